@@ -1,0 +1,85 @@
+//! What a compiled function costs, answered before anything runs.
+
+use std::collections::BTreeMap;
+
+use crossloom_ir::{Cost, Role};
+use serde::Serialize;
+
+use crate::Plan;
+
+/// Sizes and costs of a compiled function. Memory is in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// Number of weights (elements).
+    pub parameters: u64,
+    /// Memory of the weights.
+    pub weight_bytes: u64,
+    /// Memory of optimizer moments and gradient accumulators.
+    pub state_bytes: u64,
+    /// Memory of the batch inputs.
+    pub input_bytes: u64,
+    /// The arena: activations and gradients at their peak.
+    pub arena_bytes: u64,
+    /// Working memory of kernels.
+    pub scratch_bytes: u64,
+    /// Floating-point operations of one call.
+    pub flops: u64,
+    /// Bytes moved by one call if every operand is read once and every result written once.
+    pub bytes_moved: u64,
+    /// Operations and bytes by scope, to a given depth.
+    pub by_scope: BTreeMap<String, ScopeCost>,
+}
+
+/// Cost of everything in one scope.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ScopeCost {
+    /// Floating-point operations.
+    pub flops: u64,
+    /// Bytes moved.
+    pub bytes: u64,
+    /// Kernel calls.
+    pub calls: u64,
+}
+
+impl Explanation {
+    /// All memory the function needs while it runs.
+    pub fn peak_bytes(&self) -> u64 {
+        self.weight_bytes + self.state_bytes + self.input_bytes + self.arena_bytes + self.scratch_bytes
+    }
+}
+
+/// Explains a plan; scopes are cut to their first `depth` parts.
+pub fn explain(plan: &Plan, depth: usize) -> Explanation {
+    let mut out = Explanation {
+        arena_bytes: 4 * plan.arena as u64,
+        scratch_bytes: 4 * plan.scratch as u64,
+        ..Explanation::default()
+    };
+    for param in plan.func.params() {
+        let ty = plan.func.ty(param.value);
+        match param.role {
+            Role::Weight => {
+                out.parameters += ty.elements() as u64;
+                out.weight_bytes += ty.bytes() as u64;
+            }
+            Role::State => out.state_bytes += ty.bytes() as u64,
+            Role::Input => out.input_bytes += ty.bytes() as u64,
+        }
+    }
+    let mut total = Cost::default();
+    for step in &plan.steps {
+        let inst = plan.func.inst(step.inst);
+        let inputs: Vec<_> = inst.inputs.iter().map(|&v| plan.func.ty(v)).collect();
+        let outputs: Vec<_> = inst.outputs.iter().map(|&v| plan.func.ty(v)).collect();
+        let cost = inst.op.cost(&inputs, &outputs);
+        total += cost;
+        let scope: Vec<&str> = inst.scope.as_str().split('.').take(depth).collect();
+        let entry = out.by_scope.entry(scope.join(".")).or_default();
+        entry.flops += cost.flops;
+        entry.bytes += cost.bytes;
+        entry.calls += 1;
+    }
+    out.flops = total.flops;
+    out.bytes_moved = total.bytes;
+    out
+}

@@ -1,0 +1,71 @@
+//! The passes. One pass, one file; its module comment states what holds before and after.
+
+mod agf_fusion;
+mod amp_batching;
+mod cse;
+mod dce;
+mod elementwise_fusion;
+mod epilogue_fusion;
+mod fold;
+mod norm_fusion;
+
+use crossloom_ir::{Func, IrErrors, verify};
+
+/// A rewrite of a whole function that keeps its meaning, parameters and results.
+pub trait Pass: Sync {
+    /// The name under which `explain`, filetests and errors speak of the pass.
+    fn name(&self) -> &'static str;
+
+    /// Rewrites the function.
+    ///
+    /// # Errors
+    /// A rewrite that breaks a type rule: a defect of the pass, reported with op and scope.
+    fn run(&self, func: &Func) -> Result<Func, IrErrors>;
+}
+
+/// Passes that run on the forward function, before differentiation, so that its gradient has their structure too.
+pub const BEFORE_AUTODIFF: [&dyn Pass; 6] = [
+    &fold::Fold,
+    &cse::Cse,
+    &dce::Dce,
+    &amp_batching::AmpBatching,
+    &agf_fusion::AgfFusion,
+    &epilogue_fusion::EpilogueFusion,
+];
+
+/// Passes that run on the whole function, after differentiation where there is one.
+pub const AFTER_AUTODIFF: [&dyn Pass; 6] = [
+    &fold::Fold,
+    &cse::Cse,
+    &dce::Dce,
+    &norm_fusion::NormFusion,
+    &elementwise_fusion::ElementwiseFusion,
+    &dce::Dce,
+];
+
+/// The pass of that name.
+pub fn by_name(name: &str) -> Option<&'static dyn Pass> {
+    BEFORE_AUTODIFF.into_iter().chain(AFTER_AUTODIFF).find(|pass| pass.name() == name)
+}
+
+/// Runs passes in order; with `check`, the verifier runs after each.
+///
+/// # Errors
+/// A pass failed, or what it gave does not verify; the error names the pass.
+pub fn run_all(func: Func, passes: &[&dyn Pass], check: bool) -> Result<Func, IrErrors> {
+    let mut func = func;
+    for pass in passes {
+        func = pass.run(&func)?;
+        if check {
+            verify::verify(&func).map_err(|errors| in_pass(pass.name(), errors))?;
+        }
+    }
+    Ok(func)
+}
+
+fn in_pass(pass: &str, mut errors: IrErrors) -> IrErrors {
+    for error in &mut errors.0 {
+        error.message = format!("after pass `{pass}`: {}", error.message);
+    }
+    errors
+}

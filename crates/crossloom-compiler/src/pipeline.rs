@@ -1,0 +1,135 @@
+//! The whole compiler: passes, differentiation, legalization, memory plan.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crossloom_ir::expand::expand_where;
+use crossloom_ir::{Func, IrErrors, TensorType, verify};
+
+use crate::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, Pass};
+use crate::plan::{self, Plan};
+use crate::training::{Training, TrainingFuncs, training};
+use crate::Backend;
+
+/// What to compile a forward function into.
+#[derive(Clone, Debug)]
+pub enum Mode<'a> {
+    /// The function as it is.
+    Forward,
+    /// A training step.
+    Train(&'a Training),
+}
+
+/// One pass that ran.
+#[derive(Clone, Debug)]
+pub struct PassRecord {
+    /// Its name.
+    pub name: &'static str,
+    /// Instructions before.
+    pub before: usize,
+    /// Instructions after.
+    pub after: usize,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// A compiled function: its plan and how it came about.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// Kernels and memory.
+    pub plan: Plan,
+    /// The passes that ran, in order.
+    pub passes: Vec<PassRecord>,
+}
+
+/// Compiled functions of a training step, or the one of a forward pass.
+#[derive(Clone, Debug)]
+pub struct CompiledSet {
+    /// What a batch goes through: the forward function, the whole training step, or the micro-batch part of it.
+    pub main: Compiled,
+    /// With gradient accumulation: what ends a step.
+    pub apply: Option<Compiled>,
+}
+
+/// Settings of the compiler that do not change what is computed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Run the verifiers after every pass.
+    pub verify: bool,
+}
+
+/// Compiles a forward function for a backend.
+///
+/// # Errors
+/// The function does not verify or cannot be differentiated, or the backend lacks a kernel for something that has no
+/// expansion. All errors that were found at the failing stage.
+pub fn compile(
+    forward: &Func,
+    mode: &Mode<'_>,
+    backend: &dyn Backend,
+    options: Options,
+) -> Result<CompiledSet, IrErrors> {
+    verify::verify(forward)?;
+    let mut records = Vec::new();
+    let forward = run_recorded(forward.clone(), &BEFORE_AUTODIFF, options, &mut records)?;
+    match mode {
+        Mode::Forward => Ok(CompiledSet { main: finish(forward, backend, options, records)?, apply: None }),
+        Mode::Train(spec) => match training(&forward, spec)? {
+            TrainingFuncs::Step(step) => Ok(CompiledSet { main: finish(step, backend, options, records)?, apply: None }),
+            TrainingFuncs::Accumulated { micro, apply } => Ok(CompiledSet {
+                main: finish(micro, backend, options, records)?,
+                apply: Some(finish(apply, backend, options, Vec::new())?),
+            }),
+        },
+    }
+}
+
+fn run_recorded(
+    func: Func,
+    passes: &[&dyn Pass],
+    options: Options,
+    records: &mut Vec<PassRecord>,
+) -> Result<Func, IrErrors> {
+    let mut func = func;
+    for pass in passes {
+        let (start, before) = (Instant::now(), func.insts().len());
+        func = crate::passes::run_all(func, &[*pass], options.verify)?;
+        records.push(PassRecord { name: pass.name(), before, after: func.insts().len(), time: start.elapsed() });
+    }
+    Ok(func)
+}
+
+fn finish(
+    func: Func,
+    backend: &dyn Backend,
+    options: Options,
+    mut records: Vec<PassRecord>,
+) -> Result<Compiled, IrErrors> {
+    let func = legalize(&func, backend)?;
+    let func = run_recorded(func, &AFTER_AUTODIFF, options, &mut records)?;
+    let plan = plan::plan(func, backend)?;
+    // The executors' unsafe code rests on what this proves, so it runs always.
+    plan::check(&plan)?;
+    Ok(Compiled { plan, passes: records })
+}
+
+/// Expands ops the backend has no kernel for until it has kernels for all of them.
+fn legalize(func: &Func, backend: &dyn Backend) -> Result<Func, IrErrors> {
+    let mut func = func.clone();
+    loop {
+        let mut missing = BTreeSet::new();
+        for inst in func.insts() {
+            let inputs: Vec<&TensorType> = inst.inputs.iter().map(|&v| func.ty(v)).collect();
+            let outputs: Vec<&TensorType> = inst.outputs.iter().map(|&v| func.ty(v)).collect();
+            if backend.kernel(&inst.op, &inputs, &outputs).is_none() {
+                missing.insert(inst.op.mnemonic());
+            }
+        }
+        let expanded = expand_where(&func, |op| missing.contains(op.mnemonic()))?;
+        // What is still missing has no expansion; the planner reports it with its scope.
+        if missing.is_empty() || expanded == func {
+            return Ok(func);
+        }
+        func = expanded;
+    }
+}

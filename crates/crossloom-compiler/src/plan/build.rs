@@ -1,0 +1,146 @@
+//! From code to a plan.
+
+use crossloom_ir::func::{InstData, ValueDef};
+use crossloom_ir::{Func, Inst, IrError, IrErrors, Value};
+
+use super::alias::Aliases;
+use super::arena::{Arena, padded};
+use super::{Block, Place, Plan, Step};
+use crate::{Backend, Kernel};
+
+/// Lays a function out in memory and chooses its kernels.
+///
+/// # Errors
+/// Every instruction the backend has no kernel for; every update whose value cannot be written to its parameter.
+pub fn plan(func: Func, backend: &dyn Backend) -> Result<Plan, IrErrors> {
+    let func = copy_foreign_updates(&func)?;
+    let kernels = choose_kernels(&func, backend);
+    let aliases = Aliases::of(&func, &kernels);
+    let (steps, scratch) = schedule(&func, backend, &aliases, &kernels)?;
+    let targets = update_targets(&func, &aliases)?;
+    let (blocks, arena, lower_bound) = allocate(&func, &aliases, &targets);
+    let places = (0..func.value_count())
+        .map(|i| {
+            let value = Value(i as u32);
+            let view = aliases.views[i];
+            let (block, start) = blocks[view.root.index()];
+            Place { block, offset: start + view.offset, len: func.ty(value).elements() }
+        })
+        .collect();
+    Ok(Plan { func, backend: backend.name().to_owned(), places, steps, arena, scratch, lower_bound })
+}
+
+/// Gives every update a value of its own: one that is a parameter's memory, or that several updates share, is copied.
+fn copy_foreign_updates(func: &Func) -> Result<Func, IrErrors> {
+    let aliases = Aliases::of(func, &[]);
+    let mut seen: Vec<Value> = Vec::new();
+    let mut func = func.clone();
+    let results = func.results().to_vec();
+    func.clear_results();
+    for result in results {
+        let Some(param) = result.updates else {
+            func.add_result(result.name, result.value);
+            continue;
+        };
+        let root = aliases.root(result.value);
+        let own = match func.def(root) {
+            ValueDef::Param(p) => p == param,
+            ValueDef::Output(..) => aliases.views[result.value.index()].offset == 0,
+        };
+        let value = if own && !seen.contains(&root) { result.value } else { func.builder().affine(result.value, 1.0, 0.0)? };
+        seen.push(root);
+        let target = func.params()[param].value;
+        func.add_update(target, value);
+    }
+    Ok(func)
+}
+
+/// For every root that is not yet a parameter's memory but whose value updates one and can be computed there: that
+/// parameter. Possible when nothing reads the old content from where the root is first written.
+fn update_targets(func: &Func, aliases: &Aliases) -> Result<Vec<Option<usize>>, IrErrors> {
+    let mut targets = vec![None; func.value_count()];
+    let mut errors = Vec::new();
+    for result in func.results() {
+        let Some(param) = result.updates else { continue };
+        let root = aliases.root(result.value);
+        let ValueDef::Output(first_write, _) = func.def(root) else { continue };
+        let old = func.params()[param].value;
+        let still_read = aliases.last_use[old.index()].is_some_and(|last| last >= first_write.index());
+        if still_read {
+            let name = &func.params()[param].name;
+            let message = format!("the new content of `{name}` is computed while the old one is still read");
+            errors.push(IrError::new(message).with_value(result.value));
+        }
+        targets[root.index()] = Some(param);
+    }
+    if errors.is_empty() { Ok(targets) } else { Err(IrErrors(errors)) }
+}
+
+/// The backend's kernel for every instruction.
+fn choose_kernels(func: &Func, backend: &dyn Backend) -> Vec<Option<Kernel>> {
+    let choose = |inst: &InstData| {
+        let inputs: Vec<_> = inst.inputs.iter().map(|&v| func.ty(v)).collect();
+        let outputs: Vec<_> = inst.outputs.iter().map(|&v| func.ty(v)).collect();
+        backend.kernel(&inst.op, &inputs, &outputs)
+    };
+    func.insts().iter().map(choose).collect()
+}
+
+/// One step per instruction that does more than rename memory, and the largest working memory.
+fn schedule(
+    func: &Func,
+    backend: &dyn Backend,
+    aliases: &Aliases,
+    kernels: &[Option<Kernel>],
+) -> Result<(Vec<Step>, usize), IrErrors> {
+    let (mut steps, mut scratch, mut errors) = (Vec::new(), 0, Vec::new());
+    for (index, inst) in func.insts().iter().enumerate().filter(|(index, _)| !aliases.renames[*index]) {
+        match &kernels[index] {
+            Some(kernel) => {
+                scratch = scratch.max(kernel.scratch);
+                let in_place = aliases.in_place[index].clone();
+                steps.push(Step { inst: Inst(index as u32), kernel: kernel.name.clone(), in_place });
+            }
+            None => {
+                let message = format!("backend `{}` has no kernel for it and it has no expansion", backend.name());
+                errors.push(IrError::new(message).with_op(inst.op.mnemonic()).with_scope(&inst.scope));
+            }
+        }
+    }
+    if errors.is_empty() { Ok((steps, scratch)) } else { Err(IrErrors(errors)) }
+}
+
+/// Block and start of every root, the arena's length and the lower bound, in words.
+fn allocate(func: &Func, aliases: &Aliases, targets: &[Option<usize>]) -> (Vec<(Block, usize)>, usize, usize) {
+    let mut blocks = vec![(Block::Arena, 0); func.value_count()];
+    for (index, param) in func.params().iter().enumerate() {
+        blocks[param.value.index()] = (Block::Param(index), 0);
+    }
+    let mut dying: Vec<Vec<Value>> = vec![Vec::new(); func.insts().len()];
+    let (mut arena, mut alive, mut lower_bound) = (Arena::default(), 0, 0);
+    for (index, inst) in func.insts().iter().enumerate() {
+        for &output in &inst.outputs {
+            if aliases.root(output) != output {
+                continue;
+            }
+            if let Some(param) = targets[output.index()] {
+                blocks[output.index()] = (Block::Param(param), 0);
+                continue;
+            }
+            let len = padded(func.ty(output).elements());
+            blocks[output.index()] = (Block::Arena, arena.take(len));
+            alive += len;
+            let last = aliases.last_use[output.index()].unwrap_or(index);
+            if last != usize::MAX {
+                dying[last].push(output);
+            }
+        }
+        lower_bound = lower_bound.max(alive);
+        for &value in &dying[index] {
+            let len = padded(func.ty(value).elements());
+            arena.give(blocks[value.index()].1, len);
+            alive -= len;
+        }
+    }
+    (blocks, arena.len(), lower_bound)
+}

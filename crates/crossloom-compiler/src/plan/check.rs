@@ -1,0 +1,161 @@
+//! The plan verifier. What it proves is what the executors' `unsafe` code relies on:
+//!
+//! - every value lies within its block, and has the length of its type;
+//! - outputs of one step are disjoint from each other and from every input, except pairs declared in place, which
+//!   coincide exactly;
+//! - memory that a value occupies is not written by another value's step before the last read of it;
+//! - a parameter's memory is written only by values that update it, and never while its old content is still needed.
+
+use crossloom_ir::func::ValueDef;
+use crossloom_ir::{IrError, IrErrors, Role, Value};
+
+use super::{Block, Place, Plan};
+
+/// Checks a plan; returns all violations.
+///
+/// # Errors
+/// Each violation, with the value, op and scope.
+pub fn check(plan: &Plan) -> Result<(), IrErrors> {
+    let mut errors = Vec::new();
+    check_bounds(plan, &mut errors);
+    check_steps(plan, &mut errors);
+    check_contents(plan, &mut errors);
+    if errors.is_empty() { Ok(()) } else { Err(IrErrors(errors)) }
+}
+
+fn overlap(a: Place, b: Place) -> bool {
+    a.block == b.block && a.offset < b.offset + b.len && b.offset < a.offset + a.len
+}
+
+fn check_bounds(plan: &Plan, errors: &mut Vec<IrError>) {
+    for index in 0..plan.func.value_count() {
+        let value = Value(index as u32);
+        let (place, elements) = (plan.place(value), plan.func.ty(value).elements());
+        let room = match place.block {
+            Block::Arena => plan.arena,
+            Block::Param(p) => plan.func.params().get(p).map_or(0, |p| plan.func.ty(p.value).elements()),
+        };
+        if place.len != elements || place.offset + place.len > room {
+            let message = format!("lies at {}+{} of a block of {room} words", place.offset, place.len);
+            errors.push(IrError::new(message).with_value(value));
+        }
+    }
+}
+
+fn check_steps(plan: &Plan, errors: &mut Vec<IrError>) {
+    for step in &plan.steps {
+        let inst = plan.func.inst(step.inst);
+        for (o, &output) in inst.outputs.iter().enumerate() {
+            let at = plan.place(output);
+            let clash = inst.inputs.iter().enumerate().any(|(i, &input)| {
+                let from = plan.place(input);
+                if step.in_place.contains(&(i, o)) { from != at } else { overlap(from, at) }
+            }) || inst.outputs[..o].iter().any(|&other| overlap(plan.place(other), at));
+            if clash {
+                let error = IrError::new("is written over an operand or another result of the same step");
+                errors.push(error.with_value(output).with_op(inst.op.mnemonic()).with_scope(&inst.scope));
+            }
+        }
+    }
+}
+
+/// Replays the plan symbolically: every memory range remembers which value it holds.
+fn check_contents(plan: &Plan, errors: &mut Vec<IrError>) {
+    let mut memory = Contents::default();
+    let mut updated = vec![false; plan.func.params().len()];
+    for param in plan.func.results().iter().filter_map(|r| r.updates) {
+        updated[param] = plan.func.params()[param].role != Role::Input;
+    }
+    for param in plan.func.params() {
+        memory.write(plan.place(param.value), param.value);
+    }
+    for (index, inst) in plan.func.insts().iter().enumerate() {
+        let is_step = plan.steps.binary_search_by_key(&index, |step| step.inst.index());
+        for &input in &inst.inputs {
+            if !memory.holds(plan, plan.place(input), input) {
+                let error = IrError::new("is read after its memory was given to another value");
+                errors.push(error.with_value(input).with_op(inst.op.mnemonic()).with_scope(&inst.scope));
+            }
+        }
+        for &output in &inst.outputs {
+            let place = plan.place(output);
+            if let Block::Param(p) = place.block {
+                if is_step.is_ok() && !updated[p] {
+                    let error = IrError::new(format!("overwrites parameter `{}`", plan.func.params()[p].name));
+                    errors.push(error.with_value(output).with_op(inst.op.mnemonic()).with_scope(&inst.scope));
+                }
+            }
+            if is_step.is_ok() {
+                memory.write(place, output);
+            }
+        }
+    }
+    for result in plan.func.results() {
+        let place = plan.place(result.value);
+        let home = result.updates.is_none_or(|p| place.block == Block::Param(p) && place.offset == 0);
+        if !home || !memory.holds(plan, place, result.value) {
+            let message = format!("result `{}` is not where it is expected at the end", result.name);
+            errors.push(IrError::new(message).with_value(result.value));
+        }
+    }
+}
+
+/// Which value's step last wrote which range.
+#[derive(Default)]
+struct Contents {
+    ranges: std::collections::BTreeMap<(Block, usize), (usize, Value)>,
+}
+
+impl Contents {
+    fn write(&mut self, place: Place, value: Value) {
+        let end = place.offset + place.len;
+        let first = self.ranges.range(..=(place.block, place.offset)).next_back().map(|(&k, _)| k);
+        let start = first.filter(|k| k.0 == place.block).unwrap_or((place.block, place.offset));
+        let touched: Vec<_> = self.ranges.range(start..(place.block, end)).map(|(&k, &v)| (k, v)).collect();
+        for ((block, offset), (len, holder)) in touched {
+            if offset + len <= place.offset {
+                continue;
+            }
+            self.ranges.remove(&(block, offset));
+            if offset < place.offset {
+                self.ranges.insert((block, offset), (place.offset - offset, holder));
+            }
+            if offset + len > end {
+                self.ranges.insert((block, end), (offset + len - end, holder));
+            }
+        }
+        if place.len > 0 {
+            self.ranges.insert((place.block, place.offset), (place.len, value));
+        }
+    }
+
+    /// Whether the whole range was last written by the step that made `value` (or what `value` is a view of).
+    fn holds(&self, plan: &Plan, place: Place, value: Value) -> bool {
+        let origin = origin(plan, value);
+        let end = place.offset + place.len;
+        let mut at = place.offset;
+        while at < end {
+            let Some((&(block, offset), &(len, holder))) = self.ranges.range(..=(place.block, at)).next_back() else {
+                return false;
+            };
+            if block != place.block || offset + len <= at || holder != origin {
+                return false;
+            }
+            at = offset + len;
+        }
+        true
+    }
+}
+
+/// The value whose step wrote the memory that `value` is a view of.
+fn origin(plan: &Plan, value: Value) -> Value {
+    let mut value = value;
+    while let ValueDef::Output(inst, _) = plan.func.def(value) {
+        let made_by_step = plan.steps.binary_search_by_key(&inst, |step| step.inst).is_ok();
+        if made_by_step {
+            break;
+        }
+        value = plan.func.inst(inst).inputs[0];
+    }
+    value
+}

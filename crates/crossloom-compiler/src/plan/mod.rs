@@ -1,0 +1,73 @@
+//! The memory plan: where every value lives and which kernel runs when.
+//!
+//! Weights, state and inputs have memory of their own, one block each. Everything else lives in one arena, at offsets
+//! that two values share only if they are never alive at the same time. Views (reshapes, contiguous slices) take no
+//! memory; an op that may work in place does so when its operand dies there.
+
+mod alias;
+mod arena;
+mod build;
+mod check;
+mod print;
+
+pub use build::plan;
+pub use check::check;
+
+use crossloom_ir::{Func, Inst, Value};
+
+/// A block of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Block {
+    /// The memory of the parameter of that index.
+    Param(usize),
+    /// The arena.
+    Arena,
+}
+
+/// Where a value lives: `len` words from `offset` in a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The block.
+    pub block: Block,
+    /// First word.
+    pub offset: usize,
+    /// Number of 4-byte words.
+    pub len: usize,
+}
+
+/// One kernel call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The instruction it computes.
+    pub inst: Inst,
+    /// The kernel.
+    pub kernel: String,
+    /// Pairs (input, output) that are the same memory.
+    pub in_place: Vec<(usize, usize)>,
+}
+
+/// A function laid out in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The code.
+    pub func: Func,
+    /// Name of the backend whose kernels were chosen.
+    pub backend: String,
+    /// Where every value lives, by value.
+    pub places: Vec<Place>,
+    /// Kernel calls in order; instructions that only rename memory have none.
+    pub steps: Vec<Step>,
+    /// Words of the arena.
+    pub arena: usize,
+    /// Working memory of the largest kernel, in words.
+    pub scratch: usize,
+    /// The most words that are alive at one time: no arena can be smaller.
+    pub lower_bound: usize,
+}
+
+impl Plan {
+    /// Where a value lives.
+    pub fn place(&self, value: Value) -> Place {
+        self.places[value.index()]
+    }
+}

@@ -1,0 +1,9 @@
+//! The compiler against the reference interpreter: passes, differentiation, training steps and memory plans.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod passes;
+mod plan;
+mod random_programs;
+mod support;
+mod training;

@@ -1,0 +1,10 @@
+//! One module per pass: its named effects.
+
+mod agf_fusion;
+mod amp_batching;
+mod cse;
+mod dce;
+mod elementwise_fusion;
+mod epilogue_fusion;
+mod fold;
+mod norm_fusion;

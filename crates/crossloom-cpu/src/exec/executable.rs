@@ -1,0 +1,386 @@
+//! A plan, ready to run.
+
+use std::marker::PhantomData;
+use std::time::{Duration, Instant};
+
+use crossloom_compiler::Plan;
+use crossloom_compiler::plan::{Block, Place};
+use crossloom_ir::{DType, Role, TensorType, Value};
+
+use super::io::{Io, RawSlice};
+use super::memory::{as_ints, as_ints_mut};
+use super::ops::lower;
+use super::{Buffer, CpuKernel, KernelError, Store, StoreError};
+
+/// Why an executable could not be made or run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// A weight or state tensor of the store does not fit.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The plan names a kernel this backend does not have.
+    #[error(
+        "the CPU has no kernel `{kernel}` for {op} [in {scope}]; the plan was made for backend `{backend}`"
+    )]
+    NoKernel {
+        /// The kernel the plan names.
+        kernel: String,
+        /// The op.
+        op: String,
+        /// Where it stands.
+        scope: String,
+        /// The plan's backend.
+        backend: String,
+    },
+    /// An op refused its operands.
+    #[error("{op}: {message} [in {scope}]")]
+    Step {
+        /// The op.
+        op: String,
+        /// Where it stands.
+        scope: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// An input was given the wrong number of elements.
+    #[error("input `{name}` has {expected} elements, {given} were given")]
+    InputLength {
+        /// The input.
+        name: String,
+        /// Elements it has.
+        expected: usize,
+        /// Elements given.
+        given: usize,
+    },
+    /// No input or result of that name and type.
+    #[error("there is no {kind} `{name}`")]
+    Unknown {
+        /// `input` or `result`.
+        kind: &'static str,
+        /// The name asked for.
+        name: String,
+    },
+}
+
+/// The first value that is not finite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NonFinite {
+    /// The op that made it.
+    pub op: String,
+    /// Where it stands.
+    pub scope: String,
+    /// The value, as printed in the IR.
+    pub value: String,
+}
+
+/// Time one step took.
+#[derive(Clone, Debug)]
+pub struct StepTime {
+    /// The kernel.
+    pub kernel: &'static str,
+    /// Index of the step in the plan.
+    pub step: usize,
+    /// Wall time.
+    pub time: Duration,
+}
+
+/// Where a parameter's memory is.
+#[derive(Clone, Copy, Debug)]
+enum Home {
+    /// In the store.
+    Store(usize),
+    /// Here: an input.
+    Input(usize),
+}
+
+/// Where an operand or result is.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// Index in `bases`: the arena, then the parameters.
+    block: usize,
+    offset: usize,
+    len: usize,
+}
+
+struct Step {
+    name: &'static str,
+    kernel: Box<dyn CpuKernel>,
+    inputs: std::ops::Range<usize>,
+    outputs: std::ops::Range<usize>,
+    in_place: Vec<(usize, usize)>,
+}
+
+/// A plan bound to its memory. Running it allocates nothing.
+pub struct Executable {
+    plan: Plan,
+    steps: Vec<Step>,
+    slots: Vec<Slot>,
+    homes: Vec<Home>,
+    inputs: Vec<Buffer>,
+    arena: Buffer,
+    scratch: Buffer,
+    /// Start and length of every block, filled anew at each run.
+    bases: Vec<RawSlice>,
+    /// Operands and results of all steps, filled anew at each run.
+    slices: Vec<RawSlice>,
+}
+
+impl std::fmt::Debug for Executable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Executable(@{}, {} steps)", self.plan.func.name, self.steps.len())
+    }
+}
+
+// SAFETY: the raw pointers in `bases` and `slices` are only meaningful during `run_steps`, which holds `&mut self` and
+// `&mut Store`, the owners of everything they point to; between runs they are never read.
+unsafe impl Send for Executable {}
+
+impl Executable {
+    /// Binds a plan to a store; tensors the store does not have yet are added, filled with zeros.
+    ///
+    /// # Errors
+    /// The plan was made for another backend, or the store has a tensor of another type under a parameter's name.
+    pub fn new(plan: Plan, store: &mut Store) -> Result<Self, RunError> {
+        let (mut homes, mut inputs) = (Vec::new(), Vec::new());
+        for param in plan.func.params() {
+            let ty = plan.func.ty(param.value);
+            homes.push(if param.role == Role::Input {
+                inputs.push(Buffer::new(ty.elements()));
+                Home::Input(inputs.len() - 1)
+            } else {
+                Home::Store(store.slot(&param.name, param.role, ty)?)
+            });
+        }
+        let (mut steps, mut slots) = (Vec::with_capacity(plan.steps.len()), Vec::new());
+        for step in &plan.steps {
+            let inst = plan.func.inst(step.inst);
+            let ins: Vec<&TensorType> = inst.inputs.iter().map(|&v| plan.func.ty(v)).collect();
+            let outs: Vec<&TensorType> = inst.outputs.iter().map(|&v| plan.func.ty(v)).collect();
+            let lowered =
+                lower(&inst.op, &ins, &outs).filter(|l| l.name == step.kernel && l.scratch <= plan.scratch);
+            let lowered = lowered.ok_or_else(|| RunError::NoKernel {
+                kernel: step.kernel.clone(),
+                op: inst.op.mnemonic().to_owned(),
+                scope: inst.scope.to_string(),
+                backend: plan.backend.clone(),
+            })?;
+            let start = slots.len();
+            slots.extend(inst.inputs.iter().map(|&v| slot(plan.place(v))));
+            let middle = slots.len();
+            slots.extend(inst.outputs.iter().map(|&v| slot(plan.place(v))));
+            steps.push(Step {
+                name: lowered.name,
+                kernel: lowered.kernel,
+                inputs: start..middle,
+                outputs: middle..slots.len(),
+                in_place: step.in_place.clone(),
+            });
+        }
+        let empty = RawSlice { start: std::ptr::null_mut(), len: 0 };
+        Ok(Self {
+            bases: vec![empty; 1 + homes.len()],
+            slices: vec![empty; slots.len()],
+            arena: Buffer::new(plan.arena),
+            scratch: Buffer::new(plan.scratch),
+            plan,
+            steps,
+            slots,
+            homes,
+            inputs,
+        })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The memory of a float input, to be filled before a run.
+    ///
+    /// # Errors
+    /// There is no float input of that name.
+    pub fn input_mut(&mut self, name: &str) -> Result<&mut [f32], RunError> {
+        self.input_words(name, DType::F32)
+    }
+
+    /// The memory of an integer input, to be filled before a run.
+    ///
+    /// # Errors
+    /// There is no integer input of that name.
+    pub fn int_input_mut(&mut self, name: &str) -> Result<&mut [i32], RunError> {
+        self.input_words(name, DType::I32).map(as_ints_mut)
+    }
+
+    /// Whether there is an input of that name.
+    pub fn has_input(&self, name: &str) -> bool {
+        self.plan.func.param(name).is_some_and(|p| p.role == Role::Input)
+    }
+
+    fn input_words(&mut self, name: &str, dtype: DType) -> Result<&mut [f32], RunError> {
+        let func = &self.plan.func;
+        let found = func.params().iter().position(|p| p.name == name && func.ty(p.value).dtype == dtype);
+        match found.map(|index| self.homes[index]) {
+            Some(Home::Input(input)) => Ok(self.inputs[input].as_mut_slice()),
+            _ => Err(RunError::Unknown { kind: "input", name: name.to_owned() }),
+        }
+    }
+
+    /// A float result of the last run.
+    ///
+    /// # Errors
+    /// There is no result of that name that lives in this executable.
+    pub fn result(&self, name: &str) -> Result<&[f32], RunError> {
+        let unknown = || RunError::Unknown { kind: "result", name: name.to_owned() };
+        let value = self.plan.func.result(name).ok_or_else(unknown)?;
+        let place = self.plan.place(value);
+        let words = match place.block {
+            Block::Arena => self.arena.as_slice(),
+            Block::Param(param) => match self.homes[param] {
+                Home::Input(input) => self.inputs[input].as_slice(),
+                Home::Store(_) => return Err(unknown()),
+            },
+        };
+        Ok(&words[place.offset..place.offset + place.len])
+    }
+
+    /// The shape of a result.
+    ///
+    /// # Errors
+    /// There is no result of that name.
+    pub fn result_shape(&self, name: &str) -> Result<&[usize], RunError> {
+        let unknown = || RunError::Unknown { kind: "result", name: name.to_owned() };
+        self.plan.func.result(name).map(|value| self.plan.func.shape(value)).ok_or_else(unknown)
+    }
+
+    /// An integer result of the last run.
+    ///
+    /// # Errors
+    /// As [`Executable::result`].
+    pub fn int_result(&self, name: &str) -> Result<&[i32], RunError> {
+        self.result(name).map(as_ints)
+    }
+
+    /// Runs all steps.
+    ///
+    /// # Errors
+    /// The store lacks a tensor, or an op refused its operands; the error names op and scope.
+    pub fn run(&mut self, store: &mut Store) -> Result<(), RunError> {
+        self.run_steps(store, |_, _| true)
+    }
+
+    /// Runs all steps and reports the time of each.
+    ///
+    /// # Errors
+    /// As [`Executable::run`].
+    pub fn run_profiled(&mut self, store: &mut Store) -> Result<Vec<StepTime>, RunError> {
+        let mut times = Vec::with_capacity(self.steps.len());
+        let names: Vec<&'static str> = self.steps.iter().map(|step| step.name).collect();
+        let mut last = Instant::now();
+        self.run_steps(store, |step, _| {
+            let now = Instant::now();
+            times.push(StepTime { kernel: names[step], step, time: now - last });
+            last = now;
+            true
+        })?;
+        Ok(times)
+    }
+
+    /// Runs step by step until a float result is not finite, and says which.
+    ///
+    /// # Errors
+    /// As [`Executable::run`].
+    pub fn find_non_finite(&mut self, store: &mut Store) -> Result<Option<NonFinite>, RunError> {
+        let float: Vec<Vec<bool>> = (self.plan.steps.iter())
+            .map(|s| {
+                self.plan
+                    .func
+                    .inst(s.inst)
+                    .outputs
+                    .iter()
+                    .map(|&v| self.plan.func.ty(v).dtype == DType::F32)
+                    .collect()
+            })
+            .collect();
+        let mut found = None;
+        self.run_steps(store, |step, outputs| {
+            for (o, slice) in outputs.iter().enumerate().filter(|(o, _)| float[step][*o]) {
+                // SAFETY: the step that wrote this range has returned, so nothing else borrows it.
+                let words = unsafe { std::slice::from_raw_parts(slice.start, slice.len) };
+                if words.iter().any(|x| !x.is_finite()) {
+                    found = Some((step, o));
+                    return false;
+                }
+            }
+            true
+        })?;
+        Ok(found.map(|(step, output)| {
+            let inst = self.plan.func.inst(self.plan.steps[step].inst);
+            let value: Value = inst.outputs[output];
+            NonFinite {
+                op: inst.op.mnemonic().to_owned(),
+                scope: inst.scope.to_string(),
+                value: value.to_string(),
+            }
+        }))
+    }
+
+    /// Runs the steps in order; `after` sees each step's results and says whether to go on.
+    fn run_steps(
+        &mut self,
+        store: &mut Store,
+        mut after: impl FnMut(usize, &[RawSlice]) -> bool,
+    ) -> Result<(), RunError> {
+        self.bind(store);
+        for (index, step) in self.steps.iter().enumerate() {
+            let io = Io {
+                inputs: &self.slices[step.inputs.clone()],
+                outputs: &self.slices[step.outputs.clone()],
+                scratch: RawSlice { start: self.scratch.as_mut_ptr(), len: self.scratch.len() },
+                in_place: &step.in_place,
+                exclusive: PhantomData,
+            };
+            if let Err(KernelError(message)) = step.kernel.run(io) {
+                let inst = self.plan.func.inst(self.plan.steps[index].inst);
+                return Err(RunError::Step {
+                    op: inst.op.mnemonic().to_owned(),
+                    scope: inst.scope.to_string(),
+                    message,
+                });
+            }
+            if !after(index, &self.slices[step.outputs.clone()]) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Points every operand and result at its memory.
+    fn bind(&mut self, store: &mut Store) {
+        self.bases[0] = RawSlice { start: self.arena.as_mut_ptr(), len: self.arena.len() };
+        for (index, home) in self.homes.iter().enumerate() {
+            let buffer = match *home {
+                Home::Store(slot) => store.buffer_mut(slot),
+                Home::Input(input) => &mut self.inputs[input],
+            };
+            self.bases[1 + index] = RawSlice { start: buffer.as_mut_ptr(), len: buffer.len() };
+        }
+        for (slice, slot) in self.slices.iter_mut().zip(&self.slots) {
+            let base = self.bases[slot.block];
+            assert!(
+                slot.offset + slot.len <= base.len,
+                "the plan verifier keeps every value inside its block"
+            );
+            // SAFETY: the range was just checked to lie inside the block.
+            let start = unsafe { base.start.add(slot.offset) };
+            *slice = RawSlice { start, len: slot.len };
+        }
+    }
+}
+
+fn slot(place: Place) -> Slot {
+    let block = match place.block {
+        Block::Arena => 0,
+        Block::Param(param) => 1 + param,
+    };
+    Slot { block, offset: place.offset, len: place.len }
+}

@@ -1,0 +1,87 @@
+//! Attention and its gradient.
+
+use crossloom_ir::TensorType;
+use crossloom_ir::op::Attention as Op;
+
+use crate::exec::io::{CpuKernel, Io, KernelError, Lowered};
+use crate::kernels::{Attention, Mat, MatMut, attention, attention_grad};
+
+/// The widest head the kernels take.
+const MAX_HEAD_DIM: usize = 256;
+
+struct Forward {
+    shape: Attention,
+    segments: bool,
+}
+
+struct Backward {
+    shape: Attention,
+    segments: bool,
+}
+
+fn shape(op: &Op, q: &TensorType, k: &TensorType) -> Attention {
+    Attention {
+        batch: q.shape[0],
+        q_len: q.shape[1],
+        k_len: k.shape[1],
+        heads: op.heads,
+        kv_heads: op.kv_heads,
+        head_dim: q.shape[2] / op.heads,
+        scale: op.scale as f32,
+        causal: op.causal,
+    }
+}
+
+pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
+    let shape = shape(op, inputs[0], inputs[1]);
+    let kernel = Forward { shape, segments: op.segments };
+    (shape.head_dim <= MAX_HEAD_DIM).then(|| Lowered::with_scratch("attention", shape.scratch_len(), kernel))
+}
+
+pub(super) fn lower_grad(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
+    let shape = shape(op, inputs[1], inputs[2]);
+    let kernel = Backward { shape, segments: op.segments };
+    (shape.head_dim <= MAX_HEAD_DIM)
+        .then(|| Lowered::with_scratch("attention_grad", shape.grad_scratch_len(), kernel))
+}
+
+/// Rows and columns of queries, and of keys and values.
+fn extents(shape: &Attention) -> [(usize, usize); 2] {
+    [
+        (shape.batch * shape.q_len, shape.heads * shape.head_dim),
+        (shape.batch * shape.k_len, shape.kv_heads * shape.head_dim),
+    ]
+}
+
+impl CpuKernel for Forward {
+    fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
+        let (i, [o, lse], scratch) = io.split()?;
+        let [(rows, cols), (kv_rows, kv_cols)] = extents(&self.shape);
+        let q = Mat::new(i.f32(0), rows, cols)?;
+        let k = Mat::new(i.f32(1), kv_rows, kv_cols)?;
+        let v = Mat::new(i.f32(2), kv_rows, kv_cols)?;
+        let segments = self.segments.then(|| i.i32(3));
+        let o = MatMut::new(o, rows, cols)?;
+        Ok(attention(&self.shape, q, k, v, segments, o, lse, scratch)?)
+    }
+}
+
+impl CpuKernel for Backward {
+    fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
+        let (i, [dq, dk, dv], scratch) = io.split()?;
+        let [(rows, cols), (kv_rows, kv_cols)] = extents(&self.shape);
+        let d_o = Mat::new(i.f32(0), rows, cols)?;
+        let q = Mat::new(i.f32(1), rows, cols)?;
+        let k = Mat::new(i.f32(2), kv_rows, kv_cols)?;
+        let v = Mat::new(i.f32(3), kv_rows, kv_cols)?;
+        let o = Mat::new(i.f32(4), rows, cols)?;
+        let lse = i.f32(5);
+        let segments = self.segments.then(|| i.i32(6));
+        let (dq, dk, dv) = (
+            MatMut::new(dq, rows, cols)?,
+            MatMut::new(dk, kv_rows, kv_cols)?,
+            MatMut::new(dv, kv_rows, kv_cols)?,
+        );
+        Ok(attention_grad(&self.shape, q, k, v, segments, o, lse, d_o, dq, dk, dv, scratch)?)
+    }
+}

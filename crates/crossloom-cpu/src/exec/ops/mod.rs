@@ -1,0 +1,66 @@
+//! From an op to the kernel that computes it: one file per family of ops.
+//!
+//! Each file turns the op's attributes and types into a kernel bound to those shapes. An op without a kernel is expanded
+//! by the compiler until it has one.
+
+mod attention;
+mod elementwise;
+mod inject;
+mod linear;
+mod loss;
+mod movement;
+mod norm;
+mod optim;
+mod pool;
+mod reduce;
+mod rope;
+mod rows;
+
+use crossloom_ir::{Op, TensorType};
+
+use super::io::{KernelError, Lowered};
+
+impl From<crate::kernels::KernelError> for KernelError {
+    fn from(error: crate::kernels::KernelError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The kernel for an op on those types.
+pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
+    match op {
+        Op::Unary(_) | Op::Binary(_) | Op::Affine(_) | Op::FusedElementwise(_) | Op::Constant(_) => {
+            elementwise::lower(op, outputs)
+        }
+        Op::ToFloat(_)
+        | Op::ToInt(_)
+        | Op::Iota(_)
+        | Op::Broadcast(_)
+        | Op::Slice(_)
+        | Op::Pad(_)
+        | Op::Concat(_)
+        | Op::Transpose(_)
+        | Op::Reshape(_) => movement::lower(op, inputs, outputs),
+        Op::Reduce(op) => reduce::lower(op, inputs),
+        Op::Matmul(op) => Some(linear::lower_matmul(*op, inputs)),
+        Op::Linear(op) => linear::lower_linear(*op, inputs),
+        Op::LayerNorm(_)
+        | Op::LayerNormGrad(_)
+        | Op::AddLayerNorm(_)
+        | Op::RmsNorm(_)
+        | Op::RmsNormGrad(_)
+        | Op::AddRmsNorm(_) => norm::lower(op, inputs),
+        Op::Attention(op) => attention::lower(op, inputs),
+        Op::AttentionGrad(op) => attention::lower_grad(&op.0, inputs),
+        Op::Rope(op) => Some(rope::lower(op, inputs)),
+        Op::Argmax(_) | Op::Embedding(_) | Op::EmbeddingGrad(_) | Op::GatherRows(_) | Op::ScatterRows(_) => {
+            rows::lower(op, inputs)
+        }
+        Op::CrossEntropy(_) | Op::CrossEntropyGrad(_) => loss::lower(op, inputs),
+        Op::AttnPool(op) => Some(pool::lower(*op, inputs)),
+        Op::AttnPoolGrad(op) => Some(pool::lower_grad(*op, inputs)),
+        Op::AgfInject(_) | Op::AgfInjectGrad(_) => inject::lower(op, inputs),
+        Op::AdamW(_) | Op::GlobalNorm(_) => optim::lower(op),
+        Op::Softmax(_) | Op::AmpProject(_) | Op::AgfGate(_) => None,
+    }
+}

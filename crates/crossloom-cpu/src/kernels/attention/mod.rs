@@ -1,0 +1,175 @@
+//! Softmax attention with grouped heads, causal and segment masks, tiled so that no row of scores is ever whole.
+//!
+//! Keys are cut into blocks of 32, whose transposes are packed once per key head into the scratch; queries into tiles
+//! of 24 rows. A tile visits only the blocks that its mask leaves, keeps a running maximum and sum (forward), or
+//! recomputes the probabilities from the saved log-sum-exp (backward). One task owns one sample and key head with all
+//! query heads of its group, so that gradients of keys and values have one owner and one order.
+
+mod backward;
+mod forward;
+mod mask;
+#[cfg(test)]
+mod tests;
+
+pub use backward::attention_grad;
+pub use forward::attention;
+
+use super::error::{KernelError, need, same};
+use super::gemm::{pack_columns, packed_len};
+use super::view::Mat;
+use mask::{Mask, Meet};
+
+/// Keys of one block; also the width of a packed panel.
+const KEYS: usize = 32;
+/// Queries of one tile.
+const QUERIES: usize = 24;
+/// Blocks that a tile takes at a time.
+const SLOTS: usize = 8;
+/// Columns of the buffer that holds the scores of a tile.
+const SCORES: usize = SLOTS * KEYS;
+/// The widest head.
+const MAX_HEAD_DIM: usize = 256;
+
+/// The shape of an attention call: `q [batch q_len, heads head_dim]`, `k` and `v [batch k_len, kv_heads head_dim]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Attention {
+    /// Samples.
+    pub batch: usize,
+    /// Queries of a sample.
+    pub q_len: usize,
+    /// Keys of a sample.
+    pub k_len: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`. Query head `h` reads key head `h kv_heads / heads`.
+    pub kv_heads: usize,
+    /// Width of a head, at most 256.
+    pub head_dim: usize,
+    /// Factor of the scores, usually `1 / sqrt(head_dim)`.
+    pub scale: f32,
+    /// No query sees a later key; the last query stands at the last key.
+    pub causal: bool,
+}
+
+impl Attention {
+    /// Scratch values of [`attention`]: the transposed keys.
+    pub fn scratch_len(&self) -> usize {
+        self.batch * self.kv_heads * self.packed_head()
+    }
+
+    /// Scratch values of [`attention_grad`]: the transposed keys and values.
+    pub fn grad_scratch_len(&self) -> usize {
+        2 * self.scratch_len()
+    }
+
+    /// Floating-point operations of the forward pass over all pairs that the causal mask leaves; the backward pass
+    /// does 2.5 times as many.
+    pub fn flops(&self) -> usize {
+        let all = self.q_len * self.k_len;
+        let pairs = if self.causal { all - self.q_len * self.q_len.saturating_sub(1) / 2 } else { all };
+        4 * self.batch * self.heads * self.head_dim * pairs
+    }
+
+    /// Blocks of keys.
+    fn blocks(&self) -> usize {
+        self.k_len.div_ceil(KEYS)
+    }
+
+    /// Values of one packed key head.
+    fn packed_head(&self) -> usize {
+        self.blocks() * packed_len(self.head_dim, KEYS)
+    }
+
+    /// Query heads of one key head.
+    fn group(&self) -> usize {
+        self.heads / self.kv_heads.max(1)
+    }
+
+    /// Checks sizes that both directions share.
+    fn check(
+        &self,
+        name: &'static str,
+        [q, k, v, o]: [(usize, usize); 4],
+        segments: Option<&[i32]>,
+        lse: usize,
+    ) -> Result<(), KernelError> {
+        same(name, "heads % kv_heads", self.heads % self.kv_heads.max(1), 0)?;
+        if self.heads > 0 {
+            need(name, "kv_heads", self.kv_heads, 1)?;
+        }
+        need(name, "largest head_dim", MAX_HEAD_DIM, self.head_dim)?;
+        let (wide, narrow) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        for (operand, (rows, cols), length, width) in [
+            ("q", q, self.q_len, wide),
+            ("k", k, self.k_len, narrow),
+            ("v", v, self.k_len, narrow),
+            ("o", o, self.q_len, wide),
+        ] {
+            same(name, operand, rows, self.batch * length)?;
+            same(name, operand, cols, width)?;
+        }
+        if self.causal {
+            need(name, "k_len", self.k_len, self.q_len)?;
+        }
+        if let Some(segments) = segments {
+            same(name, "k_len with segments", self.k_len, self.q_len)?;
+            need(name, "segments", segments.len(), self.batch * self.k_len)?;
+        }
+        need(name, "lse", lse, self.batch * self.heads * self.q_len)
+    }
+}
+
+/// The blocks that a tile of queries visits next.
+struct Slots {
+    block: [usize; SLOTS],
+    meet: [Meet; SLOTS],
+    count: usize,
+}
+
+impl Slots {
+    /// Collects up to [`SLOTS`] blocks from `*next` on that take part, and moves `*next` behind them.
+    fn collect(mask: &Mask<'_>, q: usize, rows: usize, blocks: usize, next: &mut usize) -> Self {
+        let mut slots = Self { block: [0; SLOTS], meet: [Meet::None; SLOTS], count: 0 };
+        while *next < blocks && slots.count < SLOTS {
+            let meet = mask.meet(q, rows, *next);
+            if meet != Meet::None {
+                slots.block[slots.count] = *next;
+                slots.meet[slots.count] = meet;
+                slots.count += 1;
+            }
+            *next += 1;
+        }
+        slots
+    }
+
+    /// The run of adjacent blocks from slot `*start` on, as its first slot, first key and number of keys; moves
+    /// `*start` behind it.
+    fn next_run(&self, start: &mut usize, k_len: usize) -> Option<(usize, usize, usize)> {
+        let slot = *start;
+        if slot >= self.count {
+            return None;
+        }
+        let mut end = slot + 1;
+        while end < self.count && self.block[end] == self.block[end - 1] + 1 {
+            end += 1;
+        }
+        *start = end;
+        let first = self.block[slot] * KEYS;
+        Some((slot, first, ((end - slot) * KEYS).min(k_len - first)))
+    }
+}
+
+/// Packs the transpose of one head: per block of keys, `[head_dim, 32]`, zero-padded.
+fn pack_head(x: Mat<'_>, first_row: usize, rows: usize, col: usize, head_dim: usize, out: &mut [f32]) {
+    let size = packed_len(head_dim, KEYS);
+    for (block, out) in out.chunks_exact_mut(size.max(1)).enumerate() {
+        let first = block * KEYS;
+        let keys = KEYS.min(rows - first);
+        // SAFETY: rows `first_row + first ..` and columns `col ..` lie within the view, which `check` compared with
+        // the shape; `out` has room for the block.
+        unsafe {
+            let src = x.ptr().add((first_row + first) * x.row_stride() + col);
+            pack_columns(src, x.row_stride(), head_dim, keys, out);
+        }
+    }
+}

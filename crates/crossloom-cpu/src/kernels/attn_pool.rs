@@ -1,0 +1,434 @@
+//! Pooling rows by attention with fixed queries: one sweep over the rows for all queries.
+//!
+//! Rows are taken in tiles of 64; a running softmax (as in attention) lets every tile be read once, while it is in the
+//! cache, for scores and for the weighted sum.
+
+use super::error::{KernelError, need};
+use super::gemm::{Left, Update, gemm_serial, pack_columns, packed_len};
+use crate::kernels::reduce::{add_partials, zero_then};
+use crate::math::exp_v;
+use crate::parallel::{self, SharedMut};
+use crate::simd::{self, Simd, Vf, dispatch, update0};
+
+/// Rows of a tile.
+const TILE: usize = 64;
+/// Columns of a packed panel.
+const PANEL: usize = 32;
+/// Where running maxima start: low, but finite.
+const LOW: f32 = -1e30;
+
+/// The shape of a pooling: `x [groups, rows, cols]`, queries `w [heads, cols]`, `pooled [groups, heads, cols]`,
+/// `probs [groups, heads, rows]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttnPool {
+    /// Groups, pooled separately.
+    pub groups: usize,
+    /// Rows of a group.
+    pub rows: usize,
+    /// Values of a row.
+    pub cols: usize,
+    /// Queries.
+    pub heads: usize,
+    /// Factor of the scores.
+    pub scale: f32,
+}
+
+impl AttnPool {
+    /// Values of the transposed queries (or gradients) in panels.
+    fn packed(&self) -> usize {
+        packed_len(self.cols, self.heads)
+    }
+
+    /// Values of a tile of scores, `[TILE, heads]`.
+    fn tile(&self) -> usize {
+        TILE * self.heads
+    }
+
+    /// Scratch values of [`attn_pool`].
+    pub fn scratch_len(&self) -> usize {
+        self.packed() + self.groups * (2 * self.tile() + 3 * self.heads)
+    }
+
+    /// Scratch values of [`attn_pool_grad`].
+    pub fn grad_scratch_len(&self) -> usize {
+        self.groups * (self.packed() + 2 * self.tile() + self.heads + self.heads * self.cols)
+    }
+
+    /// Floating-point operations of the forward pass.
+    pub fn flops(&self) -> usize {
+        4 * self.groups * self.rows * self.cols * self.heads
+    }
+
+    fn check(&self, name: &'static str, x: &[f32], w: &[f32], probs: usize) -> Result<(), KernelError> {
+        need(name, "x", x.len(), self.groups * self.rows * self.cols)?;
+        need(name, "w", w.len(), self.heads * self.cols)?;
+        need(name, "probs", probs, self.groups * self.heads * self.rows)
+    }
+}
+
+/// Packs `m [heads, cols]` transposed, in panels of 32 heads.
+fn pack(p: &AttnPool, m: &[f32], out: &mut [f32]) {
+    for (panel, out) in out.chunks_exact_mut((p.cols * PANEL).max(1)).enumerate() {
+        let first = panel * PANEL;
+        if first < p.heads && p.cols > 0 {
+            // SAFETY: rows `first ..` of `m` exist, `cols` values each, and `out` holds a panel.
+            unsafe {
+                pack_columns(m.as_ptr().add(first * p.cols), p.cols, p.cols, PANEL.min(p.heads - first), out);
+            }
+        }
+    }
+}
+
+/// `c [n, heads] = alpha x[n, cols] packed`, row `i` of `x` at `x + i * cols`.
+///
+/// # Safety
+/// `x` has `n` rows, `packed` is a packed `[cols, heads]` matrix, `c` holds `n * heads` values that nobody else uses.
+#[inline(always)]
+unsafe fn scores<S: Simd>(
+    s: S,
+    p: &AttnPool,
+    n: usize,
+    x: *const f32,
+    packed: &[f32],
+    alpha: f32,
+    c: *mut f32,
+) {
+    for (panel, b) in packed.chunks_exact((p.cols * PANEL).max(1)).enumerate() {
+        let first = panel * PANEL;
+        let heads = PANEL.min(p.heads - first);
+        let left = Left { ptr: x, row: p.cols, col: 1 };
+        // SAFETY: as promised by the caller; the panel is zero-padded to 32 columns.
+        unsafe {
+            let c = c.add(first);
+            gemm_serial::<S, true>(
+                s,
+                n,
+                heads,
+                p.cols,
+                left,
+                b.as_ptr(),
+                PANEL,
+                c,
+                p.heads,
+                alpha,
+                Update::Set,
+            );
+        }
+    }
+}
+
+/// `pooled = sum_n p x_n` with `p = softmax_n(scale x_n . w_h)`, for every group and query; `probs` keeps `p`.
+///
+/// `mask [groups, rows]`: rows where it is 0 are left out, and a group without rows pools to 0. `scratch` holds
+/// [`AttnPool::scratch_len`] values.
+///
+/// # Errors
+/// Where a buffer is too short.
+pub fn attn_pool(
+    p: &AttnPool,
+    x: &[f32],
+    w: &[f32],
+    mask: Option<&[f32]>,
+    pooled: &mut [f32],
+    probs: &mut [f32],
+    scratch: &mut [f32],
+) -> Result<(), KernelError> {
+    p.check("attn_pool", x, w, probs.len())?;
+    need("attn_pool", "mask", mask.map_or(p.groups * p.rows, <[f32]>::len), p.groups * p.rows)?;
+    need("attn_pool", "pooled", pooled.len(), p.groups * p.heads * p.cols)?;
+    need("attn_pool", "scratch", scratch.len(), p.scratch_len())?;
+    let (packed, rest) = scratch.split_at_mut(p.packed());
+    pack(p, w, packed);
+    let packed: &[f32] = packed;
+    let own = 2 * p.tile() + 3 * p.heads;
+    let (pooled, probs, rest) = (SharedMut::new(pooled), SharedMut::new(probs), SharedMut::new(rest));
+    parallel::for_each(p.groups, |g| {
+        // SAFETY: tasks own disjoint groups and disjoint scratch.
+        let (pooled, probs, scratch) = unsafe {
+            (
+                pooled.slice(g * p.heads * p.cols, p.heads * p.cols),
+                probs.slice(g * p.heads * p.rows, p.heads * p.rows),
+                rest.slice(g * own, own),
+            )
+        };
+        let x = &x[g * p.rows * p.cols..(g + 1) * p.rows * p.cols];
+        let mask = mask.map(|m| &m[g * p.rows..(g + 1) * p.rows]);
+        forward_group(p, x, packed, mask, pooled, probs, scratch);
+    });
+    Ok(())
+}
+
+dispatch!(
+    fn forward_group(
+        p: &AttnPool,
+        x: &[f32],
+        packed: &[f32],
+        mask: Option<&[f32]>,
+        pooled: &mut [f32],
+        probs: &mut [f32],
+        scratch: &mut [f32],
+    ) = forward_body
+);
+
+#[inline(always)]
+fn forward_body<S: Simd>(
+    s: S,
+    p: &AttnPool,
+    x: &[f32],
+    packed: &[f32],
+    mask: Option<&[f32]>,
+    pooled: &mut [f32],
+    probs: &mut [f32],
+    scratch: &mut [f32],
+) {
+    let (tile, scratch) = scratch.split_at_mut(p.tile());
+    let (weights, state) = scratch.split_at_mut(p.tile());
+    let (highest, state) = state.split_at_mut(p.heads);
+    let (total, factor) = state.split_at_mut(p.heads);
+    highest.fill(LOW);
+    total.fill(0.0);
+    pooled.fill(0.0);
+    for first in (0..p.rows).step_by(TILE) {
+        let n = TILE.min(p.rows - first);
+        let rows = &x[first * p.cols..(first + n) * p.cols];
+        // SAFETY: `rows` has `n` rows; the tile holds `TILE >= n` rows of `heads`.
+        unsafe { scores(s, p, n, rows.as_ptr(), packed, p.scale, tile.as_mut_ptr()) };
+        for h in 0..p.heads {
+            // Scores of one query side by side, kept raw in `probs` until the sums are known.
+            let raw = &mut probs[h * p.rows + first..][..n];
+            for (i, raw) in raw.iter_mut().enumerate() {
+                let kept = mask.is_none_or(|m| m[first + i] != 0.0);
+                *raw = if kept { tile[i * p.heads + h] } else { f32::NEG_INFINITY };
+            }
+            let top = simd::max(s, raw).max(highest[h]);
+            factor[h] = highest[h] - top;
+            highest[h] = top;
+            let shift = Vf::splat(s, top);
+            let weights = &mut weights[h * TILE..][..n];
+            simd::map1!(s, raw, weights, |x| exp_v(x - shift));
+        }
+        for h in 0..p.heads {
+            let shrink = Vf::splat(s, factor[h]);
+            let mut by = [0.0; 64];
+            exp_v(shrink).store(&mut by[..1]);
+            let by = by[0];
+            total[h] = total[h] * by + simd::sum(s, &weights[h * TILE..][..n]);
+            if first > 0 {
+                let by = Vf::splat(s, by);
+                update0!(s, &mut pooled[h * p.cols..(h + 1) * p.cols], |x| x * by);
+            }
+        }
+        let left = Left { ptr: weights.as_ptr(), row: TILE, col: 1 };
+        // SAFETY: weights are `[heads, TILE]`, `rows` is `[n, cols]`, `pooled` is `[heads, cols]`.
+        unsafe {
+            gemm_serial::<S, false>(
+                s,
+                p.heads,
+                p.cols,
+                n,
+                left,
+                rows.as_ptr(),
+                p.cols,
+                pooled.as_mut_ptr(),
+                p.cols,
+                1.0,
+                Update::Add,
+            );
+        }
+    }
+    for h in 0..p.heads {
+        let norm = Vf::splat(s, if total[h] > 0.0 { 1.0 / total[h] } else { 0.0 });
+        let shift = Vf::splat(s, highest[h]);
+        update0!(s, &mut pooled[h * p.cols..(h + 1) * p.cols], |x| x * norm);
+        update0!(s, &mut probs[h * p.rows..(h + 1) * p.rows], |x| exp_v(x - shift) * norm);
+    }
+}
+
+/// The gradient of [`attn_pool`]: `dx [groups, rows, cols]` and `dw [heads, cols]`, each set, or added to with its
+/// flag of `accumulate`. `dw` is summed over groups in order. `scratch` holds [`AttnPool::grad_scratch_len`] values.
+///
+/// # Errors
+/// Where a buffer is too short.
+pub fn attn_pool_grad(
+    p: &AttnPool,
+    d_pooled: &[f32],
+    x: &[f32],
+    w: &[f32],
+    probs: &[f32],
+    dx: &mut [f32],
+    dw: &mut [f32],
+    accumulate: [bool; 2],
+    scratch: &mut [f32],
+) -> Result<(), KernelError> {
+    let name = "attn_pool_grad";
+    p.check(name, x, w, probs.len())?;
+    need(name, "d_pooled", d_pooled.len(), p.groups * p.heads * p.cols)?;
+    need(name, "dx", dx.len(), p.groups * p.rows * p.cols)?;
+    need(name, "dw", dw.len(), p.heads * p.cols)?;
+    need(name, "scratch", scratch.len(), p.grad_scratch_len())?;
+    let queries = p.heads * p.cols;
+    let (partials, rest) = scratch.split_at_mut(p.groups * queries);
+    let own = p.packed() + 2 * p.tile() + p.heads;
+    {
+        let (dx, partials, rest) = (SharedMut::new(dx), SharedMut::new(partials), SharedMut::new(rest));
+        let w = &w[..queries];
+        parallel::for_each(p.groups, |g| {
+            let rows = g * p.rows * p.cols;
+            // SAFETY: tasks own disjoint groups and disjoint scratch.
+            let group = unsafe {
+                Group {
+                    d_pooled: &d_pooled[g * queries..(g + 1) * queries],
+                    x: &x[rows..rows + p.rows * p.cols],
+                    w,
+                    probs: &probs[g * p.heads * p.rows..(g + 1) * p.heads * p.rows],
+                    dx: dx.slice(rows, p.rows * p.cols),
+                    add: accumulate[0],
+                    dw: partials.slice(g * queries, queries),
+                    scratch: rest.slice(g * own, own),
+                }
+            };
+            grad_group(p, group);
+        });
+    }
+    zero_then(accumulate[1], &mut dw[..queries], |out| add_partials(partials, queries, out));
+    Ok(())
+}
+
+/// One group of the gradient.
+struct Group<'a> {
+    d_pooled: &'a [f32],
+    x: &'a [f32],
+    w: &'a [f32],
+    probs: &'a [f32],
+    dx: &'a mut [f32],
+    add: bool,
+    dw: &'a mut [f32],
+    scratch: &'a mut [f32],
+}
+
+dispatch!(fn grad_group(p: &AttnPool, group: Group<'_>) = grad_body);
+
+#[inline(always)]
+fn grad_body<S: Simd>(s: S, p: &AttnPool, group: Group<'_>) {
+    let Group { d_pooled, x, w, probs, dx, add, dw, scratch } = group;
+    let (packed, scratch) = scratch.split_at_mut(p.packed());
+    let (tile, scratch) = scratch.split_at_mut(p.tile());
+    let (d_scores, mean) = scratch.split_at_mut(p.tile());
+    pack(p, d_pooled, packed);
+    let packed: &[f32] = packed;
+    // First sweep: sum_n p dp, one number per query.
+    mean.fill(0.0);
+    let tiles = || (0..p.rows).step_by(TILE).map(|first| (first, TILE.min(p.rows - first)));
+    let one_tile = p.rows <= TILE;
+    for (first, n) in tiles() {
+        // SAFETY: `n` rows from `first` exist; the tile holds `TILE >= n` rows of `heads`.
+        unsafe { scores(s, p, n, x.as_ptr().add(first * p.cols), packed, 1.0, tile.as_mut_ptr()) };
+        for h in 0..p.heads {
+            let probs = &probs[h * p.rows + first..][..n];
+            mean[h] += probs.iter().enumerate().map(|(i, w)| w * tile[i * p.heads + h]).sum::<f32>();
+        }
+    }
+    dw.fill(0.0);
+    for (first, n) in tiles() {
+        let rows = &x[first * p.cols..(first + n) * p.cols];
+        if !one_tile {
+            // SAFETY: as above.
+            unsafe { scores(s, p, n, rows.as_ptr(), packed, 1.0, tile.as_mut_ptr()) };
+        }
+        for h in 0..p.heads {
+            let probs = &probs[h * p.rows + first..][..n];
+            for (i, d) in d_scores[h * TILE..][..n].iter_mut().enumerate() {
+                *d = p.scale * probs[i] * (tile[i * p.heads + h] - mean[h]);
+            }
+        }
+        let update = if add { Update::Add } else { Update::Set };
+        let dx = dx[first * p.cols..].as_mut_ptr();
+        // SAFETY: `dx` has `n` rows from `first`; probabilities are `[heads, rows]` and gradients of scores
+        // `[heads, TILE]`, read transposed and straight; `d_pooled`, `w` and `dw` are `[heads, cols]`.
+        unsafe {
+            let left = Left { ptr: probs.as_ptr().add(first), row: 1, col: p.rows };
+            let b = d_pooled.as_ptr();
+            gemm_serial::<S, false>(s, n, p.cols, p.heads, left, b, p.cols, dx, p.cols, 1.0, update);
+            let left = Left { ptr: d_scores.as_ptr(), row: 1, col: TILE };
+            let b = w.as_ptr();
+            gemm_serial::<S, false>(s, n, p.cols, p.heads, left, b, p.cols, dx, p.cols, 1.0, Update::Add);
+            let left = Left { ptr: d_scores.as_ptr(), row: TILE, col: 1 };
+            let (b, c) = (rows.as_ptr(), dw.as_mut_ptr());
+            gemm_serial::<S, false>(s, p.heads, p.cols, n, left, b, p.cols, c, p.cols, 1.0, Update::Add);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::kernels::testing::{assert_close, on_threads, random};
+
+    fn check(p: &AttnPool, masked: bool) {
+        let (x, w) = (random(1, p.groups * p.rows * p.cols), random(2, p.heads * p.cols));
+        let d_pooled = random(3, p.groups * p.heads * p.cols);
+        let mask: Vec<f32> =
+            (0..p.groups * p.rows).map(|i| if i / p.rows == 1 || i % 3 == 1 { 0.0 } else { 1.0 }).collect();
+        let run = |threads| {
+            let mut pooled = vec![f32::NAN; d_pooled.len()];
+            let mut probs = vec![f32::NAN; p.groups * p.heads * p.rows];
+            let (mut dx, mut dw) = (vec![1.0; x.len()], vec![f32::NAN; w.len()]);
+            let mut scratch = vec![f32::NAN; p.scratch_len().max(p.grad_scratch_len())];
+            on_threads(threads, || {
+                attn_pool(p, &x, &w, masked.then_some(&mask[..]), &mut pooled, &mut probs, &mut scratch)
+                    .unwrap();
+                let accumulate = [true, false];
+                attn_pool_grad(p, &d_pooled, &x, &w, &probs, &mut dx, &mut dw, accumulate, &mut scratch)
+                    .unwrap();
+            });
+            (pooled, probs, dx, dw)
+        };
+        let (mut want_pooled, mut want_probs) = (vec![0.0; d_pooled.len()], Vec::new());
+        let (mut want_dx, mut want_dw) = (vec![1.0_f64; x.len()], vec![0.0_f64; w.len()]);
+        for g in 0..p.groups {
+            for h in 0..p.heads {
+                let at = |n: usize| (g * p.rows + n) * p.cols;
+                let dot = |n: usize, y: &[f32]| -> f64 {
+                    (0..p.cols).map(|c| f64::from(x[at(n) + c]) * f64::from(y[c])).sum()
+                };
+                let kept = |n: usize| !masked || mask[g * p.rows + n] != 0.0;
+                let query = &w[h * p.cols..][..p.cols];
+                let e: Vec<f64> = (0..p.rows)
+                    .map(|n| if kept(n) { (f64::from(p.scale) * dot(n, query)).exp() } else { 0.0 })
+                    .collect();
+                let sum = e.iter().sum::<f64>().max(1e-30);
+                let prob: Vec<f64> = e.iter().map(|e| e / sum).collect();
+                let d = &d_pooled[(g * p.heads + h) * p.cols..][..p.cols];
+                let mean: f64 = (0..p.rows).map(|n| prob[n] * dot(n, d)).sum();
+                for n in 0..p.rows {
+                    let ds = f64::from(p.scale) * prob[n] * (dot(n, d) - mean);
+                    for c in 0..p.cols {
+                        want_pooled[(g * p.heads + h) * p.cols + c] += prob[n] * f64::from(x[at(n) + c]);
+                        want_dx[at(n) + c] += prob[n] * f64::from(d[c]) + ds * f64::from(query[c]);
+                        want_dw[h * p.cols + c] += ds * f64::from(x[at(n) + c]);
+                    }
+                }
+                want_probs.extend(prob.iter().map(|x| *x as f32));
+            }
+        }
+        let to32 = |x: Vec<f64>| x.into_iter().map(|x| x as f32).collect::<Vec<_>>();
+        let (pooled, probs, dx, dw) = run(1);
+        assert_close(&pooled, &to32(want_pooled), 1e-5);
+        assert_close(&probs, &want_probs, 1e-5);
+        assert_close(&dx, &to32(want_dx), 1e-4);
+        assert_close(&dw, &to32(want_dw), 1e-4);
+        assert_eq!(run(1), run(3));
+    }
+
+    #[test]
+    fn odd_shapes_match_f64() {
+        for (groups, rows, cols, heads) in
+            [(1, 1, 1, 1), (3, 7, 19, 5), (2, 64, 96, 4), (3, 150, 33, 40), (2, 65, 8, 33)]
+        {
+            let p = AttnPool { groups, rows, cols, heads, scale: 1.3 };
+            check(&p, false);
+            check(&p, true);
+        }
+    }
+}

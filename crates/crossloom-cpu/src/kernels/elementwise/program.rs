@@ -1,0 +1,231 @@
+//! The program and its register allocation.
+
+use super::{OPERANDS, REGISTERS};
+use crate::kernels::activation::Activation;
+use crate::kernels::error::{KernelError, need};
+
+/// How an operand is read for element `(row, col)` of the region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broadcast {
+    /// `[rows, cols]`.
+    Full,
+    /// `[cols]`: one value per column.
+    Row,
+    /// `[rows]`: one value per row.
+    Column,
+    /// One value.
+    Scalar,
+}
+
+/// A function of one value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum UnaryOp {
+    /// `-x`.
+    Neg,
+    /// `|x|`.
+    Abs,
+    /// `e^x`.
+    Exp,
+    /// `2^x`.
+    Exp2,
+    /// `ln x`.
+    Log,
+    /// `log2 x`.
+    Log2,
+    /// `sin x`.
+    Sin,
+    /// `sqrt x`.
+    Sqrt,
+    /// `1 / sqrt x`.
+    Rsqrt,
+    /// `1 / x`.
+    Recip,
+    /// `tanh x`.
+    Tanh,
+    /// `1 / (1 + e^-x)`.
+    Sigmoid,
+    /// `erf x`.
+    Erf,
+    /// An activation.
+    Act(Activation),
+    /// The slope of an activation.
+    ActGrad(Activation),
+}
+
+/// A function of two values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BinaryOp {
+    /// `x + y`.
+    Add,
+    /// `x - y`.
+    Sub,
+    /// `x y`.
+    Mul,
+    /// `x / y`.
+    Div,
+    /// The smaller one.
+    Min,
+    /// The larger one.
+    Max,
+    /// The remainder of `x / y`, with the sign of `x`.
+    Mod,
+    /// 1 where `x < y`, else 0.
+    LessThan,
+    /// 1 where `x == y`, else 0.
+    Equal,
+}
+
+/// One step. Its operands are numbers of values: operands of the program first, then one per step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Step {
+    /// `f(x)`.
+    Unary(UnaryOp, usize),
+    /// `f(x, y)`.
+    Binary(BinaryOp, usize, usize),
+    /// `mul x + add`.
+    Affine(usize, f32, f32),
+    /// `x y + z`.
+    MulAdd(usize, usize, usize),
+    /// `c != 0 ? x : y`.
+    Select(usize, usize, usize),
+    /// The same number everywhere.
+    Constant(f32),
+}
+
+impl Step {
+    /// The values it reads.
+    pub(super) fn reads(&self) -> impl Iterator<Item = usize> + use<> {
+        let (reads, count) = match *self {
+            Self::Unary(_, x) | Self::Affine(x, ..) => ([x, 0, 0], 1),
+            Self::Binary(_, x, y) => ([x, y, 0], 2),
+            Self::MulAdd(x, y, z) | Self::Select(x, y, z) => ([x, y, z], 3),
+            Self::Constant(_) => ([0; 3], 0),
+        };
+        reads.into_iter().take(count)
+    }
+}
+
+/// Where a value is while a block is worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In a register.
+    Register(usize),
+    /// In the memory of an operand, at the block.
+    Operand(usize),
+    /// Nowhere: it is never used.
+    Nowhere,
+}
+
+/// A checked program with registers assigned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Program {
+    pub(super) loads: Vec<Broadcast>,
+    pub(super) steps: Vec<Step>,
+    pub(super) stores: Vec<usize>,
+    /// One per value.
+    pub(super) places: Vec<Place>,
+    /// The last step may write this output directly.
+    pub(super) direct: Option<usize>,
+}
+
+/// What frees a register: nothing may reuse it before this step.
+const FOREVER: usize = usize::MAX;
+
+impl Program {
+    /// Checks a program: `loads` says how each operand is read, `steps` run in order, `stores` are the numbers of the
+    /// values that are the outputs. Numbers count the operands first, then the steps.
+    ///
+    /// # Errors
+    /// Where a number names no value before it, there are more than 64 operands or outputs, or more than 24 values
+    /// live at once.
+    pub fn new(loads: Vec<Broadcast>, steps: Vec<Step>, stores: Vec<usize>) -> Result<Self, KernelError> {
+        let name = "elementwise";
+        need(name, "most operands", OPERANDS, loads.len())?;
+        need(name, "most outputs", OPERANDS, stores.len())?;
+        let values = loads.len() + steps.len();
+        let outside = |operand, position, value: usize, bound| KernelError::Index {
+            kernel: name,
+            operand,
+            position,
+            index: value as i64,
+            bound,
+        };
+        for (i, step) in steps.iter().enumerate() {
+            let bound = loads.len() + i;
+            if let Some(bad) = step.reads().find(|x| *x >= bound) {
+                return Err(outside("steps", i, bad, bound));
+            }
+        }
+        if let Some((i, bad)) = stores.iter().enumerate().find(|(_, x)| **x >= values) {
+            return Err(outside("stores", i, *bad, values));
+        }
+        let mut program = Self { loads, steps, stores, places: vec![Place::Nowhere; values], direct: None };
+        program.assign()?;
+        Ok(program)
+    }
+
+    /// The number of operands.
+    pub fn operands(&self) -> usize {
+        self.loads.len()
+    }
+
+    /// The number of outputs.
+    pub fn outputs(&self) -> usize {
+        self.stores.len()
+    }
+
+    /// Gives every value that is used a place.
+    fn assign(&mut self) -> Result<(), KernelError> {
+        let operands = self.loads.len();
+        let mut last_use: Vec<Option<usize>> = vec![None; self.places.len()];
+        for (i, step) in self.steps.iter().enumerate() {
+            for x in step.reads() {
+                last_use[x] = Some(i);
+            }
+        }
+        for &x in &self.stores {
+            last_use[x] = Some(FOREVER);
+        }
+        // The last step may write its output in place of a register, if that is all that becomes of it.
+        let last = self.places.len().wrapping_sub(1);
+        let stored = self.stores.iter().filter(|x| **x == last).count();
+        if !self.steps.is_empty() && stored == 1 {
+            self.direct = self.stores.iter().position(|x| *x == last);
+        }
+        // Registers: until which step each is taken.
+        let mut busy: Vec<usize> = Vec::new();
+        let mut take = |from: usize, until: usize| -> Result<Place, KernelError> {
+            let free = busy.iter().position(|b| *b != FOREVER && *b <= from);
+            let register = free.unwrap_or(busy.len());
+            if register == busy.len() {
+                need("elementwise", "most values alive", REGISTERS, register + 1)?;
+                busy.push(until);
+            } else {
+                busy[register] = until;
+            }
+            Ok(Place::Register(register))
+        };
+        for (i, load) in self.loads.iter().enumerate() {
+            let Some(until) = last_use[i] else { continue };
+            // Outputs may share memory with operands, so an operand that is itself an output is copied first. Scalars
+            // are loaded once, and stay.
+            self.places[i] = match load {
+                Broadcast::Full if until != FOREVER => Place::Operand(i),
+                Broadcast::Scalar => take(0, FOREVER)?,
+                _ => take(0, until.max(1))?,
+            };
+        }
+        for i in 0..self.steps.len() {
+            let value = operands + i;
+            if let Some(until) = last_use[value]
+                && !(self.direct.is_some() && value == last)
+            {
+                // A step may write over an operand that it is the last to read.
+                self.places[value] = take(i, until)?;
+            }
+        }
+        Ok(())
+    }
+}

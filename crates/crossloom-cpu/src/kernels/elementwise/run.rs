@@ -1,0 +1,302 @@
+//! Running a program block by block.
+
+use std::mem::MaybeUninit;
+
+use super::program::{BinaryOp, Broadcast, Place, Program, Step, UnaryOp};
+use super::{BLOCK, OPERANDS, REGISTERS};
+use crate::kernels::activation::{Function, with_function};
+use crate::kernels::error::{KernelError, need, same};
+use crate::math::{erf_v, exp_v, exp2_v, log_v, sigmoid_v, tanh_v};
+use crate::parallel::{self, chunk_range};
+use crate::simd::{Simd, Vf, dispatch};
+
+/// Elements of one task.
+const CHUNK: usize = 16_384;
+
+/// Operand and output pointers that tasks share.
+struct Pointers<'a> {
+    inputs: &'a [*const f32],
+    outputs: &'a [*mut f32],
+}
+// SAFETY: tasks work on disjoint ranges of elements: what one reads or writes of a full operand or an output, no other
+// touches; broadcast operands are only read (the contract of `Program::run`).
+unsafe impl Sync for Pointers<'_> {}
+
+impl Program {
+    /// Runs the program over a `[rows, cols]` region.
+    ///
+    /// # Errors
+    /// Where the number of operands or outputs is not the program's.
+    ///
+    /// # Safety
+    /// Operand `i` is readable for `rows * cols`, `cols`, `rows` or 1 values, as its [`Broadcast`] says, and output
+    /// `j` is writable for `rows * cols`. An output may be exactly the memory of one or more full operands (the
+    /// program then works in place); otherwise outputs overlap nothing, and nobody else touches any of it meanwhile.
+    pub unsafe fn run(
+        &self,
+        rows: usize,
+        cols: usize,
+        inputs: &[*const f32],
+        outputs: &[*mut f32],
+    ) -> Result<(), KernelError> {
+        same("elementwise", "operands", inputs.len(), self.operands())?;
+        same("elementwise", "outputs", outputs.len(), self.outputs())?;
+        let total = rows * cols;
+        let pointers = Pointers { inputs, outputs };
+        parallel::for_each(total.div_ceil(CHUNK), |task| {
+            let r = chunk_range(total, CHUNK, task);
+            run_task(self, &pointers, cols, r.start, r.len());
+        });
+        Ok(())
+    }
+
+    /// Runs the program over a `[rows, cols]` region, from slices to other slices.
+    ///
+    /// # Errors
+    /// Where the number of operands or outputs is not the program's, or one is too short.
+    pub fn run_slices(
+        &self,
+        rows: usize,
+        cols: usize,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+    ) -> Result<(), KernelError> {
+        same("elementwise", "operands", inputs.len(), self.operands())?;
+        same("elementwise", "outputs", outputs.len(), self.outputs())?;
+        let mut from = [std::ptr::null(); OPERANDS];
+        let mut to = [std::ptr::null_mut(); OPERANDS];
+        for ((input, load), from) in inputs.iter().zip(&self.loads).zip(&mut from) {
+            let len = match load {
+                Broadcast::Full => rows * cols,
+                Broadcast::Row => cols,
+                Broadcast::Column => rows,
+                Broadcast::Scalar => 1,
+            };
+            need("elementwise", "operand", input.len(), len)?;
+            *from = input.as_ptr();
+        }
+        for (output, to) in outputs.iter_mut().zip(&mut to) {
+            need("elementwise", "output", output.len(), rows * cols)?;
+            *to = output.as_mut_ptr();
+        }
+        // SAFETY: lengths were checked; slices are valid for their lengths, and mutable ones overlap nothing.
+        unsafe { self.run(rows, cols, &from[..inputs.len()], &to[..outputs.len()]) }
+    }
+}
+
+dispatch!(
+    fn run_task(program: &Program, pointers: &Pointers<'_>, cols: usize, start: usize, len: usize) = run_body
+);
+
+#[inline(always)]
+fn run_body<S: Simd>(
+    s: S,
+    program: &Program,
+    pointers: &Pointers<'_>,
+    cols: usize,
+    start: usize,
+    len: usize,
+) {
+    let mut memory = MaybeUninit::<[f32; REGISTERS * BLOCK]>::uninit();
+    let registers = memory.as_mut_ptr().cast::<f32>();
+    // SAFETY: registers are `BLOCK` values each and there are at most `REGISTERS`; the program wrote every register
+    // before a step reads it, as steps read only earlier values; memory of operands and outputs by the contract of
+    // `Program::run`, elements `start .. start + len` being this task's.
+    unsafe {
+        for (i, load) in program.loads.iter().enumerate() {
+            if let (Broadcast::Scalar, Place::Register(r)) = (load, program.places[i]) {
+                let value = *pointers.inputs[i];
+                std::slice::from_raw_parts_mut(registers.add(r * BLOCK), BLOCK.min(len)).fill(value);
+            }
+        }
+        let mut at = start;
+        while at < start + len {
+            let n = BLOCK.min(start + len - at);
+            run_block(s, program, pointers, registers, cols, at, n);
+            at += n;
+        }
+    }
+}
+
+/// Elements `at .. at + n`.
+///
+/// # Safety
+/// As in [`run_body`]; `n <= BLOCK`, and scalars are loaded.
+#[inline(always)]
+unsafe fn run_block<S: Simd>(
+    s: S,
+    program: &Program,
+    pointers: &Pointers<'_>,
+    registers: *mut f32,
+    cols: usize,
+    at: usize,
+    n: usize,
+) {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        for (i, load) in program.loads.iter().enumerate() {
+            let Place::Register(r) = program.places[i] else { continue };
+            let to = registers.add(r * BLOCK);
+            let from = pointers.inputs[i];
+            match load {
+                Broadcast::Full => std::ptr::copy_nonoverlapping(from.add(at), to, n),
+                Broadcast::Row => fill_row(from, cols, at, std::slice::from_raw_parts_mut(to, n)),
+                Broadcast::Column => fill_column(from, cols, at, std::slice::from_raw_parts_mut(to, n)),
+                Broadcast::Scalar => {}
+            }
+        }
+        let place = |value: usize| match program.places[value] {
+            Place::Register(r) => registers.add(r * BLOCK).cast_const(),
+            Place::Operand(i) => pointers.inputs[i].add(at),
+            Place::Nowhere => registers.cast_const(),
+        };
+        let operands = program.loads.len();
+        for (i, step) in program.steps.iter().enumerate() {
+            let to = match program.places[operands + i] {
+                Place::Register(r) => registers.add(r * BLOCK),
+                _ => match program.direct {
+                    Some(output) if i + 1 == program.steps.len() => pointers.outputs[output].add(at),
+                    _ => continue,
+                },
+            };
+            match *step {
+                Step::Unary(op, x) => unary(s, op, n, place(x), to),
+                Step::Binary(op, x, y) => binary(s, op, n, [place(x), place(y)], to),
+                Step::Affine(x, mul, add) => {
+                    let (mul, add) = (Vf::splat(s, mul), Vf::splat(s, add));
+                    each!(s, n, [place(x)], to, |x| x.mul_add(mul, add));
+                }
+                Step::MulAdd(x, y, z) => {
+                    each!(s, n, [place(x), place(y), place(z)], to, |x, y, z| x.mul_add(y, z));
+                }
+                Step::Select(c, x, y) => {
+                    each!(s, n, [place(c), place(x), place(y)], to, |c, x, y| {
+                        y.select(c.eq(Vf::zero(s)), x)
+                    });
+                }
+                Step::Constant(x) => std::slice::from_raw_parts_mut(to, n).fill(x),
+            }
+        }
+        for (j, &value) in program.stores.iter().enumerate() {
+            if program.direct != Some(j) {
+                std::ptr::copy_nonoverlapping(place(value), pointers.outputs[j].add(at), n);
+            }
+        }
+    }
+}
+
+/// `each!(s, n, [x, ..], to, |x, ..| f)`: `to[i] = f(x[i], ..)` for `n` values. To be used in `unsafe` code: all pointers
+/// are valid for `n` values; `to` may be one of them exactly, as each value is read before its place is written.
+macro_rules! each {
+    ($s:expr, $n:expr, [$($p:expr),+], $to:expr, |$($a:ident),+| $f:expr) => {{
+        let (s, n, to) = ($s, $n, $to);
+        $(let $a = $p;)+
+        let lanes = lanes(s);
+        let whole = n / lanes * lanes;
+        let mut i = 0;
+        while i < whole {
+            let y = {
+                $(let $a = Vf::load_ptr(s, $a.add(i));)+
+                $f
+            };
+            y.store_ptr(to.add(i));
+            i += lanes;
+        }
+        if i < n {
+            let y = {
+                $(let $a = Vf::load_first(s, $a.add(i), n - i);)+
+                $f
+            };
+            y.store_first(to.add(i), n - i);
+        }
+    }};
+}
+
+/// Lanes of a register.
+#[inline(always)]
+fn lanes<S: Simd>(_: S) -> usize {
+    S::F32_LANES
+}
+
+/// # Safety
+/// As `each`.
+#[inline(always)]
+unsafe fn unary<S: Simd>(s: S, op: UnaryOp, n: usize, x: *const f32, to: *mut f32) {
+    let one = Vf::splat(s, 1.0);
+    // SAFETY: by the contract of this function.
+    unsafe {
+        match op {
+            UnaryOp::Neg => each!(s, n, [x], to, |x| -x),
+            UnaryOp::Abs => each!(s, n, [x], to, |x| x.abs()),
+            UnaryOp::Exp => each!(s, n, [x], to, |x| exp_v(x)),
+            UnaryOp::Exp2 => each!(s, n, [x], to, |x| exp2_v(x)),
+            UnaryOp::Log => each!(s, n, [x], to, |x| log_v(x)),
+            UnaryOp::Log2 => {
+                let factor = Vf::splat(s, std::f32::consts::LOG2_E);
+                each!(s, n, [x], to, |x| log_v(x) * factor);
+            }
+            UnaryOp::Sin => (0..n).for_each(|i| *to.add(i) = (*x.add(i)).sin()),
+            UnaryOp::Sqrt => each!(s, n, [x], to, |x| x.sqrt()),
+            UnaryOp::Rsqrt => each!(s, n, [x], to, |x| one / x.sqrt()),
+            UnaryOp::Recip => each!(s, n, [x], to, |x| one / x),
+            UnaryOp::Tanh => each!(s, n, [x], to, |x| tanh_v(x)),
+            UnaryOp::Sigmoid => each!(s, n, [x], to, |x| sigmoid_v(x)),
+            UnaryOp::Erf => each!(s, n, [x], to, |x| erf_v(x)),
+            UnaryOp::Act(a) => with_function!(a, F => each!(s, n, [x], to, |x| F::value(x))),
+            UnaryOp::ActGrad(a) => with_function!(a, F => each!(s, n, [x], to, |x| F::slope(x))),
+        }
+    }
+}
+
+/// # Safety
+/// As `each`.
+#[inline(always)]
+unsafe fn binary<S: Simd>(s: S, op: BinaryOp, n: usize, from: [*const f32; 2], to: *mut f32) {
+    let (one, zero) = (Vf::splat(s, 1.0), Vf::zero(s));
+    // SAFETY: by the contract of this function.
+    unsafe {
+        match op {
+            BinaryOp::Add => each!(s, n, [from[0], from[1]], to, |x, y| x + y),
+            BinaryOp::Sub => each!(s, n, [from[0], from[1]], to, |x, y| x - y),
+            BinaryOp::Mul => each!(s, n, [from[0], from[1]], to, |x, y| x * y),
+            BinaryOp::Div => each!(s, n, [from[0], from[1]], to, |x, y| x / y),
+            BinaryOp::Min => each!(s, n, [from[0], from[1]], to, |x, y| x.min(y)),
+            BinaryOp::Max => each!(s, n, [from[0], from[1]], to, |x, y| x.max(y)),
+            BinaryOp::Mod => (0..n).for_each(|i| *to.add(i) = *from[0].add(i) % *from[1].add(i)),
+            BinaryOp::LessThan => each!(s, n, [from[0], from[1]], to, |x, y| one.select(x.lt(y), zero)),
+            BinaryOp::Equal => each!(s, n, [from[0], from[1]], to, |x, y| one.select(x.eq(y), zero)),
+        }
+    }
+}
+
+/// Repeats a row vector over elements `at ..`.
+///
+/// # Safety
+/// `from` holds `cols` values.
+unsafe fn fill_row(from: *const f32, cols: usize, at: usize, to: &mut [f32]) {
+    let mut col = at % cols;
+    let mut done = 0;
+    while done < to.len() {
+        let n = (cols - col).min(to.len() - done);
+        // SAFETY: `col + n <= cols`.
+        to[done..done + n].copy_from_slice(unsafe { std::slice::from_raw_parts(from.add(col), n) });
+        done += n;
+        col = 0;
+    }
+}
+
+/// Spreads one value per row over elements `at ..`.
+///
+/// # Safety
+/// `from` holds a value for every row that is met.
+unsafe fn fill_column(from: *const f32, cols: usize, at: usize, to: &mut [f32]) {
+    let (mut row, mut col) = (at / cols, at % cols);
+    let mut done = 0;
+    while done < to.len() {
+        let n = (cols - col).min(to.len() - done);
+        // SAFETY: row `row` is met.
+        to[done..done + n].fill(unsafe { *from.add(row) });
+        done += n;
+        (row, col) = (row + 1, 0);
+    }
+}

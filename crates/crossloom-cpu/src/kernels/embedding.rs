@@ -1,0 +1,117 @@
+//! Rows of a table by id, and the gradient of the table.
+
+use super::error::{KernelError, indices, need};
+use crate::parallel::{self, SharedMut, chunk_range};
+use crate::simd::{Simd, dispatch, update1};
+
+/// Values per task.
+const CHUNK: usize = 16_384;
+
+/// `y[i] = table[ids[i]]` for `table [vocab, cols]`; an id of -1 gives zeros.
+///
+/// # Errors
+/// Where a buffer is too short or an id is outside of the table.
+pub fn embedding(
+    vocab: usize,
+    cols: usize,
+    table: &[f32],
+    ids: &[i32],
+    y: &mut [f32],
+) -> Result<(), KernelError> {
+    need("embedding", "table", table.len(), vocab * cols)?;
+    need("embedding", "y", y.len(), ids.len() * cols)?;
+    indices("embedding", "ids", ids, vocab, true)?;
+    let per_task = (CHUNK / cols.max(1)).max(1);
+    let y = SharedMut::new(y);
+    parallel::for_each(ids.len().div_ceil(per_task), |task| {
+        for i in chunk_range(ids.len(), per_task, task) {
+            // SAFETY: tasks own disjoint rows.
+            let y = unsafe { y.slice(i * cols, cols) };
+            match usize::try_from(ids[i]) {
+                Ok(id) => y.copy_from_slice(&table[id * cols..(id + 1) * cols]),
+                Err(_) => y.fill(0.0),
+            }
+        }
+    });
+    Ok(())
+}
+
+/// `d_table[ids[i]] += dy[i]` in the order of `i`, for `d_table [vocab, cols]`, which is zeroed first unless
+/// `accumulate`; an id of -1 is skipped. Tasks own ranges of the table.
+///
+/// # Errors
+/// Where a buffer is too short or an id is outside of the table.
+pub fn embedding_grad(
+    vocab: usize,
+    cols: usize,
+    dy: &[f32],
+    ids: &[i32],
+    d_table: &mut [f32],
+    accumulate: bool,
+) -> Result<(), KernelError> {
+    need("embedding_grad", "dy", dy.len(), ids.len() * cols)?;
+    need("embedding_grad", "d_table", d_table.len(), vocab * cols)?;
+    indices("embedding_grad", "ids", ids, vocab, true)?;
+    let per_task = vocab.div_ceil(8).max(1);
+    let d_table = SharedMut::new(d_table);
+    parallel::for_each(vocab.div_ceil(per_task), |task| {
+        let owned = chunk_range(vocab, per_task, task);
+        // SAFETY: tasks own disjoint ranges of the table.
+        let part = unsafe { d_table.slice(owned.start * cols, owned.len() * cols) };
+        if !accumulate {
+            part.fill(0.0);
+        }
+        grad_part(owned.start, cols, dy, ids, part);
+    });
+    Ok(())
+}
+
+dispatch!(fn grad_part(first: usize, cols: usize, dy: &[f32], ids: &[i32], part: &mut [f32]) = grad_body);
+
+#[inline(always)]
+fn grad_body<S: Simd>(s: S, first: usize, cols: usize, dy: &[f32], ids: &[i32], part: &mut [f32]) {
+    for (i, id) in ids.iter().enumerate() {
+        let Some(row) = usize::try_from(*id).ok().and_then(|id| id.checked_sub(first)) else { continue };
+        if let Some(row) = part.get_mut(row * cols..(row + 1) * cols) {
+            update1!(s, &dy[i * cols..(i + 1) * cols], row, |d, t| t + d);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::kernels::testing::{assert_close, on_threads, random};
+
+    #[test]
+    fn rows_are_taken_and_given_back() {
+        for (vocab, cols, count) in [(1, 1, 3), (7, 5, 20), (50, 33, 700)] {
+            let table = random(1, vocab * cols);
+            let ids: Vec<i32> =
+                (0..count).map(|i| if i % 9 == 4 { -1 } else { (i * 7 % vocab) as i32 }).collect();
+            let mut y = vec![f32::NAN; count * cols];
+            embedding(vocab, cols, &table, &ids, &mut y).unwrap();
+            let dy = random(2, count * cols);
+            let run = |threads| {
+                let mut d = vec![1.0; vocab * cols];
+                on_threads(threads, || embedding_grad(vocab, cols, &dy, &ids, &mut d, true).unwrap());
+                d
+            };
+            let mut want = vec![1.0; vocab * cols];
+            for (i, id) in ids.iter().enumerate() {
+                for c in 0..cols {
+                    let entry = if *id < 0 { 0.0 } else { table[*id as usize * cols + c] };
+                    assert_eq!(y[i * cols + c], entry);
+                    if *id >= 0 {
+                        want[*id as usize * cols + c] += dy[i * cols + c];
+                    }
+                }
+            }
+            assert_close(&run(1), &want, 0.0);
+            assert_eq!(run(1), run(3));
+        }
+        assert!(embedding(3, 1, &[0.0; 3], &[3], &mut [0.0]).is_err());
+        assert!(embedding(3, 1, &[0.0; 3], &[-2], &mut [0.0]).is_err());
+    }
+}

@@ -1,0 +1,150 @@
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::kernels::activation::Activation;
+use crate::kernels::testing::{assert_close, on_threads, random};
+
+/// The product in `f64`, without any blocking.
+fn reference(p: &Gemm, a: &[f32], b: &[f32], c: &[f32]) -> Vec<f32> {
+    let mut out = c.to_vec();
+    for batch in 0..p.batch {
+        for i in 0..p.m {
+            for j in 0..p.n {
+                let sum: f64 = (0..p.k)
+                    .map(|q| {
+                        let at = batch * p.stride_a + if p.trans_a { q * p.lda + i } else { i * p.lda + q };
+                        let bt = batch * p.stride_b + if p.trans_b { j * p.ldb + q } else { q * p.ldb + j };
+                        f64::from(a[at]) * f64::from(b[bt])
+                    })
+                    .sum();
+                let at = batch * p.stride_c + i * p.ldc + j;
+                let old = if p.beta == 0.0 { 0.0 } else { f64::from(p.beta) * f64::from(c[at]) };
+                out[at] = (f64::from(p.alpha) * sum + old) as f32;
+            }
+        }
+    }
+    out
+}
+
+/// Runs the kernel on seeded operands and compares it with the reference.
+fn check(p: &Gemm) {
+    let rows = |t: bool, x: usize, y: usize| if t { y } else { x };
+    let a = random(1, p.batch * p.stride_a.max(rows(p.trans_a, p.m, p.k) * p.lda));
+    let b = random(2, p.batch * p.stride_b.max(rows(p.trans_b, p.k, p.n) * p.ldb));
+    let mut c = random(3, p.batch * p.stride_c.max(p.m * p.ldc));
+    if p.beta == 0.0 {
+        c.fill(f32::NAN);
+    }
+    let want = reference(p, &a, &b, &c);
+    let mut scratch = vec![f32::NAN; p.scratch_len()];
+    gemm(p, &a, &b, &mut c, Epilogue::None, &mut scratch).unwrap();
+    let same: Vec<(f32, f32)> = c.iter().copied().zip(want).filter(|(_, w)| !w.is_nan()).collect();
+    let (got, want): (Vec<f32>, Vec<f32>) = same.into_iter().unzip();
+    assert_close(&got, &want, 1e-6 * (p.k as f32).max(8.0).sqrt());
+    assert!(got.len() >= p.m * p.n);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn odd_sizes_match_the_reference(
+        m in 0_usize..70, n in 0_usize..90, k in 0_usize..70,
+        trans_a: bool, trans_b: bool, pad in 0_usize..4, beta in prop::sample::select(vec![0.0_f32, 1.0, -0.5]),
+        alpha in prop::sample::select(vec![1.0_f32, 0.25]), batch in 1_usize..3,
+    ) {
+        let base = match (trans_a, trans_b) {
+            (false, true) => Gemm::nt(m, n, k),
+            (true, false) => Gemm::tn(m, n, k),
+            (false, false) => Gemm::nn(m, n, k),
+            (true, true) => Gemm { trans_b: true, ldb: k, ..Gemm::tn(m, n, k) },
+        };
+        let p = base.leading(base.lda + pad, base.ldb + pad, base.ldc + pad).scaled(alpha, beta).batched(
+            batch, (m + k + 1) * (m + k + pad + 1), 0, m * (n + pad));
+        check(&p);
+    }
+}
+
+#[test]
+fn deep_sums_are_blocked_without_a_seam() {
+    check(&Gemm::tn(25, 33, 1300));
+    check(&Gemm::tn(25, 33, 1300).scaled(1.0, 1.0));
+}
+
+#[test]
+fn wide_operands_are_packed_in_blocks() {
+    check(&Gemm::nn(13, 1500, 1100).scaled(0.5, 2.0));
+    check(&Gemm::nt(13, 1500, 1100));
+}
+
+#[test]
+fn few_rows_use_dot_products() {
+    check(&Gemm::nt(1, 130, 77));
+    check(&Gemm::nt(4, 65, 16).scaled(0.5, 1.0));
+}
+
+#[test]
+fn epilogues_match_their_definition() {
+    for (m, n, k) in [(29, 67, 19), (3, 67, 19), (40, 300, 8)] {
+        let p = Gemm::nt(m, n, k);
+        let (a, b, bias, r) = (random(1, m * k), random(2, n * k), random(3, n), random(4, m * n));
+        let mut scratch = vec![0.0; p.scratch_len()];
+        let mut plain = vec![0.0; m * n];
+        gemm(&p, &a, &b, &mut plain, Epilogue::None, &mut scratch).unwrap();
+        let biased: Vec<f32> = plain.iter().enumerate().map(|(i, c)| c + bias[i % n]).collect();
+        let mut c = vec![0.0; m * n];
+
+        gemm(&p, &a, &b, &mut c, Epilogue::Bias(&bias), &mut scratch).unwrap();
+        assert_close(&c, &biased, 1e-6);
+
+        let residual = Epilogue::Residual { bias: Some(&bias), residual: &r };
+        gemm(&p, &a, &b, &mut c, residual, &mut scratch).unwrap();
+        let want: Vec<f32> = biased.iter().zip(&r).map(|(c, r)| c + r).collect();
+        assert_close(&c, &want, 1e-6);
+
+        for activation in [Activation::GeluTanh, Activation::GeluErf, Activation::QuickGelu, Activation::Silu]
+        {
+            let mut pre = vec![0.0; m * n];
+            let fused = Epilogue::Activation { bias: Some(&bias), activation, pre: Some(&mut pre) };
+            gemm(&p, &a, &b, &mut c, fused, &mut scratch).unwrap();
+            assert_close(&pre, &biased, 1e-6);
+            let mut want = vec![0.0; m * n];
+            crate::kernels::activation::activation(activation, &biased, &mut want).unwrap();
+            assert_close(&c, &want, 1e-5);
+
+            let fused = Epilogue::ActivationGrad { activation, pre: &r };
+            gemm(&p, &a, &b, &mut c, fused, &mut scratch).unwrap();
+            crate::kernels::activation::activation_grad(activation, &r, &plain, &mut want).unwrap();
+            assert_close(&c, &want, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_does_not_show() {
+    for p in [Gemm::nt(301, 96, 96), Gemm::tn(96, 288, 700), Gemm::nn(5, 700, 64)] {
+        let (a, b) = (random(1, p.m * p.k), random(2, p.k * p.n));
+        let run = |threads| {
+            let mut c = vec![0.0; p.m * p.n];
+            let mut scratch = vec![0.0; p.scratch_len()];
+            on_threads(threads, || gemm(&p, &a, &b, &mut c, Epilogue::None, &mut scratch).unwrap());
+            c
+        };
+        assert_eq!(run(1), run(3));
+    }
+}
+
+#[test]
+fn short_buffers_are_reported() {
+    let p = Gemm::nn(4, 4, 4);
+    let x = [0.0; 16];
+    let mut c = [0.0; 16];
+    let mut scratch = vec![0.0; p.scratch_len()];
+    assert!(gemm(&p, &x[..15], &x, &mut c, Epilogue::None, &mut scratch).is_err());
+    assert!(gemm(&p, &x, &x[..15], &mut c, Epilogue::None, &mut scratch).is_err());
+    assert!(gemm(&p, &x, &x, &mut c[..15], Epilogue::None, &mut scratch).is_err());
+    assert!(gemm(&p, &x, &x, &mut c, Epilogue::None, &mut []).is_err());
+    assert!(gemm(&p, &x, &x, &mut c, Epilogue::Bias(&x[..3]), &mut scratch).is_err());
+    assert!(gemm(&p.leading(3, 4, 4), &x, &x, &mut c, Epilogue::None, &mut scratch).is_err());
+}

@@ -1,0 +1,52 @@
+//! The kernels: plain functions over slices and small parameter structs, each with its gradient.
+//!
+//! Buffers are `f32`, contiguous and row-major unless they are a [`Mat`] or [`MatMut`] with a row stride. Scratch
+//! comes from the caller, and every kernel that wants some says how much. Where an input is an `Option`, leaving it
+//! out means that the output buffer holds it already: the kernel works in place.
+// Views and parameter blocks are handed over like the borrows that they hold.
+#![allow(clippy::needless_pass_by_value)]
+
+pub(crate) mod activation;
+mod adamw;
+mod agf_inject;
+mod attention;
+mod attn_pool;
+mod copy;
+mod cross_entropy;
+mod elementwise;
+mod embedding;
+mod error;
+mod gemm;
+mod norm;
+mod reduce;
+mod rope;
+mod rows;
+mod softmax;
+mod swiglu;
+#[cfg(test)]
+mod testing;
+mod view;
+
+pub use activation::{
+    Activation, activation, activation_grad, activation_grad_in_place, activation_in_place,
+};
+pub use adamw::{AdamW, AdamWStep, adamw};
+pub use agf_inject::{AgfInject, agf_inject, agf_inject_grad};
+pub use attention::{Attention, attention, attention_grad};
+pub use attn_pool::{AttnPool, attn_pool, attn_pool_grad};
+pub use copy::{copy, permute};
+pub use cross_entropy::{cross_entropy, cross_entropy_grad};
+pub use elementwise::{BinaryOp, Broadcast, Program, Step, UnaryOp};
+pub use embedding::{embedding, embedding_grad};
+pub use error::KernelError;
+pub use gemm::{Epilogue, Gemm, gemm};
+pub use norm::{
+    Incoming, add_layer_norm, add_rms_norm, layer_norm, layer_norm_grad, norm_grad_scratch_len, rms_norm,
+    rms_norm_grad,
+};
+pub use reduce::{all_finite, sum_all, sum_cols, sum_rows, sum_rows_scratch_len, sum_squares};
+pub use rope::{RopeTable, rope, rope_in_place, rope_table};
+pub use rows::{Rows, Scatter, gather_rows, scatter_rows, zero_rows};
+pub use softmax::{softmax, softmax_grad};
+pub use swiglu::{swiglu, swiglu_grad};
+pub use view::{Mat, MatMut};

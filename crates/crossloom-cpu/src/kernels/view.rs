@@ -1,0 +1,257 @@
+//! Row-major matrix views with a row stride, so that merged buffers (QKV, gate and up) are used without copies.
+
+use std::marker::PhantomData;
+
+use super::error::{KernelError, need};
+
+/// A read-only `[rows, cols]` view; columns are adjacent, rows are `row_stride` values apart.
+#[derive(Clone, Copy)]
+pub struct Mat<'a> {
+    ptr: *const f32,
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    life: PhantomData<&'a [f32]>,
+}
+
+// SAFETY: a `Mat` gives out shared references to `f32` only, which are `Send` and `Sync`.
+unsafe impl Send for Mat<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Mat<'_> {}
+
+/// A writable `[rows, cols]` view; columns are adjacent, rows are `row_stride` values apart.
+pub struct MatMut<'a> {
+    ptr: *mut f32,
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    life: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a `MatMut` owns its elements exclusively for its lifetime, like `&mut [f32]`.
+unsafe impl Send for MatMut<'_> {}
+// SAFETY: a shared `MatMut` only allows shared reads; writing through `&self` is unsafe and has its own contract.
+unsafe impl Sync for MatMut<'_> {}
+
+impl<'a> Mat<'a> {
+    /// A contiguous `[rows, cols]` matrix.
+    ///
+    /// # Errors
+    /// Where `data` is shorter than `rows * cols`.
+    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Result<Self, KernelError> {
+        Self::columns(data, rows, cols, 0, cols)
+    }
+
+    /// Columns `first .. first + cols` of a contiguous `[rows, width]` matrix.
+    ///
+    /// # Errors
+    /// Where the columns are outside of the matrix or `data` is too short.
+    pub fn columns(
+        data: &'a [f32],
+        rows: usize,
+        width: usize,
+        first: usize,
+        cols: usize,
+    ) -> Result<Self, KernelError> {
+        need("Mat::columns", "width", width, first + cols)?;
+        need("Mat::columns", "data", data.len(), rows * width)?;
+        let ptr = if rows == 0 { data.as_ptr() } else { data[first..].as_ptr() };
+        Ok(Self { ptr, rows, cols, row_stride: width, life: PhantomData })
+    }
+
+    /// A view from parts.
+    ///
+    /// # Safety
+    /// For the lifetime chosen, every row `ptr + i * row_stride .. + cols`, `i < rows`, is readable and is not
+    /// written by anyone.
+    pub unsafe fn from_raw_parts(ptr: *const f32, rows: usize, cols: usize, row_stride: usize) -> Self {
+        Self { ptr, rows, cols, row_stride, life: PhantomData }
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The distance between rows, in values.
+    pub fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    /// Row `i`, where there is one; an empty slice otherwise.
+    #[inline(always)]
+    pub fn row(&self, i: usize) -> &'a [f32] {
+        if i < self.rows {
+            // SAFETY: row `i` lies within the view by its construction.
+            unsafe { std::slice::from_raw_parts(self.ptr.add(i * self.row_stride), self.cols) }
+        } else {
+            &[]
+        }
+    }
+
+    /// Columns `first .. first + cols` of this view; empty where they are outside.
+    pub fn sub_columns(&self, first: usize, cols: usize) -> Self {
+        let inside = first + cols <= self.cols;
+        let (first, cols) = if inside { (first, cols) } else { (0, 0) };
+        // SAFETY: `first <= self.cols`, which is inside of the first row, or one past it.
+        Self { ptr: unsafe { self.ptr.add(first) }, cols, ..*self }
+    }
+
+    pub(crate) fn ptr(&self) -> *const f32 {
+        self.ptr
+    }
+}
+
+impl<'a> MatMut<'a> {
+    /// A contiguous `[rows, cols]` matrix.
+    ///
+    /// # Errors
+    /// Where `data` is shorter than `rows * cols`.
+    pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Result<Self, KernelError> {
+        Self::columns(data, rows, cols, 0, cols)
+    }
+
+    /// Columns `first .. first + cols` of a contiguous `[rows, width]` matrix.
+    ///
+    /// # Errors
+    /// Where the columns are outside of the matrix or `data` is too short.
+    pub fn columns(
+        data: &'a mut [f32],
+        rows: usize,
+        width: usize,
+        first: usize,
+        cols: usize,
+    ) -> Result<Self, KernelError> {
+        need("MatMut::columns", "width", width, first + cols)?;
+        need("MatMut::columns", "data", data.len(), rows * width)?;
+        let ptr = if rows == 0 { data.as_mut_ptr() } else { data[first..].as_mut_ptr() };
+        Ok(Self { ptr, rows, cols, row_stride: width, life: PhantomData })
+    }
+
+    /// Disjoint column views of a contiguous `[rows, sum(widths)]` matrix, left to right: for example dQ, dK and dV
+    /// of a merged QKV gradient.
+    ///
+    /// # Errors
+    /// Where `data` is too short.
+    pub fn split_columns<const N: usize>(
+        data: &'a mut [f32],
+        rows: usize,
+        widths: [usize; N],
+    ) -> Result<[Self; N], KernelError> {
+        let width: usize = widths.iter().sum();
+        need("MatMut::split_columns", "data", data.len(), rows * width)?;
+        let base = data.as_mut_ptr();
+        let mut first = 0;
+        Ok(widths.map(|cols| {
+            // SAFETY: `first <= width`, so it stays within the first row or one past it; an empty matrix is never read.
+            let ptr = if rows == 0 { base } else { unsafe { base.add(first) } };
+            first += cols;
+            Self { ptr, rows, cols, row_stride: width, life: PhantomData }
+        }))
+    }
+
+    /// A view from parts.
+    ///
+    /// # Safety
+    /// For the lifetime chosen, every row `ptr + i * row_stride .. + cols`, `i < rows`, is readable and writable and
+    /// is not touched by anyone else, and rows do not overlap.
+    pub unsafe fn from_raw_parts(ptr: *mut f32, rows: usize, cols: usize, row_stride: usize) -> Self {
+        Self { ptr, rows, cols, row_stride, life: PhantomData }
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The distance between rows, in values.
+    pub fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    /// The same matrix for reading.
+    pub fn as_ref(&self) -> Mat<'_> {
+        Mat {
+            ptr: self.ptr,
+            rows: self.rows,
+            cols: self.cols,
+            row_stride: self.row_stride,
+            life: PhantomData,
+        }
+    }
+
+    /// A shorter loan of the same matrix.
+    pub fn reborrow(&mut self) -> MatMut<'_> {
+        MatMut {
+            ptr: self.ptr,
+            rows: self.rows,
+            cols: self.cols,
+            row_stride: self.row_stride,
+            life: PhantomData,
+        }
+    }
+
+    /// Row `i`, where there is one; an empty slice otherwise.
+    pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
+        if i < self.rows {
+            // SAFETY: row `i` is within the view, and `&mut self` makes it exclusive.
+            unsafe { self.cells(i, 0, self.cols) }
+        } else {
+            &mut []
+        }
+    }
+
+    /// Columns `first .. first + cols` of row `i` through a shared handle.
+    ///
+    /// # Safety
+    /// They exist, and nobody else touches them while the result lives.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn cells(&self, i: usize, first: usize, cols: usize) -> &mut [f32] {
+        debug_assert!(i < self.rows && first + cols <= self.cols);
+        // SAFETY: in bounds and exclusive by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.add(i * self.row_stride + first), cols) }
+    }
+
+    pub(crate) fn ptr(&self) -> *mut f32 {
+        self.ptr
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn columns_of_a_merged_buffer() {
+        let data: Vec<f32> = (0..12).map(|i| i as f32).collect();
+        let right = Mat::columns(&data, 3, 4, 2, 2).unwrap();
+        assert_eq!(right.row(1), &[6.0, 7.0]);
+        assert_eq!(right.sub_columns(1, 1).row(2), &[11.0]);
+        assert!(right.row(3).is_empty());
+        assert!(Mat::columns(&data, 3, 4, 3, 2).is_err());
+        assert!(Mat::columns(&data, 4, 4, 0, 2).is_err());
+    }
+
+    #[test]
+    fn split_columns_are_disjoint_and_complete() {
+        let mut data = vec![0.0; 12];
+        let [mut a, mut b] = MatMut::split_columns(&mut data, 3, [1, 3]).unwrap();
+        for i in 0..3 {
+            a.row_mut(i).fill(1.0);
+            b.row_mut(i).fill(2.0);
+        }
+        assert_eq!(data, [1.0, 2.0, 2.0, 2.0].repeat(3));
+    }
+}

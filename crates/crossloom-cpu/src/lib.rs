@@ -1,0 +1,21 @@
+//! The CPU backend of crossloom: vectorised, deterministic kernels over plain `f32` slices.
+//!
+//! * [`kernels`]: matrix products with fused epilogues, attention, norms, element-wise programs, losses, row
+//!   moves, pooling, injection and the optimizer, each with its gradient.
+//! * [`math`]: the vectorised elementary functions they share, with stated errors.
+//!
+//! Three rules hold for every kernel. It allocates nothing: scratch memory comes from the caller. Its result does
+//! not depend on the number of threads: work is cut into chunks that depend on the shapes alone, and every sum has
+//! one fixed order. It never panics on bad input: shapes and indices are checked first and reported as a
+//! [`KernelError`](kernels::KernelError).
+//!
+//! The instruction set (AVX-512, AVX2 with FMA, NEON, or plain code) is chosen at run time.
+// Kernels must be inlined into the function that enables the instruction set, or they are compiled without it.
+#![allow(clippy::inline_always)]
+
+pub mod exec;
+pub mod kernels;
+pub mod math;
+
+mod parallel;
+mod simd;

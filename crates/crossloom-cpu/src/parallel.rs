@@ -1,0 +1,78 @@
+//! Fixed work: tasks are numbered, their number depends on shapes alone, and each task owns what it writes.
+
+/// Runs `task(0..n)` on the current pool, each index exactly once, in no particular order.
+///
+/// Allocates nothing when called on a thread of the pool.
+pub(crate) fn for_each(n: usize, task: impl Fn(usize) + Sync) {
+    fn node(range: std::ops::Range<usize>, task: &(impl Fn(usize) + Sync)) {
+        if range.len() <= 1 {
+            range.for_each(task);
+        } else {
+            let middle = range.start + range.len() / 2;
+            rayon::join(|| node(range.start..middle, task), || node(middle..range.end, task));
+        }
+    }
+    if n <= 1 || rayon::current_num_threads() == 1 {
+        (0..n).for_each(task);
+    } else {
+        node(0..n, &task);
+    }
+}
+
+/// Sums `task(i)` over `0..n` along a fixed binary tree, whatever the number of threads.
+pub(crate) fn sum_f64(n: usize, task: &(impl Fn(usize) -> f64 + Sync)) -> f64 {
+    fn node(range: std::ops::Range<usize>, task: &(impl Fn(usize) -> f64 + Sync)) -> f64 {
+        match range.len() {
+            0 => 0.0,
+            1 => task(range.start),
+            len => {
+                let middle = range.start + len / 2;
+                let (a, b) =
+                    rayon::join(|| node(range.start..middle, task), || node(middle..range.end, task));
+                a + b
+            }
+        }
+    }
+    node(0..n, task)
+}
+
+/// The `i`-th of the pieces of `chunk` items that make up `0..n`.
+pub(crate) fn chunk_range(n: usize, chunk: usize, i: usize) -> std::ops::Range<usize> {
+    let start = (i * chunk).min(n);
+    start..(start + chunk).min(n)
+}
+
+/// A mutable base pointer that tasks share; each task makes only slices that no other task touches.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedMut<'a> {
+    ptr: *mut f32,
+    len: usize,
+    life: std::marker::PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: it is only a pointer and a length; whoever makes a slice of it promises that slices do not overlap.
+unsafe impl Send for SharedMut<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for SharedMut<'_> {}
+
+impl<'a> SharedMut<'a> {
+    pub(crate) fn new(slice: &'a mut [f32]) -> Self {
+        Self { ptr: slice.as_mut_ptr(), len: slice.len(), life: std::marker::PhantomData }
+    }
+
+    /// A part of the shared slice.
+    ///
+    /// # Safety
+    /// `start + len` is within the slice, and while the result lives nobody else reads or writes that part.
+    #[inline(always)]
+    pub(crate) unsafe fn slice(&self, start: usize, len: usize) -> &'a mut [f32] {
+        debug_assert!(start + len <= self.len);
+        // SAFETY: in bounds and exclusive by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.add(start), len) }
+    }
+
+    /// The base pointer.
+    pub(crate) fn ptr(&self) -> *mut f32 {
+        self.ptr
+    }
+}

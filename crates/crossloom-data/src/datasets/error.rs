@@ -1,0 +1,127 @@
+//! What can be wrong with a data set.
+
+use std::path::PathBuf;
+
+use super::Split;
+use crate::image::ImageError;
+
+/// Why a data set cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// A split has no picture or no question.
+    #[error(
+        "data set `{name}`: the {split} split is empty: it has {images} pictures and {examples} questions"
+    )]
+    Empty {
+        /// The data set.
+        name: String,
+        /// The split.
+        split: Split,
+        /// How many pictures it has.
+        images: usize,
+        /// How many questions it has.
+        examples: usize,
+    },
+    /// Examples that make no sense; every one was looked at.
+    #[error("data set `{name}`, {split} split: {}", first(problems))]
+    Invalid {
+        /// The data set.
+        name: String,
+        /// The split.
+        split: Split,
+        /// One line per problem.
+        problems: Vec<String>,
+    },
+    /// A file of the data set is missing or unreadable.
+    #[error("data set `{name}`: `{}`: {source}", path.display())]
+    Io {
+        /// The data set.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file of questions is larger than the limit.
+    #[error("data set `{name}`: `{}` has {bytes} bytes; the limit is {limit}", path.display())]
+    FileTooLarge {
+        /// The data set.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A file of questions is not what it should be.
+    #[error("data set `{name}`: `{}`: not a list of [question, answer, picture number]: {reason}", path.display())]
+    Questions {
+        /// The data set.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// Line, column and reason.
+        reason: String,
+    },
+    /// Pictures that cannot be decoded; every one was tried.
+    #[error(
+        "data set `{name}`: {} of {tried} pictures cannot be read: {}",
+        errors.len(),
+        first(&errors.iter().map(ToString::to_string).collect::<Vec<_>>())
+    )]
+    Images {
+        /// The data set.
+        name: String,
+        /// How many pictures there were.
+        tried: usize,
+        /// One error per unreadable picture.
+        errors: Vec<ImageError>,
+    },
+    /// An option out of range.
+    #[error("{key} is {value}; it must be {rule}")]
+    Option {
+        /// The option.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// The pictures do not fit into memory.
+    #[error("{count} pictures of {width}x{height} pixels need {bytes} bytes, which cannot be allocated")]
+    Memory {
+        /// How many pictures.
+        count: usize,
+        /// Pixels per row.
+        width: u32,
+        /// Rows.
+        height: u32,
+        /// How many bytes they need.
+        bytes: u128,
+    },
+    /// A picture of another size than the store's.
+    #[error("picture {index} has {found_width}x{found_height} pixels; the store holds {width}x{height}")]
+    ImageSize {
+        /// The number of the picture.
+        index: usize,
+        /// The store's pixels per row.
+        width: u32,
+        /// The store's rows.
+        height: u32,
+        /// The picture's pixels per row.
+        found_width: u32,
+        /// The picture's rows.
+        found_height: u32,
+    },
+}
+
+/// The first problems of a list that may be long, and how many more there are.
+fn first(problems: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let mut shown = problems.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    if problems.len() > SHOWN {
+        shown += &format!("; and {} more", problems.len() - SHOWN);
+    }
+    shown
+}

@@ -1,0 +1,51 @@
+//! Visual question answering data: pictures, questions, answers, in a training and a test split.
+//!
+//! A data set implements [`VqaDataset`]; each of its splits is a [`VqaSplit`], checked when it is made, with its pictures
+//! decoded once into an [`ImageStore`]. Two sets exist: [`EasyVqa`] reads the real one, [`Synthetic`] draws its own.
+
+mod easy_vqa;
+mod error;
+mod manifest;
+mod question_type;
+mod split;
+mod store;
+mod synthetic;
+
+use std::collections::BTreeSet;
+
+pub use easy_vqa::{EasyVqa, EasyVqaOptions};
+pub use error::DatasetError;
+pub use manifest::{DatasetManifest, SplitManifest};
+pub use question_type::QuestionType;
+pub use split::{Example, Split, VqaSplit};
+pub use store::ImageStore;
+pub use synthetic::{Synthetic, SyntheticOptions};
+
+/// A data set with a training and a test split.
+pub trait VqaDataset: Send + Sync {
+    /// A short name for messages and reports, such as `easy-vqa`.
+    fn name(&self) -> &str;
+
+    /// Where the data comes from, in one line: package and version, or generator and seed.
+    fn source(&self) -> String;
+
+    /// One of the splits.
+    fn split(&self, split: Split) -> &VqaSplit;
+
+    /// The different answers of the training split, in alphabetical order.
+    fn answers(&self) -> Vec<String> {
+        let examples = self.split(Split::Train).examples();
+        let distinct: BTreeSet<&str> = examples.iter().map(|example| example.answer.as_str()).collect();
+        distinct.into_iter().map(str::to_owned).collect()
+    }
+
+    /// What a run records of the data: counts and a hash of the content.
+    fn manifest(&self) -> DatasetManifest {
+        DatasetManifest {
+            name: self.name().to_owned(),
+            source: self.source(),
+            train: self.split(Split::Train).manifest(),
+            test: self.split(Split::Test).manifest(),
+        }
+    }
+}

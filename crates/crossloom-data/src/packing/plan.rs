@@ -1,0 +1,179 @@
+//! The static shapes of every batch of a run.
+
+use serde::Serialize;
+
+use super::{EncodedSplit, PackingError};
+use crate::datasets::ImageStore;
+use crate::image::CHANNELS;
+use crate::tokenizer::SpecialTokens;
+
+/// No array of a batch may have more elements than this.
+const MAX_ELEMENTS: u128 = 1 << 31;
+/// Sequence lengths are multiples of this, which suits vector units.
+const LENGTH_MULTIPLE: usize = 8;
+
+/// What the shapes are computed from, beside the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackingOptions {
+    /// Rows per batch, `B` (default 16).
+    pub batch_size: usize,
+    /// Positions of the picture in a sequence, `N` (default 64).
+    pub visual_tokens: usize,
+    /// At most this many questions in one sequence (default 8).
+    pub questions_per_sequence: usize,
+    /// Pixels per row of a picture.
+    pub image_width: u32,
+    /// Rows of a picture.
+    pub image_height: u32,
+    /// Positions for questions and answers. `None` takes what the longest questions of the data need, so that every draw
+    /// fits; a smaller number saves work, and questions that find no room wait for another epoch or row.
+    pub text_positions: Option<usize>,
+    /// The longest answer that can be generated, `<eos>` included. `None` takes the longest answer of the data.
+    pub max_new_tokens: Option<usize>,
+}
+
+impl PackingOptions {
+    /// The defaults, for the pictures of a store.
+    pub fn for_images(images: &ImageStore) -> Self {
+        Self {
+            batch_size: 16,
+            visual_tokens: 64,
+            questions_per_sequence: 8,
+            image_width: images.width(),
+            image_height: images.height(),
+            text_positions: None,
+            max_new_tokens: None,
+        }
+    }
+}
+
+/// The static shapes of a run: the same for training, evaluation and generation, so that one compiled graph serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PackingPlan {
+    /// Rows of a batch, `B`.
+    pub batch_size: usize,
+    /// Positions of a row, `T`: `N` plus the text, rounded up to a multiple of 8.
+    pub sequence_len: usize,
+    /// Positions of the picture, `N`.
+    pub visual_tokens: usize,
+    /// Predictions read per row, `M`.
+    pub targets: usize,
+    /// Pixels per row of a picture, `W`.
+    pub image_width: u32,
+    /// Rows of a picture, `H`.
+    pub image_height: u32,
+    /// The most questions in a row.
+    pub questions_per_sequence: usize,
+    /// The most tokens generated per question, `<eos>` included.
+    pub max_new_tokens: usize,
+    /// Tokens of the vocabulary; every id is below it.
+    pub vocab_size: usize,
+    /// Ids with a meaning of their own.
+    pub special: SpecialTokens,
+}
+
+impl PackingPlan {
+    /// Shapes in which every question of `splits` fits a sequence, alone at least.
+    ///
+    /// # Errors
+    /// When an option is 0, there is no question, the vocabularies differ, a question is longer than `text_positions`,
+    /// or an array would be too large.
+    pub fn new(splits: &[&EncodedSplit], options: &PackingOptions) -> Result<Self, PackingError> {
+        let positive = [
+            ("batch_size", options.batch_size),
+            ("visual_tokens", options.visual_tokens),
+            ("questions_per_sequence", options.questions_per_sequence),
+            ("image_width", options.image_width as usize),
+            ("image_height", options.image_height as usize),
+            ("text_positions", options.text_positions.unwrap_or(1)),
+            ("max_new_tokens", options.max_new_tokens.unwrap_or(1)),
+        ];
+        for (key, value) in positive {
+            if value == 0 || value as u128 > MAX_ELEMENTS {
+                return Err(PackingError::Option {
+                    key,
+                    value: value.to_string(),
+                    rule: "from 1 to 2147483648",
+                });
+            }
+        }
+        let Some(first) = splits.first() else { return Err(PackingError::NoData) };
+        for split in splits {
+            if (split.vocab_size(), split.special()) != (first.vocab_size(), first.special()) {
+                return Err(PackingError::Vocabulary {
+                    first: first.vocab_size(),
+                    other: split.vocab_size(),
+                });
+            }
+        }
+        let examples =
+            || splits.iter().flat_map(|split| (0..split.len()).map(move |example| (*split, example)));
+        let longest_answer = examples().map(|(split, example)| split.answer(example).len()).max();
+        let longest_answer = longest_answer.ok_or(PackingError::NoData)?;
+        let max_new_tokens = options.max_new_tokens.unwrap_or(longest_answer + 1);
+
+        let mut plan = Self {
+            batch_size: options.batch_size,
+            sequence_len: 0,
+            visual_tokens: options.visual_tokens,
+            targets: options.questions_per_sequence.saturating_mul(longest_answer + 1),
+            image_width: options.image_width,
+            image_height: options.image_height,
+            questions_per_sequence: options.questions_per_sequence,
+            max_new_tokens,
+            vocab_size: first.vocab_size(),
+            special: first.special(),
+        };
+        let needs = |split: &EncodedSplit, example| {
+            plan.question_positions(split.question(example).len(), split.answer(example).len())
+        };
+        let longest = examples().map(|(split, example)| needs(split, example)).max().unwrap_or(1);
+        let text = options.text_positions.unwrap_or(longest.saturating_mul(options.questions_per_sequence));
+        let sequence_len = options.visual_tokens.saturating_add(text);
+        let sequence_len = sequence_len.checked_next_multiple_of(LENGTH_MULTIPLE).unwrap_or(usize::MAX);
+        let available = sequence_len - options.visual_tokens;
+        let mut too_long = examples().filter(|&(split, example)| needs(split, example) > available);
+        if let Some((split, example)) = too_long.next() {
+            let what = format!("question {example}");
+            let needed = needs(split, example);
+            return Err(PackingError::QuestionTooLong { what, needed, available, others: too_long.count() });
+        }
+        plan.sequence_len = sequence_len;
+        plan.check_size()?;
+        Ok(plan)
+    }
+
+    /// The shape of `pixels_bchw`.
+    pub fn pixel_shape(&self) -> [usize; 4] {
+        [self.batch_size, CHANNELS, self.image_height as usize, self.image_width as usize]
+    }
+
+    /// Positions after the picture that a row has for text.
+    pub fn text_positions(&self) -> usize {
+        self.sequence_len.saturating_sub(self.visual_tokens)
+    }
+
+    /// Positions that a question needs whether its answer is given or generated: its tokens, `<answer>`, and the larger
+    /// of the given answer and the longest generated one, whose last token is never read.
+    pub(super) fn question_positions(&self, question: usize, answer: usize) -> usize {
+        question.saturating_add(1).saturating_add(answer.max(self.max_new_tokens.saturating_sub(1)))
+    }
+
+    fn check_size(&self) -> Result<(), PackingError> {
+        let rows = self.batch_size as u128;
+        let pixels: u128 = self.pixel_shape().iter().map(|&side| side as u128).product();
+        let generated = rows * self.questions_per_sequence as u128 * self.max_new_tokens as u128;
+        for (array, elements) in [
+            ("pixels_bchw", pixels),
+            ("tokens_bt", rows * self.sequence_len as u128),
+            ("targets_bm", rows * self.targets as u128),
+            ("generated tokens", generated),
+        ] {
+            if elements > MAX_ELEMENTS {
+                return Err(PackingError::TooLarge { array, elements, limit: MAX_ELEMENTS });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,346 @@
+//! Comparison of several runs on the same samples: a table, tests, and a sentence that says what they mean.
+
+mod text;
+mod verdict;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::Metric;
+use crate::prior::Prior;
+use crate::results::Results;
+use crate::samples::SampleRecord;
+use crate::stats::{
+    Clusters, PairedDifference, Resampling, StatsError, holm, mcnemar_exact, paired_difference,
+};
+
+/// What a run is in a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// One of the models that compete.
+    Model,
+    /// A yardstick, such as the same model without the picture; it cannot win.
+    Reference,
+}
+
+/// One run in a comparison.
+#[derive(Debug, Clone, Copy)]
+pub struct Contender<'a> {
+    /// The name of its column.
+    pub name: &'a str,
+    /// Model or yardstick.
+    pub role: Role,
+    /// Its samples, failed ones included.
+    pub records: &'a [SampleRecord],
+}
+
+/// How to compare.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CompareOptions {
+    /// The metric that the samples were scored with.
+    pub metric: Metric,
+    /// The model that the others are compared with; `None` takes the first model.
+    pub baseline: Option<String>,
+    /// How intervals and p-values are made.
+    pub resampling: Resampling,
+    /// Analytic references, e.g. the question-only prior, each with the name of its column.
+    pub priors: Vec<(String, Prior)>,
+}
+
+/// One column of the table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    /// The run's name.
+    pub name: String,
+    /// Model or yardstick.
+    pub role: Role,
+    /// Its numbers.
+    pub results: Results,
+}
+
+/// One analytic reference.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PriorColumn {
+    /// Its name.
+    pub name: String,
+    /// Its overall score.
+    pub overall: f64,
+    /// Its score of every question type.
+    pub by_type: BTreeMap<String, f64>,
+}
+
+/// Two runs on the samples that both answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The run whose score counts positive.
+    pub first: String,
+    /// The run whose score counts negative.
+    pub second: String,
+    /// All samples together.
+    pub overall: PairedDifference,
+    /// The overall p-value after Holm's correction for the number of models compared with the baseline.
+    pub p_adjusted: f64,
+    /// Whether the adjusted p-value is below `1 - confidence`.
+    pub significant: bool,
+    /// Samples that only the first run got right.
+    pub only_first: u64,
+    /// Samples that only the second run got right.
+    pub only_second: u64,
+    /// Exact McNemar p-value of these two counts; assumes independent samples, so it is for information.
+    pub mcnemar_p: f64,
+    /// Every question type on its own, without correction: for orientation, not for proof.
+    pub by_type: BTreeMap<String, PairedDifference>,
+    /// Samples left out because one of the runs failed on them.
+    pub excluded: usize,
+}
+
+/// Several runs side by side.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The metric.
+    pub metric: Metric,
+    /// The name of the baseline.
+    pub baseline: String,
+    /// The runs, in the order given.
+    pub columns: Vec<Column>,
+    /// The analytic references.
+    pub priors: Vec<PriorColumn>,
+    /// Every other model against the baseline.
+    pub differences: Vec<Difference>,
+    /// Every model against every reference run.
+    pub over_references: Vec<Difference>,
+    /// What it means, one sentence each, the main one first.
+    pub verdict: Vec<String>,
+    /// What limits it: failed or cut samples.
+    pub warnings: Vec<String>,
+    /// How intervals and p-values were made.
+    pub resampling: Resampling,
+}
+
+/// Runs that cannot be compared.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CompareError {
+    /// No run has the role of a model.
+    #[error("there is no model to compare")]
+    NoModel,
+    /// Two columns of one name.
+    #[error("two runs are called `{0}`; give them different names")]
+    Name(String),
+    /// The baseline is not among the models.
+    #[error("the baseline `{name}` is not among the models {models:?}")]
+    Baseline {
+        /// The name asked for.
+        name: String,
+        /// The models there are.
+        models: Vec<String>,
+    },
+    /// Two runs were measured on different samples.
+    #[error(
+        "`{first}` and `{second}` were measured on different samples:{}{}",
+        only(first, only_first),
+        only(second, only_second)
+    )]
+    Samples {
+        /// One run.
+        first: String,
+        /// The other run.
+        second: String,
+        /// Ids that only the first has.
+        only_first: Vec<String>,
+        /// Ids that only the second has.
+        only_second: Vec<String>,
+    },
+    /// An id that a run has twice.
+    #[error("`{run}` has the sample `{id}` twice")]
+    Repeated {
+        /// The run.
+        run: String,
+        /// The id.
+        id: String,
+    },
+    /// A statistic that cannot be computed.
+    #[error("`{run}`: {error}")]
+    Stats {
+        /// The run, or both.
+        run: String,
+        /// Why.
+        error: StatsError,
+    },
+}
+
+/// ` 3 samples only in `a` (x, y, z);`
+fn only(run: &str, ids: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let more = if ids.len() > SHOWN { ", …" } else { "" };
+    match ids.len() {
+        0 => String::new(),
+        n => format!(" {n} only in `{run}` ({}{more})", ids[..n.min(SHOWN)].join(", ")),
+    }
+}
+
+/// Compare runs on the same samples. The order of samples may differ, their ids may not.
+pub fn compare(contenders: &[Contender<'_>], options: &CompareOptions) -> Result<Comparison, CompareError> {
+    let mut names = BTreeSet::new();
+    for name in
+        contenders.iter().map(|run| run.name).chain(options.priors.iter().map(|(name, _)| name.as_str()))
+    {
+        if !names.insert(name) {
+            return Err(CompareError::Name(name.to_owned()));
+        }
+    }
+    let models: Vec<&Contender<'_>> = contenders.iter().filter(|run| run.role == Role::Model).collect();
+    let baseline = match &options.baseline {
+        None => models.first().copied().ok_or(CompareError::NoModel)?,
+        Some(name) => {
+            models.iter().copied().find(|run| run.name == name).ok_or_else(|| CompareError::Baseline {
+                name: name.clone(),
+                models: models.iter().map(|run| run.name.to_owned()).collect(),
+            })?
+        }
+    };
+    let columns = contenders
+        .iter()
+        .map(|run| {
+            let results = Results::from_records(run.records, options.metric, &options.resampling)
+                .map_err(|error| CompareError::Stats { run: run.name.to_owned(), error })?;
+            Ok(Column { name: run.name.to_owned(), role: run.role, results })
+        })
+        .collect::<Result<Vec<_>, CompareError>>()?;
+
+    let others = models.iter().filter(|run| run.name != baseline.name);
+    let mut differences =
+        others.map(|run| difference(run, baseline, options)).collect::<Result<Vec<_>, CompareError>>()?;
+    let alpha = 1.0 - options.resampling.confidence;
+    let adjusted = holm(&differences.iter().map(|found| found.overall.p_value).collect::<Vec<_>>());
+    for (found, p_adjusted) in differences.iter_mut().zip(adjusted) {
+        found.p_adjusted = p_adjusted;
+        found.significant = p_adjusted < alpha;
+    }
+    let mut over_references = Vec::new();
+    for reference in contenders.iter().filter(|run| run.role == Role::Reference) {
+        for model in &models {
+            over_references.push(difference(model, reference, options)?);
+        }
+    }
+    let priors = options
+        .priors
+        .iter()
+        .map(|(name, prior)| PriorColumn {
+            name: name.clone(),
+            overall: prior.overall,
+            by_type: prior.by_type.clone(),
+        })
+        .collect();
+    let mut comparison = Comparison {
+        metric: options.metric,
+        baseline: baseline.name.to_owned(),
+        columns,
+        priors,
+        differences,
+        over_references,
+        verdict: Vec::new(),
+        warnings: Vec::new(),
+        resampling: options.resampling,
+    };
+    comparison.verdict = verdict::sentences(&comparison);
+    comparison.warnings = verdict::warnings(&comparison);
+    Ok(comparison)
+}
+
+/// A sample id with what each run made of it.
+type Pair<'a> = (&'a SampleRecord, &'a SampleRecord);
+
+fn difference(
+    first: &Contender<'_>,
+    second: &Contender<'_>,
+    options: &CompareOptions,
+) -> Result<Difference, CompareError> {
+    let pairs = align(first, second)?;
+    let answered: Vec<Pair<'_>> =
+        pairs.iter().copied().filter(|(a, b)| !a.is_failed() && !b.is_failed()).collect();
+    let test = |pairs: &[Pair<'_>]| {
+        let scores = |of: fn(&Pair<'_>) -> f64| pairs.iter().map(of).collect::<Vec<_>>();
+        let pictures = Clusters::by_key(pairs.iter().map(|(a, _)| a.image.as_str()));
+        paired_difference(
+            &scores(|pair| pair.0.score),
+            &scores(|pair| pair.1.score),
+            &pictures,
+            &options.resampling,
+        )
+        .map_err(|error| CompareError::Stats { run: format!("{} - {}", first.name, second.name), error })
+    };
+    let overall = test(&answered)?;
+    let mut groups: BTreeMap<&str, Vec<Pair<'_>>> = BTreeMap::new();
+    for &pair in &answered {
+        groups.entry(&pair.0.kind).or_default().push(pair);
+    }
+    let by_type = groups
+        .iter()
+        .map(|(kind, pairs)| Ok(((*kind).to_owned(), test(pairs)?)))
+        .collect::<Result<_, CompareError>>()?;
+    let count = |right: fn(&Pair<'_>) -> bool| answered.iter().filter(|pair| right(pair)).count() as u64;
+    let only_first = count(|(a, b)| a.correct && !b.correct);
+    let only_second = count(|(a, b)| b.correct && !a.correct);
+    Ok(Difference {
+        first: first.name.to_owned(),
+        second: second.name.to_owned(),
+        overall,
+        p_adjusted: overall.p_value,
+        significant: overall.p_value < 1.0 - options.resampling.confidence,
+        only_first,
+        only_second,
+        mcnemar_p: mcnemar_exact(only_first, only_second),
+        by_type,
+        excluded: pairs.len() - answered.len(),
+    })
+}
+
+/// Pairs of records with equal ids, in the order of the first run.
+fn align<'a>(first: &Contender<'a>, second: &Contender<'a>) -> Result<Vec<Pair<'a>>, CompareError> {
+    let index = |run: &Contender<'a>| -> Result<BTreeMap<&'a str, &'a SampleRecord>, CompareError> {
+        let mut by_id = BTreeMap::new();
+        for record in run.records {
+            if by_id.insert(record.id.as_str(), record).is_some() {
+                return Err(CompareError::Repeated { run: run.name.to_owned(), id: record.id.clone() });
+            }
+        }
+        Ok(by_id)
+    };
+    let (first_by_id, second_by_id) = (index(first)?, index(second)?);
+    let missing = |from: &BTreeMap<&str, &SampleRecord>, run: &Contender<'_>| -> Vec<String> {
+        run.records
+            .iter()
+            .filter(|record| !from.contains_key(record.id.as_str()))
+            .map(|r| r.id.clone())
+            .collect()
+    };
+    let (only_first, only_second) = (missing(&second_by_id, first), missing(&first_by_id, second));
+    if !only_first.is_empty() || !only_second.is_empty() {
+        let (first, second) = (first.name.to_owned(), second.name.to_owned());
+        return Err(CompareError::Samples { first, second, only_first, only_second });
+    }
+    Ok(first
+        .records
+        .iter()
+        .filter_map(|record| Some((record, *second_by_id.get(record.id.as_str())?)))
+        .collect())
+}
+
+impl Comparison {
+    /// The whole comparison as JSON.
+    pub fn to_json(&self) -> Result<serde_json::Value, serde_json::Error> {
+        serde_json::to_value(self)
+    }
+
+    /// Every question type that a run has, sorted.
+    pub fn types(&self) -> Vec<&str> {
+        let types: BTreeSet<&str> = self
+            .columns
+            .iter()
+            .flat_map(|column| column.results.by_type.keys().map(String::as_str))
+            .collect();
+        types.into_iter().collect()
+    }
+}

@@ -1,0 +1,106 @@
+//! The comparison as an aligned table for a terminal.
+
+use super::verdict::{p_value, points};
+use super::{Comparison, Difference};
+use crate::stats::{Estimate, PairedDifference};
+
+impl Comparison {
+    /// Rows are the question types, columns the runs, priors and differences from the baseline in points; below it the
+    /// verdict and the warnings. Plain text, at most as wide as its columns need.
+    pub fn to_text(&self) -> String {
+        let mut header = vec!["type".to_owned(), "n".to_owned()];
+        header.extend(self.columns.iter().map(|column| column.name.clone()));
+        header.extend(self.priors.iter().map(|prior| prior.name.clone()));
+        header.extend(
+            self.differences.iter().map(|found| format!("{} - {} (points)", found.first, found.second)),
+        );
+        let mut rows = vec![header, self.row("overall", None)];
+        rows.extend(self.types().into_iter().map(|kind| self.row(kind, Some(kind))));
+
+        let mut text = aligned(&rows);
+        text.push('\n');
+        let percent = self.resampling.confidence * 100.0;
+        text += &format!(
+            "{}; [low, high] are {percent:.0} % bootstrap intervals over pictures ({} resamples, seed {}).\n",
+            self.metric.name(),
+            self.resampling.resamples,
+            self.resampling.seed
+        );
+        for found in &self.differences {
+            text += &format!(
+                "Only `{}` right: {}, only `{}` right: {}; exact McNemar {}.\n",
+                found.first,
+                found.only_first,
+                found.second,
+                found.only_second,
+                p_value(found.mcnemar_p)
+            );
+        }
+        for sentence in &self.verdict {
+            text += &format!("{sentence}\n");
+        }
+        for warning in &self.warnings {
+            text += &format!("warning: {warning}\n");
+        }
+        text
+    }
+
+    /// One row; `kind` is `None` for all types together.
+    fn row(&self, label: &str, kind: Option<&str>) -> Vec<String> {
+        let estimate_of = |results: &'_ crate::results::Results| -> Option<Estimate> {
+            kind.map_or(Some(results.overall), |kind| results.by_type.get(kind).copied())
+        };
+        let difference_of = |found: &'_ Difference| -> Option<(PairedDifference, f64)> {
+            match kind {
+                None => Some((found.overall, found.p_adjusted)),
+                Some(kind) => found.by_type.get(kind).map(|found| (*found, found.p_value)),
+            }
+        };
+        let samples =
+            self.columns.iter().filter_map(|column| estimate_of(&column.results)).map(|e| e.samples).max();
+        let mut row = vec![label.to_owned(), samples.unwrap_or(0).to_string()];
+        let dash = || "-".to_owned();
+        row.extend(self.columns.iter().map(|column| {
+            estimate_of(&column.results)
+                .map_or_else(dash, |e| format!("{:.3} [{:.3}, {:.3}]", e.mean, e.low, e.high))
+        }));
+        row.extend(self.priors.iter().map(|prior| {
+            let value = kind.map_or(Some(prior.overall), |kind| prior.by_type.get(kind).copied());
+            value.map_or_else(dash, |value| format!("{value:.3}"))
+        }));
+        row.extend(self.differences.iter().map(|found| {
+            difference_of(found).map_or_else(dash, |(found, p)| {
+                let (size, low, high) = (points(found.difference), points(found.low), points(found.high));
+                format!("{size} [{low}, {high}] {}", p_value(p))
+            })
+        }));
+        row
+    }
+}
+
+/// Rows with equal numbers of cells as lines; the first column left-aligned, the second right-aligned, the rest left.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let cells = rows.first().map_or(0, Vec::len);
+    let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..cells).map(width).collect();
+    let mut text = String::new();
+    for (number, row) in rows.iter().enumerate() {
+        let mut line = String::new();
+        for (i, (cell, &width)) in row.iter().zip(&widths).enumerate() {
+            if i == 1 {
+                line += &format!("  {cell:>width$}");
+            } else if i == 0 {
+                line += &format!("{cell:<width$}");
+            } else {
+                line += &format!("  {cell:<width$}");
+            }
+        }
+        text += line.trim_end();
+        text.push('\n');
+        if number == 0 {
+            text += &"-".repeat(widths.iter().sum::<usize>() + 2 * cells.saturating_sub(1));
+            text.push('\n');
+        }
+    }
+    text
+}

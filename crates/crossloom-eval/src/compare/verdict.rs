@@ -1,0 +1,184 @@
+//! What a comparison means, in sentences that claim no more than the numbers.
+
+use super::{Comparison, Difference, Role};
+use crate::stats::normal_quantile;
+
+/// Points: hundredths of the score.
+pub(super) fn points(value: f64) -> String {
+    let text = format!("{:+.1}", value * 100.0);
+    // Rounded to nothing, the sign would claim a direction.
+    if text == "-0.0" || text == "+0.0" { "0.0".to_owned() } else { text }
+}
+
+pub(super) fn p_value(p: f64) -> String {
+    if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") }
+}
+
+/// The main sentence first, then references and priors.
+pub(super) fn sentences(comparison: &Comparison) -> Vec<String> {
+    let mut sentences = Vec::new();
+    for found in &comparison.differences {
+        sentences.push(against_baseline(comparison, found));
+    }
+    if comparison.differences.len() > 1 {
+        sentences.push(best_of_many(comparison));
+    }
+    sentences.extend(against_references(comparison));
+    sentences.extend(against_priors(comparison));
+    sentences
+}
+
+fn against_baseline(comparison: &Comparison, found: &Difference) -> String {
+    let (difference, p) = (found.overall.difference, found.p_adjusted);
+    let (better, worse) =
+        if difference >= 0.0 { (&found.first, &found.second) } else { (&found.second, &found.first) };
+    let sign = if difference >= 0.0 { 1.0 } else { -1.0 };
+    let (one, other) = (sign * found.overall.low, sign * found.overall.high);
+    let interval = format!("[{}, {}]", points(one.min(other)), points(one.max(other)));
+    let percent = comparison.resampling.confidence * 100.0;
+    let size = points(difference.abs());
+    let clusters = found.overall.clusters;
+    if found.significant {
+        return format!(
+            "`{better}` is better than `{worse}`: {size} points, {percent:.0} % interval {interval}, {} \
+             (paired bootstrap over {clusters} pictures).",
+            p_value(p)
+        );
+    }
+    if found.only_first == 0 && found.only_second == 0 && difference == 0.0 {
+        return format!(
+            "`{}` and `{}` give equally good answers on every sample.",
+            found.first, found.second
+        );
+    }
+    let standing = if difference == 0.0 {
+        format!("`{better}` and `{worse}` score the same")
+    } else {
+        format!("`{better}` scores {} points above `{worse}`", size.trim_start_matches('+'))
+    };
+    let mut text = format!(
+        "No significant difference: {standing}, but chance is not ruled out ({percent:.0} % interval {interval}, {}).",
+        p_value(p)
+    );
+    if let Some((detectable, needed)) = outlook(found, comparison.resampling.confidence) {
+        text += &format!(
+            " This test set can show differences of about {} points",
+            points(detectable).trim_start_matches('+')
+        );
+        match needed {
+            Some(needed) => text += &format!("; settling this one would take about {needed} questions."),
+            None => text += ".",
+        }
+    }
+    text
+}
+
+/// The difference that this test set shows with a power of 80 %, and the questions that would settle the one observed.
+/// Both come from the spread of the bootstrap, so that shared pictures are accounted for.
+fn outlook(found: &Difference, confidence: f64) -> Option<(f64, Option<u64>)> {
+    let z = normal_quantile(0.5 + confidence / 2.0);
+    let standard_error = (found.overall.high - found.overall.low) / (2.0 * z);
+    let detectable = (z + normal_quantile(0.8)) * standard_error;
+    if detectable <= 0.0 {
+        return None;
+    }
+    let ratio = detectable / found.overall.difference.abs();
+    let needed = found.overall.samples as f64 * ratio * ratio;
+    // Two digits say all that such an estimate knows; beyond ten million nobody will look.
+    let needed = (needed.is_finite() && needed < 1e7).then(|| {
+        let unit = 10_f64.powi((needed.log10().floor() as i32 - 1).max(0));
+        ((needed / unit).ceil() * unit) as u64
+    });
+    Some((detectable, needed))
+}
+
+fn best_of_many(comparison: &Comparison) -> String {
+    let better: Vec<String> = comparison
+        .differences
+        .iter()
+        .filter(|found| found.significant && found.overall.difference > 0.0)
+        .map(|found| format!("`{}`", found.first))
+        .collect();
+    let who = if better.is_empty() { "none".to_owned() } else { better.join(", ") };
+    format!(
+        "Of {} models, significantly better than `{}`: {who} (p-values corrected for {} comparisons after Holm; the others \
+         were not tested against each other).",
+        comparison.differences.len() + 1,
+        comparison.baseline,
+        comparison.differences.len()
+    )
+}
+
+fn against_references(comparison: &Comparison) -> Vec<String> {
+    let references = comparison.columns.iter().filter(|column| column.role == Role::Reference);
+    references
+        .map(|reference| {
+            let found: Vec<&Difference> =
+                comparison.over_references.iter().filter(|found| found.second == reference.name).collect();
+            let (above, not_above): (Vec<&Difference>, Vec<&Difference>) =
+                found.into_iter().partition(|found| found.significant && found.overall.difference > 0.0);
+            let level = format!("`{}` ({:.3})", reference.name, reference.results.overall.mean);
+            if not_above.is_empty() {
+                let margin = above.iter().map(|found| found.overall.difference).fold(f64::INFINITY, f64::min);
+                let who = if above.len() == 1 {
+                    format!("`{}` is", above[0].first)
+                } else {
+                    "All models are".to_owned()
+                };
+                format!("{who} above {level}, by {} points at least.", points(margin).trim_start_matches('+'))
+            } else {
+                let names: Vec<String> = not_above.iter().map(|found| format!("`{}`", found.first)).collect();
+                format!("Not significantly above {level}: {}.", names.join(", "))
+            }
+        })
+        .collect()
+}
+
+fn against_priors(comparison: &Comparison) -> Vec<String> {
+    let models = || comparison.columns.iter().filter(|column| column.role == Role::Model);
+    comparison
+        .priors
+        .iter()
+        .map(|prior| {
+            let below: Vec<String> = models()
+                .filter(|column| column.results.overall.low <= prior.overall)
+                .map(|column| format!("`{}`", column.name))
+                .collect();
+            let level = format!("`{}` ({:.3})", prior.name, prior.overall);
+            if below.is_empty() {
+                format!("The interval of every model lies above {level}.")
+            } else {
+                format!("Not clearly above {level}: {}.", below.join(", "))
+            }
+        })
+        .collect()
+}
+
+/// What limits the comparison.
+pub(super) fn warnings(comparison: &Comparison) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for column in &comparison.columns {
+        let results = &column.results;
+        if results.failed > 0 {
+            warnings.push(format!(
+                "`{}` is incomplete: {} of {} samples failed and are in none of its numbers.",
+                column.name,
+                results.failed,
+                results.failed + results.overall.samples
+            ));
+        }
+        if results.unfinished > 0 {
+            warnings.push(format!(
+                "`{}`: {} answers were cut at the longest length and scored as they were.",
+                column.name, results.unfinished
+            ));
+        }
+    }
+    for found in comparison.differences.iter().filter(|found| found.excluded > 0) {
+        warnings.push(format!(
+            "`{}` and `{}` are compared on the {} samples that both answered.",
+            found.first, found.second, found.overall.samples
+        ));
+    }
+    warnings
+}

@@ -1,0 +1,244 @@
+//! Per-sample records: every question with its answer, kept as JSON lines.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::Metric;
+
+/// A question as the data set has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Unique in its split, the same in every run.
+    pub id: String,
+    /// The picture's id or path; questions with equal ones are resampled together.
+    pub image: String,
+    /// The question's text.
+    pub text: String,
+    /// The question's type, e.g. `color`; the groups of every table.
+    pub kind: String,
+    /// Reference answers, the main one first.
+    pub truth: Vec<String>,
+}
+
+/// What a model answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The text.
+    pub text: String,
+    /// Whether it ended by itself.
+    pub finished: bool,
+    /// Its log-probability in nats, where known.
+    pub logprob: Option<f64>,
+}
+
+/// One question with the answer of one run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SampleRecord {
+    /// The question's id.
+    pub id: String,
+    /// The picture's id or path.
+    pub image: String,
+    /// The question's text.
+    pub question: String,
+    /// The question's type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Reference answers, the main one first.
+    pub truth: Vec<String>,
+    /// The answer; `None` where the sample failed.
+    pub answer: Option<String>,
+    /// The metric's score in `[0, 1]`; 0 where the sample failed.
+    pub score: f64,
+    /// Whether the score counts as right; `false` where the sample failed.
+    pub correct: bool,
+    /// Whether the answer ended by itself.
+    pub finished: bool,
+    /// Log-probability of the answer in nats, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprob: Option<f64>,
+    /// Why the sample failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl SampleRecord {
+    /// The record of an answered question.
+    pub fn answered(question: &Question, answer: Answer, metric: Metric) -> Self {
+        let score = metric.score(&answer.text, &question.truth);
+        Self {
+            score,
+            correct: metric.is_correct(score),
+            finished: answer.finished,
+            logprob: answer.logprob,
+            answer: Some(answer.text),
+            ..Self::failed(question, String::new())
+        }
+        .without_error()
+    }
+
+    /// The record of a question that could not be answered (unreadable picture, too long a sequence …).
+    pub fn failed(question: &Question, error: impl Into<String>) -> Self {
+        let Question { id, image, text, kind, truth } = question.clone();
+        Self {
+            id,
+            image,
+            question: text,
+            kind,
+            truth,
+            answer: None,
+            score: 0.0,
+            correct: false,
+            finished: false,
+            logprob: None,
+            error: Some(error.into()),
+        }
+    }
+
+    fn without_error(self) -> Self {
+        Self { error: None, ..self }
+    }
+
+    /// Whether the sample has no answer and is excluded from every mean.
+    pub fn is_failed(&self) -> bool {
+        self.answer.is_none()
+    }
+}
+
+/// Records that could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SamplesError {
+    /// The file system refused.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        /// `write` or `read`.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// A line that is no record.
+    #[error("{}:{line}: {problem}; evaluate the run again", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// Write all records as JSON lines, atomically: after a crash the file is the old one or the new one.
+pub fn write_samples(path: &Path, records: &[SampleRecord]) -> Result<(), SamplesError> {
+    let io_error = |source| SamplesError::Io { doing: "write", path: path.to_owned(), source };
+    let name =
+        path.file_name().ok_or_else(|| io_error(io::ErrorKind::InvalidInput.into()))?.to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    let written = File::create(&temporary).and_then(|file| {
+        let mut out = BufWriter::new(file);
+        for record in records {
+            serde_json::to_writer(&mut out, record)?;
+            out.write_all(b"\n")?;
+        }
+        out.flush()?;
+        out.get_ref().sync_all()
+    });
+    written.and_then(|()| fs::rename(&temporary, path)).map_err(|error| {
+        let _ = fs::remove_file(&temporary);
+        io_error(error)
+    })
+}
+
+/// Read all records; a damaged line or an id that appears twice is an error that names the line.
+pub fn read_samples(path: &Path) -> Result<Vec<SampleRecord>, SamplesError> {
+    let text = fs::read_to_string(path).map_err(|source| SamplesError::Io {
+        doing: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut records: Vec<SampleRecord> = Vec::new();
+    let mut line_of: BTreeMap<String, usize> = BTreeMap::new();
+    for (index, text) in text.lines().enumerate() {
+        let line = index + 1;
+        let fail = |problem| SamplesError::Line { path: path.to_owned(), line, problem };
+        let record: SampleRecord = serde_json::from_str(text).map_err(|error| fail(error.to_string()))?;
+        if let Some(first) = line_of.insert(record.id.clone(), line) {
+            return Err(fail(format!("the id `{}` is already on line {first}", record.id)));
+        }
+        records.push(record);
+    }
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn question(id: &str) -> Question {
+        Question {
+            id: id.into(),
+            image: "7.png".into(),
+            text: "what color\nis it?".into(),
+            kind: "color".into(),
+            truth: vec!["red".into()],
+        }
+    }
+
+    fn answer(text: &str) -> Answer {
+        Answer { text: text.into(), finished: true, logprob: Some(-0.25) }
+    }
+
+    #[test]
+    fn records_read_back_equal_and_failed_ones_are_not_wrong_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("samples.jsonl");
+        let records = [
+            SampleRecord::answered(&question("a"), answer("Red."), Metric::ExactMatch),
+            SampleRecord::answered(&question("b"), answer("blue"), Metric::ExactMatch),
+            SampleRecord::failed(&question("c"), "the picture is truncated"),
+        ];
+        write_samples(&path, &records).unwrap();
+        assert_eq!(read_samples(&path).unwrap(), records);
+        assert_eq!(
+            records.each_ref().map(|r| (r.correct, r.is_failed())),
+            [(true, false), (false, false), (false, true)]
+        );
+        assert_eq!((records[0].error.as_deref(), records[0].logprob), (None, Some(-0.25)));
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 3);
+        assert!(text.contains(r#""type":"color""#) && text.contains(r#""error":"the picture is truncated""#));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn damaged_lines_and_repeated_ids_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("samples.jsonl");
+        let record = SampleRecord::answered(&question("a"), answer("red"), Metric::ExactMatch);
+        write_samples(&path, &[record.clone(), record.clone()]).unwrap();
+        let text = read_samples(&path).unwrap_err().to_string();
+        assert!(text.contains("samples.jsonl:2: the id `a` is already on line 1"), "{text}");
+        let line = serde_json::to_string(&record).unwrap();
+        for length in 0..line.len() {
+            fs::write(&path, format!("{}\n", &line[..length])).unwrap();
+            assert!(matches!(read_samples(&path), Err(SamplesError::Line { line: 1, .. })), "{length}");
+        }
+        assert!(matches!(read_samples(&dir.path().join("none")), Err(SamplesError::Io { .. })));
+    }
+
+    #[test]
+    fn a_failed_write_keeps_the_old_file_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("samples.jsonl");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("inside"), "x").unwrap();
+        assert!(write_samples(&path, &[]).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

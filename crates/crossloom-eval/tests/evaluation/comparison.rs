@@ -1,0 +1,212 @@
+//! A comparison says who wins, and says so only when the numbers do.
+
+use crossloom_eval::{
+    Answer, CompareError, CompareOptions, Comparison, Contender, Metric, Question, Resampling, Role,
+    SampleRecord, StatsError, compare, question_only_prior,
+};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const PICTURES: usize = 100;
+const PER_PICTURE: usize = 8;
+
+/// 800 questions about 100 pictures; `right(i)` says whether question `i` is answered rightly.
+fn run(right: impl Fn(usize) -> bool) -> Vec<SampleRecord> {
+    (0..PICTURES * PER_PICTURE)
+        .map(|i| {
+            let text = if right(i) { "red" } else { "blue" }.to_owned();
+            let answer = Answer { text, finished: true, logprob: None };
+            SampleRecord::answered(&question(i), answer, Metric::ExactMatch)
+        })
+        .collect()
+}
+
+fn question(i: usize) -> Question {
+    Question {
+        id: format!("q{i}"),
+        image: format!("{}.png", i / PER_PICTURE),
+        text: "what color?".into(),
+        kind: if i.is_multiple_of(2) { "shape" } else { "color" }.into(),
+        truth: vec!["red".into()],
+    }
+}
+
+/// A seeded coin with probability `p` for question `i`; coins of different salt are independent.
+fn coin(salt: u64, i: usize, p: f64) -> bool {
+    let mut rng = ChaCha8Rng::seed_from_u64(i as u64);
+    rng.set_stream(salt);
+    rng.random::<f64>() < p
+}
+
+fn options() -> CompareOptions {
+    CompareOptions {
+        metric: Metric::ExactMatch,
+        baseline: None,
+        resampling: Resampling { resamples: 1000, ..Resampling::default() },
+        priors: Vec::new(),
+    }
+}
+
+fn model<'a>(name: &'a str, records: &'a [SampleRecord]) -> Contender<'a> {
+    Contender { name, role: Role::Model, records }
+}
+
+fn two(first: &[SampleRecord], second: &[SampleRecord]) -> Comparison {
+    compare(&[model("projector", first), model("cli", second)], &options()).unwrap()
+}
+
+#[test]
+fn a_clear_winner_is_named_whichever_side_it_is_on() {
+    let (weak, strong) = (run(|i| coin(1, i, 0.75)), run(|i| coin(1, i, 0.75) || coin(2, i, 0.3)));
+    let there = two(&weak, &strong);
+    let back = two(&strong, &weak);
+    assert!(there.differences[0].significant && back.differences[0].significant);
+    assert_eq!(there.differences[0].only_second, 0);
+    for (comparison, winner, loser) in [(&there, "cli", "projector"), (&back, "projector", "cli")] {
+        let expected = format!("`{winner}` is better than `{loser}`: +");
+        assert!(comparison.verdict[0].starts_with(&expected), "{}", comparison.verdict[0]);
+        assert!(comparison.verdict[0].contains("interval [+"), "{}", comparison.verdict[0]);
+    }
+}
+
+#[test]
+fn chance_is_called_chance() {
+    let comparison = two(&run(|i| coin(1, i, 0.8)), &run(|i| coin(2, i, 0.8)));
+    assert!(!comparison.differences[0].significant, "{:?}", comparison.differences[0]);
+    let verdict = &comparison.verdict[0];
+    assert!(verdict.starts_with("No significant difference: "), "{verdict}");
+    assert!(verdict.contains("This test set can show differences of about"), "{verdict}");
+    let same = run(|i| coin(1, i, 0.8));
+    assert_eq!(
+        two(&same, &same).verdict[0],
+        "`cli` and `projector` give equally good answers on every sample."
+    );
+}
+
+#[test]
+fn among_equals_a_winner_is_found_no_more_often_than_promised() {
+    let mut found = 0;
+    for salt in 0..40 {
+        let (a, b) = (run(|i| coin(100 + 2 * salt, i, 0.8)), run(|i| coin(101 + 2 * salt, i, 0.8)));
+        found += i32::from(two(&a, &b).differences[0].significant);
+    }
+    // 2 are expected; 7 or more happen once in 300 such tests.
+    assert!(found <= 6, "{found} of 40 at a level of 5 %");
+}
+
+#[test]
+fn the_table_has_every_type_run_prior_and_difference() {
+    let (projector, cli) = (run(|i| coin(1, i, 0.8)), run(|i| coin(1, i, 0.8) || coin(2, i, 0.4)));
+    let blind = run(|i| coin(3, i, 0.5));
+    let test: Vec<Question> = (0..PICTURES * PER_PICTURE).map(question).collect();
+    let prior = question_only_prior([("what color?", "blue")], &test, Metric::ExactMatch);
+    let contenders = [
+        model("projector", &projector),
+        model("cli", &cli),
+        Contender { name: "question_only", role: Role::Reference, records: &blind },
+    ];
+    let options = CompareOptions { priors: vec![("prior".into(), prior)], ..options() };
+    let comparison = compare(&contenders, &options).unwrap();
+    let text = comparison.to_text();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("type"));
+    for column in ["projector", "cli", "question_only", "prior", "cli - projector (points)"] {
+        assert!(lines[0].contains(column), "{}", lines[0]);
+    }
+    assert!(lines[2].starts_with("overall  800  0."), "{}", lines[2]);
+    assert!(lines[3].starts_with("color    400  0."), "{}", lines[3]);
+    assert!(lines[4].starts_with("shape    400  0."), "{}", lines[4]);
+    // Cells stand below each other.
+    let column = lines[0].find("question_only").unwrap();
+    assert!(
+        lines[2..5].iter().all(|line| line[column..].starts_with("0.") && line[..column].ends_with("  "))
+    );
+    assert!(text.contains("All models are above `question_only`"), "{text}");
+    assert!(text.contains("The interval of every model lies above `prior` (0.000)."), "{text}");
+    assert!(text.lines().all(|line| line.trim_end() == line));
+
+    // The reference is a yardstick: it is in no comparison between models and cannot be the baseline.
+    assert_eq!(comparison.differences.len(), 1);
+    assert_eq!(comparison.over_references.len(), 2);
+    let baseline = CompareOptions { baseline: Some("question_only".into()), ..options };
+    assert!(matches!(compare(&contenders, &baseline), Err(CompareError::Baseline { .. })));
+
+    let json = comparison.to_json().unwrap();
+    assert_eq!(json["columns"][2]["role"], "reference");
+    assert_eq!(json["differences"][0]["first"], "cli");
+    assert!(json["columns"][1]["results"]["by_type"]["color"]["mean"].is_number());
+}
+
+#[test]
+fn a_model_that_does_not_beat_the_blind_one_is_called_out() {
+    let (seeing, blind) = (run(|i| coin(1, i, 0.6)), run(|i| coin(2, i, 0.6)));
+    let contenders =
+        [model("cli", &seeing), Contender { name: "blind", role: Role::Reference, records: &blind }];
+    let comparison = compare(&contenders, &options()).unwrap();
+    assert!(comparison.verdict[0].starts_with("Not significantly above `blind`"), "{:?}", comparison.verdict);
+}
+
+#[test]
+fn several_models_are_corrected_for_their_number() {
+    let runs: Vec<Vec<SampleRecord>> =
+        (0..5).map(|salt| run(move |i| coin(1, i, 0.8) || (salt == 3 && coin(9, i, 0.3)))).collect();
+    let names = ["a", "b", "c", "d", "e"];
+    let contenders: Vec<Contender<'_>> =
+        names.iter().zip(&runs).map(|(name, records)| model(name, records)).collect();
+    let comparison = compare(&contenders, &options()).unwrap();
+    let d = &comparison.differences[2];
+    assert_eq!(d.first, "d");
+    assert!(d.significant && (d.p_adjusted - 4.0 * d.overall.p_value).abs() < 1e-12);
+    assert!(
+        comparison
+            .verdict
+            .iter()
+            .any(|sentence| sentence.starts_with("Of 5 models, significantly better than `a`: `d` ("))
+    );
+}
+
+#[test]
+fn failed_samples_are_left_out_of_both_runs_and_reported() {
+    let (a, mut b) = (run(|i| coin(1, i, 0.8)), run(|i| coin(2, i, 0.8)));
+    for (i, record) in b.iter_mut().enumerate().take(10) {
+        *record = SampleRecord::failed(&question(i), "truncated picture");
+    }
+    // The order of samples does not matter.
+    b.reverse();
+    let comparison = two(&a, &b);
+    assert_eq!((comparison.differences[0].excluded, comparison.differences[0].overall.samples), (10, 790));
+    assert_eq!(comparison.columns[0].results.overall.samples, 800);
+    let text = comparison.to_text();
+    assert!(text.contains("warning: `cli` is incomplete: 10 of 800 samples failed"), "{text}");
+}
+
+#[test]
+fn runs_on_different_samples_cannot_be_compared() {
+    let (a, mut b) = (run(|_| true), run(|_| false));
+    b[7].id = "other".into();
+    b.truncate(790);
+    let error = compare(&[model("projector", &a), model("cli", &b)], &options()).unwrap_err();
+    let CompareError::Samples { only_first, only_second, .. } = &error else { panic!("{error}") };
+    assert_eq!((only_first.len(), only_second.len()), (1, 11));
+    let text = error.to_string();
+    assert!(
+        text.contains("1 only in `cli` (other)") && text.contains("11 only in `projector` (q7, q790"),
+        "{text}"
+    );
+
+    b = run(|_| true);
+    b[3].id = "q4".into();
+    let error = compare(&[model("projector", &a), model("cli", &b)], &options()).unwrap_err();
+    assert_eq!(error, CompareError::Repeated { run: "cli".into(), id: "q4".into() });
+}
+
+#[test]
+fn unusable_input_is_an_error() {
+    let a = run(|_| true);
+    assert_eq!(compare(&[], &options()), Err(CompareError::NoModel));
+    assert_eq!(compare(&[model("x", &a), model("x", &a)], &options()), Err(CompareError::Name("x".into())));
+    let failed: Vec<SampleRecord> = (0..3).map(|i| SampleRecord::failed(&question(i), "no")).collect();
+    let error = compare(&[model("x", &failed)], &options());
+    assert_eq!(error, Err(CompareError::Stats { run: "x".into(), error: StatsError::Empty }));
+}

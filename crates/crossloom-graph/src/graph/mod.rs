@@ -1,0 +1,210 @@
+//! A luminal graph with names, behind functions that return errors.
+
+mod compile;
+mod run;
+mod values;
+
+use crossloom_ir::{Func, IrError, IrErrors, Role, TensorType};
+use luminal::prelude::{Graph, NodeIndex};
+
+use crate::describe::{Described, describe_graph};
+use crate::lift::Hints;
+use crate::operator::FailureCell;
+use crate::{CompiledRegion, GraphError, NodeInfo, wiring};
+
+/// A parameter of a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamInfo {
+    /// Unique name.
+    pub name: String,
+    /// What it is to the graph.
+    pub role: Role,
+    /// Its type.
+    pub ty: TensorType,
+}
+
+/// A result of a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResultInfo {
+    /// Unique name; of an update, the parameter's name.
+    pub name: String,
+    /// Its type.
+    pub ty: TensorType,
+    /// The parameter whose value it becomes after a run.
+    pub updates: Option<String>,
+}
+
+/// Where a parameter's data lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In our own load node (inputs) or in the tensors luminal keeps for it (weights, state).
+    Load(NodeIndex),
+    /// The same with luminal's own load node.
+    Function(NodeIndex),
+    /// In the compiled region.
+    Region,
+}
+
+impl Place {
+    pub(crate) fn is(self, node: u32) -> bool {
+        self.node().is_some_and(|own| own.index() == node as usize)
+    }
+
+    pub(crate) fn node(self) -> Option<NodeIndex> {
+        match self {
+            Self::Load(node) | Self::Function(node) => Some(node),
+            Self::Region => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct ParamSlot {
+    info: ParamInfo,
+    place: Place,
+    /// A value was given to a load node of luminal's, which cannot be asked.
+    given: bool,
+}
+
+/// A result and the node output that holds it.
+#[derive(Clone, Debug)]
+pub(crate) struct ResultSlot {
+    pub(crate) info: ResultInfo,
+    pub(crate) node: NodeIndex,
+    pub(crate) output: u8,
+}
+
+/// Owns a luminal graph. Values go in and out by name; ids are held as floats inside luminal, which is exact up to
+/// 2^24. Running it before [`LuminalGraph::compile_region`] is the reference semantics: correct and slow.
+#[derive(Debug)]
+pub struct LuminalGraph {
+    name: String,
+    graph: Box<Graph>,
+    params: Vec<ParamSlot>,
+    results: Vec<ResultSlot>,
+    failure: FailureCell,
+    defects: Vec<IrError>,
+    region: Option<CompiledRegion>,
+    stale: bool,
+}
+
+impl LuminalGraph {
+    pub(crate) fn assemble(
+        name: String,
+        graph: Box<Graph>,
+        params: Vec<(ParamInfo, Place)>,
+        results: Vec<ResultSlot>,
+        failure: FailureCell,
+        defects: Vec<IrError>,
+    ) -> Self {
+        let params =
+            params.into_iter().map(|(info, place)| ParamSlot { info, place, given: false }).collect();
+        let mut this = Self { name, graph, params, results, failure, defects, region: None, stale: false };
+        if let Err(error) = wiring::refresh(&mut this.graph) {
+            this.defects.push(IrError::new(error.to_string()));
+        }
+        this
+    }
+
+    /// The graph's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The parameters, in the order in which they were added.
+    pub fn params(&self) -> impl Iterator<Item = &ParamInfo> {
+        self.params.iter().map(|slot| &slot.info)
+    }
+
+    /// The results, in the order in which they were added.
+    pub fn results(&self) -> impl Iterator<Item = &ResultInfo> {
+        self.results.iter().map(|slot| &slot.info)
+    }
+
+    /// luminal's graph; its field `graph` is a petgraph `StableGraph` of operators.
+    pub fn luminal(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// luminal's graph, to extend or rewrite it. Nodes that hold parameters or results must stay.
+    pub fn luminal_mut(&mut self) -> &mut Graph {
+        self.stale = true;
+        &mut self.graph
+    }
+
+    /// The node of luminal's graph that holds a parameter, or the node and output that hold a result.
+    pub fn node_of(&self, name: &str) -> Option<(NodeIndex, u8)> {
+        let result = self.results.iter().find(|slot| slot.info.name == name && slot.info.updates.is_none());
+        let result = result.map(|slot| (slot.node, slot.output));
+        let param =
+            || self.params.iter().find(|slot| slot.info.name == name)?.place.node().map(|node| (node, 0));
+        result.or_else(param)
+    }
+
+    /// The compiled region, after [`LuminalGraph::compile_region`].
+    pub fn region(&self) -> Option<&CompiledRegion> {
+        self.region.as_ref()
+    }
+
+    /// The graph as an IR function: parameters, instructions and results in the order in which they were added.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the graph.
+    pub fn lift(&self) -> Result<Func, IrErrors> {
+        if !self.defects.is_empty() {
+            return Err(IrErrors(self.defects.clone()));
+        }
+        if let Some(region) = &self.region {
+            return Ok(region.func().clone());
+        }
+        Ok(crate::lift::lift_with(&self.graph, &self.name, &self.hints())?.func)
+    }
+
+    /// The nodes, renumbered in visiting order.
+    pub fn describe(&self) -> Vec<NodeInfo> {
+        self.described().nodes
+    }
+
+    /// One line per node; stable under rebuilding, made for snapshots.
+    pub fn to_text(&self) -> String {
+        self.described().to_text()
+    }
+
+    /// A Mermaid flow chart, grouped by scope; weights are not drawn.
+    pub fn to_mermaid(&self) -> String {
+        self.described().to_mermaid()
+    }
+
+    /// A DOT digraph, grouped by scope; weights are not drawn.
+    pub fn to_dot(&self) -> String {
+        self.described().to_dot()
+    }
+
+    /// The nodes as JSON.
+    ///
+    /// # Errors
+    /// The serializer's, which a graph cannot cause.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        self.described().to_json()
+    }
+
+    fn described(&self) -> Described {
+        describe_graph(&self.graph, &self.name, &self.hints())
+    }
+
+    /// What luminal's own nodes cannot say about themselves.
+    fn hints(&self) -> Hints {
+        let mut hints = Hints::default();
+        for slot in &self.params {
+            if let Place::Function(node) = slot.place {
+                hints.params.insert(node, slot.info.clone());
+            }
+        }
+        hints.results.clone_from(&self.results);
+        hints
+    }
+
+    fn usable(&self) -> Result<(), GraphError> {
+        if self.defects.is_empty() { Ok(()) } else { Err(IrErrors(self.defects.clone()).into()) }
+    }
+}

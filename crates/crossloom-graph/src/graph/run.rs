@@ -1,0 +1,73 @@
+//! Running a graph.
+
+use std::collections::BTreeSet;
+
+use crossloom_ir::Role;
+use luminal::prelude::petgraph::Direction;
+use luminal::prelude::{NodeIndex, Tensor};
+
+use super::LuminalGraph;
+use crate::{CompiledRegion, GraphError, guard};
+
+impl LuminalGraph {
+    /// Runs the graph; results are then read with [`LuminalGraph::get`], updates are in their parameters.
+    ///
+    /// # Errors
+    /// Parameters without a value, the first operator that could not compute, a malformed graph, or a panic inside
+    /// luminal. After an error there are no results, and parameters have kept their values.
+    pub fn execute(&mut self) -> Result<(), GraphError> {
+        self.usable()?;
+        if self.stale {
+            self.synchronize()?;
+        }
+        let names = self.unset();
+        if !names.is_empty() {
+            return Err(GraphError::Unset { names });
+        }
+        self.take_failure();
+        self.drop_computed();
+        let graph = &mut self.graph;
+        let ran = guard::catch("executing the graph", || graph.execute());
+        let failed = self.take_failure();
+        match ran.and(failed.map_or(Ok(()), Err)) {
+            Ok(()) => {
+                self.apply_updates();
+                Ok(())
+            }
+            Err(error) => {
+                self.drop_computed();
+                Err(error)
+            }
+        }
+    }
+
+    /// luminal skips every node that has a tensor, so what the last run computed must go. Sources keep their data,
+    /// but for inputs, which give theirs anew at every run.
+    fn drop_computed(&mut self) {
+        let inputs = self.params.iter().filter(|slot| slot.given && slot.info.role == Role::Input);
+        let inputs: BTreeSet<NodeIndex> = inputs.filter_map(|slot| slot.place.node()).collect();
+        let graph = &self.graph.graph;
+        let is_source =
+            |node: NodeIndex| graph.neighbors_directed(node, Direction::Incoming).next().is_none();
+        self.graph.tensors.retain(|(node, _), _| is_source(*node) && !inputs.contains(node));
+    }
+
+    fn take_failure(&self) -> Option<GraphError> {
+        let region = self.region.as_ref().and_then(CompiledRegion::take_error);
+        self.failure.take().or(region)
+    }
+
+    fn apply_updates(&mut self) {
+        for slot in &self.results {
+            let param = slot
+                .info
+                .updates
+                .as_deref()
+                .and_then(|name| self.params.iter().find(|p| p.info.name == name));
+            let target = param.and_then(|param| param.place.node());
+            if let (Some(target), Some(value)) = (target, self.tensor(slot.node, slot.output)) {
+                self.graph.set_tensor(target, 0, Tensor::new(value));
+            }
+        }
+    }
+}

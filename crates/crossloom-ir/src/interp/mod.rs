@@ -1,0 +1,69 @@
+//! The reference interpreter: every op's own reference semantics, one instruction after the other.
+//!
+//! Slow and plain on purpose. In `f64` it is the oracle of gradients and of every backend; in `f32` each op computes
+//! in double precision and rounds its results once.
+
+mod tensor;
+
+pub use tensor::{Real, Tensor, coordinates, strides};
+
+use crate::{Func, IrError, IrErrors, Value};
+
+/// Values of all results of a call, in order of the function's results.
+pub type Outputs<T> = Vec<Tensor<T>>;
+
+/// Runs a function on arguments given in the order of its parameters.
+///
+/// # Errors
+/// Wrong arguments (all of them), or the first op that cannot compute.
+pub fn run<T: Real>(func: &Func, args: &[Tensor<T>]) -> Result<Outputs<T>, IrErrors> {
+    let values = run_all(func, args)?;
+    Ok(func.results().iter().filter_map(|r| values[r.value.index()].clone()).collect())
+}
+
+/// Runs a function and keeps every value, indexed by [`Value`].
+///
+/// # Errors
+/// As [`run`].
+pub fn run_all<T: Real>(func: &Func, args: &[Tensor<T>]) -> Result<Vec<Option<Tensor<T>>>, IrErrors> {
+    check_arguments(func, args)?;
+    let mut values: Vec<Option<Tensor<T>>> = vec![None; func.value_count()];
+    for (param, arg) in func.params().iter().zip(args) {
+        values[param.value.index()] = Some(arg.clone());
+    }
+    for inst in func.insts() {
+        let located = |error: IrError| error.with_op(inst.op.mnemonic()).with_scope(&inst.scope);
+        let inputs =
+            inst.inputs.iter().map(|&v| known(&values, v)).collect::<Result<Vec<_>, _>>().map_err(located)?;
+        let outputs = inst.op.eval(&inputs).map_err(|message| located(IrError::new(message)))?;
+        for (&value, tensor) in inst.outputs.iter().zip(outputs) {
+            if tensor.shape != func.shape(value) {
+                let message =
+                    format!("reference gave shape {:?}, the type is {}", tensor.shape, func.ty(value));
+                return Err(located(IrError::new(message).with_value(value)).into());
+            }
+            values[value.index()] = Some(tensor);
+        }
+    }
+    Ok(values)
+}
+
+fn known<T>(values: &[Option<Tensor<T>>], value: Value) -> Result<&Tensor<T>, IrError> {
+    values[value.index()].as_ref().ok_or_else(|| IrError::new("read before it is defined").with_value(value))
+}
+
+fn check_arguments<T: Real>(func: &Func, args: &[Tensor<T>]) -> Result<(), IrErrors> {
+    let mut errors = Vec::new();
+    if args.len() != func.params().len() {
+        let message = format!("{} parameters, {} arguments", func.params().len(), args.len());
+        errors.push(IrError::new(message));
+    }
+    for (param, arg) in func.params().iter().zip(args) {
+        if arg.shape != func.shape(param.value) {
+            let message =
+                format!("`{}` is {}, the argument {:?}", param.name, func.ty(param.value), arg.shape);
+            errors.push(IrError::new(message).with_value(param.value));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(IrErrors(errors)) }
+}

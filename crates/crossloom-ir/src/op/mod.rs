@@ -1,0 +1,96 @@
+//! The ops. One op, one file; adding one touches its file and its line in the registry below.
+
+#[macro_use]
+mod registry;
+pub mod activation;
+mod affine;
+mod attention;
+mod binary;
+mod broadcast;
+mod check;
+mod concat;
+mod constant;
+mod convert;
+mod emit;
+mod fused;
+mod inject;
+mod iota;
+mod linear;
+mod loss;
+mod matmul;
+mod norm;
+mod optim;
+mod pad;
+mod reduce;
+mod reshape;
+mod rows;
+mod slice;
+mod spec;
+mod transpose;
+mod unary;
+
+pub use activation::Activation;
+pub use spec::OpSpec;
+
+registry! {
+    // leaves
+    constant::Constant,
+    iota::Iota,
+    // element by element
+    unary::Unary,
+    binary::Binary,
+    affine::Affine,
+    convert::ToFloat,
+    convert::ToInt,
+    fused::FusedElementwise,
+    // over axes
+    reduce::Reduce,
+    // movement
+    reshape::Reshape,
+    transpose::Transpose,
+    broadcast::Broadcast,
+    slice::Slice,
+    pad::Pad,
+    concat::Concat,
+    // products
+    matmul::Matmul,
+    linear::Linear,
+    // norms
+    norm::LayerNorm,
+    norm::LayerNormGrad,
+    norm::AddLayerNorm,
+    norm::RmsNorm,
+    norm::RmsNormGrad,
+    norm::AddRmsNorm,
+    // attention
+    attention::Attention,
+    attention::AttentionGrad,
+    attention::Rope,
+    // rows
+    rows::Softmax,
+    rows::Argmax,
+    rows::Embedding,
+    rows::EmbeddingGrad,
+    rows::GatherRows,
+    rows::ScatterRows,
+    // loss
+    loss::CrossEntropy,
+    loss::CrossEntropyGrad,
+    // injection
+    inject::AttnPool,
+    inject::AttnPoolGrad,
+    inject::AmpProject,
+    inject::AgfGate,
+    inject::AgfInject,
+    inject::AgfInjectGrad,
+    // optimizer
+    optim::AdamW,
+    optim::GlobalNorm,
+}
+
+pub use binary::BinaryKind;
+pub use fused::{Load, Step};
+pub use inject::{Attach, PoolAttention};
+pub use reduce::ReduceKind;
+pub use rows::ScatterMode;
+pub use unary::UnaryKind;

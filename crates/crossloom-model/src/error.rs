@@ -1,0 +1,14 @@
+//! Errors of the model builder.
+
+use crossloom_graph::GraphError;
+
+/// Why a recipe could not become a graph.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// An operator was applied to operands that do not fit.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The recipe leaves something open that the graph needs.
+    #[error("{0}")]
+    Incomplete(String),
+}

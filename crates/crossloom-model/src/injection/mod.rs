@@ -1,0 +1,8 @@
+//! Injection: taps → adapter → points → wiring → fusion and gate.
+
+mod adapter;
+mod gate;
+mod inject;
+
+pub(crate) use adapter::adapt;
+pub(crate) use inject::{Injector, PointGates};

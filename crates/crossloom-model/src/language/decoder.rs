@@ -1,0 +1,121 @@
+//! A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+
+use crossloom_graph::Tensor;
+use crossloom_ir::op::{Activation, Attention, Embedding, GatherRows, RmsNorm, Rope, Unary, UnaryKind};
+use crossloom_recipe::{LanguageModel, Part};
+
+use crate::params::Params;
+use crate::{Init, ModelError};
+
+const PREFIX: &str = "language_model";
+
+/// Per-position inputs that every layer reads.
+#[derive(Clone, Copy)]
+pub(crate) struct Sequence {
+    /// `[B, T]` rotary positions.
+    pub(crate) positions: Tensor,
+    /// `[B, T]` segments, see [`crate::inputs::SEGMENTS`].
+    pub(crate) segments: Tensor,
+}
+
+fn embedding_table(p: &mut Params, model: &LanguageModel, vocab: usize) -> Tensor {
+    let name = format!("{PREFIX}.model.embed_tokens.weight");
+    p.param(Part::Language, &name, &[vocab, model.hidden], Init::Uniform { std: 0.02 })
+}
+
+/// `[B, T]` ids to `[B, T, D]`.
+pub(crate) fn embed_tokens(
+    p: &mut Params,
+    ids: Tensor,
+    model: &LanguageModel,
+    vocab: usize,
+) -> Result<Tensor, ModelError> {
+    let table = embedding_table(p, model, vocab);
+    Ok(p.graph.one(Embedding, &[table, ids])?)
+}
+
+/// One decoder layer over `[B, T, D]`.
+pub(crate) fn decoder_layer(
+    p: &mut Params,
+    h: Tensor,
+    sequence: Sequence,
+    model: &LanguageModel,
+    layer: usize,
+) -> Result<Tensor, ModelError> {
+    let prefix = format!("{PREFIX}.model.layers.{layer}");
+    p.enter("attn");
+    let h = attention(p, h, sequence, model, &prefix)?;
+    p.leave();
+    p.enter("mlp");
+    let h = feed_forward(p, h, model, &prefix)?;
+    p.leave();
+    Ok(h)
+}
+
+fn rms_norm(p: &mut Params, h: Tensor, model: &LanguageModel, name: &str) -> Result<Tensor, ModelError> {
+    let gain = p.param(Part::Language, name, &[model.hidden], Init::ONES);
+    Ok(p.graph.one(RmsNorm { eps: model.norm_eps }, &[h, gain])?)
+}
+
+fn attention(
+    p: &mut Params,
+    h: Tensor,
+    sequence: Sequence,
+    model: &LanguageModel,
+    prefix: &str,
+) -> Result<Tensor, ModelError> {
+    let (heads, kv_heads, head_dim) = (model.heads, model.kv_heads, model.head_dim);
+    let normed = rms_norm(p, h, model, &format!("{prefix}.input_layernorm.weight"))?;
+    let project = |p: &mut Params, name: &str, width: usize| -> Result<Tensor, ModelError> {
+        let name = format!("{prefix}.self_attn.{name}");
+        let (w, b) = p.linear(Part::Language, &name, width, model.hidden, model.qkv_bias());
+        Ok(p.graph.linear(normed, w, b)?)
+    };
+    let q = project(p, "q_proj", heads * head_dim)?;
+    let k = project(p, "k_proj", kv_heads * head_dim)?;
+    let v = project(p, "v_proj", kv_heads * head_dim)?;
+    let rope = Rope { head_dim, theta: model.rope_theta, inverse: false };
+    let q = p.graph.one(rope.clone(), &[q, sequence.positions])?;
+    let k = p.graph.one(rope, &[k, sequence.positions])?;
+    let scale = (head_dim as f64).sqrt().recip();
+    let op = Attention { heads, kv_heads, causal: true, segments: true, scale };
+    let mixed = p.graph.one(op, &[q, k, v, sequence.segments])?;
+    let name = format!("{prefix}.self_attn.o_proj");
+    let (w, b) = p.linear(Part::Language, &name, model.hidden, heads * head_dim, false);
+    let update = p.graph.linear(mixed, w, b)?;
+    Ok(p.graph.add(h, update)?)
+}
+
+fn feed_forward(p: &mut Params, h: Tensor, model: &LanguageModel, prefix: &str) -> Result<Tensor, ModelError> {
+    let normed = rms_norm(p, h, model, &format!("{prefix}.post_attention_layernorm.weight"))?;
+    let (gate, _) = p.linear(Part::Language, &format!("{prefix}.mlp.gate_proj"), model.mlp, model.hidden, false);
+    let (up, _) = p.linear(Part::Language, &format!("{prefix}.mlp.up_proj"), model.mlp, model.hidden, false);
+    let (down, _) = p.linear(Part::Language, &format!("{prefix}.mlp.down_proj"), model.hidden, model.mlp, false);
+    let gate = p.graph.linear(normed, gate, None)?;
+    let gate = p.graph.one(Unary(UnaryKind::Act(Activation::Silu)), &[gate])?;
+    let up = p.graph.linear(normed, up, None)?;
+    let hidden = p.graph.mul(gate, up)?;
+    let update = p.graph.linear(hidden, down, None)?;
+    Ok(p.graph.add(h, update)?)
+}
+
+/// Logits `[B*M, V]` of the positions in `target_index [B, M]`. Only those rows pass the last norm and the head.
+pub(crate) fn predict(
+    p: &mut Params,
+    h: Tensor,
+    target_index: Tensor,
+    model: &LanguageModel,
+    vocab: usize,
+) -> Result<Tensor, ModelError> {
+    let rows = p.graph.one(GatherRows, &[h, target_index])?;
+    let normed = rms_norm(p, rows, model, &format!("{PREFIX}.model.norm.weight"))?;
+    let head = if model.tie_embeddings {
+        embedding_table(p, model, vocab)
+    } else {
+        p.param(Part::Language, &format!("{PREFIX}.lm_head.weight"), &[vocab, model.hidden], Init::linear(model.hidden))
+    };
+    let logits = p.graph.linear(normed, head, None)?;
+    let shape = p.graph.shape(logits);
+    let rows = shape[0] * shape[1];
+    Ok(p.graph.reshape(logits, &[rows, vocab])?)
+}

@@ -1,0 +1,21 @@
+//! From a resolved recipe to a luminal graph: vision tower, projector, decoder, injection.
+//!
+//! [`build`] emits one graph whose nodes are crossloom's operators; AMP and AGF are single operators in it. Parameters
+//! have Hugging Face names for the base model and `injection.*` names for what an injection adds. No code here matches
+//! on a method's name: a method is settings.
+
+pub mod batch;
+mod build;
+mod error;
+mod init;
+mod injection;
+mod language;
+mod params;
+mod projector;
+mod vision;
+
+pub use batch::{BatchShape, inputs};
+pub use build::{GATE_RESULT, ModelGraph, Outputs, build};
+pub use error::ModelError;
+pub use init::{Init, initial_value};
+pub use params::ParamSpec;

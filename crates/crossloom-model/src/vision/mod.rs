@@ -1,0 +1,6 @@
+//! Vision towers.
+
+mod embeddings;
+mod tower;
+
+pub(crate) use tower::{Tower, activation};

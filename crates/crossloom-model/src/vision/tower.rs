@@ -1,0 +1,100 @@
+//! A pre-norm vision transformer, every state of which can be tapped.
+
+use crossloom_graph::Tensor;
+use crossloom_ir::op::{Attention, LayerNorm, Unary, UnaryKind};
+use crossloom_recipe::{Activation, Part, VisionAddress, VisionModel};
+
+use super::embeddings::{PREFIX, embed};
+use crate::ModelError;
+use crate::params::Params;
+
+/// All states of the encoder, each `[B, S, D]`.
+pub(crate) struct Tower {
+    /// `states[0]` are the embeddings, `states[i]` the output of block i.
+    states: Vec<Tensor>,
+    post_norm: Option<Tensor>,
+    class_token: bool,
+}
+
+impl Tower {
+    /// Builds the encoder.
+    pub(crate) fn build(p: &mut Params, pixels_bchw: Tensor, model: &VisionModel) -> Result<Self, ModelError> {
+        p.enter("vision");
+        p.enter("embed");
+        let mut states = vec![embed(p, pixels_bchw, model)?];
+        p.leave();
+        for layer in 0..model.layers {
+            p.enter(&format!("block.{}", layer + 1));
+            let next = block(p, states[layer], model, layer)?;
+            p.leave();
+            states.push(next);
+        }
+        let post_norm = if model.post_norm {
+            p.enter("post_norm");
+            let [gain, offset] = p.layer_norm(Part::Vision, &format!("{PREFIX}.post_layernorm"), model.hidden);
+            let normed = p.graph.one(LayerNorm { eps: model.norm_eps }, &[states[model.layers], gain, offset])?;
+            p.leave();
+            Some(normed)
+        } else {
+            None
+        };
+        p.leave();
+        Ok(Self { states, post_norm, class_token: model.class_token })
+    }
+
+    /// The patch tokens of a state, `[B, N, D]`; the class token is dropped.
+    pub(crate) fn tap(&self, p: &mut Params, address: VisionAddress) -> Result<Tensor, ModelError> {
+        let missing = || ModelError::Incomplete(format!("the vision encoder has no state `{address}`"));
+        let state = match address {
+            VisionAddress::Embed => self.states[0],
+            VisionAddress::Block(block) => *self.states.get(block).ok_or_else(missing)?,
+            VisionAddress::PostNorm => self.post_norm.ok_or_else(missing)?,
+        };
+        if !self.class_token {
+            return Ok(state);
+        }
+        let patches = p.graph.shape(state)[1] - 1;
+        Ok(p.graph.slice(state, 1, 1, patches)?)
+    }
+}
+
+fn block(p: &mut Params, x: Tensor, model: &VisionModel, layer: usize) -> Result<Tensor, ModelError> {
+    let prefix = format!("{PREFIX}.encoder.layers.{layer}");
+    let (width, eps) = (model.hidden, model.norm_eps);
+    p.enter("attn");
+    let [gain, offset] = p.layer_norm(Part::Vision, &format!("{prefix}.layer_norm1"), width);
+    let normed = p.graph.one(LayerNorm { eps }, &[x, gain, offset])?;
+    let mut qkv = Vec::with_capacity(3);
+    for name in ["q_proj", "k_proj", "v_proj"] {
+        let (w, b) = p.linear(Part::Vision, &format!("{prefix}.self_attn.{name}"), width, width, model.qkv_bias);
+        qkv.push(p.graph.linear(normed, w, b)?);
+    }
+    let scale = (model.head_dim() as f64).sqrt().recip();
+    let (heads, kv_heads) = (model.heads, model.heads);
+    let attention = Attention { heads, kv_heads, causal: false, segments: false, scale };
+    let mixed = p.graph.one(attention, &qkv)?;
+    let (w, b) = p.linear(Part::Vision, &format!("{prefix}.self_attn.out_proj"), width, width, model.qkv_bias);
+    let update = p.graph.linear(mixed, w, b)?;
+    let x = p.graph.add(x, update)?;
+    p.leave();
+    p.enter("mlp");
+    let [gain, offset] = p.layer_norm(Part::Vision, &format!("{prefix}.layer_norm2"), width);
+    let normed = p.graph.one(LayerNorm { eps }, &[x, gain, offset])?;
+    let (w1, b1) = p.linear(Part::Vision, &format!("{prefix}.mlp.fc1"), model.mlp, width, true);
+    let (w2, b2) = p.linear(Part::Vision, &format!("{prefix}.mlp.fc2"), width, model.mlp, true);
+    let hidden = p.graph.linear(normed, w1, b1)?;
+    let hidden = p.graph.one(Unary(UnaryKind::Act(activation(model.activation))), &[hidden])?;
+    let update = p.graph.linear(hidden, w2, b2)?;
+    let x = p.graph.add(x, update)?;
+    p.leave();
+    Ok(x)
+}
+
+/// The IR's name of a recipe's activation.
+pub(crate) fn activation(act: Activation) -> crossloom_ir::op::Activation {
+    match act {
+        Activation::GeluTanh => crossloom_ir::op::Activation::GeluTanh,
+        Activation::GeluErf => crossloom_ir::op::Activation::GeluErf,
+        Activation::QuickGelu => crossloom_ir::op::Activation::QuickGelu,
+    }
+}

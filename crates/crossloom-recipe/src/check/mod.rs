@@ -1,0 +1,35 @@
+//! What one key alone cannot tell: dimensions that must fit each other, topologies that must be whole.
+
+mod model;
+mod topology;
+mod training;
+
+use crate::decode::Cx;
+use crate::schema::{Data, Eval, LanguageModel, TopologySpec, Train, VisionModel};
+use crate::tree::Node;
+
+/// What could be read of a recipe.
+pub(crate) struct Sections<'s> {
+    pub(crate) vision: Option<&'s VisionModel>,
+    pub(crate) language: Option<&'s LanguageModel>,
+    pub(crate) topology: Option<&'s TopologySpec>,
+    pub(crate) data: Option<&'s Data>,
+    pub(crate) train: Option<&'s Train>,
+    pub(crate) eval: Option<&'s Eval>,
+}
+
+/// Checks everything that could be read.
+pub(crate) fn check(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
+    model::vision(root, cx);
+    model::language(root, cx);
+    model::room(root, sections.language.map(|language| language.max_positions), cx);
+    if let Some(topology) = sections.topology {
+        topology::wiring(root, topology, cx);
+        topology::fusion(root, topology, cx);
+        topology::against_model(root, topology, sections.vision, sections.language, cx);
+        if let Some(data) = sections.data {
+            topology::against_data(root, topology, data, cx);
+        }
+    }
+    training::training(root, sections, cx);
+}

@@ -1,0 +1,189 @@
+//! Topologies: every tap reaches a point, every gate is used, every address exists.
+
+use crate::decode::Cx;
+use crate::diagnostic::{Finding, listed};
+use crate::schema::{
+    Adapter, Data, FusionKind, Gate, GateAttention, GatePool, LanguageModel, TopologySpec, VisionAddress,
+    VisionModel, Wiring,
+};
+use crate::tree::{Node, Value};
+
+/// Both ends are there and the wiring joins them.
+pub(super) fn wiring(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
+    let (taps, points) = (topology.taps.len(), topology.points.len());
+    let mut error = |path: &str, message: String, help: &str| {
+        cx.report(Finding::error(root.place(path), message).help(help));
+    };
+    match (&topology.wiring, taps, points) {
+        (_, 0, 0) => unused(root, cx),
+        (_, 0, _) => error(
+            "topology.points",
+            "there are points, but no taps that could feed them".to_owned(),
+            "add `taps`, or write `points = []` to inject nothing",
+        ),
+        (_, _, 0) => error(
+            "topology.taps",
+            "there are taps, but no points that receive them".to_owned(),
+            "add `points`, or write `taps = []` to inject nothing",
+        ),
+        (Wiring::Diagonal, _, _) if taps != points => error(
+            if root.get("topology.wiring").is_some() { "topology.wiring" } else { "topology" },
+            format!("a diagonal wiring needs as many taps as points, found {taps} and {points}"),
+            "`{ count = N }` chooses N layers, whatever the depth",
+        ),
+        (Wiring::Broadcast, 2.., _) => error(
+            "topology.taps",
+            format!("a broadcast has one tap, found {taps}"),
+            "keep one, for example `taps = [\"block.last\"]`, or use the wiring `dense`",
+        ),
+        (Wiring::Pairs(pairs), _, _) => explicit(root, topology, pairs, cx),
+        _ => {}
+    }
+}
+
+/// Settings of an injection that is not there: probably a forgotten `taps`.
+fn unused(root: &Node, cx: &mut Cx) {
+    if root.get("topology.taps").is_some() || root.get("topology.points").is_some() {
+        return;
+    }
+    let keys = ["adapter", "gate", "fusion", "wiring"];
+    let written = keys.into_iter().filter(|key| root.get(&format!("topology.{key}")).is_some());
+    let written: Vec<&str> = written.collect();
+    if let Some(first) = written.first() {
+        let message =
+            format!("nothing is injected: {} without `taps` and `points`", listed(written.iter().copied()));
+        cx.report(
+            Finding::warning(root.place(&format!("topology.{first}")), message)
+                .help("add `taps` and `points`, or write `taps = []` to say so"),
+        );
+    }
+}
+
+/// Explicit pairs use exactly the listed taps and points.
+fn explicit(
+    root: &Node,
+    topology: &TopologySpec,
+    pairs: &[(VisionAddress, crate::schema::PointAddress)],
+    cx: &mut Cx,
+) {
+    let place = |index: usize| match root.get("topology.wiring").map(|node| &node.value) {
+        Some(Value::Array(items)) => items.get(index).map(|item| item.span),
+        _ => None,
+    };
+    for (index, (tap, point)) in pairs.iter().enumerate() {
+        if !topology.taps.contains(tap) {
+            let message = format!("`{tap}` is wired, but it is not one of the `taps`");
+            cx.report(Finding::error(place(index), message).help("add it, or leave `taps` out"));
+        }
+        if !topology.points.contains(point) {
+            let message = format!("`{point}` is wired, but it is not one of the `points`");
+            cx.report(Finding::error(place(index), message).help("add it, or leave `points` out"));
+        }
+    }
+    for tap in topology.taps.iter().filter(|tap| !pairs.iter().any(|(wired, _)| wired == *tap)) {
+        let message = format!("the tap `{tap}` is not wired to any point");
+        cx.report(Finding::error(root.place("topology.taps"), message).help("wire it or remove it"));
+    }
+    for point in topology.points.iter().filter(|point| !pairs.iter().any(|(_, wired)| wired == *point)) {
+        let message = format!("the point `{point}` is not wired to any tap");
+        cx.report(Finding::error(root.place("topology.points"), message).help("wire it or remove it"));
+    }
+}
+
+/// A gate without a use, or a use without a gate.
+pub(super) fn fusion(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
+    if !topology.injects() {
+        return;
+    }
+    let gated = topology.gate != Gate::None {};
+    match topology.fusion.kind {
+        FusionKind::Add if gated => cx.report(
+            Finding::error(root.place("topology.fusion.kind"), "the fusion `add` would ignore the gate")
+                .help("use `gated_add`, or `gate = \"none\"`"),
+        ),
+        FusionKind::GatedAdd | FusionKind::Convex if !gated => cx.report(
+            Finding::error(
+                root.place("topology.fusion.kind"),
+                "this fusion needs the weight of a gate, and there is none",
+            )
+            .help("use `add`, or choose a `gate`: `constant`, `static` or `agf`"),
+        ),
+        _ => {}
+    }
+}
+
+/// The topology against the model's real shape.
+pub(super) fn against_model(
+    root: &Node,
+    topology: &TopologySpec,
+    vision: Option<&VisionModel>,
+    language: Option<&LanguageModel>,
+    cx: &mut Cx,
+) {
+    if let Some(vision) = vision
+        && !vision.post_norm
+    {
+        let help = "set `model.vision.post_norm = true`, or use `block.last`";
+        let missing = "the vision encoder has no `post_norm`";
+        if topology.input == VisionAddress::PostNorm {
+            cx.report(Finding::error(root.place("topology.input"), missing).help(help));
+        }
+        if topology.taps.contains(&VisionAddress::PostNorm) {
+            let place = written_tap(root, "post_norm").unwrap_or_else(|| root.place("topology.taps"));
+            cx.report(Finding::error(place, missing).help(help));
+        }
+    }
+    let Some(language) = language else { return };
+    if let Gate::Agf(agf) = &topology.gate {
+        let place = root.place("topology.gate.heads");
+        if agf.attention == GateAttention::None {
+            if agf.heads != 1 {
+                let message = format!("a gate with `attention = \"none\"` has one head, found {}", agf.heads);
+                cx.report(
+                    Finding::error(place, message).help("remove `heads`, or use `attention = \"shared\"`"),
+                );
+            }
+        } else if !language.hidden.is_multiple_of(agf.heads) {
+            let (heads, hidden) = (agf.heads, language.hidden);
+            let message = format!("the gate's {heads} heads must divide the language model's width {hidden}");
+            let help = format!("set `topology.gate.heads`, for example to {}", language.heads);
+            cx.report(Finding::error(place, message).help(help));
+        }
+    }
+    if let (Adapter::Amp { rank, .. }, Some(vision)) = (&topology.adapter, vision) {
+        let widest = vision.hidden.min(language.hidden);
+        if *rank > widest {
+            let message = format!("a branch of rank {rank} can do no more than one of rank {widest}");
+            let help =
+                format!("the vision width is {}, the language width {}", vision.hidden, language.hidden);
+            cx.report(Finding::warning(root.place("topology.adapter.rank"), message).help(help));
+        }
+    }
+}
+
+/// The element of `taps` that is written like this.
+fn written_tap(root: &Node, text: &str) -> Option<crate::diagnostic::Span> {
+    match &root.get("topology.taps")?.value {
+        Value::Array(items) => items.iter().find(|item| item.string() == Some(text)).map(|item| item.span),
+        _ => None,
+    }
+}
+
+/// A gate that pools over the prompt reads every question of the sequence.
+pub(super) fn against_data(root: &Node, topology: &TopologySpec, data: &Data, cx: &mut Cx) {
+    let Gate::Agf(agf) = &topology.gate else { return };
+    if topology.injects() && agf.pool == GatePool::Prompt && data.questions_per_sequence > 1 {
+        let message = format!(
+            "the gate pools over the prompt, but a sequence holds {} questions: each would see the others",
+            data.questions_per_sequence
+        );
+        cx.report(
+            Finding::error(root.place("topology.gate.pool"), message)
+                .help("write `topology.gate.pool = \"image\"`, or `data.questions_per_sequence = 1`")
+                .related(
+                    "`questions_per_sequence` is set",
+                    root.get("data.questions_per_sequence").map(|node| node.span),
+                ),
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! Data, training and evaluation against each other.
+
+use super::Sections;
+use crate::decode::Cx;
+use crate::diagnostic::Finding;
+use crate::schema::{Part, Schedule, Split, TopologySpec, Train};
+use crate::tree::Node;
+
+/// Checks training and evaluation, as far as they could be read.
+pub(super) fn training(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
+    let (data, eval) = (sections.data, sections.eval);
+    if let Some(train) = sections.train {
+        schedule(root, train, cx);
+        frozen(root, train, sections.topology.is_none_or(TopologySpec::injects), cx);
+    }
+    if let (Some(data), Some(eval)) = (data, eval)
+        && eval.split == Split::Validation
+        && data.validation == 0.0
+    {
+        cx.report(
+            Finding::error(root.place("eval.split"), "no pictures are held out for validation")
+                .help("set `data.validation`, for example to 0.1, or use `split = \"test\"`"),
+        );
+    }
+    if let Some(cache) = data.and_then(|data| data.cache.as_deref()) {
+        confined(root, cache, cx);
+    }
+}
+
+fn schedule(root: &Node, train: &Train, cx: &mut Cx) {
+    let warmup = train.warmup_steps();
+    if warmup >= train.steps {
+        let message = format!("the warm-up takes {warmup} steps, but training has only {}", train.steps);
+        cx.report(
+            Finding::error(root.place("train.warmup"), message).help("make `warmup` shorter than `steps`"),
+        );
+    }
+    if train.schedule == Schedule::Constant && train.min_lr_ratio != 0.0 {
+        let message = "`min_lr_ratio` has no effect with the schedule `constant`";
+        cx.report(
+            Finding::warning(root.place("train.min_lr_ratio"), message).help("remove it, or use `cosine`"),
+        );
+    }
+}
+
+/// Something must be trained. Without an injection there is no adapter and no gate.
+fn frozen(root: &Node, train: &Train, injects: bool, cx: &mut Cx) {
+    let exists = |part: &Part| injects || !matches!(part, Part::Adapter | Part::Gate);
+    if Part::ALL.into_iter().filter(exists).all(|part| !train.parts.get(part).trainable) {
+        cx.report(
+            Finding::error(root.place("train.parts"), "every part is frozen: there is nothing to train")
+                .help("set `trainable = true` for at least one part"),
+        );
+    }
+}
+
+/// Relative paths stay in the recipe's folder.
+fn confined(root: &Node, path: &str, cx: &mut Cx) {
+    let place = root.place("data.cache");
+    if path.is_empty() {
+        cx.report(
+            Finding::error(place, "`data.cache` is empty").help("remove it to use the user's cache folder"),
+        );
+    } else if crate::load::leaves_folder(std::path::Path::new(path)) {
+        cx.report(
+            Finding::error(place, format!("`{path}` leaves the recipe's folder"))
+                .help("use a path inside the folder, or an absolute one"),
+        );
+    }
+}

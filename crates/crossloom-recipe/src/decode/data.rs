@@ -1,0 +1,66 @@
+//! `[data]`.
+
+use super::fields::{Cx, Fields, Kind};
+use crate::schema::{Data, ImageUse, Source, VisionModel};
+use crate::tree::Node;
+
+const SOURCES: &[Kind] = &[
+    ("easy-vqa", &[]),
+    ("synthetic", &["train_images", "test_images", "questions_per_image", "image_size"]),
+];
+
+/// Largest seed: the largest integer that JSON keeps exactly.
+pub(super) const MAX_SEED: u64 = (1 << 53) - 1;
+
+pub(super) fn data(root: &Node, vision: Option<&VisionModel>, cx: &mut Cx) -> Option<Data> {
+    let mut f = Fields::open(root, "data", cx)?;
+    if f.ask("source").is_none() {
+        // Reported as a missing key of `data`.
+        f.required::<String>("source");
+    }
+    let questions_per_sequence = f.or_in("questions_per_sequence", 1..=4096, 1);
+    let image = f.or("image", ImageUse::Given);
+    let validation = f.or_in("validation", 0.0..1.0, 0.0);
+    let train_limit = f.optional_in("train_limit", 1..);
+    let test_limit = f.optional_in("test_limit", 1..);
+    let seed = f.or_in("seed", 0..=MAX_SEED, 0);
+    let cache = f.optional("cache");
+    f.finish();
+    let source = if root.get("data.source").is_some() { source(root, vision, cx) } else { None };
+    Some(Data {
+        source: source?,
+        questions_per_sequence: questions_per_sequence?,
+        image: image?,
+        validation: validation?,
+        train_limit: train_limit?,
+        test_limit: test_limit?,
+        seed: seed?,
+        cache: cache?,
+    })
+}
+
+fn source(root: &Node, vision: Option<&VisionModel>, cx: &mut Cx) -> Option<Source> {
+    let (mut f, kind) = Fields::open_kind(root, "data.source", SOURCES, None, cx)?;
+    let source = match kind {
+        "easy-vqa" => Some(Source::EasyVqa {}),
+        _ => synthetic(&mut f, vision),
+    };
+    f.finish();
+    source
+}
+
+fn synthetic(f: &mut Fields<'_, '_>, vision: Option<&VisionModel>) -> Option<Source> {
+    let train_images = f.or_in("train_images", 1..=1_000_000, 256);
+    let test_images = f.or_in("test_images", 1..=1_000_000, 64);
+    let questions_per_image = f.or_in("questions_per_image", 1..=64, 8);
+    let image_size = f.optional_in("image_size", 8..=4096);
+    Some(Source::Synthetic {
+        train_images: train_images?,
+        test_images: test_images?,
+        questions_per_image: questions_per_image?,
+        image_size: match image_size? {
+            Some(size) => size,
+            None => vision?.image_size,
+        },
+    })
+}

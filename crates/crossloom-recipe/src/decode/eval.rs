@@ -1,0 +1,27 @@
+//! `[eval]`.
+
+use std::ops::Bound::Excluded;
+
+use super::data::MAX_SEED;
+use super::fields::{Cx, Fields};
+use crate::schema::{Eval, Split};
+use crate::tree::Node;
+
+pub(super) fn eval(root: &Node, cx: &mut Cx) -> Option<Eval> {
+    let mut f = Fields::open(root, "eval", cx)?;
+    let split = f.or("split", Split::Test);
+    let max_new_tokens = f.or_in("max_new_tokens", 1..=65_536, 3);
+    let bootstrap_samples = f.or_in("bootstrap_samples", 1..=10_000_000, 1000);
+    let confidence = f.or_in("confidence", (Excluded(0.0), Excluded(1.0)), 0.95);
+    let seed = f.or_in("seed", 0..=MAX_SEED, 0);
+    let limit = f.optional_in("limit", 1..);
+    f.finish();
+    Some(Eval {
+        split: split?,
+        max_new_tokens: max_new_tokens?,
+        bootstrap_samples: bootstrap_samples?,
+        confidence: confidence?,
+        seed: seed?,
+        limit: limit?,
+    })
+}

@@ -1,0 +1,250 @@
+//! The visitor layer: reads tables key by key, goes on after an error, and knows afterwards which keys nobody asked for.
+
+use std::fmt::Display;
+use std::ops::{Bound, RangeBounds};
+
+use super::known;
+use super::scalars::Decode;
+use crate::diagnostic::{Finding, Span, any_of, did_you_mean, listed};
+use crate::tree::{Node, Table};
+
+/// What is collected while a tree is read.
+#[derive(Default)]
+pub(crate) struct Cx {
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl Cx {
+    pub(crate) fn report(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+}
+
+/// One alternative of a table with a `kind`: its name and the keys it has beside `kind`.
+pub(super) type Kind = (&'static str, &'static [&'static str]);
+
+/// The chosen alternative of a table with a `kind`.
+struct Chosen {
+    name: &'static str,
+    layer: u32,
+    all: &'static [Kind],
+}
+
+/// A table that is being read. Always end with [`Fields::finish`].
+pub(super) struct Fields<'n, 'c> {
+    pub(super) cx: &'c mut Cx,
+    table: Option<&'n Table>,
+    span: Span,
+    path: &'static str,
+    asked: Vec<&'static str>,
+    missing: Vec<&'static str>,
+    chosen: Option<Chosen>,
+}
+
+impl<'n, 'c> Fields<'n, 'c> {
+    /// Opens the table at `path`. An absent table has no keys; `None` when there is something else in its place.
+    pub(super) fn open(root: &'n Node, path: &'static str, cx: &'c mut Cx) -> Option<Self> {
+        let node = if path.is_empty() { Some(root) } else { root.get(path) };
+        let table = match node {
+            None => None,
+            Some(node) => {
+                let table = node.table();
+                if table.is_none() {
+                    cx.report(Finding::error(
+                        node.span,
+                        format!("`{path}` must be a table, found {}", node.value.type_name()),
+                    ));
+                    return None;
+                }
+                table
+            }
+        };
+        let span = if path.is_empty() { root.span } else { root.place(path) };
+        Some(Self { cx, table, span, path, asked: Vec::new(), missing: Vec::new(), chosen: None })
+    }
+
+    /// Opens a table whose `kind` decides which other keys it has, and says which kind it is. An absent table is of kind
+    /// `absent`.
+    pub(super) fn open_kind(
+        root: &'n Node,
+        path: &'static str,
+        all: &'static [Kind],
+        absent: Option<&'static str>,
+        cx: &'c mut Cx,
+    ) -> Option<(Self, &'static str)> {
+        let mut fields = Self::open(root, path, cx)?;
+        fields.asked.push("kind");
+        let Some(node) = fields.node("kind") else {
+            return match (fields.table, absent) {
+                (None, Some(kind)) => Some((fields, kind)),
+                _ => fields.without_kind(all),
+            };
+        };
+        let Some(written) = node.string() else {
+            String::decode(node, &fields.full("kind"), fields.cx)?;
+            return None;
+        };
+        let Some((name, _)) = all.iter().find(|(name, _)| *name == written) else {
+            let names = all.iter().map(|(name, _)| *name);
+            let help =
+                did_you_mean(written, names.clone()).unwrap_or_else(|| format!("write {}", any_of(names)));
+            let message = format!("`{written}` is not a kind of `{path}`");
+            fields.cx.report(Finding::error(node.span, message).help(help));
+            return None;
+        };
+        fields.span = node.span;
+        fields.chosen = Some(Chosen { name, layer: node.layer, all });
+        Some((fields, name))
+    }
+
+    fn without_kind(self, all: &'static [Kind]) -> Option<(Self, &'static str)> {
+        let written: Vec<&str> =
+            self.table.into_iter().flat_map(|table| table.keys().map(String::as_str)).collect();
+        let fits = |(_, keys): &&Kind| written.iter().all(|key| keys.contains(key));
+        let fitting = all.iter().filter(fits).count();
+        let kinds = all.iter().filter(|kind| fitting == 0 || fits(kind));
+        let kinds: Vec<String> = kinds.map(|(name, _)| format!("kind = \"{name}\"")).collect();
+        let help = format!("add {}", any_of(kinds.iter().map(String::as_str)));
+        self.cx.report(Finding::error(self.span, format!("`{}.kind` is missing", self.path)).help(help));
+        None
+    }
+
+    /// The value of a key, if it is written. The key counts as known from now on.
+    pub(super) fn ask(&mut self, key: &'static str) -> Option<&'n Node> {
+        self.asked.push(key);
+        self.node(key)
+    }
+
+    fn node(&self, key: &str) -> Option<&'n Node> {
+        self.table.and_then(|table| table.get(key)).map(|entry| &entry.node)
+    }
+
+    /// The full dotted name of a key.
+    pub(super) fn full(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// A key that may be absent.
+    pub(super) fn optional<T: Decode>(&mut self, key: &'static str) -> Option<Option<T>> {
+        match self.ask(key) {
+            None => Some(None),
+            Some(node) => T::decode(node, &self.full(key), self.cx).map(Some),
+        }
+    }
+
+    /// A key that must be there.
+    pub(super) fn required<T: Decode>(&mut self, key: &'static str) -> Option<T> {
+        let value = self.optional(key)?;
+        if value.is_none() {
+            self.missing.push(key);
+        }
+        value
+    }
+
+    /// A key with a default.
+    pub(super) fn or<T: Decode>(&mut self, key: &'static str, default: T) -> Option<T> {
+        Some(self.optional(key)?.unwrap_or(default))
+    }
+
+    /// A number that may be absent, within limits.
+    pub(super) fn optional_in<T: Number>(
+        &mut self,
+        key: &'static str,
+        limits: impl RangeBounds<T>,
+    ) -> Option<Option<T>> {
+        let value: Option<T> = self.optional(key)?;
+        let Some(number) = value else { return Some(None) };
+        if limits.contains(&number) {
+            return Some(value);
+        }
+        let span = self.node(key).map(|node| node.span);
+        let message = format!("`{}` must be {}, found {number}", self.full(key), describe(&limits));
+        self.cx.report(Finding::error(span, message));
+        None
+    }
+
+    /// A number that must be there, within limits.
+    pub(super) fn required_in<T: Number>(
+        &mut self,
+        key: &'static str,
+        limits: impl RangeBounds<T>,
+    ) -> Option<T> {
+        let value = self.optional_in(key, limits)?;
+        if value.is_none() {
+            self.missing.push(key);
+        }
+        value
+    }
+
+    /// A number with a default, within limits.
+    pub(super) fn or_in<T: Number>(
+        &mut self,
+        key: &'static str,
+        limits: impl RangeBounds<T>,
+        default: T,
+    ) -> Option<T> {
+        Some(self.optional_in(key, limits)?.unwrap_or(default))
+    }
+
+    /// Reports missing keys and keys that nobody asked for.
+    pub(super) fn finish(self) {
+        // A preset is complete: with one, keys are only missing when its name was wrong, which has been reported.
+        if !self.missing.is_empty() && self.node("preset").is_none() {
+            let keys = listed(self.missing.iter().copied());
+            let message = match (self.table, self.path) {
+                (_, "") => format!("the recipe lacks {keys}"),
+                (None, path) => format!("`[{path}]` is missing; it needs {keys}"),
+                (Some(_), path) => format!("`{path}` lacks {keys}"),
+            };
+            self.cx.report(Finding::error(self.span, message).maybe_help(known::help_for_missing(self.path)));
+        }
+        for (key, entry) in self.table.into_iter().flatten() {
+            if self.asked.contains(&key.as_str()) {
+                continue;
+            }
+            if let Some(finding) = self.unknown(key, entry.key, entry.node.layer) {
+                self.cx.report(finding);
+            }
+        }
+    }
+
+    /// A key that this table does not have. A key of another kind that an earlier layer wrote, before a later layer chose
+    /// this kind, is simply left out.
+    fn unknown(&self, key: &str, span: Span, layer: u32) -> Option<Finding> {
+        if let Some(chosen) = &self.chosen {
+            let owners = chosen.all.iter().filter(|(_, keys)| keys.contains(&key)).map(|(name, _)| *name);
+            let owners: Vec<&str> = owners.collect();
+            if !owners.is_empty() {
+                let (path, name) = (self.path, chosen.name);
+                let finding = Finding::error(span, format!("`{path}` of kind `{name}` has no key `{key}`"));
+                return (layer >= chosen.layer)
+                    .then(|| finding.help(format!("`{key}` belongs to kind {}", listed(owners))));
+            }
+        }
+        let message = match self.path {
+            "" => format!("unknown key `{key}`"),
+            path => format!("unknown key `{key}` in `[{path}]`"),
+        };
+        Some(Finding::error(span, message).help(known::help_for_unknown(key, &self.asked)))
+    }
+}
+
+/// A number that has limits.
+pub(super) trait Number: Decode + PartialOrd + Display + Copy {}
+impl Number for usize {}
+impl Number for u64 {}
+impl Number for f64 {}
+
+fn describe<T: Display>(limits: &impl RangeBounds<T>) -> String {
+    let low = match limits.start_bound() {
+        Bound::Included(low) => Some(format!("at least {low}")),
+        Bound::Excluded(low) => Some(format!("above {low}")),
+        Bound::Unbounded => None,
+    };
+    let high = match limits.end_bound() {
+        Bound::Included(high) => Some(format!("at most {high}")),
+        Bound::Excluded(high) => Some(format!("below {high}")),
+        Bound::Unbounded => None,
+    };
+    [low, high].into_iter().flatten().collect::<Vec<_>>().join(" and ")
+}

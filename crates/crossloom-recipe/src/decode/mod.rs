@@ -1,0 +1,103 @@
+//! A merged tree to a [`Recipe`], with every error on the way.
+
+mod data;
+mod eval;
+mod fields;
+mod known;
+mod model;
+mod scalars;
+mod sets;
+mod topology;
+mod train;
+
+pub(crate) use fields::Cx;
+pub(crate) use known::paths as known_paths;
+pub(crate) use scalars::Decode;
+
+use crate::check::{Sections, check};
+use crate::diagnostic::{Finding, Span};
+use crate::schema::{Model, Recipe};
+use crate::tree::Node;
+use fields::Fields;
+
+/// Tables that may be written as a bare string, which is then their `kind`.
+pub(crate) const SHORT_KINDS: [&str; 5] =
+    ["model.projector", "topology.adapter", "topology.fusion", "topology.gate", "data.source"];
+
+/// Sets of addresses.
+pub(crate) const SETS: [&str; 2] = ["topology.taps", "topology.points"];
+
+/// The rules of a set; each excludes the others.
+pub(crate) const RULES: [&str; 3] = ["every", "range", "count"];
+
+/// Reads a whole recipe; if it will be run, it is also `checked` as a whole. `None` after the reasons have been reported.
+pub(crate) fn recipe(root: &Node, checked: bool, cx: &mut Cx) -> Option<Recipe> {
+    let mut fields = Fields::open(root, "", cx)?;
+    for section in ["model", "topology", "data", "train", "eval"] {
+        fields.ask(section);
+    }
+    let name = fields.required::<String>("name");
+    let description = fields.or("description", String::new());
+    fields.finish();
+    check_name(root, name.as_deref(), cx);
+
+    let mut fields = Fields::open(root, "model", cx);
+    if let Some(fields) = &mut fields {
+        for part in ["vision", "language", "projector"] {
+            fields.ask(part);
+        }
+    }
+    if let Some(fields) = fields {
+        fields.finish();
+    }
+    let vision = model::vision(root, cx);
+    let language = model::language(root, cx);
+    let projector = model::projector(root, language.as_ref(), cx);
+    let topology = topology::topology(root, cx);
+    let data = data::data(root, vision.as_ref(), cx);
+    let train = train::train(root, cx);
+    let eval = eval::eval(root, cx);
+
+    if checked {
+        let sections = Sections {
+            vision: vision.as_ref(),
+            language: language.as_ref(),
+            topology: topology.as_ref(),
+            data: data.as_ref(),
+            train: train.as_ref(),
+            eval: eval.as_ref(),
+        };
+        check(root, &sections, cx);
+    }
+    Some(Recipe {
+        name: name?,
+        description: description?,
+        model: Model { vision: vision?, language: language?, projector: projector? },
+        topology: topology?,
+        data: data?,
+        train: train?,
+        eval: eval?,
+    })
+}
+
+/// Names become folder names.
+pub(crate) fn is_name(name: &str) -> bool {
+    let mut letters = name.chars();
+    letters.next().is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
+        && letters.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+        && name.len() <= 64
+}
+
+/// Why a name cannot be used.
+pub(crate) fn bad_name(span: Span, what: &str, name: &str) -> Finding {
+    Finding::error(span, format!("`{name}` cannot name a {what}"))
+        .help("a name is up to 64 letters, digits, `_`, `-` and `.`, and starts with a letter, a digit or `_`; it becomes a folder")
+}
+
+fn check_name(root: &Node, name: Option<&str>, cx: &mut Cx) {
+    if let Some(name) = name
+        && !is_name(name)
+    {
+        cx.report(bad_name(root.place("name"), "recipe", name));
+    }
+}

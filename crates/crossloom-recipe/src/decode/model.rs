@@ -1,0 +1,101 @@
+//! `[model]`.
+
+use std::ops::Bound::{Excluded, Included, Unbounded};
+
+use super::fields::{Cx, Fields};
+use crate::schema::{Activation, LanguageModel, Projector, ProjectorKind, VisionModel};
+use crate::tree::Node;
+
+/// Widest layer that is accepted.
+const WIDTH: usize = 65_536;
+
+pub(super) fn vision(root: &Node, cx: &mut Cx) -> Option<VisionModel> {
+    let mut f = Fields::open(root, "model.vision", cx)?;
+    let preset = f.optional("preset");
+    let family = f.required("family");
+    let image_size = f.required_in("image_size", 1..=16_384);
+    let patch_size = f.required_in("patch_size", 1..=1024);
+    let channels = f.or_in("channels", 1..=4, 3);
+    let hidden = f.required_in("hidden", 1..=WIDTH);
+    let layers = f.required_in("layers", 1..=1024);
+    let heads = f.required_in("heads", 1..=1024);
+    let mlp = f.required_in("mlp", 1..=1_048_576);
+    let activation = f.or("activation", Activation::GeluTanh);
+    let norm_eps = f.or_in("norm_eps", (Excluded(0.0), Included(0.1)), 1e-6);
+    let class_token = f.or("class_token", false);
+    let pre_norm = f.or("pre_norm", false);
+    let post_norm = f.or("post_norm", false);
+    let qkv_bias = f.or("qkv_bias", true);
+    let patch_bias = f.or("patch_bias", true);
+    f.finish();
+    Some(VisionModel {
+        preset: preset?,
+        family: family?,
+        image_size: image_size?,
+        patch_size: patch_size?,
+        channels: channels?,
+        hidden: hidden?,
+        layers: layers?,
+        heads: heads?,
+        mlp: mlp?,
+        activation: activation?,
+        norm_eps: norm_eps?,
+        class_token: class_token?,
+        pre_norm: pre_norm?,
+        post_norm: post_norm?,
+        qkv_bias: qkv_bias?,
+        patch_bias: patch_bias?,
+    })
+}
+
+pub(super) fn language(root: &Node, cx: &mut Cx) -> Option<LanguageModel> {
+    let mut f = Fields::open(root, "model.language", cx)?;
+    let preset = f.optional("preset");
+    let family = f.required("family");
+    let hidden = f.required_in("hidden", 1..=WIDTH);
+    let layers = f.required_in("layers", 1..=1024);
+    let heads = f.required_in("heads", 1..=1024);
+    let kv_heads = f.optional_in("kv_heads", 1..=1024);
+    let head_dim = f.optional_in("head_dim", 2..=4096);
+    let mlp = f.required_in("mlp", 1..=1_048_576);
+    let rope_theta = f.or_in("rope_theta", (Excluded(1.0), Unbounded), 1e4);
+    let norm_eps = f.or_in("norm_eps", (Excluded(0.0), Included(0.1)), 1e-5);
+    let tie_embeddings = f.or("tie_embeddings", true);
+    let vocab_size = f.optional_in("vocab_size", 2..=16_777_216);
+    let max_positions = f.or_in("max_positions", 2..=16_777_216, 2048);
+    f.finish();
+    let (hidden, heads) = (hidden?, heads?);
+    Some(LanguageModel {
+        preset: preset?,
+        family: family?,
+        hidden,
+        layers: layers?,
+        heads,
+        kv_heads: kv_heads?.unwrap_or(heads),
+        head_dim: head_dim?.unwrap_or(hidden / heads),
+        mlp: mlp?,
+        rope_theta: rope_theta?,
+        norm_eps: norm_eps?,
+        tie_embeddings: tie_embeddings?,
+        vocab_size: vocab_size?,
+        max_positions: max_positions?,
+    })
+}
+
+pub(super) fn projector(root: &Node, language: Option<&LanguageModel>, cx: &mut Cx) -> Option<Projector> {
+    let mut f = Fields::open(root, "model.projector", cx)?;
+    let kind = f.or("kind", ProjectorKind::Mlp2x);
+    let hidden = f.optional_in("hidden", 1..=1_048_576);
+    let activation = f.or("activation", Activation::GeluErf);
+    let bias = f.or("bias", true);
+    f.finish();
+    Some(Projector {
+        kind: kind?,
+        hidden: match hidden? {
+            Some(hidden) => hidden,
+            None => language?.hidden,
+        },
+        activation: activation?,
+        bias: bias?,
+    })
+}

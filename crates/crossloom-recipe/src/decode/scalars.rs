@@ -1,0 +1,191 @@
+//! Strings, numbers, booleans, arrays and named choices.
+
+use serde::de::DeserializeOwned;
+use serde::de::value::StrDeserializer;
+
+use super::fields::Cx;
+use crate::diagnostic::{Finding, any_of, did_you_mean};
+use crate::schema::{
+    Activation, AmpAttach, FusionKind, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare,
+    ImageUse, LanguageFamily, Mask, Phase, ProjectorKind, Schedule, Split, TapNorm, VisionFamily, Warmup,
+};
+use crate::tree::{Node, Value};
+
+/// Reads a value of one type; `None` after the reason has been reported.
+pub(crate) trait Decode: Sized {
+    fn decode(node: &Node, path: &str, cx: &mut Cx) -> Option<Self>;
+}
+
+fn wrong_type(node: &Node, path: &str, expected: &str) -> Finding {
+    Finding::error(node.span, format!("`{path}` must be {expected}, found {}", node.value.type_name()))
+}
+
+impl Decode for String {
+    fn decode(node: &Node, path: &str, cx: &mut Cx) -> Option<Self> {
+        let text = node.string().map(str::to_owned);
+        if text.is_none() {
+            cx.report(wrong_type(node, path, "a string").help("put the value in quotes"));
+        }
+        text
+    }
+}
+
+impl Decode for bool {
+    fn decode(node: &Node, path: &str, cx: &mut Cx) -> Option<Self> {
+        if let Value::Boolean(yes) = node.value {
+            return Some(yes);
+        }
+        cx.report(wrong_type(node, path, "`true` or `false`"));
+        None
+    }
+}
+
+impl Decode for u64 {
+    fn decode(node: &Node, path: &str, cx: &mut Cx) -> Option<Self> {
+        let finding = match &node.value {
+            Value::Integer(number) => match Self::try_from(*number) {
+                Ok(number) => return Some(number),
+                Err(_) => Finding::error(node.span, format!("`{path}` must not be negative, found {number}")),
+            },
+            Value::Float(number) if number.fract() == 0.0 && (0.0..1e15).contains(number) => {
+                wrong_type(node, path, "an integer").help(format!("write `{number:.0}`"))
+            }
+            _ => wrong_type(node, path, "an integer"),
+        };
+        cx.report(finding);
+        None
+    }
+}
+
+impl Decode for usize {
+    fn decode(node: &Node, path: &str, cx: &mut Cx) -> Option<Self> {
+        let number = u64::decode(node, path, cx)?;
+        if let Ok(number) = Self::try_from(number) {
+            return Some(number);
+        }
+        cx.report(Finding::error(node.span, format!("`{path}` is too large for this machine")));
+        None
+    }
+}
+
+impl Decode for f64 {
+    fn decode(node: &Node, path: &str, cx: &mut Cx) -> Option<Self> {
+        let finding = match &node.value {
+            Value::Float(number) if number.is_finite() => return Some(*number),
+            Value::Integer(number) => return Some(*number as Self),
+            Value::Float(_) => Finding::error(node.span, format!("`{path}` must be a finite number")),
+            _ => wrong_type(node, path, "a number"),
+        };
+        cx.report(finding);
+        None
+    }
+}
+
+impl<T: Decode> Decode for Vec<T> {
+    fn decode(node: &Node, path: &str, cx: &mut Cx) -> Option<Self> {
+        let Value::Array(items) = &node.value else {
+            cx.report(wrong_type(node, path, "a list").help("put the value in square brackets"));
+            return None;
+        };
+        let read: Vec<Option<T>> = items.iter().map(|item| T::decode(item, path, cx)).collect();
+        read.into_iter().collect()
+    }
+}
+
+impl<T: Decode, const N: usize> Decode for [T; N] {
+    fn decode(node: &Node, path: &str, cx: &mut Cx) -> Option<Self> {
+        let values = Vec::<T>::decode(node, path, cx)?;
+        let found = values.len();
+        let array = Self::try_from(values).ok();
+        if array.is_none() {
+            cx.report(Finding::error(node.span, format!("`{path}` needs {N} values, found {found}")));
+        }
+        array
+    }
+}
+
+impl Decode for Warmup {
+    fn decode(node: &Node, path: &str, cx: &mut Cx) -> Option<Self> {
+        if matches!(node.value, Value::Integer(_)) {
+            return u64::decode(node, path, cx).map(Self::Steps);
+        }
+        let fraction = f64::decode(node, path, cx)?;
+        if (0.0..1.0).contains(&fraction) {
+            return Some(Self::Fraction(fraction));
+        }
+        let message = format!("`{path}` as a fraction must be at least 0 and below 1, found {fraction}");
+        cx.report(
+            Finding::error(node.span, message).help("a number of steps is written without a decimal point"),
+        );
+        None
+    }
+}
+
+/// The names that a type accepts, learned from the type's own serde implementation.
+struct NotAChoice(&'static [&'static str]);
+
+impl std::fmt::Debug for NotAChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "one of {:?}", self.0)
+    }
+}
+
+impl std::fmt::Display for NotAChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(self, f)
+    }
+}
+
+impl std::error::Error for NotAChoice {}
+
+impl serde::de::Error for NotAChoice {
+    fn custom<T: std::fmt::Display>(_: T) -> Self {
+        Self(&[])
+    }
+    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
+        Self(expected)
+    }
+}
+
+pub(super) fn choice<T: DeserializeOwned>(node: &Node, path: &str, cx: &mut Cx) -> Option<T> {
+    let text = String::decode(node, path, cx)?;
+    match T::deserialize(StrDeserializer::<NotAChoice>::new(&text)) {
+        Ok(choice) => Some(choice),
+        Err(NotAChoice(names)) => {
+            let names = names.iter().copied();
+            let help =
+                did_you_mean(&text, names.clone()).unwrap_or_else(|| format!("write {}", any_of(names)));
+            cx.report(Finding::error(node.span, format!("`{path}` cannot be `{text}`")).help(help));
+            None
+        }
+    }
+}
+
+macro_rules! choices {
+    ($($type:ty),* $(,)?) => {$(
+        impl Decode for $type {
+            fn decode(node: &Node, path: &str, cx: &mut Cx) -> Option<Self> {
+                choice(node, path, cx)
+            }
+        }
+    )*};
+}
+choices!(
+    Activation,
+    AmpAttach,
+    FusionKind,
+    FusionOrder,
+    GateAttention,
+    GateGranularity,
+    GatePool,
+    GateShare,
+    ImageUse,
+    LanguageFamily,
+    Mask,
+    Phase,
+    ProjectorKind,
+    Schedule,
+    Split,
+    TapNorm,
+    VisionFamily,
+);

@@ -1,0 +1,216 @@
+//! `[topology]`.
+
+use std::ops::Bound::{Excluded, Unbounded};
+
+use super::fields::{Cx, Fields, Kind};
+use super::scalars::choice;
+use super::sets::{Depth, address, peek, set};
+use crate::diagnostic::Finding;
+use crate::schema::{
+    Adapter, AgfGate, AmpAttach, Fusion, FusionKind, FusionOrder, Gate, GateAttention, GateGranularity,
+    GatePool, GateShare, Mask, NamedWiring, Phase, PointAddress, TapNorm, TopologySpec, VisionAddress,
+    Wiring,
+};
+use crate::tree::{Node, Value};
+
+const ADAPTERS: &[Kind] = &[
+    ("shared", &["tap_norm"]),
+    ("per_tap", &["tap_norm"]),
+    ("amp", &["rank", "alpha", "attach", "tap_norm"]),
+];
+
+const GATES: &[Kind] = &[
+    ("none", &[]),
+    ("constant", &["value"]),
+    ("static", &["init"]),
+    ("agf", &["attention", "heads", "granularity", "bias_init", "pool", "share"]),
+];
+
+pub(super) fn topology(root: &Node, cx: &mut Cx) -> Option<TopologySpec> {
+    let vision_depth = Depth::peek(root, "model.vision.layers");
+    let language_depth = Depth::peek(root, "model.language.layers");
+
+    let mut f = Fields::open(root, "topology", cx)?;
+    let input = match f.ask("input") {
+        Some(node) => address(node, "topology.input", vision_depth, f.cx),
+        None => vision_depth.layers.map(VisionAddress::Block),
+    };
+    let mask = f.or("mask", Mask::Visual);
+    let phase = f.or("phase", Phase::Prefill);
+    for key in ["taps", "points", "wiring", "adapter", "fusion", "gate"] {
+        f.ask(key);
+    }
+    f.finish();
+
+    let taps = set::<VisionAddress>(root, "topology.taps", vision_depth, cx);
+    let points = set::<PointAddress>(root, "topology.points", language_depth, cx);
+    let wiring = wiring(root, vision_depth, language_depth, cx);
+    let adapter = adapter(root, cx);
+    let gate = gate(root, cx);
+    let fusion = fusion(root, gate.as_ref(), cx);
+
+    let wiring = wiring?;
+    let (taps, points) = (taps?, points?);
+    let (taps, points) = match &wiring {
+        Wiring::Pairs(pairs) => (
+            taps.unwrap_or_else(|| distinct(pairs.iter().map(|(tap, _)| *tap))),
+            points.unwrap_or_else(|| distinct(pairs.iter().map(|(_, point)| *point))),
+        ),
+        _ => (taps.unwrap_or_default(), points.unwrap_or_default()),
+    };
+    Some(TopologySpec {
+        input: input?,
+        taps,
+        points,
+        wiring,
+        adapter: adapter?,
+        fusion: fusion?,
+        gate: gate?,
+        mask: mask?,
+        phase: phase?,
+    })
+}
+
+fn distinct<A: PartialEq>(addresses: impl Iterator<Item = A>) -> Vec<A> {
+    let mut distinct = Vec::new();
+    for address in addresses {
+        if !distinct.contains(&address) {
+            distinct.push(address);
+        }
+    }
+    distinct
+}
+
+fn wiring(root: &Node, vision: Depth, language: Depth, cx: &mut Cx) -> Option<Wiring> {
+    let Some(node) = root.get("topology.wiring") else { return Some(Wiring::Dense) };
+    let Value::Array(items) = &node.value else {
+        return choice::<NamedWiring>(node, "topology.wiring", cx).map(Wiring::from);
+    };
+    let pairs: Vec<Option<_>> = items.iter().map(|item| wired_pair(item, vision, language, cx)).collect();
+    for (index, pair) in pairs.iter().enumerate() {
+        if let Some((tap, point)) = pair
+            && pairs[..index].contains(pair)
+        {
+            let message = format!("the pair `{tap}`, `{point}` is listed twice");
+            cx.report(Finding::error(items[index].span, message).help("remove one of the two"));
+        }
+    }
+    pairs.into_iter().collect::<Option<Vec<_>>>().map(Wiring::Pairs)
+}
+
+fn wired_pair(
+    node: &Node,
+    vision: Depth,
+    language: Depth,
+    cx: &mut Cx,
+) -> Option<(VisionAddress, PointAddress)> {
+    if let Value::Array(items) = &node.value
+        && let [tap, point] = &items[..]
+    {
+        let tap = address(tap, "topology.wiring", vision, cx);
+        let point = address(point, "topology.wiring", language, cx);
+        return Some((tap?, point?));
+    }
+    cx.report(
+        Finding::error(node.span, "an explicit wiring is a list of pairs of a tap and a point")
+            .help("for example `[[\"block.1\", \"before layer.2\"]]`"),
+    );
+    None
+}
+
+fn adapter(root: &Node, cx: &mut Cx) -> Option<Adapter> {
+    let (mut f, kind) = Fields::open_kind(root, "topology.adapter", ADAPTERS, Some("shared"), cx)?;
+    let tap_norm = f.or("tap_norm", TapNorm::None);
+    let adapter = match kind {
+        "shared" => tap_norm.map(|tap_norm| Adapter::Shared { tap_norm }),
+        "per_tap" => tap_norm.map(|tap_norm| Adapter::PerTap { tap_norm }),
+        _ => amp(&mut f, tap_norm),
+    };
+    f.finish();
+    adapter
+}
+
+fn amp(f: &mut Fields<'_, '_>, tap_norm: Option<TapNorm>) -> Option<Adapter> {
+    let rank = f.or_in("rank", 1..=65_536, 16);
+    let alpha = f.optional_in("alpha", (Excluded(0.0), Unbounded));
+    let attach = f.or("attach", AmpAttach::Parallel);
+    let rank: usize = rank?;
+    Some(Adapter::Amp { rank, alpha: alpha?.unwrap_or(rank as f64), attach: attach?, tap_norm: tap_norm? })
+}
+
+fn gate(root: &Node, cx: &mut Cx) -> Option<Gate> {
+    let (mut f, kind) = Fields::open_kind(root, "topology.gate", GATES, Some("none"), cx)?;
+    let gate = match kind {
+        "none" => Some(Gate::None {}),
+        "constant" => f.required("value").map(|value| Gate::Constant { value }),
+        "static" => f.or("init", 0.018).map(|init| Gate::Static { init }),
+        _ => agf(root, &mut f).map(Gate::Agf),
+    };
+    f.finish();
+    gate
+}
+
+fn agf(root: &Node, f: &mut Fields<'_, '_>) -> Option<AgfGate> {
+    let attention = f.or("attention", GateAttention::Shared);
+    let heads = f.optional_in("heads", 1..=1024);
+    let granularity = f.or("granularity", GateGranularity::Scalar);
+    let bias_init = f.or("bias_init", -4.0);
+    let pool = f.or("pool", GatePool::Prompt);
+    let share = f.or("share", GateShare::Point);
+    let attention = attention?;
+    let heads = match (heads?, attention) {
+        (Some(heads), _) => heads,
+        (None, GateAttention::None) => 1,
+        (None, _) => peek(root, "model.language.heads")?,
+    };
+    Some(AgfGate {
+        attention,
+        heads,
+        granularity: granularity?,
+        bias_init: bias_init?,
+        pool: pool?,
+        share: share?,
+    })
+}
+
+fn fusion(root: &Node, gate: Option<&Gate>, cx: &mut Cx) -> Option<Fusion> {
+    let mut f = Fields::open(root, "topology.fusion", cx)?;
+    let kind = f.optional("kind");
+    let order = f.or("order", FusionOrder::Parallel);
+    f.finish();
+    let kind = match kind? {
+        Some(kind) => kind,
+        None if *gate? == (Gate::None {}) => FusionKind::Add,
+        None => FusionKind::GatedAdd,
+    };
+    Some(Fusion { kind, order: order? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json_schema;
+
+    /// Names of the properties that the JSON Schema gives a table with a `kind`.
+    fn schema_keys(definition: &str) -> Vec<String> {
+        let schema = json_schema();
+        let table = schema
+            .pointer(&format!("/$defs/{definition}/anyOf/1/properties"))
+            .and_then(|keys| keys.as_object());
+        let mut keys: Vec<String> = table.into_iter().flatten().map(|(key, _)| key.clone()).collect();
+        keys.sort();
+        keys
+    }
+
+    #[test]
+    fn tables_of_kinds_list_the_keys_of_the_schema() {
+        for (definition, kinds) in [("Adapter", ADAPTERS), ("Gate", GATES)] {
+            let mut keys: Vec<String> =
+                kinds.iter().flat_map(|(_, keys)| keys.iter().map(|key| (*key).to_owned())).collect();
+            keys.push("kind".to_owned());
+            keys.sort();
+            keys.dedup();
+            assert_eq!(keys, schema_keys(definition), "{definition}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What is done to every layer before layers are merged: a bare string becomes a table's `kind`, presets are written out,
+//! and a set of layers that names its rule will replace an earlier set.
+
+use super::files::Loader;
+use crate::decode::{RULES, SETS, SHORT_KINDS};
+use crate::diagnostic::{Finding, SourceKind, Sources, did_you_mean, listed};
+use crate::preset::{self, Part};
+use crate::tree::{Entry, Node, Table, Value, merge, parse_document};
+
+impl Loader {
+    /// Writes out the shorthands of a recipe, but not of its variants.
+    pub(super) fn normalise(&mut self, tree: &mut Node) {
+        for path in SHORT_KINDS {
+            if let Some(node) = tree.get_mut(path) {
+                short_kind(node);
+            }
+        }
+        for path in SETS {
+            if let Some(node) = tree.get_mut(path) {
+                let names_rule = |table: &Table| RULES.iter().any(|rule| table.contains_key(*rule));
+                node.whole = node.table().is_some_and(names_rule);
+            }
+        }
+        for part in Part::ALL {
+            expand_preset(tree, part, &mut self.sources, &mut self.findings);
+        }
+    }
+
+    /// Writes out the shorthands of a recipe's variants.
+    pub(super) fn normalise_variants(&mut self, tree: &mut Node) {
+        for entry in
+            tree.get_mut("variants").and_then(Node::table_mut).into_iter().flat_map(Table::values_mut)
+        {
+            self.normalise(&mut entry.node);
+        }
+    }
+}
+
+/// `gate = "none"` is `gate = { kind = "none" }`.
+fn short_kind(node: &mut Node) {
+    if node.string().is_none() {
+        return;
+    }
+    let span = node.span;
+    let kind = std::mem::replace(&mut node.value, Value::Table(Table::new()));
+    let entry = Entry { key: span, node: Node::new(kind, span) };
+    node.value = Value::Table(Table::from([("kind".to_owned(), entry)]));
+}
+
+/// Puts the dimensions of a preset under the keys that are written beside it.
+fn expand_preset(tree: &mut Node, part: Part, sources: &mut Sources, findings: &mut Vec<Finding>) {
+    let Some(table) = tree.get_mut(part.table()) else { return };
+    let Some(chosen) = table.get("preset") else { return };
+    let Some(name) = chosen.string().map(str::to_owned) else { return };
+    let Some(text) = preset::text(part, &name) else {
+        let names = preset::names(part);
+        let help =
+            did_you_mean(&name, names.clone()).unwrap_or_else(|| format!("there is {}", listed(names)));
+        let message = format!("`{}` has no preset `{name}`", part.table());
+        findings.push(Finding::error(chosen.span, message).help(help));
+        return;
+    };
+    let label = format!("preset {name}");
+    let source = sources.add(SourceKind::Preset, label.clone(), label, text.to_owned());
+    match parse_document(text, source) {
+        Ok(mut expanded) => {
+            expanded.span = table.span;
+            let over = std::mem::replace(table, expanded);
+            merge(table, over);
+        }
+        Err(errors) => findings.extend(errors),
+    }
+}

@@ -1,0 +1,118 @@
+//! `--set a.b=value`.
+
+use super::files::Loader;
+use crate::decode::known_paths;
+use crate::diagnostic::{Finding, SourceKind, Span, nearest, suggestion};
+use crate::tree::{Node, Value, parse_document, parse_value};
+
+/// One `--set`: its path and a tree that holds nothing but its value.
+pub(super) struct Set {
+    /// The keys of the path.
+    pub(super) keys: Vec<String>,
+    /// Where the path is written.
+    pub(super) span: Span,
+    pub(super) tree: Node,
+}
+
+const FORM: &str = "write `--set a.b=value`, for example `--set train.steps=100`";
+
+impl Loader {
+    /// Reads all overrides; those that cannot be read are reported and left out.
+    pub(super) fn sets(&mut self, texts: &[String]) -> Vec<Set> {
+        texts.iter().filter_map(|text| self.set(text)).collect()
+    }
+
+    fn set(&mut self, text: &str) -> Option<Set> {
+        let source =
+            self.sources.add(SourceKind::Set, "--set".to_owned(), "--set".to_owned(), text.to_owned());
+        match parse(text, source) {
+            Ok(mut set) => {
+                self.normalise(&mut set.tree);
+                self.normalise_variants(&mut set.tree);
+                let layer = self.next_layer();
+                set.tree.stamp(layer);
+                Some(set)
+            }
+            Err(finding) => {
+                self.findings.push(*finding);
+                None
+            }
+        }
+    }
+}
+
+fn parse(text: &str, source: usize) -> Result<Set, Box<Finding>> {
+    let all = Span { source, start: 0, end: text.len() };
+    if text.trim_start().starts_with('-') {
+        return Err(Finding::error(all, "settings have no flags of their own").help(FORM).into());
+    }
+    let Some((key, value)) = text.split_once('=') else {
+        return Err(Finding::error(all, "an override needs a path, `=` and a value").help(FORM).into());
+    };
+    let (start, end) = (key.len() - key.trim_start().len(), key.trim_end().len());
+    let span = if start < end { Span { source, start, end } } else { all };
+    let bad_path = || Box::new(Finding::error(span, "this is not a dotted path").help(FORM));
+    if key.trim().is_empty() || key.contains(['\n', '\r', '#', '[']) {
+        return Err(bad_path());
+    }
+    let mut tree = parse_document(&format!("{key}=0"), source).map_err(|_| bad_path())?;
+    let trimmed = value.trim();
+    let offset = key.len() + 1 + (value.len() - value.trim_start().len());
+    let place = Span { source, start: offset, end: offset + trimmed.len() };
+    if trimmed.is_empty() {
+        return Err(Finding::error(all, "an override needs a value")
+            .help("write `\"\"` for an empty string")
+            .into());
+    }
+    let leaf = parse_value(trimmed, source, offset)
+        .unwrap_or_else(|| Node::new(Value::String(trimmed.to_owned()), place));
+    let mut keys = Vec::new();
+    put(&mut tree, leaf, &mut keys);
+    if keys.last().is_some_and(|key| key == "extends") {
+        let message = "`extends` cannot be set from the command line";
+        return Err(Finding::error(span, message).help("write a recipe that extends both files").into());
+    }
+    Ok(Set { keys, span, tree })
+}
+
+/// Replaces the only leaf of the tree and collects its path.
+fn put(node: &mut Node, leaf: Node, keys: &mut Vec<String>) {
+    if let Value::Table(table) = &mut node.value
+        && let Some((key, entry)) = table.first_mut()
+    {
+        keys.push(key.clone());
+        put(&mut entry.node, leaf, keys);
+    } else {
+        *node = leaf;
+    }
+}
+
+impl Loader {
+    /// Whether a recipe has this setting; if not, the nearest that exist are reported.
+    pub(super) fn is_setting(&mut self, keys: &[String], span: Span) -> bool {
+        let path = keys.join(".");
+        let known = || known_paths().iter().map(String::as_str);
+        if keys.is_empty() || known().any(|known| known == path) {
+            return true;
+        }
+        let has_keys = |path: &str| {
+            known().any(|known| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+        };
+        let value = (1..keys.len())
+            .map(|end| keys[..end].join("."))
+            .find(|path| known().any(|known| known == path) && !has_keys(path));
+        let help = value.map(|path| format!("`{path}` is a single value")).or_else(|| {
+            let ends_with = |end: &str| {
+                let end = format!(".{end}");
+                known().filter(|known| known.ends_with(&end)).take(3).collect::<Vec<_>>()
+            };
+            let last = keys.last().map_or("", String::as_str);
+            let near = [ends_with(&path), nearest(&path, known(), 3), ends_with(last)];
+            near.iter().find_map(|near| suggestion(near))
+        });
+        let help = help.unwrap_or_else(|| "`crossloom schema` lists all settings".to_owned());
+        let message = format!("no recipe has a setting `{path}`");
+        self.findings.push(Finding::error(span, message).help(help));
+        false
+    }
+}

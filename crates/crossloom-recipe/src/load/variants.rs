@@ -1,0 +1,240 @@
+//! One document to several checked recipes.
+
+use indexmap::IndexMap;
+
+use super::files::Loader;
+use super::set::Set;
+use super::sweep::MAX_VARIANTS;
+use super::{LoadOptions, LoadedRecipe, Variant};
+use crate::decode::{self, Cx, bad_name, is_name};
+use crate::diagnostic::{Diagnostics, Finding, Severity, did_you_mean, listed};
+use crate::provenance::Provenance;
+use crate::schema::Recipe;
+use crate::tree::{Entry, Node, Table, Value, merge};
+
+/// A variant before its recipe is read.
+struct Draft {
+    name: String,
+    description: Option<String>,
+    baseline: bool,
+    /// What it changes, in layers of its own.
+    overlay: Option<Node>,
+}
+
+impl Loader {
+    /// Everything after the text of the recipe has been read.
+    pub(super) fn finish(
+        mut self,
+        text: Option<String>,
+        options: &LoadOptions,
+    ) -> Result<LoadedRecipe, Diagnostics> {
+        let loaded = text.and_then(|text| self.expand(&text, options));
+        let failed = self.findings.iter().any(|finding| finding.severity == Severity::Error);
+        let diagnostics = self.sources.diagnostics(&self.findings);
+        match loaded {
+            Some(mut loaded) if !failed => {
+                loaded.warnings = diagnostics.list;
+                Ok(loaded)
+            }
+            _ => Err(diagnostics),
+        }
+    }
+
+    fn expand(&mut self, text: &str, options: &LoadOptions) -> Option<LoadedRecipe> {
+        let mut base = self.document(text);
+        if self.unread {
+            // What a file could not say would only be reported as missing.
+            return None;
+        }
+        let sets = self.sets(&options.sets);
+        let drafts = base.table_mut().and_then(|table| table.shift_remove("variants"));
+        let mut drafts = drafts.map_or_else(Vec::new, |entry| self.drafts(entry));
+        let names: Vec<String> = drafts.iter().map(|draft| draft.name.clone()).collect();
+
+        let mut sweep = base.table_mut().and_then(|table| table.shift_remove("sweep"));
+        let mut over_all = Vec::new();
+        let mut over_variant: IndexMap<String, Vec<Node>> = IndexMap::new();
+        for set in sets {
+            match set.keys[0].as_str() {
+                "sweep" => set_sweep(&mut sweep, set),
+                "variants" => self.set_variant(set, &mut drafts, &mut over_variant),
+                _ => {
+                    if self.is_setting(&set.keys, set.span) {
+                        over_all.push(set.tree);
+                    }
+                }
+            }
+        }
+        let sweep = self.sweep(sweep, &names);
+        let alone = drafts.is_empty();
+        let (base_recipe, base_tree) = self.without_variants(&base, &over_all);
+        if alone {
+            let name = base_recipe.as_ref().map_or_else(String::new, |recipe| recipe.name.clone());
+            drafts.push(Draft { name, description: None, baseline: false, overlay: None });
+        }
+        let mut variants = Vec::new();
+        for draft in &drafts {
+            for point in sweep.points(&draft.name) {
+                let name = format!("{}{}", draft.name, point.suffix);
+                let mut tree = base.clone();
+                let own = draft.overlay.iter().cloned().chain(point.trees);
+                let sets = over_variant.get(&draft.name).into_iter().flatten();
+                for over in own.chain(over_all.iter().cloned()).chain(sets.cloned()) {
+                    lay(&mut tree, over);
+                }
+                let named = (!alone || !point.suffix.is_empty()).then_some(name.as_str());
+                let Some(recipe) = self.recipe(&tree, named) else { continue };
+                let description = draft
+                    .description
+                    .clone()
+                    .unwrap_or_else(|| if alone { recipe.description.clone() } else { String::new() });
+                let provenance = Provenance::new(&recipe, &tree, &self.sources);
+                let axes = point.settings.into_iter().collect();
+                variants.push(Variant {
+                    name,
+                    description,
+                    baseline: draft.baseline,
+                    axes,
+                    recipe,
+                    provenance,
+                });
+            }
+        }
+        let base = base_recipe?;
+        let provenance = Provenance::new(&base, &base_tree, &self.sources);
+        let (path, files) = (self.path.clone(), self.files.clone());
+        Some(LoadedRecipe { path, files, base, provenance, variants, warnings: Vec::new() })
+    }
+
+    /// Reads the recipe without its variants. It is checked as a whole only where it is run.
+    fn without_variants(&mut self, base: &Node, sets: &[Node]) -> (Option<Recipe>, Node) {
+        let mut tree = base.clone();
+        for over in sets {
+            lay(&mut tree, over.clone());
+        }
+        let mut cx = Cx::default();
+        let recipe = decode::recipe(&tree, false, &mut cx);
+        self.findings.append(&mut cx.findings);
+        (recipe, tree)
+    }
+
+    fn recipe(&mut self, tree: &Node, variant: Option<&str>) -> Option<Recipe> {
+        let mut cx = Cx::default();
+        let recipe = decode::recipe(tree, true, &mut cx);
+        for mut finding in cx.findings {
+            finding.variant = variant.map(str::to_owned);
+            self.findings.push(finding);
+        }
+        recipe
+    }
+
+    fn drafts(&mut self, entry: Entry) -> Vec<Draft> {
+        let Value::Table(table) = entry.node.value else {
+            let message = format!("`variants` must be a table, found {}", entry.node.value.type_name());
+            self.findings.push(Finding::error(entry.node.span, message));
+            return Vec::new();
+        };
+        if table.len() > MAX_VARIANTS {
+            let message = format!("a recipe has at most {MAX_VARIANTS} variants, found {}", table.len());
+            self.findings.push(Finding::error(entry.key, message));
+            return Vec::new();
+        }
+        let mut drafts: Vec<Draft> = Vec::new();
+        for (name, entry) in table {
+            let key = entry.key;
+            let Some(draft) = self.draft(name, entry) else { continue };
+            if draft.baseline
+                && let Some(other) = drafts.iter().find(|other| other.baseline)
+            {
+                let message =
+                    format!("`{}` and `{}` are both marked as the baseline", other.name, draft.name);
+                self.findings
+                    .push(Finding::error(key, message).help("keep `baseline = true` in one variant"));
+            }
+            drafts.push(draft);
+        }
+        drafts
+    }
+
+    fn draft(&mut self, name: String, entry: Entry) -> Option<Draft> {
+        if !is_name(&name) {
+            self.findings.push(bad_name(entry.key, "variant", &name));
+        }
+        let mut node = entry.node;
+        let found = node.value.type_name();
+        let Some(table) = node.table_mut() else {
+            let message = format!("the variant `{name}` must be a table, found {found}");
+            self.findings.push(Finding::error(node.span, message));
+            return None;
+        };
+        let mut cx = Cx::default();
+        let description = take::<String>(table, "description", &name, &mut cx);
+        let baseline = take::<bool>(table, "baseline", &name, &mut cx).unwrap_or(false);
+        for key in ["name", "variants", "sweep"] {
+            if let Some(entry) = table.shift_remove(key) {
+                let help = "a variant has `description`, `baseline`, `extends` and the tables of a recipe";
+                let message = format!("a variant has no `{key}`");
+                cx.report(Finding::error(entry.key, message).help(help));
+            }
+        }
+        self.findings.append(&mut cx.findings);
+        Some(Draft { name, description, baseline, overlay: Some(node) })
+    }
+
+    /// `--set variants.NAME.a.b=value`.
+    fn set_variant(&mut self, set: Set, drafts: &mut [Draft], over: &mut IndexMap<String, Vec<Node>>) {
+        let Some(name) = set.keys.get(1).cloned() else {
+            self.findings.push(
+                Finding::error(set.span, "an override names a setting of one variant")
+                    .help("write `--set variants.NAME.a.b=value`"),
+            );
+            return;
+        };
+        let Some(draft) = drafts.iter_mut().find(|draft| draft.name == name) else {
+            let names = drafts.iter().map(|draft| draft.name.as_str());
+            let help = did_you_mean(&name, names.clone())
+                .or_else(|| (!drafts.is_empty()).then(|| format!("there is {}", listed(names))));
+            let message = format!("the recipe has no variant `{name}`");
+            self.findings.push(Finding::error(set.span, message).maybe_help(help));
+            return;
+        };
+        let Some(variants) = into_entry(set.tree, "variants") else { return };
+        let Some(entry) = into_entry(variants.node, &name) else { return };
+        let Some(changed) = self.draft(name.clone(), entry) else { return };
+        draft.description = changed.description.or(draft.description.take());
+        draft.baseline = changed.baseline || draft.baseline;
+        let path = &set.keys[2..];
+        let meta = matches!(path.first().map(String::as_str), Some("description" | "baseline"));
+        if !meta && self.is_setting(path, set.span) {
+            over.entry(name).or_default().extend(changed.overlay);
+        }
+    }
+}
+
+/// Lays a tree over another, in layers above all of its layers.
+fn lay(tree: &mut Node, mut over: Node) {
+    over.raise(tree.highest_layer() + 1);
+    merge(tree, over);
+}
+
+/// `--set sweep.…=value`.
+fn set_sweep(sweep: &mut Option<Entry>, set: Set) {
+    let Some(entry) = into_entry(set.tree, "sweep") else { return };
+    match sweep {
+        Some(known) => merge(&mut known.node, entry.node),
+        None => *sweep = Some(entry),
+    }
+}
+
+fn into_entry(tree: Node, key: &str) -> Option<Entry> {
+    match tree.value {
+        Value::Table(mut table) => table.shift_remove(key),
+        _ => None,
+    }
+}
+
+/// Removes and reads a key of a variant that is not part of a recipe.
+fn take<T: decode::Decode>(table: &mut Table, key: &str, variant: &str, cx: &mut Cx) -> Option<T> {
+    let entry = table.shift_remove(key)?;
+    T::decode(&entry.node, &format!("variants.{variant}.{key}"), cx)
+}

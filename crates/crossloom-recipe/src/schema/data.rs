@@ -1,0 +1,82 @@
+//! `[data]`: what the model is trained and tested on.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A data set and how its questions become sequences.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// Where pictures and questions come from.
+    pub source: Source,
+    /// Questions about one picture in one training sequence. They share the image positions and cannot see each other.
+    #[schemars(range(min = 1, max = 4096), extend("default" = 1))]
+    pub questions_per_sequence: usize,
+    /// Whether the model sees the picture. `withheld` replaces every picture by a blank one: what is then learned is the
+    /// question-only prior.
+    #[schemars(extend("default" = "given"))]
+    pub image: ImageUse,
+    /// Share of the training pictures that is held out for validation.
+    #[schemars(extend("default" = 0.0, "minimum" = 0.0, "exclusiveMaximum" = 1.0))]
+    pub validation: f64,
+    /// Use only the first so many training pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub train_limit: Option<usize>,
+    /// Use only the first so many test pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub test_limit: Option<usize>,
+    /// Seed of the data order, of the validation split and of generated data. Two variants with the same seed see the
+    /// same samples in the same order.
+    #[schemars(range(max = 9_007_199_254_740_991_u64), extend("default" = 0))]
+    pub seed: u64,
+    /// Folder for downloaded data. A relative path starts at the recipe's folder and stays inside it. Absent: the user's
+    /// cache folder. It does not take part in the recipe's hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
+}
+
+/// Where pictures and questions come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Source {
+    /// The easy-VQA set: 5,000 pictures of one shape each, about 48,000 questions, 13 answers.
+    #[serde(rename = "easy-vqa")]
+    EasyVqa {},
+    /// Shapes drawn by crossloom itself from `data.seed`. Needs no download.
+    Synthetic {
+        /// Training pictures.
+        #[schemars(range(min = 1, max = 1_000_000), extend("default" = 256))]
+        train_images: usize,
+        /// Test pictures.
+        #[schemars(range(min = 1, max = 1_000_000), extend("default" = 64))]
+        test_images: usize,
+        /// Questions about each picture.
+        #[schemars(range(min = 1, max = 64), extend("default" = 8))]
+        questions_per_image: usize,
+        /// Height and width of the drawn pictures, in pixels. Default: the vision encoder's `image_size`.
+        #[schemars(range(min = 8, max = 4096))]
+        image_size: usize,
+    },
+}
+
+impl Source {
+    /// The name it has in a recipe.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::EasyVqa {} => "easy-vqa",
+            Self::Synthetic { .. } => "synthetic",
+        }
+    }
+}
+
+/// Whether the model sees the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageUse {
+    /// The picture itself.
+    Given,
+    /// A blank picture.
+    Withheld,
+}

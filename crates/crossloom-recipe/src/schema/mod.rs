@@ -1,0 +1,51 @@
+//! The plain types of a recipe: what every other crate reads.
+//!
+//! A [`Recipe`] is *resolved*: presets are expanded, defaults are filled in, `block.last` is a number, and every
+//! check of [`load`](crate::load) has passed. The same types are the source of the JSON Schema
+//! ([`json_schema`](crate::json_schema)), so their doc comments are what an editor shows.
+
+mod address;
+mod data;
+mod eval;
+mod model;
+mod topology;
+mod train;
+
+pub use address::{AddressError, PointAddress, VisionAddress};
+pub use data::{Data, ImageUse, Source};
+pub use eval::{Eval, Split};
+pub use model::{
+    Activation, LanguageFamily, LanguageModel, Model, Projector, ProjectorKind, VisionFamily, VisionModel,
+};
+pub(crate) use topology::NamedWiring;
+pub use topology::{
+    Adapter, AgfGate, AmpAttach, Fusion, FusionKind, FusionOrder, Gate, GateAttention, GateGranularity,
+    GatePool, GateShare, Mask, Phase, TapNorm, TopologySpec, Wiring,
+};
+pub use train::{Part, PartTraining, Parts, Schedule, Train, Warmup};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One resolved experiment: a model, its injection topology, data, training and evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Short name of the recipe: letters, digits, `-`, `_` and `.`. It names the run directory and is not
+    /// inherited through `extends`.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"))]
+    pub name: String,
+    /// One sentence on what the recipe shows. It does not take part in the recipe's hash.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// The vision encoder, the projector and the language model.
+    pub model: Model,
+    /// Which vision layers feed which language layers, through which adapter and which gate.
+    pub topology: TopologySpec,
+    /// What the model is trained and tested on.
+    pub data: Data,
+    /// Optimizer, schedule and loop.
+    pub train: Train,
+    /// How answers are generated and scored.
+    pub eval: Eval,
+}

@@ -1,0 +1,202 @@
+//! `[model]`: dimensions of the vision encoder, the projector and the language model.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The three parts of a vision-language model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The vision encoder.
+    pub vision: VisionModel,
+    /// The decoder-only language model.
+    pub language: LanguageModel,
+    /// The projector from vision width to language width; it is what an adapter shares between taps.
+    pub projector: Projector,
+}
+
+/// A pre-norm vision transformer with learned position embeddings.
+#[expect(clippy::struct_excessive_bools, reason = "independent features of published encoders")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VisionModel {
+    /// Name of a built-in set of dimensions. It is expanded where it is written: keys beside it override it,
+    /// and it overrides keys that were inherited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// Architecture family.
+    pub family: VisionFamily,
+    /// Height and width of the input image, in pixels.
+    #[schemars(range(min = 1, max = 16384))]
+    pub image_size: usize,
+    /// Height and width of a patch, in pixels. A remainder of `image_size` is never read (SigLIP: 384 = 27·14 + 6).
+    #[schemars(range(min = 1, max = 1024))]
+    pub patch_size: usize,
+    /// Colour channels of the input image.
+    #[schemars(range(min = 1, max = 4), extend("default" = 3))]
+    pub channels: usize,
+    /// Width of the encoder.
+    #[schemars(range(min = 1, max = 65536))]
+    pub hidden: usize,
+    /// Number of encoder blocks. `block.1` is the output of the first, `block.last` of the last.
+    #[schemars(range(min = 1, max = 1024))]
+    pub layers: usize,
+    /// Attention heads; must divide `hidden`.
+    #[schemars(range(min = 1, max = 1024))]
+    pub heads: usize,
+    /// Width of the feed-forward layer.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub mlp: usize,
+    /// Activation of the feed-forward layer.
+    #[schemars(extend("default" = "gelu_tanh"))]
+    pub activation: Activation,
+    /// Epsilon of every layer norm.
+    #[schemars(extend("default" = 1e-6, "exclusiveMinimum" = 0.0, "maximum" = 0.1))]
+    pub norm_eps: f64,
+    /// A learned class token in front of the patches. It takes part in attention and is dropped from every tap.
+    #[schemars(extend("default" = false))]
+    pub class_token: bool,
+    /// A layer norm on the embeddings, before the first block (CLIP). `embed` is taken after it.
+    #[schemars(extend("default" = false))]
+    pub pre_norm: bool,
+    /// A layer norm on the last state. Its output has the address `post_norm`; `block.last` is always the state
+    /// before it, which is what LLaVA-style models read.
+    #[schemars(extend("default" = false))]
+    pub post_norm: bool,
+    /// Biases on the query, key, value and output projections of attention.
+    #[schemars(extend("default" = true))]
+    pub qkv_bias: bool,
+    /// A bias on the patch embedding (SigLIP has one, CLIP has none).
+    #[schemars(extend("default" = true))]
+    pub patch_bias: bool,
+}
+
+impl VisionModel {
+    /// Patches along one side of the image (the remainder is never read).
+    pub fn grid(&self) -> usize {
+        self.image_size.checked_div(self.patch_size).unwrap_or(0)
+    }
+
+    /// Visual tokens N that a tap has: patches without the class token.
+    pub fn tokens(&self) -> usize {
+        self.grid() * self.grid()
+    }
+
+    /// Width of one attention head.
+    pub fn head_dim(&self) -> usize {
+        self.hidden.checked_div(self.heads).unwrap_or(0)
+    }
+}
+
+/// Architecture families of vision encoders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VisionFamily {
+    /// Pre-norm ViT as in CLIP and SigLIP.
+    Vit,
+}
+
+/// A decoder-only language model: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LanguageModel {
+    /// Name of a built-in set of dimensions. It is expanded where it is written: keys beside it override it,
+    /// and it overrides keys that were inherited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// Architecture family.
+    pub family: LanguageFamily,
+    /// Width of the model.
+    #[schemars(range(min = 1, max = 65536))]
+    pub hidden: usize,
+    /// Number of decoder layers. `layer.0` is the first.
+    #[schemars(range(min = 1, max = 1024))]
+    pub layers: usize,
+    /// Query heads.
+    #[schemars(range(min = 1, max = 1024))]
+    pub heads: usize,
+    /// Key and value heads; must divide `heads`. Default: as many as `heads`.
+    #[schemars(range(min = 1, max = 1024))]
+    pub kv_heads: usize,
+    /// Width of one head; must be even, because rotary positions turn pairs. Default: `hidden / heads`.
+    #[schemars(range(min = 2, max = 4096))]
+    pub head_dim: usize,
+    /// Width of the SwiGLU layer.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub mlp: usize,
+    /// Base of the rotary frequencies.
+    #[schemars(extend("default" = 10000.0, "exclusiveMinimum" = 1.0))]
+    pub rope_theta: f64,
+    /// Epsilon of every RMSNorm.
+    #[schemars(extend("default" = 1e-5, "exclusiveMinimum" = 0.0, "maximum" = 0.1))]
+    pub norm_eps: f64,
+    /// Whether the output head is the embedding matrix itself.
+    #[schemars(extend("default" = true))]
+    pub tie_embeddings: bool,
+    /// Rows of the embedding matrix. Absent: taken from the tokenizer, for a model trained from scratch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 16_777_216))]
+    pub vocab_size: Option<usize>,
+    /// Longest sequence the model may see, in tokens.
+    #[schemars(range(min = 2, max = 16_777_216), extend("default" = 2048))]
+    pub max_positions: usize,
+}
+
+impl LanguageModel {
+    /// Whether the query, key and value projections have a bias. The output projection never has.
+    pub fn qkv_bias(&self) -> bool {
+        match self.family {
+            LanguageFamily::Llama => false,
+            LanguageFamily::Qwen2 => true,
+        }
+    }
+}
+
+/// Architecture families of language models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LanguageFamily {
+    /// Llama: no attention biases.
+    Llama,
+    /// Qwen2: biases on query, key and value.
+    Qwen2,
+}
+
+/// The projector P from vision width to language width.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Projector {
+    /// Shape of the projector.
+    #[schemars(extend("default" = "mlp2x"))]
+    pub kind: ProjectorKind,
+    /// Width between the two linear layers. Default: the language model's `hidden`.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub hidden: usize,
+    /// Activation between the two linear layers.
+    #[schemars(extend("default" = "gelu_erf"))]
+    pub activation: Activation,
+    /// Biases on both linear layers.
+    #[schemars(extend("default" = true))]
+    pub bias: bool,
+}
+
+/// Shapes of projectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProjectorKind {
+    /// Linear, activation, linear (LLaVA-1.5).
+    #[serde(rename = "mlp2x")]
+    Mlp2x,
+}
+
+/// Activations of feed-forward layers and projectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// GELU by its tanh approximation (SigLIP).
+    GeluTanh,
+    /// Exact GELU (LLaVA projectors).
+    GeluErf,
+    /// `x · sigmoid(1.702 x)` (CLIP).
+    QuickGelu,
+}

@@ -1,0 +1,338 @@
+//! `[topology]`: taps → adapter → points → wiring → fusion and gate → mask → phase.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::address::{PointAddress, PointSet, VisionAddress, VisionSet, WrittenPair};
+
+/// How vision layers feed the language model.
+///
+/// At a point with state `h`, the injected features of tap k are `V̂_k = adapter(tap_k)`; a gate gives each edge a
+/// weight `W`; the fusion writes them into `h` at the positions of the mask.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TopologySpec {
+    /// The vision state that the projector turns into the image tokens of the input.
+    #[schemars(extend("default" = "block.last"))]
+    pub input: VisionAddress,
+    /// Vision states that are injected, in order. Empty: nothing is injected. A list of addresses (`embed`,
+    /// `block.7`, `block.last`, `post_norm`) or a set (`every`, `range`, `count`).
+    #[schemars(with = "VisionSet", extend("default" = []))]
+    pub taps: Vec<VisionAddress>,
+    /// Places in the decoder that receive them, in order. A list of addresses (`before layer.4`, `after layer.0`)
+    /// or a set (`every`, `range`, `count`).
+    #[schemars(with = "PointSet", extend("default" = []))]
+    pub points: Vec<PointAddress>,
+    /// Which tap feeds which point.
+    #[schemars(extend("default" = "dense"))]
+    pub wiring: Wiring,
+    /// From vision width to language width, per tap. Default: `shared`, the input's own projector.
+    pub adapter: Adapter,
+    /// How the weighted features change the hidden state.
+    pub fusion: Fusion,
+    /// The weight W of every edge. Default: `none`.
+    pub gate: Gate,
+    /// Positions that are changed.
+    #[schemars(extend("default" = "visual"))]
+    pub mask: Mask,
+    /// Passes in which the injection is computed.
+    #[schemars(extend("default" = "prefill"))]
+    pub phase: Phase,
+}
+
+impl TopologySpec {
+    /// Whether anything is injected at all.
+    pub fn injects(&self) -> bool {
+        !self.taps.is_empty() && !self.points.is_empty()
+    }
+}
+
+/// Which tap feeds which point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "WiringForm", into = "WiringForm")]
+pub enum Wiring {
+    /// Every tap feeds every point.
+    Dense,
+    /// Tap i feeds point i; as many taps as points.
+    Diagonal,
+    /// The only tap feeds every point.
+    Broadcast,
+    /// The listed pairs, in this order.
+    Pairs(Vec<(VisionAddress, PointAddress)>),
+}
+
+/// Wirings that have a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NamedWiring {
+    /// Every tap feeds every point.
+    Dense,
+    /// Tap i feeds point i; as many taps as points.
+    Diagonal,
+    /// The only tap feeds every point.
+    Broadcast,
+}
+
+/// How a wiring is written: a name or a list of `["block.1", "before layer.2"]` pairs.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum WiringForm {
+    Named(NamedWiring),
+    Pairs(Vec<(VisionAddress, PointAddress)>),
+}
+
+impl From<NamedWiring> for Wiring {
+    fn from(name: NamedWiring) -> Self {
+        match name {
+            NamedWiring::Dense => Self::Dense,
+            NamedWiring::Diagonal => Self::Diagonal,
+            NamedWiring::Broadcast => Self::Broadcast,
+        }
+    }
+}
+
+impl From<WiringForm> for Wiring {
+    fn from(form: WiringForm) -> Self {
+        match form {
+            WiringForm::Named(name) => name.into(),
+            WiringForm::Pairs(pairs) => Self::Pairs(pairs),
+        }
+    }
+}
+
+impl From<Wiring> for WiringForm {
+    fn from(wiring: Wiring) -> Self {
+        match wiring {
+            Wiring::Dense => Self::Named(NamedWiring::Dense),
+            Wiring::Diagonal => Self::Named(NamedWiring::Diagonal),
+            Wiring::Broadcast => Self::Named(NamedWiring::Broadcast),
+            Wiring::Pairs(pairs) => Self::Pairs(pairs),
+        }
+    }
+}
+
+/// Which tap feeds which point: a name, or explicit pairs.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the shape of the schema only")]
+enum WiringSchema {
+    /// A named wiring.
+    Named(NamedWiring),
+    /// Pairs of a tap and a point, such as `["block.1", "before layer.2"]`.
+    Pairs(Vec<WrittenPair>),
+}
+
+impl JsonSchema for Wiring {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Wiring".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        WiringSchema::json_schema(generator)
+    }
+}
+
+/// From vision width to language width, per tap.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Adapter {
+    /// Every tap passes the input's own projector. No new parameters.
+    Shared {
+        /// A norm on each tap before the projector.
+        #[schemars(extend("default" = "none"))]
+        tap_norm: TapNorm,
+    },
+    /// Every tap has a projector of its own, of the same shape as the input's.
+    PerTap {
+        /// A norm on each tap before the projector.
+        #[schemars(extend("default" = "none"))]
+        tap_norm: TapNorm,
+    },
+    /// Adaptive multi-projection: the shared projector plus a low-rank branch per tap.
+    Amp {
+        /// Rank r of the branch. The paper does not state it; 16 is a common low-rank width.
+        #[schemars(range(min = 1, max = 65536), extend("default" = 16))]
+        rank: usize,
+        /// The branch is scaled by `alpha / rank`. Default: equal to `rank`, so that a sweep over the rank does not
+        /// change the scale.
+        #[schemars(extend("exclusiveMinimum" = 0.0))]
+        alpha: f64,
+        /// Where the branch is attached.
+        #[schemars(extend("default" = "parallel"))]
+        attach: AmpAttach,
+        /// A norm on each tap before the projector and the branch.
+        #[schemars(extend("default" = "none"))]
+        tap_norm: TapNorm,
+    },
+}
+
+impl Adapter {
+    /// The norm on each tap.
+    pub fn tap_norm(&self) -> TapNorm {
+        match self {
+            Self::Shared { tap_norm } | Self::PerTap { tap_norm } | Self::Amp { tap_norm, .. } => *tap_norm,
+        }
+    }
+}
+
+/// Where the low-rank branch of AMP is attached. A is random and B is zero, so every branch starts at zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AmpAttach {
+    /// Beside the whole projector, `P(V) + B·A·V`: the equation as the paper is quoted, hence the default.
+    Parallel,
+    /// On each of the projector's two linear layers, as common low-rank libraries do.
+    PerLinear,
+}
+
+/// A norm on a tap. Shallow vision layers have other magnitudes than the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TapNorm {
+    /// None: the paper mentions none, hence the default.
+    None,
+    /// A layer norm with its own parameters per tap.
+    Layer,
+}
+
+/// How the weighted features change the hidden state at the masked positions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fusion {
+    /// The update. Default: `add` without a gate, `gated_add` with one.
+    pub kind: FusionKind,
+    /// How several taps at one point follow each other.
+    #[schemars(extend("default" = "parallel"))]
+    pub order: FusionOrder,
+}
+
+/// The update of the hidden state h by the features V̂ with weight W.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FusionKind {
+    /// `h + Σ V̂`, without a gate.
+    Add,
+    /// `h + Σ W·V̂`: the residual reading of the paper's "weighted sum".
+    GatedAdd,
+    /// `h + Σ W·(V̂ − h)`, with one tap `(1−W)·h + W·V̂`: the convex reading of the paper's "weighted sum".
+    Convex,
+}
+
+/// How several taps at one point follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FusionOrder {
+    /// All gates read the same h and all updates are summed. One pass over h, hence the default.
+    Parallel,
+    /// One tap after the other, in the order of `taps`; each gate reads the h that the previous tap has left.
+    Sequential,
+}
+
+/// The weight W of every edge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Gate {
+    /// No gate: W = 1, nothing to compute.
+    None {},
+    /// The same fixed weight on every edge.
+    Constant {
+        /// The weight W.
+        value: f64,
+    },
+    /// One learned number per edge, used as it is (no sigmoid).
+    Static {
+        /// W at step 0. The default is sigmoid(−4), where the `agf` gate starts, so that the two compare.
+        #[schemars(extend("default" = 0.018))]
+        init: f64,
+    },
+    /// Adaptive gating fusion: W depends on the picture and on the hidden state.
+    Agf(AgfGate),
+}
+
+/// Adaptive gating fusion. A learned query pools the tap, another pools the hidden state, and a linear layer with a
+/// sigmoid turns the two summaries into W.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgfGate {
+    /// How the learned queries pool. The paper speaks of (multi-head) cross-attention and is silent on its
+    /// projections.
+    #[schemars(extend("default" = "shared"))]
+    pub attention: GateAttention,
+    /// Heads of that attention; must divide the language model's `hidden`. Default: as many as the language model has;
+    /// 1 when `attention` is `none`, which has no heads.
+    #[schemars(range(min = 1, max = 1024))]
+    pub heads: usize,
+    /// How many numbers W has per edge.
+    #[schemars(extend("default" = "scalar"))]
+    pub granularity: GateGranularity,
+    /// Start of the controller's bias. The paper does not state it; −4 gives W ≈ 0.018, so that training starts near
+    /// the model without injection, while 0 would add half of every tap at once.
+    #[schemars(extend("default" = -4.0))]
+    pub bias_init: f64,
+    /// Positions over which the hidden state is pooled. Never the answer: that would leak the label.
+    #[schemars(extend("default" = "prompt"))]
+    pub pool: GatePool,
+    /// Which edges share queries, attention and controller.
+    #[schemars(extend("default" = "point"))]
+    pub share: GateShare,
+}
+
+/// How the learned queries of AGF pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GateAttention {
+    /// Attention without projections: keys and values are the features themselves, one head.
+    None,
+    /// One multi-head attention with q, k, v, o projections for both summaries: half the parameters of `separate`, hence
+    /// the default.
+    Shared,
+    /// Two multi-head attentions, one for the tap and one for the hidden state.
+    Separate,
+}
+
+/// How many numbers W has per edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GateGranularity {
+    /// One number: the paper draws one weight per pair of layers, hence the default.
+    Scalar,
+    /// One number per channel of the language model.
+    Channel,
+}
+
+/// Positions over which AGF pools the hidden state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GatePool {
+    /// Image positions only: the gate depends on the picture, not on the question.
+    Image,
+    /// Image and question positions: the gate knows the question. Needs one question per sequence.
+    Prompt,
+}
+
+/// Which edges share one gate module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GateShare {
+    /// One module per point, used for all its taps: the default.
+    Point,
+    /// One module per edge.
+    Edge,
+    /// One module for the whole model.
+    Global,
+}
+
+/// Positions that an injection changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mask {
+    /// The positions of visual tokens.
+    Visual,
+}
+
+/// Passes in which an injection is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Once, when the prompt is read. Visual positions do not occur in decode steps.
+    Prefill,
+}

@@ -1,0 +1,64 @@
+//! Adapter, gate and fusion in a few words, for the pictures.
+
+use serde::Serialize;
+
+use super::graph::Topology;
+use crate::schema::{Adapter, Gate, TapNorm, Wiring};
+
+/// The name that a choice has in a recipe.
+fn word(choice: &impl Serialize) -> String {
+    match serde_json::to_value(choice) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
+
+impl Topology {
+    /// `dense`, `diagonal`, `broadcast` or `pairs`.
+    pub(super) fn wiring_words(&self) -> String {
+        match &self.spec.wiring {
+            Wiring::Pairs(_) => "pairs".to_owned(),
+            named => word(named),
+        }
+    }
+
+    /// For example `amp, rank 8, alpha 8, parallel`.
+    pub(super) fn adapter_words(&self) -> String {
+        let adapter = match &self.spec.adapter {
+            Adapter::Shared { .. } => "shared".to_owned(),
+            Adapter::PerTap { .. } => "per_tap".to_owned(),
+            Adapter::Amp { rank, alpha, attach, .. } => {
+                format!("amp, rank {rank}, alpha {alpha}, {}", word(attach))
+            }
+        };
+        match self.spec.adapter.tap_norm() {
+            TapNorm::None => adapter,
+            TapNorm::Layer => format!("{adapter}, tap norm"),
+        }
+    }
+
+    /// For example `agf, shared attention, 4 heads, scalar, per point, pooled over image`.
+    pub(super) fn gate_words(&self) -> String {
+        match &self.spec.gate {
+            Gate::None {} => "none".to_owned(),
+            Gate::Constant { value } => format!("constant {value}"),
+            Gate::Static { init } => format!("static, from {init}"),
+            Gate::Agf(agf) => {
+                let attention = match word(&agf.attention).as_str() {
+                    "none" => "no projections".to_owned(),
+                    kind => format!("{kind} attention, {} heads", agf.heads),
+                };
+                let (granularity, share, pool) = (word(&agf.granularity), word(&agf.share), word(&agf.pool));
+                format!("agf, {attention}, {granularity}, one per {share}, pooled over {pool}")
+            }
+        }
+    }
+
+    /// For example `gated_add, parallel, at visual positions, in prefill`.
+    pub(super) fn fusion_words(&self) -> String {
+        let fusion = &self.spec.fusion;
+        let (kind, order) = (word(&fusion.kind), word(&fusion.order));
+        let (mask, phase) = (word(&self.spec.mask), word(&self.spec.phase));
+        format!("{kind}, {order}, at {mask} positions, in {phase}")
+    }
+}

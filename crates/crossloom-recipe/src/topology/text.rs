@@ -1,0 +1,51 @@
+//! The topology as plain text: a matrix of points and taps, then the edges.
+
+use super::graph::{EdgeKind, Topology};
+
+impl Topology {
+    /// A matrix with a row per point and a column per tap, as the gate's heat map has them, and a list of the edges.
+    pub fn to_text(&self) -> String {
+        let (states, places) = (self.states(), self.places());
+        let mut text = format!("topology {}\n", self.title);
+        if self.spec.injects() {
+            let facts = [
+                ("wiring", self.wiring_words()),
+                ("adapter", self.adapter_words()),
+                ("gate", self.gate_words()),
+                ("fusion", self.fusion_words()),
+            ];
+            for (name, words) in facts {
+                text.push_str(&format!("  {name:<8} {words}\n"));
+            }
+        } else {
+            text.push_str("  nothing is injected\n");
+        }
+
+        let first = places.iter().map(|place| place.to_string().len()).max().unwrap_or(0);
+        let heads: Vec<String> = states.iter().map(ToString::to_string).collect();
+        text.push_str(&format!("\n  {:first$}", ""));
+        for head in &heads {
+            text.push_str(&format!("  {head}"));
+        }
+        for place in &places {
+            text.push_str(&format!("\n  {:first$}", place.to_string()));
+            for (state, head) in states.iter().zip(&heads) {
+                let edge = self.edges().iter().find(|edge| edge.tap == *state && edge.point == *place);
+                let mark = match edge.map(|edge| edge.kind) {
+                    Some(EdgeKind::Input) => "in",
+                    Some(EdgeKind::Injection) => "x",
+                    None => ".",
+                };
+                text.push_str(&format!("  {mark:^width$}", width = head.len()));
+            }
+        }
+
+        let injections = self.injections().count();
+        text.push_str(&format!("\n\n  1 input edge, {injections} injection edges\n"));
+        for edge in self.edges() {
+            text.push_str(&format!("  {}\n", edge.name()));
+        }
+        let trimmed: Vec<&str> = text.lines().map(str::trim_end).collect();
+        trimmed.join("\n") + "\n"
+    }
+}

@@ -1,0 +1,75 @@
+//! A recipe's hash is the identity of its experiment.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use support::{Files, good};
+
+fn hash(sets: &[&str]) -> String {
+    good("inject.toml", sets).unwrap().variants[0].recipe.content_hash()
+}
+
+#[test]
+fn the_hash_does_not_change_from_one_release_to_the_next() {
+    // A change here makes every run directory of the past another experiment: raise the domain in `hash.rs` knowingly.
+    insta::assert_snapshot!(hash(&[]));
+}
+
+#[test]
+fn what_does_not_change_the_experiment_does_not_change_the_hash() {
+    let same = [
+        "name=other",
+        "description=other words",
+        "data.cache=folder",
+        "train.seed=0",
+        "topology.taps={ every = 2 }",
+        "topology.gate.heads=4",
+        "topology.adapter.alpha=8",
+        "topology.fusion=gated_add",
+        "model.vision.activation=gelu_tanh",
+    ];
+    for set in same {
+        assert_eq!(hash(&[set]), hash(&[]), "{set}");
+    }
+    let spelled = "# a comment\nname = 'x'\nextends = ['inject.toml']\n[train]\nlr = 0.001\n";
+    let inject = std::fs::read_to_string(support::folder("good").join("inject.toml")).unwrap();
+    let files = Files::new(&[("inject.toml", &inject), ("main.toml", spelled)]);
+    assert_eq!(files.load("main.toml", &[]).unwrap().base.content_hash(), hash(&[]));
+}
+
+#[test]
+fn what_changes_the_experiment_changes_the_hash() {
+    let other = [
+        "train.seed=1",
+        "train.lr=0.002",
+        "data.image=withheld",
+        "topology.taps=['block.3', 'block.1']",
+        "topology.wiring=diagonal",
+        "topology.gate.share=edge",
+        "model.vision.post_norm=true",
+        "eval.limit=10",
+    ];
+    let hashes: BTreeSet<String> = other.iter().map(|set| hash(&[set])).chain([hash(&[])]).collect();
+    assert_eq!(hashes.len(), other.len() + 1);
+}
+
+#[test]
+fn a_loaded_recipes_hash_covers_its_variants() {
+    let hash = |variants: &str| {
+        let text = format!("name = 'main'\nextends = ['base.toml']\n{variants}");
+        Files::new(&[("main.toml", &text)]).load("main.toml", &[]).unwrap().content_hash()
+    };
+    let all = [
+        hash(""),
+        hash("[variants.a]\n"),
+        hash("[variants.b]\n"),
+        hash("[variants.a]\nbaseline = true\n"),
+        hash("[variants.a]\ntrain.seed = 1\n"),
+        hash("[variants.a]\n[variants.b]\n"),
+    ];
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+    assert_eq!(hash("[variants.a]\ndescription = 'words'\n"), hash("[variants.a]\n"));
+}

@@ -1,0 +1,333 @@
+//! `extends`, presets, variants, `--set` and what the result remembers of them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use crossloom_recipe::{
+    Adapter, AmpAttach, FusionKind, Gate, GatePool, ImageUse, LoadedRecipe, PointAddress, Recipe, Source,
+    TapNorm, VisionAddress, Warmup, load, load_text,
+};
+use support::{Files, good, options};
+
+/// The only recipe of a file, with overrides.
+fn one(name: &str, sets: &[&str]) -> Recipe {
+    let loaded = good(name, sets).unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
+    assert_eq!(loaded.variants.len(), 1);
+    loaded.variants[0].recipe.clone()
+}
+
+/// Loads `main.toml`, which extends `base.toml`, among other files.
+fn main_of(files: &[(&str, &str)]) -> LoadedRecipe {
+    Files::new(files).load("main.toml", &[]).unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
+}
+
+#[test]
+fn a_recipe_without_variants_has_one_with_its_own_name() {
+    let loaded = good("base.toml", &[]).unwrap();
+    assert_eq!(loaded.variants.len(), 1);
+    assert_eq!(loaded.variants[0].name, "base");
+    assert_eq!(loaded.variants[0].recipe, loaded.base);
+    assert!(!loaded.base.topology.injects());
+    assert!(loaded.warnings.is_empty());
+}
+
+#[test]
+fn later_files_win_and_the_file_itself_wins_over_all() {
+    let loaded = main_of(&[
+        ("a.toml", "name = 'a'\ntrain.lr = 0.1\ntrain.seed = 1\ntrain.eps = 1e-5\n"),
+        ("b.toml", "name = 'b'\ntrain.lr = 0.2\ntrain.seed = 2\n"),
+        ("main.toml", "name = 'main'\nextends = ['base.toml', 'a.toml', 'b.toml']\ntrain.lr = 0.3\n"),
+    ]);
+    let (recipe, provenance) = (&loaded.base, &loaded.provenance);
+    assert_eq!((recipe.name.as_str(), recipe.train.lr, recipe.train.seed), ("main", 0.3, 2));
+    assert_eq!(recipe.train.eps, 1e-5);
+    let origin = |path: &str| provenance.get(path).unwrap().to_string();
+    assert_eq!(origin("train.lr"), "main.toml:3, over base.toml:26, a.toml:2, b.toml:2");
+    assert_eq!(origin("train.seed"), "b.toml:3, over a.toml:3");
+    assert_eq!(origin("train.accumulate"), "default");
+    assert_eq!(origin("model.vision.hidden"), "base.toml:8");
+    assert_eq!(loaded.files.len(), 4);
+}
+
+#[test]
+fn paths_start_at_the_file_that_names_them() {
+    let loaded = main_of(&[
+        ("parts/inner/c.toml", "train.seed = 3\n"),
+        ("parts/b.toml", "extends = ['inner/c.toml', '../a.toml']\n"),
+        ("a.toml", "train.eps = 1e-5\n"),
+        ("main.toml", "name = 'main'\nextends = ['base.toml', 'parts/b.toml']\n"),
+    ]);
+    assert_eq!((loaded.base.train.seed, loaded.base.train.eps), (3, 1e-5));
+    assert_eq!(loaded.provenance.get("train.seed").unwrap().to_string(), "parts/inner/c.toml:1");
+}
+
+#[test]
+fn an_absolute_path_may_leave_the_folder_and_brings_its_own() {
+    let elsewhere = Files::new(&[
+        ("far.toml", "extends = ['base.toml', 'near.toml']\n"),
+        ("near.toml", "train.seed = 5\n"),
+    ]);
+    let text = format!("name = 'main'\nextends = [{:?}]\n", elsewhere.path("far.toml").display().to_string());
+    assert_eq!(main_of(&[("main.toml", &text)]).base.train.seed, 5);
+}
+
+#[test]
+fn the_same_file_may_be_extended_twice_but_a_tower_of_files_may_not() {
+    let loaded = main_of(&[
+        ("left.toml", "extends = ['base.toml']\n"),
+        ("right.toml", "extends = ['base.toml']\n"),
+        ("main.toml", "name = 'main'\nextends = ['left.toml', 'right.toml']\n"),
+    ]);
+    assert_eq!(loaded.files.len(), 4);
+
+    let tower: Vec<(String, String)> =
+        (0..20).map(|i| (format!("f{i}.toml"), format!("extends = ['f{}.toml']\n", i + 1))).collect();
+    let mut files: Vec<(&str, &str)> = tower.iter().map(|(name, text)| (&**name, &**text)).collect();
+    files.push(("f20.toml", ""));
+    let error = Files::new(&files).load("f0.toml", &[]).unwrap_err();
+    assert!(error.contains("more than 16 files deep"), "{error}");
+
+    // Each file extends the next one twice: 2^10 readings.
+    let fan: Vec<(String, String)> = (0..10)
+        .map(|i| (format!("f{i}.toml"), format!("extends = ['f{0}.toml', 'f{0}.toml']\n", i + 1)))
+        .collect();
+    let mut files: Vec<(&str, &str)> = fan.iter().map(|(name, text)| (&**name, &**text)).collect();
+    files.push(("f10.toml", ""));
+    let error = Files::new(&files).load("f0.toml", &[]).unwrap_err();
+    assert!(error.contains("more than 128 files"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_out_of_the_folder_is_not_followed() {
+    let secret = Files::new(&[("secret.toml", "train.seed = 7\n")]);
+    let files = Files::new(&[("main.toml", "name = 'main'\nextends = ['base.toml', 'link.toml']\n")]);
+    std::os::unix::fs::symlink(secret.path("secret.toml"), files.path("link.toml")).unwrap();
+    let error = files.load("main.toml", &[]).unwrap_err();
+    assert!(error.contains("`link.toml` leaves the recipe's folder"), "{error}");
+}
+
+#[test]
+fn files_that_are_no_recipes_are_refused() {
+    let files = Files::new(&[
+        ("large.toml", &"#".repeat((1 << 20) + 1)),
+        ("main.toml", "name = 'm'\nextends = ['.']\n"),
+    ]);
+    std::fs::write(files.path("binary.toml"), b"name = 'x'\nseed = \xff\xfe\n").unwrap();
+    let error = |name: &str| files.load(name, &[]).unwrap_err();
+    assert!(error("large.toml").contains("cannot read the recipe: it is larger than 1 MiB"));
+    assert!(error("binary.toml").contains("it is not UTF-8 text (line 2)"));
+    assert!(error("absent.toml").contains("there is no such file"));
+    assert!(error("main.toml").contains("it is not a regular file"));
+    let folder = load(&files.path("."), &options(&[])).unwrap_err().to_string();
+    assert!(folder.contains("it is not a regular file"), "{folder}");
+}
+
+#[test]
+fn a_text_in_memory_extends_files_of_its_folder() {
+    let folder = support::folder("good");
+    let text = "name = 'memory'\nextends = ['base.toml']\ntrain.steps = 7\n";
+    let loaded = load_text(&folder.join("not-there.toml"), text, &options(&[])).unwrap();
+    assert_eq!((loaded.base.name.as_str(), loaded.base.train.steps), ("memory", 7));
+}
+
+#[test]
+fn a_preset_is_expanded_where_it_is_written() {
+    // Beside the preset, a key overrides it; inherited keys are overridden by it.
+    let loaded = main_of(&[(
+        "main.toml",
+        "name = 'main'\nextends = ['base.toml']\n\
+         [model.vision]\npreset = 'siglip-so400m-patch14-384'\nlayers = 20\n\
+         [model.language]\npreset = 'smollm2-135m'\n",
+    )]);
+    let model = &loaded.base.model;
+    assert_eq!((model.vision.hidden, model.vision.layers, model.vision.tokens()), (1152, 20, 729));
+    assert_eq!((model.language.hidden, model.language.kv_heads, model.language.head_dim), (576, 3, 64));
+    assert_eq!(model.projector.hidden, 576);
+    let origin = |path: &str| loaded.provenance.get(path).unwrap().to_string();
+    assert_eq!(
+        origin("model.vision.layers"),
+        "main.toml:5, over base.toml:9, preset siglip-so400m-patch14-384"
+    );
+    assert_eq!(origin("model.vision.hidden"), "preset siglip-so400m-patch14-384, over base.toml:8");
+    // Preset and remainder: 384 = 27 * 14 + 6 is as it should be.
+    assert!(loaded.warnings.is_empty());
+}
+
+#[test]
+fn defaults_follow_from_what_is_written() {
+    let recipe = one("inject.toml", &[]);
+    assert_eq!(recipe.topology.input, VisionAddress::Block(4));
+    assert_eq!(
+        recipe.topology.adapter,
+        Adapter::Amp { rank: 8, alpha: 8.0, attach: AmpAttach::Parallel, tap_norm: TapNorm::None }
+    );
+    assert_eq!(recipe.topology.fusion.kind, FusionKind::GatedAdd);
+    let Gate::Agf(agf) = recipe.topology.gate else { panic!("not an AGF gate") };
+    assert_eq!((agf.heads, agf.pool, agf.bias_init), (4, GatePool::Prompt, -2.0));
+    assert_eq!(recipe.model.language.head_dim, 24);
+    assert_eq!(one("inject.toml", &["topology.gate=none"]).topology.fusion.kind, FusionKind::Add);
+    let projections = one("inject.toml", &["topology.gate.attention=none"]);
+    assert!(matches!(projections.topology.gate, Gate::Agf(agf) if agf.heads == 1));
+}
+
+#[test]
+fn another_kind_leaves_the_old_kinds_keys_behind() {
+    // `rank` came with an earlier layer's `amp`; `tap_norm` belongs to every kind and stays.
+    let sets = ["topology.adapter.tap_norm=layer", "topology.adapter=per_tap"];
+    assert_eq!(one("inject.toml", &sets).topology.adapter, Adapter::PerTap { tap_norm: TapNorm::Layer });
+    let gate = one("inject.toml", &["topology.gate={ kind = 'constant', value = 0.5 }"]).topology.gate;
+    assert_eq!(gate, Gate::Constant { value: 0.5 });
+    let source = one("base.toml", &["data.source=synthetic", "data.source.train_images=5"]).data.source;
+    assert_eq!(
+        source,
+        Source::Synthetic { train_images: 5, test_images: 64, questions_per_image: 8, image_size: 64 }
+    );
+}
+
+#[test]
+fn a_set_that_names_its_rule_replaces_the_set_before() {
+    let blocks =
+        |numbers: &[usize]| numbers.iter().map(|block| VisionAddress::Block(*block)).collect::<Vec<_>>();
+    let taps = |sets: &[&str]| one("inject.toml", sets).topology.taps;
+    assert_eq!(taps(&["topology.taps={ every = 1, to = 'block.3' }"]), blocks(&[1, 2, 3]));
+    let base = "topology.taps={ every = 1, from = 'block.2' }";
+    assert_eq!(taps(&[base, "topology.taps={ count = 2 }"]), blocks(&[1, 4]));
+    assert_eq!(taps(&[base, "topology.taps.to='block.3'"]), blocks(&[2, 3]));
+    assert_eq!(taps(&[base, "topology.taps.every=2"]), blocks(&[1, 3]));
+}
+
+#[test]
+fn overrides_are_read_as_toml_and_else_as_strings() {
+    let recipe = one(
+        "base.toml",
+        &[
+            "data.image=withheld",
+            " train.steps = 1_000 ",
+            "train.betas=[0.8, 0.9]",
+            "description=a = b",
+            "train.warmup=0.5",
+            "train.parts.vision.trainable=false",
+            "data.cache=",
+        ][..6],
+    );
+    assert_eq!(recipe.data.image, ImageUse::Withheld);
+    assert_eq!((recipe.train.steps, recipe.train.betas), (1000, [0.8, 0.9]));
+    assert_eq!(recipe.description, "a = b");
+    assert_eq!((recipe.train.warmup, recipe.train.warmup_steps()), (Warmup::Fraction(0.5), 500));
+    assert!(!recipe.train.parts.vision.trainable);
+    assert_eq!(one("base.toml", &["train.warmup=5"]).train.warmup_steps(), 5);
+    // The last one wins, and a value cannot smuggle in a second key.
+    assert_eq!(one("base.toml", &["train.seed=1", "train.seed=2"]).train.seed, 2);
+    assert_eq!(one("base.toml", &["description=1\ntrain.seed=9"]).description, "1\ntrain.seed=9");
+}
+
+#[test]
+fn an_override_is_part_of_the_provenance() {
+    let loaded = good("base.toml", &["train.lr=0.5"]).unwrap();
+    assert_eq!(
+        loaded.variants[0].provenance.get("train.lr").unwrap().to_string(),
+        "--set, over base.toml:26"
+    );
+    let text = loaded.variants[0].resolved_toml_with_provenance();
+    assert!(text.contains("lr = 0.5                                 # --set, over base.toml:26\n"), "{text}");
+    assert!(text.contains("seed = 0                                 # default\n"), "{text}");
+}
+
+const VARIANTS: &str = "\
+name = 'main'
+extends = ['base.toml']
+[variants.plain]
+baseline = true
+[variants.short]
+description = 'fewer steps'
+train.steps = 5
+[variants.method]
+extends = ['method.toml']
+topology.adapter.rank = 2
+";
+
+const METHOD: &str = "\
+name = 'method'
+description = 'a method'
+[topology]
+taps = { every = 2 }
+points = { every = 1, from = 'after layer.1' }
+adapter = { kind = 'amp', rank = 4 }
+gate = 'static'
+";
+
+#[test]
+fn variants_are_laid_over_the_recipe_and_over_what_they_extend() {
+    let files = Files::new(&[("main.toml", VARIANTS), ("method.toml", METHOD)]);
+    let loaded = files.load("main.toml", &[]).unwrap();
+    let names: Vec<&str> = loaded.variants.iter().map(|variant| variant.name.as_str()).collect();
+    assert_eq!(names, ["plain", "short", "method"]);
+    let [plain, short, method] = &loaded.variants[..] else { panic!() };
+    assert!(plain.baseline && !short.baseline);
+    assert_eq!((plain.recipe.train.steps, short.recipe.train.steps), (100, 5));
+    assert_eq!((short.description.as_str(), method.description.as_str()), ("fewer steps", "a method"));
+    assert_eq!(method.recipe.name, "main");
+    assert_eq!(method.recipe.topology.points, [PointAddress::After(1), PointAddress::After(2)]);
+    assert!(matches!(method.recipe.topology.adapter, Adapter::Amp { rank: 2, .. }));
+    let origin = method.provenance.get("topology.adapter.rank").unwrap().to_string();
+    assert_eq!(origin, "main.toml:10, over method.toml:6");
+    assert!(loaded.variant("short").is_some() && loaded.variant("long").is_none());
+}
+
+#[test]
+fn an_override_reaches_every_variant_and_one_for_a_variant_wins() {
+    let files = Files::new(&[("main.toml", VARIANTS), ("method.toml", METHOD)]);
+    let sets = ["variants.method.train.steps=9", "train.steps=7", "variants.plain.description=the plain one"];
+    let loaded = files.load("main.toml", &sets).unwrap();
+    let steps: Vec<u64> = loaded.variants.iter().map(|variant| variant.recipe.train.steps).collect();
+    assert_eq!((steps, loaded.base.train.steps), (vec![7, 7, 9], 7));
+    assert_eq!(loaded.variants[0].description, "the plain one");
+    assert!(loaded.variants[0].baseline);
+}
+
+#[test]
+fn a_recipe_may_be_whole_only_in_its_variants() {
+    let text = "name = 'main'\nextends = ['base.toml']\n[topology]\ntaps = ['block.1']\n\
+                [variants.a.topology]\npoints = ['before layer.0']\n";
+    assert!(main_of(&[("main.toml", text)]).variants[0].recipe.topology.injects());
+}
+
+#[test]
+fn a_variant_of_an_extended_file_is_changed_key_by_key() {
+    let loaded = main_of(&[
+        (
+            "parent.toml",
+            "name = 'p'\nextends = ['base.toml']\n[variants.a]\nextends = ['m.toml']\ntrain.seed = 1\n",
+        ),
+        ("m.toml", "train.eps = 1e-5\ntrain.seed = 9\n"),
+        (
+            "main.toml",
+            "name = 'main'\nextends = ['parent.toml']\n[variants.a]\ntrain.lr = 0.5\n[variants.b]\n",
+        ),
+    ]);
+    let names: Vec<&str> = loaded.variants.iter().map(|variant| variant.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let train = &loaded.variants[0].recipe.train;
+    assert_eq!((train.seed, train.eps, train.lr), (1, 1e-5, 0.5));
+}
+
+#[test]
+fn every_preset_is_complete_and_consistent() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("presets");
+    let mut seen = 0;
+    for path in support::recipes(&folder) {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let is_vision = std::fs::read_to_string(&path).unwrap().contains("family = \"vit\"");
+        let part = if is_vision { "vision" } else { "language" };
+        let set = format!("model.{part}.preset={name}");
+        let recipe = good("base.toml", &[&set, "model.language.max_positions=4096"])
+            .unwrap_or_else(|diagnostics| panic!("{name}: {diagnostics}"))
+            .base;
+        let preset = if is_vision { recipe.model.vision.preset } else { recipe.model.language.preset };
+        assert_eq!(preset, Some(name));
+        seen += 1;
+    }
+    assert_eq!(seen, 9);
+}

@@ -1,0 +1,128 @@
+//! The JSON Schema says the same as the loader: defaults, limits and names.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use crossloom_recipe::{Recipe, json_schema};
+use serde_json::Value;
+use support::good;
+
+/// Every setting with its schema, by dotted path. Kinds and sets of layers are alternatives of one path.
+fn settings() -> Vec<(String, Value)> {
+    let root = json_schema();
+    let mut found = Vec::new();
+    walk(&root, &root, "", &mut found);
+    found.retain(|(path, _)| {
+        !["variants", "sweep", "extends", "topology.taps.", "topology.points."]
+            .iter()
+            .any(|meta| path.starts_with(meta))
+    });
+    found
+}
+
+fn walk(root: &Value, schema: &Value, path: &str, found: &mut Vec<(String, Value)>) {
+    if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
+        walk(root, root.pointer(&target[1..]).unwrap(), path, found);
+    }
+    for alternative in schema.get("anyOf").and_then(Value::as_array).into_iter().flatten() {
+        walk(root, alternative, path, found);
+    }
+    for (key, value) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        found.push((path.clone(), value.clone()));
+        walk(root, value, &path, found);
+    }
+}
+
+/// What must be set for a setting of one kind to be there.
+fn with_kind(path: &str) -> Vec<&'static str> {
+    match path.rsplit_once('.').map_or("", |(_, key)| key) {
+        "rank" | "alpha" | "attach" => vec!["topology.adapter=amp"],
+        "value" => vec!["topology.gate=constant", "topology.gate.value=0.5"],
+        "init" => vec!["topology.gate=static"],
+        _ if path.starts_with("data.source.") => vec!["data.source=synthetic"],
+        _ if path.starts_with("topology.gate.") => vec!["topology.gate=agf"],
+        _ => Vec::new(),
+    }
+}
+
+fn loaded(path: &str, value: &str) -> Result<Recipe, String> {
+    let mut sets = with_kind(path);
+    let set = format!("{path}={value}");
+    sets.push(&set);
+    match good("base.toml", &sets) {
+        Ok(loaded) => Ok(loaded.base),
+        Err(diagnostics) => Err(diagnostics.to_string()),
+    }
+}
+
+#[test]
+fn every_setting_is_described_and_known_to_the_loader() {
+    let settings = settings();
+    assert!(settings.len() > 80, "{}", settings.len());
+    for (path, schema) in settings {
+        assert!(schema.get("description").is_some(), "{path} has no description");
+        // A table in place of a value is wrong, but never unknown.
+        let error = loaded(&path, "{ nonsense = 1 }").unwrap_err();
+        let key = path.rsplit('.').next().unwrap();
+        assert!(
+            !error.contains(&format!("unknown key `{key}`")) && !error.contains("no recipe has"),
+            "{path}: {error}"
+        );
+    }
+}
+
+#[test]
+fn defaults_of_the_schema_are_those_of_the_loader() {
+    let mut checked = 0;
+    for (path, schema) in settings() {
+        let Some(default) = schema.get("default") else { continue };
+        let sets = with_kind(&path);
+        let recipe = serde_json::to_value(good("base.toml", &sets).unwrap().base).unwrap();
+        let pointer = format!("/{}", path.replace('.', "/"));
+        let value = recipe.pointer(&pointer).unwrap_or_else(|| panic!("{path} is not in the recipe"));
+        if path == "topology.input" {
+            assert_eq!((default, value), (&Value::from("block.last"), &Value::from("block.4")));
+        } else {
+            assert_eq!(default, value, "{path}");
+        }
+        checked += 1;
+    }
+    assert!(checked > 40, "{checked}");
+}
+
+#[test]
+fn limits_of_the_schema_are_those_of_the_loader() {
+    let mut checked = 0;
+    for (path, schema) in settings() {
+        let integer = schema["type"] == "integer";
+        let step = |value: &Value, by: i64| match value.as_i64() {
+            Some(value) if integer => (value + by).to_string(),
+            _ => format!("{:?}", value.as_f64().unwrap() + by as f64),
+        };
+        let mut wrong = Vec::new();
+        let mut right = Vec::new();
+        for (limit, by) in [("minimum", -1), ("maximum", 1)] {
+            if let Some(value) = schema.get(limit) {
+                wrong.push(step(value, by));
+                right.push(step(value, 0));
+            }
+        }
+        for limit in ["exclusiveMinimum", "exclusiveMaximum"] {
+            wrong.extend(schema.get(limit).map(|value| step(value, 0)));
+        }
+        let message = format!("`{path}` must");
+        for value in wrong {
+            let error = loaded(&path, &value).unwrap_err();
+            assert!(error.contains(&message), "{path}={value}: {error}");
+            checked += 1;
+        }
+        for value in right {
+            // Other checks may refuse the value, but not its limits.
+            let error = loaded(&path, &value).err().unwrap_or_default();
+            assert!(!error.contains(&message), "{path}={value}: {error}");
+        }
+    }
+    assert!(checked > 80, "{checked}");
+}

@@ -1,0 +1,188 @@
+//! Taps, points, edges and their pictures.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use crossloom_recipe::topology::EdgeWeights;
+use crossloom_recipe::{EdgeKind, PointAddress, Recipe, Topology, TopologyError, VisionAddress, Wiring};
+use support::good;
+
+fn recipe(sets: &[&str]) -> Recipe {
+    good("inject.toml", sets).unwrap_or_else(|diagnostics| panic!("{diagnostics}")).base
+}
+
+fn topology(sets: &[&str]) -> Topology {
+    Topology::new(&recipe(sets)).unwrap()
+}
+
+fn check(sets: &[&str], edges: &[&str]) {
+    let names: Vec<String> = topology(sets).edges().iter().map(crossloom_recipe::Edge::name).collect();
+    assert_eq!(names, edges, "{sets:?}");
+}
+
+const THREE: &str = "topology.taps={ range = ['block.1', 'block.3'] }";
+const POINTS: &str = "topology.points={ every = 1 }";
+
+#[test]
+fn every_wiring_joins_what_it_says_in_a_stable_order() {
+    check(&["topology.taps=[]", "topology.points=[]"], &["block.4->input"]);
+    check(
+        &[],
+        &[
+            "block.4->input",
+            "block.1->layer.0",
+            "block.3->layer.0",
+            "block.1->layer.2.after",
+            "block.3->layer.2.after",
+        ],
+    );
+    check(
+        &[THREE, POINTS, "topology.wiring=diagonal"],
+        &["block.4->input", "block.1->layer.0", "block.2->layer.1", "block.3->layer.2"],
+    );
+    check(
+        &["topology.taps=['block.last']", POINTS, "topology.wiring=broadcast", "topology.input=embed"],
+        &["embed->input", "block.4->layer.0", "block.4->layer.1", "block.4->layer.2"],
+    );
+    let pairs = "topology.wiring=[['block.3','after layer.2'],['block.1','after layer.2'],['block.1','before layer.0']]";
+    check(
+        &[pairs],
+        &["block.4->input", "block.1->layer.0", "block.3->layer.2.after", "block.1->layer.2.after"],
+    );
+}
+
+#[test]
+fn explicit_pairs_bring_their_own_taps_and_points() {
+    let text = "name = 'main'\nextends = ['base.toml']\n[topology]\n\
+                wiring = [['block.last', 'after layer.1'], ['embed', 'before layer.last']]\n";
+    let files = support::Files::new(&[("main.toml", text)]);
+    let spec = files.load("main.toml", &[]).unwrap().base.topology;
+    assert_eq!(spec.taps, [VisionAddress::Block(4), VisionAddress::Embed]);
+    assert_eq!(spec.points, [PointAddress::After(1), PointAddress::Before(2)]);
+}
+
+#[test]
+fn before_and_after_the_same_layer_are_two_edges() {
+    let topology =
+        topology(&["topology.points=['before layer.1', 'after layer.1']", "topology.wiring=diagonal"]);
+    let names: BTreeSet<String> = topology.edges().iter().map(crossloom_recipe::Edge::name).collect();
+    assert_eq!(names.len(), topology.edges().len());
+    assert_eq!(topology.edge("block.3->layer.1.after").unwrap().point, PointAddress::After(1));
+    assert_eq!(topology.edge("block.3->layer.1"), None);
+}
+
+#[test]
+fn edges_are_found_from_both_ends() {
+    let topology = topology(&["topology.input='block.3'"]);
+    let names = |edges: Vec<crossloom_recipe::Edge>| {
+        edges.iter().map(crossloom_recipe::Edge::name).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(topology.edges_into(PointAddress::After(2))),
+        ["block.1->layer.2.after", "block.3->layer.2.after"]
+    );
+    assert_eq!(
+        names(topology.edges_from(VisionAddress::Block(3))),
+        ["block.3->input", "block.3->layer.0", "block.3->layer.2.after"]
+    );
+    assert!(topology.edges_from(VisionAddress::Block(2)).is_empty());
+    assert_eq!(topology.input().kind, EdgeKind::Input);
+    assert_eq!(topology.injections().count(), 4);
+    assert_eq!(topology.taps(), [VisionAddress::Block(1), VisionAddress::Block(3)]);
+    assert_eq!(topology.states(), [VisionAddress::Block(1), VisionAddress::Block(3)]);
+    assert_eq!(topology.places(), [PointAddress::Input, PointAddress::Before(0), PointAddress::After(2)]);
+    assert_eq!(topology.graph().edge_count(), 5);
+    assert_eq!(topology.graph().node_count(), 5);
+}
+
+#[test]
+fn a_recipe_changed_by_hand_cannot_become_a_wrong_graph() {
+    let changed = |change: &dyn Fn(&mut Recipe)| {
+        let mut recipe = recipe(&[]);
+        change(&mut recipe);
+        Topology::new(&recipe).unwrap_err()
+    };
+    let one = VisionAddress::Block(1);
+    assert_eq!(
+        changed(&|recipe| {
+            recipe.topology.wiring = Wiring::Diagonal;
+            recipe.topology.points.pop();
+        }),
+        TopologyError::Diagonal { taps: 2, points: 1 }
+    );
+    assert_eq!(
+        changed(&|recipe| recipe.topology.wiring = Wiring::Broadcast),
+        TopologyError::Broadcast { taps: 2 }
+    );
+    assert_eq!(
+        changed(&|recipe| recipe.topology.wiring = Wiring::Pairs(vec![(one, PointAddress::Before(1))])),
+        TopologyError::Pair { edge: "block.1->layer.1".to_owned() }
+    );
+    assert_eq!(
+        changed(&|recipe| recipe.topology.taps.push(one)),
+        TopologyError::Duplicate { address: "block.1".to_owned() }
+    );
+}
+
+#[test]
+fn addresses_are_read_as_they_are_written() {
+    for text in ["embed", "block.1", "block.26", "post_norm"] {
+        assert_eq!(text.parse::<VisionAddress>().unwrap().to_string(), text);
+    }
+    for text in ["input", "before layer.0", "after layer.31"] {
+        assert_eq!(text.parse::<PointAddress>().unwrap().to_string(), text);
+    }
+    for text in [
+        "",
+        "block",
+        "block.",
+        "block.0",
+        "block.+1",
+        "block.01",
+        "block.last",
+        "layer.1",
+        "block.99999999999999999999",
+    ] {
+        assert!(text.parse::<VisionAddress>().is_err(), "{text}");
+    }
+    for text in ["", "before", "before  layer.1", "before layer.-1", "before layer.last", "between layer.1"] {
+        assert!(text.parse::<PointAddress>().is_err(), "{text}");
+    }
+    assert_eq!(VisionAddress::parse("block.last", 26).unwrap(), VisionAddress::Block(26));
+    assert_eq!(PointAddress::parse("after layer.last", 24).unwrap(), PointAddress::After(23));
+    assert!(VisionAddress::parse("block.27", 26).unwrap_err().beyond);
+    assert!(PointAddress::parse("before layer.24", 24).unwrap_err().beyond);
+}
+
+#[test]
+fn pictures() {
+    let topology = topology(&["topology.input=embed"]).with_title("pictures <&>");
+    insta::assert_snapshot!("text", topology.to_text());
+    insta::assert_snapshot!("mermaid", topology.to_mermaid());
+    insta::assert_snapshot!("dot", topology.to_dot());
+    insta::assert_snapshot!("json", serde_json::to_string_pretty(&topology.to_json()).unwrap());
+    insta::assert_snapshot!("svg", topology.to_svg(None));
+    let nothing = recipe(&["topology.taps=[]", "topology.points=[]"]);
+    insta::assert_snapshot!("text_of_nothing", Topology::new(&nothing).unwrap().to_text());
+}
+
+#[test]
+fn a_heavier_edge_is_drawn_wider_on_top_and_with_its_weight() {
+    let topology = topology(&[]);
+    let names: Vec<String> = topology.injections().map(|edge| edge.name()).collect();
+    let weights: EdgeWeights = names.iter().cloned().zip([0.0, 1.0, f64::NAN, 7.0]).collect();
+    let svg = topology.to_svg(Some(&weights));
+    let width = |name: &str| -> f64 {
+        let end = svg.find(&format!("data-edge=\"{}\"", name.replace('>', "&gt;"))).unwrap();
+        let start = svg[..end].rfind("stroke-width=\"").unwrap() + 14;
+        svg[start..].split('"').next().unwrap().parse().unwrap()
+    };
+    let widths: Vec<f64> = names.iter().map(|name| width(name)).collect();
+    assert!(widths[0] < widths[2] && widths[2] < widths[1] && widths[1] == widths[3], "{widths:?}");
+    assert!(svg.contains("block.3-&gt;layer.0  W = 1.000"));
+    let place = |name: &str| svg.find(&format!("data-edge=\"{}\"", name.replace('>', "&gt;"))).unwrap();
+    assert!(place(&names[0]) < place(&names[1]) && place(&names[1]) < place(&names[3]));
+}

@@ -1,0 +1,67 @@
+//! The sections of the page, one file each, and the few pieces of markup that they share.
+
+pub(crate) mod accuracy;
+pub(crate) mod assets;
+pub(crate) mod courses;
+pub(crate) mod gates;
+pub(crate) mod header;
+pub(crate) mod kernels;
+pub(crate) mod reproduce;
+pub(crate) mod samples;
+pub(crate) mod timings;
+pub(crate) mod topology;
+pub(crate) mod training;
+
+use crate::markup::Markup;
+
+/// Writes a numbered section with its heading.
+pub(crate) fn section(
+    out: &mut Markup,
+    id: &'static str,
+    title: &'static str,
+    body: impl FnOnce(&mut Markup),
+) {
+    let heading = format!("{id}-heading");
+    out.element("section", &[("id", id), ("aria-labelledby", &heading)], |out| {
+        out.leaf("h2", &[("id", &heading)], title);
+        body(out);
+    });
+}
+
+/// Says why there is nothing to see.
+pub(crate) fn empty(out: &mut Markup, reason: &str) {
+    out.leaf("p", &[("class", "empty")], reason);
+}
+
+/// A box that scrolls sideways on narrow screens, reachable by keyboard.
+pub(crate) fn scroll(out: &mut Markup, label: &str, body: impl FnOnce(&mut Markup)) {
+    out.element(
+        "div",
+        &[("class", "scroll"), ("tabindex", "0"), ("role", "region"), ("aria-label", label)],
+        body,
+    );
+}
+
+/// The head row of a table; columns marked `true` hold numbers.
+pub(crate) fn head_row(out: &mut Markup, columns: &[(&str, bool)]) {
+    out.element("thead", &[], |out| {
+        out.element("tr", &[], |out| {
+            for (title, is_number) in columns {
+                let class = if *is_number { "number" } else { "" };
+                out.leaf("th", &[("scope", "col"), ("class", class)], title);
+            }
+        });
+    });
+}
+
+/// `text`, or a dash that is spoken as the reason where it is empty.
+pub(crate) fn text_or_dash(out: &mut Markup, text: &str, reason: &'static str) {
+    if text.is_empty() {
+        out.element("span", &[("class", "none"), ("title", reason)], |out| {
+            out.leaf("span", &[("aria-hidden", "true")], "–");
+            out.leaf("span", &[("class", "spoken")], reason);
+        });
+    } else {
+        out.text(text);
+    }
+}

@@ -1,0 +1,142 @@
+//! The rendered page as a text: well formed, complete, self-contained, and safe whatever the data holds.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod checker;
+#[path = "../support/mod.rs"]
+mod support;
+
+use checker::Page;
+use crossloom_report::{ReportData, render};
+use support::{HOSTILE, example, hostile};
+
+fn check(data: &ReportData) -> (String, Page) {
+    let text = render(data);
+    let page = Page::parse(&text).unwrap_or_else(|problem| panic!("{problem}"));
+    (text, page)
+}
+
+#[test]
+fn every_page_is_well_formed_accessible_and_self_contained() {
+    for data in [example(), hostile(), ReportData::default()] {
+        let (_, page) = check(&data);
+        assert_eq!(page.problems(), Vec::<String>::new());
+        assert_eq!(page.count("h1"), 1);
+        assert_eq!(page.count("section"), 6);
+    }
+}
+
+#[test]
+fn the_example_shows_all_that_was_measured() {
+    let data = example();
+    let (text, page) = check(&data);
+    assert_eq!(page.with_class("sample").len(), data.samples.items.len());
+    assert_eq!(page.count("img"), data.samples.items.len());
+    assert_eq!(page.with_class("topology").len(), 2);
+    let edges: usize = data.variants.iter().map(|variant| variant.topology.edges.len()).sum();
+    assert_eq!(page.with_class("edge-group").len(), edges);
+    assert_eq!(page.with_class("shade").len(), 12, "one heat map cell per gated edge");
+    assert_eq!(page.with_class("heat").len(), 1, "only one variant has gates");
+    assert_eq!(page.with_class("small").len(), 3, "one course of gates per decoder point");
+    assert_eq!(page.with_class("plot").len(), 3);
+    assert!(page.with_class("empty").iter().all(|element| element.has("hidden")));
+    for said in [
+        "cli wins over projector: +1.7 points of accuracy (95% interval +1.0 to +2.3); without the picture, \
+         67.0% of the answers are right.",
+        "block.3-&gt;layer.2: mean gate 0.460",
+        "86.5 to 87.8",
+        "+19%",
+        "5 min 18 s",
+        "5d0c54f1b2a9b7f0c3f3a6b7e0ad2b1c98e54f0a7d6c5b4a39281706f5e4d3c2",
+        "Not shown, as they have no gated edge: projector.",
+        "crossloom run recipes/quickstart.toml --set training.seed=0",
+    ] {
+        assert!(text.contains(said), "the page does not say: {said}");
+    }
+}
+
+#[test]
+fn outcomes_compare_the_models_and_not_the_priors() {
+    let (_, page) = check(&example());
+    let of = |index: usize| page.with_class("sample")[index].get("data-outcome").to_owned();
+    assert_eq!(of(0), "right", "both models right, the prior wrong");
+    assert_eq!(of(1), "wrong", "both models wrong with the same answer");
+    assert_eq!(of(5), "disagree");
+}
+
+#[test]
+fn hostile_text_stays_text() {
+    let (text, page) = check(&hostile());
+    assert_eq!(page.count("img"), 0, "no picture is valid, so every img would be an injected one");
+    assert!(!text.contains("<img") && !text.contains("<script>alert"));
+    let scripts = page.elements.iter().filter(|element| element.tag == "script" && !element.has("type"));
+    assert_eq!(scripts.count(), 1, "only the page's own script runs");
+    assert!(
+        page.elements.iter().all(|element| element.attributes.keys().all(|name| !name.starts_with("on")))
+    );
+    assert!(!text.contains('\u{0}'));
+    assert!(
+        page.texts.iter().any(|found| *found == HOSTILE.replace(['\u{0}', '\u{202e}'], "\u{fffd}")),
+        "it is shown as it is"
+    );
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_named() {
+    let (text, _) = check(&hostile());
+    for said in [
+        "NaN",
+        "NaN at step 0 and in 1 later records",
+        "Gates that are not finite",
+        "Not drawn, as their ends are unknown",
+    ] {
+        assert!(text.contains(said), "the page does not say: {said}");
+    }
+    for geometry in text.split(" d=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert!(!geometry.contains("NaN") && !geometry.contains("inf"), "{geometry}");
+    }
+}
+
+#[test]
+fn an_empty_run_says_of_every_section_why_it_is_empty() {
+    let (text, page) = check(&ReportData::default());
+    assert!(page.with_class("empty").len() >= 11);
+    for said in [
+        "This run measured no accuracy",
+        "no variant of this run was evaluated",
+        "No topology is shown, because this run has no variants",
+        "No gates are shown, because this run has no variants",
+        "recorded no training metrics",
+        "this run kept no answers",
+        "did not record how it was started",
+    ] {
+        assert!(text.contains(said), "the page does not say: {said}");
+    }
+}
+
+#[test]
+fn the_same_data_gives_the_same_bytes() {
+    assert_eq!(render(&example()), render(&example()));
+}
+
+#[test]
+fn gates_of_a_run_without_them_are_explained() {
+    let mut data = example();
+    data.variants.truncate(1);
+    let (text, _) = check(&data);
+    assert!(text.contains("no variant of this run has a gated edge"));
+}
+
+#[test]
+fn a_large_topology_stays_small() {
+    let mut data = example();
+    let topology = &mut data.variants[1].topology;
+    let edge = topology.edges[1].clone();
+    topology.vision = (0..40).map(|index| format!("block.{index}")).collect();
+    topology.decoder = (0..40).map(|index| format!("layer.{index}")).collect();
+    topology.edges = (0..1600)
+        .map(|index| crossloom_report::Edge { tap: index % 40, point: index / 40, ..edge.clone() })
+        .collect();
+    let (text, page) = check(&data);
+    assert_eq!(page.with_class("edge-group").len(), 1601);
+    assert!(text.len() < 4_000_000, "{} bytes", text.len());
+}

@@ -1,0 +1,319 @@
+//! Run directories: where everything of one run of one recipe lies.
+//!
+//! ```text
+//! runs/NAME-HASH/              HASH: the first 8 digits of the resolved recipe's hash
+//!   run.json                   RunRecord: hashes, seeds, versions, device, kernel choices, data, timings
+//!   recipe.resolved.toml
+//!   report.html
+//!   VARIANT/                   one per trained model of the recipe
+//!     metrics.jsonl
+//!     tb/events.out.tfevents…
+//!     checkpoints/
+//!     samples.jsonl
+//!     results.json
+//! ```
+
+mod atomic;
+mod list;
+mod record;
+
+pub use atomic::write_atomic;
+pub use list::{ListProblem, RunSummary, list_runs};
+pub use record::{DataManifest, RunRecord, RunStatus, VariantRecord};
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Name of the run record's file.
+pub const RECORD_FILE: &str = "run.json";
+/// Name of the resolved recipe's file.
+pub const RECIPE_FILE: &str = "recipe.resolved.toml";
+/// Name of the report's file.
+pub const REPORT_FILE: &str = "report.html";
+
+const LOCK_FILE: &str = ".lock";
+
+/// A run directory could not be made, opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum RunDirError {
+    /// A name that could leave the run folder or is no portable file name.
+    #[error(
+        "`{name}` cannot be a {what}: use 1 to 64 letters, digits, `-`, `_` or `.`, not starting with `.` or `-`"
+    )]
+    Name {
+        /// `run name`, `variant name` or `recipe hash`.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// The file system refused.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        /// What was being done, e.g. `write`.
+        doing: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// Another process works in the same run directory.
+    #[error("{} is in use by another process: wait for it, or give this run another name", path.display())]
+    Locked {
+        /// The run directory.
+        path: PathBuf,
+    },
+    /// A record that does not parse.
+    #[error("{} is damaged: {problem}; delete the folder if you do not need the run", path.display())]
+    Record {
+        /// The record's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// One run directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+/// Holds the run directory for this process; the operating system lets go when the process ends, however it ends.
+#[derive(Debug)]
+pub struct RunLock {
+    _file: File,
+}
+
+impl RunDir {
+    /// Make (or enter) `ROOT/NAME-HASH8/` for a recipe called `name` whose resolved form has hash `recipe_hash`.
+    pub fn create(root: &Path, name: &str, recipe_hash: &str) -> Result<Self, RunDirError> {
+        check_name("run name", name)?;
+        check_name("recipe hash", recipe_hash)?;
+        let short = recipe_hash.get(..8).unwrap_or(recipe_hash);
+        let path = root.join(format!("{name}-{short}"));
+        fs::create_dir_all(&path).map_err(io_error("make", &path))?;
+        Ok(Self { path })
+    }
+
+    /// Enter an existing run directory: a folder with a `run.json`.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, RunDirError> {
+        let path = path.into();
+        let record = path.join(RECORD_FILE);
+        fs::metadata(&record).map_err(io_error("find the run record", &record))?;
+        Ok(Self { path })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder's own name, `NAME-HASH8`.
+    pub fn id(&self) -> String {
+        self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    }
+
+    /// `report.html`.
+    pub fn report_path(&self) -> PathBuf {
+        self.path.join(REPORT_FILE)
+    }
+
+    /// `recipe.resolved.toml`.
+    pub fn recipe_path(&self) -> PathBuf {
+        self.path.join(RECIPE_FILE)
+    }
+
+    /// Take the run directory for this process, or fail at once where another one has it.
+    pub fn lock(&self) -> Result<RunLock, RunDirError> {
+        let path = self.path.join(LOCK_FILE);
+        let file = File::create(&path).map_err(io_error("make", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(RunLock { _file: file }),
+            Err(fs::TryLockError::WouldBlock) => Err(RunDirError::Locked { path: self.path.clone() }),
+            // A file system without locks (some network mounts) gives no protection, and no reason to refuse.
+            Err(fs::TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                Ok(RunLock { _file: file })
+            }
+            Err(fs::TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
+        }
+    }
+
+    /// Write a small file of the run atomically: after a crash it is the old one or the new one.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunDirError> {
+        let path = self.path.join(name);
+        write_atomic(&path, bytes).map_err(io_error("write", &path))
+    }
+
+    /// Write `run.json` atomically.
+    pub fn write_record(&self, record: &RunRecord) -> Result<(), RunDirError> {
+        let path = self.path.join(RECORD_FILE);
+        let mut text = serde_json::to_vec_pretty(record)
+            .map_err(|error| RunDirError::Record { path: path.clone(), problem: error.to_string() })?;
+        text.push(b'\n');
+        write_atomic(&path, &text).map_err(io_error("write", &path))
+    }
+
+    /// Read `run.json`. Fields that an older crossloom did not write get their defaults, unknown ones are ignored.
+    pub fn read_record(&self) -> Result<RunRecord, RunDirError> {
+        let path = self.path.join(RECORD_FILE);
+        let bytes = fs::read(&path).map_err(io_error("read", &path))?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| RunDirError::Record { path, problem: error.to_string() })
+    }
+
+    /// Make (or enter) the folder of one variant.
+    pub fn variant(&self, name: &str) -> Result<VariantDir, RunDirError> {
+        check_name("variant name", name)?;
+        let path = self.path.join(name);
+        fs::create_dir_all(&path).map_err(io_error("make", &path))?;
+        Ok(VariantDir { path })
+    }
+
+    /// All variant folders, sorted by name.
+    pub fn variants(&self) -> Result<Vec<VariantDir>, RunDirError> {
+        let mut variants = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(io_error("list", &self.path))? {
+            let path = entry.map_err(io_error("list", &self.path))?.path();
+            let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+            if path.is_dir() && !hidden {
+                variants.push(VariantDir { path });
+            }
+        }
+        variants.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(variants)
+    }
+}
+
+/// The folder of one variant of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VariantDir {
+    path: PathBuf,
+}
+
+impl VariantDir {
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The variant's name.
+    pub fn name(&self) -> String {
+        self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    }
+
+    /// `metrics.jsonl`.
+    pub fn metrics_path(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// The folder of TensorBoard event files.
+    pub fn tensorboard_path(&self) -> PathBuf {
+        self.path.join("tb")
+    }
+
+    /// The folder of checkpoints.
+    pub fn checkpoints_path(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// `samples.jsonl`.
+    pub fn samples_path(&self) -> PathBuf {
+        self.path.join("samples.jsonl")
+    }
+
+    /// `results.json`.
+    pub fn results_path(&self) -> PathBuf {
+        self.path.join("results.json")
+    }
+
+    /// Write a small file of the variant atomically.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunDirError> {
+        let path = self.path.join(name);
+        write_atomic(&path, bytes).map_err(io_error("write", &path))
+    }
+}
+
+fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> RunDirError + use<'a> {
+    move |source| RunDirError::Io { doing, path: path.to_owned(), source }
+}
+
+/// Names become folders, so they must not leave the run folder and must work on every file system.
+fn check_name(what: &'static str, name: &str) -> Result<(), RunDirError> {
+    let portable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let sound = (1..=64).contains(&name.len()) && name.chars().all(portable) && !name.starts_with(['.', '-']);
+    if sound { Ok(()) } else { Err(RunDirError::Name { what, name: name.to_owned() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunDir::create(root.path(), "quickstart", "0123456789abcdef").unwrap();
+        assert_eq!(run.id(), "quickstart-01234567");
+        let variant = run.variant("cli").unwrap();
+        let below = |path: PathBuf| path.strip_prefix(run.path()).unwrap().to_str().unwrap().to_owned();
+        let paths = [
+            variant.metrics_path(),
+            variant.tensorboard_path(),
+            variant.checkpoints_path(),
+            variant.samples_path(),
+            variant.results_path(),
+            run.report_path(),
+            run.recipe_path(),
+        ];
+        assert_eq!(
+            paths.map(below),
+            [
+                "cli/metrics.jsonl",
+                "cli/tb",
+                "cli/checkpoints",
+                "cli/samples.jsonl",
+                "cli/results.json",
+                "report.html",
+                "recipe.resolved.toml"
+            ]
+        );
+        run.variant("a.second-one").unwrap();
+        let names: Vec<String> = run.variants().unwrap().iter().map(VariantDir::name).collect();
+        assert_eq!(names, ["a.second-one", "cli"]);
+    }
+
+    #[test]
+    fn a_name_cannot_leave_the_run_folder() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["", "..", ".hidden", "a/b", "a\\b", "-flag", "ü", "a b", &"x".repeat(65)] {
+            assert!(
+                matches!(RunDir::create(root.path(), name, "abc"), Err(RunDirError::Name { .. })),
+                "{name}"
+            );
+        }
+        assert!(RunDir::create(root.path(), "ok", "../../etc").is_err());
+        let run = RunDir::create(root.path(), "ok", "abc").unwrap();
+        assert!(run.variant("../other").is_err());
+    }
+
+    #[test]
+    fn a_second_process_cannot_take_the_same_run() {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunDir::create(root.path(), "r", "abc").unwrap();
+        let lock = run.lock().unwrap();
+        assert!(matches!(run.lock(), Err(RunDirError::Locked { .. })));
+        drop(lock);
+        run.lock().unwrap();
+    }
+
+    #[test]
+    fn opening_a_folder_without_a_record_is_an_error() {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunDir::create(root.path(), "r", "abc").unwrap();
+        assert!(RunDir::open(run.path()).is_err());
+        run.write_record(&RunRecord::new("r", "abc")).unwrap();
+        assert_eq!(RunDir::open(run.path()).unwrap(), run);
+        assert_eq!(run.read_record().unwrap(), RunRecord::new("r", "abc"));
+    }
+}

@@ -1,0 +1,129 @@
+//! `run.json`: what must be known to understand or repeat a run.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+/// How far a run or a variant has come.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Started; a record that still says so after its process has ended was killed.
+    #[default]
+    Running,
+    /// Ran to its end.
+    Finished,
+    /// Stopped on request with a checkpoint.
+    Interrupted,
+    /// Ended by an error.
+    Failed {
+        /// The error's message.
+        error: String,
+    },
+}
+
+impl RunStatus {
+    /// `running`, `finished`, `interrupted` or `failed`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Interrupted => "interrupted",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// One data set of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DataManifest {
+    /// Name, e.g. `easy-vqa`.
+    pub name: String,
+    /// Version, where it has one.
+    pub version: String,
+    /// Where it came from.
+    pub source: String,
+    /// SHA-256 of the archive, or of the generator's settings.
+    pub sha256: String,
+    /// Samples in each split.
+    pub splits: BTreeMap<String, u64>,
+}
+
+/// One variant (trained model) of a run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VariantRecord {
+    /// How far it has come.
+    pub status: RunStatus,
+    /// Completed optimizer steps.
+    pub steps: u64,
+    /// Parameters in all.
+    pub parameters: u64,
+    /// Parameters that are trained.
+    pub trainable_parameters: u64,
+    /// Loss of the last step, in nats.
+    pub final_loss: Option<f64>,
+    /// Folder of the newest checkpoint, relative to the run directory.
+    pub checkpoint: Option<String>,
+    /// Kernel chosen for each planned op, so that the plan can be replayed.
+    pub kernel_choices: BTreeMap<String, String>,
+    /// Seconds by phase (`compile`, `data`, `compute`, `checkpoint`, `evaluate` …), summed over all processes.
+    pub seconds: IndexMap<String, f64>,
+    /// Peak bytes by purpose (`weights`, `activations` …).
+    pub bytes: IndexMap<String, u64>,
+}
+
+/// Everything needed to understand or repeat a run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunRecord {
+    /// Layout version of this record.
+    pub schema_version: u32,
+    /// The recipe's name.
+    pub name: String,
+    /// Hash of the resolved recipe.
+    pub recipe_hash: String,
+    /// Path of the recipe as it was given.
+    pub recipe_path: String,
+    /// How far the run has come.
+    pub status: RunStatus,
+    /// Start, in seconds since 1970.
+    pub started: f64,
+    /// Last change of this record, in seconds since 1970.
+    pub updated: f64,
+    /// Versions of crossloom and of what it stands on.
+    pub versions: BTreeMap<String, String>,
+    /// Commit of the source tree, where known.
+    pub git_commit: Option<String>,
+    /// Whether the source tree had uncommitted changes, where known.
+    pub git_dirty: Option<bool>,
+    /// The device, in words.
+    pub device: String,
+    /// Threads used.
+    pub threads: u64,
+    /// Seeds by purpose.
+    pub seeds: BTreeMap<String, u64>,
+    /// The data sets.
+    pub data: Vec<DataManifest>,
+    /// The variants, in the recipe's order.
+    pub variants: IndexMap<String, VariantRecord>,
+    /// Seconds by phase for the run as a whole.
+    pub seconds: IndexMap<String, f64>,
+}
+
+impl RunRecord {
+    /// Layout version that this build writes.
+    pub const SCHEMA_VERSION: u32 = 1;
+
+    /// The record of a run that has just begun, everything else at its default.
+    pub fn new(name: &str, recipe_hash: &str) -> Self {
+        Self {
+            schema_version: Self::SCHEMA_VERSION,
+            name: name.to_owned(),
+            recipe_hash: recipe_hash.to_owned(),
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What goes into and comes out of a training besides model and data.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use super::timing::Timings;
+use crate::checkpoint::Checkpoints;
+use crate::metrics::{MetricSink, Scalars};
+use crate::progress::Progress;
+use crate::step::{BoxError, StepOutput};
+
+/// Measures the model on validation data after so many steps; must leave its training state alone.
+pub type Validate<'a, S> = dyn FnMut(&mut S, u64) -> Result<Scalars, BoxError> + 'a;
+
+/// Where a training reports to, saves to, and hears to stop.
+pub struct TrainIo<'a, S> {
+    /// For a person.
+    pub progress: &'a mut dyn Progress,
+    /// For files.
+    pub sinks: &'a mut [Box<dyn MetricSink>],
+    /// Where checkpoints go; `None` saves none.
+    pub checkpoints: Option<&'a Checkpoints>,
+    /// Set (by a Ctrl-C handler) to stop at the next micro-batch.
+    pub stop: &'a AtomicBool,
+    /// Called every [`validate_every`](super::TrainOptions::validate_every) steps.
+    pub validate: Option<&'a mut Validate<'a, S>>,
+}
+
+/// How a training ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All steps are done.
+    Finished,
+    /// The stop flag was set; the checkpoint holds everything up to [`Summary::completed`].
+    Interrupted,
+}
+
+/// What a training came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Completed optimizer steps since the very beginning.
+    pub completed: u64,
+    /// Target tokens since the very beginning.
+    pub total_tokens: u64,
+    /// The last step of this session; `None` where it did none.
+    pub last: Option<StepOutput>,
+    /// The last checkpoint of this session.
+    pub checkpoint: Option<PathBuf>,
+    /// Where this session's time went.
+    pub timings: Timings,
+}

@@ -1,0 +1,133 @@
+//! One optimizer step: `accumulate` micro-batches, then an update.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::error::{NonFiniteReport, TrainError};
+use super::io::TrainIo;
+use super::{Session, Trainer};
+use crate::step::{BatchSource, GateMeans, MicroStep, StepOutput, TrainBatch, TrainStep, Update};
+
+impl Trainer {
+    /// One optimizer step; `None` where the stop flag ended it, with model and source as before the step.
+    pub(super) fn step<S, D>(
+        &self,
+        model: &mut S,
+        source: &mut D,
+        io: &TrainIo<'_, S>,
+        session: &mut Session,
+    ) -> Result<Option<StepOutput>, TrainError>
+    where
+        S: TrainStep,
+        D: BatchSource<Batch = S::Batch>,
+    {
+        let stopped = || io.stop.load(Ordering::Relaxed);
+        if stopped() {
+            return Ok(None);
+        }
+        let step = self.completed + 1;
+        let _span = tracing::debug_span!("step", step).entered();
+        // A step of one micro-batch is never abandoned half-way, so it needs no way back.
+        let before = (self.options.accumulate > 1).then(|| (source.state(), model.rng_state()));
+
+        let begun = Instant::now();
+        let batches = self.fetch(source, step)?;
+        session.timings.data += begun.elapsed().as_secs_f64();
+
+        let begun = Instant::now();
+        let tokens: usize = batches.iter().map(TrainBatch::target_tokens).sum();
+        let update = Update {
+            step,
+            max_grad_norm: self.options.max_grad_norm,
+            rates: self.groups.rates(self.schedule.factor(self.completed)),
+        };
+        let mut output = StepOutput { tokens: tokens as u64, ..StepOutput::default() };
+        for (index, batch) in batches.iter().enumerate() {
+            if index > 0 && stopped() {
+                model.discard_gradients();
+                if let Some((position, rng)) = &before {
+                    source.restore(position).map_err(|source| TrainError::Data { step, source })?;
+                    model.restore_rng(rng).map_err(|source| TrainError::Step { step, source })?;
+                }
+                return Ok(None);
+            }
+            let last = index + 1 == batches.len();
+            let weight = batch.target_tokens() as f64 / tokens as f64;
+            let micro = MicroStep {
+                step,
+                index,
+                count: batches.len(),
+                weight: weight as f32,
+                update: last.then_some(&update),
+            };
+            let micro_output =
+                model.micro_step(batch, &micro).map_err(|source| TrainError::Step { step, source })?;
+            output.loss += weight * f64::from(micro_output.loss);
+            add_gate_means(&mut output.gate_means, micro_output.gate_means, weight as f32);
+            let grad_norm = if last {
+                micro_output.grad_norm.ok_or_else(|| TrainError::Step {
+                    step,
+                    source: "the model was asked for an update and returned no gradient norm".into(),
+                })?
+            } else {
+                0.0
+            };
+            let quantity = match (micro_output.loss.is_finite(), grad_norm.is_finite()) {
+                (false, _) => Some(("the loss", micro_output.loss)),
+                (true, false) => Some(("the gradient norm", grad_norm)),
+                (true, true) => None,
+            };
+            if let Some((quantity, value)) = quantity {
+                return Err(non_finite(model, batch, step, quantity, value, io));
+            }
+            output.grad_norm = f64::from(grad_norm);
+        }
+        let elapsed = begun.elapsed();
+        session.timings.compute += elapsed.as_secs_f64();
+        session.speed.add(elapsed);
+        Ok(Some(output))
+    }
+
+    /// The step's batches; those without targets are left out, as long as one has some.
+    fn fetch<D: BatchSource>(&self, source: &mut D, step: u64) -> Result<Vec<D::Batch>, TrainError> {
+        let mut batches = Vec::with_capacity(self.options.accumulate);
+        let mut empty = Vec::new();
+        for _ in 0..self.options.accumulate {
+            let batch = source.next_batch().map_err(|source| TrainError::Data { step, source })?;
+            if batch.target_tokens() > 0 {
+                batches.push(batch);
+            } else {
+                empty.extend(batch.sample_ids());
+            }
+        }
+        if batches.is_empty() { Err(TrainError::NoTargets { step, samples: empty }) } else { Ok(batches) }
+    }
+}
+
+fn non_finite<S: TrainStep>(
+    model: &mut S,
+    batch: &S::Batch,
+    step: u64,
+    quantity: &'static str,
+    value: f32,
+    io: &TrainIo<'_, S>,
+) -> TrainError {
+    let found = model.locate_non_finite(batch);
+    let checkpoint = io.checkpoints.and_then(|checkpoints| checkpoints.steps().ok()?.last().copied());
+    TrainError::NonFinite(Box::new(NonFiniteReport {
+        step,
+        quantity,
+        value,
+        found,
+        samples: batch.sample_ids(),
+        checkpoint,
+    }))
+}
+
+fn add_gate_means(sum: &mut Option<GateMeans>, means: Option<GateMeans>, weight: f32) {
+    let Some(means) = means else { return };
+    let sum = sum.get_or_insert_default();
+    for (edge, mean) in means {
+        *sum.entry(edge).or_insert(0.0) += weight * mean;
+    }
+}

@@ -1,0 +1,88 @@
+//! Where the time goes, and how fast the work is now.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use indexmap::IndexMap;
+
+/// Seconds of one session by purpose.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Timings {
+    /// Waiting for batches.
+    pub data: f64,
+    /// Forward, backward and update.
+    pub compute: f64,
+    /// Writing checkpoints.
+    pub checkpoint: f64,
+    /// Validation.
+    pub validate: f64,
+    /// Writing metrics.
+    pub logging: f64,
+    /// All of the session, the above included.
+    pub total: f64,
+}
+
+impl Timings {
+    /// The same as named numbers, for `run.json`.
+    pub fn to_map(&self) -> IndexMap<String, f64> {
+        let Self { data, compute, checkpoint, validate, logging, total } = *self;
+        [
+            ("data", data),
+            ("compute", compute),
+            ("checkpoint", checkpoint),
+            ("validate", validate),
+            ("logging", logging),
+            ("train_total", total),
+        ]
+        .into_iter()
+        .map(|(name, seconds)| (name.to_owned(), seconds))
+        .collect()
+    }
+}
+
+/// Exponential mean of the step time: a step weighs `1/e` of its first weight after [`Speed::MEMORY`] more steps.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Speed {
+    weighted_seconds: f64,
+    weight: f64,
+}
+
+impl Speed {
+    const MEMORY: f64 = 50.0;
+
+    pub(super) fn add(&mut self, step: Duration) {
+        let keep = 1.0 - 1.0 / Self::MEMORY;
+        self.weighted_seconds = keep * self.weighted_seconds + step.as_secs_f64();
+        self.weight = keep * self.weight + 1.0;
+    }
+
+    pub(super) fn steps_per_second(&self) -> Option<f64> {
+        (self.weight > 0.0 && self.weighted_seconds > 0.0).then(|| self.weight / self.weighted_seconds)
+    }
+
+    pub(super) fn time_for(&self, steps: u64) -> Option<Duration> {
+        Duration::try_from_secs_f64(steps as f64 / self.steps_per_second()?).ok()
+    }
+}
+
+pub(super) fn seconds_since_1970() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_speed_follows_a_change_and_the_first_step_counts_fully() {
+        let mut speed = Speed::default();
+        assert_eq!(speed.steps_per_second(), None);
+        assert_eq!(speed.time_for(10), None);
+        speed.add(Duration::from_millis(500));
+        assert_eq!(speed.steps_per_second(), Some(2.0));
+        assert_eq!(speed.time_for(10), Some(Duration::from_secs(5)));
+        for _ in 0..500 {
+            speed.add(Duration::from_millis(100));
+        }
+        assert!(speed.steps_per_second().is_some_and(|now| (now - 10.0).abs() < 0.01));
+    }
+}

@@ -1,0 +1,323 @@
+//! A tiny model and data set that obey the traits exactly: linear regression with AdamW written out by hand.
+
+use std::cell::Cell;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossloom_train::{
+    BatchSource, BoxError, Checkpoints, GateMeans, MetricSink, MicroOutput, MicroStep, ModelState, NonFinite,
+    ParamGroups, Part, RecipeChange, ResumePolicy, Schedule, ScheduleShape, Silent, Summary, TrainBatch,
+    TrainError, TrainIo, TrainOptions, TrainStep, Trainer, Visit,
+};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+
+pub(crate) const WIDTH: usize = 3;
+pub(crate) const EDGE: &str = "block.1->layer.0";
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Row {
+    pub(crate) id: u64,
+    pub(crate) x: [f32; WIDTH],
+    pub(crate) y: f32,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct FakeBatch(pub(crate) Vec<Row>);
+
+impl TrainBatch for FakeBatch {
+    fn target_tokens(&self) -> usize {
+        self.0.len()
+    }
+
+    fn sample_ids(&self) -> Vec<String> {
+        self.0.iter().map(|row| format!("row-{}", row.id)).collect()
+    }
+}
+
+/// Rows in a shuffled order that changes every epoch; batch sizes cycle through `sizes`.
+#[derive(Debug, Clone)]
+pub(crate) struct FakeSource {
+    rows: Vec<Row>,
+    sizes: Vec<usize>,
+    seed: u64,
+    epoch: u64,
+    position: usize,
+    batches: u64,
+    order: Vec<usize>,
+    pub(crate) handed_out: Vec<Vec<u64>>,
+}
+
+impl FakeSource {
+    pub(crate) fn new(seed: u64, sizes: &[usize]) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let rows = (0..20)
+            .map(|id| {
+                let x = [rng.random::<f32>() - 0.5, rng.random::<f32>() - 0.5, rng.random::<f32>() - 0.5];
+                Row { id, x, y: 2.0 * x[0] - x[1] + 0.5 * x[2] + 0.3 }
+            })
+            .collect();
+        let (sizes, handed_out) = (sizes.to_vec(), Vec::new());
+        let mut source =
+            Self { rows, sizes, seed, epoch: 0, position: 0, batches: 0, order: Vec::new(), handed_out };
+        source.shuffle();
+        source
+    }
+
+    fn shuffle(&mut self) {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(self.epoch);
+        self.order = (0..self.rows.len()).collect();
+        for i in (1..self.order.len()).rev() {
+            self.order.swap(i, rng.random_range(0..=i));
+        }
+    }
+}
+
+impl BatchSource for FakeSource {
+    type Batch = FakeBatch;
+
+    fn next_batch(&mut self) -> Result<FakeBatch, BoxError> {
+        if self.rows.is_empty() {
+            return Err("the data set is empty".into());
+        }
+        let size = self.sizes[(self.batches % self.sizes.len() as u64) as usize];
+        self.batches += 1;
+        let mut batch = Vec::new();
+        for _ in 0..size {
+            if self.position == self.order.len() {
+                (self.epoch, self.position) = (self.epoch + 1, 0);
+                self.shuffle();
+            }
+            batch.push(self.rows[self.order[self.position]].clone());
+            self.position += 1;
+        }
+        self.handed_out.push(batch.iter().map(|row| row.id).collect());
+        Ok(FakeBatch(batch))
+    }
+
+    fn state(&self) -> Value {
+        json!({ "epoch": self.epoch, "position": self.position, "batches": self.batches })
+    }
+
+    fn restore(&mut self, state: &Value) -> Result<(), BoxError> {
+        let read = |key: &str| state.get(key).and_then(Value::as_u64).ok_or(format!("no `{key}`"));
+        (self.epoch, self.position, self.batches) =
+            (read("epoch")?, read("position")? as usize, read("batches")?);
+        self.shuffle();
+        Ok(())
+    }
+}
+
+/// `y = w·x + b` with dropout-like noise on `x`, so that the model has a random generator of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct FakeModel {
+    pub(crate) weight: Vec<f32>,
+    pub(crate) bias: Vec<f32>,
+    pub(crate) m: [Vec<f32>; 2],
+    pub(crate) v: [Vec<f32>; 2],
+    pub(crate) gradient: [Vec<f32>; 2],
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) noise: f32,
+    pub(crate) micro_steps: Vec<(u64, usize, usize, bool)>,
+    pub(crate) poison: Option<u64>,
+    pub(crate) raise_stop: Option<(u64, usize, Rc<AtomicBool>)>,
+    pub(crate) lrs: Vec<[f32; 2]>,
+    pub(crate) discarded: Cell<u32>,
+}
+
+const NAMES: [&str; 2] = ["language_model.model.weight", "injection.gate.layer.0.controller.bias"];
+
+impl FakeModel {
+    pub(crate) fn new() -> Self {
+        let zeros = || [vec![0.0; WIDTH], vec![0.0; 1]];
+        Self {
+            weight: vec![0.1, -0.2, 0.3],
+            bias: vec![0.0],
+            m: zeros(),
+            v: zeros(),
+            gradient: zeros(),
+            rng: ChaCha8Rng::seed_from_u64(11),
+            noise: 0.05,
+            micro_steps: Vec::new(),
+            poison: None,
+            raise_stop: None,
+            lrs: Vec::new(),
+            discarded: Cell::new(0),
+        }
+    }
+
+    fn tensors(&self) -> [(String, Vec<usize>, &[f32]); 6] {
+        let [weight, bias] = NAMES;
+        [
+            (weight.to_owned(), vec![1, WIDTH], &self.weight),
+            (format!("optimizer.m.{weight}"), vec![1, WIDTH], &self.m[0]),
+            (format!("optimizer.v.{weight}"), vec![1, WIDTH], &self.v[0]),
+            (bias.to_owned(), vec![1], &self.bias),
+            (format!("optimizer.m.{bias}"), vec![1], &self.m[1]),
+            (format!("optimizer.v.{bias}"), vec![1], &self.v[1]),
+        ]
+    }
+
+    /// Every bit of the tensors.
+    pub(crate) fn bits(&self) -> Vec<(String, Vec<u32>)> {
+        self.tensors().map(|(name, _, values)| (name, values.iter().map(|v| v.to_bits()).collect())).into()
+    }
+}
+
+impl ModelState for FakeModel {
+    fn visit_state(&self, visit: &mut Visit<'_>) -> Result<(), BoxError> {
+        self.tensors().iter().try_for_each(|(name, shape, values)| visit(name, shape, values))
+    }
+
+    fn load_state(&mut self, name: &str, values: &[f32]) -> Result<(), BoxError> {
+        let (kind, name) = match name.strip_prefix("optimizer.") {
+            Some(rest) => rest.split_once('.').ok_or("bad name")?,
+            None => ("w", name),
+        };
+        let index = NAMES.iter().position(|known| *known == name).ok_or("unknown tensor")?;
+        let target = match (kind, index) {
+            ("w", 0) => &mut self.weight,
+            ("w", _) => &mut self.bias,
+            ("m", _) => &mut self.m[index],
+            (_, _) => &mut self.v[index],
+        };
+        target.copy_from_slice(values);
+        Ok(())
+    }
+}
+
+impl TrainStep for FakeModel {
+    type Batch = FakeBatch;
+
+    fn micro_step(&mut self, batch: &FakeBatch, micro: &MicroStep<'_>) -> Result<MicroOutput, BoxError> {
+        self.micro_steps.push((micro.step, micro.index, micro.count, micro.update.is_some()));
+        if let Some((step, index, stop)) = &self.raise_stop
+            && (*step, *index) == (micro.step, micro.index)
+        {
+            stop.store(true, Ordering::Relaxed);
+        }
+        if micro.index == 0 {
+            self.gradient = [vec![0.0; WIDTH], vec![0.0; 1]];
+        }
+        let (mut loss, n) = (0.0, batch.0.len() as f32);
+        for row in &batch.0 {
+            let x = row.x.map(|x| x + self.noise * (self.rng.random::<f32>() - 0.5));
+            let error = x.iter().zip(&self.weight).map(|(x, w)| x * w).sum::<f32>() + self.bias[0] - row.y;
+            loss += error * error / n;
+            for (g, x) in self.gradient[0].iter_mut().zip(x) {
+                *g += micro.weight * 2.0 * error * x / n;
+            }
+            self.gradient[1][0] += micro.weight * 2.0 * error / n;
+        }
+        if self.poison == Some(micro.step) {
+            loss = f32::NAN;
+        }
+        let grad_norm = micro.update.map(|update| {
+            let norm = self.gradient.iter().flatten().map(|g| g * g).sum::<f32>().sqrt();
+            let scale = update.max_grad_norm.map_or(1.0, |limit| (limit / norm).min(1.0));
+            let rates = [update.rates.get(Part::Language), update.rates.get(Part::Gate)];
+            self.lrs.push(rates.map(|rate| rate.lr));
+            for (i, rate) in rates.into_iter().enumerate() {
+                let parameter = if i == 0 { &mut self.weight } else { &mut self.bias };
+                for (j, parameter) in parameter.iter_mut().enumerate() {
+                    let g = self.gradient[i][j] * scale;
+                    self.m[i][j] = 0.9 * self.m[i][j] + 0.1 * g;
+                    self.v[i][j] = 0.95 * self.v[i][j] + 0.05 * g * g;
+                    let m = self.m[i][j] / (1.0 - 0.9_f32.powi(update.step as i32));
+                    let v = self.v[i][j] / (1.0 - 0.95_f32.powi(update.step as i32));
+                    *parameter -= rate.lr * (m / (v.sqrt() + 1e-8) + rate.weight_decay * *parameter);
+                }
+            }
+            norm
+        });
+        let gate_means = Some(GateMeans::from_iter([(EDGE.to_owned(), n)]));
+        Ok(MicroOutput { loss, grad_norm, gate_means })
+    }
+
+    fn discard_gradients(&mut self) {
+        self.discarded.set(self.discarded.get() + 1);
+        self.gradient = [vec![9.0; WIDTH], vec![9.0; 1]];
+    }
+
+    fn locate_non_finite(&mut self, _batch: &FakeBatch) -> Option<NonFinite> {
+        Some(NonFinite { op: "div".into(), scope: "language.layer.3.attn".into(), value_name: "v42".into() })
+    }
+
+    fn rng_state(&self) -> Value {
+        json!({ "word": self.rng.get_word_pos() as u64 })
+    }
+
+    fn restore_rng(&mut self, state: &Value) -> Result<(), BoxError> {
+        self.rng.set_word_pos(u128::from(state["word"].as_u64().ok_or("no `word`")?));
+        Ok(())
+    }
+}
+
+pub(crate) fn options(steps: u64) -> TrainOptions {
+    TrainOptions {
+        steps,
+        accumulate: 1,
+        max_grad_norm: Some(1.0),
+        log_every: 2,
+        checkpoint_every: None,
+        validate_every: None,
+        recipe_hash: "recipe-a".into(),
+    }
+}
+
+/// A trainer whose schedule covers 40 steps, however many it will do.
+pub(crate) fn trainer(options: TrainOptions) -> Trainer {
+    let schedule =
+        Schedule { shape: ScheduleShape::Cosine, warmup_steps: 4, total_steps: 40, min_ratio: 0.1 };
+    Trainer::new(options, ParamGroups::uniform(0.05, 0.01), schedule).unwrap()
+}
+
+pub(crate) fn run(
+    trainer: &mut Trainer,
+    model: &mut FakeModel,
+    source: &mut FakeSource,
+    checkpoints: Option<&Checkpoints>,
+    stop: &AtomicBool,
+) -> Result<Summary, TrainError> {
+    run_with(trainer, model, source, checkpoints, stop, &mut [])
+}
+
+pub(crate) fn run_with(
+    trainer: &mut Trainer,
+    model: &mut FakeModel,
+    source: &mut FakeSource,
+    checkpoints: Option<&Checkpoints>,
+    stop: &AtomicBool,
+    sinks: &mut [Box<dyn MetricSink>],
+) -> Result<Summary, TrainError> {
+    let mut io = TrainIo { progress: &mut Silent, sinks, checkpoints, stop, validate: None };
+    trainer.run(model, source, &mut io)
+}
+
+pub(crate) fn never() -> AtomicBool {
+    AtomicBool::new(false)
+}
+
+pub(crate) const SAME_RECIPE: ResumePolicy<'static> =
+    ResumePolicy { recipe_hash: "recipe-a", allowed: &[], changes: &|_| None::<Vec<RecipeChange>> };
+
+/// All files below a folder with their contents, by relative path.
+pub(crate) fn files_below(root: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let mut files = std::collections::BTreeMap::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                files.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}

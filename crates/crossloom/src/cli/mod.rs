@@ -1,0 +1,143 @@
+//! The command line: what can be typed, how it ends, how it is said.
+//!
+//! [`Cli`] is the one description of all verbs and options; parsing, help, completions and their tests come from it.
+//! Exit codes are those of [`CliError::exit_code`].
+
+mod error;
+mod interrupt;
+mod options;
+mod quantity;
+mod table;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::builder::Styles;
+use clap::builder::styling::AnsiColor;
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+
+pub use error::CliError;
+pub use interrupt::stop_on_interrupt;
+pub use options::{RecipeArgs, RunsArgs, VariantArgs};
+pub use quantity::{bytes, counted, duration, grouped, scaled, utc};
+pub use table::Table;
+pub use terminal::Terminal;
+
+const LONG_ABOUT: &str = "\
+crossloom compiles injection topologies of vision-language models: which layers of a vision encoder feed which layers \
+of a language model, through which adapter and which gate. A TOML recipe says it; crossloom turns the recipe into a \
+graph, compiles the graph into fused kernels, trains and evaluates every variant, and compares them.";
+
+const AFTER_HELP: &str = "\
+First steps:
+  crossloom run recipes/synthetic.toml      train, evaluate and compare, offline, in seconds
+  crossloom check recipes/quickstart.toml   find every mistake in a recipe without running it
+  crossloom explain recipes/quickstart.toml parameters, FLOPs and memory before anything runs
+  crossloom recipe ls                       the recipes that come with crossloom
+
+Exit codes:
+  0    done
+  1    it was tried and failed
+  2    wrong usage, or a recipe that cannot be used
+  130  interrupted (Ctrl-C); a training run has written a checkpoint, --resume continues it
+
+Results go to standard output, progress and messages to standard error. With --json, standard output is a single JSON \
+document, or empty where the verb failed before it had one.";
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Everything that can be typed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "crossloom",
+    version,
+    about = "Compile, train and compare cross-layer injection topologies",
+    long_about = LONG_ABOUT,
+    after_long_help = AFTER_HELP,
+    after_help = "`crossloom help VERB` explains a verb with examples; `crossloom --help` lists exit codes.",
+    max_term_width = 100,
+    arg_required_else_help = true,
+    styles = STYLES,
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Say nothing but results and errors.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Train, evaluate and compare every variant of a recipe.
+    Run(commands::run::Args),
+    /// Answer questions about a picture with a trained variant.
+    Generate(commands::generate::Args),
+    /// Find every mistake in recipes without running them.
+    Check(commands::check::Args),
+    /// Print the resolved recipe with the origin of every value.
+    Resolve(commands::resolve::Args),
+    /// Say what a recipe costs before anything runs.
+    Explain(commands::explain::Args),
+    /// Show a recipe as a graph, at any stage of the compiler.
+    Graph(commands::graph::Args),
+    /// Compile a recipe and show how long each pass takes.
+    Compile(commands::compile::Args),
+    /// List, inspect and compare runs.
+    Runs(commands::runs::Args),
+    /// List and fetch data sets.
+    Data(commands::data::Args),
+    /// List, show and copy the recipes that come with crossloom.
+    Recipe(commands::recipe::Args),
+    /// Print the JSON Schema of recipe files, for editors.
+    Schema(commands::schema::Args),
+    /// Show versions, processor, memory, and what is missing on this machine.
+    Doctor(commands::doctor::Args),
+    /// Print a completion script for a shell.
+    Completions(commands::completions::Args),
+}
+
+impl Verb {
+    fn run(&self, terminal: &Terminal) -> Result<ExitCode, CliError> {
+        match self {
+            Self::Run(args) => commands::run::run(args, terminal),
+            Self::Generate(args) => commands::generate::run(args, terminal),
+            Self::Check(args) => commands::check::run(args, terminal),
+            Self::Resolve(args) => commands::resolve::run(args, terminal),
+            Self::Explain(args) => commands::explain::run(args, terminal),
+            Self::Graph(args) => commands::graph::run(args, terminal),
+            Self::Compile(args) => commands::compile::run(args, terminal),
+            Self::Runs(args) => commands::runs::run(args, terminal),
+            Self::Data(args) => commands::data::run(args, terminal),
+            Self::Recipe(args) => commands::recipe::run(args, terminal),
+            Self::Schema(args) => commands::schema::run(args, terminal),
+            Self::Doctor(args) => commands::doctor::run(args, terminal),
+            Self::Completions(args) => commands::completions::run(args, terminal),
+        }
+    }
+}
+
+/// Parses the arguments of this process, does what they say, and gives the exit code. Wrong arguments end the process
+/// with code 2, as `--help` and `--version` end it with 0.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let terminal = Terminal::new(cli.quiet);
+    match cli.verb.run(&terminal) {
+        Ok(code) => code,
+        Err(error) => {
+            terminal.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! Arguments that several verbs share.
+
+use std::path::{Path, PathBuf};
+
+use crossloom_recipe::{LoadOptions, LoadedRecipe, Variant, load};
+
+use super::{CliError, Terminal};
+use crate::commands::recipe::built_in;
+
+/// A recipe and its overrides.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RecipeArgs {
+    /// The recipe, a TOML file.
+    #[arg(value_name = "RECIPE", value_hint = clap::ValueHint::FilePath)]
+    pub recipe: PathBuf,
+    /// Override a setting, as in `--set train.steps=100`; may be given several times.
+    ///
+    /// The value is read as TOML, and as a string if it is none. `variants.NAME.a.b=value` overrides in one variant only.
+    /// An unknown setting is an error.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+impl RecipeArgs {
+    /// Reads and checks the recipe; says its warnings.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(&self, terminal: &Terminal) -> Result<LoadedRecipe, CliError> {
+        let options = LoadOptions { sets: self.sets.clone() };
+        let loaded = load(&self.recipe, &options).map_err(|diagnostics| {
+            let name = self.recipe.to_string_lossy();
+            match built_in(&name) {
+                Some(known) if !self.recipe.exists() => {
+                    CliError::usage(format!("there is no file `{name}`"), format!(
+                        "`{}` comes with crossloom: `crossloom recipe copy {}` writes it here",
+                        known.name, known.name
+                    ))
+                }
+                _ => CliError::Recipe { path: self.recipe.display().to_string(), diagnostics },
+            }
+        })?;
+        for warning in &loaded.warnings {
+            terminal.note(&warning.to_string());
+        }
+        Ok(loaded)
+    }
+
+    /// The folder that the recipe's relative paths start at.
+    pub fn folder(&self) -> &Path {
+        match self.recipe.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        }
+    }
+}
+
+/// Which variant of a recipe is meant.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct VariantArgs {
+    /// Only this variant of the recipe.
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
+}
+
+impl VariantArgs {
+    /// The variant that was named, or all of them.
+    ///
+    /// # Errors
+    /// The recipe has no variant of that name.
+    pub fn choose<'r>(&self, loaded: &'r LoadedRecipe) -> Result<Vec<&'r Variant>, CliError> {
+        match &self.variant {
+            None => Ok(loaded.variants.iter().collect()),
+            Some(name) => match loaded.variant(name) {
+                Some(variant) => Ok(vec![variant]),
+                None => Err(CliError::usage(
+                    format!("the recipe has no variant `{name}`"),
+                    format!("it has {}", names(loaded)),
+                )),
+            },
+        }
+    }
+
+    /// The variant that was named, or the only one.
+    ///
+    /// # Errors
+    /// The recipe has no variant of that name, or several and none was named.
+    pub fn only<'r>(&self, loaded: &'r LoadedRecipe) -> Result<&'r Variant, CliError> {
+        match self.choose(loaded)?[..] {
+            [variant] => Ok(variant),
+            _ => Err(CliError::usage(
+                format!("`{}` has {} variants", loaded.path.display(), loaded.variants.len()),
+                format!("choose one with --variant: {}", names(loaded)),
+            )),
+        }
+    }
+}
+
+fn names(loaded: &LoadedRecipe) -> String {
+    let names: Vec<String> = loaded.variants.iter().map(|variant| format!("`{}`", variant.name)).collect();
+    names.join(", ")
+}
+
+/// Where runs are kept.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RunsArgs {
+    /// The folder of all runs.
+    #[arg(long, value_name = "FOLDER", default_value = "runs", value_hint = clap::ValueHint::DirPath)]
+    pub out: PathBuf,
+}

@@ -1,0 +1,124 @@
+//! `check`: every mistake in recipes, without running them.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crossloom_recipe::{Diagnostic, LoadOptions, LoadedRecipe, Topology, load};
+use serde::Serialize;
+
+use crate::cli::{CliError, Terminal, counted};
+
+const AFTER_HELP: &str = "\
+Examples:
+  $ crossloom check recipes/quickstart.toml
+  $ crossloom check recipes/quickstart.toml recipes/synthetic.toml
+  $ crossloom check recipes/quickstart.toml --set topology.adapter.rank=4
+  $ crossloom check recipes/quickstart.toml --json
+
+All mistakes of a recipe are reported at once, each with its file, its line and a hint. The exit code is 2 if there is \
+one; warnings do not change it.";
+
+/// Arguments of `check`.
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Find every mistake in recipes without running them: syntax, unknown and misplaced keys, wrong types and \
+        ranges, addresses beyond a model's depth, wiring that does not fit, dimensions that do not divide.",
+    after_long_help = AFTER_HELP
+)]
+pub struct Args {
+    /// The recipes, TOML files.
+    #[arg(required = true, value_name = "RECIPE", value_hint = clap::ValueHint::FilePath)]
+    recipes: Vec<PathBuf>,
+    /// Override a setting in all of them, as in `--set train.steps=100`; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Write one JSON document: variants and edges of good recipes, diagnostics of all.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One recipe as `check --json` reports it.
+#[derive(Serialize)]
+struct Checked {
+    path: String,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<String>,
+    variants: Vec<CheckedVariant>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+#[derive(Serialize)]
+struct CheckedVariant {
+    name: String,
+    baseline: bool,
+    /// Names of all edges, the input's first.
+    edges: Vec<String>,
+}
+
+/// Checks every recipe, good ones and bad ones.
+///
+/// # Errors
+/// Standard output cannot be written. Mistakes in recipes are reported, and are no error of this function.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
+    let options = LoadOptions { sets: args.sets.clone() };
+    let mut checked = Vec::with_capacity(args.recipes.len());
+    for path in &args.recipes {
+        let shown = path.display().to_string();
+        checked.push(match load(path, &options) {
+            Ok(loaded) => good(shown, &loaded)?,
+            Err(diagnostics) => Checked {
+                path: shown,
+                ok: false,
+                name: None,
+                hash: None,
+                variants: Vec::new(),
+                diagnostics: diagnostics.list,
+            },
+        });
+    }
+    let ok = checked.iter().all(|recipe| recipe.ok);
+    if args.json {
+        terminal.json(&serde_json::json!({ "ok": ok, "recipes": checked }))?;
+    } else {
+        for recipe in &checked {
+            say(recipe, terminal)?;
+        }
+    }
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+fn good(path: String, loaded: &LoadedRecipe) -> Result<Checked, CliError> {
+    let mut variants = Vec::with_capacity(loaded.variants.len());
+    for variant in &loaded.variants {
+        let topology = Topology::new(&variant.recipe).map_err(CliError::failed)?;
+        let edges = topology.edges().iter().map(crossloom_recipe::Edge::name).collect();
+        variants.push(CheckedVariant { name: variant.name.clone(), baseline: variant.baseline, edges });
+    }
+    Ok(Checked {
+        path,
+        ok: true,
+        name: Some(loaded.base.name.clone()),
+        hash: Some(loaded.content_hash()),
+        variants,
+        diagnostics: loaded.warnings.clone(),
+    })
+}
+
+fn say(recipe: &Checked, terminal: &Terminal) -> Result<(), CliError> {
+    for diagnostic in &recipe.diagnostics {
+        terminal.problem(&format!("{diagnostic}\n\n"));
+    }
+    if recipe.ok {
+        let variants: Vec<String> = (recipe.variants.iter())
+            .map(|variant| format!("{} ({})", variant.name, counted(variant.edges.len(), "edge")))
+            .collect();
+        terminal.print(&format!("ok {}: {}", recipe.path, variants.join(", ")))
+    } else {
+        let errors = crossloom_recipe::Diagnostics { list: recipe.diagnostics.clone() }.errors();
+        terminal.problem(&format!("error: `{}` cannot be used: {}", recipe.path, counted(errors, "error")));
+        Ok(())
+    }
+}

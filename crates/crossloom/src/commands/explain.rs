@@ -1,0 +1,183 @@
+//! `explain`: what a recipe costs before anything runs.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::graph::SizeArgs;
+use crate::cli::{CliError, RecipeArgs, Table, Terminal, VariantArgs, bytes, counted, grouped, scaled};
+use crate::stages::{EdgeTrace, Explained, Mode, Ratio, Subject, explain, trace_edge};
+
+const AFTER_HELP: &str = "\
+Examples:
+  $ crossloom explain recipes/quickstart.toml
+  $ crossloom explain recipes/quickstart.toml --variant cli --depth 3
+  $ crossloom explain recipes/synthetic.toml --why block.1->layer.0
+  $ crossloom explain recipes/quickstart.toml --set topology.adapter.rank=32 --json
+
+Memory is that of the compiled plan, not an estimate. FLOPs count a multiply-add as two. The edges of a recipe are \
+listed by `crossloom graph RECIPE`; quote them in a shell.";
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Say what every variant of a recipe costs before anything runs: parameters, FLOPs, bytes moved, peak memory \
+        by purpose, what each pass of the compiler did, which kernels were chosen, and what the injection adds to the \
+        same model without it.",
+    after_long_help = AFTER_HELP
+)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    #[command(flatten)]
+    variant: VariantArgs,
+    /// How many parts of a scope's path are told apart in the table of costs.
+    #[arg(long, value_name = "PARTS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    depth: u8,
+    /// Say which nodes an edge of the topology became, as in `--why "block.1->layer.0"`.
+    #[arg(long, value_name = "EDGE")]
+    why: Option<String>,
+    #[command(flatten)]
+    sizes: SizeArgs,
+    /// Write one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Explains every variant, or one edge.
+///
+/// # Errors
+/// The recipe cannot be used, built or compiled; it has no such edge.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
+    let loaded = args.recipe.load(terminal)?;
+    let path = args.recipe.recipe.display().to_string();
+    let variants = args.variant.choose(&loaded)?;
+    if let Some(edge) = &args.why {
+        let mut traces = Vec::new();
+        let mut missing = None;
+        for variant in variants {
+            let recipe = &variant.recipe;
+            let shapes = args.sizes.of(recipe)?;
+            let subject = Subject { name: &variant.name, recipe, shapes, mode: Mode::Train };
+            match trace_edge(&subject, edge) {
+                Ok(trace) => traces.push((variant.name.as_str(), trace)),
+                // Other variants may have it; of those that do not, the last one has the most to say.
+                Err(error @ crate::stages::StageError::Request { .. }) => missing = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if traces.is_empty()
+            && let Some(error) = missing
+        {
+            return Err(error.into());
+        }
+        if args.json {
+            let by_name: serde_json::Map<_, _> =
+                traces.iter().map(|(name, trace)| ((*name).to_owned(), json!(trace))).collect();
+            terminal.json(&json!({ "recipe": path, "edge": edge, "variants": by_name }))?;
+        } else {
+            let texts: Vec<String> = traces.iter().map(|(name, trace)| trace_text(name, trace)).collect();
+            terminal.print(&texts.join("\n"))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut explained = Vec::with_capacity(variants.len());
+    for variant in variants {
+        let recipe = &variant.recipe;
+        explained.push(explain(&variant.name, recipe, args.sizes.of(recipe)?, usize::from(args.depth))?);
+    }
+    if args.json {
+        terminal.json(&json!({ "recipe": path, "variants": explained }))?;
+    } else {
+        let texts: Vec<String> = explained.iter().map(text).collect();
+        terminal.print(&texts.join("\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(explained: &Explained) -> String {
+    let batch = explained.shapes.batch;
+    let mut text = format!(
+        "variant {}: batches of {} × {} positions, {} targets each, {} words\n",
+        explained.variant,
+        batch.batch,
+        batch.tokens,
+        counted(batch.targets, "target").trim_end_matches(" targets").trim_end_matches(" target"),
+        explained.shapes.vocab
+    );
+    let mut parameters = Table::new(["parameters", "total", "trained"]).indented(2);
+    let (mut total, mut trained) = (0, 0);
+    for (part, count) in &explained.parameters {
+        parameters.row([(*part).to_owned(), grouped(count.total), grouped(count.trained)]);
+        total += count.total;
+        trained += count.trained;
+    }
+    parameters.row(["all".to_owned(), grouped(total), grouped(trained)]);
+
+    let (train, forward) = (&explained.train, &explained.forward);
+    let mut costs = Table::new(["cost", "training step", "forward pass"]).indented(2);
+    let mut cost = |name: &str, show: fn(u64) -> String, train: u64, forward: u64| {
+        costs.row([name.to_owned(), show(train), show(forward)]);
+    };
+    cost("FLOPs", scaled, train.flops, forward.flops);
+    cost("bytes moved", bytes, train.bytes_moved, forward.bytes_moved);
+    cost("kernel calls", grouped, train.kernel_calls, forward.kernel_calls);
+    cost("peak memory", bytes, train.memory.peak, forward.memory.peak);
+    cost("  weights", bytes, train.memory.weights, forward.memory.weights);
+    cost(
+        "  activations, gradients",
+        bytes,
+        train.memory.activations_and_gradients,
+        forward.memory.activations_and_gradients,
+    );
+    cost("  optimizer", bytes, train.memory.optimizer, forward.memory.optimizer);
+    cost("  batch inputs", bytes, train.memory.inputs, forward.memory.inputs);
+    cost("  kernel scratch", bytes, train.memory.scratch, forward.memory.scratch);
+
+    let mut scopes = Table::new(["scope (training step)", "FLOPs", "bytes moved", "calls"]).indented(2);
+    for (scope, cost) in &explained.by_scope {
+        let name = if scope.is_empty() { "(none)" } else { scope };
+        scopes.row([name.to_owned(), scaled(cost.flops), bytes(cost.bytes), grouped(cost.calls)]);
+    }
+    let mut passes = Table::new(["pass", "before", "after"]).indented(2);
+    for pass in &explained.passes {
+        passes.row([pass.name.to_owned(), pass.before.to_string(), pass.after.to_string()]);
+    }
+    let mut kernels = Table::new(["kernel", "calls"]).indented(2);
+    for (kernel, calls) in &explained.kernels {
+        kernels.row([kernel.clone(), calls.to_string()]);
+    }
+    for table in [parameters, costs, scopes, passes, kernels] {
+        text.push_str(&format!("\n{table}"));
+    }
+    if let Some(overhead) = &explained.overhead {
+        let mut table = Table::new(["the injection's share", "without", "with", "ratio"]).indented(2);
+        let mut share = |name: &str, show: fn(u64) -> String, ratio: Ratio| {
+            table.row([name.to_owned(), show(ratio.without), show(ratio.with), format!("{:.3}", ratio.ratio)]);
+        };
+        share("parameters", grouped, overhead.parameters);
+        share("FLOPs, training step", scaled, overhead.train_flops);
+        share("FLOPs, forward pass", scaled, overhead.forward_flops);
+        share("bytes moved, training step", bytes, overhead.train_bytes_moved);
+        share("peak memory, training step", bytes, overhead.train_peak);
+        text.push_str(&format!("\n{table}"));
+    }
+    text
+}
+
+fn trace_text(variant: &str, trace: &EdgeTrace) -> String {
+    let mut text = format!(
+        "variant {variant}: edge {}\n\n  reads the state that `{}` computes, writes in `{}`\n\n",
+        trace.edge, trace.tap, trace.point
+    );
+    let mut nodes = Table::new(["scope", "edges", "node"]).indented(2);
+    for node in &trace.nodes {
+        nodes.row([node.scope.clone(), node.edges.to_string(), node.op.clone()]);
+    }
+    text.push_str(&nodes.to_string());
+    text.push_str("\n  weights on the way\n");
+    for name in &trace.parameters {
+        text.push_str(&format!("    {name}\n"));
+    }
+    text
+}

@@ -1,0 +1,74 @@
+//! `generate`: answers to a person's own questions.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::run::ThreadArgs;
+use super::runs::Runs;
+use crate::cli::{CliError, RecipeArgs, RunsArgs, Table, Terminal, VariantArgs};
+use crate::experiment::{GenerateRequest, generate};
+
+const AFTER_HELP: &str = "\
+Examples:
+  $ crossloom generate recipes/quickstart.toml --variant cli --image shape.png --question \"is there a red shape?\"
+  $ crossloom generate recipes/synthetic.toml --variant cli --image a.png --question red? --question blue? --json
+
+The recipe and its overrides must be those that were run; they find the run's folder and the variant's newest checkpoint.";
+
+/// Arguments of `generate`.
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Answer questions about a picture with a trained variant. All questions see the picture; none sees another.",
+    after_long_help = AFTER_HELP
+)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    #[command(flatten)]
+    variant: VariantArgs,
+    #[command(flatten)]
+    runs: RunsArgs,
+    /// The picture, PNG or JPEG.
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    image: PathBuf,
+    /// A question about it; may be given several times.
+    #[arg(long = "question", value_name = "TEXT", required = true)]
+    questions: Vec<String>,
+    #[command(flatten)]
+    threads: ThreadArgs,
+    /// Write one JSON document: every question with its answer.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Answers.
+///
+/// # Errors
+/// The recipe cannot be used or was not run; a picture that cannot be read; a word that the model does not know.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
+    let loaded = args.recipe.load(terminal)?;
+    let variant = args.variant.only(&loaded)?;
+    let run = Runs::below(&args.runs.out).of_recipe(&loaded)?;
+    let dir = run.variant(&variant.name).map_err(CliError::failed)?;
+    args.threads.apply()?;
+    let answers = generate(&GenerateRequest {
+        recipe: &variant.recipe,
+        folder: args.recipe.folder(),
+        dir: &dir,
+        image: args.image.clone(),
+        questions: args.questions.clone(),
+    })?;
+    if args.json {
+        let image = args.image.display().to_string();
+        terminal.json(&json!({ "image": image, "variant": variant.name, "answers": answers }))?;
+    } else {
+        let mut table = Table::new(["question", "answer"]);
+        for answer in answers {
+            table.row([answer.question, answer.answer]);
+        }
+        terminal.print(&table.to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

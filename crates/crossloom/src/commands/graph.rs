@@ -1,0 +1,116 @@
+//! `graph`: a recipe at any stage of the compiler.
+
+use std::process::ExitCode;
+
+use serde_json::{Map, Value, json};
+
+use crate::cli::{CliError, RecipeArgs, Terminal, VariantArgs};
+use crate::stages::{Format, Mode, Shapes, Stage, Subject, render};
+
+const AFTER_HELP: &str = "\
+Examples:
+  $ crossloom graph recipes/quickstart.toml
+  $ crossloom graph recipes/quickstart.toml --variant cli --format svg > topology.svg
+  $ crossloom graph recipes/quickstart.toml --variant cli --stage luminal --format mermaid
+  $ crossloom graph recipes/quickstart.toml --variant cli --stage fused --mode train
+  $ crossloom graph recipes/quickstart.toml --stage plan --format json
+
+Forms: topology has text, mermaid, dot, svg, json; luminal has text, mermaid, dot, json; ir, fused and plan have text and \
+json. Without --variant, text shows every variant under a comment line and json has all of them; the other forms hold \
+one picture and need --variant where the recipe has several.
+
+No data is fetched. Batches have the sizes that a run would measure: synthetic data is drawn, of easy-VQA they are known.";
+
+/// Arguments of `graph`.
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Show a recipe as a graph: its topology, the luminal graph it becomes, the IR lifted from it, the IR after \
+        all passes, or the plan of kernels and memory. Nothing is run.",
+    after_long_help = AFTER_HELP
+)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    #[command(flatten)]
+    variant: VariantArgs,
+    /// How far along the road from recipe to kernels.
+    #[arg(long, value_enum, default_value_t = Stage::Topology)]
+    stage: Stage,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// What the model is built for.
+    #[arg(long, value_enum, default_value_t = Mode::Train)]
+    mode: Mode,
+    #[command(flatten)]
+    sizes: SizeArgs,
+}
+
+/// Sizes that are otherwise those of a run.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct SizeArgs {
+    /// Positions of a sequence, in place of what a run would measure.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    tokens: Option<u32>,
+    /// Words of the vocabulary, in place of what a run would measure.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(2..))]
+    vocab: Option<u32>,
+}
+
+impl SizeArgs {
+    /// The sizes for a recipe.
+    ///
+    /// # Errors
+    /// They do not fit the recipe.
+    pub fn of(self, recipe: &crossloom_recipe::Recipe) -> Result<Shapes, CliError> {
+        let count = |count: Option<u32>| count.map(|count| count as usize);
+        let measured = match self.tokens {
+            // A length that is given need not be measured first, and the measured one may be too long.
+            Some(_) if self.vocab.is_some() => Shapes::unmeasured(recipe),
+            _ => Shapes::of(recipe)?,
+        };
+        Ok(measured.with(recipe, count(self.tokens), count(self.vocab))?)
+    }
+}
+
+/// Prints a stage of a recipe.
+///
+/// # Errors
+/// The recipe cannot be used or does not get that far, or the stage has no such form.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
+    let Args { stage, format, mode, .. } = *args;
+    if !stage.formats().contains(&format) {
+        return Err(crate::stages::StageError::Format { stage, format }.into());
+    }
+    let loaded = args.recipe.load(terminal)?;
+    let variants = match format {
+        Format::Text | Format::Json => args.variant.choose(&loaded)?,
+        Format::Mermaid | Format::Dot | Format::Svg => vec![args.variant.only(&loaded)?],
+    };
+    let mut graphs = Vec::with_capacity(variants.len());
+    for variant in variants {
+        let recipe = &variant.recipe;
+        let shapes = match stage {
+            Stage::Topology => Shapes::unmeasured(recipe),
+            _ => args.sizes.of(recipe)?,
+        };
+        let subject = Subject { name: &variant.name, recipe, shapes, mode };
+        graphs.push((&variant.name, render(&subject, stage, format)?));
+    }
+    if format == Format::Json {
+        let mut by_name = Map::new();
+        for (name, graph) in graphs {
+            let graph: Value = serde_json::from_str(&graph).map_err(CliError::failed)?;
+            by_name.insert(name.clone(), graph);
+        }
+        let path = args.recipe.recipe.display().to_string();
+        terminal.json(&json!({ "recipe": path, "stage": stage.name(), "mode": mode.name(), "variants": by_name }))?;
+    } else if let [(_, graph)] = &graphs[..] {
+        terminal.print(graph)?;
+    } else {
+        let texts: Vec<String> =
+            graphs.iter().map(|(name, graph)| format!("; variant {name}\n{graph}")).collect();
+        terminal.print(&texts.join("\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,15 @@
+//! The verbs, one file each: a struct of arguments and a function that does what they say.
+
+pub mod check;
+pub mod compile;
+pub mod completions;
+pub mod data;
+pub mod doctor;
+pub mod explain;
+pub mod generate;
+pub mod graph;
+pub mod recipe;
+pub mod resolve;
+pub mod run;
+pub mod runs;
+pub mod schema;

@@ -1,0 +1,123 @@
+//! `run`: the main job.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::cli::{CliError, RecipeArgs, RunsArgs, Terminal, VariantArgs, stop_on_interrupt};
+use crate::experiment::{self, RunOutcome, RunRequest};
+use crate::progress;
+
+const AFTER_HELP: &str = "\
+Examples:
+  $ crossloom run recipes/synthetic.toml
+  $ crossloom run recipes/quickstart.toml --variant cli --set train.steps=500
+  $ crossloom run recipes/quickstart.toml --resume
+  $ crossloom run recipes/synthetic.toml --out /tmp/runs --threads 2 --json
+
+A run lies in `runs/NAME-HASH`, where the hash is that of the resolved recipe: the same recipe has the same folder. It \
+holds the resolved recipe, run.json, metrics, checkpoints and answers of each variant, and report.html. Ctrl-C writes a \
+checkpoint and exits with 130; --resume continues as if nothing had happened.";
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Train every variant of a recipe on the same data in the same order, evaluate each on the same questions, \
+        print one table that compares them with confidence intervals, and write a report.",
+    after_long_help = AFTER_HELP
+)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    #[command(flatten)]
+    variant: VariantArgs,
+    #[command(flatten)]
+    runs: RunsArgs,
+    /// Continue a run of this recipe that is there already.
+    #[arg(long, conflicts_with = "force")]
+    resume: bool,
+    /// Throw away a run of this recipe that is there already.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    threads: ThreadArgs,
+    /// Write one JSON document: the run's folder, its report and the comparison.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How many threads compute.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct ThreadArgs {
+    /// Threads that compute; results do not depend on it. Default: one per processor.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl ThreadArgs {
+    /// Makes it so, for the whole process.
+    ///
+    /// # Errors
+    /// The system does not give so many threads.
+    pub fn apply(self) -> Result<(), CliError> {
+        let Some(threads) = self.threads else { return Ok(()) };
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(usize::from(threads))
+            .build_global()
+            .map_err(|error| CliError::failed(format!("cannot start {threads} threads: {error}")))
+    }
+}
+
+/// Runs a recipe.
+///
+/// # Errors
+/// The recipe cannot be used; the run failed, or was interrupted.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
+    let loaded = args.recipe.load(terminal)?;
+    args.variant.choose(&loaded)?;
+    args.threads.apply()?;
+    let stop = stop_on_interrupt()?;
+    let request = RunRequest {
+        recipe: &loaded,
+        variants: args.variant.variant.iter().cloned().collect(),
+        out: args.runs.out.clone(),
+        resume: args.resume,
+        force: args.force,
+        command: typed(),
+    };
+    let mut reporter = progress::reporter(terminal);
+    let outcome = experiment::run(&request, reporter.as_mut(), &stop);
+    drop(reporter);
+    match outcome? {
+        RunOutcome::Finished(finished) => {
+            let (folder, report) = (finished.dir.path().display(), finished.report.display());
+            if args.json {
+                let comparison = finished.comparison.to_json().map_err(CliError::failed)?;
+                terminal.json(&json!({
+                    "run": folder.to_string(),
+                    "report": report.to_string(),
+                    "comparison": comparison,
+                }))?;
+            } else {
+                terminal.print(&format!("{}\nreport: {report}", finished.comparison.to_text()))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        RunOutcome::Interrupted { dir } => Err(CliError::Interrupted(format!(
+            "interrupted; {} keeps all completed steps, --resume continues them",
+            dir.display()
+        ))),
+    }
+}
+
+/// The command as it was typed, quoted where a shell needs it.
+fn typed() -> String {
+    let mut words = std::env::args();
+    words.next();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
+    let quoted = words.map(|word| {
+        let safe = !word.is_empty() && word.chars().all(plain);
+        if safe { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    });
+    std::iter::once("crossloom".to_owned()).chain(quoted).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,97 @@
+//! `runs show`.
+
+use std::path::Path;
+
+use crossloom_train::run_dir::{RunRecord, RunStatus, VariantRecord};
+use serde_json::{Map, json};
+
+use super::{Runs, read_json};
+use crate::cli::{CliError, Terminal, bytes, counted, grouped, utc};
+
+pub(super) const AFTER_HELP: &str = "\
+Examples:
+  $ crossloom runs show quickstart
+  $ crossloom runs show runs/quickstart-1a2b3c4d --json";
+
+pub(super) fn run(name: &str, root: &Path, json: bool, terminal: &Terminal) -> Result<(), CliError> {
+    let run = Runs::below(root).find(name)?;
+    let record = run.read_record().map_err(CliError::failed)?;
+    let mut results = Map::new();
+    let mut lines = vec![
+        ("run", run.id()),
+        ("folder", run.path().display().to_string()),
+        ("recipe", record.recipe_path.clone()),
+        ("state", state(&record.status)),
+        ("started", utc(record.started)),
+        ("device", format!("{}, {}", record.device, counted(record.threads as usize, "thread"))),
+        ("seeds", listed(record.seeds.iter().map(|(name, seed)| format!("{name} {seed}")))),
+        ("data", data(&record)),
+        ("seconds", listed(record.seconds.iter().map(|(phase, time)| format!("{phase} {time:.1}")))),
+    ];
+    if run.report_path().exists() {
+        lines.push(("report", run.report_path().display().to_string()));
+    }
+    let mut text: String = lines.into_iter().map(|(name, value)| format!("{name:<8} {value}\n")).collect();
+    for (name, variant) in &record.variants {
+        let numbers: Option<crossloom_eval::Results> = read_json(&run.path().join(name).join("results.json"))?;
+        text.push_str(&format!("\nvariant {name}\n"));
+        for (name, value) in variant_lines(variant, numbers.as_ref()) {
+            text.push_str(&format!("  {name:<12} {value}\n"));
+        }
+        results.insert(name.clone(), json!(numbers));
+    }
+    if json {
+        let folder = run.path().display().to_string();
+        terminal.json(&json!({ "run": run.id(), "folder": folder, "record": record, "results": results }))
+    } else {
+        terminal.print(&text)
+    }
+}
+
+fn variant_lines(variant: &VariantRecord, results: Option<&crossloom_eval::Results>) -> Vec<(&'static str, String)> {
+    let mut lines = vec![
+        ("state", state(&variant.status)),
+        ("steps", grouped(variant.steps)),
+        (
+            "parameters",
+            format!("{}, {} trained", grouped(variant.parameters), grouped(variant.trainable_parameters)),
+        ),
+    ];
+    if let Some(loss) = variant.final_loss {
+        lines.push(("last loss", format!("{loss:.4}")));
+    }
+    if let Some(results) = results {
+        let overall = results.overall;
+        let share = results.resampling.confidence * 100.0;
+        lines.push((
+            "accuracy",
+            format!("{:.3} [{:.3}, {:.3}] at {share:.0} %, {} questions", overall.mean, overall.low, overall.high, overall.samples),
+        ));
+        lines.push(("by type", listed(results.by_type.iter().map(|(kind, e)| format!("{kind} {:.3}", e.mean)))));
+    }
+    if !variant.bytes.is_empty() {
+        lines.push(("memory", listed(variant.bytes.iter().map(|(name, size)| format!("{name} {}", bytes(*size))))));
+    }
+    if !variant.seconds.is_empty() {
+        lines.push(("seconds", listed(variant.seconds.iter().map(|(phase, time)| format!("{phase} {time:.1}")))));
+    }
+    lines
+}
+
+fn state(status: &RunStatus) -> String {
+    match status {
+        RunStatus::Failed { error } => format!("failed: {error}"),
+        other => other.name().to_owned(),
+    }
+}
+
+fn data(record: &RunRecord) -> String {
+    listed(record.data.iter().map(|data| {
+        let splits = listed(data.splits.iter().map(|(split, questions)| format!("{questions} {split}")));
+        format!("{} ({splits} questions)", data.name)
+    }))
+}
+
+fn listed(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(", ")
+}

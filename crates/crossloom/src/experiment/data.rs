@@ -1,0 +1,132 @@
+//! The data of an experiment: read once, shared by all variants that ask for the same.
+
+use std::path::Path;
+
+use crossloom_data::assets::AssetEvent;
+use crossloom_data::assets::AssetCache;
+use crossloom_data::datasets::{DatasetManifest, EasyVqa, EasyVqaOptions, Synthetic, SyntheticOptions, VqaDataset, VqaSplit};
+use crossloom_data::packing::{EncodedSplit, ImageMode, PackingOptions, PackingPlan};
+use crossloom_data::tokenizer::{Tokenizer, TokenizerOptions};
+use crossloom_data::{assets, datasets, image};
+use crossloom_recipe::{Data, ImageUse, Recipe, Source, Split};
+
+use super::ExperimentError;
+
+/// Pictures, questions, tokenizer.
+pub struct ExperimentData {
+    dataset: Box<dyn VqaDataset>,
+    /// Built from the training split's questions and answers.
+    pub tokenizer: Tokenizer,
+    train: EncodedSplit,
+    test: EncodedSplit,
+}
+
+impl ExperimentData {
+    /// Reads (and if need be fetches) the data of a recipe. `folder` is the recipe's, for relative cache paths; `event`
+    /// hears what happens to assets.
+    ///
+    /// # Errors
+    /// Data that cannot be had or read; an empty data set; a validation split, which easy-VQA and the synthetic set do
+    /// not have.
+    pub fn load(recipe: &Recipe, folder: &Path, event: &mut dyn FnMut(AssetEvent)) -> Result<Self, ExperimentError> {
+        let dataset = open(recipe, folder, event)?;
+        let train = dataset.split(datasets::Split::Train);
+        let tokenizer = Tokenizer::train(train.texts(), &TokenizerOptions::default())?;
+        let (train, test) = {
+            let encode = |split| EncodedSplit::new(dataset.split(split), &tokenizer);
+            (encode(datasets::Split::Train)?, encode(datasets::Split::Test)?)
+        };
+        Ok(Self { dataset, tokenizer, train, test })
+    }
+
+    /// The static shapes of every batch of a recipe over this data.
+    ///
+    /// # Errors
+    /// Options out of range, or sequences longer than the language model allows.
+    pub fn plan(&self, recipe: &Recipe) -> Result<PackingPlan, ExperimentError> {
+        let vision = &recipe.model.vision;
+        let options = PackingOptions {
+            batch_size: recipe.train.batch_size,
+            visual_tokens: vision.tokens(),
+            questions_per_sequence: recipe.data.questions_per_sequence,
+            max_new_tokens: Some(recipe.eval.max_new_tokens),
+            ..PackingOptions::for_images(self.images(Split::Train).0.images())
+        };
+        let plan = PackingPlan::new(&[&self.train, &self.test], &options)?;
+        let limit = recipe.model.language.max_positions;
+        if plan.sequence_len > limit {
+            return Err(ExperimentError::request(
+                format!("sequences have {} positions, the language model allows {limit}", plan.sequence_len),
+                "raise model.language.max_positions or lower data.questions_per_sequence",
+            ));
+        }
+        Ok(plan)
+    }
+
+    /// Pictures with questions, and the questions as token ids.
+    pub fn images(&self, split: Split) -> (&VqaSplit, &EncodedSplit) {
+        match split {
+            Split::Train | Split::Validation => (self.dataset.split(datasets::Split::Train), &self.train),
+            Split::Test => (self.dataset.split(datasets::Split::Test), &self.test),
+        }
+    }
+
+    /// Counts and hashes of the data.
+    pub fn manifest(&self) -> DatasetManifest {
+        self.dataset.manifest()
+    }
+
+    /// The data set's name.
+    pub fn name(&self) -> &str {
+        self.dataset.name()
+    }
+}
+
+fn open(
+    recipe: &Recipe,
+    folder: &Path,
+    event: &mut dyn FnMut(AssetEvent),
+) -> Result<Box<dyn VqaDataset>, ExperimentError> {
+    let Data { source, train_limit, test_limit, seed, cache, .. } = &recipe.data;
+    let side = recipe.model.vision.image_size as u32;
+    match source {
+        Source::EasyVqa {} => {
+            let cache = match cache {
+                Some(path) => AssetCache::new(
+                    folder.join(path),
+                    assets::Registry::built_in()?,
+                    Box::new(assets::Pip::default()),
+                ),
+                None => AssetCache::of_user()?,
+            };
+            let files = cache.ensure("easy-vqa", event)?;
+            let options = EasyVqaOptions {
+                image_size: Some(side),
+                filter: image::ResizeFilter::Bicubic,
+                train_images: *train_limit,
+                test_images: *test_limit,
+            };
+            Ok(Box::new(EasyVqa::load(&files, &options)?))
+        }
+        Source::Synthetic { train_images, test_images, questions_per_image, image_size } => {
+            let limited = |count: usize, limit: &Option<usize>| limit.map_or(count, |limit| count.min(limit));
+            let options = SyntheticOptions {
+                seed: *seed,
+                train_images: limited(*train_images, train_limit),
+                test_images: limited(*test_images, test_limit),
+                image_size: *image_size as u32,
+                max_questions: *questions_per_image,
+                ..SyntheticOptions::default()
+            };
+            Ok(Box::new(Synthetic::generate(&options)?))
+        }
+    }
+}
+
+/// Whether the model sees the pictures.
+pub(super) fn image_mode(recipe: &Recipe) -> ImageMode {
+    match recipe.data.image {
+        ImageUse::Given => ImageMode::Shown,
+        ImageUse::Withheld => ImageMode::Withheld,
+    }
+}

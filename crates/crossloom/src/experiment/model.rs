@@ -1,0 +1,133 @@
+//! A recipe's model, compiled for training and for prediction over one set of weights.
+
+use std::time::{Duration, Instant};
+
+use crossloom_compiler::training::{Group, Training};
+use crossloom_compiler::{Backend, CompiledSet, Mode, Options, compile};
+use crossloom_cpu::exec::{CpuBackend, Executable, Store};
+use crossloom_ir::Func;
+use crossloom_model::{BatchShape, ModelGraph, Outputs, ParamSpec, build, initial_value};
+use crossloom_recipe::{Part, PointAddress, Recipe, Topology, VisionAddress};
+
+use super::ExperimentError;
+
+/// How long building and compiling took, and how large the results are.
+#[derive(Clone, Debug, Default)]
+pub struct Compilation {
+    /// From recipe to luminal graph and back to IR.
+    pub build: Duration,
+    /// Passes, differentiation, memory plan.
+    pub compile: Duration,
+    /// Kernel calls of a training step.
+    pub kernel_calls: usize,
+}
+
+/// Weights and optimizer state, with the compiled graphs that work on them.
+pub struct Model {
+    /// Weights and state by name.
+    pub store: Store,
+    /// A training step, or its part for one micro-batch.
+    pub step: Executable,
+    /// With gradient accumulation: the end of a step.
+    pub apply: Option<Executable>,
+    /// Predictions for evaluation and generation.
+    pub predict: Executable,
+    /// Every weight.
+    pub params: Vec<ParamSpec>,
+    /// Every gated point with its taps.
+    pub gates: Vec<(PointAddress, Vec<VisionAddress>)>,
+    /// How it was compiled.
+    pub compilation: Compilation,
+}
+
+/// The forward graph of a recipe, as a luminal graph and lifted to IR.
+///
+/// # Errors
+/// The wiring does not fit, or the graph cannot be built.
+pub fn forward_func(
+    recipe: &Recipe,
+    shape: BatchShape,
+    vocab: usize,
+    outputs: Outputs,
+) -> Result<(ModelGraph, Func), ExperimentError> {
+    let topology = Topology::new(recipe)?;
+    let edges: Vec<_> = topology.injections().map(|edge| (edge.tap, edge.point)).collect();
+    let model = build(recipe, &edges, shape, vocab, outputs)?;
+    let func = model.graph.lift()?;
+    Ok((model, func))
+}
+
+/// The optimizer of a recipe over a model's parameters.
+pub(crate) fn training_spec(recipe: &Recipe, params: &[ParamSpec]) -> Training {
+    let groups = Part::ALL
+        .into_iter()
+        .filter(|&part| recipe.train.parts.get(part).trainable)
+        .map(|part| Group {
+            name: part.name().to_owned(),
+            params: params.iter().filter(|p| p.part == part).map(|p| p.name.clone()).collect(),
+            weight_decay: recipe.train.part_weight_decay(part),
+        })
+        .filter(|group: &Group| !group.params.is_empty())
+        .collect();
+    Training {
+        groups,
+        beta1: recipe.train.betas[0],
+        beta2: recipe.train.betas[1],
+        eps: recipe.train.eps,
+        clip_norm: recipe.train.clip_norm,
+        accumulate: recipe.train.accumulate,
+    }
+}
+
+/// Compiles the forward graph of a recipe into a training step.
+///
+/// # Errors
+/// As [`forward_func`] and the compiler.
+pub(crate) fn compile_training(
+    recipe: &Recipe,
+    shape: BatchShape,
+    vocab: usize,
+    backend: &dyn Backend,
+    options: Options,
+) -> Result<(ModelGraph, CompiledSet), ExperimentError> {
+    let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Loss)?;
+    let spec = training_spec(recipe, &graph.params);
+    let set = compile(&func, &Mode::Train(&spec), backend, options)?;
+    Ok((graph, set))
+}
+
+impl Model {
+    /// Builds, compiles and initialises the model of a recipe for one batch shape.
+    ///
+    /// # Errors
+    /// The graph cannot be built or compiled.
+    pub fn new(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
+        let backend = CpuBackend;
+        let options = Options { verify: false };
+        let start = Instant::now();
+        let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Loss)?;
+        let (_, predict) = forward_func(recipe, shape, vocab, Outputs::Predictions)?;
+        let built = start.elapsed();
+        let spec = training_spec(recipe, &graph.params);
+        let set = compile(&func, &Mode::Train(&spec), &backend, options)?;
+        let predict = compile(&predict, &Mode::Forward, &backend, options)?;
+        let compiled = start.elapsed() - built;
+        let kernel_calls = set.main.plan.steps.len() + set.apply.as_ref().map_or(0, |apply| apply.plan.steps.len());
+        let mut store = Store::new();
+        let step = Executable::new(set.main.plan, &mut store)?;
+        let apply = set.apply.map(|apply| Executable::new(apply.plan, &mut store)).transpose()?;
+        let predict = Executable::new(predict.main.plan, &mut store)?;
+        for param in &graph.params {
+            let elements = param.shape.iter().product();
+            let values = initial_value(param.init, elements, recipe.train.seed, &param.name);
+            store.set(&param.name, &values).map_err(crossloom_cpu::exec::RunError::from)?;
+        }
+        let compilation = Compilation { build: built, compile: compiled, kernel_calls };
+        Ok(Self { store, step, apply, predict, params: graph.params, gates: graph.gates, compilation })
+    }
+
+    /// Number of weights (elements).
+    pub fn parameters(&self) -> u64 {
+        self.params.iter().map(|p| p.shape.iter().product::<usize>() as u64).sum()
+    }
+}

@@ -1,0 +1,169 @@
+//! The compiled model as the training loop sees it.
+
+use std::rc::Rc;
+
+use crossloom_compiler::training::{ACCUMULATOR, MICRO_WEIGHT, hyper_input};
+use crossloom_cpu::exec::Executable;
+use crossloom_data::packing::{PackedBatch, TrainingPacker};
+use crossloom_ir::Role;
+use crossloom_model::GATE_RESULT;
+use crossloom_recipe::{GatePool, PointAddress, VisionAddress};
+use crossloom_train::groups::Part;
+use crossloom_train::step::{
+    BatchSource, BoxError, GateMeans, MicroOutput, MicroStep, ModelState, NonFinite, TrainBatch, TrainStep, Update, Visit,
+};
+use serde_json::Value;
+
+use super::batch::load_batch;
+use super::model::Model;
+
+/// A batch that was drawn; its memory is used again for the next one.
+pub struct Drawn {
+    batch: Rc<PackedBatch>,
+}
+
+impl TrainBatch for Drawn {
+    fn target_tokens(&self) -> usize {
+        self.batch.trained_targets()
+    }
+
+    fn sample_ids(&self) -> Vec<String> {
+        (0..self.batch.real_rows()).filter_map(|row| self.batch.image_of_row(row)).map(|i| format!("image {i}")).collect()
+    }
+}
+
+/// The training pictures as an endless stream of batches.
+pub struct Stream<'d> {
+    packer: TrainingPacker<'d>,
+    spare: Rc<PackedBatch>,
+}
+
+impl<'d> Stream<'d> {
+    /// A stream from the packer's position.
+    pub fn new(packer: TrainingPacker<'d>, batch: PackedBatch) -> Self {
+        Self { packer, spare: Rc::new(batch) }
+    }
+}
+
+impl BatchSource for Stream<'_> {
+    type Batch = Drawn;
+
+    fn next_batch(&mut self) -> Result<Drawn, BoxError> {
+        // The loop lets go of a batch before it asks for the next one, so this does not copy.
+        self.packer.fill(Rc::make_mut(&mut self.spare))?;
+        Ok(Drawn { batch: Rc::clone(&self.spare) })
+    }
+
+    fn state(&self) -> Value {
+        serde_json::to_value(self.packer.state()).unwrap_or(Value::Null)
+    }
+
+    fn restore(&mut self, state: &Value) -> Result<(), BoxError> {
+        let state = serde_json::from_value(state.clone())?;
+        Ok(self.packer.resume(state)?)
+    }
+}
+
+/// A model in training.
+pub struct ModelStep<'m> {
+    model: &'m mut Model,
+    pool: GatePool,
+    beta1: f64,
+    beta2: f64,
+    /// Gate means are read at steps that are multiples of this.
+    gates_every: u64,
+}
+
+impl<'m> ModelStep<'m> {
+    /// The step of a model; `betas` are AdamW's decay rates, for its bias corrections.
+    pub fn new(model: &'m mut Model, pool: GatePool, betas: [f64; 2], gates_every: u64) -> Self {
+        Self { model, pool, beta1: betas[0], beta2: betas[1], gates_every: gates_every.max(1) }
+    }
+
+    fn set_rates(exe: &mut Executable, update: &Update, betas: [f64; 2]) -> Result<(), BoxError> {
+        let t = update.step as i32;
+        let corrections = betas.map(|beta| (1.0 - beta.powi(t)).recip() as f32);
+        for part in Part::ALL {
+            let name = hyper_input(part.name());
+            if exe.has_input(&name) {
+                exe.input_mut(&name)?.copy_from_slice(&[update.rates.get(part).lr, corrections[0], corrections[1]]);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The mean of every edge's gate over a batch (and over channels), by edge name.
+pub(super) fn gate_means(
+    exe: &Executable,
+    gates: &[(PointAddress, Vec<VisionAddress>)],
+) -> Result<GateMeans, crossloom_cpu::exec::RunError> {
+    let mut means = GateMeans::new();
+    for (point, taps) in gates {
+        let values = exe.result(&format!("{GATE_RESULT}{}", point.name()))?;
+        let shape = exe.result_shape(&format!("{GATE_RESULT}{}", point.name()))?;
+        let (batch, channels) = (shape[0], shape.get(2).copied().unwrap_or(1));
+        for (k, tap) in taps.iter().enumerate() {
+            let of_edge = (0..batch).flat_map(|b| &values[(b * taps.len() + k) * channels..][..channels]);
+            let mean = of_edge.map(|&w| f64::from(w)).sum::<f64>() / (batch * channels) as f64;
+            means.insert(format!("{tap}->{}", point.name()), mean as f32);
+        }
+    }
+    Ok(means)
+}
+
+impl ModelState for ModelStep<'_> {
+    fn visit_state(&self, visit: &mut Visit<'_>) -> Result<(), BoxError> {
+        for (name, role, ty, values) in self.model.store.iter() {
+            if role == Role::Weight || !name.starts_with(ACCUMULATOR) {
+                visit(name, &ty.shape, values)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn load_state(&mut self, name: &str, values: &[f32]) -> Result<(), BoxError> {
+        Ok(self.model.store.set(name, values)?)
+    }
+}
+
+impl TrainStep for ModelStep<'_> {
+    type Batch = Drawn;
+
+    fn micro_step(&mut self, batch: &Drawn, micro: &MicroStep<'_>) -> Result<MicroOutput, BoxError> {
+        let betas = [self.beta1, self.beta2];
+        let model = &mut *self.model;
+        load_batch(&mut model.step, &batch.batch, self.pool)?;
+        if model.step.has_input(MICRO_WEIGHT) {
+            model.step.input_mut(MICRO_WEIGHT)?[0] = micro.weight;
+        } else if let Some(update) = micro.update {
+            Self::set_rates(&mut model.step, update, betas)?;
+        }
+        model.step.run(&mut model.store)?;
+        let loss = model.step.result("loss")?[0];
+        let grad_norm = match (micro.update, &mut model.apply) {
+            (None, _) => None,
+            (Some(_), None) => Some(model.step.result("grad_norm")?[0]),
+            (Some(update), Some(apply)) => {
+                Self::set_rates(apply, update, betas)?;
+                apply.run(&mut model.store)?;
+                Some(apply.result("grad_norm")?[0])
+            }
+        };
+        let wanted = micro.step == 1 || micro.step % self.gates_every == 0;
+        let gate_means =
+            if wanted && !model.gates.is_empty() { Some(gate_means(&model.step, &model.gates)?) } else { None };
+        Ok(MicroOutput { loss, grad_norm, gate_means })
+    }
+
+    fn discard_gradients(&mut self) {
+        self.model.store.clear(ACCUMULATOR);
+    }
+
+    fn locate_non_finite(&mut self, batch: &Drawn) -> Option<NonFinite> {
+        // The update of a step whose gradient is not finite changes nothing, so the same batch shows the same value.
+        load_batch(&mut self.model.step, &batch.batch, self.pool).ok()?;
+        let found = self.model.step.find_non_finite(&mut self.model.store).ok()??;
+        Some(NonFinite { op: found.op, scope: found.scope, value_name: found.value })
+    }
+}

@@ -1,0 +1,63 @@
+//! The words that bars and lines share.
+
+use crossloom_train::progress::ProgressUpdate;
+
+use crate::cli::duration;
+use crate::experiment::Stage;
+
+/// What a variant is busy with.
+pub(super) fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Compile => "compiling",
+        Stage::Train => "training",
+        Stage::Evaluate => "evaluating",
+    }
+}
+
+/// Loss, speed and time left, as far as they are known.
+pub(super) fn figures(update: &ProgressUpdate) -> String {
+    let mut figures = Vec::new();
+    if let Some(loss) = update.loss {
+        figures.push(format!("loss {loss:.4}"));
+    }
+    if let Some(speed) = update.steps_per_second.filter(|speed| speed.is_finite()) {
+        let digits = usize::from(speed < 100.0);
+        figures.push(format!("{speed:.digits$} steps/s"));
+    }
+    if let Some(left) = update.eta.filter(|_| update.step < update.steps) {
+        figures.push(format!("{} left", duration(left)));
+    }
+    figures.join(", ")
+}
+
+/// Whether a note is one of many about the same transfer (`downloading: 3 of 9 bytes`), of which only some are worth
+/// keeping.
+pub(super) fn is_transient(note: &str) -> bool {
+    ["downloading: ", "unpacking: "].iter().any(|begin| note.starts_with(begin))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crossloom_train::progress::Phase;
+
+    use super::*;
+
+    #[test]
+    fn figures_are_those_that_are_known() {
+        let mut update = ProgressUpdate {
+            phase: Phase::Train,
+            step: 40,
+            steps: 200,
+            steps_per_second: Some(7.25),
+            loss: Some(1.5),
+            eta: Some(Duration::from_secs(95)),
+        };
+        assert_eq!(figures(&update), "loss 1.5000, 7.2 steps/s, 1:35 left");
+        update.step = 200;
+        update.steps_per_second = Some(f64::INFINITY);
+        update.loss = None;
+        assert_eq!(figures(&update), "");
+    }
+}

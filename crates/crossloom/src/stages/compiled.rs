@@ -1,0 +1,72 @@
+//! A variant, compiled.
+
+use std::time::{Duration, Instant};
+
+use crossloom_compiler::pipeline::PassRecord;
+use crossloom_compiler::training::{Group, Training};
+use crossloom_compiler::{CompiledSet, Mode as CompileMode, Options, Plan, compile};
+use crossloom_model::ParamSpec;
+use crossloom_recipe::{Part, Recipe};
+
+use super::{Mode, StageError, Subject, backend};
+use crate::experiment::{ExperimentError, forward_func};
+
+/// A variant, compiled for one mode.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The compiled functions.
+    pub set: CompiledSet,
+    /// Every weight of the model.
+    pub params: Vec<ParamSpec>,
+    /// Building and compiling together.
+    pub time: Duration,
+}
+
+impl Program {
+    /// The plans: of the forward pass, of the training step, or of its two parts with gradient accumulation.
+    pub fn plans(&self) -> impl Iterator<Item = &Plan> {
+        std::iter::once(&self.set.main.plan).chain(self.set.apply.iter().map(|apply| &apply.plan))
+    }
+
+    /// The passes that ran, in order.
+    pub fn passes(&self) -> impl Iterator<Item = &PassRecord> {
+        self.set.main.passes.iter().chain(self.set.apply.iter().flat_map(|apply| &apply.passes))
+    }
+}
+
+/// Builds and compiles a variant.
+///
+/// # Errors
+/// The graph cannot be built or compiled.
+pub fn program(subject: &Subject<'_>) -> Result<Program, StageError> {
+    let Subject { recipe, shapes, mode, .. } = *subject;
+    let start = Instant::now();
+    let options = Options { verify: cfg!(debug_assertions) };
+    let (model, func) = forward_func(recipe, shapes.batch, shapes.vocab, mode.outputs())?;
+    let training = training_of(recipe, &model.params);
+    let compiled_for = match mode {
+        Mode::Train => CompileMode::Train(&training),
+        Mode::Forward => CompileMode::Forward,
+    };
+    let set = compile(&func, &compiled_for, backend(), options).map_err(ExperimentError::from)?;
+    Ok(Program { set, params: model.params, time: start.elapsed() })
+}
+
+/// The optimizer of a recipe over a model's parameters, as a run has it.
+fn training_of(recipe: &Recipe, params: &[ParamSpec]) -> Training {
+    let settings = &recipe.train;
+    let group = |part: Part| Group {
+        name: part.name().to_owned(),
+        params: params.iter().filter(|param| param.part == part).map(|param| param.name.clone()).collect(),
+        weight_decay: settings.part_weight_decay(part),
+    };
+    let trained = Part::ALL.into_iter().filter(|&part| settings.parts.get(part).trainable);
+    Training {
+        groups: trained.map(group).filter(|group| !group.params.is_empty()).collect(),
+        beta1: settings.betas[0],
+        beta2: settings.betas[1],
+        eps: settings.eps,
+        clip_norm: settings.clip_norm,
+        accumulate: settings.accumulate,
+    }
+}

@@ -1,0 +1,176 @@
+//! What an edge of the topology became: the nodes that compute it, and the parameters that belong to it.
+//!
+//! The answer is read off the function before differentiation and after AMP batching and AGF fusion, so it shows what is
+//! really computed, not what the recipe asked for.
+
+use std::collections::BTreeSet;
+
+use crossloom_compiler::passes::{BEFORE_AUTODIFF, run_all};
+use crossloom_ir::{Func, Inst, InstData, Op, Value};
+use crossloom_recipe::{Edge, EdgeKind, Topology, VisionAddress};
+use serde::Serialize;
+
+use super::{StageError, Subject};
+use crate::experiment::{ExperimentError, forward_func};
+
+/// What an edge became.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EdgeTrace {
+    /// The edge's name.
+    pub edge: String,
+    /// The scope that computes the tap.
+    pub tap: String,
+    /// The scope in which the features are written into the hidden state.
+    pub point: String,
+    /// Nodes on the way, in program order.
+    pub nodes: Vec<TracedNode>,
+    /// Weights that these nodes read.
+    pub parameters: Vec<String>,
+}
+
+/// A node that takes part in an edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TracedNode {
+    /// Its scope.
+    pub scope: String,
+    /// The op with its attributes and the types of its outputs.
+    pub op: String,
+    /// Edges that it computes, this one included: more than one where they were batched or fused.
+    pub edges: usize,
+}
+
+/// Traces an edge of a variant through the compiler.
+///
+/// # Errors
+/// There is no such edge, or the variant cannot be built.
+pub fn trace_edge(subject: &Subject<'_>, name: &str) -> Result<EdgeTrace, StageError> {
+    let Subject { recipe, shapes, mode, .. } = *subject;
+    let topology = Topology::new(recipe).map_err(ExperimentError::from)?;
+    let Some(edge) = topology.edges().iter().find(|edge| edge.name() == name) else {
+        let names: Vec<String> = topology.edges().iter().map(|edge| format!("`{}`", edge.name())).collect();
+        return Err(StageError::Request {
+            message: format!("variant `{}` has no edge `{name}`", subject.name),
+            help: format!("its edges are {}", names.join(", ")),
+        });
+    };
+    let (_, func) = forward_func(recipe, shapes.batch, shapes.vocab, mode.outputs())?;
+    let func = run_all(func, &BEFORE_AUTODIFF, false).map_err(ExperimentError::from)?;
+    let tracer = Tracer { func: &func };
+    let on_path = tracer.path(*edge);
+    let others: Vec<BTreeSet<usize>> =
+        topology.edges().iter().filter(|other| *other != edge).map(|other| tracer.path(*other)).collect();
+    let nodes = (on_path.iter())
+        .map(|&index| TracedNode {
+            scope: func.insts()[index].scope.as_str().to_owned(),
+            op: tracer.line(index),
+            edges: 1 + others.iter().filter(|path| path.contains(&index)).count(),
+        })
+        .collect();
+    let read: BTreeSet<Value> =
+        on_path.iter().flat_map(|&index| func.insts()[index].inputs.iter().copied()).collect();
+    let parameters = (func.params().iter())
+        .filter(|param| read.contains(&param.value) && param.role == crossloom_ir::Role::Weight)
+        .map(|param| param.name.clone())
+        .collect();
+    let point = point_scope(*edge);
+    Ok(EdgeTrace { edge: edge.name(), tap: tap_scope(edge.tap), point, nodes, parameters })
+}
+
+/// The scope that ends with the state of a tap.
+fn tap_scope(tap: VisionAddress) -> String {
+    format!("vision.{tap}")
+}
+
+fn point_scope(edge: Edge) -> String {
+    match edge.kind {
+        EdgeKind::Input => "language.embed".to_owned(),
+        EdgeKind::Injection => format!("inject.{}", edge.point.name()),
+    }
+}
+
+struct Tracer<'f> {
+    func: &'f Func,
+}
+
+impl Tracer<'_> {
+    /// The instructions between an edge's tap and its point, without those that compute the tap and the hidden state.
+    fn path(&self, edge: Edge) -> BTreeSet<usize> {
+        let point = point_scope(edge);
+        let (tap, connects): (_, fn(&str) -> bool) = match edge.kind {
+            EdgeKind::Input => (edge.tap, |scope| scope == "language.embed" || is_below(scope, "projector")),
+            EdgeKind::Injection => (edge.tap, |scope| is_below(scope, "inject") || is_below(scope, "projector")),
+        };
+        let fed = self.downstream(&tap_scope(tap), connects);
+        let (mut path, mut stack) = (BTreeSet::new(), Vec::new());
+        for (index, inst) in self.func.insts().iter().enumerate() {
+            if inst.scope.as_str() == point && fed.contains(&index) {
+                path.insert(index);
+                stack.push(index);
+            }
+        }
+        while let Some(index) = stack.pop() {
+            for &operand in &self.func.insts()[index].inputs {
+                let Some((from, inst)) = self.func.def_inst(operand) else { continue };
+                let from = from.index();
+                let scope = inst.scope.as_str();
+                // Another point's update of the hidden state is no part of this edge.
+                let elsewhere = is_below(scope, "inject") && scope != point && self.reads_hidden(from);
+                if fed.contains(&from) && !elsewhere && path.insert(from) {
+                    stack.push(from);
+                }
+            }
+        }
+        path
+    }
+
+    /// Instructions of connecting scopes that depend on what a scope computes, directly or through one another.
+    fn downstream(&self, source: &str, connects: fn(&str) -> bool) -> BTreeSet<usize> {
+        let last = self.func.insts().iter().rposition(|inst| is_below(inst.scope.as_str(), source));
+        let mut fed = BTreeSet::new();
+        let Some(last) = last else { return fed };
+        let state: BTreeSet<Value> = self.func.insts()[last].outputs.iter().copied().collect();
+        for (index, inst) in self.func.insts().iter().enumerate().filter(|(_, inst)| connects(inst.scope.as_str())) {
+            // An update of the hidden state ends the edge: what reads the state after it is another edge's.
+            let carries = |from: Inst, inst: &InstData| {
+                fed.contains(&from.index()) && !matches!(inst.op, Op::AgfInject(_))
+            };
+            let depends = inst.inputs.iter().any(|&operand| {
+                state.contains(&operand)
+                    || self.func.def_inst(operand).is_some_and(|(from, inst)| carries(from, inst))
+            });
+            if depends {
+                fed.insert(index);
+            }
+        }
+        fed
+    }
+
+    /// Whether an instruction reads, through instructions of injections, what the language model computes.
+    fn reads_hidden(&self, index: usize) -> bool {
+        let (mut seen, mut stack) = (BTreeSet::new(), vec![index]);
+        while let Some(index) = stack.pop() {
+            for &operand in &self.func.insts()[index].inputs {
+                let Some((from, inst)) = self.func.def_inst(operand) else { continue };
+                if is_below(inst.scope.as_str(), "language") {
+                    return true;
+                }
+                if is_below(inst.scope.as_str(), "inject") && seen.insert(from.index()) {
+                    stack.push(from.index());
+                }
+            }
+        }
+        false
+    }
+
+    /// An instruction without its operands.
+    fn line(&self, index: usize) -> String {
+        let inst = &self.func.insts()[index];
+        let types: Vec<String> = inst.outputs.iter().map(|&value| self.func.ty(value).to_string()).collect();
+        format!("{}{} : {}", inst.op.mnemonic(), inst.op.attrs(), types.join(", "))
+    }
+}
+
+/// Whether a scope is another one or below it.
+fn is_below(scope: &str, outer: &str) -> bool {
+    scope.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}

@@ -1,0 +1,45 @@
+//! Why a stage cannot be shown.
+
+use super::{Format, Stage};
+use crate::experiment::ExperimentError;
+
+/// Why a stage cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The recipe does not get that far.
+    #[error(transparent)]
+    Experiment(#[from] ExperimentError),
+    /// The stage has no such form.
+    #[error("stage `{}` cannot be written as {}", stage.name(), format.name())]
+    Format {
+        /// The stage.
+        stage: Stage,
+        /// The form that was asked for.
+        format: Format,
+    },
+    /// What was asked for does not fit the recipe.
+    #[error("{message}")]
+    Request {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        help: String,
+    },
+    /// The serializer failed.
+    #[error("cannot write JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl StageError {
+    /// What to do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Format { stage, .. } => {
+                let names: Vec<&str> = stage.formats().iter().map(|format| format.name()).collect();
+                Some(format!("`{}` can be written as {}", stage.name(), names.join(", ")))
+            }
+            Self::Request { help, .. } => Some(help.clone()),
+            Self::Experiment(_) | Self::Json(_) => None,
+        }
+    }
+}
