@@ -32,7 +32,7 @@ class VisionBlock(nn.Module):
 
 
 class Vision(nn.Module):
-    """Patch embedding, learned positions, blocks; returns every state."""
+    """Patch embedding, learned positions, blocks; returns every state and the normed last one."""
 
     def __init__(self, c):
         super().__init__()
@@ -43,13 +43,14 @@ class Vision(nn.Module):
             "position_embedding": nn.Embedding(grid * grid, d),
         })
         self.encoder = nn.ModuleDict({"layers": nn.ModuleList([VisionBlock(c) for _ in range(c["layers"])])})
+        self.post_layernorm = nn.LayerNorm(d, eps=c["norm_eps"])
 
     def forward(self, pixels):
         x = self.embeddings["patch_embedding"](pixels).flatten(2).transpose(1, 2)
         states = [x + self.embeddings["position_embedding"].weight]
         for block in self.encoder["layers"]:
             states.append(block(states[-1]))
-        return states
+        return states, self.post_layernorm(states[-1])
 
 
 class RmsNorm(nn.Module):
@@ -148,11 +149,11 @@ class Vlm(nn.Module):
 
     def forward(self, batch):
         """Mean cross-entropy of the targets, and the logits [B, M, V]."""
-        states = self.vision(batch["pixels"])
+        states, last = self.vision(batch["pixels"])
         b, t = batch["tokens"].shape
         d, n = self.c["hidden"], batch["image_index"].shape[1]
         index = batch["image_index"][..., None].expand(-1, -1, d)
-        h = self.embed_tokens(batch["tokens"]).scatter(1, index, self.project(states[-1]))
+        h = self.embed_tokens(batch["tokens"]).scatter(1, index, self.project(last))
         hd = self.c["head_dim"]
         freqs = self.theta ** (-torch.arange(0, hd, 2, dtype=torch.float32) / hd)
         angles = (batch["positions"].float()[..., None] * freqs).repeat(1, 1, 2)[:, None]
@@ -179,5 +180,24 @@ class Vlm(nn.Module):
         return loss, logits
 
 
-def parameters(model):
-    return sum(p.numel() for p in model.parameters())
+def load_checkpoint(model, tensors):
+    """Copies the tensors of a crossloom `model.safetensors` into a model; every parameter must be in the file."""
+    names = {}
+    for name, _ in model.named_parameters():
+        theirs = name
+        if name.startswith("vision."):
+            theirs = "vision_tower.vision_model." + name[len("vision."):]
+        elif name.startswith("linear_"):
+            theirs = "multi_modal_projector." + name
+        elif name.startswith(("layers.", "norm.", "embed_tokens.")):
+            theirs = "language_model.model." + name
+        elif name.startswith(("lora_a.", "lora_b.")):
+            tap = model.taps[int(name.split(".")[1])]
+            theirs = f"injection.adapter.block.{tap}.lora_{name[5].upper()}.weight"
+        elif name.startswith("gates."):
+            _, number, rest = name.split(".", 2)
+            theirs = f"injection.gate.layer.{model.points[int(number)]}.{rest}"
+        names[name] = theirs
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(tensors[names[name]].view_as(parameter))

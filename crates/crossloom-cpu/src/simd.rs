@@ -245,7 +245,7 @@ pub(crate) fn split_mut<S: Simd>(_: S, x: &mut [f32]) -> (&mut [S::f32s], &mut [
 /// `map1!(s, x, y, |x| f)`: `y[i] = f(x[i])`, register by register, over the shorter length. The function is written
 /// as a closure or named by its path, and is expanded in place.
 macro_rules! map1 {
-    ($s:expr, $x:expr, $y:expr, |$a:ident| $f:expr $(,)?) => {{
+    ($s:expr, $x:expr, $y:expr, $(#[$meta:meta])? |$a:ident| $f:expr $(,)?) => {{
         let s = $s;
         let (x, y): (&[f32], &mut [f32]) = ($x, $y);
         let n = x.len().min(y.len());
@@ -268,7 +268,7 @@ pub(crate) use map1;
 
 /// `update0!(s, y, |y| f)`: `y[i] = f(y[i])`; as [`map1`].
 macro_rules! update0 {
-    ($s:expr, $y:expr, |$b:ident| $f:expr $(,)?) => {{
+    ($s:expr, $y:expr, $(#[$meta:meta])? |$b:ident| $f:expr $(,)?) => {{
         let s = $s;
         let y: &mut [f32] = $y;
         let (yv, yt) = crate::simd::split_mut(s, y);
@@ -289,7 +289,7 @@ pub(crate) use update0;
 
 /// `update1!(s, a, y, |a, y| f)`: `y[i] = f(a[i], y[i])`; as [`map1`].
 macro_rules! update1 {
-    ($s:expr, $x:expr, $y:expr, |$a:ident, $b:ident| $f:expr $(,)?) => {{
+    ($s:expr, $x:expr, $y:expr, $(#[$meta:meta])? |$a:ident, $b:ident| $f:expr $(,)?) => {{
         let s = $s;
         let (x, y): (&[f32], &mut [f32]) = ($x, $y);
         let n = x.len().min(y.len());
@@ -309,7 +309,7 @@ pub(crate) use update1;
 
 /// `map2!(s, a, b, y, |a, b| f)`: `y[i] = f(a[i], b[i])`; as [`map1`].
 macro_rules! map2 {
-    ($s:expr, $x:expr, $z:expr, $y:expr, |$a:ident, $b:ident| $f:expr $(,)?) => {{
+    ($s:expr, $x:expr, $z:expr, $y:expr, $(#[$meta:meta])? |$a:ident, $b:ident| $f:expr $(,)?) => {{
         let s = $s;
         let (x, z, y): (&[f32], &[f32], &mut [f32]) = ($x, $z, $y);
         let n = x.len().min(z.len()).min(y.len());

@@ -46,7 +46,7 @@ impl Pass for NormFusion {
                 Role::Absorbed => {}
                 Role::SumOf(norm) => fuse_sum(&mut rewriter, inst, func.inst(norm))?,
                 Role::SumOfGradient(grad, other) => {
-                    fuse_gradient(&mut rewriter, inst, func.inst(grad), other)?
+                    fuse_gradient(&mut rewriter, inst, func.inst(grad), other)?;
                 }
             }
         }

@@ -78,9 +78,10 @@ impl Aliases {
     }
 
     fn choose_in_place(&mut self, func: &Func, kernels: &[Option<Kernel>]) {
-        let mut updates = vec![None; func.value_count()];
-        for result in func.results() {
-            updates[result.value.index()] = result.updates;
+        // By root, the parameter whose new content it is.
+        let mut homes = vec![None; func.value_count()];
+        for result in func.results().iter().filter(|result| result.updates.is_some()) {
+            homes[self.root(result.value).index()] = result.updates;
         }
         for (index, inst) in func.insts().iter().enumerate() {
             if self.renames[index] {
@@ -97,8 +98,12 @@ impl Aliases {
                 let allowed = dies
                     && match func.def(view.root) {
                         // A parameter may only be overwritten by its own update.
-                        ValueDef::Param(param) => updates[output.index()] == Some(param),
-                        ValueDef::Output(..) => true,
+                        ValueDef::Param(param) => homes[output.index()] == Some(param),
+                        // An update may only lie where nothing is written before its parameter is last read.
+                        ValueDef::Output(first_write, _) => homes[output.index()].is_none_or(|param| {
+                            let old = func.params()[param].value;
+                            self.last_use[old.index()].is_none_or(|last| last < first_write.index())
+                        }),
                     };
                 let other_operand = inst.inputs.iter().enumerate().any(|(j, &v)| j != i && self.root(v) == view.root);
                 let free = !taken_inputs.contains(&view.root) && !taken_outputs.contains(&o);
@@ -124,7 +129,7 @@ impl Aliases {
 }
 
 /// If the op only renames memory: how far into its operand the result starts, in words.
-fn view_offset(func: &Func, op: &Op, inputs: &[Value]) -> Option<usize> {
+pub(super) fn view_offset(func: &Func, op: &Op, inputs: &[Value]) -> Option<usize> {
     match op {
         Op::Reshape(_) => Some(0),
         Op::Slice(slice) => {

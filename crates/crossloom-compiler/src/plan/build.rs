@@ -1,6 +1,6 @@
 //! From code to a plan.
 
-use crossloom_ir::func::{InstData, ValueDef};
+use crossloom_ir::func::{InstData, ResultDef, ValueDef};
 use crossloom_ir::{Func, Inst, IrError, IrErrors, Value};
 
 use super::alias::Aliases;
@@ -13,9 +13,15 @@ use crate::{Backend, Kernel};
 /// # Errors
 /// Every instruction the backend has no kernel for; every update whose value cannot be written to its parameter.
 pub fn plan(func: Func, backend: &dyn Backend) -> Result<Plan, IrErrors> {
-    let func = copy_foreign_updates(&func)?;
-    let kernels = choose_kernels(&func, backend);
-    let aliases = Aliases::of(&func, &kernels);
+    let mut func = copy_foreign_updates(&func)?;
+    let mut kernels = choose_kernels(&func, backend);
+    let mut aliases = Aliases::of(&func, &kernels);
+    let early: Vec<bool> = func.results().iter().map(|result| is_early(&func, &aliases, result)).collect();
+    if early.contains(&true) {
+        func = copy_results(&func, &early)?;
+        kernels = choose_kernels(&func, backend);
+        aliases = Aliases::of(&func, &kernels);
+    }
     let (steps, scratch) = schedule(&func, backend, &aliases, &kernels)?;
     let targets = update_targets(&func, &aliases)?;
     let (blocks, arena, lower_bound) = allocate(&func, &aliases, &targets);
@@ -30,29 +36,54 @@ pub fn plan(func: Func, backend: &dyn Backend) -> Result<Plan, IrErrors> {
     Ok(Plan { func, backend: backend.name().to_owned(), places, steps, arena, scratch, lower_bound })
 }
 
-/// Gives every update a value of its own: one that is a parameter's memory, or that several updates share, is copied.
+/// Gives every update a value of its own: one that is a parameter's memory or part of another value's, or that several
+/// updates share, is copied. So is old content of an updated parameter that is returned.
 fn copy_foreign_updates(func: &Func) -> Result<Func, IrErrors> {
     let aliases = Aliases::of(func, &[]);
-    let mut seen: Vec<Value> = Vec::new();
+    let mut updated = vec![false; func.params().len()];
+    for param in func.results().iter().filter_map(|result| result.updates) {
+        updated[param] = true;
+    }
+    let mut taken = vec![false; func.value_count()];
+    let is_foreign = |result: &ResultDef| {
+        let root = aliases.root(result.value);
+        match (func.def(root), result.updates) {
+            (ValueDef::Param(p), None) => updated[p],
+            (ValueDef::Param(p), Some(param)) => p != param,
+            (ValueDef::Output(..), None) => false,
+            (ValueDef::Output(..), Some(param)) => {
+                let whole = func.ty(root).elements() == func.ty(func.params()[param].value).elements();
+                !whole || std::mem::replace(&mut taken[root.index()], true)
+            }
+        }
+    };
+    let foreign: Vec<bool> = func.results().iter().map(is_foreign).collect();
+    copy_results(func, &foreign)
+}
+
+/// Returns copies, made at the end, of the results that are picked.
+fn copy_results(func: &Func, picked: &[bool]) -> Result<Func, IrErrors> {
     let mut func = func.clone();
     let results = func.results().to_vec();
     func.clear_results();
-    for result in results {
-        let Some(param) = result.updates else {
-            func.add_result(result.name, result.value);
-            continue;
-        };
-        let root = aliases.root(result.value);
-        let own = match func.def(root) {
-            ValueDef::Param(p) => p == param,
-            ValueDef::Output(..) => aliases.views[result.value.index()].offset == 0,
-        };
-        let value = if own && !seen.contains(&root) { result.value } else { func.builder().affine(result.value, 1.0, 0.0)? };
-        seen.push(root);
-        let target = func.params()[param].value;
-        func.add_update(target, value);
+    for (result, &picked) in results.into_iter().zip(picked) {
+        let value = if picked { func.builder().affine(result.value, 1.0, 0.0)? } else { result.value };
+        match result.updates {
+            None => func.add_result(result.name, value),
+            Some(param) => func.add_update(func.params()[param].value, value),
+        }
     }
     Ok(func)
+}
+
+/// Whether new content of a parameter is written before the old one is last read, so that it cannot lie there.
+fn is_early(func: &Func, aliases: &Aliases, result: &ResultDef) -> bool {
+    let (Some(param), ValueDef::Output(first_write, _)) = (result.updates, func.def(aliases.root(result.value)))
+    else {
+        return false;
+    };
+    let old = func.params()[param].value;
+    aliases.last_use[old.index()].is_some_and(|last| last >= first_write.index())
 }
 
 /// For every root that is not yet a parameter's memory but whose value updates one and can be computed there: that
@@ -63,10 +94,8 @@ fn update_targets(func: &Func, aliases: &Aliases) -> Result<Vec<Option<usize>>, 
     for result in func.results() {
         let Some(param) = result.updates else { continue };
         let root = aliases.root(result.value);
-        let ValueDef::Output(first_write, _) = func.def(root) else { continue };
-        let old = func.params()[param].value;
-        let still_read = aliases.last_use[old.index()].is_some_and(|last| last >= first_write.index());
-        if still_read {
+        let ValueDef::Output(..) = func.def(root) else { continue };
+        if is_early(func, aliases, result) {
             let name = &func.params()[param].name;
             let message = format!("the new content of `{name}` is computed while the old one is still read");
             errors.push(IrError::new(message).with_value(result.value));

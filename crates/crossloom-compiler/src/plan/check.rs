@@ -1,14 +1,17 @@
 //! The plan verifier. What it proves is what the executors' `unsafe` code relies on:
 //!
-//! - every value lies within its block, and has the length of its type;
+//! - every value lies within its block, and has the length of its type; a parameter lies in its own block;
+//! - the steps are the instructions in program order, but for those that only rename memory, whose result lies where
+//!   their operand does;
 //! - outputs of one step are disjoint from each other and from every input, except pairs declared in place, which
-//!   coincide exactly;
+//!   coincide exactly and are pairs the op allows;
 //! - memory that a value occupies is not written by another value's step before the last read of it;
 //! - a parameter's memory is written only by values that update it, and never while its old content is still needed.
 
 use crossloom_ir::func::ValueDef;
 use crossloom_ir::{IrError, IrErrors, Role, Value};
 
+use super::alias::view_offset;
 use super::{Block, Place, Plan};
 
 /// Checks a plan; returns all violations.
@@ -18,6 +21,11 @@ use super::{Block, Place, Plan};
 pub fn check(plan: &Plan) -> Result<(), IrErrors> {
     let mut errors = Vec::new();
     check_bounds(plan, &mut errors);
+    check_order(plan, &mut errors);
+    if !errors.is_empty() {
+        // What follows relies on these.
+        return Err(IrErrors(errors));
+    }
     check_steps(plan, &mut errors);
     check_contents(plan, &mut errors);
     if errors.is_empty() { Ok(()) } else { Err(IrErrors(errors)) }
@@ -28,6 +36,17 @@ fn overlap(a: Place, b: Place) -> bool {
 }
 
 fn check_bounds(plan: &Plan, errors: &mut Vec<IrError>) {
+    if plan.places.len() != plan.func.value_count() {
+        let message = format!("{} places for {} values", plan.places.len(), plan.func.value_count());
+        return errors.push(IrError::new(message));
+    }
+    for (index, param) in plan.func.params().iter().enumerate() {
+        let place = plan.place(param.value);
+        if (place.block, place.offset) != (Block::Param(index), 0) {
+            let message = format!("parameter `{}` does not lie in its own block", param.name);
+            errors.push(IrError::new(message).with_value(param.value));
+        }
+    }
     for index in 0..plan.func.value_count() {
         let value = Value(index as u32);
         let (place, elements) = (plan.place(value), plan.func.ty(value).elements());
@@ -35,16 +54,42 @@ fn check_bounds(plan: &Plan, errors: &mut Vec<IrError>) {
             Block::Arena => plan.arena,
             Block::Param(p) => plan.func.params().get(p).map_or(0, |p| plan.func.ty(p.value).elements()),
         };
-        if place.len != elements || place.offset + place.len > room {
+        if place.len != elements || place.offset.checked_add(place.len).is_none_or(|end| end > room) {
             let message = format!("lies at {}+{} of a block of {room} words", place.offset, place.len);
             errors.push(IrError::new(message).with_value(value));
         }
     }
 }
 
+fn check_order(plan: &Plan, errors: &mut Vec<IrError>) {
+    let mut steps = plan.steps.iter().peekable();
+    for (index, inst) in plan.func.insts().iter().enumerate() {
+        if steps.next_if(|step| step.inst.index() == index).is_some() {
+            continue;
+        }
+        let renamed = inst.inputs.first().zip(view_offset(&plan.func, &inst.op, &inst.inputs));
+        let there = renamed.zip(inst.outputs.first()).is_some_and(|((&from, shift), &to)| {
+            let (from, to) = (plan.places.get(from.index()), plan.places.get(to.index()));
+            from.zip(to).is_some_and(|(a, b)| (a.block, a.offset.checked_add(shift)) == (b.block, Some(b.offset)))
+        });
+        if !there {
+            let error = IrError::new("has no step in its place and is no view of its operand");
+            errors.push(error.with_op(inst.op.mnemonic()).with_scope(&inst.scope));
+        }
+    }
+    if let Some(step) = steps.next() {
+        errors.push(IrError::new(format!("step `{}` of {} is not in program order", step.kernel, step.inst)));
+    }
+}
+
 fn check_steps(plan: &Plan, errors: &mut Vec<IrError>) {
     for step in &plan.steps {
         let inst = plan.func.inst(step.inst);
+        let allowed = inst.op.in_place();
+        if let Some((i, o)) = step.in_place.iter().find(|pair| !allowed.contains(pair)) {
+            let error = IrError::new(format!("cannot write result {o} over operand {i}"));
+            errors.push(error.with_op(inst.op.mnemonic()).with_scope(&inst.scope));
+        }
         for (o, &output) in inst.outputs.iter().enumerate() {
             let at = plan.place(output);
             let clash = inst.inputs.iter().enumerate().any(|(i, &input)| {

@@ -5,5 +5,6 @@
 mod passes;
 mod plan;
 mod random_programs;
+mod scale;
 mod support;
 mod training;

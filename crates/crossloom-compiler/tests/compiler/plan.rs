@@ -56,10 +56,8 @@ fn wrong_result(plan: &Plan, args: &[Tensor<f64>]) -> Option<String> {
         if distance(given, expected) > EXACT {
             return Some(def.name.clone());
         }
-        if let Some(param) = def.updates {
-            if machine.param(param) != given.data {
-                return Some(format!("new content of {}", def.name));
-            }
+        if def.updates.is_some_and(|param| machine.param(param) != given.data) {
+            return Some(format!("new content of {}", def.name));
         }
     }
     let updated: Vec<usize> = plan.func.results().iter().filter_map(|r| r.updates).collect();
@@ -86,7 +84,7 @@ proptest! {
         check_plan(&forward(&program.func).main.plan, &program);
         let set = train(&program.func, accumulate);
         check_plan(&set.main.plan, &program);
-        for apply in &set.apply {
+        if let Some(apply) = &set.apply {
             check_plan(&apply.plan, &program);
         }
     }
@@ -381,4 +379,8 @@ fn an_update_prefers_the_memory_it_belongs_to() {
         assert_eq!(plan.steps.len(), 2, "{plan}");
         assert_eq!(plan.arena, 16);
     }
+    // Also when it is returned as well.
+    let plan =
+        with_state("%1 = exp %x : f32[4]\n %2 = add %1, %m : f32[4]\n update %m = %2\n return \"y\" = %2");
+    assert_eq!(plan.steps.len(), 2, "{plan}");
 }

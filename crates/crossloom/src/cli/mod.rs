@@ -56,6 +56,7 @@ const STYLES: Styles = Styles::styled()
 #[derive(Debug, Parser)]
 #[command(
     name = "crossloom",
+    bin_name = "crossloom",
     version,
     about = "Compile, train and compare cross-layer injection topologies",
     long_about = LONG_ABOUT,
@@ -78,30 +79,43 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Train, evaluate and compare every variant of a recipe.
+    #[command(long_about = commands::run::LONG_ABOUT)]
     Run(commands::run::Args),
     /// Answer questions about a picture with a trained variant.
+    #[command(long_about = commands::generate::LONG_ABOUT)]
     Generate(commands::generate::Args),
     /// Find every mistake in recipes without running them.
+    #[command(long_about = commands::check::LONG_ABOUT)]
     Check(commands::check::Args),
     /// Print the resolved recipe with the origin of every value.
+    #[command(long_about = commands::resolve::LONG_ABOUT)]
     Resolve(commands::resolve::Args),
     /// Say what a recipe costs before anything runs.
+    #[command(long_about = commands::explain::LONG_ABOUT)]
     Explain(commands::explain::Args),
     /// Show a recipe as a graph, at any stage of the compiler.
+    #[command(long_about = commands::graph::LONG_ABOUT)]
     Graph(commands::graph::Args),
     /// Compile a recipe and show how long each pass takes.
+    #[command(long_about = commands::compile::LONG_ABOUT)]
     Compile(commands::compile::Args),
     /// List, inspect and compare runs.
+    #[command(long_about = commands::runs::LONG_ABOUT)]
     Runs(commands::runs::Args),
     /// List and fetch data sets.
+    #[command(long_about = commands::data::LONG_ABOUT)]
     Data(commands::data::Args),
     /// List, show and copy the recipes that come with crossloom.
+    #[command(long_about = commands::recipe::LONG_ABOUT)]
     Recipe(commands::recipe::Args),
     /// Print the JSON Schema of recipe files, for editors.
+    #[command(long_about = commands::schema::LONG_ABOUT)]
     Schema(commands::schema::Args),
     /// Show versions, processor, memory, and what is missing on this machine.
+    #[command(long_about = commands::doctor::LONG_ABOUT)]
     Doctor(commands::doctor::Args),
     /// Print a completion script for a shell.
+    #[command(long_about = commands::completions::LONG_ABOUT)]
     Completions(commands::completions::Args),
 }
 

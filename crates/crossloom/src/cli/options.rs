@@ -31,12 +31,13 @@ impl RecipeArgs {
         let loaded = load(&self.recipe, &options).map_err(|diagnostics| {
             let name = self.recipe.to_string_lossy();
             match built_in(&name) {
-                Some(known) if !self.recipe.exists() => {
-                    CliError::usage(format!("there is no file `{name}`"), format!(
+                Some(known) if !self.recipe.exists() => CliError::usage(
+                    format!("there is no file `{name}`"),
+                    format!(
                         "`{}` comes with crossloom: `crossloom recipe copy {}` writes it here",
                         known.name, known.name
-                    ))
-                }
+                    ),
+                ),
                 _ => CliError::Recipe { path: self.recipe.display().to_string(), diagnostics },
             }
         })?;

@@ -39,10 +39,13 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = self.rows.first().map_or(0, Vec::len);
-        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let width =
+            |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let number = |cell: &str| cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit());
         let layout: Vec<(usize, bool)> = (0..columns)
-            .map(|column| (width(column), column > 0 && self.rows.iter().skip(1).all(|row| number(&row[column]))))
+            .map(|column| {
+                (width(column), column > 0 && self.rows.iter().skip(1).all(|row| number(&row[column])))
+            })
             .collect();
         for row in &self.rows {
             let mut line = " ".repeat(self.indent);

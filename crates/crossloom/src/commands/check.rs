@@ -8,6 +8,11 @@ use serde::Serialize;
 
 use crate::cli::{CliError, Terminal, counted};
 
+/// What the verb is for.
+pub(crate) const LONG_ABOUT: &str = "\
+Find every mistake in recipes without running them: syntax, unknown and misplaced keys, wrong types and \
+ranges, addresses beyond a model's depth, wiring that does not fit, dimensions that do not divide.";
+
 const AFTER_HELP: &str = "\
 Examples:
   $ crossloom check recipes/quickstart.toml
@@ -20,11 +25,7 @@ one; warnings do not change it.";
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
-#[command(
-    long_about = "Find every mistake in recipes without running them: syntax, unknown and misplaced keys, wrong types and \
-        ranges, addresses beyond a model's depth, wiring that does not fit, dimensions that do not divide.",
-    after_long_help = AFTER_HELP
-)]
+#[command(after_long_help = AFTER_HELP)]
 pub struct Args {
     /// The recipes, TOML files.
     #[arg(required = true, value_name = "RECIPE", value_hint = clap::ValueHint::FilePath)]

@@ -9,6 +9,11 @@ use super::graph::SizeArgs;
 use crate::cli::{CliError, RecipeArgs, Table, Terminal, VariantArgs, bytes, duration};
 use crate::stages::{Mode, Program, Subject, program};
 
+/// What the verb is for.
+pub(crate) const LONG_ABOUT: &str = "\
+Compile every variant of a recipe and show the time of each pass, the kernels and the memory of the plan. \
+Nothing is run or written.";
+
 const AFTER_HELP: &str = "\
 Examples:
   $ crossloom compile recipes/quickstart.toml
@@ -17,11 +22,7 @@ Examples:
 
 /// Arguments of `compile`.
 #[derive(Debug, clap::Args)]
-#[command(
-    long_about = "Compile every variant of a recipe and show the time of each pass, the kernels and the memory of the plan. \
-        Nothing is run or written.",
-    after_long_help = AFTER_HELP
-)]
+#[command(after_long_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
@@ -94,11 +95,19 @@ fn text(name: &str, program: &Program) -> String {
         passes.row([pass.name.to_owned(), before, after, duration(pass.time)]);
     }
     let rest = program.time.saturating_sub(passes_time(program));
-    passes.row(["building, differentiation, planning".to_owned(), String::new(), String::new(), duration(rest)]);
+    passes.row([
+        "building, differentiation, planning".to_owned(),
+        String::new(),
+        String::new(),
+        duration(rest),
+    ]);
     let mut text = format!("variant {name}: compiled in {}\n\n{passes}", duration(program.time));
     for plan in program.plans() {
         let (arena, scratch) = (bytes(4 * plan.arena as u64), bytes(4 * plan.scratch as u64));
-        text.push_str(&format!("\n  {} for {}: arena {arena}, scratch {scratch}\n", plan.func.name, plan.backend));
+        text.push_str(&format!(
+            "\n  {} for {}: arena {arena}, scratch {scratch}\n",
+            plan.func.name, plan.backend
+        ));
         for line in plan.summary().lines() {
             text.push_str(&format!("    {line}\n"));
         }

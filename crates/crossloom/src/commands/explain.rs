@@ -5,8 +5,14 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::graph::SizeArgs;
-use crate::cli::{CliError, RecipeArgs, Table, Terminal, VariantArgs, bytes, counted, grouped, scaled};
-use crate::stages::{EdgeTrace, Explained, Mode, Ratio, Subject, explain, trace_edge};
+use crate::cli::{CliError, RecipeArgs, Table, Terminal, VariantArgs, bytes, grouped, scaled};
+use crate::stages::{EdgeTrace, Explained, Mode, Ratio, StageError, Subject, explain, trace_edge};
+
+/// What the verb is for.
+pub(crate) const LONG_ABOUT: &str = "\
+Say what every variant of a recipe costs before anything runs: parameters, FLOPs, bytes moved, peak memory \
+by purpose, what each pass of the compiler did, which kernels were chosen, and what the injection adds to the \
+same model without it.";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -20,12 +26,7 @@ listed by `crossloom graph RECIPE`; quote them in a shell.";
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
-#[command(
-    long_about = "Say what every variant of a recipe costs before anything runs: parameters, FLOPs, bytes moved, peak memory \
-        by purpose, what each pass of the compiler did, which kernels were chosen, and what the injection adds to the \
-        same model without it.",
-    after_long_help = AFTER_HELP
-)]
+#[command(after_long_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
@@ -54,15 +55,20 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     let variants = args.variant.choose(&loaded)?;
     if let Some(edge) = &args.why {
         let mut traces = Vec::new();
-        let mut missing = None;
+        let mut missing: Option<StageError> = None;
         for variant in variants {
             let recipe = &variant.recipe;
             let shapes = args.sizes.of(recipe)?;
             let subject = Subject { name: &variant.name, recipe, shapes, mode: Mode::Train };
             match trace_edge(&subject, edge) {
                 Ok(trace) => traces.push((variant.name.as_str(), trace)),
-                // Other variants may have it; of those that do not, the last one has the most to say.
-                Err(error @ crate::stages::StageError::Request { .. }) => missing = Some(error),
+                // Other variants may have it; of those that do not, the one with the most edges has the most to say.
+                Err(error @ StageError::Request { .. }) => {
+                    let said = |error: &StageError| error.help().map_or(0, |help| help.len());
+                    if missing.as_ref().is_none_or(|missing| said(missing) < said(&error)) {
+                        missing = Some(error);
+                    }
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -99,11 +105,7 @@ fn text(explained: &Explained) -> String {
     let batch = explained.shapes.batch;
     let mut text = format!(
         "variant {}: batches of {} × {} positions, {} targets each, {} words\n",
-        explained.variant,
-        batch.batch,
-        batch.tokens,
-        counted(batch.targets, "target").trim_end_matches(" targets").trim_end_matches(" target"),
-        explained.shapes.vocab
+        explained.variant, batch.batch, batch.tokens, batch.targets, explained.shapes.vocab
     );
     let mut parameters = Table::new(["parameters", "total", "trained"]).indented(2);
     let (mut total, mut trained) = (0, 0);
@@ -153,7 +155,12 @@ fn text(explained: &Explained) -> String {
     if let Some(overhead) = &explained.overhead {
         let mut table = Table::new(["the injection's share", "without", "with", "ratio"]).indented(2);
         let mut share = |name: &str, show: fn(u64) -> String, ratio: Ratio| {
-            table.row([name.to_owned(), show(ratio.without), show(ratio.with), format!("{:.3}", ratio.ratio)]);
+            table.row([
+                name.to_owned(),
+                show(ratio.without),
+                show(ratio.with),
+                format!("{:.3}", ratio.ratio),
+            ]);
         };
         share("parameters", grouped, overhead.parameters);
         share("FLOPs, training step", scaled, overhead.train_flops);

@@ -10,6 +10,10 @@ use super::runs::Runs;
 use crate::cli::{CliError, RecipeArgs, RunsArgs, Table, Terminal, VariantArgs};
 use crate::experiment::{GenerateRequest, generate};
 
+/// What the verb is for.
+pub(crate) const LONG_ABOUT: &str = "\
+Answer questions about a picture with a trained variant. All questions see the picture; none sees another.";
+
 const AFTER_HELP: &str = "\
 Examples:
   $ crossloom generate recipes/quickstart.toml --variant cli --image shape.png --question \"is there a red shape?\"
@@ -19,10 +23,7 @@ The recipe and its overrides must be those that were run; they find the run's fo
 
 /// Arguments of `generate`.
 #[derive(Debug, clap::Args)]
-#[command(
-    long_about = "Answer questions about a picture with a trained variant. All questions see the picture; none sees another.",
-    after_long_help = AFTER_HELP
-)]
+#[command(after_long_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,

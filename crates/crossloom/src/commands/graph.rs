@@ -7,6 +7,11 @@ use serde_json::{Map, Value, json};
 use crate::cli::{CliError, RecipeArgs, Terminal, VariantArgs};
 use crate::stages::{Format, Mode, Shapes, Stage, Subject, render};
 
+/// What the verb is for.
+pub(crate) const LONG_ABOUT: &str = "\
+Show a recipe as a graph: its topology, the luminal graph it becomes, the IR lifted from it, the IR after \
+all passes, or the plan of kernels and memory. Nothing is run.";
+
 const AFTER_HELP: &str = "\
 Examples:
   $ crossloom graph recipes/quickstart.toml
@@ -23,11 +28,7 @@ No data is fetched. Batches have the sizes that a run would measure: synthetic d
 
 /// Arguments of `graph`.
 #[derive(Debug, clap::Args)]
-#[command(
-    long_about = "Show a recipe as a graph: its topology, the luminal graph it becomes, the IR lifted from it, the IR after \
-        all passes, or the plan of kernels and memory. Nothing is run.",
-    after_long_help = AFTER_HELP
-)]
+#[command(after_long_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
@@ -104,7 +105,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
             by_name.insert(name.clone(), graph);
         }
         let path = args.recipe.recipe.display().to_string();
-        terminal.json(&json!({ "recipe": path, "stage": stage.name(), "mode": mode.name(), "variants": by_name }))?;
+        terminal.json(
+            &json!({ "recipe": path, "stage": stage.name(), "mode": mode.name(), "variants": by_name }),
+        )?;
     } else if let [(_, graph)] = &graphs[..] {
         terminal.print(graph)?;
     } else {

@@ -12,6 +12,11 @@ use toml::Table as Toml;
 use super::schema::schema_text;
 use crate::cli::{CliError, Table, Terminal};
 
+/// What the verb is for.
+pub(crate) const LONG_ABOUT: &str = "\
+List, show and copy the recipes that come with crossloom. Those under `methods/` are parts that other \
+recipes extend: the settings of one injection method each.";
+
 const LIST_HELP: &str = "\
 Examples:
   $ crossloom recipe ls
@@ -30,10 +35,6 @@ Examples:
 
 /// Arguments of `recipe`.
 #[derive(Debug, clap::Args)]
-#[command(
-    long_about = "List, show and copy the recipes that come with crossloom. Those under `methods/` are parts that other \
-        recipes extend: the settings of one injection method each."
-)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -136,7 +137,8 @@ fn find(name: &str) -> Result<BuiltIn, CliError> {
 
 impl BuiltIn {
     fn table(self) -> Result<Toml, CliError> {
-        let broken = |error| CliError::failed(format!("the built-in recipe `{}` is broken: {error}", self.name));
+        let broken =
+            |error| CliError::failed(format!("the built-in recipe `{}` is broken: {error}", self.name));
         self.text.parse().map_err(broken)
     }
 
@@ -149,7 +151,8 @@ impl BuiltIn {
     fn extends(self) -> Result<BTreeSet<String>, CliError> {
         let table = self.table()?;
         let variants = table.get("variants").and_then(|variants| variants.as_table());
-        let variants = variants.into_iter().flat_map(|variants| variants.values()).filter_map(|v| v.as_table());
+        let variants =
+            variants.into_iter().flat_map(|variants| variants.values()).filter_map(|v| v.as_table());
         let folder = Path::new(self.name).parent().unwrap_or(Path::new(""));
         Ok(std::iter::once(&table)
             .chain(variants)
@@ -240,7 +243,11 @@ mod tests {
         for recipe in BUILT_IN {
             assert!(recipe.description().unwrap().len() > 20, "{}", recipe.name);
             for part in recipe.extends().unwrap() {
-                assert!(built_in(&part).is_some(), "`{}` extends `{part}`, which is not built in", recipe.name);
+                assert!(
+                    built_in(&part).is_some(),
+                    "`{}` extends `{part}`, which is not built in",
+                    recipe.name
+                );
             }
         }
     }

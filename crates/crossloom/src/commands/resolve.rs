@@ -6,6 +6,11 @@ use serde_json::{Map, json};
 
 use crate::cli::{CliError, RecipeArgs, Terminal, VariantArgs};
 
+/// What the verb is for.
+pub(crate) const LONG_ABOUT: &str = "\
+Print a variant with `extends`, presets, defaults and overrides merged, each value with a comment that says \
+where it comes from and what it overrode.";
+
 const AFTER_HELP: &str = "\
 Examples:
   $ crossloom resolve recipes/synthetic.toml --variant cli
@@ -16,11 +21,7 @@ The output is itself a recipe: loading it gives the same experiment.";
 
 /// Arguments of `resolve`.
 #[derive(Debug, clap::Args)]
-#[command(
-    long_about = "Print a variant with `extends`, presets, defaults and overrides merged, each value with a comment that says \
-        where it comes from and what it overrode.",
-    after_long_help = AFTER_HELP
-)]
+#[command(after_long_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,

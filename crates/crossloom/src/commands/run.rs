@@ -8,6 +8,11 @@ use crate::cli::{CliError, RecipeArgs, RunsArgs, Terminal, VariantArgs, stop_on_
 use crate::experiment::{self, RunOutcome, RunRequest};
 use crate::progress;
 
+/// What the verb is for.
+pub(crate) const LONG_ABOUT: &str = "\
+Train every variant of a recipe on the same data in the same order, evaluate each on the same questions, \
+print one table that compares them with confidence intervals, and write a report.";
+
 const AFTER_HELP: &str = "\
 Examples:
   $ crossloom run recipes/synthetic.toml
@@ -21,11 +26,7 @@ checkpoint and exits with 130; --resume continues as if nothing had happened.";
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
-#[command(
-    long_about = "Train every variant of a recipe on the same data in the same order, evaluate each on the same questions, \
-        print one table that compares them with confidence intervals, and write a report.",
-    after_long_help = AFTER_HELP
-)]
+#[command(after_long_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,

@@ -7,6 +7,11 @@ use crossloom_train::run_dir::write_atomic;
 
 use crate::cli::{CliError, Terminal};
 
+/// What the verb is for.
+pub(crate) const LONG_ABOUT: &str = "\
+Print the JSON Schema of recipe files. It is made from the types that recipes are read into, so it is \
+never out of date.";
+
 const AFTER_HELP: &str = "\
 Examples:
   $ crossloom schema > schema.json
@@ -16,11 +21,7 @@ Editors with a TOML language server complete and check a recipe whose first line
 
 /// Arguments of `schema`.
 #[derive(Debug, clap::Args)]
-#[command(
-    long_about = "Print the JSON Schema of recipe files. It is made from the types that recipes are read into, so it is \
-        never out of date.",
-    after_long_help = AFTER_HELP
-)]
+#[command(after_long_help = AFTER_HELP)]
 pub struct Args {
     /// Write it to this file instead of standard output.
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]

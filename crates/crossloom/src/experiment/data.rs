@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use crossloom_data::assets::AssetEvent;
 use crossloom_data::assets::AssetCache;
-use crossloom_data::datasets::{DatasetManifest, EasyVqa, EasyVqaOptions, Synthetic, SyntheticOptions, VqaDataset, VqaSplit};
+use crossloom_data::assets::AssetEvent;
+use crossloom_data::datasets::{
+    DatasetManifest, EasyVqa, EasyVqaOptions, Synthetic, SyntheticOptions, VqaDataset, VqaSplit,
+};
 use crossloom_data::packing::{EncodedSplit, ImageMode, PackingOptions, PackingPlan};
 use crossloom_data::tokenizer::{Tokenizer, TokenizerOptions};
 use crossloom_data::{assets, datasets, image};
@@ -28,7 +30,11 @@ impl ExperimentData {
     /// # Errors
     /// Data that cannot be had or read; an empty data set; a validation split, which easy-VQA and the synthetic set do
     /// not have.
-    pub fn load(recipe: &Recipe, folder: &Path, event: &mut dyn FnMut(AssetEvent)) -> Result<Self, ExperimentError> {
+    pub fn load(
+        recipe: &Recipe,
+        folder: &Path,
+        event: &mut dyn FnMut(AssetEvent),
+    ) -> Result<Self, ExperimentError> {
         let dataset = open(recipe, folder, event)?;
         let train = dataset.split(datasets::Split::Train);
         let tokenizer = Tokenizer::train(train.texts(), &TokenizerOptions::default())?;

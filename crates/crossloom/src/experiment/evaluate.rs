@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossloom_data::packing::{AnswerMode, EvaluationPacker, PackedBatch, PackingPlan};
 use crossloom_data::image::Normalization;
+use crossloom_data::packing::{AnswerMode, EvaluationPacker, PackedBatch, PackingPlan};
 use crossloom_eval::metrics::Metric;
 use crossloom_eval::samples::{Answer, Question, SampleRecord};
 use crossloom_recipe::Recipe;
@@ -37,7 +37,8 @@ pub fn evaluate(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Option<Evaluation>, ExperimentError> {
     let (split, encoded) = data.images(recipe.eval.split);
-    let packer = EvaluationPacker::new(plan, encoded, split.images(), &Normalization::HALF, image_mode(recipe))?;
+    let packer =
+        EvaluationPacker::new(plan, encoded, split.images(), &Normalization::HALF, image_mode(recipe))?;
     let pool = pool_of(recipe);
     let mut batch = PackedBatch::new(plan);
     let mut records: Vec<Option<SampleRecord>> = vec![None; split.examples().len()];

@@ -49,7 +49,8 @@ pub fn generate(request: &GenerateRequest<'_>) -> Result<Vec<Generated>, Experim
     let questions =
         request.questions.iter().map(|q| tokenizer.encode(q)).collect::<Result<Vec<Vec<i32>>, _>>()?;
     let side = recipe.model.vision.image_size as u32;
-    let image = Image::open(&request.image, &ImageLimits::default())?.resized(side, side, ResizeFilter::Bicubic)?;
+    let image =
+        Image::open(&request.image, &ImageLimits::default())?.resized(side, side, ResizeFilter::Bicubic)?;
     let data = ExperimentData::load(recipe, request.folder, &mut |_| ())?;
     let plan: PackingPlan = data.plan(recipe)?;
     let mut model = Model::new(recipe, batch_shape(&plan), plan.vocab_size)?;
@@ -61,6 +62,9 @@ pub fn generate(request: &GenerateRequest<'_>) -> Result<Vec<Generated>, Experim
         .questions
         .iter()
         .enumerate()
-        .map(|(i, question)| Generated { question: question.clone(), answer: tokenizer.decode(batch.generated(i)) })
+        .map(|(i, question)| Generated {
+            question: question.clone(),
+            answer: tokenizer.decode(batch.generated(i)),
+        })
         .collect())
 }

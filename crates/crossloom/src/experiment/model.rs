@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crossloom_compiler::training::{Group, Training};
-use crossloom_compiler::{Backend, CompiledSet, Mode, Options, compile};
+use crossloom_compiler::{Mode, Options, compile};
 use crossloom_cpu::exec::{CpuBackend, Executable, Store};
 use crossloom_ir::Func;
 use crossloom_model::{BatchShape, ModelGraph, Outputs, ParamSpec, build, initial_value};
@@ -79,23 +79,6 @@ pub(crate) fn training_spec(recipe: &Recipe, params: &[ParamSpec]) -> Training {
     }
 }
 
-/// Compiles the forward graph of a recipe into a training step.
-///
-/// # Errors
-/// As [`forward_func`] and the compiler.
-pub(crate) fn compile_training(
-    recipe: &Recipe,
-    shape: BatchShape,
-    vocab: usize,
-    backend: &dyn Backend,
-    options: Options,
-) -> Result<(ModelGraph, CompiledSet), ExperimentError> {
-    let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Loss)?;
-    let spec = training_spec(recipe, &graph.params);
-    let set = compile(&func, &Mode::Train(&spec), backend, options)?;
-    Ok((graph, set))
-}
-
 impl Model {
     /// Builds, compiles and initialises the model of a recipe for one batch shape.
     ///
@@ -112,7 +95,8 @@ impl Model {
         let set = compile(&func, &Mode::Train(&spec), &backend, options)?;
         let predict = compile(&predict, &Mode::Forward, &backend, options)?;
         let compiled = start.elapsed() - built;
-        let kernel_calls = set.main.plan.steps.len() + set.apply.as_ref().map_or(0, |apply| apply.plan.steps.len());
+        let kernel_calls =
+            set.main.plan.steps.len() + set.apply.as_ref().map_or(0, |apply| apply.plan.steps.len());
         let mut store = Store::new();
         let step = Executable::new(set.main.plan, &mut store)?;
         let apply = set.apply.map(|apply| Executable::new(apply.plan, &mut store)).transpose()?;

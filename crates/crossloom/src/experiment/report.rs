@@ -75,10 +75,14 @@ fn difference(d: &PairedDifference) -> report::Estimate {
 }
 
 fn accuracy(variants: &[VariantOutcome], comparison: &Comparison) -> report::AccuracyTable {
-    let types: Vec<String> = variants.first().map(|v| v.results.by_type.keys().cloned().collect()).unwrap_or_default();
+    let types: Vec<String> =
+        variants.first().map(|v| v.results.by_type.keys().cloned().collect()).unwrap_or_default();
     let mut columns = Vec::with_capacity(types.len() + 1);
     if let Some(first) = variants.first() {
-        columns.push(report::AccuracyColumn { name: "overall".to_owned(), questions: first.results.overall.samples });
+        columns.push(report::AccuracyColumn {
+            name: "overall".to_owned(),
+            questions: first.results.overall.samples,
+        });
         for (name, e) in &first.results.by_type {
             columns.push(report::AccuracyColumn { name: name.clone(), questions: e.samples });
         }
@@ -91,7 +95,11 @@ fn accuracy(variants: &[VariantOutcome], comparison: &Comparison) -> report::Acc
         let to_baseline = comparison.differences.iter().find(|d| d.first == column.name);
         rows.push(report::AccuracyRow {
             name: column.name.clone(),
-            kind: if column.role == Role::Model { report::RowKind::Model } else { report::RowKind::QuestionOnly },
+            kind: if column.role == Role::Model {
+                report::RowKind::Model
+            } else {
+                report::RowKind::QuestionOnly
+            },
             cells,
             difference: to_baseline.map(|d| difference(&d.overall)),
             parameters: variant.map(|v| v.parameters),
@@ -158,7 +166,10 @@ fn topology(
     let gated = !matches!(outcome.recipe.topology.gate, Gate::None {});
     let mut edges = Vec::new();
     for edge in topology.edges() {
-        let (tap, point) = (states.iter().position(|s| *s == edge.tap), decoder.iter().position(|p| *p == edge.point.name()));
+        let (tap, point) = (
+            states.iter().position(|s| *s == edge.tap),
+            decoder.iter().position(|p| *p == edge.point.name()),
+        );
         let (Some(tap), Some(point)) = (tap, point) else { continue };
         let name = edge.name();
         let gate = outcome.gates.get(&name).filter(|_| gated).map(|&mean| report::Gate {
@@ -179,7 +190,8 @@ fn samples(data: &ExperimentData, variants: &[VariantOutcome]) -> report::Sample
     let mut items = Vec::new();
     for (number, sample) in first.records.iter().enumerate().step_by(stride).take(SAMPLES) {
         let example = sample.id.parse::<usize>().ok().and_then(|id| images.examples().get(id));
-        let picture = example.and_then(|e| images.images().image(e.image)).and_then(|image| image.to_png().ok());
+        let picture =
+            example.and_then(|e| images.images().image(e.image)).and_then(|image| image.to_png().ok());
         let answers = variants
             .iter()
             .filter_map(|v| v.records.get(number).map(|r| (v, r)))
@@ -242,7 +254,10 @@ fn reproduction(
         environment: vec![
             ("device".to_owned(), record.device.clone()),
             ("threads".to_owned(), record.threads.to_string()),
-            ("seeds".to_owned(), record.seeds.iter().map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>().join(", ")),
+            (
+                "seeds".to_owned(),
+                record.seeds.iter().map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>().join(", "),
+            ),
         ],
         kernels,
         assets: assets(data),
@@ -261,7 +276,9 @@ fn assets(data: &ExperimentData) -> Vec<report::Asset> {
             sha256: asset.sha256.clone(),
             licence: asset.licence.clone(),
         }],
-        None => vec![report::Asset { name: manifest.name, source: manifest.source, ..report::Asset::default() }],
+        None => {
+            vec![report::Asset { name: manifest.name, source: manifest.source, ..report::Asset::default() }]
+        }
     }
 }
 

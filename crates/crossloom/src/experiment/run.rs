@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use crossloom_data::assets::AssetEvent;
 use crossloom_data::packing::PackingPlan;
 use crossloom_eval::compare::{CompareOptions, Comparison, Contender, Role, compare};
 use crossloom_eval::metrics::Metric;
@@ -146,7 +147,8 @@ pub fn run(
     let comparison = compare(&contenders, &options)?;
     let text = comparison.to_text();
     dir.write("comparison.txt", text.as_bytes())?;
-    let json = serde_json::to_vec_pretty(&comparison).map_err(|e| Box::new(e) as crossloom_train::BoxError)?;
+    let json =
+        serde_json::to_vec_pretty(&comparison).map_err(|e| Box::new(e) as crossloom_train::BoxError)?;
     dir.write("comparison.json", &json)?;
     let report = report::write(request, &dir, &record, &data, &outcomes, &comparison)?;
     Ok(RunOutcome::Finished(Box::new(Finished { dir, variants: outcomes, comparison, report })))
@@ -245,7 +247,11 @@ fn run_variants(
     };
     let folder = request.recipe.path.parent().unwrap_or(Path::new("."));
     let start = Instant::now();
-    let data = ExperimentData::load(&first.recipe, folder, &mut |event| reporter.note(&event.to_string()))?;
+    let data = ExperimentData::load(&first.recipe, folder, &mut |event| {
+        if worth_a_line(&event) {
+            reporter.note(&event.to_string());
+        }
+    })?;
     record.seconds.insert("data".to_owned(), start.elapsed().as_secs_f64());
     record.data = vec![data_manifest(&data)];
     let mut outcomes = Vec::with_capacity(variants.len());
@@ -261,8 +267,17 @@ fn run_variants(
         };
         outcomes.push(outcome);
     }
-    let prior = prior(&data, &first.recipe, &outcomes);
+    let prior = prior(&data, &outcomes);
     Ok(Some((data, outcomes, prior)))
+}
+
+/// Unpacking is told once, not file by file.
+fn worth_a_line(event: &AssetEvent) -> bool {
+    match event {
+        AssetEvent::Unpacking { done, .. } => *done == 0,
+        AssetEvent::Downloading { done, .. } => *done == 0,
+        _ => true,
+    }
 }
 
 /// Variants may differ in whether the picture is shown, not in what is asked.
@@ -291,9 +306,8 @@ fn data_manifest(data: &ExperimentData) -> DataManifest {
 }
 
 /// The best that can be done from the question's text: the analytic companion of a question-only model.
-fn prior(data: &ExperimentData, recipe: &Recipe, outcomes: &[VariantOutcome]) -> Prior {
+fn prior(data: &ExperimentData, outcomes: &[VariantOutcome]) -> Prior {
     let train = data.images(Split::Train).0.examples();
-    let _ = recipe;
     let asked: Vec<Question> = outcomes
         .first()
         .into_iter()
@@ -306,7 +320,11 @@ fn prior(data: &ExperimentData, recipe: &Recipe, outcomes: &[VariantOutcome]) ->
             truth: r.truth.clone(),
         })
         .collect();
-    question_only_prior(train.iter().map(|e| (e.question.as_str(), e.answer.as_str())), &asked, Metric::ExactMatch)
+    question_only_prior(
+        train.iter().map(|e| (e.question.as_str(), e.answer.as_str())),
+        &asked,
+        Metric::ExactMatch,
+    )
 }
 
 fn run_variant(
@@ -321,7 +339,8 @@ fn run_variant(
     let recipe = &variant.recipe;
     let own = dir.variant(&variant.name)?;
     let mut seconds = Vec::new();
-    let mut timed = |name: &str, start: Instant| seconds.push((name.to_owned(), start.elapsed().as_secs_f64()));
+    let mut timed =
+        |name: &str, start: Instant| seconds.push((name.to_owned(), start.elapsed().as_secs_f64()));
 
     reporter.begin(&variant.name, Stage::Compile);
     let start = Instant::now();
@@ -334,7 +353,11 @@ fn run_variant(
     let summary = train(recipe, data, &plan, &mut model, &own, request.resume, stop, reporter)?;
     timed("train", start);
     let entry = VariantRecord {
-        status: if summary.outcome == Outcome::Finished { RunStatus::Running } else { RunStatus::Interrupted },
+        status: if summary.outcome == Outcome::Finished {
+            RunStatus::Running
+        } else {
+            RunStatus::Interrupted
+        },
         steps: summary.completed,
         parameters: model.parameters(),
         trainable_parameters: trained(recipe, &model),
@@ -369,8 +392,9 @@ fn run_variant(
     })?;
     let Some(evaluation) = evaluation else { return Ok(None) };
     timed("evaluate", start);
-    let results = Results::from_records(&evaluation.records, Metric::ExactMatch, &resampling(&recipe.eval))
-        .map_err(|e| ExperimentError::Score { variant: variant.name.clone(), message: e.to_string() })?;
+    let results =
+        Results::from_records(&evaluation.records, Metric::ExactMatch, &resampling(&recipe.eval))
+            .map_err(|e| ExperimentError::Score { variant: variant.name.clone(), message: e.to_string() })?;
     write_samples(&own.samples_path(), &evaluation.records)
         .map_err(|e| ExperimentError::File { path: own.samples_path(), message: e.to_string() })?;
     let json = serde_json::to_vec_pretty(&results).map_err(|e| Box::new(e) as crossloom_train::BoxError)?;

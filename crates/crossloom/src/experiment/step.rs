@@ -10,7 +10,8 @@ use crossloom_model::GATE_RESULT;
 use crossloom_recipe::{GatePool, PointAddress, VisionAddress};
 use crossloom_train::groups::Part;
 use crossloom_train::step::{
-    BatchSource, BoxError, GateMeans, MicroOutput, MicroStep, ModelState, NonFinite, TrainBatch, TrainStep, Update, Visit,
+    BatchSource, BoxError, GateMeans, MicroOutput, MicroStep, ModelState, NonFinite, TrainBatch, TrainStep,
+    Update, Visit,
 };
 use serde_json::Value;
 
@@ -28,19 +29,22 @@ impl TrainBatch for Drawn {
     }
 
     fn sample_ids(&self) -> Vec<String> {
-        (0..self.batch.real_rows()).filter_map(|row| self.batch.image_of_row(row)).map(|i| format!("image {i}")).collect()
+        (0..self.batch.real_rows())
+            .filter_map(|row| self.batch.image_of_row(row))
+            .map(|i| format!("image {i}"))
+            .collect()
     }
 }
 
 /// The training pictures as an endless stream of batches.
-pub struct Stream<'d> {
+pub(super) struct Stream<'d> {
     packer: TrainingPacker<'d>,
     spare: Rc<PackedBatch>,
 }
 
 impl<'d> Stream<'d> {
     /// A stream from the packer's position.
-    pub fn new(packer: TrainingPacker<'d>, batch: PackedBatch) -> Self {
+    pub(super) fn new(packer: TrainingPacker<'d>, batch: PackedBatch) -> Self {
         Self { packer, spare: Rc::new(batch) }
     }
 }
@@ -86,7 +90,11 @@ impl<'m> ModelStep<'m> {
         for part in Part::ALL {
             let name = hyper_input(part.name());
             if exe.has_input(&name) {
-                exe.input_mut(&name)?.copy_from_slice(&[update.rates.get(part).lr, corrections[0], corrections[1]]);
+                exe.input_mut(&name)?.copy_from_slice(&[
+                    update.rates.get(part).lr,
+                    corrections[0],
+                    corrections[1],
+                ]);
             }
         }
         Ok(())
@@ -151,8 +159,11 @@ impl TrainStep for ModelStep<'_> {
             }
         };
         let wanted = micro.step == 1 || micro.step % self.gates_every == 0;
-        let gate_means =
-            if wanted && !model.gates.is_empty() { Some(gate_means(&model.step, &model.gates)?) } else { None };
+        let gate_means = if wanted && !model.gates.is_empty() {
+            Some(gate_means(&model.step, &model.gates)?)
+        } else {
+            None
+        };
         Ok(MicroOutput { loss, grad_norm, gate_means })
     }
 

@@ -61,7 +61,8 @@ pub fn train(
         Box::new(JsonlSink::open(dir.metrics_path(), trainer.completed())?),
         Box::new(TensorBoardSink::create(&dir.tensorboard_path(), trainer.completed())?),
     ];
-    let mut io = TrainIo { progress, sinks: &mut sinks, checkpoints: Some(&checkpoints), stop, validate: None };
+    let mut io =
+        TrainIo { progress, sinks: &mut sinks, checkpoints: Some(&checkpoints), stop, validate: None };
     Ok(trainer.run(&mut step, &mut source, &mut io)?)
 }
 
@@ -69,7 +70,11 @@ pub fn train(
 ///
 /// # Errors
 /// There is no checkpoint, or it is damaged or of another model.
-pub(super) fn restore_newest(model: &mut Model, recipe: &recipe::Recipe, dir: &VariantDir) -> Result<(), ExperimentError> {
+pub(super) fn restore_newest(
+    model: &mut Model,
+    recipe: &recipe::Recipe,
+    dir: &VariantDir,
+) -> Result<(), ExperimentError> {
     let checkpoints = Checkpoints::new(dir.checkpoints_path(), recipe.train.keep_checkpoints);
     let newest = checkpoints.newest()?.ok_or_else(|| {
         ExperimentError::request(

@@ -98,7 +98,9 @@ impl Tracer<'_> {
         let point = point_scope(edge);
         let (tap, connects): (_, fn(&str) -> bool) = match edge.kind {
             EdgeKind::Input => (edge.tap, |scope| scope == "language.embed" || is_below(scope, "projector")),
-            EdgeKind::Injection => (edge.tap, |scope| is_below(scope, "inject") || is_below(scope, "projector")),
+            EdgeKind::Injection => {
+                (edge.tap, |scope| is_below(scope, "inject") || is_below(scope, "projector"))
+            }
         };
         let fed = self.downstream(&tap_scope(tap), connects);
         let (mut path, mut stack) = (BTreeSet::new(), Vec::new());
@@ -129,7 +131,9 @@ impl Tracer<'_> {
         let mut fed = BTreeSet::new();
         let Some(last) = last else { return fed };
         let state: BTreeSet<Value> = self.func.insts()[last].outputs.iter().copied().collect();
-        for (index, inst) in self.func.insts().iter().enumerate().filter(|(_, inst)| connects(inst.scope.as_str())) {
+        for (index, inst) in
+            self.func.insts().iter().enumerate().filter(|(_, inst)| connects(inst.scope.as_str()))
+        {
             // An update of the hidden state ends the edge: what reads the state after it is another edge's.
             let carries = |from: Inst, inst: &InstData| {
                 fed.contains(&from.index()) && !matches!(inst.op, Op::AgfInject(_))

@@ -209,11 +209,8 @@ fn costs(recipe: &Recipe, program: &Program) -> Costs {
     let memory = &mut costs.memory;
     let of = |wanted: Role| kept.values().filter(|(role, _)| *role == wanted).map(|(_, bytes)| bytes).sum();
     (memory.weights, memory.optimizer) = (of(Role::Weight), of(Role::State));
-    memory.peak = memory.weights
-        + memory.optimizer
-        + memory.activations_and_gradients
-        + memory.inputs
-        + memory.scratch;
+    memory.peak =
+        memory.weights + memory.optimizer + memory.activations_and_gradients + memory.inputs + memory.scratch;
     costs
 }
 

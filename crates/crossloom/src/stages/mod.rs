@@ -188,7 +188,8 @@ fn topology(subject: &Subject<'_>, format: Format) -> Result<String, StageError>
     } else {
         format!("{} · {}", subject.recipe.name, subject.name)
     };
-    let topology = Topology::new(subject.recipe).map_err(crate::experiment::ExperimentError::from)?.with_title(title);
+    let topology =
+        Topology::new(subject.recipe).map_err(crate::experiment::ExperimentError::from)?.with_title(title);
     match format {
         Format::Text => Ok(topology.to_text()),
         Format::Mermaid => Ok(topology.to_mermaid()),

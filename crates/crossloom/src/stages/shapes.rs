@@ -1,9 +1,9 @@
 //! Sizes of a recipe's batches when no data is at hand.
 //!
 //! Stages are shown before anything is fetched, so the sizes come from the recipe by one rule:
-//! - *synthetic* data is drawn (at most the first [`DRAWN`] pictures of a split, which show every word and the longest
+//! - *synthetic* data is drawn (at most the first `DRAWN` pictures of a split, which show every word and the longest
 //!   question many times over) and measured exactly as a run does;
-//! - *easy-VQA* is one fixed package, so what a run would measure is known: [`EASY_VQA`].
+//! - *easy-VQA* is one fixed package, so what a run would measure is known: `EASY_VQA`.
 //!
 //! Then `T` = image tokens + questions per sequence × (longest question + 1 + longest answer), rounded up to 8, where the
 //! longest answer counts `max_new_tokens − 1` if that is more; and `M` = questions per sequence × (longest answer + 1).
@@ -18,7 +18,7 @@ use super::StageError;
 use crate::experiment::ExperimentData;
 
 /// Pictures of a synthetic split that are drawn to measure it.
-pub const DRAWN: usize = 512;
+const DRAWN: usize = 512;
 
 /// What a run measures of easy-VQA 1.0.
 const EASY_VQA: Measured = Measured { vocab: 33, question: 10, answer: 1 };
@@ -74,7 +74,12 @@ impl Shapes {
     ///
     /// # Errors
     /// Too few positions for the picture and one token, or no words.
-    pub fn with(mut self, recipe: &Recipe, tokens: Option<usize>, vocab: Option<usize>) -> Result<Self, StageError> {
+    pub fn with(
+        mut self,
+        recipe: &Recipe,
+        tokens: Option<usize>,
+        vocab: Option<usize>,
+    ) -> Result<Self, StageError> {
         if let Some(tokens) = tokens {
             let (least, most) = (recipe.model.vision.tokens() + 1, recipe.model.language.max_positions);
             if !(least..=most).contains(&tokens) {
@@ -112,5 +117,59 @@ impl Shapes {
         let plan = data.plan(&recipe)?;
         let batch = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
         Ok(Self { batch, vocab: plan.vocab_size })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use crossloom_recipe::{LoadOptions, load};
+
+    use super::*;
+
+    fn recipe(name: &str) -> Recipe {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+        load(&folder.join(name), &LoadOptions::default()).unwrap().variants[0].recipe.clone()
+    }
+
+    fn measured(recipe: &Recipe) -> Shapes {
+        let plan = ExperimentData::load(recipe, Path::new("."), &mut |_| ()).unwrap().plan(recipe).unwrap();
+        let batch = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+        Shapes { batch, vocab: plan.vocab_size }
+    }
+
+    #[test]
+    fn drawing_a_few_pictures_measures_what_a_run_measures() {
+        let mut recipe = recipe("synthetic.toml");
+        assert_eq!(Shapes::of(&recipe).unwrap(), measured(&recipe));
+        if let Source::Synthetic { train_images, test_images, .. } = &mut recipe.data.source {
+            (*train_images, *test_images) = (4 * DRAWN, 2 * DRAWN);
+        }
+        assert_eq!(Shapes::of(&recipe).unwrap(), measured(&recipe));
+    }
+
+    #[test]
+    fn a_run_of_easy_vqa_has_the_known_sizes() {
+        let mut recipe = recipe("quickstart.toml");
+        let known = Shapes::of(&recipe).unwrap();
+        let batch = BatchShape { batch: 16, tokens: 64 + 8 * 13, targets: 16 };
+        assert_eq!(known, Shapes { batch, vocab: 33 });
+        if std::env::var("CROSSLOOM_NETWORK_TESTS").as_deref() != Ok("1") {
+            println!("not compared with the data: set CROSSLOOM_NETWORK_TESTS=1 to fetch it");
+            return;
+        }
+        assert_eq!(known, measured(&recipe));
+        (recipe.data.questions_per_sequence, recipe.eval.max_new_tokens) = (3, 1);
+        assert_eq!(Shapes::of(&recipe).unwrap(), measured(&recipe));
+    }
+
+    #[test]
+    fn sequences_that_the_model_does_not_allow_are_refused() {
+        let mut recipe = recipe("quickstart.toml");
+        recipe.model.language.max_positions = 100;
+        let error = Shapes::of(&recipe).unwrap_err();
+        assert!(error.to_string().contains("168 positions"), "{error}");
+        assert!(error.help().is_some());
     }
 }

@@ -109,6 +109,11 @@ fn the_taps_are_read_once_backwards_too() {
     // One of the visual side, one per point of the hidden side.
     assert_eq!(insts(&new, "attn_pool_grad").len(), 1 + 3);
     assert_eq!(pools(&new, false).len(), 1);
+    // The gradients of the points' parts of the pool are put side by side, not padded and summed.
+    let pooled = new.ty(pools(&new, false)[0].outputs[0]);
+    let joined = insts(&new, "concat").into_iter().filter(|inst| new.ty(inst.outputs[0]) == pooled);
+    assert_eq!(joined.count(), 1);
+    assert!(insts(&new, "pad").iter().all(|inst| new.ty(inst.outputs[0]) != pooled));
 }
 
 const HEAD: &str = "func @p {

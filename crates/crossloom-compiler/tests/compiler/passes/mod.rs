@@ -7,4 +7,5 @@ mod dce;
 mod elementwise_fusion;
 mod epilogue_fusion;
 mod fold;
+mod fold_pads;
 mod norm_fusion;

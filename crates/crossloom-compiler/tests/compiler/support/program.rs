@@ -268,9 +268,9 @@ impl Maker {
         let c = self.b().constant(number, &shape).unwrap();
         let kind = self.kind();
         if self.flag() {
-            self.combine(kind, c, x)
+            self.combine(kind, c, x);
         } else {
-            self.combine(kind, x, c)
+            self.combine(kind, x, c);
         }
         if self.pick(4) == 0 {
             self.keep(c);

@@ -111,7 +111,7 @@ fn pool_body<S: Simd>(
         }
         // A row that is left out has score -infinity, whose exponential is 0.
         let shift = Vf::splat(s, largest);
-        simd::map_in_place(s, probs, #[inline(always)] |p| exp_v(p - shift));
+        simd::update0!(s, probs, |p| exp_v(p - shift));
         let inverse = simd::sum(s, probs).recip();
         for (n, p) in probs.iter_mut().enumerate() {
             *p *= inverse;

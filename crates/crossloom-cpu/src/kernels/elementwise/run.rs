@@ -13,6 +13,32 @@ use crate::simd::{Simd, Vf, dispatch};
 /// Elements of one task.
 const CHUNK: usize = 16_384;
 
+/// `each!(s, n, [x, ..], to, |x, ..| f)`: `to[i] = f(x[i], ..)` for `n` values. To be used in `unsafe` code: all pointers
+/// are valid for `n` values; `to` may be one of them exactly, as each value is read before its place is written.
+macro_rules! each {
+    ($s:expr, $n:expr, [$($p:expr),+], $to:expr, |$($a:ident),+| $f:expr) => {{
+        let (s, n, to) = ($s, $n, $to);
+        let lanes = lanes(s);
+        let whole = n / lanes * lanes;
+        let mut i = 0;
+        while i < whole {
+            let y = {
+                $(let $a = Vf::load_ptr(s, $p.add(i));)+
+                $f
+            };
+            y.store_ptr(to.add(i));
+            i += lanes;
+        }
+        if i < n {
+            let y = {
+                $(let $a = Vf::load_first(s, $p.add(i), n - i);)+
+                $f
+            };
+            y.store_first(to.add(i), n - i);
+        }
+    }};
+}
+
 /// Operand and output pointers that tasks share.
 struct Pointers<'a> {
     inputs: &'a [*const f32],
@@ -163,16 +189,16 @@ unsafe fn run_block<S: Simd>(
                 Step::Unary(op, x) => unary(s, op, n, place(x), to),
                 Step::Binary(op, x, y) => binary(s, op, n, [place(x), place(y)], to),
                 Step::Affine(x, mul, add) => {
-                    let (mul, add) = (Vf::splat(s, mul), Vf::splat(s, add));
-                    each!(s, n, [place(x)], to, |x| x.mul_add(mul, add));
+                    let (x, mul, add) = (place(x), Vf::splat(s, mul), Vf::splat(s, add));
+                    each!(s, n, [x], to, |x| x.mul_add(mul, add));
                 }
                 Step::MulAdd(x, y, z) => {
-                    each!(s, n, [place(x), place(y), place(z)], to, |x, y, z| x.mul_add(y, z));
+                    let (x, y, z) = (place(x), place(y), place(z));
+                    each!(s, n, [x, y, z], to, |x, y, z| x.mul_add(y, z));
                 }
                 Step::Select(c, x, y) => {
-                    each!(s, n, [place(c), place(x), place(y)], to, |c, x, y| {
-                        y.select(c.eq(Vf::zero(s)), x)
-                    });
+                    let (c, x, y) = (place(c), place(x), place(y));
+                    each!(s, n, [c, x, y], to, |c, x, y| y.select(c.eq(Vf::zero(s)), x));
                 }
                 Step::Constant(x) => std::slice::from_raw_parts_mut(to, n).fill(x),
             }
@@ -183,33 +209,6 @@ unsafe fn run_block<S: Simd>(
             }
         }
     }
-}
-
-/// `each!(s, n, [x, ..], to, |x, ..| f)`: `to[i] = f(x[i], ..)` for `n` values. To be used in `unsafe` code: all pointers
-/// are valid for `n` values; `to` may be one of them exactly, as each value is read before its place is written.
-macro_rules! each {
-    ($s:expr, $n:expr, [$($p:expr),+], $to:expr, |$($a:ident),+| $f:expr) => {{
-        let (s, n, to) = ($s, $n, $to);
-        $(let $a = $p;)+
-        let lanes = lanes(s);
-        let whole = n / lanes * lanes;
-        let mut i = 0;
-        while i < whole {
-            let y = {
-                $(let $a = Vf::load_ptr(s, $a.add(i));)+
-                $f
-            };
-            y.store_ptr(to.add(i));
-            i += lanes;
-        }
-        if i < n {
-            let y = {
-                $(let $a = Vf::load_first(s, $a.add(i), n - i);)+
-                $f
-            };
-            y.store_first(to.add(i), n - i);
-        }
-    }};
 }
 
 /// Lanes of a register.
@@ -253,18 +252,19 @@ unsafe fn unary<S: Simd>(s: S, op: UnaryOp, n: usize, x: *const f32, to: *mut f3
 #[inline(always)]
 unsafe fn binary<S: Simd>(s: S, op: BinaryOp, n: usize, from: [*const f32; 2], to: *mut f32) {
     let (one, zero) = (Vf::splat(s, 1.0), Vf::zero(s));
+    let [x, y] = from;
     // SAFETY: by the contract of this function.
     unsafe {
         match op {
-            BinaryOp::Add => each!(s, n, [from[0], from[1]], to, |x, y| x + y),
-            BinaryOp::Sub => each!(s, n, [from[0], from[1]], to, |x, y| x - y),
-            BinaryOp::Mul => each!(s, n, [from[0], from[1]], to, |x, y| x * y),
-            BinaryOp::Div => each!(s, n, [from[0], from[1]], to, |x, y| x / y),
-            BinaryOp::Min => each!(s, n, [from[0], from[1]], to, |x, y| x.min(y)),
-            BinaryOp::Max => each!(s, n, [from[0], from[1]], to, |x, y| x.max(y)),
-            BinaryOp::Mod => (0..n).for_each(|i| *to.add(i) = *from[0].add(i) % *from[1].add(i)),
-            BinaryOp::LessThan => each!(s, n, [from[0], from[1]], to, |x, y| one.select(x.lt(y), zero)),
-            BinaryOp::Equal => each!(s, n, [from[0], from[1]], to, |x, y| one.select(x.eq(y), zero)),
+            BinaryOp::Add => each!(s, n, [x, y], to, |x, y| x + y),
+            BinaryOp::Sub => each!(s, n, [x, y], to, |x, y| x - y),
+            BinaryOp::Mul => each!(s, n, [x, y], to, |x, y| x * y),
+            BinaryOp::Div => each!(s, n, [x, y], to, |x, y| x / y),
+            BinaryOp::Min => each!(s, n, [x, y], to, |x, y| x.min(y)),
+            BinaryOp::Max => each!(s, n, [x, y], to, |x, y| x.max(y)),
+            BinaryOp::Mod => (0..n).for_each(|i| *to.add(i) = *x.add(i) % *y.add(i)),
+            BinaryOp::LessThan => each!(s, n, [x, y], to, |x, y| one.select(x.lt(y), zero)),
+            BinaryOp::Equal => each!(s, n, [x, y], to, |x, y| one.select(x.eq(y), zero)),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::shape::Gemm;
 use crate::kernels::activation::{Activation, with_function};
 use crate::kernels::error::{KernelError, need};
 use crate::parallel::SharedMut;
-use crate::simd::{Simd, Vf, update1};
+use crate::simd::{Simd, update1};
 
 /// Work fused behind a matrix product. `c` is `[m, n]`; vectors along `n` are biases.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Shared<'_> {
                     let bias = &bias[col..col + n];
                     update1!(s, bias, c, |b, c| b + c);
                 }
-                update1!(s, residual, c, |r: Vf<S>, c| r + c);
+                update1!(s, residual, c, |r, c| r + c);
             }
             Self::ActivationGrad { activation, pre } => {
                 crate::kernels::activation::grad_in_place_body(s, activation, &pre[offset..offset + n], c);

@@ -67,7 +67,10 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), CliError> {
         }
     }
     let Some(first) = columns.first() else {
-        return Err(CliError::usage("no variant was evaluated", "finish the run: crossloom run RECIPE --resume"));
+        return Err(CliError::usage(
+            "no variant was evaluated",
+            "finish the run: crossloom run RECIPE --resume",
+        ));
     };
     let (metric, resampling): (Metric, Resampling) = (first.results.metric, first.results.resampling);
     if let Some(other) = columns.iter().position(|column| column.results.metric != metric) {

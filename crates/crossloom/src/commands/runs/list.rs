@@ -41,7 +41,8 @@ pub(super) fn run(root: &Path, json: bool, terminal: &Terminal) -> Result<(), Cl
         terminal.problem(&format!("warning: {}: {}", problem.path.display(), problem.error));
     }
     if json {
-        let damaged: Vec<String> = problems.iter().map(|problem| problem.path.display().to_string()).collect();
+        let damaged: Vec<String> =
+            problems.iter().map(|problem| problem.path.display().to_string()).collect();
         return terminal.json(&json!({ "runs": documents, "damaged": damaged }));
     }
     if table.is_empty() {

@@ -13,12 +13,13 @@ use crossloom_train::run_dir::{RunDir, RunSummary, VariantDir, list_runs};
 
 use crate::cli::{CliError, RunsArgs, Terminal};
 
+/// What the verb is for.
+pub(crate) const LONG_ABOUT: &str = "\
+List, inspect and compare runs. A run is named by its folder or by the beginning of its name: \
+`runs/quickstart-1a2b3c4d`, `quickstart-1a2b3c4d` or `quick`, if no other run begins so.";
+
 /// Arguments of `runs`.
 #[derive(Debug, clap::Args)]
-#[command(
-    long_about = "List, inspect and compare runs. A run is named by its folder or by the beginning of its name: \
-        `runs/quickstart-1a2b3c4d`, `quickstart-1a2b3c4d` or `quick`, if no other run begins so."
-)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -95,7 +96,10 @@ impl<'p> Runs<'p> {
             (Some(RunSummary { dir, .. }), None) => Ok(dir),
             (Some(_), Some(_)) => {
                 ids.retain(|id| id.starts_with(name));
-                Err(CliError::usage(format!("several runs begin with `{name}`"), format!("say which: {}", ids.join(", "))))
+                Err(CliError::usage(
+                    format!("several runs begin with `{name}`"),
+                    format!("say which: {}", ids.join(", ")),
+                ))
             }
             (None, _) => {
                 let help = if ids.is_empty() {
@@ -117,7 +121,11 @@ impl<'p> Runs<'p> {
         let id = format!("{}-{}", loaded.base.name, hash.get(..8).unwrap_or(&hash));
         RunDir::open(self.root.join(&id)).map_err(|_| {
             CliError::usage(
-                format!("`{}` with these settings was not run: there is no {}", loaded.path.display(), self.root.join(&id).display()),
+                format!(
+                    "`{}` with these settings was not run: there is no {}",
+                    loaded.path.display(),
+                    self.root.join(&id).display()
+                ),
                 format!("run it first: crossloom run {}", loaded.path.display()),
             )
         })

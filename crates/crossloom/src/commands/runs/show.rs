@@ -33,7 +33,8 @@ pub(super) fn run(name: &str, root: &Path, json: bool, terminal: &Terminal) -> R
     }
     let mut text: String = lines.into_iter().map(|(name, value)| format!("{name:<8} {value}\n")).collect();
     for (name, variant) in &record.variants {
-        let numbers: Option<crossloom_eval::Results> = read_json(&run.path().join(name).join("results.json"))?;
+        let numbers: Option<crossloom_eval::Results> =
+            read_json(&run.path().join(name).join("results.json"))?;
         text.push_str(&format!("\nvariant {name}\n"));
         for (name, value) in variant_lines(variant, numbers.as_ref()) {
             text.push_str(&format!("  {name:<12} {value}\n"));
@@ -48,7 +49,10 @@ pub(super) fn run(name: &str, root: &Path, json: bool, terminal: &Terminal) -> R
     }
 }
 
-fn variant_lines(variant: &VariantRecord, results: Option<&crossloom_eval::Results>) -> Vec<(&'static str, String)> {
+fn variant_lines(
+    variant: &VariantRecord,
+    results: Option<&crossloom_eval::Results>,
+) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("state", state(&variant.status)),
         ("steps", grouped(variant.steps)),
@@ -65,15 +69,27 @@ fn variant_lines(variant: &VariantRecord, results: Option<&crossloom_eval::Resul
         let share = results.resampling.confidence * 100.0;
         lines.push((
             "accuracy",
-            format!("{:.3} [{:.3}, {:.3}] at {share:.0} %, {} questions", overall.mean, overall.low, overall.high, overall.samples),
+            format!(
+                "{:.3} [{:.3}, {:.3}] at {share:.0} %, {} questions",
+                overall.mean, overall.low, overall.high, overall.samples
+            ),
         ));
-        lines.push(("by type", listed(results.by_type.iter().map(|(kind, e)| format!("{kind} {:.3}", e.mean)))));
+        lines.push((
+            "by type",
+            listed(results.by_type.iter().map(|(kind, e)| format!("{kind} {:.3}", e.mean))),
+        ));
     }
     if !variant.bytes.is_empty() {
-        lines.push(("memory", listed(variant.bytes.iter().map(|(name, size)| format!("{name} {}", bytes(*size))))));
+        lines.push((
+            "memory",
+            listed(variant.bytes.iter().map(|(name, size)| format!("{name} {}", bytes(*size)))),
+        ));
     }
     if !variant.seconds.is_empty() {
-        lines.push(("seconds", listed(variant.seconds.iter().map(|(phase, time)| format!("{phase} {time:.1}")))));
+        lines.push((
+            "seconds",
+            listed(variant.seconds.iter().map(|(phase, time)| format!("{phase} {time:.1}"))),
+        ));
     }
     lines
 }

@@ -1,40 +1,23 @@
-//! Folding: constants and ops that change nothing.
-//!
-//! Before: any function. After: no element-wise op, reduction or movement applies to constants alone; sums, differences
-//! and products with a constant are `affine`; no `affine` is the identity or could be one with the affine it reads; no
-//! reshape of a reshape, no transpose of a transpose, no movement that moves nothing. Only rewrites that are exact, or
-//! as exact as the original order of operations, are made: a product with zero stays (the other factor may be NaN), and
-//! no constant is folded into infinity or NaN.
+//! Constants, and ops that change nothing.
 
 use crossloom_ir::func::InstData;
 use crossloom_ir::op::{Affine, Binary, BinaryKind, Constant, Op, ReduceKind, Reshape, Transpose, Unary};
 use crossloom_ir::rewrite::Rewriter;
-use crossloom_ir::{Func, IrError, IrErrors, Value};
+use crossloom_ir::{Func, IrError, Value};
 
-use super::Pass;
-
-/// See the module comment.
-#[derive(Debug)]
-pub(super) struct Fold;
-
-impl Pass for Fold {
-    fn name(&self) -> &'static str {
-        "fold"
+/// The function with every instruction as simple as its operands allow.
+pub(super) fn simplify_all(func: &Func) -> Result<Func, IrError> {
+    let mut rewriter = Rewriter::new(func);
+    for inst in func.insts() {
+        let inputs = rewriter.get_all(&inst.inputs)?;
+        let Some(simpler) = simplify(rewriter.new_func(), func, inst, &inputs) else {
+            rewriter.copy(inst)?;
+            continue;
+        };
+        let value = emit(&mut rewriter, inst, simpler)?;
+        rewriter.set(inst.outputs[0], value);
     }
-
-    fn run(&self, func: &Func) -> Result<Func, IrErrors> {
-        let mut rewriter = Rewriter::new(func);
-        for inst in func.insts() {
-            let inputs = rewriter.get_all(&inst.inputs)?;
-            let Some(simpler) = simplify(rewriter.new_func(), func, inst, &inputs) else {
-                rewriter.copy(inst)?;
-                continue;
-            };
-            let value = emit(&mut rewriter, inst, simpler)?;
-            rewriter.set(inst.outputs[0], value);
-        }
-        Ok(rewriter.finish()?)
-    }
+    rewriter.finish()
 }
 
 /// What an instruction with one output comes down to.

@@ -1,0 +1,30 @@
+//! Folding: constants, ops that change nothing, and sums of parts of one whole.
+//!
+//! Before: any function. After: no element-wise op, reduction or movement applies to constants alone; sums, differences
+//! and products with a constant are `affine`; no `affine` is the identity or could be one with the affine it reads; no
+//! reshape of a reshape, no transpose of a transpose, no movement that moves nothing. In a tree of sums whose inner values
+//! nothing else reads, padded operands that nothing else reads and that lie side by side along an axis are one `concat`
+//! (itself padded if they do not make up the whole), unless the tree has more than one other operand, which would be held
+//! longer. Only rewrites that are exact, or as exact as the original order of operations, are made: a product with zero
+//! stays (the other factor may be NaN), and no constant is folded into infinity or NaN.
+
+mod pads;
+mod simplify;
+
+use crossloom_ir::{Func, IrErrors};
+
+use super::Pass;
+
+/// See the module comment.
+#[derive(Debug)]
+pub(super) struct Fold;
+
+impl Pass for Fold {
+    fn name(&self) -> &'static str {
+        "fold"
+    }
+
+    fn run(&self, func: &Func) -> Result<Func, IrErrors> {
+        Ok(pads::join_all(&simplify::simplify_all(func)?)?)
+    }
+}

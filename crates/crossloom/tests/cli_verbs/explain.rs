@@ -1,0 +1,167 @@
+use serde_json::Value;
+
+use crate::support::crossloom;
+
+const RECIPE: [&str; 2] = ["explain", "recipes/synthetic.toml"];
+
+fn explained(more: &[&str]) -> Value {
+    crossloom(&[&RECIPE, more, &["--json"]].concat()).exits(0).json()
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("no number: {value}"))
+}
+
+#[test]
+fn memory_adds_up_and_the_injection_costs_something() {
+    let document = explained(&[]);
+    let variants = document["variants"].as_array().unwrap();
+    let names: Vec<&str> = variants.iter().map(|variant| variant["variant"].as_str().unwrap()).collect();
+    assert_eq!(names, ["projector", "cli", "question_only"]);
+    for variant in variants {
+        for mode in ["train", "forward"] {
+            let memory = variant[mode]["memory"].as_object().unwrap();
+            let parts: u64 =
+                memory.iter().filter(|(name, _)| *name != "peak").map(|(_, bytes)| number(bytes)).sum();
+            assert_eq!(parts, number(&memory["peak"]), "{mode}");
+        }
+        let weights: u64 =
+            (variant["parameters"].as_object().unwrap().values()).map(|part| number(&part["total"])).sum();
+        assert_eq!(4 * weights, number(&variant["train"]["memory"]["weights"]));
+        assert_eq!(
+            2 * 4 * weights,
+            number(&variant["train"]["memory"]["optimizer"]),
+            "AdamW keeps two moments"
+        );
+        let scopes: u64 =
+            (variant["by_scope"].as_object().unwrap().values()).map(|scope| number(&scope["flops"])).sum();
+        assert_eq!(scopes, number(&variant["train"]["flops"]));
+        let calls: u64 = variant["kernels"].as_object().unwrap().values().map(number).sum();
+        assert_eq!(calls, number(&variant["train"]["kernel_calls"]));
+    }
+    let (projector, cli) = (&variants[0], &variants[1]);
+    assert!(projector["overhead"].is_null());
+    let parameters = &cli["overhead"]["parameters"];
+    let total = |variant: &Value| -> u64 {
+        variant["parameters"].as_object().unwrap().values().map(|part| number(&part["total"])).sum()
+    };
+    assert_eq!(number(&parameters["without"]), total(projector), "without its injection it is `projector`");
+    assert_eq!(number(&parameters["with"]), total(cli));
+    for figure in ["train_flops", "forward_flops", "train_bytes_moved", "train_peak"] {
+        let ratio = cli["overhead"][figure]["ratio"].as_f64().unwrap();
+        assert!((1.0..10.0).contains(&ratio), "{figure}: {ratio}");
+    }
+}
+
+#[test]
+fn frozen_parts_have_no_optimizer_state() {
+    let frozen = ["--variant", "projector", "--set", "train.parts.vision.trainable=false"];
+    let (all, some) = (explained(&frozen[..2]), explained(&frozen));
+    let (all, some) = (&all["variants"][0], &some["variants"][0]);
+    let vision = &some["parameters"]["vision"];
+    assert_eq!(
+        (number(&vision["trained"]), number(&vision["total"])),
+        (0, number(&all["parameters"]["vision"]["total"]))
+    );
+    let optimizer = |variant: &Value| number(&variant["train"]["memory"]["optimizer"]);
+    assert_eq!(optimizer(all) - optimizer(some), 8 * number(&vision["total"]));
+    assert!(number(&some["train"]["flops"]) < number(&all["train"]["flops"]));
+}
+
+#[test]
+fn accumulation_repeats_all_but_the_optimizer() {
+    let once = explained(&["--variant", "cli"]);
+    let four = explained(&["--variant", "cli", "--set", "train.accumulate=4"]);
+    let (once, four) = (&once["variants"][0], &four["variants"][0]);
+    let ratio = number(&four["train"]["flops"]) as f64 / number(&once["train"]["flops"]) as f64;
+    assert!((3.5..4.5).contains(&ratio), "{ratio}");
+    assert!(number(&four["train"]["memory"]["optimizer"]) > number(&once["train"]["memory"]["optimizer"]));
+}
+
+#[test]
+fn passes_are_listed_and_depth_splits_scopes() {
+    let shallow = explained(&["--variant", "cli"]);
+    let shallow = &shallow["variants"][0];
+    let passes: Vec<&str> =
+        (shallow["passes"].as_array().unwrap().iter()).map(|pass| pass["name"].as_str().unwrap()).collect();
+    assert!(passes.contains(&"amp_batching") && passes.contains(&"agf_fusion"), "{passes:?}");
+    let scopes: Vec<&String> = shallow["by_scope"].as_object().unwrap().keys().collect();
+    assert!(
+        scopes.iter().any(|scope| *scope == "vision") && scopes.iter().any(|scope| *scope == "inject"),
+        "{scopes:?}"
+    );
+    let deep = explained(&["--variant", "cli", "--depth", "3"]);
+    let scopes = deep["variants"][0]["by_scope"].as_object().unwrap();
+    assert!(scopes.contains_key("vision.block.2") && scopes.contains_key("inject.layer.1"), "{scopes:?}");
+}
+
+#[test]
+fn the_text_shows_all_tables_and_never_changes() {
+    let arguments = [&RECIPE[..], &["--variant", "cli"]].concat();
+    let said = crossloom(&arguments).exits(0);
+    for heading in [
+        "variant cli: ",
+        "parameters ",
+        "cost ",
+        "scope (training step)",
+        "pass ",
+        "kernel ",
+        "the injection's share",
+    ] {
+        assert!(said.out.contains(heading), "`{heading}` is not in:\n{}", said.out);
+    }
+    assert_eq!(said.out, crossloom(&arguments).exits(0).out);
+}
+
+#[test]
+fn an_edge_is_traced_to_the_nodes_that_compute_it() {
+    let document = explained(&["--why", "block.2->layer.1"]);
+    let variants = document["variants"].as_object().unwrap();
+    assert_eq!(variants.keys().collect::<Vec<_>>(), ["cli"], "only one variant has the edge");
+    let trace = &variants["cli"];
+    assert_eq!((&trace["tap"], &trace["point"]), (&"vision.block.2".into(), &"inject.layer.1".into()));
+    let nodes = trace["nodes"].as_array().unwrap();
+    let of = |scope: &str| nodes.iter().filter(|node| node["scope"] == scope).count();
+    assert!(of("inject.adapter") > 0 && of("inject.layer.1") > 0, "{nodes:?}");
+    assert_eq!(of("inject.layer.2"), 0, "another point is no part of the edge: {nodes:?}");
+    let update = nodes.iter().find(|node| node["op"].as_str().unwrap().starts_with("agf_inject")).unwrap();
+    assert_eq!(update["edges"], 4, "the four edges of the point are one update");
+    let parameters = trace["parameters"].as_array().unwrap();
+    assert!(
+        parameters.iter().any(|name| name.as_str().unwrap().contains("block.2.lora_A")),
+        "{parameters:?}"
+    );
+
+    let said = crossloom(&[&RECIPE[..], &["--why", "block.2->layer.1"]].concat()).exits(0);
+    assert!(said.out.contains("reads the state that `vision.block.2` computes, writes in `inject.layer.1`"));
+    let input = explained(&["--variant", "projector", "--why", "post_norm->input"]);
+    let nodes = input["variants"]["projector"]["nodes"].as_array().unwrap();
+    assert!(nodes.iter().any(|node| node["scope"] == "projector"), "{nodes:?}");
+}
+
+#[test]
+fn an_unknown_edge_is_an_error_that_lists_the_edges() {
+    crossloom(&[&RECIPE[..], &["--variant", "cli", "--why", "block.9->layer.0"]].concat())
+        .exits(2)
+        .complains(&["no edge `block.9->layer.0`", "`block.4->layer.2`"]);
+}
+
+#[test]
+fn compile_shows_time_per_pass_and_the_plan() {
+    let said = crossloom(&["compile", "recipes/synthetic.toml", "--variant", "cli"]).exits(0);
+    for part in ["variant cli: compiled in ", "agf_fusion", "arena ", "kernel calls "] {
+        assert!(said.out.contains(part), "`{part}` is not in:\n{}", said.out);
+    }
+    let document =
+        crossloom(&["compile", "recipes/synthetic.toml", "--json", "--mode", "forward"]).exits(0).json();
+    let variants = document["variants"].as_array().unwrap();
+    assert_eq!(variants.len(), 3);
+    for variant in variants {
+        let passes = variant["passes"].as_array().unwrap();
+        let sum: f64 = passes.iter().map(|pass| pass["seconds"].as_f64().unwrap()).sum();
+        assert!(passes.len() >= 6 && sum <= variant["seconds"].as_f64().unwrap(), "{variant}");
+        assert!(
+            number(&variant["plans"][0]["arena_bytes"]) >= number(&variant["plans"][0]["lower_bound_bytes"])
+        );
+    }
+}

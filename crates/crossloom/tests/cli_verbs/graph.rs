@@ -1,0 +1,142 @@
+use crossloom_ir::text;
+
+use crate::support::crossloom;
+
+const CLI: [&str; 4] = ["graph", "recipes/synthetic.toml", "--variant", "cli"];
+
+fn graph(more: &[&str]) -> String {
+    crossloom(&[&CLI, more].concat()).exits(0).out
+}
+
+#[test]
+fn the_topology_is_a_matrix_of_taps_and_points() {
+    insta::assert_snapshot!(graph(&[]));
+}
+
+#[test]
+fn without_a_variant_text_shows_all_and_pictures_ask_for_one() {
+    let said = crossloom(&["graph", "recipes/synthetic.toml"]).exits(0);
+    let heads: Vec<&str> = said.out.lines().filter(|line| line.starts_with("; variant ")).collect();
+    assert_eq!(heads, ["; variant projector", "; variant cli", "; variant question_only"]);
+    crossloom(&["graph", "recipes/synthetic.toml", "--format", "svg"])
+        .exits(2)
+        .complains(&["has 3 variants", "--variant: `projector`, `cli`, `question_only`"]);
+    crossloom(&["graph", "recipes/synthetic.toml", "--variant", "clip"])
+        .exits(2)
+        .complains(&["no variant `clip`", "`cli`"]);
+}
+
+#[test]
+fn every_stage_has_the_forms_that_the_help_promises() {
+    let begins = [
+        ("topology", "mermaid", "flowchart LR\n"),
+        ("topology", "dot", "digraph "),
+        ("topology", "svg", "<svg "),
+        ("luminal", "text", "graph "),
+        ("luminal", "mermaid", "flowchart TD\n"),
+        ("luminal", "dot", "digraph "),
+        ("ir", "text", "func @"),
+        ("fused", "text", "func @"),
+        ("plan", "text", "kernel calls "),
+    ];
+    for (stage, format, begin) in begins {
+        let shown = graph(&["--stage", stage, "--format", format]);
+        assert!(shown.starts_with(begin), "{stage} as {format}: {}", &shown[..shown.len().min(80)]);
+    }
+    for stage in ["topology", "luminal", "ir", "fused", "plan"] {
+        let said = crossloom(&[&CLI[..], &["--stage", stage, "--format", "json"]].concat()).exits(0);
+        assert!(said.json()["variants"]["cli"].is_object(), "{stage}");
+    }
+}
+
+#[test]
+fn a_form_that_a_stage_lacks_is_an_error_that_lists_those_it_has() {
+    let lacking = [
+        ("luminal", "svg", "text, mermaid, dot, json"),
+        ("ir", "dot", "text, json"),
+        ("fused", "mermaid", "text, json"),
+        ("plan", "svg", "text, json"),
+    ];
+    for (stage, format, has) in lacking {
+        let said = crossloom(&[&CLI[..], &["--stage", stage, "--format", format]].concat());
+        said.exits(2).complains(&[&format!("stage `{stage}` cannot be written as {format}"), has]);
+    }
+}
+
+#[test]
+fn the_luminal_graph_has_amp_and_agf_as_single_operators() {
+    let shown = graph(&["--stage", "luminal"]);
+    let count = |op: &str| shown.lines().filter(|line| line.contains(&format!("= {op} "))).count();
+    assert_eq!((count("amp_project"), count("agf_gate"), count("agf_inject")), (1, 3, 3));
+}
+
+#[test]
+fn the_fused_ir_has_amp_as_one_batched_projection_and_the_gates_fused() {
+    let shown = graph(&["--stage", "fused", "--mode", "forward"]);
+    assert!(!shown.contains("amp_project") && !shown.contains("agf_gate"), "{shown}");
+    // Four taps, eight sequences, sixteen patches: one product per projector layer.
+    assert!(shown.contains("[4, 8, 16, 32]"), "{shown}");
+    assert_eq!(shown.matches("= agf_inject ").count(), 3);
+}
+
+#[test]
+fn ir_and_fused_ir_read_back_to_the_same_text() {
+    for arguments in [["ir", "train"], ["ir", "forward"], ["fused", "train"], ["fused", "forward"]] {
+        let shown = graph(&["--stage", arguments[0], "--mode", arguments[1]]);
+        let func = text::parse(&shown).unwrap_or_else(|errors| panic!("{arguments:?}: {errors}"));
+        assert_eq!(text::print(&func), shown, "{arguments:?}");
+    }
+}
+
+#[test]
+fn training_has_an_optimizer_and_prediction_has_none() {
+    let train = graph(&["--stage", "fused", "--mode", "train"]);
+    assert!(train.contains("adamw") && train.contains("return \"loss\""), "{train}");
+    let forward = graph(&["--stage", "fused", "--mode", "forward"]);
+    assert!(!forward.contains("adamw") && forward.contains("return \"predictions\""), "{forward}");
+}
+
+#[test]
+fn every_stage_is_the_same_at_every_call() {
+    for stage in ["luminal", "fused", "plan"] {
+        let arguments = ["--stage", stage, "--mode", "train"];
+        assert_eq!(graph(&arguments), graph(&arguments), "{stage}");
+    }
+}
+
+#[test]
+fn gradient_accumulation_makes_two_functions() {
+    let said = graph(&["--stage", "plan", "--format", "json", "--set", "train.accumulate=2"]);
+    let document: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let functions = document["variants"]["cli"]["functions"].as_array().unwrap();
+    assert_eq!(functions.len(), 2);
+    assert!(functions[0]["kernel_calls"].as_u64() > functions[1]["kernel_calls"].as_u64());
+}
+
+#[test]
+fn sizes_are_those_of_a_run_unless_others_are_given() {
+    let shown = graph(&["--stage", "ir"]);
+    assert!(shown.contains("\"pixels\": f32[8, 3, 32, 32]"), "{shown}");
+    let shown = graph(&["--stage", "ir", "--tokens", "40", "--vocab", "50"]);
+    assert!(shown.contains("\"tokens\": i32[8, 40]"), "{shown}");
+    assert!(shown.contains("embed_tokens.weight\": f32[50, 32]"), "{shown}");
+    crossloom(&[&CLI[..], &["--stage", "ir", "--tokens", "5"]].concat())
+        .exits(2)
+        .complains(&["5 positions does not fit", "needs 17"]);
+    crossloom(&[&CLI[..], &["--stage", "ir", "--set", "model.language.max_positions=32"]].concat())
+        .exits(2)
+        .complains(&["model.language.max_positions"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    use std::io::Read as _;
+    use std::process::Stdio;
+    let mut command = crate::support::program(&crate::support::workspace());
+    command.args(["graph", "recipes/synthetic.toml", "--stage", "plan", "--format", "json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!((child.wait().unwrap().code(), err.as_str()), (Some(0), ""));
+}
