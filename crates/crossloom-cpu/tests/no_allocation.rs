@@ -1,5 +1,6 @@
 //! No kernel allocates once its buffers exist.
-#![allow(clippy::unwrap_used)]
+// The test names nearly every kernel.
+#![allow(clippy::unwrap_used, clippy::wildcard_imports)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -212,7 +213,8 @@ fn kernels_allocate_nothing() {
         )
         .unwrap();
         agf_inject(&inject, &mut h, &gate, &tap, &index).unwrap();
-        agf_inject_grad(&inject, &mut h, Some(&old), &gate, &tap, &index, &mut d_tap, &mut d_gate).unwrap();
+        agf_inject_grad(&inject, &h, Some(&old), &gate, &tap, &index, &mut d_tap, &mut d_gate).unwrap();
+        agf_inject_state_grad(&inject, &mut h, &gate, &index).unwrap();
         program.run_slices(rows, cols, &[&x, &g, &[1.0]], &mut [&mut y]).unwrap();
     });
 }

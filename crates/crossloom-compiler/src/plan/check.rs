@@ -124,11 +124,12 @@ fn check_contents(plan: &Plan, errors: &mut Vec<IrError>) {
         }
         for &output in &inst.outputs {
             let place = plan.place(output);
-            if let Block::Param(p) = place.block {
-                if is_step.is_ok() && !updated[p] {
-                    let error = IrError::new(format!("overwrites parameter `{}`", plan.func.params()[p].name));
-                    errors.push(error.with_value(output).with_op(inst.op.mnemonic()).with_scope(&inst.scope));
-                }
+            if let Block::Param(p) = place.block
+                && is_step.is_ok()
+                && !updated[p]
+            {
+                let error = IrError::new(format!("overwrites parameter `{}`", plan.func.params()[p].name));
+                errors.push(error.with_value(output).with_op(inst.op.mnemonic()).with_scope(&inst.scope));
             }
             if is_step.is_ok() {
                 memory.write(place, output);

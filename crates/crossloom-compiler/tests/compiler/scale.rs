@@ -170,15 +170,10 @@ fn spec(func: &Func, accumulate: usize) -> Training {
     }
 }
 
-/// The best of three runs: others may be using the machine.
 fn timed(func: &Func, mode: &Mode<'_>) -> (CompiledSet, Duration) {
-    let run = || {
-        let start = Instant::now();
-        let set = compile(func, mode, &NullBackend, Options::default()).unwrap();
-        (set, start.elapsed())
-    };
-    let runs = [run(), run(), run()];
-    runs.into_iter().min_by_key(|(_, time)| *time).unwrap()
+    let start = Instant::now();
+    let set = compile(func, mode, &NullBackend, Options::default()).unwrap();
+    (set, start.elapsed())
 }
 
 fn show(layers: usize, func: &Func, set: &CompiledSet, time: Duration) {
@@ -196,28 +191,35 @@ fn show(layers: usize, func: &Func, set: &CompiledSet, time: Duration) {
 }
 
 #[test]
-fn a_training_step_of_32_layers_compiles_in_no_time_and_four_times_the_layers_in_four_times_that() {
-    let mut times = Vec::new();
-    for layers in [32, 128] {
-        let func = model(layers);
-        verify(&func).unwrap();
-        let spec = spec(&func, 1);
-        let (set, time) = timed(&func, &Mode::Train(&spec));
-        show(layers, &func, &set, time);
-        verify(&set.main.plan.func).unwrap();
-        times.push(time);
+fn a_training_step_of_32_layers_compiles_at_once_and_four_times_the_layers_take_four_times_as_long() {
+    let models = [32, 128].map(|layers| (layers, model(layers)));
+    let mut best = [Duration::MAX; 2];
+    // By turns and the best of several: others may be using the machine.
+    for round in 0..4 {
+        for (best, (layers, func)) in best.iter_mut().zip(&models) {
+            let spec = spec(func, 1);
+            let (set, time) = timed(func, &Mode::Train(&spec));
+            *best = time.min(*best);
+            if round == 0 {
+                verify(func).unwrap();
+                verify(&set.main.plan.func).unwrap();
+                show(*layers, func, &set, time);
+            }
+        }
     }
-    // Unoptimised builds included.
-    assert!(times[0] < Duration::from_secs(3), "{times:?}");
-    assert!(times[1] < 8 * times[0], "{times:?}");
+    println!("best {best:?}");
+    // In an unoptimised build, on a busy machine.
+    assert!(best[0] < Duration::from_secs(1), "{best:?}");
+    assert!(best[1] < 10 * best[0], "{best:?}");
 }
 
 #[test]
-fn decoding_and_accumulation_compile_as_fast() {
+fn forward_passes_and_accumulated_steps_compile_as_fast() {
     let func = model(32);
-    let (_, time) = timed(&func, &Mode::Forward);
-    assert!(time < Duration::from_secs(1), "{time:?}");
     let spec = spec(&func, 4);
-    let (_, time) = timed(&func, &Mode::Train(&spec));
-    assert!(time < Duration::from_secs(3), "{time:?}");
+    for mode in [Mode::Forward, Mode::Train(&spec)] {
+        let best = (0..4).map(|_| timed(&func, &mode).1).min().unwrap();
+        println!("{best:?}");
+        assert!(best < Duration::from_secs(1), "{best:?}");
+    }
 }

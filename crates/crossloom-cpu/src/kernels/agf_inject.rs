@@ -114,15 +114,14 @@ fn forward_body<S: Simd>(
     }
 }
 
-/// The gradient of [`agf_inject`]: `dv` (all of it, zeros where the index is -1) and `d_gate`; `dh`, the gradient of
-/// the updated state, becomes the gradient of the old one in place (it changes in the convex form only, which also
-/// needs `h`, the old state).
+/// The gradient of [`agf_inject`] for `dh`, the gradient of the updated state: `dv` (all of it, zeros where the index is
+/// -1) and `d_gate`. The convex form also needs `h`, the old state; its gradient is [`agf_inject_state_grad`].
 ///
 /// # Errors
 /// Where a buffer is too short, an index is outside of its sample, or the convex form gets no `h`.
 pub fn agf_inject_grad(
     p: &AgfInject,
-    dh: &mut [f32],
+    dh: &[f32],
     h: Option<&[f32]>,
     gate: &[f32],
     v: &[f32],
@@ -139,14 +138,14 @@ pub fn agf_inject_grad(
         need(name, "h", h.map_or(0, <[f32]>::len), p.batch * p.len * p.cols)?;
     }
     let h = if p.convex { h } else { None };
-    let (dh, dv, d_gate) = (SharedMut::new(dh), SharedMut::new(dv), SharedMut::new(d_gate));
+    let (dv, d_gate) = (SharedMut::new(dv), SharedMut::new(d_gate));
     parallel::for_each(p.batch, |b| {
         let sample = b * p.len * p.cols..(b + 1) * p.len * p.cols;
-        // SAFETY: tasks own disjoint samples of `dh` and `d_gate`.
-        let (dh, d_gate) = unsafe { (dh.slice(sample.start, sample.len()), d_gate.slice(b * gates, gates)) };
+        // SAFETY: tasks own disjoint samples of `d_gate`.
+        let d_gate = unsafe { d_gate.slice(b * gates, gates) };
         let part = Sample {
             b,
-            dh,
+            dh: &dh[sample.clone()],
             h: h.map(|h| &h[sample]),
             gate: &gate[b * gates..(b + 1) * gates],
             v,
@@ -162,7 +161,7 @@ pub fn agf_inject_grad(
 /// One sample of the gradient.
 struct Sample<'a> {
     b: usize,
-    dh: &'a mut [f32],
+    dh: &'a [f32],
     h: Option<&'a [f32]>,
     gate: &'a [f32],
     v: &'a [f32],
@@ -211,18 +210,49 @@ fn grad_body<S: Simd>(s: S, p: &AgfInject, sample: Sample<'_>) {
             }
         }
     }
-    if p.convex {
-        for at in index.iter().filter_map(|at| usize::try_from(*at).ok()) {
-            let row = &mut dh[at * p.cols..(at + 1) * p.cols];
-            for j in (0..p.cols).step_by(S::F32_LANES) {
-                let e = (j + S::F32_LANES).min(p.cols);
-                let d = Vf::load(s, &row[j..e]);
-                let mut left = Vf::splat(s, 1.0);
-                for k in 0..p.taps {
-                    left = left - gate_of(s, p, gate, k, j, e);
-                }
-                (d * left).store(&mut row[j..e]);
+}
+
+/// The gradient of the convex form of [`agf_inject`] for the old state: `dh`, the gradient of the updated state, becomes
+/// the gradient of the old one in place. The residual form passes `dh` on as it is: then nothing happens.
+///
+/// # Errors
+/// Where a buffer is too short or an index is outside of its sample.
+pub fn agf_inject_state_grad(
+    p: &AgfInject,
+    dh: &mut [f32],
+    gate: &[f32],
+    index: &[i32],
+) -> Result<(), KernelError> {
+    let features = p.taps * p.batch * p.tokens * p.cols;
+    p.check("agf_inject_state_grad", dh.len(), gate.len(), features, index)?;
+    if !p.convex {
+        return Ok(());
+    }
+    let dh = SharedMut::new(dh);
+    let gates = p.taps * p.gate_width();
+    parallel::for_each(p.batch, |b| {
+        // SAFETY: tasks own disjoint samples.
+        let dh = unsafe { dh.slice(b * p.len * p.cols, p.len * p.cols) };
+        let index = &index[b * p.tokens..(b + 1) * p.tokens];
+        state_grad_sample(p, dh, &gate[b * gates..(b + 1) * gates], index);
+    });
+    Ok(())
+}
+
+dispatch!(fn state_grad_sample(p: &AgfInject, dh: &mut [f32], gate: &[f32], index: &[i32]) = state_grad_body);
+
+#[inline(always)]
+fn state_grad_body<S: Simd>(s: S, p: &AgfInject, dh: &mut [f32], gate: &[f32], index: &[i32]) {
+    for at in index.iter().filter_map(|at| usize::try_from(*at).ok()) {
+        let row = &mut dh[at * p.cols..(at + 1) * p.cols];
+        for j in (0..p.cols).step_by(S::F32_LANES) {
+            let e = (j + S::F32_LANES).min(p.cols);
+            let d = Vf::load(s, &row[j..e]);
+            let mut left = Vf::splat(s, 1.0);
+            for k in 0..p.taps {
+                left = left - gate_of(s, p, gate, k, j, e);
             }
+            (d * left).store(&mut row[j..e]);
         }
     }
 }
@@ -248,7 +278,8 @@ mod tests {
                 let (mut dh, mut dv) = (d_new.clone(), vec![f32::NAN; v.len()]);
                 let mut d_gate = vec![f32::NAN; gate.len()];
                 on_threads(threads, || {
-                    agf_inject_grad(&p, &mut dh, Some(&h), &gate, &v, &index, &mut dv, &mut d_gate).unwrap();
+                    agf_inject_grad(&p, &dh, Some(&h), &gate, &v, &index, &mut dv, &mut d_gate).unwrap();
+                    agf_inject_state_grad(&p, &mut dh, &gate, &index).unwrap();
                 });
                 (dh, dv, d_gate)
             };
@@ -287,7 +318,7 @@ mod tests {
     fn the_convex_gradient_needs_the_old_state() {
         let p = AgfInject { batch: 1, len: 1, tokens: 1, cols: 1, taps: 1, convex: true, channel: false };
         let (mut a, mut b, mut c) = ([0.0], [0.0], [0.0]);
-        assert!(agf_inject_grad(&p, &mut a, None, &[0.5], &[1.0], &[0], &mut b, &mut c).is_err());
+        assert!(agf_inject_grad(&p, &a, None, &[0.5], &[1.0], &[0], &mut b, &mut c).is_err());
         assert!(agf_inject(&p, &mut a, &[0.5], &[1.0], &[1]).is_err());
     }
 }

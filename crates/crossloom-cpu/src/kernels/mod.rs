@@ -31,7 +31,7 @@ pub use activation::{
     Activation, activation, activation_grad, activation_grad_in_place, activation_in_place,
 };
 pub use adamw::{AdamW, AdamWStep, adamw};
-pub use agf_inject::{AgfInject, agf_inject, agf_inject_grad};
+pub use agf_inject::{AgfInject, agf_inject, agf_inject_grad, agf_inject_state_grad};
 pub use attention::{Attention, attention, attention_grad};
 pub use attn_pool::{AttnPool, attn_pool, attn_pool_grad};
 pub use copy::{copy, permute};

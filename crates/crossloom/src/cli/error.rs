@@ -95,7 +95,7 @@ impl From<ExperimentError> for CliError {
 impl From<StageError> for CliError {
     fn from(error: StageError) -> Self {
         match error {
-            StageError::Experiment(error) => error.into(),
+            StageError::Experiment(error) => (*error).into(),
             StageError::Format { .. } | StageError::Request { .. } => {
                 let help = error.help();
                 Self::Usage { message: error.to_string(), help }

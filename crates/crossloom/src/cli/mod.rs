@@ -81,6 +81,12 @@ pub enum Verb {
     /// Train, evaluate and compare every variant of a recipe.
     #[command(long_about = commands::run::LONG_ABOUT)]
     Run(commands::run::Args),
+    /// Train the variants of a recipe.
+    #[command(long_about = commands::train::LONG_ABOUT)]
+    Train(commands::train::Args),
+    /// Evaluate and compare the trained variants of a recipe.
+    #[command(long_about = commands::eval::LONG_ABOUT)]
+    Eval(commands::eval::Args),
     /// Answer questions about a picture with a trained variant.
     #[command(long_about = commands::generate::LONG_ABOUT)]
     Generate(commands::generate::Args),
@@ -123,6 +129,8 @@ impl Verb {
     fn run(&self, terminal: &Terminal) -> Result<ExitCode, CliError> {
         match self {
             Self::Run(args) => commands::run::run(args, terminal),
+            Self::Train(args) => commands::train::run(args, terminal),
+            Self::Eval(args) => commands::eval::run(args, terminal),
             Self::Generate(args) => commands::generate::run(args, terminal),
             Self::Check(args) => commands::check::run(args, terminal),
             Self::Resolve(args) => commands::resolve::run(args, terminal),

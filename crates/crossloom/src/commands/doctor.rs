@@ -152,7 +152,8 @@ fn text(findings: &Findings) -> String {
         let missing = || format!("not found; needed for {}", tool.needed_for);
         lines.push((tool.name, tool.found.clone().unwrap_or_else(missing)));
     }
-    lines.into_iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
+    let lines: Vec<String> = lines.into_iter().map(|(name, value)| format!("{name:<10} {value}")).collect();
+    lines.join("\n")
 }
 
 /// The processor's name.

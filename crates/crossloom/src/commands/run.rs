@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::cli::{CliError, RecipeArgs, RunsArgs, Terminal, VariantArgs, stop_on_interrupt};
-use crate::experiment::{self, RunOutcome, RunRequest};
+use crate::experiment::{self, Job, RunOutcome, RunRequest};
 use crate::progress;
 
 /// What the verb is for.
@@ -74,25 +74,52 @@ impl ThreadArgs {
 /// # Errors
 /// The recipe cannot be used; the run failed, or was interrupted.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
-    let loaded = args.recipe.load(terminal)?;
-    args.variant.choose(&loaded)?;
-    args.threads.apply()?;
+    let how = How { job: Job::All, resume: args.resume, force: args.force, json: args.json };
+    perform(how, &args.recipe, &args.variant, &args.runs, args.threads, terminal)
+}
+
+/// How a recipe is run.
+pub(super) struct How {
+    /// How much of the road.
+    pub(super) job: Job,
+    /// Continue a run that is there.
+    pub(super) resume: bool,
+    /// Replace a run that is there.
+    pub(super) force: bool,
+    /// Answer with one JSON document.
+    pub(super) json: bool,
+}
+
+/// Runs a recipe, wholly or in part, and prints what came out.
+pub(super) fn perform(
+    how: How,
+    recipe: &RecipeArgs,
+    variant: &VariantArgs,
+    runs: &RunsArgs,
+    threads: ThreadArgs,
+    terminal: &Terminal,
+) -> Result<ExitCode, CliError> {
+    let loaded = recipe.load(terminal)?;
+    variant.choose(&loaded)?;
+    threads.apply()?;
     let stop = stop_on_interrupt()?;
     let request = RunRequest {
         recipe: &loaded,
-        variants: args.variant.variant.iter().cloned().collect(),
-        out: args.runs.out.clone(),
-        resume: args.resume,
-        force: args.force,
+        job: how.job,
+        variants: variant.variant.iter().cloned().collect(),
+        out: runs.out.clone(),
+        resume: how.resume,
+        force: how.force,
         command: typed(),
     };
     let mut reporter = progress::reporter(terminal);
-    let outcome = experiment::run(&request, reporter.as_mut(), &stop);
+    // Inside the pool: kernels then share its threads without asking for them, and a step allocates nothing.
+    let outcome = rayon::scope(|_| experiment::run(&request, reporter.as_mut(), &stop));
     drop(reporter);
     match outcome? {
         RunOutcome::Finished(finished) => {
             let (folder, report) = (finished.dir.path().display(), finished.report.display());
-            if args.json {
+            if how.json {
                 let comparison = finished.comparison.to_json().map_err(CliError::failed)?;
                 terminal.json(&json!({
                     "run": folder.to_string(),
@@ -101,6 +128,14 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
                 }))?;
             } else {
                 terminal.print(&format!("{}\nreport: {report}", finished.comparison.to_text()))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        RunOutcome::Trained { dir } => {
+            if how.json {
+                terminal.json(&json!({ "run": dir.display().to_string() }))?;
+            } else {
+                terminal.print(&format!("trained: {}", dir.display()))?;
             }
             Ok(ExitCode::SUCCESS)
         }

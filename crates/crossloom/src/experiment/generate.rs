@@ -11,8 +11,8 @@ use crossloom_train::run_dir::VariantDir;
 use super::batch::pool_of;
 use super::evaluate::answer;
 use super::model::Model;
-use super::run::batch_shape;
 use super::train::restore_newest;
+use super::variant::batch_shape;
 use super::{ExperimentData, ExperimentError};
 
 /// What to answer, with which model.

@@ -12,6 +12,7 @@ mod report;
 mod run;
 mod step;
 mod train;
+mod variant;
 
 pub use batch::load_batch;
 pub use data::ExperimentData;
@@ -19,6 +20,7 @@ pub use error::ExperimentError;
 pub use evaluate::evaluate;
 pub use generate::{GenerateRequest, Generated, generate};
 pub use model::{Compilation, Model, forward_func};
-pub use run::{Finished, Reporter, RunOutcome, RunRequest, Stage, VariantOutcome, run};
+pub use run::{Finished, Job, Reporter, RunOutcome, RunRequest, Stage, run};
 pub use step::ModelStep;
 pub use train::train;
+pub use variant::VariantOutcome;

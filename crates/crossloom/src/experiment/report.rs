@@ -10,8 +10,8 @@ use crossloom_report as report;
 use crossloom_train::metrics::{MetricPhase, MetricRecord, read_metrics};
 use crossloom_train::run_dir::{RunDir, RunRecord};
 
-use super::run::{RunRequest, VariantOutcome};
-use super::{ExperimentData, ExperimentError};
+use super::run::RunRequest;
+use super::{ExperimentData, ExperimentError, VariantOutcome};
 
 /// Pictures shown in the report.
 const SAMPLES: usize = 24;

@@ -5,29 +5,38 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crossloom_data::assets::AssetEvent;
-use crossloom_data::packing::PackingPlan;
 use crossloom_eval::compare::{CompareOptions, Comparison, Contender, Role, compare};
 use crossloom_eval::metrics::Metric;
 use crossloom_eval::prior::question_only_prior;
-use crossloom_eval::samples::{Question, SampleRecord, write_samples};
+use crossloom_eval::samples::Question;
 use crossloom_eval::stats::Resampling;
-use crossloom_eval::{Prior, Results};
-use crossloom_model::BatchShape;
+use crossloom_eval::Prior;
 use crossloom_recipe::{ImageUse, LoadedRecipe, Recipe, Split, Variant};
-use crossloom_train::progress::{Phase, Progress, ProgressUpdate};
-use crossloom_train::run_dir::{DataManifest, RunDir, RunRecord, RunStatus, VariantDir, VariantRecord};
-use crossloom_train::step::GateMeans;
-use crossloom_train::trainer::Outcome;
+use crossloom_train::progress::Progress;
+use crossloom_train::run_dir::{DataManifest, RunDir, RunRecord, RunStatus};
 
-use super::model::{Compilation, Model};
-use super::train::train;
-use super::{ExperimentData, ExperimentError, evaluate, report};
+use super::variant::{Ready, VariantOutcome};
+use super::{ExperimentData, ExperimentError, report};
+
+/// How much of the road is walked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Job {
+    /// Train, evaluate, compare, report.
+    #[default]
+    All,
+    /// Train only.
+    Train,
+    /// Evaluate the newest checkpoints of a run that is there, compare, report.
+    Evaluate,
+}
 
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct RunRequest<'r> {
     /// The recipe with its variants.
     pub recipe: &'r LoadedRecipe,
+    /// How much of it.
+    pub job: Job,
     /// Variants to run; empty means all.
     pub variants: Vec<String>,
     /// The folder of all runs.
@@ -52,33 +61,9 @@ pub enum Stage {
 }
 
 /// Hears how a run goes.
-pub trait Reporter: Progress {
+pub trait Reporter: Progress + Send {
     /// A variant begins a stage.
     fn begin(&mut self, _variant: &str, _stage: Stage) {}
-}
-
-/// A variant that was trained and evaluated.
-pub struct VariantOutcome {
-    /// Its name.
-    pub name: String,
-    /// Its recipe.
-    pub recipe: Recipe,
-    /// One record per question.
-    pub records: Vec<SampleRecord>,
-    /// Its numbers.
-    pub results: Results,
-    /// Mean gate of every edge on the evaluation split.
-    pub gates: GateMeans,
-    /// Number of weights.
-    pub parameters: u64,
-    /// Median time of a training step in milliseconds, over this process.
-    pub step_ms: Option<f64>,
-    /// How it was compiled.
-    pub compilation: Compilation,
-    /// Seconds by phase.
-    pub seconds: Vec<(String, f64)>,
-    /// Where its files are.
-    pub dir: VariantDir,
 }
 
 /// A finished run.
@@ -97,6 +82,11 @@ pub struct Finished {
 pub enum RunOutcome {
     /// All variants are done.
     Finished(Box<Finished>),
+    /// All variants are trained, as was asked.
+    Trained {
+        /// The run's folder.
+        dir: PathBuf,
+    },
     /// Stopped on request; the newest checkpoint holds all completed steps.
     Interrupted {
         /// The run's folder.
@@ -132,6 +122,9 @@ pub fn run(
     let Some((data, outcomes, priors)) = outcome? else {
         return Ok(RunOutcome::Interrupted { dir: dir.path().to_owned() });
     };
+    if request.job == Job::Train {
+        return Ok(RunOutcome::Trained { dir: dir.path().to_owned() });
+    }
     let baseline = variants.iter().find(|v| v.baseline).map(|v| v.name.clone());
     let contenders: Vec<Contender<'_>> = outcomes
         .iter()
@@ -162,7 +155,7 @@ fn role(recipe: &Recipe) -> Role {
     }
 }
 
-fn resampling(eval: &crossloom_recipe::Eval) -> Resampling {
+pub(super) fn resampling(eval: &crossloom_recipe::Eval) -> Resampling {
     Resampling { resamples: eval.bootstrap_samples, confidence: eval.confidence, seed: eval.seed }
 }
 
@@ -186,7 +179,13 @@ fn enter(request: &RunRequest<'_>) -> Result<RunDir, ExperimentError> {
             .map_err(|e| ExperimentError::File { path: dir.path().to_owned(), message: e.to_string() })?;
         return Ok(RunDir::create(&request.out, &loaded.base.name, &loaded.content_hash())?);
     }
-    if used && !request.resume {
+    if request.job == Job::Evaluate && !used {
+        return Err(ExperimentError::request(
+            format!("{} holds no run of this recipe", dir.path().display()),
+            "train it first: crossloom train, or crossloom run",
+        ));
+    }
+    if used && !request.resume && request.job != Job::Evaluate {
         return Err(ExperimentError::request(
             format!("{} holds a run of this very recipe", dir.path().display()),
             "continue it with --resume, replace it with --force, or write elsewhere with --out",
@@ -198,7 +197,7 @@ fn enter(request: &RunRequest<'_>) -> Result<RunDir, ExperimentError> {
 fn begin_record(request: &RunRequest<'_>, dir: &RunDir) -> Result<RunRecord, ExperimentError> {
     let loaded = request.recipe;
     let mut record = match dir.read_record() {
-        Ok(record) if request.resume => record,
+        Ok(record) if request.resume || request.job == Job::Evaluate => record,
         _ => RunRecord::new(&loaded.base.name, &loaded.content_hash()),
     };
     if record.started == 0.0 {
@@ -262,9 +261,23 @@ fn run_variants(
                 "variants are compared on the same questions: give them one [data] source, seed and limits",
             ));
         }
-        let Some(outcome) = run_variant(request, variant, &data, dir, record, reporter, stop)? else {
+        let mut ready = Ready::compile(variant, &data, dir, reporter)?;
+        if request.job == Job::Evaluate {
+            ready.restore(variant)?;
+        } else {
+            let finished = ready.train(variant, &data, request.resume, record, reporter, stop)?;
+            dir.write_record(record)?;
+            if !finished {
+                return Ok(None);
+            }
+        }
+        if request.job == Job::Train {
+            continue;
+        }
+        let Some(outcome) = ready.evaluate(variant, &data, record, reporter, stop)? else {
             return Ok(None);
         };
+        dir.write_record(record)?;
         outcomes.push(outcome);
     }
     let prior = prior(&data, &outcomes);
@@ -325,128 +338,4 @@ fn prior(data: &ExperimentData, outcomes: &[VariantOutcome]) -> Prior {
         &asked,
         Metric::ExactMatch,
     )
-}
-
-fn run_variant(
-    request: &RunRequest<'_>,
-    variant: &Variant,
-    data: &ExperimentData,
-    dir: &RunDir,
-    record: &mut RunRecord,
-    reporter: &mut dyn Reporter,
-    stop: &AtomicBool,
-) -> Result<Option<VariantOutcome>, ExperimentError> {
-    let recipe = &variant.recipe;
-    let own = dir.variant(&variant.name)?;
-    let mut seconds = Vec::new();
-    let mut timed =
-        |name: &str, start: Instant| seconds.push((name.to_owned(), start.elapsed().as_secs_f64()));
-
-    reporter.begin(&variant.name, Stage::Compile);
-    let start = Instant::now();
-    let plan = data.plan(recipe)?;
-    let mut model = Model::new(recipe, batch_shape(&plan), plan.vocab_size)?;
-    timed("compile", start);
-
-    reporter.begin(&variant.name, Stage::Train);
-    let start = Instant::now();
-    let summary = train(recipe, data, &plan, &mut model, &own, request.resume, stop, reporter)?;
-    timed("train", start);
-    let entry = VariantRecord {
-        status: if summary.outcome == Outcome::Finished {
-            RunStatus::Running
-        } else {
-            RunStatus::Interrupted
-        },
-        steps: summary.completed,
-        parameters: model.parameters(),
-        trainable_parameters: trained(recipe, &model),
-        final_loss: summary.last.as_ref().map(|step| step.loss),
-        checkpoint: summary.checkpoint.as_ref().map(|path| path.display().to_string()),
-        kernel_choices: kernel_choices(&model),
-        bytes: memory(&model),
-        ..VariantRecord::default()
-    };
-    record.variants.insert(variant.name.clone(), entry);
-    dir.write_record(record)?;
-    if summary.outcome == Outcome::Interrupted {
-        return Ok(None);
-    }
-    let step_ms = (summary.completed > 0 && summary.last.is_some())
-        .then(|| summary.timings.to_map().get("compute").copied())
-        .flatten()
-        .map(|compute| 1e3 * compute / summary.completed as f64);
-
-    reporter.begin(&variant.name, Stage::Evaluate);
-    let start = Instant::now();
-    let evaluation = evaluate(recipe, data, &plan, &mut model, stop, &mut |done, of| {
-        let rate = done as f64 / start.elapsed().as_secs_f64().max(1e-9);
-        reporter.update(&ProgressUpdate {
-            phase: Phase::Evaluate,
-            step: done as u64,
-            steps: of as u64,
-            steps_per_second: Some(rate),
-            loss: None,
-            eta: Some(std::time::Duration::from_secs_f64((of - done) as f64 / rate)),
-        });
-    })?;
-    let Some(evaluation) = evaluation else { return Ok(None) };
-    timed("evaluate", start);
-    let results =
-        Results::from_records(&evaluation.records, Metric::ExactMatch, &resampling(&recipe.eval))
-            .map_err(|e| ExperimentError::Score { variant: variant.name.clone(), message: e.to_string() })?;
-    write_samples(&own.samples_path(), &evaluation.records)
-        .map_err(|e| ExperimentError::File { path: own.samples_path(), message: e.to_string() })?;
-    let json = serde_json::to_vec_pretty(&results).map_err(|e| Box::new(e) as crossloom_train::BoxError)?;
-    own.write("results.json", &json)?;
-    data.tokenizer.save(&own.path().join("tokenizer.json"))?;
-    if let Some(entry) = record.variants.get_mut(&variant.name) {
-        entry.status = RunStatus::Finished;
-        entry.seconds.extend(seconds.iter().cloned());
-    }
-    dir.write_record(record)?;
-    Ok(Some(VariantOutcome {
-        name: variant.name.clone(),
-        recipe: recipe.clone(),
-        records: evaluation.records,
-        results,
-        gates: evaluation.gates,
-        parameters: model.parameters(),
-        step_ms,
-        compilation: model.compilation.clone(),
-        seconds,
-        dir: own,
-    }))
-}
-
-pub(super) fn batch_shape(plan: &PackingPlan) -> BatchShape {
-    BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets }
-}
-
-fn trained(recipe: &Recipe, model: &Model) -> u64 {
-    let elements = |p: &crossloom_model::ParamSpec| p.shape.iter().product::<usize>() as u64;
-    model.params.iter().filter(|p| recipe.train.parts.get(p.part).trainable).map(elements).sum()
-}
-
-/// How often every kernel is called in a training step.
-fn kernel_choices(model: &Model) -> std::collections::BTreeMap<String, String> {
-    let mut counts = std::collections::BTreeMap::new();
-    for step in &model.step.plan().steps {
-        *counts.entry(step.kernel.clone()).or_insert(0usize) += 1;
-    }
-    counts.into_iter().map(|(kernel, count)| (kernel, count.to_string())).collect()
-}
-
-fn memory(model: &Model) -> indexmap::IndexMap<String, u64> {
-    let e = crossloom_compiler::explain::explain(model.step.plan(), 1);
-    [
-        ("weights", e.weight_bytes),
-        ("state", e.state_bytes),
-        ("inputs", e.input_bytes),
-        ("arena", e.arena_bytes),
-        ("scratch", e.scratch_bytes),
-    ]
-    .into_iter()
-    .map(|(name, bytes)| (name.to_owned(), bytes))
-    .collect()
 }

@@ -57,6 +57,9 @@ impl Drop for Bars {
 
 impl Progress for Bars {
     fn update(&mut self, update: &ProgressUpdate) {
+        if words::is_checkpoint(update) {
+            return;
+        }
         if self.phase != update.phase.name() {
             self.measure(update);
         }

@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Writes plain lines.
 pub struct Lines {
-    out: Box<dyn Write>,
+    out: Box<dyn Write + Send>,
     variant: String,
     last: Instant,
     interval: Duration,
@@ -28,7 +28,7 @@ impl fmt::Debug for Lines {
 
 impl Lines {
     /// Lines that go to `out`.
-    pub fn new(out: Box<dyn Write>) -> Self {
+    pub fn new(out: Box<dyn Write + Send>) -> Self {
         Self { out, variant: String::new(), last: Instant::now(), interval: INTERVAL }
     }
 
@@ -42,6 +42,9 @@ impl Lines {
 
 impl Progress for Lines {
     fn update(&mut self, update: &ProgressUpdate) {
+        if words::is_checkpoint(update) {
+            return;
+        }
         let ended = update.steps > 0 && update.step >= update.steps;
         if !ended && self.last.elapsed() < self.interval {
             return;
@@ -71,20 +74,20 @@ impl Reporter for Lines {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::cell::RefCell;
+    
     use std::io;
-    use std::rc::Rc;
+    use std::sync::{Arc, Mutex};
 
     use crossloom_train::progress::Phase;
 
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Shared(Rc<RefCell<Vec<u8>>>);
+    struct Shared(Arc<Mutex<Vec<u8>>>);
 
     impl Write for Shared {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.borrow_mut().write(bytes)
+            self.0.lock().unwrap().write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -109,7 +112,7 @@ mod tests {
                 eta: None,
             });
         }
-        String::from_utf8(out.0.borrow().clone()).unwrap()
+        String::from_utf8(out.0.lock().unwrap().clone()).unwrap()
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The words that bars and lines share.
 
-use crossloom_train::progress::ProgressUpdate;
+use std::time::Duration;
+
+use crossloom_train::progress::{Phase, ProgressUpdate};
 
 use crate::cli::duration;
 use crate::experiment::Stage;
@@ -25,9 +27,23 @@ pub(super) fn figures(update: &ProgressUpdate) -> String {
         figures.push(format!("{speed:.digits$} steps/s"));
     }
     if let Some(left) = update.eta.filter(|_| update.step < update.steps) {
-        figures.push(format!("{} left", duration(left)));
+        figures.push(format!("{} left", whole_seconds(left)));
     }
     figures.join(", ")
+}
+
+/// A guess needs no fractions: `1 s`, `59 s`, `1:00`.
+fn whole_seconds(span: Duration) -> String {
+    let seconds = span.as_secs_f64().ceil().max(1.0);
+    if seconds < 60.0 {
+        return format!("{seconds} s");
+    }
+    duration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+}
+
+/// Whether an update is about writing a checkpoint, which is over before a bar could move; a note says where it went.
+pub(super) fn is_checkpoint(update: &ProgressUpdate) -> bool {
+    update.phase == Phase::Checkpoint
 }
 
 /// Whether a note is one of many about the same transfer (`downloading: 3 of 9 bytes`), of which only some are worth
@@ -38,10 +54,6 @@ pub(super) fn is_transient(note: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use crossloom_train::progress::Phase;
-
     use super::*;
 
     #[test]
@@ -55,6 +67,8 @@ mod tests {
             eta: Some(Duration::from_secs(95)),
         };
         assert_eq!(figures(&update), "loss 1.5000, 7.2 steps/s, 1:35 left");
+        update.eta = Some(Duration::from_millis(12));
+        assert_eq!(figures(&update), "loss 1.5000, 7.2 steps/s, 1 s left");
         update.step = 200;
         update.steps_per_second = Some(f64::INFINITY);
         update.loss = None;

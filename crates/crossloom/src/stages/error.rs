@@ -8,7 +8,7 @@ use crate::experiment::ExperimentError;
 pub enum StageError {
     /// The recipe does not get that far.
     #[error(transparent)]
-    Experiment(#[from] ExperimentError),
+    Experiment(Box<ExperimentError>),
     /// The stage has no such form.
     #[error("stage `{}` cannot be written as {}", stage.name(), format.name())]
     Format {
@@ -28,6 +28,12 @@ pub enum StageError {
     /// The serializer failed.
     #[error("cannot write JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+impl From<ExperimentError> for StageError {
+    fn from(error: ExperimentError) -> Self {
+        Self::Experiment(Box::new(error))
+    }
 }
 
 impl StageError {

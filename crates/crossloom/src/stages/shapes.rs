@@ -152,6 +152,9 @@ mod tests {
     #[test]
     fn a_run_of_easy_vqa_has_the_known_sizes() {
         let mut recipe = recipe("quickstart.toml");
+        (recipe.data.questions_per_sequence, recipe.eval.max_new_tokens) = (8, 3);
+        (recipe.train.batch_size, recipe.model.vision.image_size, recipe.model.vision.patch_size) =
+            (16, 64, 8);
         let known = Shapes::of(&recipe).unwrap();
         let batch = BatchShape { batch: 16, tokens: 64 + 8 * 13, targets: 16 };
         assert_eq!(known, Shapes { batch, vocab: 33 });
@@ -167,9 +170,12 @@ mod tests {
     #[test]
     fn sequences_that_the_model_does_not_allow_are_refused() {
         let mut recipe = recipe("quickstart.toml");
-        recipe.model.language.max_positions = 100;
+        let tokens = Shapes::of(&recipe).unwrap().batch.tokens;
+        recipe.model.language.max_positions = tokens;
+        assert!(Shapes::of(&recipe).is_ok());
+        recipe.model.language.max_positions = tokens - 1;
         let error = Shapes::of(&recipe).unwrap_err();
-        assert!(error.to_string().contains("168 positions"), "{error}");
+        assert!(error.to_string().contains(&format!("{tokens} positions")), "{error}");
         assert!(error.help().is_some());
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::support::{crossloom, program, workspace};
 
 /// Small enough for a debug build.
-const SMALL: [&str; 8] = [
+const SMALL: [&str; 10] = [
     "--set",
     "data.source={ kind = 'synthetic', train_images = 24, test_images = 8, questions_per_image = 2 }",
     "--set",
@@ -16,6 +16,8 @@ const SMALL: [&str; 8] = [
     "variants.question_only.train.steps=2",
     "--set",
     "train.batch_size=4",
+    "--set",
+    "train.warmup=1",
 ];
 
 fn run(out: &Path, more: &[&str]) -> crate::support::Said {

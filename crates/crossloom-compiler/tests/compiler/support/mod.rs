@@ -92,11 +92,12 @@ pub(crate) fn assert_same(new: &Func, old: &Func, args: &[Tensor<f64>]) {
 /// Two functions print alike; shows the lines that only one of them has.
 pub(crate) fn assert_alike(new: &Func, old: &Func, what: &str) {
     let (new, old) = (text::print(new), text::print(old));
-    let missing = |from: &str, other: &str| -> String {
-        let lines = from.lines().filter(|line| !other.lines().any(|o| o == *line));
-        lines.map(|line| format!("{line}\n")).collect()
+    let only_in = |from: &str, other: &str| {
+        let lines: Vec<String> =
+            from.lines().filter(|line| !other.contains(line)).map(str::to_owned).collect();
+        lines.join("\n")
     };
-    assert!(new == old, "{what}\nfrom:\n{}to:\n{}", missing(&old, &new), missing(&new, &old));
+    assert!(new == old, "{what}\nfrom:\n{}\nto:\n{}", only_in(&old, &new), only_in(&new, &old));
 }
 
 /// Runs the pass of that name on a text: it keeps the meaning, and a second run changes nothing.

@@ -311,11 +311,10 @@ impl Maker {
             y = self.b().unary(UnaryKind::Act(act), y).unwrap();
         }
         *shape.last_mut().unwrap() = out;
-        if self.flag() {
-            if let Some(residual) = self.of_shape(&shape) {
-                let (first, second) = if self.flag() { (y, residual) } else { (residual, y) };
-                y = self.b().add(first, second).unwrap();
-            }
+        let residual = if self.flag() { self.of_shape(&shape) } else { None };
+        if let Some(residual) = residual {
+            let (first, second) = if self.flag() { (y, residual) } else { (residual, y) };
+            y = self.b().add(first, second).unwrap();
         }
         self.keep(y);
     }
@@ -323,11 +322,10 @@ impl Maker {
     fn norm(&mut self) {
         let mut x = self.rows();
         let shape = self.shape(x);
-        if self.flag() {
-            if let Some(residual) = self.of_shape(&shape) {
-                x = self.b().add(x, residual).unwrap();
-                self.keep(x);
-            }
+        let residual = if self.flag() { self.of_shape(&shape) } else { None };
+        if let Some(residual) = residual {
+            x = self.b().add(x, residual).unwrap();
+            self.keep(x);
         }
         let width = shape[shape.len() - 1];
         let gamma = self.weight(&[width]);
@@ -357,12 +355,16 @@ impl Maker {
             b.push(RmsNormGrad { residual: false }, &[dy, x, gamma, stats[1]]).unwrap()
         };
         let mut other = self.of_shape(&shape).unwrap_or(x);
-        if self.flag() {
-            // The gradient of the scale is read before the sum is made.
-            let spread = self.b().broadcast(grads[1], &shape, &[shape.len() - 1]).unwrap();
-            other = self.b().add(other, spread).unwrap();
-        } else if self.flag() {
-            self.keep(grads[1]);
+        match self.pick(4) {
+            0 => {}
+            1 => {
+                self.keep(grads[1]);
+            }
+            _ => {
+                // The gradient of the scale is read before the sum is made.
+                let spread = self.b().broadcast(grads[1], &shape, &[shape.len() - 1]).unwrap();
+                other = self.b().add(other, spread).unwrap();
+            }
         }
         let sum = self.b().add(grads[0], other).unwrap();
         self.keep(sum);

@@ -5,6 +5,7 @@
 
 mod attention;
 mod elementwise;
+mod ids;
 mod inject;
 mod linear;
 mod loss;
@@ -53,14 +54,17 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) ->
         Op::Attention(op) => attention::lower(op, inputs),
         Op::AttentionGrad(op) => attention::lower_grad(&op.0, inputs),
         Op::Rope(op) => Some(rope::lower(op, inputs)),
-        Op::Argmax(_) | Op::Embedding(_) | Op::EmbeddingGrad(_) | Op::GatherRows(_) | Op::ScatterRows(_) => {
-            rows::lower(op, inputs)
-        }
+        Op::Softmax(_)
+        | Op::Argmax(_)
+        | Op::Embedding(_)
+        | Op::EmbeddingGrad(_)
+        | Op::GatherRows(_)
+        | Op::ScatterRows(_) => rows::lower(op, inputs),
         Op::CrossEntropy(_) | Op::CrossEntropyGrad(_) => loss::lower(op, inputs),
         Op::AttnPool(op) => Some(pool::lower(*op, inputs)),
         Op::AttnPoolGrad(op) => Some(pool::lower_grad(*op, inputs)),
         Op::AgfInject(_) | Op::AgfInjectGrad(_) => inject::lower(op, inputs),
         Op::AdamW(_) | Op::GlobalNorm(_) => optim::lower(op),
-        Op::Softmax(_) | Op::AmpProject(_) | Op::AgfGate(_) => None,
+        Op::AmpProject(_) | Op::AgfGate(_) => None,
     }
 }

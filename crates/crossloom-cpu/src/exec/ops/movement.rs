@@ -1,19 +1,31 @@
-//! Copies in another order: `transpose`, `broadcast`, `slice`, `pad`, `concat`, conversions, coordinates.
+//! Copies: `transpose`, `broadcast` and `slice` to the strided copy of the kernels; `reshape`, `concat`, `pad`,
+//! conversions and coordinates, which have no kernel, to short loops over fixed chunks.
 
 use crossloom_ir::TensorType;
 use crossloom_ir::interp::strides;
 use crossloom_ir::op::Op;
 
 use crate::exec::io::{CpuKernel, Io, KernelError, Lowered, ints};
+use crate::kernels::permute;
 use crate::parallel::{self, SharedMut, chunk_range};
+
+/// Words of a task.
+const CHUNK: usize = 16_384;
+/// The most axes the strided copy takes.
+const MAX_RANK: usize = 6;
 
 /// A copy whose source address is linear in the coordinates of the result.
 struct StridedCopy {
-    /// Result extents, slowest first; at least one.
+    /// Result extents, slowest first.
     shape: Vec<usize>,
     /// Source distance of a step along every axis.
     steps: Vec<usize>,
     /// Source of the first element.
+    start: usize,
+}
+
+/// Adjacent words in their order.
+struct FlatCopy {
     start: usize,
 }
 
@@ -38,6 +50,7 @@ struct Iota {
     extent: usize,
 }
 
+/// The kernel of an op that moves or converts elements; `None` for a copy along more than six axes that do not join.
 pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
     let out = &outputs[0].shape;
     Some(match op {
@@ -49,19 +62,19 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) ->
         }
         Op::Transpose(op) => {
             let from = strides(&inputs[0].shape);
-            copy("transpose", out, op.perm.iter().map(|&axis| from[axis]).collect(), 0)
+            return copy("transpose", out, op.perm.iter().map(|&axis| from[axis]).collect(), 0);
         }
         Op::Broadcast(op) => {
             let from = strides(&inputs[0].shape);
             let step = |axis| op.axes.iter().position(|&a| a == axis).map_or(0, |i| from[i]);
-            copy("broadcast", out, (0..out.len()).map(step).collect(), 0)
+            return copy("broadcast", out, (0..out.len()).map(step).collect(), 0);
         }
         Op::Slice(op) => {
             let from = strides(&inputs[0].shape);
             let start = op.start * from[op.axis];
-            copy("slice", out, from, start)
+            return copy("slice", out, from, start);
         }
-        Op::Reshape(_) => copy("copy", &[outputs[0].elements()], vec![1], 0),
+        Op::Reshape(_) => Lowered::new("copy", FlatCopy { start: 0 }),
         Op::Concat(op) => {
             let lens = inputs.iter().map(|ty| ty.shape[op.axis..].iter().product()).collect();
             Lowered::new("concat", Concat { outer: out[..op.axis].iter().product(), lens })
@@ -76,10 +89,10 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) ->
     })
 }
 
-/// Joins axes that are adjacent in source and result, so that the inner loop is as long as it can be.
-fn copy(name: &'static str, shape: &[usize], steps: Vec<usize>, start: usize) -> Lowered {
+/// Joins axes that are adjacent in source and result, so that the strided copy has as few as it can.
+fn copy(name: &'static str, shape: &[usize], steps: Vec<usize>, start: usize) -> Option<Lowered> {
     let mut joined: Vec<(usize, usize)> = Vec::new();
-    for (&extent, &step) in shape.iter().zip(&steps) {
+    for (&extent, &step) in shape.iter().zip(&steps).filter(|(extent, _)| **extent != 1) {
         match joined.last_mut() {
             Some((outer, outer_step)) if *outer_step == extent * step => {
                 *outer *= extent;
@@ -88,39 +101,62 @@ fn copy(name: &'static str, shape: &[usize], steps: Vec<usize>, start: usize) ->
             _ => joined.push((extent, step)),
         }
     }
-    if joined.is_empty() {
-        joined.push((1, 1));
+    if joined.is_empty() || matches!(joined[..], [(_, 1)]) {
+        return Some(Lowered::new(name, FlatCopy { start }));
     }
-    let (shape, steps) = joined.into_iter().unzip();
-    Lowered::new(name, StridedCopy { shape, steps, start })
+    let (shape, steps): (Vec<_>, Vec<_>) = joined.into_iter().unzip();
+    (shape.len() <= MAX_RANK).then(|| Lowered::new(name, StridedCopy { shape, steps, start }))
 }
 
 impl CpuKernel for StridedCopy {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        let source = inputs.f32(0);
-        let inner = self.shape[self.shape.len() - 1];
-        let step = self.steps[self.steps.len() - 1];
-        let rows = out.len() / inner.max(1);
-        let per_task = (16_384 / inner.max(1)).max(1);
-        let out = SharedMut::new(out);
-        parallel::for_each(rows.div_ceil(per_task), |task| {
-            for row in chunk_range(rows, per_task, task) {
-                let mut from = self.start;
-                let mut rest = row;
-                for axis in (0..self.shape.len() - 1).rev() {
-                    from += rest % self.shape[axis] * self.steps[axis];
-                    rest /= self.shape[axis];
-                }
-                // SAFETY: rows are disjoint and `rows * inner` is the result's length.
-                let target = unsafe { out.slice(row * inner, inner) };
-                match step {
-                    1 => target.copy_from_slice(&source[from..from + inner]),
-                    0 => target.fill(source[from]),
-                    _ => target.iter_mut().enumerate().for_each(|(i, t)| *t = source[from + i * step]),
-                }
+        let source = inputs.f32(0).get(self.start..).unwrap_or_default();
+        Ok(permute(&self.shape, &self.steps, source, out)?)
+    }
+}
+
+/// Columns of every row of a result: `len` words from `first` on, in rows of `width` words, `outer` times.
+struct Columns {
+    outer: usize,
+    len: usize,
+    first: usize,
+    width: usize,
+}
+
+impl Columns {
+    /// Calls `fill(flat index among the columns, words)` for runs of adjacent words, in parallel.
+    fn fill(&self, out: SharedMut<'_>, fill: impl Fn(usize, &mut [f32]) + Sync) {
+        let total = self.outer * self.len;
+        parallel::for_each(total.div_ceil(CHUNK), |task| {
+            let mut range = chunk_range(total, CHUNK, task);
+            while !range.is_empty() {
+                let (row, col) = (range.start / self.len, range.start % self.len);
+                let n = (self.len - col).min(range.len());
+                // SAFETY: columns are within their row, rows within the result; tasks own disjoint ranges of them.
+                fill(range.start, unsafe { out.slice(row * self.width + self.first + col, n) });
+                range.start += n;
             }
         });
+    }
+
+    /// Copies the columns from adjacent words.
+    fn copy(&self, source: &[f32], out: SharedMut<'_>) {
+        self.fill(out, |at, words| words.copy_from_slice(&source[at..at + words.len()]));
+    }
+}
+
+/// Calls `fill(index of the first, words)` for pieces of a result, in parallel.
+fn fill_all(out: &mut [f32], fill: impl Fn(usize, &mut [f32]) + Sync) {
+    let len = out.len();
+    Columns { outer: 1, len, first: 0, width: len }.fill(SharedMut::new(out), fill);
+}
+
+impl CpuKernel for FlatCopy {
+    fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
+        let (inputs, [out], _) = io.split()?;
+        let source = inputs.f32(0).get(self.start..).unwrap_or_default();
+        fill_all(out, |at, words| words.copy_from_slice(&source[at..at + words.len()]));
         Ok(())
     }
 }
@@ -128,13 +164,11 @@ impl CpuKernel for StridedCopy {
 impl CpuKernel for Concat {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        let total: usize = self.lens.iter().sum();
-        for (row, target) in out.chunks_exact_mut(total.max(1)).take(self.outer).enumerate() {
-            let mut at = 0;
-            for (i, &len) in self.lens.iter().enumerate() {
-                target[at..at + len].copy_from_slice(&inputs.f32(i)[row * len..(row + 1) * len]);
-                at += len;
-            }
+        let (outer, width, out) = (self.outer, self.lens.iter().sum(), SharedMut::new(out));
+        let mut first = 0;
+        for (i, &len) in self.lens.iter().enumerate() {
+            Columns { outer, len, first, width }.copy(inputs.f32(i), out);
+            first += len;
         }
         Ok(())
     }
@@ -143,14 +177,11 @@ impl CpuKernel for Concat {
 impl CpuKernel for Pad {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        let source = inputs.f32(0);
-        let total = self.before + self.len + self.after;
-        for (row, target) in out.chunks_exact_mut(total.max(1)).take(self.outer).enumerate() {
-            target[..self.before].fill(0.0);
-            target[self.before..self.before + self.len]
-                .copy_from_slice(&source[row * self.len..(row + 1) * self.len]);
-            target[self.before + self.len..].fill(0.0);
-        }
+        let Self { outer, before, len, after } = *self;
+        let (width, out) = (before + len + after, SharedMut::new(out));
+        Columns { outer, len: before, first: 0, width }.fill(out, |_, words| words.fill(0.0));
+        Columns { outer, len, first: before, width }.copy(inputs.f32(0), out);
+        Columns { outer, len: after, first: before + len, width }.fill(out, |_, words| words.fill(0.0));
         Ok(())
     }
 }
@@ -158,7 +189,8 @@ impl CpuKernel for Pad {
 impl CpuKernel for ToFloat {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        inputs.i32(0).iter().zip(out).for_each(|(&x, y)| *y = x as f32);
+        let x = inputs.i32(0);
+        fill_all(out, |at, words| words.iter_mut().zip(&x[at..]).for_each(|(y, &x)| *y = x as f32));
         Ok(())
     }
 }
@@ -166,7 +198,12 @@ impl CpuKernel for ToFloat {
 impl CpuKernel for ToInt {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        inputs.f32(0).iter().zip(ints(out)).for_each(|(&x, y)| *y = x as i32);
+        let x = inputs.f32(0);
+        let bound = 2_147_483_648.0;
+        if let Some(x) = x.iter().find(|x| !(-bound..bound).contains(*x)) {
+            return Err(KernelError(format!("{x} is not representable as a whole number")));
+        }
+        fill_all(out, |at, words| ints(words).iter_mut().zip(&x[at..]).for_each(|(y, &x)| *y = x as i32));
         Ok(())
     }
 }
@@ -174,7 +211,9 @@ impl CpuKernel for ToInt {
 impl CpuKernel for Iota {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (_, [out], _) = io.split()?;
-        out.iter_mut().enumerate().for_each(|(i, y)| *y = (i / self.inner % self.extent) as f32);
+        fill_all(out, |at, words| {
+            words.iter_mut().zip(at..).for_each(|(y, i)| *y = (i / self.inner % self.extent) as f32);
+        });
         Ok(())
     }
 }

@@ -1,10 +1,12 @@
-//! Sums and maxima over leading or trailing axes; other axes are left to the compiler's expansion.
+//! `reduce_sum` over leading or trailing axes to the kernels `sum_rows` and `sum_cols`; other sums and `reduce_max`, over
+//! adjacent axes, to a short loop. Axes that are not adjacent are left to the compiler's expansion.
 
 use crossloom_ir::TensorType;
 use crossloom_ir::op::{Reduce, ReduceKind};
 
 use crate::exec::io::{CpuKernel, Io, KernelError, Lowered};
 use crate::kernels::{sum_cols, sum_rows, sum_rows_scratch_len};
+use crate::parallel::{self, SharedMut, chunk_range};
 
 struct SumLeading {
     rows: usize,
@@ -16,8 +18,11 @@ struct SumTrailing {
     cols: usize,
 }
 
-/// Any one axis: `outer` slabs of `extent` rows of `inner` elements.
-struct OneAxis {
+/// Columns of a task at most.
+const COLUMNS: usize = 4_096;
+
+/// Adjacent axes: `outer` slabs of `extent` rows of `inner` elements.
+struct Middle {
     kind: ReduceKind,
     outer: usize,
     extent: usize,
@@ -43,12 +48,14 @@ pub(super) fn lower(op: &Reduce, inputs: &[&TensorType]) -> Option<Lowered> {
             let (rows, cols) = (product(&shape[..rank - count]), product(&shape[rank - count..]));
             Some(Lowered::new("sum_cols", SumTrailing { rows, cols }))
         }
-        kind if count == 1 => {
-            let axis = op.axes[0];
-            let (outer, extent, inner) = (product(&shape[..axis]), shape[axis], product(&shape[axis + 1..]));
-            Some(Lowered::new("reduce_axis", OneAxis { kind, outer, extent, inner }))
+        kind => {
+            let first = *op.axes.first()?;
+            let end = first + count;
+            let adjacent = op.axes.iter().copied().eq(first..end);
+            let (outer, extent) = (product(&shape[..first]), product(shape.get(first..end)?));
+            let inner = product(&shape[end..]);
+            adjacent.then(|| Lowered::new("reduce_axis", Middle { kind, outer, extent, inner }))
         }
-        _ => None,
     }
 }
 
@@ -66,20 +73,29 @@ impl CpuKernel for SumTrailing {
     }
 }
 
-impl CpuKernel for OneAxis {
+impl CpuKernel for Middle {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        let x = inputs.f32(0);
-        for outer in 0..self.outer {
-            let target = &mut out[outer * self.inner..(outer + 1) * self.inner];
-            target.fill(if self.kind == ReduceKind::Sum { 0.0 } else { f32::NEG_INFINITY });
+        let (x, sum) = (inputs.f32(0), self.kind == ReduceKind::Sum);
+        let out = SharedMut::new(out);
+        // A task has a few slabs or, of a large one, some columns; every result is combined in the order of the rows.
+        let columns = self.inner.min(COLUMNS);
+        let parts = self.inner.div_ceil(columns.max(1));
+        parallel::for_each(self.outer * parts, |task| {
+            let (outer, cols) = (task / parts, chunk_range(self.inner, columns, task % parts));
+            // SAFETY: tasks own disjoint columns of the slabs.
+            let target = unsafe { out.slice(outer * self.inner + cols.start, cols.len()) };
+            target.fill(if sum { 0.0 } else { f32::NEG_INFINITY });
             for row in 0..self.extent {
                 let at = (outer * self.extent + row) * self.inner;
-                for (t, &x) in target.iter_mut().zip(&x[at..at + self.inner]) {
-                    *t = if self.kind == ReduceKind::Sum { *t + x } else { t.max(x) };
+                let x = &x[at + cols.start..at + cols.end];
+                if sum {
+                    target.iter_mut().zip(x).for_each(|(t, x)| *t += x);
+                } else {
+                    target.iter_mut().zip(x).for_each(|(t, x)| *t = t.max(*x));
                 }
             }
-        }
+        });
         Ok(())
     }
 }

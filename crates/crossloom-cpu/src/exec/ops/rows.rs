@@ -1,75 +1,83 @@
-//! Rows by index: embeddings, gathers, scatters, the largest logit.
+//! Ops on whole rows to the kernels: `softmax` (in place), `embedding`, `gather_rows`, `scatter_rows` (in place) and the
+//! gradient of a table. `argmax` has no kernel of its own and is computed here, rows in parallel.
 
 use crossloom_ir::TensorType;
 use crossloom_ir::op::{Op, ScatterMode};
 
+use super::ids;
 use crate::exec::io::{CpuKernel, Io, KernelError, Lowered, ints};
+use crate::kernels::{Rows, Scatter, embedding, embedding_grad, gather_rows, scatter_rows, softmax};
+use crate::parallel::{self, SharedMut, chunk_range};
 
-/// Shapes of an op over `[B, T, D]` with an index `[B, M]`.
-#[derive(Clone, Copy)]
-struct Indexed {
-    batch: usize,
-    tokens: usize,
-    width: usize,
-    count: usize,
+struct Softmax {
+    rows: usize,
+    cols: usize,
 }
-
 struct Argmax {
-    width: usize,
+    cols: usize,
 }
 struct Embedding {
     vocab: usize,
-    width: usize,
+    cols: usize,
 }
 struct EmbeddingGrad {
     vocab: usize,
-    width: usize,
+    cols: usize,
 }
-struct Gather(Indexed);
-struct Scatter(Indexed, ScatterMode);
+struct Gather(Rows);
+struct ScatterInto(Rows, Scatter);
 
+/// The kernel of an op on rows.
 pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
-    let indexed = || {
-        let h = &inputs[0].shape;
-        Indexed { batch: h[0], tokens: h[1], width: h[2], count: inputs[1].shape[1] }
+    let (first, cols) = (inputs[0], inputs[0].last());
+    let indexed = || Rows {
+        batch: first.shape[0],
+        len: first.shape[1],
+        count: inputs[1].shape[1],
+        cols: first.shape[2],
     };
     Some(match op {
-        Op::Argmax(_) => Lowered::new("argmax", Argmax { width: inputs[0].last() }),
-        Op::Embedding(_) => {
-            let (vocab, width) = (inputs[0].shape[0], inputs[0].shape[1]);
-            Lowered::new("embedding", Embedding { vocab, width })
+        Op::Softmax(_) => {
+            Lowered::new("softmax", Softmax { rows: first.rows(), cols }).in_place(vec![(0, 0)])
         }
-        Op::EmbeddingGrad(op) => {
-            Lowered::new("embedding_grad", EmbeddingGrad { vocab: op.vocab, width: inputs[0].last() })
-        }
+        Op::Argmax(_) => Lowered::new("argmax", Argmax { cols }),
+        Op::Embedding(_) => Lowered::new("embedding", Embedding { vocab: first.shape[0], cols }),
+        Op::EmbeddingGrad(op) => Lowered::new("embedding_grad", EmbeddingGrad { vocab: op.vocab, cols }),
         Op::GatherRows(_) => Lowered::new("gather_rows", Gather(indexed())),
         Op::ScatterRows(op) => {
-            Lowered::new("scatter_rows", Scatter(indexed(), op.mode)).in_place(vec![(0, 0)])
+            let mode = match op.mode {
+                ScatterMode::Set => Scatter::Set,
+                ScatterMode::Add => Scatter::Add,
+            };
+            Lowered::new("scatter_rows", ScatterInto(indexed(), mode)).in_place(vec![(0, 0)])
         }
         _ => return None,
     })
 }
 
-/// The row an id names.
-fn row(id: i32, bound: usize, what: &str) -> Result<usize, KernelError> {
-    usize::try_from(id)
-        .ok()
-        .filter(|&row| row < bound)
-        .ok_or_else(|| KernelError(format!("{what} {id} is outside 0..{bound}")))
+impl CpuKernel for Softmax {
+    fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
+        let (inputs, [y], _) = io.split()?;
+        let x = (!inputs.is_taken(0)).then(|| inputs.f32(0));
+        Ok(softmax(self.rows, self.cols, x, y)?)
+    }
 }
 
 impl CpuKernel for Argmax {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        for (row, best) in inputs.f32(0).chunks_exact(self.width).zip(ints(out)) {
-            let mut at = 0;
-            for (i, x) in row.iter().enumerate() {
-                if *x > row[at] {
-                    at = i;
-                }
+        let (x, cols, rows) = (inputs.f32(0), self.cols, out.len());
+        let per_task = (16_384 / cols.max(1)).max(1);
+        let out = SharedMut::new(out);
+        parallel::for_each(rows.div_ceil(per_task), |task| {
+            for r in chunk_range(rows, per_task, task) {
+                let row = &x[r * cols..(r + 1) * cols];
+                let best = (1..cols).fold(0, |best, c| if row[c] > row[best] { c } else { best });
+                // SAFETY: every row has one result, written by its task alone.
+                let result = unsafe { out.slice(r, 1) };
+                ints(result)[0] = best as i32;
             }
-            *best = at as i32;
-        }
+        });
         Ok(())
     }
 }
@@ -77,63 +85,40 @@ impl CpuKernel for Argmax {
 impl CpuKernel for Embedding {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        let table = inputs.f32(0);
-        for (target, &id) in out.chunks_exact_mut(self.width).zip(inputs.i32(1)) {
-            let at = row(id, self.vocab, "token id")? * self.width;
-            target.copy_from_slice(&table[at..at + self.width]);
-        }
-        Ok(())
+        let ids = inputs.i32(1);
+        ids::check("token id", ids, self.vocab, false)?;
+        Ok(embedding(self.vocab, self.cols, inputs.f32(0), ids, out)?)
     }
 }
 
 impl CpuKernel for EmbeddingGrad {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        out.fill(0.0);
-        for (dy, &id) in inputs.f32(0).chunks_exact(self.width).zip(inputs.i32(1)) {
-            let at = row(id, self.vocab, "token id")? * self.width;
-            out[at..at + self.width].iter_mut().zip(dy).for_each(|(d, dy)| *d += dy);
-        }
-        Ok(())
-    }
-}
-
-impl Indexed {
-    /// Calls `each(row of h, row of the index list)` for every index that is not -1, in order.
-    fn visit(self, index: &[i32], mut each: impl FnMut(usize, usize)) -> Result<(), KernelError> {
-        for (slot, &id) in index.iter().enumerate().take(self.batch * self.count) {
-            if id != -1 {
-                let batch = slot / self.count;
-                each(batch * self.tokens + row(id, self.tokens, "position")?, slot);
-            }
-        }
-        Ok(())
+        let ids = inputs.i32(1);
+        ids::check("token id", ids, self.vocab, false)?;
+        Ok(embedding_grad(self.vocab, self.cols, inputs.f32(0), ids, out, false)?)
     }
 }
 
 impl CpuKernel for Gather {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [out], _) = io.split()?;
-        let (h, w) = (inputs.f32(0), self.0.width);
-        out.fill(0.0);
-        self.0.visit(inputs.i32(1), |from, to| {
-            out[to * w..(to + 1) * w].copy_from_slice(&h[from * w..(from + 1) * w]);
-        })
+        let (inputs, [rows], _) = io.split()?;
+        let index = inputs.i32(1);
+        ids::check("position", index, self.0.len, true)?;
+        Ok(gather_rows(&self.0, inputs.f32(0), index, rows)?)
     }
 }
 
-impl CpuKernel for Scatter {
+impl CpuKernel for ScatterInto {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [out], _) = io.split()?;
-        inputs.take(0, out);
-        let (rows, w) = (inputs.f32(2), self.0.width);
-        let mode = self.1;
-        self.0.visit(inputs.i32(1), |to, from| {
-            let (target, source) = (&mut out[to * w..(to + 1) * w], &rows[from * w..(from + 1) * w]);
-            match mode {
-                ScatterMode::Set => target.copy_from_slice(source),
-                ScatterMode::Add => target.iter_mut().zip(source).for_each(|(t, s)| *t += s),
-            }
-        })
+        let (inputs, [h], _) = io.split()?;
+        let Self(shape, mode) = self;
+        let index = inputs.i32(1);
+        match mode {
+            Scatter::Set => ids::check_distinct(index, shape.count, shape.len)?,
+            Scatter::Add => ids::check("position", index, shape.len, true)?,
+        }
+        inputs.take(0, h);
+        Ok(scatter_rows(shape, *mode, h, index, inputs.f32(2))?)
     }
 }

@@ -79,20 +79,36 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const MASKED: bool>(
                 }
             }
         }
+        // Every branch is a loop over the accumulators in place: handed to a function, they would leave the registers.
         let scale = Vf::splat(s, alpha);
+        if alpha == 1.0 && cols == NV * lanes && update != Update::Add {
+            if let Update::Scale(beta) = update {
+                let beta = Vf::splat(s, beta);
+                for i in 0..MR {
+                    for v in 0..NV {
+                        let at = c.add(i * ldc + v * lanes);
+                        Vf::load_ptr(s, at).mul_add(beta, acc[i][v]).store_ptr(at);
+                    }
+                }
+            } else {
+                for i in 0..MR {
+                    for v in 0..NV {
+                        acc[i][v].store_ptr(c.add(i * ldc + v * lanes));
+                    }
+                }
+            }
+            return;
+        }
         for i in 0..MR {
             for v in 0..NV {
                 let at = c.add(i * ldc + v * lanes);
                 let left = if v + 1 == NV { cols - v * lanes } else { lanes };
-                let mut y = acc[i][v];
-                if alpha != 1.0 {
-                    y = y * scale;
-                }
-                match update {
-                    Update::Set => {}
-                    Update::Add => y = y + Vf::load_first(s, at, left),
-                    Update::Scale(beta) => y = Vf::load_first(s, at, left).mul_add(Vf::splat(s, beta), y),
-                }
+                let y = acc[i][v] * scale;
+                let y = match update {
+                    Update::Set => y,
+                    Update::Add => y + Vf::load_first(s, at, left),
+                    Update::Scale(beta) => Vf::load_first(s, at, left).mul_add(Vf::splat(s, beta), y),
+                };
                 y.store_first(at, left);
             }
         }

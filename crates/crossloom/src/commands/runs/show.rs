@@ -31,7 +31,10 @@ pub(super) fn run(name: &str, root: &Path, json: bool, terminal: &Terminal) -> R
     if run.report_path().exists() {
         lines.push(("report", run.report_path().display().to_string()));
     }
-    let mut text: String = lines.into_iter().map(|(name, value)| format!("{name:<8} {value}\n")).collect();
+    let mut text = String::new();
+    for (name, value) in lines.into_iter().filter(|(_, value)| !value.is_empty()) {
+        text.push_str(&format!("{name:<8} {value}\n"));
+    }
     for (name, variant) in &record.variants {
         let numbers: Option<crossloom_eval::Results> =
             read_json(&run.path().join(name).join("results.json"))?;

@@ -1,0 +1,141 @@
+//! A training step of whole models: compiled and fused in f32 beside the plain one in f64.
+
+use std::collections::BTreeMap;
+
+use crossloom_compiler::training::{TrainingFuncs, training};
+use crossloom_cpu::exec::{Executable, Store};
+use crossloom_ir::interp::run;
+use crossloom_ir::{Func, Role, Tensor};
+use crossloom_recipe::Recipe;
+
+use crate::compare::assert_close;
+use crate::support::{SHAPE, Step, feed, fill, input, method, methods, start, step, variant};
+
+/// Results of a step by name, and the tensors it updates.
+type Outcome = (BTreeMap<String, Vec<f64>>, BTreeMap<String, Vec<f64>>);
+
+/// Runs a function in f64 over the state of earlier ones, which it updates.
+fn interpret(func: &Func, step: &Step, seed: u64, outcome: &mut Outcome) {
+    let argument = |p: &crossloom_ir::Param| {
+        let shape = func.shape(p.value);
+        let f32s = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<_>>();
+        let data = match p.role {
+            Role::Input => f32s(input(&p.name, shape, seed)),
+            _ => (outcome.1.get(&p.name).cloned())
+                .unwrap_or_else(|| f32s(start(&step.params, &p.name, shape.iter().product()))),
+        };
+        Tensor::new(shape, data).unwrap()
+    };
+    let args: Vec<Tensor<f64>> = func.params().iter().map(argument).collect();
+    let results = run(func, &args).unwrap_or_else(|e| panic!("{e}"));
+    for (result, tensor) in func.results().iter().zip(results) {
+        let part = if result.updates.is_some() { &mut outcome.1 } else { &mut outcome.0 };
+        part.insert(result.name.clone(), tensor.data);
+    }
+}
+
+fn expected(step: &Step) -> Outcome {
+    let mut outcome = Outcome::default();
+    match training(&step.forward, &step.spec).unwrap() {
+        TrainingFuncs::Step(func) => interpret(&func, step, 1, &mut outcome),
+        TrainingFuncs::Accumulated { micro, apply } => {
+            for seed in 1..=step.spec.accumulate as u64 {
+                interpret(&micro, step, seed, &mut outcome);
+            }
+            interpret(&apply, step, 1, &mut outcome);
+        }
+    }
+    outcome
+}
+
+fn given(step: &Step, expected: &Outcome) -> Outcome {
+    let mut store = Store::new();
+    let mut main = Executable::new(step.set.main.plan.clone(), &mut store).unwrap();
+    let mut apply =
+        step.set.apply.as_ref().map(|apply| Executable::new(apply.plan.clone(), &mut store).unwrap());
+    fill(&mut store, &step.params);
+    for seed in 1..=step.spec.accumulate as u64 {
+        feed(&mut main, seed);
+        main.run(&mut store).unwrap();
+    }
+    if let Some(apply) = &mut apply {
+        feed(apply, 1);
+        apply.run(&mut store).unwrap();
+    }
+    let double = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+    let read = |name: &String| {
+        let result = apply.as_ref().and_then(|apply| apply.result(name).ok());
+        double(result.unwrap_or_else(|| main.result(name).unwrap()))
+    };
+    let results = expected.0.keys().map(|name| (name.clone(), read(name))).collect();
+    let updated = expected.1.keys().map(|name| (name.clone(), double(store.get(name).unwrap()))).collect();
+    (results, updated)
+}
+
+/// Results and everything that is updated agree; returns how many tensors were updated.
+fn check(recipe: &Recipe, accumulate: usize, what: &str) -> usize {
+    let step = step(recipe, SHAPE, accumulate);
+    let expected = expected(&step);
+    let given = given(&step, &expected);
+    assert!(
+        expected.0["loss"][0].is_finite() && expected.0["grad_norm"][0] > 1.0,
+        "{what}: clipping is at work"
+    );
+    for (name, values) in &expected.0 {
+        assert_close(&given.0[name], values, 1e-6, 1e-3, &format!("{what}, {name}"));
+    }
+    // The first moments are the clipped gradients; one that is zero in exact arithmetic (a key bias) is judged by the
+    // size of the others.
+    let moments = expected.1.iter().filter(|(name, _)| name.starts_with("optimizer.m."));
+    let largest = moments.flat_map(|(_, values)| values).fold(0.0_f64, |m, x| m.max(x.abs()));
+    for (name, values) in &expected.1 {
+        let floor = if name.starts_with("optimizer.m.") { 1e-2 * largest } else { 1e-4 };
+        assert_close(&given.1[name], values, floor, 1e-3, &format!("{what}, {name}"));
+    }
+    // An update that leaves everything as it was would agree with itself.
+    let still = expected.1.iter().filter(|(name, values)| {
+        let before = start(&step.params, name, values.len());
+        values.iter().zip(before).all(|(after, before)| *after == f64::from(before))
+    });
+    let still: Vec<&String> =
+        still.map(|(name, _)| name).filter(|name| !name.starts_with("accumulate.")).collect();
+    assert_eq!(still, Vec::<&String>::new(), "{what}: not updated");
+    expected.1.len()
+}
+
+#[test]
+fn a_step_of_the_synthetic_recipe() {
+    let [projector, cli] = ["projector", "cli"].map(|name| check(&variant(name), 1, name));
+    assert!(cli > projector, "the injection has weights of its own");
+}
+
+#[test]
+fn a_step_of_every_method() {
+    let methods = methods();
+    assert!(methods.len() >= 11, "{methods:?}");
+    for name in methods {
+        check(&method(&name, &[]), 1, &name);
+    }
+}
+
+#[test]
+fn a_step_of_the_other_readings_of_cli() {
+    for sets in [
+        &["topology.fusion=convex"][..],
+        &["topology.gate={kind='agf', granularity='channel'}"],
+        &[
+            "topology.fusion=convex",
+            "topology.gate={kind='agf', granularity='channel', attention='separate'}",
+        ],
+        &["topology.gate={kind='agf', attention='none', share='edge'}", "topology.fusion.order=sequential"],
+        &["topology.gate={kind='agf', share='global'}", "topology.adapter.attach=per_linear"],
+        &["topology.adapter.tap_norm=layer", "model.projector.activation=quick_gelu"],
+    ] {
+        check(&method("cli", sets), 1, &sets.join(" "));
+    }
+}
+
+#[test]
+fn a_step_of_accumulated_gradients() {
+    check(&variant("cli"), 2, "two micro-batches");
+}

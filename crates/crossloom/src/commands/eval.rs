@@ -1,0 +1,43 @@
+//! `eval`: the second half of the main job.
+
+use std::process::ExitCode;
+
+use super::run::{How, ThreadArgs, perform};
+use crate::cli::{CliError, RecipeArgs, RunsArgs, Terminal, VariantArgs};
+use crate::experiment::Job;
+
+const AFTER_HELP: &str = "\
+Examples:
+  $ crossloom eval recipes/synthetic.toml
+  $ crossloom eval recipes/quickstart.toml --variant cli --json";
+
+/// What `--help` says first.
+pub const LONG_ABOUT: &str =
+    "Answer the evaluation questions with the newest checkpoint of every variant of a trained recipe, print one table that \
+    compares them, and write the report anew. The recipe, with the same --set, says which run it is.";
+
+/// Arguments of `eval`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = AFTER_HELP)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    #[command(flatten)]
+    variant: VariantArgs,
+    #[command(flatten)]
+    runs: RunsArgs,
+    #[command(flatten)]
+    threads: ThreadArgs,
+    /// Write one JSON document: the run's folder, its report and the comparison.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Evaluates the variants of a recipe.
+///
+/// # Errors
+/// The recipe cannot be used or was not trained; evaluation failed, or was interrupted.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
+    let how = How { job: Job::Evaluate, resume: false, force: false, json: args.json };
+    perform(how, &args.recipe, &args.variant, &args.runs, args.threads, terminal)
+}
