@@ -24,8 +24,7 @@ fn recipe(name: &str) -> LoadedRecipe {
 
 /// The stages that are kept: all of the two main variants, the wiring and the summary of the plan of the others.
 fn stages(variant: &str) -> Vec<(Stage, Mode, &'static str)> {
-    let mut stages =
-        vec![(Stage::Topology, Mode::Forward, "topology"), (Stage::Plan, Mode::Train, "plan")];
+    let mut stages = vec![(Stage::Topology, Mode::Forward, "topology"), (Stage::Plan, Mode::Train, "plan")];
     if ["projector", "cli"].contains(&variant) {
         stages.extend([
             (Stage::Luminal, Mode::Forward, "luminal"),
@@ -38,7 +37,11 @@ fn stages(variant: &str) -> Vec<(Stage, Mode, &'static str)> {
 
 /// The plan in a few lines: the calls themselves follow from the fused code and would churn with every offset.
 fn shown(stage: Stage, text: String) -> String {
-    if stage == Stage::Plan { text.lines().take_while(|line| !line.is_empty()).fold(String::new(), |all, line| all + line + "\n") } else { text }
+    if stage == Stage::Plan {
+        text.lines().take_while(|line| !line.is_empty()).fold(String::new(), |all, line| all + line + "\n")
+    } else {
+        text
+    }
 }
 
 #[test]

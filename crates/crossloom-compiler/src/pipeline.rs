@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use crossloom_ir::expand::expand_where;
 use crossloom_ir::{Func, IrErrors, TensorType, verify};
 
+use crate::Backend;
 use crate::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, Pass};
 use crate::plan::{self, Plan};
 use crate::training::{Training, TrainingFuncs, training};
-use crate::Backend;
 
 /// What to compile a forward function into.
 #[derive(Clone, Debug)]
@@ -75,7 +75,9 @@ pub fn compile(
     match mode {
         Mode::Forward => Ok(CompiledSet { main: finish(forward, backend, options, records)?, apply: None }),
         Mode::Train(spec) => match training(&forward, spec)? {
-            TrainingFuncs::Step(step) => Ok(CompiledSet { main: finish(step, backend, options, records)?, apply: None }),
+            TrainingFuncs::Step(step) => {
+                Ok(CompiledSet { main: finish(step, backend, options, records)?, apply: None })
+            }
             TrainingFuncs::Accumulated { micro, apply } => Ok(CompiledSet {
                 main: finish(micro, backend, options, records)?,
                 apply: Some(finish(apply, backend, options, Vec::new())?),
@@ -94,7 +96,12 @@ fn run_recorded(
     for pass in passes {
         let (start, before) = (Instant::now(), func.insts().len());
         func = crate::passes::run_all(func, &[*pass], options.verify)?;
-        records.push(PassRecord { name: pass.name(), before, after: func.insts().len(), time: start.elapsed() });
+        records.push(PassRecord {
+            name: pass.name(),
+            before,
+            after: func.insts().len(),
+            time: start.elapsed(),
+        });
     }
     Ok(func)
 }

@@ -48,7 +48,9 @@ pub fn build(
     let (vision, language) = (&recipe.model.vision, &recipe.model.language);
     let vocab = language.vocab_size.unwrap_or(vocab);
     if vocab == 0 {
-        return Err(ModelError::Incomplete("the size of the vocabulary is not known: set model.language.vocab_size".into()));
+        return Err(ModelError::Incomplete(
+            "the size of the vocabulary is not known: set model.language.vocab_size".into(),
+        ));
     }
     let BatchShape { batch, tokens, targets } = shape;
     let mut graph = GraphBuilder::new(&recipe.name);

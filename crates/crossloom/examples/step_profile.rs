@@ -54,7 +54,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cost = explain(model.step.plan(), 2);
     if json {
         let memory = cost.peak_bytes();
-        println!("{{\"median_ms\": {:.3}, \"flops\": {}, \"memory_bytes\": {memory}}}", 1e3 * median, cost.flops);
+        println!(
+            "{{\"median_ms\": {:.3}, \"flops\": {}, \"memory_bytes\": {memory}}}",
+            1e3 * median,
+            cost.flops
+        );
         return Ok(());
     }
     println!(

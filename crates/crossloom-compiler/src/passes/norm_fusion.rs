@@ -74,7 +74,7 @@ fn match_norms(func: &Func, roles: &mut [Role]) {
             |&v: &Value| func.def_inst(v).is_none_or(|(def, by)| def < at && !is_norm_gradient(&by.op));
         if is_sum(&sum.op)
             && matches!(roles[at.index()], Role::Copied)
-            
+            && inst.inputs[1..].iter().all(in_time)
         {
             roles[at.index()] = Role::SumOf(Inst(index as u32));
             roles[index] = Role::Absorbed;

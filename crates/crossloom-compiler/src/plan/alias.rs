@@ -91,7 +91,9 @@ impl Aliases {
             let mut taken_outputs: Vec<usize> = Vec::new();
             let able = kernels.get(index).and_then(Option::as_ref).map_or(&[][..], |kernel| &kernel.in_place);
             for (i, o) in inst.op.in_place().into_iter().filter(|pair| able.contains(pair)) {
-                let (Some(&input), Some(&output)) = (inst.inputs.get(i), inst.outputs.get(o)) else { continue };
+                let (Some(&input), Some(&output)) = (inst.inputs.get(i), inst.outputs.get(o)) else {
+                    continue;
+                };
                 let view = self.views[input.index()];
                 let whole = view.offset == 0 && func.ty(view.root).elements() == func.ty(output).elements();
                 let dies = self.last_use[view.root.index()] == Some(index);
@@ -105,7 +107,8 @@ impl Aliases {
                             self.last_use[old.index()].is_none_or(|last| last < first_write.index())
                         }),
                     };
-                let other_operand = inst.inputs.iter().enumerate().any(|(j, &v)| j != i && self.root(v) == view.root);
+                let other_operand =
+                    inst.inputs.iter().enumerate().any(|(j, &v)| j != i && self.root(v) == view.root);
                 let free = !taken_inputs.contains(&view.root) && !taken_outputs.contains(&o);
                 if whole && allowed && !other_operand && free {
                     taken_inputs.push(view.root);

@@ -78,7 +78,8 @@ fn copy_results(func: &Func, picked: &[bool]) -> Result<Func, IrErrors> {
 
 /// Whether new content of a parameter is written before the old one is last read, so that it cannot lie there.
 fn is_early(func: &Func, aliases: &Aliases, result: &ResultDef) -> bool {
-    let (Some(param), ValueDef::Output(first_write, _)) = (result.updates, func.def(aliases.root(result.value)))
+    let (Some(param), ValueDef::Output(first_write, _)) =
+        (result.updates, func.def(aliases.root(result.value)))
     else {
         return false;
     };
@@ -131,7 +132,8 @@ fn schedule(
                 steps.push(Step { inst: Inst(index as u32), kernel: kernel.name.clone(), in_place });
             }
             None => {
-                let message = format!("backend `{}` has no kernel for it and it has no expansion", backend.name());
+                let message =
+                    format!("backend `{}` has no kernel for it and it has no expansion", backend.name());
                 errors.push(IrError::new(message).with_op(inst.op.mnemonic()).with_scope(&inst.scope));
             }
         }
@@ -140,7 +142,11 @@ fn schedule(
 }
 
 /// Block and start of every root, the arena's length and the lower bound, in words.
-fn allocate(func: &Func, aliases: &Aliases, targets: &[Option<usize>]) -> (Vec<(Block, usize)>, usize, usize) {
+fn allocate(
+    func: &Func,
+    aliases: &Aliases,
+    targets: &[Option<usize>],
+) -> (Vec<(Block, usize)>, usize, usize) {
     let mut blocks = vec![(Block::Arena, 0); func.value_count()];
     for (index, param) in func.params().iter().enumerate() {
         blocks[param.value.index()] = (Block::Param(index), 0);

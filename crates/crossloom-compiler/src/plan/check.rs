@@ -70,7 +70,8 @@ fn check_order(plan: &Plan, errors: &mut Vec<IrError>) {
         let renamed = inst.inputs.first().zip(view_offset(&plan.func, &inst.op, &inst.inputs));
         let there = renamed.zip(inst.outputs.first()).is_some_and(|((&from, shift), &to)| {
             let (from, to) = (plan.places.get(from.index()), plan.places.get(to.index()));
-            from.zip(to).is_some_and(|(a, b)| (a.block, a.offset.checked_add(shift)) == (b.block, Some(b.offset)))
+            from.zip(to)
+                .is_some_and(|(a, b)| (a.block, a.offset.checked_add(shift)) == (b.block, Some(b.offset)))
         });
         if !there {
             let error = IrError::new("has no step in its place and is no view of its operand");
@@ -181,7 +182,9 @@ impl Contents {
         let end = place.offset + place.len;
         let mut at = place.offset;
         while at < end {
-            let Some((&(block, offset), &(len, holder))) = self.ranges.range(..=(place.block, at)).next_back() else {
+            let Some((&(block, offset), &(len, holder))) =
+                self.ranges.range(..=(place.block, at)).next_back()
+            else {
                 return false;
             };
             if block != place.block || offset + len <= at || holder != origin {

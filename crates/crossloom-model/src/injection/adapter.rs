@@ -94,7 +94,8 @@ fn project(
 fn branch(p: &mut Params, tap: VisionAddress, attach: AmpAttach, rank: usize, model: &Model) -> Vec<Tensor> {
     let (from, inner, to) = (model.vision.hidden, model.projector.hidden, model.language.hidden);
     let mut pair = |prefix: String, out: usize, fan_in: usize| {
-        let a = p.param(Part::Adapter, &format!("{prefix}lora_A.weight"), &[rank, fan_in], Init::linear(fan_in));
+        let a =
+            p.param(Part::Adapter, &format!("{prefix}lora_A.weight"), &[rank, fan_in], Init::linear(fan_in));
         let b = p.param(Part::Adapter, &format!("{prefix}lora_B.weight"), &[out, rank], Init::ZEROS);
         [a, b]
     };
@@ -109,7 +110,12 @@ fn branch(p: &mut Params, tap: VisionAddress, attach: AmpAttach, rank: usize, mo
 }
 
 /// A projector of its own for every tap.
-fn per_tap(p: &mut Params, inputs: &[Tensor], taps: &[VisionAddress], model: &Model) -> Result<Tensor, ModelError> {
+fn per_tap(
+    p: &mut Params,
+    inputs: &[Tensor],
+    taps: &[VisionAddress],
+    model: &Model,
+) -> Result<Tensor, ModelError> {
     let mut parts = Vec::with_capacity(inputs.len());
     for (&input, tap) in inputs.iter().zip(taps) {
         let prefix = format!("injection.adapter.{tap}.projector");

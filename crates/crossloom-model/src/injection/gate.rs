@@ -2,7 +2,9 @@
 
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{AgfGate as AgfOp, Constant, PoolAttention};
-use crossloom_recipe::{AgfGate, Gate, GateAttention, GateGranularity, GateShare, Part, PointAddress, VisionAddress};
+use crossloom_recipe::{
+    AgfGate, Gate, GateAttention, GateGranularity, GateShare, Part, PointAddress, VisionAddress,
+};
 
 use crate::params::Params;
 use crate::{Init, ModelError};
@@ -85,7 +87,12 @@ fn module(
     }
     let outputs = if channel { width } else { 1 };
     let name = format!("{prefix}.controller");
-    operands.push(p.param(Part::Gate, &format!("{name}.weight"), &[outputs, 2 * width], Init::linear(2 * width)));
+    operands.push(p.param(
+        Part::Gate,
+        &format!("{name}.weight"),
+        &[outputs, 2 * width],
+        Init::linear(2 * width),
+    ));
     operands.push(p.param(Part::Gate, &format!("{name}.bias"), &[outputs], Init::Constant(agf.bias_init)));
     Ok(p.graph.one(AgfOp { heads: agf.heads, attention, channel }, &operands)?)
 }

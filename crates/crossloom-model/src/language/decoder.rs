@@ -86,11 +86,18 @@ fn attention(
     Ok(p.graph.add(h, update)?)
 }
 
-fn feed_forward(p: &mut Params, h: Tensor, model: &LanguageModel, prefix: &str) -> Result<Tensor, ModelError> {
+fn feed_forward(
+    p: &mut Params,
+    h: Tensor,
+    model: &LanguageModel,
+    prefix: &str,
+) -> Result<Tensor, ModelError> {
     let normed = rms_norm(p, h, model, &format!("{prefix}.post_attention_layernorm.weight"))?;
-    let (gate, _) = p.linear(Part::Language, &format!("{prefix}.mlp.gate_proj"), model.mlp, model.hidden, false);
+    let (gate, _) =
+        p.linear(Part::Language, &format!("{prefix}.mlp.gate_proj"), model.mlp, model.hidden, false);
     let (up, _) = p.linear(Part::Language, &format!("{prefix}.mlp.up_proj"), model.mlp, model.hidden, false);
-    let (down, _) = p.linear(Part::Language, &format!("{prefix}.mlp.down_proj"), model.hidden, model.mlp, false);
+    let (down, _) =
+        p.linear(Part::Language, &format!("{prefix}.mlp.down_proj"), model.hidden, model.mlp, false);
     let gate = p.graph.linear(normed, gate, None)?;
     let gate = p.graph.one(Unary(UnaryKind::Act(Activation::Silu)), &[gate])?;
     let up = p.graph.linear(normed, up, None)?;
@@ -112,7 +119,12 @@ pub(crate) fn predict(
     let head = if model.tie_embeddings {
         embedding_table(p, model, vocab)
     } else {
-        p.param(Part::Language, &format!("{PREFIX}.lm_head.weight"), &[vocab, model.hidden], Init::linear(model.hidden))
+        p.param(
+            Part::Language,
+            &format!("{PREFIX}.lm_head.weight"),
+            &[vocab, model.hidden],
+            Init::linear(model.hidden),
+        )
     };
     let logits = p.graph.linear(normed, head, None)?;
     let shape = p.graph.shape(logits);

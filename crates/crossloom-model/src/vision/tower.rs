@@ -18,7 +18,11 @@ pub(crate) struct Tower {
 
 impl Tower {
     /// Builds the encoder.
-    pub(crate) fn build(p: &mut Params, pixels_bchw: Tensor, model: &VisionModel) -> Result<Self, ModelError> {
+    pub(crate) fn build(
+        p: &mut Params,
+        pixels_bchw: Tensor,
+        model: &VisionModel,
+    ) -> Result<Self, ModelError> {
         p.enter("vision");
         p.enter("embed");
         let mut states = vec![embed(p, pixels_bchw, model)?];
@@ -31,8 +35,10 @@ impl Tower {
         }
         let post_norm = if model.post_norm {
             p.enter("post_norm");
-            let [gain, offset] = p.layer_norm(Part::Vision, &format!("{PREFIX}.post_layernorm"), model.hidden);
-            let normed = p.graph.one(LayerNorm { eps: model.norm_eps }, &[states[model.layers], gain, offset])?;
+            let [gain, offset] =
+                p.layer_norm(Part::Vision, &format!("{PREFIX}.post_layernorm"), model.hidden);
+            let normed =
+                p.graph.one(LayerNorm { eps: model.norm_eps }, &[states[model.layers], gain, offset])?;
             p.leave();
             Some(normed)
         } else {
@@ -66,14 +72,16 @@ fn block(p: &mut Params, x: Tensor, model: &VisionModel, layer: usize) -> Result
     let normed = p.graph.one(LayerNorm { eps }, &[x, gain, offset])?;
     let mut qkv = Vec::with_capacity(3);
     for name in ["q_proj", "k_proj", "v_proj"] {
-        let (w, b) = p.linear(Part::Vision, &format!("{prefix}.self_attn.{name}"), width, width, model.qkv_bias);
+        let (w, b) =
+            p.linear(Part::Vision, &format!("{prefix}.self_attn.{name}"), width, width, model.qkv_bias);
         qkv.push(p.graph.linear(normed, w, b)?);
     }
     let scale = (model.head_dim() as f64).sqrt().recip();
     let (heads, kv_heads) = (model.heads, model.heads);
     let attention = Attention { heads, kv_heads, causal: false, segments: false, scale };
     let mixed = p.graph.one(attention, &qkv)?;
-    let (w, b) = p.linear(Part::Vision, &format!("{prefix}.self_attn.out_proj"), width, width, model.qkv_bias);
+    let (w, b) =
+        p.linear(Part::Vision, &format!("{prefix}.self_attn.out_proj"), width, width, model.qkv_bias);
     let update = p.graph.linear(mixed, w, b)?;
     let x = p.graph.add(x, update)?;
     p.leave();

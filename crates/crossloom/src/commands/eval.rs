@@ -9,11 +9,12 @@ use crate::experiment::Job;
 const AFTER_HELP: &str = "\
 Examples:
   $ crossloom eval recipes/synthetic.toml
-  $ crossloom eval recipes/quickstart.toml --variant cli --json";
+  $ crossloom eval recipes/quickstart.toml --variant cli --json
+
+The recipe and its overrides must be those that were trained; they find the run's folder. Nothing is trained.";
 
 /// What `--help` says first.
-pub const LONG_ABOUT: &str =
-    "Answer the evaluation questions with the newest checkpoint of every variant of a trained recipe, print one table that \
+pub const LONG_ABOUT: &str = "Answer the evaluation questions with the newest checkpoint of every variant of a trained recipe, print one table that \
     compares them, and write the report anew. The recipe, with the same --set, says which run it is.";
 
 /// Arguments of `eval`.

@@ -11,11 +11,11 @@ Examples:
   $ crossloom train recipes/synthetic.toml
   $ crossloom train recipes/quickstart.toml --variant cli --set train.steps=500
   $ crossloom train recipes/quickstart.toml --resume
-  $ crossloom eval recipes/quickstart.toml";
+
+Ctrl-C writes a checkpoint and exits with 130; --resume continues as if nothing had happened.";
 
 /// What `--help` says first.
-pub const LONG_ABOUT: &str =
-    "Train every variant of a recipe, or one, and write checkpoints and metrics. `eval` answers the questions afterwards; \
+pub const LONG_ABOUT: &str = "Train every variant of a recipe, or one, and write checkpoints and metrics. `eval` answers the questions afterwards; \
     `run` does both and compares.";
 
 /// Arguments of `train`.

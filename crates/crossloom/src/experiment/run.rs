@@ -5,12 +5,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crossloom_data::assets::AssetEvent;
+use crossloom_eval::Prior;
 use crossloom_eval::compare::{CompareOptions, Comparison, Contender, Role, compare};
 use crossloom_eval::metrics::Metric;
 use crossloom_eval::prior::question_only_prior;
 use crossloom_eval::samples::Question;
 use crossloom_eval::stats::Resampling;
-use crossloom_eval::Prior;
 use crossloom_recipe::{ImageUse, LoadedRecipe, Recipe, Split, Variant};
 use crossloom_train::progress::Progress;
 use crossloom_train::run_dir::{DataManifest, RunDir, RunRecord, RunStatus};

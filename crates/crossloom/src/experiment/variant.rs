@@ -140,12 +140,14 @@ impl Ready {
         };
         self.seconds.push(("evaluate".to_owned(), start.elapsed().as_secs_f64()));
         let score = |message: String| ExperimentError::Score { variant: variant.name.clone(), message };
-        let results = Results::from_records(&evaluation.records, Metric::ExactMatch, &resampling(&recipe.eval))
-            .map_err(|e| score(e.to_string()))?;
+        let results =
+            Results::from_records(&evaluation.records, Metric::ExactMatch, &resampling(&recipe.eval))
+                .map_err(|e| score(e.to_string()))?;
         let file = |path: PathBuf, message: String| ExperimentError::File { path, message };
         write_samples(&self.dir.samples_path(), &evaluation.records)
             .map_err(|e| file(self.dir.samples_path(), e.to_string()))?;
-        let json = serde_json::to_vec_pretty(&results).map_err(|e| file(self.dir.results_path(), e.to_string()))?;
+        let json =
+            serde_json::to_vec_pretty(&results).map_err(|e| file(self.dir.results_path(), e.to_string()))?;
         self.dir.write("results.json", &json)?;
         let entry = record.variants.entry(variant.name.clone()).or_default();
         entry.status = RunStatus::Finished;

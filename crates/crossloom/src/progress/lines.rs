@@ -74,7 +74,6 @@ impl Reporter for Lines {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    
     use std::io;
     use std::sync::{Arc, Mutex};
 

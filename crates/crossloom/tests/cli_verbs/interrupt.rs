@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::{crossloom, program, workspace};
+use crate::support::{Said, crossloom, program, workspace};
 
 /// Small enough for a debug build.
 const SMALL: [&str; 10] = [
@@ -20,9 +20,20 @@ const SMALL: [&str; 10] = [
     "train.warmup=1",
 ];
 
-fn run(out: &Path, more: &[&str]) -> crate::support::Said {
+/// Four by four red pixels.
+const RED_PNG: [u8; 73] = [
+    137, 80, 78, 71, 13, 10, 26, 10, 0, 0, 0, 13, 73, 72, 68, 82, 0, 0, 0, 4, 0, 0, 0, 4, 8, 2, 0, 0, 0, 38,
+    147, 9, 41, 0, 0, 0, 16, 73, 68, 65, 84, 120, 218, 99, 248, 207, 192, 0, 71, 12, 196, 113, 0, 174, 147,
+    15, 241, 56, 94, 140, 17, 0, 0, 0, 0, 73, 69, 78, 68, 174, 66, 96, 130,
+];
+
+fn verb(verb: &str, out: &Path, more: &[&str]) -> Said {
     let out = ["--out", out.to_str().unwrap()];
-    crossloom(&[&["run", "recipes/synthetic.toml"], &out[..], &SMALL[..], more].concat())
+    crossloom(&[&[verb, "recipes/synthetic.toml"], &out[..], &SMALL[..], more].concat())
+}
+
+fn run(out: &Path, more: &[&str]) -> Said {
+    verb("run", out, more)
 }
 
 #[test]
@@ -49,6 +60,40 @@ fn a_variant_that_is_not_there_is_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();
     run(folder.path(), &["--variant", "clip"]).exits(2).complains(&["no variant `clip`"]);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn training_then_evaluating_is_what_running_is() {
+    let (whole, halves) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let cli = ["--variant", "cli", "--json"];
+    let at_once = run(whole.path(), &cli).exits(0).json();
+    verb("eval", halves.path(), &cli).exits(2).complains(&["error: ", "crossloom train"]);
+    let trained = verb("train", halves.path(), &cli).exits(0).json();
+    assert!(!Path::new(trained["run"].as_str().unwrap()).join("cli/results.json").exists());
+    let evaluated = verb("eval", halves.path(), &cli).exits(0);
+    assert!(!evaluated.err.contains("cli: train"), "{}", evaluated.err);
+    assert_eq!(evaluated.json()["comparison"], at_once["comparison"]);
+}
+
+#[test]
+fn a_trained_variant_answers_questions_about_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("red.png");
+    let path = picture.to_str().unwrap();
+    let ask = |question| {
+        let asked = ["--variant", "cli", "--image", path, "--question", question, "--json"];
+        verb("generate", folder.path(), &asked)
+    };
+    ask("what color is the shape?").exits(2).complains(&["was not run", "crossloom run"]);
+    run(folder.path(), &["--variant", "cli"]).exits(0);
+    ask("what color is the shape?").exits(1).complains(&["red.png"]);
+    std::fs::write(&picture, &RED_PNG[..60]).unwrap();
+    ask("what color is the shape?").exits(1).complains(&["red.png"]);
+    std::fs::write(&picture, RED_PNG).unwrap();
+    ask("what colour is the xylophone?").exits(1).complains(&["xylophone"]);
+    let document = ask("what color is the shape?").exits(0).json();
+    assert_eq!(document["answers"][0]["question"], "what color is the shape?");
+    assert!(document["answers"][0]["answer"].is_string());
 }
 
 #[cfg(unix)]

@@ -39,86 +39,124 @@ pub(crate) const fn tile_rows<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 12 } else { 6 }
 }
 
-/// Accumulates one tile and writes its first `cols` columns.
-///
-/// # Safety
-/// `a` has `MR` rows and `k` columns. Row `p < k` of `b` starts at `b + p * ldb` and has `NV` registers, or `cols`
-/// values if `MASKED`. `c` has `MR` rows of `cols` values, `ldc` apart, written by nobody else.
-#[inline(always)]
-unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const MASKED: bool>(
-    s: S,
-    k: usize,
-    a: Left,
-    b: *const f32,
-    ldb: usize,
-    c: *mut f32,
-    ldc: usize,
-    cols: usize,
-    alpha: f32,
-    update: Update,
-) {
-    let lanes = S::F32_LANES;
-    let mut acc = [[Vf::zero(s); NV]; MR];
-    // SAFETY: every address is within the operands by the caller's promise.
-    unsafe {
-        for p in 0..k {
-            let row = b.add(p * ldb);
-            let mut bv = [Vf::zero(s); NV];
-            for v in 0..NV {
-                bv[v] = if MASKED && v + 1 == NV {
-                    Vf::load_first(s, row.add(v * lanes), cols - v * lanes)
+/// Defines a function that accumulates a tile of so many rows and `NV` (1 or 2) registers, and writes its first `cols`
+/// columns. Rows are spelled out: accumulators that a loop indexes do not reliably stay in registers.
+macro_rules! define_tile {
+    ($name:ident, [$($i:literal)+]) => {
+        /// # Safety
+        /// `a` has the tile's rows and `k` columns. Row `p < k` of `b` starts at `b + p * ldb` and has `NV` registers,
+        /// or `cols` values if `MASKED`. `c` has the tile's rows of `cols` values, `ldc` apart, written by nobody else.
+        #[inline(always)]
+        unsafe fn $name<S: Simd, const NV: usize, const MASKED: bool>(
+            s: S,
+            k: usize,
+            a: Left,
+            b: *const f32,
+            ldb: usize,
+            c: *mut f32,
+            ldc: usize,
+            cols: usize,
+            alpha: f32,
+            update: Update,
+        ) {
+            let lanes = S::F32_LANES;
+            let zero = Vf::zero(s);
+            let mut acc = [$({ let _ = $i; [zero, zero] }),+];
+            let last = cols - (NV - 1) * lanes;
+            // SAFETY: every address is within the operands by the caller's promise.
+            unsafe {
+                for p in 0..k {
+                    let row = b.add(p * ldb);
+                    let tail = row.add((NV - 1) * lanes);
+                    let b1 = if MASKED { Vf::load_first(s, tail, last) } else { Vf::load_ptr(s, tail) };
+                    let b0 = if NV == 2 { Vf::load_ptr(s, row) } else { b1 };
+                    let column = a.ptr.add(p * a.col);
+                    $(
+                        let x = Vf::splat(s, *column.add($i * a.row));
+                        acc[$i][0] = x.mul_add(b0, acc[$i][0]);
+                        if NV == 2 {
+                            acc[$i][1] = x.mul_add(b1, acc[$i][1]);
+                        }
+                    )+
+                }
+                if alpha != 1.0 {
+                    let scale = Vf::splat(s, alpha);
+                    $(
+                        acc[$i] = [acc[$i][0] * scale, acc[$i][1] * scale];
+                    )+
+                }
+                if last == lanes {
+                    match update {
+                        Update::Set => {
+                            $(
+                                let at = c.add($i * ldc);
+                                acc[$i][0].store_ptr(at);
+                                if NV == 2 {
+                                    acc[$i][1].store_ptr(at.add(lanes));
+                                }
+                            )+
+                        }
+                        Update::Add => {
+                            $(
+                                let at = c.add($i * ldc);
+                                (acc[$i][0] + Vf::load_ptr(s, at)).store_ptr(at);
+                                if NV == 2 {
+                                    let at = at.add(lanes);
+                                    (acc[$i][1] + Vf::load_ptr(s, at)).store_ptr(at);
+                                }
+                            )+
+                        }
+                        Update::Scale(beta) => {
+                            let beta = Vf::splat(s, beta);
+                            $(
+                                let at = c.add($i * ldc);
+                                Vf::load_ptr(s, at).mul_add(beta, acc[$i][0]).store_ptr(at);
+                                if NV == 2 {
+                                    let at = at.add(lanes);
+                                    Vf::load_ptr(s, at).mul_add(beta, acc[$i][1]).store_ptr(at);
+                                }
+                            )+
+                        }
+                    }
                 } else {
-                    Vf::load_ptr(s, row.add(v * lanes))
-                };
-            }
-            let column = a.ptr.add(p * a.col);
-            for i in 0..MR {
-                let x = Vf::splat(s, *column.add(i * a.row));
-                for v in 0..NV {
-                    acc[i][v] = x.mul_add(bv[v], acc[i][v]);
+                    let (keep, beta) = match update {
+                        Update::Set => (false, 0.0),
+                        Update::Add => (true, 1.0),
+                        Update::Scale(beta) => (true, beta),
+                    };
+                    let beta = Vf::splat(s, beta);
+                    $(
+                        let at = c.add($i * ldc);
+                        let at1 = at.add((NV - 1) * lanes);
+                        let mut y = acc[$i];
+                        if keep {
+                            if NV == 2 {
+                                y[0] = Vf::load_ptr(s, at).mul_add(beta, y[0]);
+                            }
+                            y[NV - 1] = Vf::load_first(s, at1, last).mul_add(beta, y[NV - 1]);
+                        }
+                        if NV == 2 {
+                            y[0].store_ptr(at);
+                        }
+                        y[NV - 1].store_first(at1, last);
+                    )+
                 }
             }
         }
-        // Every branch is a loop over the accumulators in place: handed to a function, they would leave the registers.
-        let scale = Vf::splat(s, alpha);
-        if alpha == 1.0 && cols == NV * lanes && update != Update::Add {
-            if let Update::Scale(beta) = update {
-                let beta = Vf::splat(s, beta);
-                for i in 0..MR {
-                    for v in 0..NV {
-                        let at = c.add(i * ldc + v * lanes);
-                        Vf::load_ptr(s, at).mul_add(beta, acc[i][v]).store_ptr(at);
-                    }
-                }
-            } else {
-                for i in 0..MR {
-                    for v in 0..NV {
-                        acc[i][v].store_ptr(c.add(i * ldc + v * lanes));
-                    }
-                }
-            }
-            return;
-        }
-        for i in 0..MR {
-            for v in 0..NV {
-                let at = c.add(i * ldc + v * lanes);
-                let left = if v + 1 == NV { cols - v * lanes } else { lanes };
-                let y = acc[i][v] * scale;
-                let y = match update {
-                    Update::Set => y,
-                    Update::Add => y + Vf::load_first(s, at, left),
-                    Update::Scale(beta) => Vf::load_first(s, at, left).mul_add(Vf::splat(s, beta), y),
-                };
-                y.store_first(at, left);
-            }
-        }
-    }
+    };
 }
+
+define_tile!(tile12, [0 1 2 3 4 5 6 7 8 9 10 11]);
+define_tile!(tile8, [0 1 2 3 4 5 6 7]);
+define_tile!(tile6, [0 1 2 3 4 5]);
+define_tile!(tile4, [0 1 2 3]);
+define_tile!(tile2, [0 1]);
+define_tile!(tile1, [0]);
 
 /// `rows` rows (any number) by at most `NV` registers of columns.
 ///
 /// # Safety
-/// As [`tile`], for `rows` rows.
+/// As [`tile1`], for `rows` rows.
 #[inline(always)]
 unsafe fn column_block<S: Simd, const NV: usize, const MASKED: bool>(
     s: S,
@@ -135,45 +173,35 @@ unsafe fn column_block<S: Simd, const NV: usize, const MASKED: bool>(
 ) {
     let mut i = 0;
     macro_rules! step {
-        ($mr:literal) => {
+        ($tile:ident, $mr:literal) => {
             // SAFETY: rows `i .. i + mr` exist, as `i + mr <= rows`.
             unsafe {
-                tile::<S, $mr, NV, MASKED>(
-                    s,
-                    k,
-                    a.starting_at(i),
-                    b,
-                    ldb,
-                    c.add(i * ldc),
-                    ldc,
-                    cols,
-                    alpha,
-                    update,
-                );
+                let (a, c) = (a.starting_at(i), c.add(i * ldc));
+                $tile::<S, NV, MASKED>(s, k, a, b, ldb, c, ldc, cols, alpha, update);
             }
             i += $mr;
         };
     }
     if S::REGISTER_COUNT >= 32 {
         while i + 12 <= rows {
-            step!(12);
+            step!(tile12, 12);
         }
         if i + 8 <= rows {
-            step!(8);
+            step!(tile8, 8);
         }
     } else {
         while i + 6 <= rows {
-            step!(6);
+            step!(tile6, 6);
         }
     }
     if i + 4 <= rows {
-        step!(4);
+        step!(tile4, 4);
     }
     if i + 2 <= rows {
-        step!(2);
+        step!(tile2, 2);
     }
     if i < rows {
-        step!(1);
+        step!(tile1, 1);
     }
     debug_assert_eq!(i, rows);
 }

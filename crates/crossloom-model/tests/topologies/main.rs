@@ -1,0 +1,8 @@
+//! What a recipe's injection becomes: nodes, parameters, and the properties that make it the method it says it is.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod behaviour;
+mod counts;
+mod structure;
+mod support;

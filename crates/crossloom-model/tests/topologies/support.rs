@@ -1,0 +1,72 @@
+//! Shipped methods on small and on published models.
+
+use std::path::{Path, PathBuf};
+
+use crossloom_ir::{Func, Role, Tensor};
+use crossloom_model::{BatchShape, ModelGraph, Outputs, build, initial_value, inputs};
+use crossloom_recipe::{LoadOptions, Recipe, Topology, load_text};
+
+pub(crate) const VOCAB: usize = 11;
+/// 16 image positions of 32 x 32 pixels in patches of 8, and a text of five.
+pub(crate) const SHAPE: BatchShape = BatchShape { batch: 2, tokens: 21, targets: 2 };
+
+pub(crate) fn recipes() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes")
+}
+
+/// A method on the models that the text declares.
+fn load(models: &str, method: &str, sets: &[&str]) -> Recipe {
+    let text = format!("{models}[variants.v]\nextends = [\"methods/{method}.toml\"]\n");
+    let sets = sets.iter().chain(&["data.questions_per_sequence=1"]).map(|set| (*set).to_owned()).collect();
+    let loaded = load_text(&recipes().join("under-test.toml"), &text, &LoadOptions { sets });
+    loaded.unwrap_or_else(|e| panic!("{method}: {e}")).variants[0].recipe.clone()
+}
+
+/// A method on the models of `synthetic.toml`: four vision blocks and three decoder layers of width 32.
+pub(crate) fn small(method: &str, sets: &[&str]) -> Recipe {
+    let text = std::fs::read_to_string(recipes().join("synthetic.toml")).unwrap();
+    load(text.split_once("[variants.").unwrap().0, method, sets)
+}
+
+/// A method on published models.
+pub(crate) fn published(vision: &str, language: &str, method: &str, sets: &[&str]) -> Recipe {
+    let text = format!(
+        "name = 'm'\n[model]\nvision.preset = '{vision}'\nlanguage.preset = '{language}'\n[data]\nsource = 'easy-vqa'\n\
+         [train]\nsteps = 1\nbatch_size = 1\nlr = 1\nwarmup = 0\n"
+    );
+    load(&text, method, sets)
+}
+
+pub(crate) fn graph(recipe: &Recipe, shape: BatchShape) -> ModelGraph {
+    let topology = Topology::new(recipe).unwrap();
+    let edges: Vec<_> = topology.injections().map(|edge| (edge.tap, edge.point)).collect();
+    build(recipe, &edges, shape, VOCAB, Outputs::Predictions).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Arguments: every parameter at its start value, changed by `weight`; pixels that depend on their place; one question.
+pub(crate) fn arguments(
+    model: &ModelGraph,
+    func: &Func,
+    weight: impl Fn(&str, Vec<f32>) -> Vec<f32>,
+) -> Vec<Tensor<f64>> {
+    let argument = |p: &crossloom_ir::Param| {
+        let shape = func.shape(p.value);
+        let elements: usize = shape.iter().product();
+        if p.role == Role::Weight {
+            let spec = model.params.iter().find(|spec| spec.name == p.name).unwrap();
+            let values = weight(&p.name, initial_value(spec.init, elements, 5, &p.name));
+            return Tensor::from_fn(shape, |i| f64::from(values[i]));
+        }
+        let at = |i: usize| i % shape[1];
+        Tensor::from_fn(shape, |i| match p.name.as_str() {
+            inputs::PIXELS => (i as f64 * 0.37).sin(),
+            inputs::TOKENS => (i * 7 % VOCAB) as f64,
+            inputs::POSITIONS | inputs::IMAGE_INDEX => at(i) as f64,
+            inputs::SEGMENTS => f64::from(u8::from(at(i) >= 16)),
+            inputs::POOL_MASK => f64::from(u8::from(at(i) < 19)),
+            inputs::TARGET_INDEX => 18.0 + at(i) as f64,
+            other => panic!("unknown input `{other}`"),
+        })
+    };
+    func.params().iter().map(argument).collect()
+}
