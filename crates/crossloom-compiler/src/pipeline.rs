@@ -73,14 +73,14 @@ pub fn compile(
     let mut records = Vec::new();
     let forward = run_recorded(forward.clone(), &BEFORE_AUTODIFF, options, &mut records)?;
     match mode {
-        Mode::Forward => Ok(CompiledSet { main: finish(forward, backend, options, records)?, apply: None }),
+        Mode::Forward => Ok(CompiledSet { main: finish(&forward, backend, options, records)?, apply: None }),
         Mode::Train(spec) => match training(&forward, spec)? {
             TrainingFuncs::Step(step) => {
-                Ok(CompiledSet { main: finish(step, backend, options, records)?, apply: None })
+                Ok(CompiledSet { main: finish(&step, backend, options, records)?, apply: None })
             }
             TrainingFuncs::Accumulated { micro, apply } => Ok(CompiledSet {
-                main: finish(micro, backend, options, records)?,
-                apply: Some(finish(apply, backend, options, Vec::new())?),
+                main: finish(&micro, backend, options, records)?,
+                apply: Some(finish(&apply, backend, options, Vec::new())?),
             }),
         },
     }
@@ -107,13 +107,15 @@ fn run_recorded(
 }
 
 fn finish(
-    func: Func,
+    func: &Func,
     backend: &dyn Backend,
     options: Options,
     mut records: Vec<PassRecord>,
 ) -> Result<Compiled, IrErrors> {
-    let func = legalize(&func, backend)?;
+    let func = legalize(func, backend)?;
     let func = run_recorded(func, &AFTER_AUTODIFF, options, &mut records)?;
+    // The passes fuse without asking; what the backend cannot do fused is taken apart again.
+    let func = legalize(&func, backend)?;
     let plan = plan::plan(func, backend)?;
     // The executors' unsafe code rests on what this proves, so it runs always.
     plan::check(&plan)?;

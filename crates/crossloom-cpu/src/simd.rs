@@ -8,6 +8,25 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 pub(crate) use pulp::Simd;
 
+/// The instruction set to use: the widest that the machine has, or a narrower one that the environment variable
+/// `CROSSLOOM_ISA` asks for (`avx2`, `plain`; read once). Results differ in the last bits between them.
+#[inline]
+pub(crate) fn arch() -> pulp::Arch {
+    static ARCH: std::sync::OnceLock<pulp::Arch> = std::sync::OnceLock::new();
+    *ARCH.get_or_init(choose)
+}
+
+/// Reads the wish and the machine.
+#[cold]
+fn choose() -> pulp::Arch {
+    match std::env::var("CROSSLOOM_ISA").as_deref() {
+        Ok("plain") => pulp::Arch::Scalar,
+        #[cfg(target_arch = "x86_64")]
+        Ok("avx2") => pulp::x86::V3::try_new().map_or(pulp::Arch::Scalar, pulp::Arch::V3),
+        _ => pulp::Arch::new(),
+    }
+}
+
 /// One register of `f32` lanes.
 #[derive(Clone, Copy)]
 pub(crate) struct Vf<S: Simd> {
@@ -402,7 +421,7 @@ macro_rules! dispatch {
                     $body(simd, $($arg),*)
                 }
             }
-            pulp::Arch::new().dispatch(Op(($($arg,)*)))
+            crate::simd::arch().dispatch(Op(($($arg,)*)))
         }
     };
     (@ret) => { () };

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod passes;
+mod pipeline;
 mod plan;
 mod random_programs;
 mod scale;

@@ -85,6 +85,7 @@ impl<'a> Io<'a> {
     ///
     /// # Errors
     /// The step does not have `N` results: a defect of the lowering.
+    #[allow(clippy::type_complexity, reason = "a tuple is taken apart where it is made")]
     pub fn split<const N: usize>(
         self,
     ) -> Result<(Inputs<'a>, [&'a mut [f32]; N], &'a mut [f32]), KernelError> {

@@ -32,13 +32,16 @@ pub fn methods() -> Vec<String> {
     names
 }
 
-/// A method on the models of `synthetic.toml`, changed by `sets`.
+/// A method on the models of `synthetic.toml`, changed by `sets`; `topology.*` overrides the method's own.
 pub fn method(name: &str, sets: &[&str]) -> Recipe {
     let text = std::fs::read_to_string(recipes().join("synthetic.toml")).unwrap();
     let (base, _) = text.split_once("[variants.").unwrap();
     let text = format!("{base}[variants.v]\nextends = [\"methods/{name}.toml\"]\n");
     let one = "data.questions_per_sequence=1";
-    let options = LoadOptions { sets: [one].iter().chain(sets).map(|s| (*s).to_owned()).collect() };
+    let own = |set: &&str| {
+        if set.starts_with("topology.") { format!("variants.v.{set}") } else { (*set).to_owned() }
+    };
+    let options = LoadOptions { sets: [one].iter().chain(sets).map(own).collect() };
     let loaded = load_text(&recipes().join("under-test.toml"), &text, &options);
     loaded.unwrap_or_else(|e| panic!("{name}: {e}")).variants[0].recipe.clone()
 }

@@ -75,7 +75,7 @@ fn attention(
     let k = project(p, "k_proj", kv_heads * head_dim)?;
     let v = project(p, "v_proj", kv_heads * head_dim)?;
     let rope = Rope { head_dim, theta: model.rope_theta, inverse: false };
-    let q = p.graph.one(rope.clone(), &[q, sequence.positions])?;
+    let q = p.graph.one(rope, &[q, sequence.positions])?;
     let k = p.graph.one(rope, &[k, sequence.positions])?;
     let scale = (head_dim as f64).sqrt().recip();
     let op = Attention { heads, kv_heads, causal: true, segments: true, scale };

@@ -14,10 +14,13 @@ pub(crate) fn recipes() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes")
 }
 
-/// A method on the models that the text declares.
+/// A method on the models that the text declares; `topology.*` overrides the method's own.
 fn load(models: &str, method: &str, sets: &[&str]) -> Recipe {
     let text = format!("{models}[variants.v]\nextends = [\"methods/{method}.toml\"]\n");
-    let sets = sets.iter().chain(&["data.questions_per_sequence=1"]).map(|set| (*set).to_owned()).collect();
+    let own = |set: &&str| {
+        if set.starts_with("topology.") { format!("variants.v.{set}") } else { (*set).to_owned() }
+    };
+    let sets = sets.iter().chain(&["data.questions_per_sequence=1"]).map(own).collect();
     let loaded = load_text(&recipes().join("under-test.toml"), &text, &LoadOptions { sets });
     loaded.unwrap_or_else(|e| panic!("{method}: {e}")).variants[0].recipe.clone()
 }

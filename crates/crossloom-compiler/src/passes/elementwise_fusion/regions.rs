@@ -30,7 +30,8 @@ fn reads_narrow(site: &Site<'_>, inst: usize) -> bool {
     inputs.iter().any(|&v| site.load(v, site.shape(inst)).1 != Load::Full)
 }
 
-/// Every element-wise instruction as part of a tree whose inner values nobody outside reads.
+/// Every element-wise instruction as part of a tree whose inner values nobody outside reads. A tree has one shape, because
+/// every element-wise op has.
 fn grow_trees(site: &Site<'_>) -> Vec<Region> {
     let mut taken = vec![false; site.func.insts().len()];
     let mut regions = Vec::new();
@@ -57,7 +58,6 @@ fn grow(site: &Site<'_>, root: usize, taken: &[bool]) -> Vec<usize> {
         let fits = members.len() < MAX_STEPS
             && site.is_elementwise(candidate)
             && !taken[candidate]
-            && site.shape(candidate) == site.shape(root)
             && site.users[output.index()].iter().all(|user| members.contains(user));
         if !fits {
             continue;

@@ -3,6 +3,8 @@
 //! Differentiation pads the gradient of every slice; joined, the gradient of a value that was cut into many parts is
 //! written once and not once per part. Adding zero is exact, so results do not change.
 
+use std::cmp::Reverse;
+
 use crossloom_ir::func::InstData;
 use crossloom_ir::op::{Binary, BinaryKind, Op, Pad};
 use crossloom_ir::rewrite::Rewriter;
@@ -91,7 +93,10 @@ fn find_tree(func: &Func, root: usize, uses: &[usize], inside: &mut [bool]) -> O
 /// Groups pads into runs of at least two that lie side by side; returns those that are left, too.
 fn join(func: &Func, mut pads: Vec<usize>) -> (Vec<Vec<usize>>, Vec<usize>) {
     let place = |pad: usize| pad_of(func, pad).map_or((0, 0, 0), |(op, len)| (op.axis, op.before, len));
-    pads.sort_unstable_by_key(|&pad| (place(pad), pad));
+    pads.sort_unstable_by_key(|&pad| {
+        let (axis, before, len) = place(pad);
+        (axis, before, Reverse(len), pad)
+    });
     let mut runs: Vec<Vec<usize>> = Vec::new();
     for pad in pads {
         let (axis, before, _) = place(pad);

@@ -46,6 +46,14 @@ fn one_other_operand_is_added_and_two_keep_the_tree() {
 }
 
 #[test]
+fn a_part_that_fits_nowhere_is_added() {
+    let func = join(&format!(
+        "{X_FIRST}{X_LAST}{Y_THIRD}%4 = add %1, %3 : f32[2, 4]\n %5 = add %2, %4 : f32[2, 4]\n return \"r\" = %5"
+    ));
+    assert_eq!(mnemonics(&func), ["pad", "concat", "add"]);
+}
+
+#[test]
 fn what_something_else_reads_stays() {
     for result in ["%1", "%4"] {
         let func = join(&format!(

@@ -62,17 +62,17 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) ->
         }
         Op::Transpose(op) => {
             let from = strides(&inputs[0].shape);
-            return copy("transpose", out, op.perm.iter().map(|&axis| from[axis]).collect(), 0);
+            return copy("transpose", out, &op.perm.iter().map(|&axis| from[axis]).collect::<Vec<_>>(), 0);
         }
         Op::Broadcast(op) => {
             let from = strides(&inputs[0].shape);
             let step = |axis| op.axes.iter().position(|&a| a == axis).map_or(0, |i| from[i]);
-            return copy("broadcast", out, (0..out.len()).map(step).collect(), 0);
+            return copy("broadcast", out, &(0..out.len()).map(step).collect::<Vec<_>>(), 0);
         }
         Op::Slice(op) => {
             let from = strides(&inputs[0].shape);
             let start = op.start * from[op.axis];
-            return copy("slice", out, from, start);
+            return copy("slice", out, &from, start);
         }
         Op::Reshape(_) => Lowered::new("copy", FlatCopy { start: 0 }),
         Op::Concat(op) => {
@@ -90,9 +90,9 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) ->
 }
 
 /// Joins axes that are adjacent in source and result, so that the strided copy has as few as it can.
-fn copy(name: &'static str, shape: &[usize], steps: Vec<usize>, start: usize) -> Option<Lowered> {
+fn copy(name: &'static str, shape: &[usize], steps: &[usize], start: usize) -> Option<Lowered> {
     let mut joined: Vec<(usize, usize)> = Vec::new();
-    for (&extent, &step) in shape.iter().zip(&steps).filter(|(extent, _)| **extent != 1) {
+    for (&extent, &step) in shape.iter().zip(steps).filter(|(extent, _)| **extent != 1) {
         match joined.last_mut() {
             Some((outer, outer_step)) if *outer_step == extent * step => {
                 *outer *= extent;
