@@ -12,7 +12,10 @@ use crate::{Backend, Kernel};
 ///
 /// # Errors
 /// Every instruction the backend has no kernel for; every update whose value cannot be written to its parameter.
-#[allow(clippy::needless_pass_by_value, reason = "the plan takes over the function, which callers have no use for")]
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the plan takes over the function, which callers have no use for"
+)]
 pub fn plan(func: Func, backend: &dyn Backend) -> Result<Plan, IrErrors> {
     let mut func = copy_foreign_updates(&func)?;
     let mut kernels = choose_kernels(&func, backend);

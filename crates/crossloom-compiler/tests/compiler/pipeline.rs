@@ -67,8 +67,7 @@ impl Backend for Lacking {
 fn every_pass_is_recorded_in_order() {
     let set = compile(&network(), &Mode::Train(&spec()), &NullBackend, Options { verify: true }).unwrap();
     let names: Vec<&str> = set.main.passes.iter().map(|record| record.name).collect();
-    let expected: Vec<&str> =
-        BEFORE_AUTODIFF.into_iter().chain(AFTER_AUTODIFF).map(Pass::name).collect();
+    let expected: Vec<&str> = BEFORE_AUTODIFF.into_iter().chain(AFTER_AUTODIFF).map(Pass::name).collect();
     assert_eq!(names, expected);
     for pair in set.main.passes[BEFORE_AUTODIFF.len()..].windows(2) {
         assert_eq!(pair[0].after, pair[1].before);

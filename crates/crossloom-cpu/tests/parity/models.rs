@@ -97,8 +97,15 @@ fn check(recipe: &Recipe, accumulate: usize, what: &str) -> usize {
         let before = start(&step.params, name, values.len());
         values.iter().zip(before).all(|(after, before)| *after == f64::from(before))
     });
-    let still: Vec<&String> =
-        still.map(|(name, _)| name).filter(|name| !name.starts_with("accumulate.")).collect();
+    // In exact arithmetic softmax does not see a bias of all keys; rotary positions make it visible in the decoder.
+    let unseen = |name: &str| name.starts_with("vision_tower") && name.ends_with("k_proj.bias");
+    // qwen3vl's third tap lands after the last of the three layers, where nothing but image positions is changed: no
+    // answer sees it.
+    let behind = |name: &str| what.starts_with("qwen3vl") && name.contains("injection.adapter.block.4.");
+    let still: Vec<&String> = still
+        .map(|(name, _)| name)
+        .filter(|name| !name.starts_with("accumulate.") && !unseen(name) && !behind(name))
+        .collect();
     assert_eq!(still, Vec::<&String>::new(), "{what}: not updated");
     expected.1.len()
 }

@@ -79,6 +79,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
 }
 
 /// How a recipe is run.
+#[derive(Clone, Copy)]
 pub(super) struct How {
     /// How much of the road.
     pub(super) job: Job,
