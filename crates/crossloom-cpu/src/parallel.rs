@@ -3,25 +3,32 @@
 /// Runs `task(0..n)` on the current pool, each index exactly once, in no particular order.
 ///
 /// Allocates nothing when called on a thread of the pool.
+///
+/// One copy of this serves all kernels: a task is long enough to be called through a pointer.
 pub(crate) fn for_each(n: usize, task: impl Fn(usize) + Sync) {
-    fn node(range: std::ops::Range<usize>, task: &(impl Fn(usize) + Sync)) {
-        if range.len() <= 1 {
-            range.for_each(task);
-        } else {
-            let middle = range.start + range.len() / 2;
-            rayon::join(|| node(range.start..middle, task), || node(middle..range.end, task));
-        }
-    }
+    each(n, &task);
+}
+
+fn each(n: usize, task: &(dyn Fn(usize) + Sync)) {
     if n <= 1 || rayon::current_num_threads() == 1 {
         (0..n).for_each(task);
     } else {
-        node(0..n, &task);
+        halves(0..n, task);
+    }
+}
+
+fn halves(range: std::ops::Range<usize>, task: &(dyn Fn(usize) + Sync)) {
+    if range.len() <= 1 {
+        range.for_each(task);
+    } else {
+        let middle = range.start + range.len() / 2;
+        rayon::join(|| halves(range.start..middle, task), || halves(middle..range.end, task));
     }
 }
 
 /// Sums `task(i)` over `0..n` along a fixed binary tree, whatever the number of threads.
-pub(crate) fn sum_f64(n: usize, task: &(impl Fn(usize) -> f64 + Sync)) -> f64 {
-    fn node(range: std::ops::Range<usize>, task: &(impl Fn(usize) -> f64 + Sync)) -> f64 {
+pub(crate) fn sum_f64(n: usize, task: &(dyn Fn(usize) -> f64 + Sync)) -> f64 {
+    fn node(range: std::ops::Range<usize>, task: &(dyn Fn(usize) -> f64 + Sync)) -> f64 {
         match range.len() {
             0 => 0.0,
             1 => task(range.start),

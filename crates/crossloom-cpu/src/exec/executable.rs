@@ -228,16 +228,28 @@ impl Executable {
     /// A float result of the last run.
     ///
     /// # Errors
-    /// There is no result of that name that lives in this executable.
+    /// There is no result of that name that lives in this executable: one that is a parameter's memory is read with
+    /// [`Executable::result_in`].
     pub fn result(&self, name: &str) -> Result<&[f32], RunError> {
+        self.words(None, name)
+    }
+
+    /// A float result of the last run, which may be a parameter in the store.
+    ///
+    /// # Errors
+    /// There is no result of that name.
+    pub fn result_in<'a>(&'a self, store: &'a Store, name: &str) -> Result<&'a [f32], RunError> {
+        self.words(Some(store), name)
+    }
+
+    fn words<'a>(&'a self, store: Option<&'a Store>, name: &str) -> Result<&'a [f32], RunError> {
         let unknown = || RunError::Unknown { kind: "result", name: name.to_owned() };
-        let value = self.plan.func.result(name).ok_or_else(unknown)?;
-        let place = self.plan.place(value);
+        let place = self.plan.place(self.plan.func.result(name).ok_or_else(unknown)?);
         let words = match place.block {
             Block::Arena => self.arena.as_slice(),
             Block::Param(param) => match self.homes[param] {
                 Home::Input(input) => self.inputs[input].as_slice(),
-                Home::Store(_) => return Err(unknown()),
+                Home::Store(slot) => store.ok_or_else(unknown)?.buffer(slot).as_slice(),
             },
         };
         Ok(&words[place.offset..place.offset + place.len])
@@ -258,6 +270,14 @@ impl Executable {
     /// As [`Executable::result`].
     pub fn int_result(&self, name: &str) -> Result<&[i32], RunError> {
         self.result(name).map(as_ints)
+    }
+
+    /// An integer result of the last run, which may be a parameter in the store.
+    ///
+    /// # Errors
+    /// As [`Executable::result_in`].
+    pub fn int_result_in<'a>(&'a self, store: &'a Store, name: &str) -> Result<&'a [i32], RunError> {
+        self.result_in(store, name).map(as_ints)
     }
 
     /// Runs all steps.

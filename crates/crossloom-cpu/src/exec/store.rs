@@ -1,8 +1,9 @@
 //! Named tensors that live between calls: weights, optimizer moments, accumulators.
 
-use crossloom_ir::{Func, Role, TensorType};
+use crossloom_ir::{DType, Func, Role, TensorType};
 
 use super::Buffer;
+use super::memory::{as_ints, as_ints_mut};
 
 /// Weights and state by name. Several executables (training, evaluation) share one store.
 #[derive(Debug, Default)]
@@ -80,9 +81,18 @@ impl Store {
         Ok(self.entries.len() - 1)
     }
 
-    /// The tensor of that name.
+    /// The float tensor of that name.
     pub fn get(&self, name: &str) -> Option<&[f32]> {
-        self.index.get(name).map(|&slot| self.entries[slot].buffer.as_slice())
+        self.entry(name, DType::F32).map(|entry| entry.buffer.as_slice())
+    }
+
+    /// The integer tensor of that name.
+    pub fn get_ints(&self, name: &str) -> Option<&[i32]> {
+        self.entry(name, DType::I32).map(|entry| as_ints(entry.buffer.as_slice()))
+    }
+
+    fn entry(&self, name: &str, dtype: DType) -> Option<&Entry> {
+        self.index.get(name).map(|&slot| &self.entries[slot]).filter(|entry| entry.ty.dtype == dtype)
     }
 
     /// The type of that tensor.
@@ -90,22 +100,38 @@ impl Store {
         self.index.get(name).map(|&slot| &self.entries[slot].ty)
     }
 
-    /// Writes the tensor of that name.
+    /// Writes the float tensor of that name.
     ///
     /// # Errors
-    /// There is none, or it has another number of elements.
+    /// There is none, it holds integers, or it has another number of elements.
     pub fn set(&mut self, name: &str, values: &[f32]) -> Result<(), StoreError> {
-        let slot = *self.index.get(name).ok_or_else(|| StoreError::Unknown(name.to_owned()))?;
-        let target = self.entries[slot].buffer.as_mut_slice();
-        if target.len() != values.len() {
-            return Err(StoreError::Length {
-                name: name.to_owned(),
-                stored: target.len(),
-                given: values.len(),
-            });
-        }
-        target.copy_from_slice(values);
+        self.target(name, DType::F32, values.len())?.copy_from_slice(values);
         Ok(())
+    }
+
+    /// Writes the integer tensor of that name.
+    ///
+    /// # Errors
+    /// There is none, it holds floats, or it has another number of elements.
+    pub fn set_ints(&mut self, name: &str, values: &[i32]) -> Result<(), StoreError> {
+        as_ints_mut(self.target(name, DType::I32, values.len())?).copy_from_slice(values);
+        Ok(())
+    }
+
+    /// The memory of a tensor that is to be overwritten by so many elements of that type.
+    fn target(&mut self, name: &str, dtype: DType, given: usize) -> Result<&mut [f32], StoreError> {
+        let slot = *self.index.get(name).ok_or_else(|| StoreError::Unknown(name.to_owned()))?;
+        let Entry { ty, buffer, .. } = &mut self.entries[slot];
+        if ty.dtype != dtype {
+            let (name, stored) = (name.to_owned(), ty.clone());
+            let wanted = TensorType { dtype, ..stored.clone() };
+            return Err(StoreError::Mismatch { name, stored, wanted });
+        }
+        let target = buffer.as_mut_slice();
+        if target.len() != given {
+            return Err(StoreError::Length { name: name.to_owned(), stored: target.len(), given });
+        }
+        Ok(target)
     }
 
     /// All tensors in the order they were added: name, role, type, elements.
@@ -118,6 +144,10 @@ impl Store {
         for entry in self.entries.iter_mut().filter(|entry| entry.name.starts_with(prefix)) {
             entry.buffer.as_mut_slice().fill(0.0);
         }
+    }
+
+    pub(super) fn buffer(&self, slot: usize) -> &Buffer {
+        &self.entries[slot].buffer
     }
 
     pub(super) fn buffer_mut(&mut self, slot: usize) -> &mut Buffer {

@@ -210,10 +210,13 @@ unsafe fn column_block<S: Simd, const NV: usize, const MASKED: bool>(
 ///
 /// With `PADDED`, rows of `b` have room for whole registers past `n`, so that no load is masked.
 ///
+/// Many kernels call it, and each copy is some thousand instructions for every instruction set: it is never inlined, and
+/// enables the instruction set itself.
+///
 /// # Safety
 /// `a` has `m` rows and `k` columns; row `p < k` of `b` starts at `b + p * ldb` and holds `n` values, or `n` rounded
 /// up to whole registers if `PADDED`; `c` has `m` rows of `n` values, `ldc` apart, which nobody else touches.
-#[inline(always)]
+#[inline(never)]
 pub(crate) unsafe fn gemm_serial<S: Simd, const PADDED: bool>(
     s: S,
     m: usize,
@@ -227,25 +230,49 @@ pub(crate) unsafe fn gemm_serial<S: Simd, const PADDED: bool>(
     alpha: f32,
     update: Update,
 ) {
-    let lanes = S::F32_LANES;
-    let mut j = 0;
-    // SAFETY: columns `j .. j + cols` exist in `b` and `c`; everything else is passed on.
-    unsafe {
-        while j < n {
-            let cols = (n - j).min(2 * lanes);
-            let (b, c) = (b.add(j), c.add(j));
-            if PADDED || cols.is_multiple_of(lanes) {
-                if cols > lanes {
-                    column_block::<S, 2, false>(s, m, k, a, b, ldb, c, ldc, cols, alpha, update);
+    s.vectorize(Product::<PADDED> { m, n, k, a, b, ldb, c, ldc, alpha, update });
+}
+
+/// The arguments of [`gemm_serial`], whose promise they carry.
+struct Product<const PADDED: bool> {
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Left,
+    b: *const f32,
+    ldb: usize,
+    c: *mut f32,
+    ldc: usize,
+    alpha: f32,
+    update: Update,
+}
+
+impl<const PADDED: bool> pulp::WithSimd for Product<PADDED> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let Self { m, n, k, a, b, ldb, c, ldc, alpha, update } = self;
+        let lanes = S::F32_LANES;
+        let mut j = 0;
+        // SAFETY: columns `j .. j + cols` exist in `b` and `c`; everything else is passed on.
+        unsafe {
+            while j < n {
+                let cols = (n - j).min(2 * lanes);
+                let (b, c) = (b.add(j), c.add(j));
+                if PADDED || cols.is_multiple_of(lanes) {
+                    if cols > lanes {
+                        column_block::<S, 2, false>(s, m, k, a, b, ldb, c, ldc, cols, alpha, update);
+                    } else {
+                        column_block::<S, 1, false>(s, m, k, a, b, ldb, c, ldc, cols, alpha, update);
+                    }
+                } else if cols > lanes {
+                    column_block::<S, 2, true>(s, m, k, a, b, ldb, c, ldc, cols, alpha, update);
                 } else {
-                    column_block::<S, 1, false>(s, m, k, a, b, ldb, c, ldc, cols, alpha, update);
+                    column_block::<S, 1, true>(s, m, k, a, b, ldb, c, ldc, cols, alpha, update);
                 }
-            } else if cols > lanes {
-                column_block::<S, 2, true>(s, m, k, a, b, ldb, c, ldc, cols, alpha, update);
-            } else {
-                column_block::<S, 1, true>(s, m, k, a, b, ldb, c, ldc, cols, alpha, update);
+                j += cols;
             }
-            j += cols;
         }
     }
 }
