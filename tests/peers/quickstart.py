@@ -1,12 +1,12 @@
 """The quickstart in eager PyTorch beside crossloom: parity of a trained model, and speed of a training step.
 
-    pip install torch safetensors numpy pillow easy-vqa==1.0
+    pip install torch==2.15 safetensors numpy pillow easy-vqa==1.0
     python tests/peers/quickstart.py parity runs/quickstart-HASH
     python tests/peers/quickstart.py speed
 
 `parity` loads the checkpoint that crossloom trained into the PyTorch model, answers the whole test split with it and
-compares every answer with crossloom's own. `speed` times the training step of both, turn by turn, on two threads, and
-prints medians, ratios and peak memory.
+compares every answer with crossloom's own. `speed` times the training step of both, turn by turn, on two threads and in
+processes of their own, and prints medians, ratios and peak resident memory (data and libraries included on both sides).
 """
 
 import json
@@ -50,8 +50,14 @@ def data(split, vocab=None):
     return EasyVqa(Path(easy_vqa.__file__).parent / "data", split, vocab)
 
 
+def vocabulary(run):
+    """Ids of words as the run's tokenizer gives them, without the special tokens."""
+    vocab = json.loads((run / "projector" / "tokenizer.json").read_text())["model"]["vocab"]
+    return {word: number for word, number in vocab.items() if not word.startswith("<")}
+
+
 def parity(run):
-    train = data("train")
+    train = data("train", vocabulary(run))
     test = data("test", train.vocab)
     test.longest = train.longest
     words = {number: word for word, number in train.vocab.items()}
@@ -77,43 +83,52 @@ def questions(split):
     return json.loads((Path(easy_vqa.__file__).parent / "data" / split / "questions.json").read_text())
 
 
-def speed(rounds=7, steps=20):
+def eager(variant, steps=40, warm_up=5):
+    """Training steps of one variant in this process: median time and peak resident memory, as JSON."""
     torch.set_num_threads(THREADS)
     train = data("train")
+    recipe = resolved(variant)
+    settings = recipe["train"]
+    tokens = (recipe["model"]["vision"]["image_size"] // recipe["model"]["vision"]["patch_size"]) ** 2
+    model = build(recipe, train.size)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings["lr"], betas=settings["betas"],
+                                  eps=settings["eps"], weight_decay=settings["weight_decay"])
+    batch = next(training_batches(train, settings["batch_size"], recipe["data"]["questions_per_sequence"], tokens))
+    times = []
+    for _ in range(warm_up + steps):
+        start = time.perf_counter()
+        loss, _ = model(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip_norm"])
+        optimizer.step()
+        times.append(1e3 * (time.perf_counter() - start))
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"median_ms": statistics.median(times[warm_up:]), "peak_rss_bytes": peak}))
+
+
+def crossloom(variant):
+    command = ["cargo", "run", "-q", "--release", "-p", "crossloom", "--example", "step_profile", "--",
+               str(RECIPE), variant, "--json"]
+    return command, {**os.environ, "RAYON_NUM_THREADS": str(THREADS)}
+
+
+def speed(rounds=5):
+    """Both sides in processes of their own, turn by turn, so that a busy moment of the machine meets both."""
     for variant in ("projector", "cli"):
-        recipe = resolved(variant)
-        settings = recipe["train"]
-        tokens = (recipe["model"]["vision"]["image_size"] // recipe["model"]["vision"]["patch_size"]) ** 2
-        model = build(recipe, train.size)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=settings["lr"], betas=settings["betas"])
-        batch = next(training_batches(train, settings["batch_size"], recipe["data"]["questions_per_sequence"], tokens))
-
-        def step():
-            loss, _ = model(batch)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip_norm"])
-            optimizer.step()
-
-        for _ in range(5):
-            step()
-        eager, ours, memory = [], [], 0
+        sides = {"eager": ([sys.executable, __file__, "eager", variant], dict(os.environ)), "ours": crossloom(variant)}
+        seen = {side: [] for side in sides}
         for _ in range(rounds):
-            start = time.perf_counter()
-            for _ in range(steps):
-                step()
-            eager.append(1e3 * (time.perf_counter() - start) / steps)
-            out = subprocess.run(["cargo", "run", "-q", "--release", "-p", "crossloom", "--example", "step_profile", "--",
-                                  str(RECIPE), variant, "--json"], cwd=ROOT, check=True, capture_output=True, text=True,
-                                 env={**os.environ, "RAYON_NUM_THREADS": str(THREADS)}).stdout
-            report = json.loads(out)
-            ours.append(report["median_ms"])
-            memory = report["memory_bytes"] / 1e6
-        ratio = statistics.median(e / o for e, o in zip(eager, ours))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-        print(f"{variant}: PyTorch {torch.__version__} eager {statistics.median(eager):.1f} ms, crossloom "
-              f"{statistics.median(ours):.1f} ms, ratio {ratio:.2f}; memory: PyTorch process {peak:.0f} MB, crossloom plan "
-              f"{memory:.1f} MB")
+            for side, (command, env) in sides.items():
+                out = subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout
+                seen[side].append(json.loads(out))
+        middle = {side: statistics.median(r["median_ms"] for r in runs) for side, runs in seen.items()}
+        peak = {side: max(r["peak_rss_bytes"] for r in runs) / 1e6 for side, runs in seen.items()}
+        ratios = [e["median_ms"] / o["median_ms"] for e, o in zip(seen["eager"], seen["ours"])]
+        planned = seen["ours"][0]["planned_bytes"] / 1e6
+        print(f"{variant}: step {middle['eager']:.1f} ms in PyTorch {torch.__version__} eager, {middle['ours']:.1f} ms in "
+              f"crossloom, ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}); peak resident "
+              f"memory {peak['eager']:.0f} MB and {peak['ours']:.0f} MB, of which the step's plan {planned:.1f} MB")
 
 
 if __name__ == "__main__":
@@ -122,5 +137,7 @@ if __name__ == "__main__":
             parity(Path(run))
         case ["speed"]:
             speed()
+        case ["eager", variant]:
+            eager(variant)
         case _:
             sys.exit(__doc__)

@@ -53,11 +53,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let median = totals[totals.len() / 2];
     let cost = explain(model.step.plan(), 2);
     if json {
-        let memory = cost.peak_bytes();
         println!(
-            "{{\"median_ms\": {:.3}, \"flops\": {}, \"memory_bytes\": {memory}}}",
+            "{{\"median_ms\": {:.3}, \"flops\": {}, \"planned_bytes\": {}, \"peak_rss_bytes\": {}}}",
             1e3 * median,
-            cost.flops
+            cost.flops,
+            cost.peak_bytes(),
+            peak_resident_bytes()?
         );
         return Ok(());
     }
@@ -73,6 +74,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     print_kernels(&model, &best);
     Ok(())
+}
+
+/// The most memory this process has had in RAM.
+fn peak_resident_bytes() -> Result<u64, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/self/status")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(1024 * kib)
 }
 
 /// Times of whole steps, ascending, and the best time of every kernel call.

@@ -7,6 +7,7 @@ mod explain;
 mod graph;
 mod helpers;
 mod interrupt;
+mod killed;
 mod machine;
 mod recipes;
 mod resolve;

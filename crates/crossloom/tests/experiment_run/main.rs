@@ -1,0 +1,13 @@
+//! Whole experiments on generated data, through the library: files, resume, stops, failures, learning.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bad_input;
+#[path = "../../../crossloom-report/tests/support/browser.rs"]
+mod browser;
+mod finished;
+mod learning;
+mod models;
+mod page;
+mod stops;
+mod support;
