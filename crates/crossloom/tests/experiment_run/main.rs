@@ -6,6 +6,7 @@ mod bad_input;
 #[path = "../../../crossloom-report/tests/support/browser.rs"]
 mod browser;
 mod finished;
+mod leaks;
 mod learning;
 mod models;
 mod page;
