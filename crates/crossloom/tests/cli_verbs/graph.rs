@@ -74,8 +74,18 @@ fn the_luminal_graph_has_amp_and_agf_as_single_operators() {
 fn the_fused_ir_has_amp_as_one_batched_projection_and_the_gates_fused() {
     let shown = graph(&["--stage", "fused", "--mode", "forward"]);
     assert!(!shown.contains("amp_project") && !shown.contains("agf_gate"), "{shown}");
-    // Four taps, eight sequences, sixteen patches: one product per projector layer.
-    assert!(shown.contains("[4, 8, 16, 32]"), "{shown}");
+    // Both layers of the shared projector are read twice: for the input, and for all taps at once, 4 taps of 16 pictures
+    // of 16 patches.
+    for layer in ["linear_1", "linear_2"] {
+        let name = format!("\"multi_modal_projector.{layer}.weight\"");
+        let declared = shown.lines().find(|line| line.contains(&name)).unwrap();
+        let value = declared.split_whitespace().find(|word| word.starts_with('%')).unwrap();
+        let reads =
+            |line: &&str| line.contains(" = linear") && line.split([' ', ',']).any(|word| word == value);
+        let readers: Vec<&str> = shown.lines().filter(reads).collect();
+        assert_eq!(readers.len(), 2, "{layer}: {readers:#?}");
+        assert_eq!(readers.iter().filter(|line| line.contains("[1024, 32]")).count(), 1, "{readers:#?}");
+    }
     assert_eq!(shown.matches("= agf_inject ").count(), 3);
 }
 
@@ -116,9 +126,9 @@ fn gradient_accumulation_makes_two_functions() {
 #[test]
 fn sizes_are_those_of_a_run_unless_others_are_given() {
     let shown = graph(&["--stage", "ir"]);
-    assert!(shown.contains("\"pixels\": f32[8, 3, 32, 32]"), "{shown}");
+    assert!(shown.contains("\"pixels\": f32[16, 3, 32, 32]"), "{shown}");
     let shown = graph(&["--stage", "ir", "--tokens", "40", "--vocab", "50"]);
-    assert!(shown.contains("\"tokens\": i32[8, 40]"), "{shown}");
+    assert!(shown.contains("\"tokens\": i32[16, 40]"), "{shown}");
     assert!(shown.contains("embed_tokens.weight\": f32[50, 32]"), "{shown}");
     crossloom(&[&CLI[..], &["--stage", "ir", "--tokens", "5"]].concat())
         .exits(2)

@@ -8,8 +8,9 @@ use crossloom_recipe::{LoadOptions, LoadedRecipe, load};
 use crossloom_train::progress::{Phase, Progress, ProgressUpdate, Silent};
 
 /// A dozen pictures, a handful of steps.
-const SMALL: [&str; 7] = [
+const SMALL: [&str; 8] = [
     "data.source={ kind = 'synthetic', train_images = 12, test_images = 6, questions_per_image = 4 }",
+    "data.questions_per_sequence=4",
     "train.steps=6",
     "variants.question_only.train.steps=4",
     "train.batch_size=4",
