@@ -50,10 +50,9 @@ impl<'n, 'c> Fields<'n, 'c> {
             Some(node) => {
                 let table = node.table();
                 if table.is_none() {
-                    cx.report(Finding::error(
-                        node.span,
-                        format!("`{path}` must be a table, found {}", node.value.type_name()),
-                    ));
+                    let message = format!("`{path}` must be a table, found {}", node.value.type_name());
+                    let help = format!("write `[{path}]` on a line of its own, and its keys below it");
+                    cx.report(Finding::error(node.span, message).help(help));
                     return None;
                 }
                 table
@@ -152,6 +151,15 @@ impl<'n, 'c> Fields<'n, 'c> {
         key: &'static str,
         limits: impl RangeBounds<T>,
     ) -> Option<Option<T>> {
+        self.limited(key, limits, None)
+    }
+
+    fn limited<T: Number>(
+        &mut self,
+        key: &'static str,
+        limits: impl RangeBounds<T>,
+        default: Option<T>,
+    ) -> Option<Option<T>> {
         let value: Option<T> = self.optional(key)?;
         let Some(number) = value else { return Some(None) };
         if limits.contains(&number) {
@@ -159,7 +167,11 @@ impl<'n, 'c> Fields<'n, 'c> {
         }
         let span = self.node(key).map(|node| node.span);
         let message = format!("`{}` must be {}, found {number}", self.full(key), describe(&limits));
-        self.cx.report(Finding::error(span, message));
+        let mut help = nearest_of(&limits, number);
+        if let Some(default) = default {
+            help += &format!("; without it, it is {default}");
+        }
+        self.cx.report(Finding::error(span, message).help(help));
         None
     }
 
@@ -183,7 +195,7 @@ impl<'n, 'c> Fields<'n, 'c> {
         limits: impl RangeBounds<T>,
         default: T,
     ) -> Option<T> {
-        Some(self.optional_in(key, limits)?.unwrap_or(default))
+        Some(self.limited(key, limits, Some(default))?.unwrap_or(default))
     }
 
     /// Reports missing keys and keys that nobody asked for.
@@ -196,7 +208,7 @@ impl<'n, 'c> Fields<'n, 'c> {
                 (None, path) => format!("`[{path}]` is missing; it needs {keys}"),
                 (Some(_), path) => format!("`{path}` lacks {keys}"),
             };
-            self.cx.report(Finding::error(self.span, message).maybe_help(known::help_for_missing(self.path)));
+            self.cx.report(Finding::error(self.span, message).help(known::help_for_missing(self.path)));
         }
         for (key, entry) in self.table.into_iter().flatten() {
             if self.asked.contains(&key.as_str()) {
@@ -234,6 +246,23 @@ pub(super) trait Number: Decode + PartialOrd + Display + Copy {}
 impl Number for usize {}
 impl Number for u64 {}
 impl Number for f64 {}
+
+/// What to write in place of a number beyond its limits.
+fn nearest_of<T: Number>(limits: &impl RangeBounds<T>, number: T) -> String {
+    let (low, high) = (limits.start_bound(), limits.end_bound());
+    let too_low = match low {
+        Bound::Included(low) => number < *low,
+        Bound::Excluded(low) => number <= *low,
+        Bound::Unbounded => false,
+    };
+    match if too_low { low } else { high } {
+        Bound::Included(low) if too_low => format!("the smallest that is accepted is {low}"),
+        Bound::Included(high) => format!("the largest that is accepted is {high}"),
+        Bound::Excluded(low) if too_low => format!("write a number above {low}, however little"),
+        Bound::Excluded(high) => format!("write a number below {high}, however little"),
+        Bound::Unbounded => "write another number".to_owned(),
+    }
+}
 
 fn describe<T: Display>(limits: &impl RangeBounds<T>) -> String {
     let low = match limits.start_bound() {
