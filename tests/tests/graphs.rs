@@ -76,7 +76,7 @@ fn counts(graph: &Value) -> String {
     let line = |ops: BTreeMap<String, usize>| {
         ops.into_iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
     };
-    scopes.into_iter().map(|(scope, ops)| format!("{scope}: {}\n", line(ops))).collect()
+    scopes.into_iter().fold(String::new(), |all, (scope, ops)| all + &scope + ": " + &line(ops) + "\n")
 }
 
 #[test]

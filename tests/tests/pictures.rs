@@ -35,7 +35,7 @@ fn every_stage_has_every_form() {
                     Format::Text => assert!(shown.lines().count() > 3, "{what}"),
                     Format::Json => drop(serde_json::from_str::<serde_json::Value>(&shown).expect(&what)),
                     Format::Svg => {
-                        assert_eq!(xml::root(&shown).unwrap_or_else(|e| panic!("{what}: {e}")), "svg")
+                        assert_eq!(xml::root(&shown).unwrap_or_else(|e| panic!("{what}: {e}")), "svg");
                     }
                     Format::Dot => {
                         assert!(shown.starts_with("digraph \"") && shown.ends_with("}\n"), "{what}");

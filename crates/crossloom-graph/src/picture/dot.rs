@@ -42,7 +42,7 @@ fn cell(index: usize, cell: &Cell) -> String {
         NodeKind::Region => ", shape=box3d",
         NodeKind::Op | NodeKind::Constant => "",
     };
-    let label = [&[cell.title.clone()], &cell.lines[..]].concat().join("\n");
+    let label = [std::slice::from_ref(&cell.title), &cell.lines[..]].concat().join("\n");
     format!("n{index} [label={}{shape}];", quoted(&label))
 }
 

@@ -4,6 +4,7 @@
 
 mod bounds;
 mod check;
+mod documents;
 mod explain;
 mod graph;
 mod helpers;

@@ -62,7 +62,7 @@ fn downwards(start: (f64, f64), end: (f64, f64)) -> Route {
     );
     let head = triangle(end, (tip.0 - HEAD / 2.0, tip.1), (tip.0 + HEAD / 2.0, tip.1));
     // Beside the curve, between the two boxes.
-    let label = ((start.0 + end.0) / 2.0 + 30.0, (start.1 + end.1) / 2.0 + 7.0);
+    let label = (f64::midpoint(start.0, end.0) + 30.0, f64::midpoint(start.1, end.1) + 7.0);
     Route { curve, head, middle: label, back: false }
 }
 
