@@ -67,8 +67,9 @@ fn stale(path: &Path) -> Option<String> {
 
 #[test]
 fn every_snapshot_is_taken_by_an_assertion() {
-    let crates = files(&root().join("crates"));
-    let snapshots = crates.iter().filter(|path| path.parent().unwrap().ends_with("snapshots"));
+    let all: Vec<PathBuf> =
+        ["crates", "tests"].iter().flat_map(|folder| files(&root().join(folder))).collect();
+    let snapshots = all.iter().filter(|path| path.parent().unwrap().ends_with("snapshots"));
     let mut count = 0;
     let mut found = Vec::new();
     for path in snapshots {
