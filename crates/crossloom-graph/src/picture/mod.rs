@@ -1,6 +1,6 @@
 //! Pictures of graphs: nodes in the boxes of their scopes, from every node down to one box per part of the model.
 //!
-//! A [`Picture`] is made of plain [`Node`]s, whatever they come from: a luminal graph, a function of the IR ([`func`]), a
+//! A [`Picture`] is made of plain [`Node`]s, whatever they come from: a luminal graph, a function of the IR ([`func_nodes`]), a
 //! plan. A box stands for one node, or, below a [`Depth`], for all nodes of a scope; an edge between two boxes carries
 //! every value that one computes and the other reads. Weights and state are not drawn: they would drown everything else.
 //!

@@ -4,6 +4,7 @@ mod data;
 mod eval;
 mod fields;
 mod known;
+mod limits;
 mod model;
 mod scalars;
 mod sets;
