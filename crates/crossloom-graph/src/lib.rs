@@ -6,7 +6,8 @@
 //! - [`mod@lift`]: a luminal graph, of our operators or of luminal's own primitives, as an IR function.
 //! - [`mod@decompose`]: an IR function as a graph of luminal's own primitives, for luminal's own CPU compiler.
 //! - [`region`]: [`CrossloomCompiler`], a `luminal::Compiler` that replaces a graph by one compiled region.
-//! - [`mod@describe`]: nodes renumbered for snapshots; text, Mermaid, DOT and JSON.
+//! - [`mod@describe`]: nodes renumbered for snapshots, as text and JSON.
+//! - [`picture`]: boxes in the frames of their scopes, as Mermaid, DOT and SVG; of luminal graphs and of functions.
 //!
 //! ```
 //! use crossloom_graph::{GraphBuilder, Interpreter};
@@ -43,6 +44,7 @@ mod guard;
 pub mod lift;
 pub mod operator;
 mod order;
+pub mod picture;
 pub mod region;
 mod wiring;
 
@@ -53,4 +55,5 @@ pub use error::{BoxError, GraphError};
 pub use graph::{LuminalGraph, ParamInfo, ResultInfo};
 pub use lift::{Lifted, lift};
 pub use luminal;
+pub use picture::{Depth, Picture};
 pub use region::{CompiledRegion, CrossloomCompiler, Data, DataRef, Interpreter, Region, RegionCompiler};

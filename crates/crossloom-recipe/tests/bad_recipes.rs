@@ -27,6 +27,8 @@ fn bad_recipes_are_explained() {
         for diagnostic in &diagnostics.list {
             let location = diagnostic.location.as_ref().expect("every finding has a place");
             assert!(location.end >= location.start && location.line > 0 && location.column > 0);
+            let help = diagnostic.help.as_deref().unwrap_or_default();
+            assert!(help.len() > 5, "{name}: no hint for {}", diagnostic.message);
         }
         insta::assert_snapshot!(name, diagnostics.to_string().replace(&prefix, ""));
     }

@@ -53,6 +53,26 @@ fn values_of_every_type_have_safe_names() {
 }
 
 #[test]
+fn a_name_that_would_be_no_folder_is_refused_before_anything_runs() {
+    let inject = std::fs::read_to_string(support::folder("good").join("inject.toml")).unwrap();
+    // `NAME,rank=4` and `NAME,rank=16`: the first has 64 letters.
+    let variant = "v".repeat(57);
+    let load = |name: &str| {
+        let sweep = "[sweep.matrix]\n'topology.adapter.rank' = [4, 16]\n";
+        let main = format!("name = 'main'\nextends = ['inject.toml']\n[variants.{name}]\n{sweep}");
+        Files::new(&[("inject.toml", &inject), ("main.toml", &main)]).load("main.toml", &[])
+    };
+    let loaded = load(&variant[2..]).unwrap();
+    assert!(names(&loaded).iter().all(|name| name.len() <= 64));
+    let error = load(&variant).unwrap_err();
+    assert_eq!(error.matches("error:").count(), 1, "{error}");
+    assert!(
+        error.contains(",rank=16`, whose name has 65 letters") && error.contains("shorter values"),
+        "{error}"
+    );
+}
+
+#[test]
 fn only_the_chosen_variants_are_swept() {
     let text = "[variants.plain]\nbaseline = true\n[variants.cli]\n\
                 [sweep]\nvariants = ['cli']\nmatrix.'topology.gate' = ['agf', 'static']\n";

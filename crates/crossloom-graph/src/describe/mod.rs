@@ -1,9 +1,6 @@
 //! Graphs for readers and snapshots: nodes renumbered in visiting order, so that the listing depends on the graph
 //! alone and not on how its indices came about.
 
-mod dot;
-mod mermaid;
-mod scopes;
 mod text;
 
 use std::collections::BTreeMap;
@@ -14,12 +11,13 @@ use serde::Serialize;
 
 use crate::lift::Hints;
 use crate::operator::{IrOperator, Load, Output};
+use crate::picture::{Depth, Node, Picture};
 use crate::region::RegionOperator;
 use crate::wiring::{self, is_plain};
 use crate::{lift, order};
 
 /// What a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeKind {
     /// Data given at every run.
@@ -29,6 +27,7 @@ pub enum NodeKind {
     /// Other memory that lives between runs.
     State,
     /// An operator.
+    #[default]
     Op,
     /// A number of luminal's.
     Constant,
@@ -171,22 +170,18 @@ impl Described {
         serde_json::to_string_pretty(self)
     }
 
-    /// Whether a node is drawn in pictures: weights would drown everything else.
-    fn is_drawn(&self, index: usize) -> bool {
-        self.nodes.get(index).is_some_and(|node| node.kind != NodeKind::Weight)
-    }
-
-    /// Edges between drawn nodes, each once, in order of their targets.
-    fn drawn_edges(&self) -> Vec<(usize, usize)> {
-        let mut edges = Vec::new();
-        for node in self.nodes.iter().filter(|node| self.is_drawn(node.index)) {
-            for input in node.inputs.iter().filter(|input| self.is_drawn(input.index)) {
-                if !edges.iter().rev().take(node.inputs.len()).any(|edge| *edge == (input.index, node.index))
-                {
-                    edges.push((input.index, node.index));
-                }
-            }
-        }
-        edges
+    /// The picture of the graph.
+    pub(crate) fn picture(&self, depth: Depth) -> Picture {
+        let nodes: Vec<Node> = (self.nodes.iter())
+            .map(|node| Node {
+                kind: node.kind,
+                label: node.op.clone(),
+                types: node.shapes.clone(),
+                scope: node.scope.clone(),
+                inputs: node.inputs.iter().map(|input| (input.index, input.output)).collect(),
+                ..Node::default()
+            })
+            .collect();
+        Picture::new(&self.name, &nodes, depth)
     }
 }

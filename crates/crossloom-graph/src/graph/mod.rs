@@ -10,6 +10,7 @@ use luminal::prelude::{Graph, NodeIndex};
 use crate::describe::{Described, describe_graph};
 use crate::lift::Hints;
 use crate::operator::FailureCell;
+use crate::picture::{Depth, Picture};
 use crate::{CompiledRegion, GraphError, NodeInfo, wiring};
 
 /// A parameter of a graph.
@@ -170,14 +171,9 @@ impl LuminalGraph {
         self.described().to_text()
     }
 
-    /// A Mermaid flow chart, grouped by scope; weights are not drawn.
-    pub fn to_mermaid(&self) -> String {
-        self.described().to_mermaid()
-    }
-
-    /// A DOT digraph, grouped by scope; weights are not drawn.
-    pub fn to_dot(&self) -> String {
-        self.described().to_dot()
+    /// The graph as boxes in the frames of their scopes; weights are not drawn.
+    pub fn picture(&self, depth: Depth) -> Picture {
+        self.described().picture(depth)
     }
 
     /// The nodes as JSON.

@@ -10,6 +10,7 @@ mod four_ways;
 mod limits;
 mod native;
 mod ops;
+mod picture;
 mod round_trip;
 mod values;
 mod views;

@@ -1,8 +1,10 @@
 //! Every op of the IR computes the same four ways: as our luminal operator, decomposed into luminal's primitives (as
-//! they are and through luminal's CPU compiler), on the interpreter, and in a compiled region.
+//! they are and through luminal's CPU compiler), on the interpreter, and in a compiled region of the interpreter and of
+//! the CPU backend.
 
 use std::collections::BTreeSet;
 
+use crossloom_cpu::region::CpuRegions;
 use crossloom_graph::{GraphBuilder, Interpreter, LuminalGraph, decompose};
 use crossloom_ir::attrs::Attrs;
 use crossloom_ir::op::{
@@ -86,26 +88,32 @@ fn check(seen: &mut BTreeSet<&'static str>, op: impl Into<Op>, operands: &[Opera
     let op = op.into();
     seen.insert(op.mnemonic());
     let what = format!("{}{}", op.mnemonic(), op.attrs());
-    let mut b = GraphBuilder::new("op");
-    let params: Vec<_> = operands
-        .iter()
-        .enumerate()
-        .map(|(at, operand)| {
-            let role = if at % 2 == 0 { Role::Input } else { Role::Weight };
-            b.param(&format!("p{at}"), role, operand.ty())
-        })
-        .collect();
-    let outputs = b.push(op, &params).unwrap();
-    for (at, &output) in outputs.iter().enumerate() {
-        b.result(&format!("r{at}"), output);
-    }
-    let mut graph = b.finish();
+    let build = || {
+        let mut b = GraphBuilder::new("op");
+        let params: Vec<_> = operands
+            .iter()
+            .enumerate()
+            .map(|(at, operand)| {
+                let role = if at % 2 == 0 { Role::Input } else { Role::Weight };
+                b.param(&format!("p{at}"), role, operand.ty())
+            })
+            .collect();
+        let outputs = b.push(op.clone(), &params).unwrap();
+        for (at, &output) in outputs.iter().enumerate() {
+            b.result(&format!("r{at}"), output);
+        }
+        b.finish()
+    };
+    let mut graph = build();
     let func = graph.lift().unwrap();
     let expected = interpreted(&func, operands);
     assert!(expected.iter().flatten().all(|x| x.is_finite()), "{what}: {expected:?}");
     assert_close(&format!("{what}: plain luminal"), &run(&mut graph, operands), &expected);
     graph.compile_region(&Interpreter).unwrap();
     assert_close(&format!("{what}: region"), &run(&mut graph, operands), &expected);
+    let mut graph = build();
+    graph.compile_region(&CpuRegions).unwrap();
+    assert_close(&format!("{what}: region on the CPU"), &run(&mut graph, operands), &expected);
     let mut primitives = decompose(&func).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_close(&format!("{what}: decomposed"), &run(&mut primitives, operands), &expected);
     primitives.compile_luminal_cpu().unwrap();

@@ -1,5 +1,6 @@
 //! What one key alone cannot tell: dimensions that must fit each other, topologies that must be whole.
 
+mod data;
 mod model;
 mod topology;
 mod training;
@@ -30,6 +31,9 @@ pub(crate) fn check(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
         if let Some(data) = sections.data {
             topology::against_data(root, topology, data, cx);
         }
+    }
+    if let (Some(vision), Some(data)) = (sections.vision, sections.data) {
+        data::pictures(root, vision, data, cx);
     }
     training::training(root, sections, cx);
 }

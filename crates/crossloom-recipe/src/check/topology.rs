@@ -3,8 +3,8 @@
 use crate::decode::Cx;
 use crate::diagnostic::{Finding, listed};
 use crate::schema::{
-    Adapter, Data, FusionKind, Gate, GateAttention, GatePool, LanguageModel, TopologySpec, VisionAddress,
-    VisionModel, Wiring,
+    Adapter, Data, FusionKind, Gate, GateAttention, GatePool, LanguageModel, Mask, PointAddress,
+    TopologySpec, VisionAddress, VisionModel, Wiring,
 };
 use crate::tree::{Node, Value};
 
@@ -60,12 +60,7 @@ fn unused(root: &Node, cx: &mut Cx) {
 }
 
 /// Explicit pairs use exactly the listed taps and points.
-fn explicit(
-    root: &Node,
-    topology: &TopologySpec,
-    pairs: &[(VisionAddress, crate::schema::PointAddress)],
-    cx: &mut Cx,
-) {
+fn explicit(root: &Node, topology: &TopologySpec, pairs: &[(VisionAddress, PointAddress)], cx: &mut Cx) {
     let place = |index: usize| match root.get("topology.wiring").map(|node| &node.value) {
         Some(Value::Array(items)) => items.get(index).map(|item| item.span),
         _ => None,
@@ -129,11 +124,13 @@ pub(super) fn against_model(
             cx.report(Finding::error(root.place("topology.input"), missing).help(help));
         }
         if topology.taps.contains(&VisionAddress::PostNorm) {
-            let place = written_tap(root, "post_norm").unwrap_or_else(|| root.place("topology.taps"));
+            let place =
+                written(root, "topology.taps", "post_norm").unwrap_or_else(|| root.place("topology.taps"));
             cx.report(Finding::error(place, missing).help(help));
         }
     }
     let Some(language) = language else { return };
+    dead_points(root, topology, language, cx);
     if let Gate::Agf(agf) = &topology.gate {
         let place = root.place("topology.gate.heads");
         if agf.attention == GateAttention::None {
@@ -161,9 +158,26 @@ pub(super) fn against_model(
     }
 }
 
-/// The element of `taps` that is written like this.
-fn written_tap(root: &Node, text: &str) -> Option<crate::diagnostic::Span> {
-    match &root.get("topology.taps")?.value {
+/// Points whose injections no answer can depend on.
+fn dead_points(root: &Node, topology: &TopologySpec, language: &LanguageModel, cx: &mut Cx) {
+    let dead =
+        |point: &&PointAddress| topology.mask == Mask::Visual && !point.reaches_answers(language.layers);
+    for point in topology.points.iter().filter(dead) {
+        let place = ["after layer.last".to_owned(), point.to_string()]
+            .iter()
+            .find_map(|text| written(root, "topology.points", text))
+            .unwrap_or_else(|| root.place("topology.points"));
+        let message = format!("nothing reads what is injected `{point}`: no layer follows");
+        cx.report(Finding::warning(place, message).help(
+            "image positions are changed, and answers read them through a later layer: use an earlier point, \
+             `before layer.last` at the latest",
+        ));
+    }
+}
+
+/// The element of a list of addresses that is written like this.
+fn written(root: &Node, path: &str, text: &str) -> Option<crate::diagnostic::Span> {
+    match &root.get(path)?.value {
         Value::Array(items) => items.iter().find(|item| item.string() == Some(text)).map(|item| item.span),
         _ => None,
     }

@@ -1,5 +1,7 @@
 //! `[data]`.
 
+use std::ops::RangeInclusive;
+
 use super::fields::{Cx, Fields, Kind};
 use crate::schema::{Data, ImageUse, Source, VisionModel};
 use crate::tree::Node;
@@ -8,6 +10,9 @@ const SOURCES: &[Kind] = &[
     ("easy-vqa", &[]),
     ("synthetic", &["train_images", "test_images", "questions_per_image", "image_size"]),
 ];
+
+/// Heights and widths of pictures that can be drawn, in pixels.
+pub(crate) const SYNTHETIC_SIDES: RangeInclusive<usize> = 8..=1024;
 
 /// Largest seed: the largest integer that JSON keeps exactly.
 pub(super) const MAX_SEED: u64 = (1 << 53) - 1;
@@ -52,8 +57,9 @@ fn source(root: &Node, vision: Option<&VisionModel>, cx: &mut Cx) -> Option<Sour
 fn synthetic(f: &mut Fields<'_, '_>, vision: Option<&VisionModel>) -> Option<Source> {
     let train_images = f.or_in("train_images", 1..=1_000_000, 256);
     let test_images = f.or_in("test_images", 1..=1_000_000, 64);
-    let questions_per_image = f.or_in("questions_per_image", 1..=64, 8);
-    let image_size = f.optional_in("image_size", 8..=4096);
+    // What the generator can draw and ask; a test of the binary holds this against it.
+    let questions_per_image = f.or_in("questions_per_image", 1..=32, 8);
+    let image_size = f.optional_in("image_size", SYNTHETIC_SIDES);
     Some(Source::Synthetic {
         train_images: train_images?,
         test_images: test_images?,

@@ -11,7 +11,8 @@ pub(super) fn eval(root: &Node, cx: &mut Cx) -> Option<Eval> {
     let mut f = Fields::open(root, "eval", cx)?;
     let split = f.or("split", Split::Test);
     let max_new_tokens = f.or_in("max_new_tokens", 1..=65_536, 3);
-    let bootstrap_samples = f.or_in("bootstrap_samples", 1..=10_000_000, 1000);
+    // Fewer resamples do not make an interval; a test of the binary holds this against the statistics.
+    let bootstrap_samples = f.or_in("bootstrap_samples", 100..=10_000_000, 1000);
     let confidence = f.or_in("confidence", (Excluded(0.0), Excluded(1.0)), 0.95);
     let seed = f.or_in("seed", 0..=MAX_SEED, 0);
     let limit = f.optional_in("limit", 1..);

@@ -1,9 +1,9 @@
 //! The visitor layer: reads tables key by key, goes on after an error, and knows afterwards which keys nobody asked for.
 
-use std::fmt::Display;
-use std::ops::{Bound, RangeBounds};
+use std::ops::RangeBounds;
 
 use super::known;
+use super::limits::{Number, describe, nearest};
 use super::scalars::Decode;
 use crate::diagnostic::{Finding, Span, any_of, did_you_mean, listed};
 use crate::tree::{Node, Table};
@@ -50,10 +50,9 @@ impl<'n, 'c> Fields<'n, 'c> {
             Some(node) => {
                 let table = node.table();
                 if table.is_none() {
-                    cx.report(Finding::error(
-                        node.span,
-                        format!("`{path}` must be a table, found {}", node.value.type_name()),
-                    ));
+                    let message = format!("`{path}` must be a table, found {}", node.value.type_name());
+                    let help = format!("write `[{path}]` on a line of its own, and its keys below it");
+                    cx.report(Finding::error(node.span, message).help(help));
                     return None;
                 }
                 table
@@ -152,6 +151,15 @@ impl<'n, 'c> Fields<'n, 'c> {
         key: &'static str,
         limits: impl RangeBounds<T>,
     ) -> Option<Option<T>> {
+        self.limited(key, limits, None)
+    }
+
+    fn limited<T: Number>(
+        &mut self,
+        key: &'static str,
+        limits: impl RangeBounds<T>,
+        default: Option<T>,
+    ) -> Option<Option<T>> {
         let value: Option<T> = self.optional(key)?;
         let Some(number) = value else { return Some(None) };
         if limits.contains(&number) {
@@ -159,7 +167,11 @@ impl<'n, 'c> Fields<'n, 'c> {
         }
         let span = self.node(key).map(|node| node.span);
         let message = format!("`{}` must be {}, found {number}", self.full(key), describe(&limits));
-        self.cx.report(Finding::error(span, message));
+        let mut help = nearest(&limits, number);
+        if let Some(default) = default {
+            help += &format!("; without it, it is {default}");
+        }
+        self.cx.report(Finding::error(span, message).help(help));
         None
     }
 
@@ -183,7 +195,7 @@ impl<'n, 'c> Fields<'n, 'c> {
         limits: impl RangeBounds<T>,
         default: T,
     ) -> Option<T> {
-        Some(self.optional_in(key, limits)?.unwrap_or(default))
+        Some(self.limited(key, limits, Some(default))?.unwrap_or(default))
     }
 
     /// Reports missing keys and keys that nobody asked for.
@@ -196,7 +208,7 @@ impl<'n, 'c> Fields<'n, 'c> {
                 (None, path) => format!("`[{path}]` is missing; it needs {keys}"),
                 (Some(_), path) => format!("`{path}` lacks {keys}"),
             };
-            self.cx.report(Finding::error(self.span, message).maybe_help(known::help_for_missing(self.path)));
+            self.cx.report(Finding::error(self.span, message).help(known::help_for_missing(self.path)));
         }
         for (key, entry) in self.table.into_iter().flatten() {
             if self.asked.contains(&key.as_str()) {
@@ -227,24 +239,4 @@ impl<'n, 'c> Fields<'n, 'c> {
         };
         Some(Finding::error(span, message).help(known::help_for_unknown(key, &self.asked)))
     }
-}
-
-/// A number that has limits.
-pub(super) trait Number: Decode + PartialOrd + Display + Copy {}
-impl Number for usize {}
-impl Number for u64 {}
-impl Number for f64 {}
-
-fn describe<T: Display>(limits: &impl RangeBounds<T>) -> String {
-    let low = match limits.start_bound() {
-        Bound::Included(low) => Some(format!("at least {low}")),
-        Bound::Excluded(low) => Some(format!("above {low}")),
-        Bound::Unbounded => None,
-    };
-    let high = match limits.end_bound() {
-        Bound::Included(high) => Some(format!("at most {high}")),
-        Bound::Excluded(high) => Some(format!("below {high}")),
-        Bound::Unbounded => None,
-    };
-    [low, high].into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }

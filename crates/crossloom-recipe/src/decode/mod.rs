@@ -4,12 +4,14 @@ mod data;
 mod eval;
 mod fields;
 mod known;
+mod limits;
 mod model;
 mod scalars;
 mod sets;
 mod topology;
 mod train;
 
+pub(crate) use data::SYNTHETIC_SIDES;
 pub(crate) use fields::Cx;
 pub(crate) use known::paths as known_paths;
 pub(crate) use scalars::Decode;
@@ -80,12 +82,23 @@ pub(crate) fn recipe(root: &Node, checked: bool, cx: &mut Cx) -> Option<Recipe> 
     })
 }
 
-/// Names become folder names.
+/// Most letters of a name, with what a sweep adds: names become folders.
+pub(crate) const MAX_NAME: usize = 64;
+
+/// Whether a name may be written for a recipe or a variant.
 pub(crate) fn is_name(name: &str) -> bool {
     let mut letters = name.chars();
     letters.next().is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
         && letters.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
-        && name.len() <= 64
+        && name.len() <= MAX_NAME
+}
+
+/// Whether a variant that a sweep made may be called so, as in `cli,rank=4,lr=0.001`.
+pub(crate) fn is_swept_name(name: &str) -> bool {
+    let own = name.split(',').next().unwrap_or_default();
+    is_name(own)
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-,=+~".contains(c))
+        && name.len() <= MAX_NAME
 }
 
 /// Why a name cannot be used.

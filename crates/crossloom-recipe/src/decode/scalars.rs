@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::de::value::StrDeserializer;
 
 use super::fields::Cx;
-use crate::diagnostic::{Finding, any_of, did_you_mean};
+use crate::diagnostic::{Finding, Unhelped, any_of, did_you_mean};
 use crate::schema::{
     Activation, AmpAttach, FusionKind, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare,
     ImageUse, LanguageFamily, Mask, Phase, ProjectorKind, Schedule, Split, TapNorm, VisionFamily, Warmup,
@@ -16,8 +16,18 @@ pub(crate) trait Decode: Sized {
     fn decode(node: &Node, path: &str, cx: &mut Cx) -> Option<Self>;
 }
 
-fn wrong_type(node: &Node, path: &str, expected: &str) -> Finding {
+fn wrong_type(node: &Node, path: &str, expected: &str) -> Unhelped {
     Finding::error(node.span, format!("`{path}` must be {expected}, found {}", node.value.type_name()))
+}
+
+/// A hint for a number that was expected: the one in the quotes, or what one looks like.
+fn without_quotes(node: &Node, expected: &str) -> String {
+    match node.string().map(str::trim) {
+        Some(text) if text.parse::<f64>().is_ok_and(f64::is_finite) => {
+            format!("write `{text}` without quotes")
+        }
+        _ => format!("write {expected}"),
+    }
 }
 
 impl Decode for String {
@@ -35,7 +45,9 @@ impl Decode for bool {
         if let Value::Boolean(yes) = node.value {
             return Some(yes);
         }
-        cx.report(wrong_type(node, path, "`true` or `false`"));
+        cx.report(
+            wrong_type(node, path, "`true` or `false`").help("write `true` or `false`, without quotes"),
+        );
         None
     }
 }
@@ -45,12 +57,15 @@ impl Decode for u64 {
         let finding = match &node.value {
             Value::Integer(number) => match Self::try_from(*number) {
                 Ok(number) => return Some(number),
-                Err(_) => Finding::error(node.span, format!("`{path}` must not be negative, found {number}")),
+                Err(_) => Finding::error(node.span, format!("`{path}` must not be negative, found {number}"))
+                    .help(format!("write `{}`", number.unsigned_abs())),
             },
             Value::Float(number) if number.fract() == 0.0 && (0.0..1e15).contains(number) => {
                 wrong_type(node, path, "an integer").help(format!("write `{number:.0}`"))
             }
-            _ => wrong_type(node, path, "an integer"),
+            _ => {
+                wrong_type(node, path, "an integer").help(without_quotes(node, "a whole number, such as `4`"))
+            }
         };
         cx.report(finding);
         None
@@ -63,7 +78,10 @@ impl Decode for usize {
         if let Ok(number) = Self::try_from(number) {
             return Some(number);
         }
-        cx.report(Finding::error(node.span, format!("`{path}` is too large for this machine")));
+        cx.report(
+            Finding::error(node.span, format!("`{path}` is too large for this machine"))
+                .help("write a smaller number"),
+        );
         None
     }
 }
@@ -73,8 +91,9 @@ impl Decode for f64 {
         let finding = match &node.value {
             Value::Float(number) if number.is_finite() => return Some(*number),
             Value::Integer(number) => return Some(*number as Self),
-            Value::Float(_) => Finding::error(node.span, format!("`{path}` must be a finite number")),
-            _ => wrong_type(node, path, "a number"),
+            Value::Float(_) => Finding::error(node.span, format!("`{path}` must be a finite number"))
+                .help("write a number that can be computed with, such as `0.5`"),
+            _ => wrong_type(node, path, "a number").help(without_quotes(node, "a number, such as `0.5`")),
         };
         cx.report(finding);
         None
@@ -98,7 +117,10 @@ impl<T: Decode, const N: usize> Decode for [T; N] {
         let found = values.len();
         let array = Self::try_from(values).ok();
         if array.is_none() {
-            cx.report(Finding::error(node.span, format!("`{path}` needs {N} values, found {found}")));
+            cx.report(
+                Finding::error(node.span, format!("`{path}` needs {N} values, found {found}"))
+                    .help(format!("write {N} values between the brackets, separated by commas")),
+            );
         }
         array
     }

@@ -157,11 +157,14 @@ fn by_rule<A: Layered>(root: &Node, path: &'static str, depth: Depth, cx: &mut C
     let chosen: Vec<&str> = RULES.into_iter().filter(|key| written(key, &mut f)).collect();
     let [rule] = chosen[..] else {
         let span = root.place(path);
-        let message = match chosen.len() {
-            0 => format!("`{path}` needs one of `every`, `range` and `count`"),
-            _ => format!("`{path}` has {}, which exclude each other", listed(chosen)),
+        let (message, help) = match chosen.len() {
+            0 => {
+                let help = "for example `{ every = 2 }`, `{ count = 4 }`, or a range of two addresses";
+                (format!("`{path}` needs one of `every`, `range` and `count`"), help)
+            }
+            _ => (format!("`{path}` has {}, which exclude each other", listed(chosen)), "keep one of them"),
         };
-        f.cx.report(Finding::error(span, message));
+        f.cx.report(Finding::error(span, message).help(help));
         return None;
     };
     let every = f.optional_in::<usize>("every", 1..=1024);
@@ -200,10 +203,11 @@ fn pair<A: Layered>(node: &Node, path: &str, depth: Depth, cx: &mut Cx) -> Optio
         let (from, to) = (address(from, &full, depth, cx), address(to, &full, depth, cx));
         return Some((from?, to?));
     }
-    cx.report(Finding::error(
-        node.span,
-        format!("`{full}` must be a list of two addresses, the first and the last"),
-    ));
+    let example = A::ends(depth.layers.unwrap_or(1));
+    let example = [example.0, example.1].map(|index| A::at(Axis::Before, index));
+    let message = format!("`{full}` must be a list of two addresses, the first and the last");
+    let help = format!("for example `[\"{}\", \"{}\"]`", example[0], example[1]);
+    cx.report(Finding::error(node.span, message).help(help));
     None
 }
 
@@ -260,7 +264,8 @@ fn spread(
     let layers = last - first + 1;
     if count > layers {
         let message = format!("`{path}.count` is {count}, but there are only {layers} layers to choose from");
-        cx.report(Finding::error(root.place(&format!("{path}.count")), message));
+        let help = format!("`count` is at most {layers} here");
+        cx.report(Finding::error(root.place(&format!("{path}.count")), message).help(help));
         return None;
     }
     if count == 1 {

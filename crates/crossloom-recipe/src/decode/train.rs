@@ -54,7 +54,10 @@ fn betas(f: &mut Fields<'_, '_>) -> Option<[f64; 2]> {
         return Some(betas);
     }
     let span = f.ask("betas").map(|node| node.span);
-    f.cx.report(Finding::error(span, "both `train.betas` must be at least 0 and below 1"));
+    f.cx.report(
+        Finding::error(span, "both `train.betas` must be at least 0 and below 1")
+            .help("without it, it is [0.9, 0.999]"),
+    );
     None
 }
 

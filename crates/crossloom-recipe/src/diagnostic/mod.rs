@@ -82,38 +82,46 @@ pub(crate) struct Finding {
     pub(crate) severity: Severity,
     pub(crate) message: String,
     pub(crate) span: Option<Span>,
-    pub(crate) help: Option<String>,
+    /// What to do. Every finding has one: see [`Unhelped`].
+    pub(crate) help: String,
     /// Other places that take part, each with what is written there.
     pub(crate) related: Vec<(String, Span)>,
     pub(crate) variant: Option<String>,
 }
 
+/// A finding that does not say yet what to do. Whoever reports one has to.
+#[derive(Debug)]
+pub(crate) struct Unhelped {
+    severity: Severity,
+    message: String,
+    span: Option<Span>,
+}
+
 impl Finding {
-    pub(crate) fn error(span: impl Into<Option<Span>>, message: impl Into<String>) -> Self {
-        Self::new(Severity::Error, span.into(), message.into())
+    pub(crate) fn error(span: impl Into<Option<Span>>, message: impl Into<String>) -> Unhelped {
+        Unhelped { severity: Severity::Error, message: message.into(), span: span.into() }
     }
 
-    pub(crate) fn warning(span: impl Into<Option<Span>>, message: impl Into<String>) -> Self {
-        Self::new(Severity::Warning, span.into(), message.into())
-    }
-
-    fn new(severity: Severity, span: Option<Span>, message: String) -> Self {
-        Self { severity, message, span, help: None, related: Vec::new(), variant: None }
-    }
-
-    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
-        self
-    }
-
-    pub(crate) fn maybe_help(mut self, help: Option<String>) -> Self {
-        self.help = help;
-        self
+    pub(crate) fn warning(span: impl Into<Option<Span>>, message: impl Into<String>) -> Unhelped {
+        Unhelped { severity: Severity::Warning, message: message.into(), span: span.into() }
     }
 
     /// Adds another place, if it is known.
     pub(crate) fn related(mut self, what: impl Into<String>, span: Option<Span>) -> Self {
         self.related.extend(span.map(|span| (what.into(), span)));
         self
+    }
+}
+
+impl Unhelped {
+    /// What to write instead.
+    pub(crate) fn help(self, help: impl Into<String>) -> Finding {
+        let Self { severity, message, span } = self;
+        Finding { severity, message, span, help: help.into(), related: Vec::new(), variant: None }
+    }
+
+    /// A specific hint if there is one, else the general one.
+    pub(crate) fn help_or(self, help: Option<String>, general: impl Into<String>) -> Finding {
+        self.help(help.unwrap_or_else(|| general.into()))
     }
 }

@@ -97,7 +97,7 @@ impl Sources {
             severity: finding.severity,
             message: finding.message.clone(),
             location: finding.span.and_then(|span| self.locate(span)),
-            help: finding.help.clone(),
+            help: Some(finding.help.clone()),
             notes: finding
                 .related
                 .iter()

@@ -81,7 +81,10 @@ impl Loader {
     fn unreadable(&mut self, reason: &str) {
         let name = self.path.display().to_string();
         let source = self.sources.add(SourceKind::File, name.clone(), name, String::new());
-        self.findings.push(Finding::error(Span::whole(source), format!("cannot read the recipe: {reason}")));
+        self.findings.push(
+            Finding::error(Span::whole(source), format!("cannot read the recipe: {reason}"))
+                .help("a recipe is a TOML file; `crossloom recipe ls` lists those that come with crossloom"),
+        );
     }
 
     /// The tree of the recipe's file over everything that it extends.
@@ -117,7 +120,8 @@ impl Loader {
             for key in ["variants", "sweep"] {
                 if let Some(entry) = own.table_mut().and_then(|table| table.shift_remove(key)) {
                     let message = format!("a file that a variant extends cannot have `{key}`");
-                    self.findings.push(Finding::error(entry.key, message));
+                    let help = "move it into the recipe itself";
+                    self.findings.push(Finding::error(entry.key, message).help(help));
                 }
             }
         }
@@ -157,14 +161,16 @@ impl Loader {
         let Value::Array(items) = &list.value else {
             let message = format!("`extends` must be a list of files, found {}", list.value.type_name());
             let help = list.string().map(|text| format!("write `extends = [{text:?}]`"));
-            self.findings.push(Finding::error(list.span, message).maybe_help(help));
+            let finding = Finding::error(list.span, message);
+            self.findings.push(finding.help_or(help, "for example `extends = [\"base.toml\"]`"));
             self.unread = true;
             return;
         };
         for item in items {
             let Some(text) = item.string() else {
                 let message = format!("`extends` lists files, found {}", item.value.type_name());
-                self.findings.push(Finding::error(item.span, message));
+                let help = "write the names of files, in quotes";
+                self.findings.push(Finding::error(item.span, message).help(help));
                 self.unread = true;
                 continue;
             };
@@ -181,7 +187,7 @@ impl Loader {
                 }
                 Err((message, help)) => {
                     self.unread = true;
-                    self.findings.push(Finding::error(item.span, message).maybe_help(help));
+                    self.findings.push(Finding::error(item.span, message).help(help));
                 }
             }
         }
@@ -193,25 +199,25 @@ impl Loader {
         text: &str,
         place: &Place,
         stack: &[PathBuf],
-    ) -> Result<(Place, String), (String, Option<String>)> {
+    ) -> Result<(Place, String), (String, String)> {
         let relative = Path::new(text);
         let path = place.path.parent().unwrap_or(Path::new("")).join(relative);
         let outside = || {
             let help = "use a path inside the folder, or an absolute one".to_owned();
-            (format!("`{text}` leaves the recipe's folder"), Some(help))
+            (format!("`{text}` leaves the recipe's folder"), help)
         };
         if stack.len() > MAX_DEPTH {
-            return Err((format!("`extends` is more than {MAX_DEPTH} files deep"), None));
+            return Err((format!("`extends` is more than {MAX_DEPTH} files deep"), FEWER.to_owned()));
         }
         if self.opened >= MAX_FILES {
-            return Err((format!("the recipe is made of more than {MAX_FILES} files"), None));
+            return Err((format!("the recipe is made of more than {MAX_FILES} files"), FEWER.to_owned()));
         }
         let canonical = path.canonicalize().map_err(|error| {
             let lexically_outside = leaves_folder(&folder_relative(&place.short).join(relative));
             if relative.is_relative() && lexically_outside {
                 outside()
             } else {
-                (cannot_read(text, &error), None)
+                (cannot_read(text, &error), missing_file(&place.short))
             }
         })?;
         if relative.is_relative() && !canonical.starts_with(&place.root) {
@@ -220,9 +226,13 @@ impl Loader {
         if let Some(first) = stack.iter().position(|file| *file == canonical) {
             let names = stack[first..].iter().chain([&canonical]).map(|file| file_name(file));
             let circle = names.collect::<Vec<_>>().join(" → ");
-            return Err((format!("`extends` goes in a circle: {circle}"), None));
+            return Err((
+                format!("`extends` goes in a circle: {circle}"),
+                "remove one of these `extends`".to_owned(),
+            ));
         }
-        let content = read(&path).map_err(|reason| (format!("cannot read `{text}`: {reason}"), None))?;
+        let content = read(&path)
+            .map_err(|reason| (format!("cannot read `{text}`: {reason}"), missing_file(&place.short)))?;
         let (root, short) = if relative.is_absolute() {
             (folder(&path), text.to_owned())
         } else {
@@ -230,6 +240,14 @@ impl Loader {
         };
         Ok((Place { path, short, root }, content))
     }
+}
+
+/// A hint for too many files.
+const FEWER: &str = "put the settings of some of the files into one";
+
+/// A hint for a file that cannot be read.
+fn missing_file(from: &str) -> String {
+    format!("the path is relative to `{from}`, and names a TOML file")
 }
 
 /// Variants have layers of their own, because they extend files of their own.

@@ -2,11 +2,14 @@
 
 use super::files::Loader;
 use crate::decode::known_paths;
-use crate::diagnostic::{Finding, did_you_mean, listed, nearest, suggestion};
+use crate::diagnostic::{Finding, Span, did_you_mean, listed, nearest, suggestion};
 use crate::tree::{Entry, Node, Table, Value};
 
 /// Most variants that a recipe may expand into.
 pub(super) const MAX_VARIANTS: usize = 256;
+
+/// A hint: what a sweep looks like.
+const EXAMPLE: &str = "for example `matrix.\"train.seed\" = [0, 1]`";
 
 /// One swept setting.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(super) struct Sweep {
     axes: Vec<Axis>,
     /// The variants that are swept; all when absent.
     only: Option<Vec<String>>,
+    /// Where it is written.
+    pub(super) span: Option<Span>,
 }
 
 /// One point of the matrix.
@@ -63,10 +68,10 @@ impl Loader {
         let Some(entry) = entry else { return Sweep::default() };
         let Value::Table(table) = &entry.node.value else {
             let message = format!("`sweep` must be a table, found {}", entry.node.value.type_name());
-            self.findings.push(Finding::error(entry.node.span, message));
+            self.findings.push(Finding::error(entry.node.span, message).help(EXAMPLE));
             return Sweep::default();
         };
-        let mut sweep = Sweep::default();
+        let mut sweep = Sweep { span: Some(entry.key), ..Sweep::default() };
         for (key, entry) in table {
             match key.as_str() {
                 "matrix" => self.matrix(&entry.node, "", &mut sweep.axes),
@@ -80,8 +85,7 @@ impl Loader {
             }
         }
         if !table.contains_key("matrix") {
-            let help = "for example `matrix.\"train.seed\" = [0, 1]`";
-            self.findings.push(Finding::error(entry.node.span, "the sweep has no `matrix`").help(help));
+            self.findings.push(Finding::error(entry.node.span, "the sweep has no `matrix`").help(EXAMPLE));
         }
         self.size(&sweep, &entry, variants.len());
         label(&mut sweep.axes);
@@ -103,7 +107,7 @@ impl Loader {
     fn matrix(&mut self, node: &Node, prefix: &str, axes: &mut Vec<Axis>) {
         let Value::Table(table) = &node.value else {
             let message = format!("`sweep.matrix` must be a table, found {}", node.value.type_name());
-            self.findings.push(Finding::error(node.span, message));
+            self.findings.push(Finding::error(node.span, message).help(EXAMPLE));
             return;
         };
         for (key, entry) in table {
@@ -124,16 +128,19 @@ impl Loader {
         if path == "name" || path == "description" || !known_paths().iter().any(|known| known == path) {
             let known = known_paths().iter().map(String::as_str).filter(|known| *known != path);
             let message = format!("`{path}` is not a setting that can be swept");
-            self.findings
-                .push(Finding::error(entry.key, message).maybe_help(suggestion(&nearest(path, known, 3))));
+            let near = suggestion(&nearest(path, known, 3));
+            let finding = Finding::error(entry.key, message);
+            self.findings.push(finding.help_or(near, "`crossloom schema` lists all settings"));
             return;
         }
         if axes.iter().any(|axis| axis.path == path) {
-            self.findings.push(Finding::error(entry.key, format!("`{path}` is swept twice")));
+            let finding = Finding::error(entry.key, format!("`{path}` is swept twice"));
+            self.findings.push(finding.help("put all its values into one list"));
             return;
         }
         if items.is_empty() {
-            self.findings.push(Finding::error(entry.node.span, format!("`{path}` is swept over no values")));
+            let finding = Finding::error(entry.node.span, format!("`{path}` is swept over no values"));
+            self.findings.push(finding.help("add values, or remove it"));
         }
         let mut values: Vec<(String, Node)> = Vec::new();
         let mut spellings: Vec<String> = Vec::new();
@@ -163,7 +170,8 @@ impl Loader {
         let Value::Array(items) = &node.value else {
             let message =
                 format!("`sweep.variants` must be a list of names, found {}", node.value.type_name());
-            self.findings.push(Finding::error(node.span, message));
+            let help = "write the names of variants in quotes, between square brackets";
+            self.findings.push(Finding::error(node.span, message).help(help));
             return None;
         };
         let mut chosen = Vec::new();
@@ -177,7 +185,7 @@ impl Loader {
                     let known = variants.iter().map(String::as_str);
                     let help = did_you_mean(found, known.clone())
                         .or_else(|| (!variants.is_empty()).then(|| format!("there is {}", listed(known))));
-                    self.findings.push(finding.maybe_help(help));
+                    self.findings.push(finding.help_or(help, "the recipe has no `[variants]`"));
                 }
             }
         }

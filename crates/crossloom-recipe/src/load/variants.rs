@@ -6,8 +6,8 @@ use super::files::Loader;
 use super::set::Set;
 use super::sweep::MAX_VARIANTS;
 use super::{LoadOptions, LoadedRecipe, Variant};
-use crate::decode::{self, Cx, bad_name, is_name};
-use crate::diagnostic::{Diagnostics, Finding, Severity, did_you_mean, listed};
+use crate::decode::{self, Cx, MAX_NAME, bad_name, is_name, is_swept_name};
+use crate::diagnostic::{Diagnostics, Finding, Severity, Span, did_you_mean, listed};
 use crate::provenance::Provenance;
 use crate::schema::Recipe;
 use crate::tree::{Entry, Node, Table, Value, merge};
@@ -73,9 +73,14 @@ impl Loader {
             drafts.push(Draft { name, description: None, baseline: false, overlay: None });
         }
         let mut variants = Vec::new();
+        let mut unusable: Option<String> = None;
         for draft in &drafts {
             for point in sweep.points(&draft.name) {
                 let name = format!("{}{}", draft.name, point.suffix);
+                if !point.suffix.is_empty() && !is_swept_name(&name) {
+                    unusable.get_or_insert(name);
+                    continue;
+                }
                 let mut tree = base.clone();
                 let own = draft.overlay.iter().cloned().chain(point.trees);
                 let sets = over_variant.get(&draft.name).into_iter().flatten();
@@ -99,6 +104,9 @@ impl Loader {
                     provenance,
                 });
             }
+        }
+        if let Some(name) = unusable {
+            self.findings.push(long_name(sweep.span, &name));
         }
         let base = base_recipe?;
         let provenance = Provenance::new(&base, &base_tree, &self.sources);
@@ -131,12 +139,14 @@ impl Loader {
     fn drafts(&mut self, entry: Entry) -> Vec<Draft> {
         let Value::Table(table) = entry.node.value else {
             let message = format!("`variants` must be a table, found {}", entry.node.value.type_name());
-            self.findings.push(Finding::error(entry.node.span, message));
+            let help = "write `[variants.NAME]` on a line of its own, and its settings below it";
+            self.findings.push(Finding::error(entry.node.span, message).help(help));
             return Vec::new();
         };
         if table.len() > MAX_VARIANTS {
             let message = format!("a recipe has at most {MAX_VARIANTS} variants, found {}", table.len());
-            self.findings.push(Finding::error(entry.key, message));
+            let help = "move some of them to another recipe";
+            self.findings.push(Finding::error(entry.key, message).help(help));
             return Vec::new();
         }
         let mut drafts: Vec<Draft> = Vec::new();
@@ -164,7 +174,8 @@ impl Loader {
         let found = node.value.type_name();
         let Some(table) = node.table_mut() else {
             let message = format!("the variant `{name}` must be a table, found {found}");
-            self.findings.push(Finding::error(node.span, message));
+            let help = format!("write `[variants.{name}]` on a line of its own, and its settings below it");
+            self.findings.push(Finding::error(node.span, message).help(help));
             return None;
         };
         let mut cx = Cx::default();
@@ -195,7 +206,8 @@ impl Loader {
             let help = did_you_mean(&name, names.clone())
                 .or_else(|| (!drafts.is_empty()).then(|| format!("there is {}", listed(names))));
             let message = format!("the recipe has no variant `{name}`");
-            self.findings.push(Finding::error(set.span, message).maybe_help(help));
+            let finding = Finding::error(set.span, message);
+            self.findings.push(finding.help_or(help, "the recipe has no `[variants]`"));
             return;
         };
         let Some(variants) = into_entry(set.tree, "variants") else { return };
@@ -209,6 +221,15 @@ impl Loader {
             over.entry(name).or_default().extend(changed.overlay);
         }
     }
+}
+
+/// Why the name of a swept variant cannot be used.
+fn long_name(span: Option<Span>, name: &str) -> Finding {
+    let message = format!("the sweep makes a variant `{name}`, whose name has {} letters", name.len());
+    Finding::error(span, message).help(format!(
+        "a name becomes a folder and has at most {MAX_NAME} letters: shorten the variant's own name, sweep fewer settings \
+         at once, or shorter values"
+    ))
 }
 
 /// Lays a tree over another, in layers above all of its layers.

@@ -94,6 +94,12 @@ impl PointAddress {
         }
     }
 
+    /// Whether an answer can depend on what is added here at image positions, in a decoder of `depth` layers. Answers
+    /// read the image through the attention of a later layer; after the last one there is none.
+    pub fn reaches_answers(self, depth: usize) -> bool {
+        self != Self::After(depth.saturating_sub(1))
+    }
+
     /// The short name in edges, parameters and metrics: `input`, `layer.4` for `before layer.4`, `layer.4.after` for
     /// `after layer.4`. It never contains a space and never clashes.
     pub fn name(self) -> String {

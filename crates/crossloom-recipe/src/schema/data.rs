@@ -53,10 +53,10 @@ pub enum Source {
         #[schemars(range(min = 1, max = 1_000_000), extend("default" = 64))]
         test_images: usize,
         /// Questions about each picture.
-        #[schemars(range(min = 1, max = 64), extend("default" = 8))]
+        #[schemars(range(min = 1, max = 32), extend("default" = 8))]
         questions_per_image: usize,
-        /// Height and width of the drawn pictures, in pixels. Default: the vision encoder's `image_size`.
-        #[schemars(range(min = 8, max = 4096))]
+        /// Height and width of the drawn pictures, in pixels: the vision encoder's `image_size`, which is the default.
+        #[schemars(range(min = 8, max = 1024))]
         image_size: usize,
     },
 }

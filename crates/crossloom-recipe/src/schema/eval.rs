@@ -14,7 +14,7 @@ pub struct Eval {
     #[schemars(range(min = 1, max = 65536), extend("default" = 3))]
     pub max_new_tokens: usize,
     /// Resamples of the bootstrap.
-    #[schemars(range(min = 1, max = 10_000_000), extend("default" = 1000))]
+    #[schemars(range(min = 100, max = 10_000_000), extend("default" = 1000))]
     pub bootstrap_samples: usize,
     /// Mass of the confidence interval.
     #[schemars(extend("default" = 0.95, "exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]

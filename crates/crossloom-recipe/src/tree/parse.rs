@@ -52,7 +52,7 @@ fn syntax_error(error: &toml::de::Error, text: &str, source: usize) -> Finding {
         message if message.starts_with("string values must be quoted") => {
             finding.help("put the value in quotes")
         }
-        _ => finding,
+        _ => finding.help("TOML has lines `key = value` under headings `[table]`; strings are in quotes"),
     }
 }
 
@@ -85,7 +85,10 @@ impl Builder<'_> {
             DeValue::String(text) => Value::String(text.to_string()),
             DeValue::Integer(integer) => {
                 Value::Integer(i64::from_str_radix(integer.as_str(), integer.radix()).unwrap_or_else(|_| {
-                    findings.push(Finding::error(span, "this integer does not fit into 64 bits"));
+                    findings.push(
+                        Finding::error(span, "this integer does not fit into 64 bits")
+                            .help("write a smaller number, or one with a decimal point"),
+                    );
                     0
                 }))
             }

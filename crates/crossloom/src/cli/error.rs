@@ -96,7 +96,7 @@ impl From<StageError> for CliError {
     fn from(error: StageError) -> Self {
         match error {
             StageError::Experiment(error) => (*error).into(),
-            StageError::Format { .. } | StageError::Request { .. } => {
+            StageError::Request { .. } => {
                 let help = error.help();
                 Self::Usage { message: error.to_string(), help }
             }

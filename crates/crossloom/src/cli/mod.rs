@@ -20,7 +20,7 @@ use crate::commands;
 
 pub use error::CliError;
 pub use interrupt::stop_on_interrupt;
-pub use options::{RecipeArgs, RunsArgs, VariantArgs};
+pub use options::{RecipeArgs, RunsArgs, VariantArgs, VerifyArgs};
 pub use quantity::{bytes, counted, duration, grouped, scaled, utc};
 pub use table::Table;
 pub use terminal::Terminal;

@@ -56,6 +56,14 @@ impl RecipeArgs {
     }
 }
 
+/// Whether the compiler checks itself.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct VerifyArgs {
+    /// Run the verifier after every pass of the compiler, as debug builds always do.
+    #[arg(long)]
+    pub verify: bool,
+}
+
 /// Which variant of a recipe is meant.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct VariantArgs {

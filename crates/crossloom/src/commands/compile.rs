@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::graph::SizeArgs;
-use crate::cli::{CliError, RecipeArgs, Table, Terminal, VariantArgs, bytes, duration};
+use crate::cli::{CliError, RecipeArgs, Table, Terminal, VariantArgs, VerifyArgs, bytes, duration};
 use crate::stages::{Mode, Program, Subject, program};
 
 /// What the verb is for.
@@ -18,6 +18,7 @@ const AFTER_HELP: &str = "\
 Examples:
   $ crossloom compile recipes/quickstart.toml
   $ crossloom compile recipes/quickstart.toml --variant cli --mode forward
+  $ crossloom compile recipes/quickstart.toml --verify
   $ crossloom compile recipes/quickstart.toml --json";
 
 /// Arguments of `compile`.
@@ -33,6 +34,8 @@ pub struct Args {
     mode: Mode,
     #[command(flatten)]
     sizes: SizeArgs,
+    #[command(flatten)]
+    verify: VerifyArgs,
     /// Write one JSON document; times are in seconds.
     #[arg(long)]
     json: bool,
@@ -48,7 +51,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     for variant in args.variant.choose(&loaded)? {
         let recipe = &variant.recipe;
         let shapes = args.sizes.of(recipe)?;
-        let subject = Subject { name: &variant.name, recipe, shapes, mode: args.mode };
+        let verify = args.verify.verify;
+        let subject = Subject { name: &variant.name, recipe, shapes, mode: args.mode, verify };
         compiled.push((variant.name.as_str(), program(&subject)?));
     }
     if args.json {

@@ -59,7 +59,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
         for variant in variants {
             let recipe = &variant.recipe;
             let shapes = args.sizes.of(recipe)?;
-            let subject = Subject { name: &variant.name, recipe, shapes, mode: Mode::Train };
+            let subject = Subject { name: &variant.name, recipe, shapes, mode: Mode::Train, verify: false };
             match trace_edge(&subject, edge) {
                 Ok(trace) => traces.push((variant.name.as_str(), trace)),
                 // Other variants may have it; of those that do not, the one with the most edges has the most to say.

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::{CliError, RecipeArgs, Terminal, VariantArgs};
-use crate::stages::{Format, Mode, Shapes, Stage, Subject, render};
+use crate::cli::{CliError, RecipeArgs, Terminal, VariantArgs, VerifyArgs};
+use crate::stages::{Depth, Format, Mode, Shapes, Stage, Subject, render};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -18,11 +18,13 @@ Examples:
   $ crossloom graph recipes/quickstart.toml --variant cli --format svg > topology.svg
   $ crossloom graph recipes/quickstart.toml --variant cli --stage luminal --format mermaid
   $ crossloom graph recipes/quickstart.toml --variant cli --stage fused --mode train
+  $ crossloom graph recipes/quickstart.toml --variant cli --stage plan --format svg > plan.svg
   $ crossloom graph recipes/quickstart.toml --stage plan --format json
 
-Forms: topology has text, mermaid, dot, svg, json; luminal has text, mermaid, dot, json; ir, fused and plan have text and \
-json. Without --variant, text shows every variant under a comment line and json has all of them; the other forms hold \
-one picture and need --variant where the recipe has several.
+Every stage has every form. Pictures of the stages after the topology have a box for each scope, such as \
+vision.block.0, and edges that say how many values go from box to box; of a plan also how many bytes. --depth says how \
+many parts of a scope are told apart; --depth all draws every operation. Without --variant, text shows every variant \
+under a comment line and json has all of them; pictures need --variant where the recipe has several.
 
 No data is fetched. Batches have the sizes that a run would measure: synthetic data is drawn, of easy-VQA they are known.";
 
@@ -43,8 +45,22 @@ pub struct Args {
     /// What the model is built for.
     #[arg(long, value_enum, default_value_t = Mode::Train)]
     mode: Mode,
+    /// How many parts of a scope's path a picture tells apart, or `all` for every operation.
+    #[arg(long, value_name = "PARTS", default_value = "3", value_parser = depth)]
+    depth: Depth,
     #[command(flatten)]
     sizes: SizeArgs,
+    #[command(flatten)]
+    verify: VerifyArgs,
+}
+
+/// A number of parts, or all.
+fn depth(text: &str) -> Result<Depth, String> {
+    match text.parse() {
+        Ok(parts @ 1..=16) => Ok(Depth::Scopes(parts)),
+        _ if text == "all" => Ok(Depth::Nodes),
+        _ => Err("a number from 1 to 16, or `all`".to_owned()),
+    }
 }
 
 /// Sizes that are otherwise those of a run.
@@ -77,12 +93,9 @@ impl SizeArgs {
 /// Prints a stage of a recipe.
 ///
 /// # Errors
-/// The recipe cannot be used or does not get that far, or the stage has no such form.
+/// The recipe cannot be used or does not get that far.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
-    let Args { stage, format, mode, .. } = *args;
-    if !stage.formats().contains(&format) {
-        return Err(crate::stages::StageError::Format { stage, format }.into());
-    }
+    let Args { stage, format, mode, depth, .. } = *args;
     let loaded = args.recipe.load(terminal)?;
     let variants = match format {
         Format::Text | Format::Json => args.variant.choose(&loaded)?,
@@ -95,8 +108,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
             Stage::Topology => Shapes::unmeasured(recipe),
             _ => args.sizes.of(recipe)?,
         };
-        let subject = Subject { name: &variant.name, recipe, shapes, mode };
-        graphs.push((&variant.name, render(&subject, stage, format)?));
+        let verify = args.verify.verify;
+        let subject = Subject { name: &variant.name, recipe, shapes, mode, verify };
+        graphs.push((&variant.name, render(&subject, stage, format, depth)?));
     }
     if format == Format::Json {
         let mut by_name = Map::new();

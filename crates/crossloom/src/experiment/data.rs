@@ -66,6 +66,7 @@ impl ExperimentData {
                 "raise model.language.max_positions or lower data.questions_per_sequence",
             ));
         }
+        vocabulary(recipe, plan.vocab_size)?;
         Ok(plan)
     }
 
@@ -85,6 +86,20 @@ impl ExperimentData {
     /// The data set's name.
     pub fn name(&self) -> &str {
         self.dataset.name()
+    }
+}
+
+/// Every token of the data has a row of the embedding.
+///
+/// # Errors
+/// A recipe whose `vocab_size` is smaller than the data's vocabulary.
+pub(crate) fn vocabulary(recipe: &Recipe, words: usize) -> Result<(), ExperimentError> {
+    match recipe.model.language.vocab_size {
+        Some(rows) if rows < words => Err(ExperimentError::request(
+            format!("the data has {words} different tokens, the language model has rows for {rows}"),
+            format!("set model.language.vocab_size to at least {words}, or leave it out"),
+        )),
+        _ => Ok(()),
     }
 }
 

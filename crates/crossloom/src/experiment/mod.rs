@@ -16,6 +16,7 @@ mod variant;
 
 pub use batch::load_batch;
 pub use data::ExperimentData;
+pub(crate) use data::vocabulary;
 pub use error::ExperimentError;
 pub use evaluate::evaluate;
 pub use generate::{GenerateRequest, Generated, generate};

@@ -39,9 +39,9 @@ impl Program {
 /// # Errors
 /// The graph cannot be built or compiled.
 pub fn program(subject: &Subject<'_>) -> Result<Program, StageError> {
-    let Subject { recipe, shapes, mode, .. } = *subject;
+    let Subject { recipe, shapes, mode, verify, .. } = *subject;
     let start = Instant::now();
-    let options = Options { verify: cfg!(debug_assertions) };
+    let options = Options { verify: verify || cfg!(debug_assertions) };
     let (model, func) = forward_func(recipe, shapes.batch, shapes.vocab, mode.outputs())?;
     let training = training_of(recipe, &model.params);
     let compiled_for = match mode {

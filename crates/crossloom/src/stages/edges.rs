@@ -5,13 +5,16 @@
 
 use std::collections::BTreeSet;
 
-use crossloom_compiler::passes::{BEFORE_AUTODIFF, run_all};
-use crossloom_ir::{Func, Inst, InstData, Op, Value};
+use crossloom_compiler::passes::{BEFORE_AUTODIFF, Pass, run_all};
+use crossloom_ir::{Func, Inst, InstData, Op, Role, Value};
 use crossloom_recipe::{Edge, EdgeKind, Topology, VisionAddress};
 use serde::Serialize;
 
 use super::{StageError, Subject};
 use crate::experiment::{ExperimentError, forward_func};
+
+/// The pass that computes for several points at once what each of them needs.
+const MERGES_POINTS: &str = "agf_fusion";
 
 /// What an edge became.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,7 +27,7 @@ pub struct EdgeTrace {
     pub point: String,
     /// Nodes on the way, in program order.
     pub nodes: Vec<TracedNode>,
-    /// Weights that these nodes read.
+    /// Weights that these nodes read, as they are or reshaped, cut or multiplied with one another.
     pub parameters: Vec<String>,
 }
 
@@ -44,7 +47,7 @@ pub struct TracedNode {
 /// # Errors
 /// There is no such edge, or the variant cannot be built.
 pub fn trace_edge(subject: &Subject<'_>, name: &str) -> Result<EdgeTrace, StageError> {
-    let Subject { recipe, shapes, mode, .. } = *subject;
+    let Subject { recipe, shapes, mode, verify, .. } = *subject;
     let topology = Topology::new(recipe).map_err(ExperimentError::from)?;
     let Some(edge) = topology.edges().iter().find(|edge| edge.name() == name) else {
         let names: Vec<String> = topology.edges().iter().map(|edge| format!("`{}`", edge.name())).collect();
@@ -54,7 +57,11 @@ pub fn trace_edge(subject: &Subject<'_>, name: &str) -> Result<EdgeTrace, StageE
         });
     };
     let (_, func) = forward_func(recipe, shapes.batch, shapes.vocab, mode.outputs())?;
-    let func = run_all(func, &BEFORE_AUTODIFF, false).map_err(ExperimentError::from)?;
+    // Fusion merges what belongs to several points; which weights are whose shows before it.
+    let apart: Vec<&dyn Pass> =
+        BEFORE_AUTODIFF.into_iter().take_while(|pass| pass.name() != MERGES_POINTS).collect();
+    let unmerged = run_all(func.clone(), &apart, verify).map_err(ExperimentError::from)?;
+    let func = run_all(func, &BEFORE_AUTODIFF, verify).map_err(ExperimentError::from)?;
     let tracer = Tracer { func: &func };
     let on_path = tracer.path(*edge);
     let others: Vec<BTreeSet<usize>> =
@@ -66,12 +73,7 @@ pub fn trace_edge(subject: &Subject<'_>, name: &str) -> Result<EdgeTrace, StageE
             edges: 1 + others.iter().filter(|path| path.contains(&index)).count(),
         })
         .collect();
-    let read: BTreeSet<Value> =
-        on_path.iter().flat_map(|&index| func.insts()[index].inputs.iter().copied()).collect();
-    let parameters = (func.params().iter())
-        .filter(|param| read.contains(&param.value) && param.role == crossloom_ir::Role::Weight)
-        .map(|param| param.name.clone())
-        .collect();
+    let parameters = Tracer { func: &unmerged }.weights(*edge);
     let point = point_scope(*edge);
     Ok(EdgeTrace { edge: edge.name(), tap: tap_scope(edge.tap), point, nodes, parameters })
 }
@@ -123,6 +125,34 @@ impl Tracer<'_> {
             }
         }
         path
+    }
+
+    /// Names of the weights that an edge reads, in the order of the function's parameters.
+    fn weights(&self, edge: Edge) -> Vec<String> {
+        let derived = self.derived();
+        let mut read: BTreeSet<Value> = BTreeSet::new();
+        let path = self.path(edge);
+        let mut stack: Vec<Value> =
+            path.iter().flat_map(|&index| self.func.insts()[index].inputs.iter().copied()).collect();
+        while let Some(value) = stack.pop() {
+            if derived.contains(&value) && read.insert(value) {
+                stack.extend(self.func.def_inst(value).into_iter().flat_map(|(_, inst)| &inst.inputs));
+            }
+        }
+        let params = self.func.params().iter().filter(|param| read.contains(&param.value));
+        params.map(|param| param.name.clone()).collect()
+    }
+
+    /// Weights, and what is computed from weights alone.
+    fn derived(&self) -> BTreeSet<Value> {
+        let weights = self.func.params().iter().filter(|param| param.role == Role::Weight);
+        let mut derived: BTreeSet<Value> = weights.map(|param| param.value).collect();
+        for inst in self.func.insts() {
+            if inst.inputs.iter().all(|operand| derived.contains(operand)) {
+                derived.extend(&inst.outputs);
+            }
+        }
+        derived
     }
 
     /// Instructions of connecting scopes that depend on what a scope computes, directly or through one another.

@@ -1,6 +1,5 @@
 //! Why a stage cannot be shown.
 
-use super::{Format, Stage};
 use crate::experiment::ExperimentError;
 
 /// Why a stage cannot be shown.
@@ -9,14 +8,6 @@ pub enum StageError {
     /// The recipe does not get that far.
     #[error(transparent)]
     Experiment(Box<ExperimentError>),
-    /// The stage has no such form.
-    #[error("stage `{}` cannot be written as {}", stage.name(), format.name())]
-    Format {
-        /// The stage.
-        stage: Stage,
-        /// The form that was asked for.
-        format: Format,
-    },
     /// What was asked for does not fit the recipe.
     #[error("{message}")]
     Request {
@@ -40,10 +31,6 @@ impl StageError {
     /// What to do about it.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Format { stage, .. } => {
-                let names: Vec<&str> = stage.formats().iter().map(|format| format.name()).collect();
-                Some(format!("`{}` can be written as {}", stage.name(), names.join(", ")))
-            }
             Self::Request { help, .. } => Some(help.clone()),
             Self::Experiment(_) | Self::Json(_) => None,
         }

@@ -116,7 +116,7 @@ pub struct Overhead {
 /// # Errors
 /// The variant cannot be built or compiled.
 pub fn explain(name: &str, recipe: &Recipe, shapes: Shapes, depth: usize) -> Result<Explained, StageError> {
-    let compile = |recipe, mode| program(&Subject { name, recipe, shapes, mode });
+    let compile = |recipe, mode| program(&Subject { name, recipe, shapes, mode, verify: false });
     let (train, forward) = (compile(recipe, Mode::Train)?, compile(recipe, Mode::Forward)?);
     let (train_costs, forward_costs) = (costs(recipe, &train), costs(recipe, &forward));
     let overhead = if recipe.topology.injects() {

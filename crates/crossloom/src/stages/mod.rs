@@ -4,7 +4,7 @@
 //! Recipe ─▶ topology ─▶ luminal graph ─▶ IR ─▶ fused IR ─▶ plan
 //! ```
 //!
-//! [`render`] writes any stage in any form it has; the command line and the snapshots in `graphs/` both use it. Every
+//! [`render`] writes any stage in any form; the command line and the snapshots in `graphs/` both use it. Every
 //! output depends on the recipe, the shapes and the backend alone, never on time, memory addresses or the machine.
 
 mod compiled;
@@ -12,16 +12,22 @@ mod edges;
 mod error;
 mod explain;
 mod ir;
+mod picture;
 mod plan;
 mod shapes;
 
 use clap::ValueEnum;
 use crossloom_compiler::Backend;
 use crossloom_cpu::exec::CpuBackend;
+use crossloom_graph::Picture;
+use crossloom_ir::Func;
 use crossloom_model::Outputs;
 use crossloom_recipe::{Recipe, Topology};
+use serde_json::json;
 
 use crate::experiment::forward_func;
+
+pub use crossloom_graph::Depth;
 
 pub use compiled::{Program, program};
 pub use edges::{EdgeTrace, TracedNode, trace_edge};
@@ -71,14 +77,8 @@ pub enum Mode {
 }
 
 impl Stage {
-    /// The forms that this stage has.
-    pub fn formats(self) -> &'static [Format] {
-        match self {
-            Self::Topology => &[Format::Text, Format::Mermaid, Format::Dot, Format::Svg, Format::Json],
-            Self::Luminal => &[Format::Text, Format::Mermaid, Format::Dot, Format::Json],
-            Self::Ir | Self::Fused | Self::Plan => &[Format::Text, Format::Json],
-        }
-    }
+    /// All stages, in the order of the road.
+    pub const ALL: [Self; 5] = [Self::Topology, Self::Luminal, Self::Ir, Self::Fused, Self::Plan];
 
     /// The name it has on the command line.
     pub fn name(self) -> &'static str {
@@ -93,6 +93,9 @@ impl Stage {
 }
 
 impl Format {
+    /// All forms. Every stage has all of them.
+    pub const ALL: [Self; 5] = [Self::Text, Self::Mermaid, Self::Dot, Self::Svg, Self::Json];
+
     /// The name it has on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -133,6 +136,8 @@ pub struct Subject<'r> {
     pub shapes: Shapes,
     /// What it is built for.
     pub mode: Mode,
+    /// Whether the verifiers run after every pass. In debug builds they always do.
+    pub verify: bool,
 }
 
 /// The backend that stages are compiled for.
@@ -140,56 +145,77 @@ pub fn backend() -> &'static dyn Backend {
     &CpuBackend
 }
 
-/// Writes a stage of a variant. JSON is one document.
+/// Writes a stage of a variant. JSON is one document. `depth` is how far the pictures of the stages after the topology tell
+/// scopes apart.
 ///
 /// # Errors
-/// The stage has no such form, or the recipe does not get that far.
-pub fn render(subject: &Subject<'_>, stage: Stage, format: Format) -> Result<String, StageError> {
-    if !stage.formats().contains(&format) {
-        return Err(StageError::Format { stage, format });
-    }
+/// The recipe does not get that far.
+pub fn render(
+    subject: &Subject<'_>,
+    stage: Stage,
+    format: Format,
+    depth: Depth,
+) -> Result<String, StageError> {
     match stage {
         Stage::Topology => topology(subject, format),
-        Stage::Luminal => luminal(subject, format),
+        Stage::Luminal => luminal(subject, format, depth),
         Stage::Ir => {
             let Subject { recipe, shapes, mode, .. } = *subject;
             let (_, func) = forward_func(recipe, shapes.batch, shapes.vocab, mode.outputs())?;
             match format {
-                Format::Json => pretty(&serde_json::json!({ "functions": [func_json(&func)] })),
-                _ => Ok(crossloom_ir::text::print(&func)),
+                Format::Text => Ok(crossloom_ir::text::print(&func)),
+                Format::Json => pretty(&json!({ "functions": [func_json(&func)] })),
+                _ => Ok(drawn(&picture::of_funcs(&title(subject), &[&func], depth), format)),
             }
         }
         Stage::Fused => {
             let program = program(subject)?;
+            let funcs: Vec<&Func> = program.plans().map(|plan| &plan.func).collect();
             match format {
+                Format::Text => Ok(joined(funcs.into_iter().map(crossloom_ir::text::print))),
                 Format::Json => {
-                    let functions: Vec<_> = program.plans().map(|plan| func_json(&plan.func)).collect();
-                    pretty(&serde_json::json!({ "functions": functions }))
+                    let functions: Vec<_> = funcs.into_iter().map(func_json).collect();
+                    pretty(&json!({ "functions": functions }))
                 }
-                _ => Ok(joined(program.plans().map(|plan| crossloom_ir::text::print(&plan.func)))),
+                _ => Ok(drawn(&picture::of_funcs(&title(subject), &funcs, depth), format)),
             }
         }
         Stage::Plan => {
             let program = program(subject)?;
             match format {
+                Format::Text => Ok(joined(program.plans().map(plan::plan_text))),
                 Format::Json => {
                     let functions: Vec<_> = program.plans().map(plan_json).collect();
-                    pretty(&serde_json::json!({ "functions": functions }))
+                    pretty(&json!({ "functions": functions }))
                 }
-                _ => Ok(joined(program.plans().map(plan::plan_text))),
+                _ => Ok(drawn(&picture::of_plans(&title(subject), program.plans(), depth), format)),
             }
         }
     }
 }
 
-fn topology(subject: &Subject<'_>, format: Format) -> Result<String, StageError> {
-    let title = if subject.name == subject.recipe.name {
+/// The heading of a picture.
+fn title(subject: &Subject<'_>) -> String {
+    if subject.name == subject.recipe.name {
         subject.name.to_owned()
     } else {
         format!("{} · {}", subject.recipe.name, subject.name)
-    };
-    let topology =
-        Topology::new(subject.recipe).map_err(crate::experiment::ExperimentError::from)?.with_title(title);
+    }
+}
+
+/// A picture in one of its forms.
+fn drawn(picture: &Picture, format: Format) -> String {
+    match format {
+        Format::Mermaid => picture.to_mermaid(),
+        Format::Dot => picture.to_dot(),
+        Format::Svg | Format::Text | Format::Json => picture.to_svg(),
+    }
+}
+
+fn topology(subject: &Subject<'_>, format: Format) -> Result<String, StageError> {
+    let topology = Topology::new(subject.recipe)
+        .map_err(crate::experiment::ExperimentError::from)?
+        .with_title(title(subject));
     match format {
         Format::Text => Ok(topology.to_text()),
         Format::Mermaid => Ok(topology.to_mermaid()),
@@ -199,14 +225,13 @@ fn topology(subject: &Subject<'_>, format: Format) -> Result<String, StageError>
     }
 }
 
-fn luminal(subject: &Subject<'_>, format: Format) -> Result<String, StageError> {
+fn luminal(subject: &Subject<'_>, format: Format, depth: Depth) -> Result<String, StageError> {
     let Subject { recipe, shapes, mode, .. } = *subject;
     let (model, _) = forward_func(recipe, shapes.batch, shapes.vocab, mode.outputs())?;
     match format {
-        Format::Mermaid => Ok(model.graph.to_mermaid()),
-        Format::Dot => Ok(model.graph.to_dot()),
+        Format::Text => Ok(model.graph.to_text()),
         Format::Json => Ok(model.graph.to_json()?),
-        Format::Text | Format::Svg => Ok(model.graph.to_text()),
+        _ => Ok(drawn(&model.graph.picture(depth).titled(&title(subject)), format)),
     }
 }
 

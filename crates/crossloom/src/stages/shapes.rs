@@ -15,7 +15,7 @@ use crossloom_recipe::{Recipe, Source};
 use serde::Serialize;
 
 use super::StageError;
-use crate::experiment::ExperimentData;
+use crate::experiment::{ExperimentData, vocabulary};
 
 /// Pictures of a synthetic split that are drawn to measure it.
 const DRAWN: usize = 512;
@@ -49,10 +49,14 @@ impl Shapes {
     /// The sizes that a run of the recipe has.
     ///
     /// # Errors
-    /// Sequences longer than the language model allows; synthetic data that cannot be drawn.
+    /// Sequences longer than the language model allows; fewer rows of the embedding than tokens; synthetic data that
+    /// cannot be drawn.
     pub fn of(recipe: &Recipe) -> Result<Self, StageError> {
         let shapes = match &recipe.data.source {
-            Source::EasyVqa {} => Self::from_lengths(recipe, &EASY_VQA),
+            Source::EasyVqa {} => {
+                vocabulary(recipe, EASY_VQA.vocab)?;
+                Self::from_lengths(recipe, &EASY_VQA)
+            }
             Source::Synthetic { .. } => return Self::drawn(recipe),
         };
         let (tokens, limit) = (shapes.batch.tokens, recipe.model.language.max_positions);

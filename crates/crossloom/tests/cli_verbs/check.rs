@@ -72,6 +72,35 @@ fn json_has_the_diagnostics_of_the_bad_and_the_edges_of_the_good() {
 }
 
 #[test]
+fn pictures_that_the_encoder_cannot_read_are_refused() {
+    let check = |set: &str| crossloom(&["check", "recipes/synthetic.toml", "--set", set]).exits(2);
+    check("model.vision.channels=1").complains(&["pictures have 3 channels", "help: write `channels = 3`"]);
+    check("data.source.image_size=64")
+        .complains(&["pictures of 64 pixels", "leave `data.source.image_size` out"]);
+}
+
+#[test]
+fn an_injection_that_no_answer_reads_is_warned_of() {
+    let set = "variants.cli.topology.points=[\"after layer.1\", \"after layer.last\"]";
+    let said = crossloom(&["check", "recipes/synthetic.toml", "--set", set]).exits(0);
+    assert_eq!(said.err.matches("warning: ").count(), 1, "{}", said.err);
+    let said =
+        said.complains(&["nothing reads what is injected `after layer.2`", "earlier point", "variant `cli`"]);
+    assert!(said.out.starts_with("ok recipes/synthetic.toml"), "{}", said.out);
+    // Other verbs say it too, and go on.
+    crossloom(&["graph", "recipes/synthetic.toml", "--set", set]).exits(0).complains(&["nothing reads"]);
+}
+
+#[test]
+fn a_vocabulary_smaller_than_that_of_the_data_is_refused() {
+    for recipe in ["recipes/synthetic.toml", "recipes/quickstart.toml"] {
+        let set = ["--set", "model.language.vocab_size=5", "--variant", "projector"];
+        let said = crossloom(&[&["graph", recipe, "--stage", "ir"][..], &set].concat()).exits(2);
+        said.complains(&["different tokens", "rows for 5", "set model.language.vocab_size to at least"]);
+    }
+}
+
+#[test]
 fn a_tap_beyond_the_encoder_is_an_error_with_the_last_block() {
     crossloom(&["check", "recipes/synthetic.toml", "--set", "variants.cli.topology.taps=['block.5']"])
         .exits(2)

@@ -132,11 +132,57 @@ fn an_edge_is_traced_to_the_nodes_that_compute_it() {
         "{parameters:?}"
     );
 
+    // Its own branch and gate and the shared projector; not those of other taps and points.
+    let named: Vec<&str> = parameters.iter().map(|name| name.as_str().unwrap()).collect();
+    for own in ["block.2.lora_A.weight", "block.2.lora_B.weight", "gate.layer.1.", "projector"] {
+        assert!(named.iter().any(|name| name.contains(own)), "{own}: {named:?}");
+    }
+    for other in ["block.1.", "block.3.", "block.4.", "gate.layer.0", "gate.layer.2"] {
+        assert!(!named.iter().any(|name| name.contains(other)), "{other}: {named:?}");
+    }
+
     let said = crossloom(&[&RECIPE[..], &["--why", "block.2->layer.1"]].concat()).exits(0);
     assert!(said.out.contains("reads the state that `vision.block.2` computes, writes in `inject.layer.1`"));
     let input = explained(&["--variant", "projector", "--why", "post_norm->input"]);
     let nodes = input["variants"]["projector"]["nodes"].as_array().unwrap();
     assert!(nodes.iter().any(|node| node["scope"] == "projector"), "{nodes:?}");
+}
+
+#[test]
+fn every_weight_of_an_injection_belongs_to_an_edge() {
+    let topology =
+        crossloom(&["graph", "recipes/synthetic.toml", "--variant", "cli", "--format", "json"]).json();
+    for sets in [
+        &[][..],
+        &["variants.cli.topology.adapter.attach='per_linear'"],
+        &["variants.cli.topology.adapter='per_tap'", "variants.cli.topology.gate={kind='static'}"],
+        &[
+            "variants.cli.topology.gate={kind='agf', attention='separate', granularity='channel', pool='image'}",
+        ],
+        &[
+            "variants.cli.topology.adapter.tap_norm='layer'",
+            "variants.cli.topology.fusion.order='sequential'",
+        ],
+    ] {
+        let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+        let mut found = std::collections::BTreeSet::new();
+        for edge in topology["variants"]["cli"]["edges"].as_array().unwrap() {
+            let document = explained(&[&["--why", edge["name"].as_str().unwrap()][..], &sets].concat());
+            for name in document["variants"]["cli"]["parameters"].as_array().unwrap() {
+                found.insert(name.as_str().unwrap().to_owned());
+            }
+        }
+        let arguments =
+            [&["graph", "recipes/synthetic.toml", "--variant", "cli", "--stage", "ir"][..], &sets];
+        let ir = crossloom(&arguments.concat()).exits(0).out;
+        let weights = ir.lines().filter(|line| line.trim_start().starts_with("weight "));
+        let of_injection: Vec<&str> = (weights.map(|line| line.split('"').nth(1).unwrap()))
+            .filter(|name| name.starts_with("injection.") || name.starts_with("multi_modal_projector."))
+            .collect();
+        assert!(of_injection.len() > 10, "{of_injection:?}");
+        let missing: Vec<&&str> = of_injection.iter().filter(|name| !found.contains(**name)).collect();
+        assert!(missing.is_empty(), "{sets:?}: {missing:?}");
+    }
 }
 
 #[test]

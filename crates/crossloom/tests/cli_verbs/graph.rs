@@ -27,40 +27,57 @@ fn without_a_variant_text_shows_all_and_pictures_ask_for_one() {
 }
 
 #[test]
-fn every_stage_has_the_forms_that_the_help_promises() {
+fn every_stage_has_every_form() {
     let begins = [
-        ("topology", "mermaid", "flowchart LR\n"),
-        ("topology", "dot", "digraph "),
-        ("topology", "svg", "<svg "),
-        ("luminal", "text", "graph "),
-        ("luminal", "mermaid", "flowchart TD\n"),
-        ("luminal", "dot", "digraph "),
-        ("ir", "text", "func @"),
-        ("fused", "text", "func @"),
-        ("plan", "text", "kernel calls "),
+        ("topology", ["topology ", "flowchart LR\n", "digraph ", "<svg "]),
+        ("luminal", ["graph ", "flowchart TD\n", "digraph ", "<svg "]),
+        ("ir", ["func @", "flowchart TD\n", "digraph ", "<svg "]),
+        ("fused", ["func @", "flowchart TD\n", "digraph ", "<svg "]),
+        ("plan", ["kernel calls ", "flowchart TD\n", "digraph ", "<svg "]),
     ];
-    for (stage, format, begin) in begins {
-        let shown = graph(&["--stage", stage, "--format", format]);
-        assert!(shown.starts_with(begin), "{stage} as {format}: {}", &shown[..shown.len().min(80)]);
-    }
-    for stage in ["topology", "luminal", "ir", "fused", "plan"] {
+    for (stage, begins) in begins {
+        for (format, begin) in ["text", "mermaid", "dot", "svg"].into_iter().zip(begins) {
+            let shown = graph(&["--stage", stage, "--format", format]);
+            assert!(shown.starts_with(begin), "{stage} as {format}: {}", &shown[..shown.len().min(80)]);
+        }
         let said = crossloom(&[&CLI[..], &["--stage", stage, "--format", "json"]].concat()).exits(0);
         assert!(said.json()["variants"]["cli"].is_object(), "{stage}");
     }
 }
 
 #[test]
-fn a_form_that_a_stage_lacks_is_an_error_that_lists_those_it_has() {
-    let lacking = [
-        ("luminal", "svg", "text, mermaid, dot, json"),
-        ("ir", "dot", "text, json"),
-        ("fused", "mermaid", "text, json"),
-        ("plan", "svg", "text, json"),
-    ];
-    for (stage, format, has) in lacking {
-        let said = crossloom(&[&CLI[..], &["--stage", stage, "--format", format]].concat());
-        said.exits(2).complains(&[&format!("stage `{stage}` cannot be written as {format}"), has]);
+fn a_picture_has_as_many_boxes_as_its_depth_tells_apart() {
+    let boxes = |depth: &str| {
+        let shown = graph(&["--stage", "fused", "--mode", "forward", "--format", "dot", "--depth", depth]);
+        shown.lines().filter(|line| line.contains("[label=") && !line.contains("->")).count()
+    };
+    let counts = ["1", "3", "4", "all"].map(boxes);
+    assert!(counts.is_sorted_by(|few, many| few < many), "{counts:?}");
+    // Inputs, results, and the parts of the model; by default a box for each layer.
+    assert!(counts[0] <= 8 && (12..30).contains(&counts[1]) && counts[3] > 100, "{counts:?}");
+    let default = graph(&["--stage", "fused", "--mode", "forward", "--format", "dot"]);
+    let three = graph(&["--stage", "fused", "--mode", "forward", "--format", "dot", "--depth", "3"]);
+    assert_eq!(default, three);
+    for wrong in ["0", "17", "some"] {
+        crossloom(&[&CLI[..], &["--depth", wrong]].concat())
+            .exits(2)
+            .complains(&["a number from 1 to 16, or `all`"]);
     }
+}
+
+#[test]
+fn a_plan_is_drawn_with_its_kernels_and_bytes() {
+    let shown = graph(&["--stage", "plan", "--mode", "forward", "--format", "mermaid"]);
+    assert!(shown.contains("writes ") && shown.contains(" KiB"), "{shown}");
+    assert!(shown.contains("× gemm") && !shown.contains("reshape"), "{shown}");
+}
+
+#[test]
+fn verifying_changes_nothing() {
+    let plain = graph(&["--stage", "plan"]);
+    assert_eq!(graph(&["--stage", "plan", "--verify"]), plain);
+    let compiled = ["compile", "recipes/synthetic.toml", "--variant", "cli", "--verify"];
+    crossloom(&compiled).exits(0);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bounds;
 mod check;
+mod documents;
 mod explain;
 mod graph;
 mod helpers;

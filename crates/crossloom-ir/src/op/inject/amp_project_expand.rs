@@ -55,7 +55,8 @@ fn add_branches(
         branches.push(b.linear(low, pair[1], None)?);
     }
     let branches = join(b, &branches)?;
-    let branches = b.affine(branches, scale, 0.0)?;
+    // The usual scale: a sum of products can then take the shared part as its residual.
+    let branches = if scale == 1.0 { branches } else { b.affine(branches, scale, 0.0)? };
     b.add(shared, branches)
 }
 

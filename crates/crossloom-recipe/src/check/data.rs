@@ -1,0 +1,40 @@
+//! Pictures against the encoder that sees them.
+
+use crate::decode::{Cx, SYNTHETIC_SIDES};
+use crate::diagnostic::Finding;
+use crate::schema::{Data, Source, VisionModel};
+use crate::tree::Node;
+
+/// Colour channels of every picture of every data set.
+const CHANNELS: usize = 3;
+
+/// The encoder takes pictures as the data set gives them.
+pub(super) fn pictures(root: &Node, vision: &VisionModel, data: &Data, cx: &mut Cx) {
+    if vision.channels != CHANNELS {
+        let message =
+            format!("pictures have {CHANNELS} channels, the vision encoder reads {}", vision.channels);
+        let help = format!("write `channels = {CHANNELS}`, or leave it out");
+        cx.report(Finding::error(root.place("model.vision.channels"), message).help(help));
+    }
+    // Pictures of a file are resized to what the encoder reads; drawn ones have one size.
+    let Source::Synthetic { image_size, .. } = &data.source else { return };
+    let read = vision.image_size;
+    let written = root.get("data.source.image_size").map(|node| node.span);
+    if *image_size != read {
+        let message = format!("pictures of {image_size} pixels are drawn, the vision encoder reads {read}");
+        cx.report(
+            Finding::error(written, message)
+                .help("leave `data.source.image_size` out: it follows the encoder")
+                .related(
+                    format!("`image_size = {read}` is set"),
+                    root.get("model.vision.image_size").map(|n| n.span),
+                ),
+        );
+    } else if written.is_none() && !SYNTHETIC_SIDES.contains(image_size) {
+        let (least, most) = (SYNTHETIC_SIDES.start(), SYNTHETIC_SIDES.end());
+        let message = format!("pictures of {image_size} pixels cannot be drawn");
+        let help =
+            format!("synthetic pictures have {least} to {most} pixels: change `model.vision.image_size`");
+        cx.report(Finding::error(root.place("model.vision.image_size"), message).help(help));
+    }
+}
