@@ -21,6 +21,40 @@ fn elements(recipe: &Recipe, prefix: &str) -> usize {
 }
 
 #[test]
+fn base_models_have_the_parameters_of_the_published_ones() {
+    // LLaVA-1.5-7B and LLaVA-OneVision-7B and -0.5B, vocabularies as their checkpoints have them, without the post-norm of
+    // the vision tower, which no recipe here reads, and without the newline of OneVision.
+    for (vision, language, vocab, [tower, projector, decoder]) in [
+        (
+            "clip-vit-large-patch14-336",
+            "vicuna-7b-v1.5",
+            32_064,
+            [303_507_456 - 2 * 1024, 20_979_712, 6_738_939_904],
+        ),
+        (
+            "siglip-so400m-patch14-384-26",
+            "qwen2-7b",
+            152_128,
+            [397_747_744 - 2 * 1152, 16_980_992, 7_616_075_264],
+        ),
+        (
+            "siglip-so400m-patch14-384-26",
+            "qwen2-0.5b",
+            152_000,
+            [397_747_744 - 2 * 1152, 1_836_800, 494_090_112],
+        ),
+    ] {
+        let vocab = format!("model.language.vocab_size={vocab}");
+        let recipe = published(vision, language, "projector", &[&vocab, "topology.input=block.last"]);
+        for (prefix, count) in
+            [("vision_tower.", tower), ("multi_modal_projector.", projector), ("language_model.", decoder)]
+        {
+            assert_eq!(elements(&recipe, prefix), count, "{vision}, {language}: {prefix}");
+        }
+    }
+}
+
+#[test]
 fn low_rank_branches_cost_their_rank_times_both_widths() {
     let table = [
         (8, [16_384, 37_888, 40_960]),
