@@ -2,6 +2,7 @@
 
 mod agf_fusion;
 mod amp_batching;
+mod attention_fusion;
 mod cse;
 mod dce;
 mod elementwise_fusion;
@@ -24,10 +25,11 @@ pub trait Pass: Sync {
 }
 
 /// Passes that run on the forward function, before differentiation, so that its gradient has their structure too.
-pub const BEFORE_AUTODIFF: [&dyn Pass; 6] = [
+pub const BEFORE_AUTODIFF: [&dyn Pass; 7] = [
     &fold::Fold,
     &cse::Cse,
     &dce::Dce,
+    &attention_fusion::AttentionFusion,
     &amp_batching::AmpBatching,
     &agf_fusion::AgfFusion,
     &epilogue_fusion::EpilogueFusion,

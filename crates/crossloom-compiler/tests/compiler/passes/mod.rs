@@ -2,6 +2,7 @@
 
 mod agf_fusion;
 mod amp_batching;
+mod attention_fusion;
 mod cse;
 mod dce;
 mod elementwise_fusion;
