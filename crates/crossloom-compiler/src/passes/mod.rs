@@ -59,15 +59,16 @@ pub fn run_all(func: Func, passes: &[&dyn Pass], check: bool) -> Result<Func, Ir
     for pass in passes {
         func = pass.run(&func)?;
         if check {
-            verify::verify(&func).map_err(|errors| in_pass(pass.name(), errors))?;
+            verify::verify(&func).map_err(|errors| after(&format!("pass `{}`", pass.name()), errors))?;
         }
     }
     Ok(func)
 }
 
-fn in_pass(pass: &str, mut errors: IrErrors) -> IrErrors {
+/// The errors of a function that came out of that stage.
+pub(crate) fn after(stage: &str, mut errors: IrErrors) -> IrErrors {
     for error in &mut errors.0 {
-        error.message = format!("after pass `{pass}`: {}", error.message);
+        error.message = format!("after {stage}: {}", error.message);
     }
     errors
 }
