@@ -1,8 +1,8 @@
 //! Running plans on the CPU.
 //!
 //! [`Executable`] runs a [`Plan`](crossloom_compiler::Plan) over a [`Store`] of named weights and state. Kernels see
-//! plain slices ([`Io`]); the one piece of `unsafe` is where those slices are made from the plan, which the plan
-//! verifier has proved to be disjoint.
+//! plain slices; the one piece of `unsafe` is where those slices are made from the plan. Plans can be made by anybody, so
+//! [`Executable::new`] has the plan verifier prove that they are disjoint, and runs on the store it was made for only.
 
 mod backend;
 mod executable;
@@ -13,6 +13,5 @@ mod store;
 
 pub use backend::CpuBackend;
 pub use executable::{Executable, NonFinite, RunError, StepTime};
-pub use io::{CpuKernel, Inputs, Io, KernelError, Lowered};
 pub use memory::Buffer;
 pub use store::{Store, StoreError};

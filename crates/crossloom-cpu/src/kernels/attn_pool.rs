@@ -237,7 +237,7 @@ fn forward_body<S: Simd>(
         }
     }
     for h in 0..p.heads {
-        let norm = Vf::splat(s, if total[h] > 0.0 { 1.0 / total[h] } else { 0.0 });
+        let norm = Vf::splat(s, if total[h] == 0.0 { 0.0 } else { 1.0 / total[h] });
         let shift = Vf::splat(s, highest[h]);
         update0!(s, &mut pooled[h * p.cols..(h + 1) * p.cols], |x| x * norm);
         update0!(s, &mut probs[h * p.rows..(h + 1) * p.rows], |x| exp_v(x - shift) * norm);

@@ -92,7 +92,11 @@ impl CpuKernel for Middle {
                 if sum {
                     target.iter_mut().zip(x).for_each(|(t, x)| *t += x);
                 } else {
-                    target.iter_mut().zip(x).for_each(|(t, x)| *t = t.max(*x));
+                    // A NaN is taken, and stays, because nothing is larger.
+                    target
+                        .iter_mut()
+                        .zip(x)
+                        .for_each(|(t, &x)| *t = if x > *t || x.is_nan() { x } else { *t });
                 }
             }
         });

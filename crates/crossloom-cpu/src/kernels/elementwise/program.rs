@@ -65,9 +65,9 @@ pub enum BinaryOp {
     Mul,
     /// `x / y`.
     Div,
-    /// The smaller one.
+    /// The smaller one; NaN where one is NaN.
     Min,
-    /// The larger one.
+    /// The larger one; NaN where one is NaN.
     Max,
     /// The remainder of `x / y`, with the sign of `x`.
     Mod,
