@@ -9,6 +9,7 @@ mod elementwise_fusion;
 mod epilogue_fusion;
 mod fold;
 mod norm_fusion;
+mod product_fusion;
 
 use crossloom_ir::{Func, IrErrors, verify};
 
@@ -25,10 +26,11 @@ pub trait Pass: Sync {
 }
 
 /// Passes that run on the forward function, before differentiation, so that its gradient has their structure too.
-pub const BEFORE_AUTODIFF: [&dyn Pass; 7] = [
+pub const BEFORE_AUTODIFF: [&dyn Pass; 8] = [
     &fold::Fold,
     &cse::Cse,
     &dce::Dce,
+    &product_fusion::ProductFusion,
     &attention_fusion::AttentionFusion,
     &amp_batching::AmpBatching,
     &agf_fusion::AgfFusion,

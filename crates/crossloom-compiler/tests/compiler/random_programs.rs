@@ -17,7 +17,7 @@ fn choices() -> impl Strategy<Value = Vec<u16>> {
 }
 
 /// Passes that replace an op by its definition, or move what is of no cost; all others never make a function longer.
-const EXPANDING: [&str; 3] = ["amp_batching", "agf_fusion", "attention_fusion"];
+const EXPANDING: [&str; 4] = ["product_fusion", "attention_fusion", "amp_batching", "agf_fusion"];
 
 fn all_passes() -> Vec<&'static dyn Pass> {
     let mut passes: Vec<&dyn Pass> = Vec::new();

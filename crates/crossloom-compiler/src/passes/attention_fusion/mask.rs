@@ -7,9 +7,9 @@
 use crossloom_ir::op::{Affine, Binary, BinaryKind, Op};
 use crossloom_ir::{Func, Value};
 
-/// A score of at most this much is no score: its probability is zero. It is the least number of 16-bit floats, which
-/// models were trained with.
-pub(super) const FORBIDDEN: f64 = -65504.0;
+/// A score of at most this much is no score: its probability is zero beside any other. Masks are written with much less, or
+/// with the least number of 16-bit floats, -65504.
+pub(super) const FORBIDDEN: f64 = -6e4;
 
 /// Most instructions of a mask.
 const MAX_INSTS: usize = 64;

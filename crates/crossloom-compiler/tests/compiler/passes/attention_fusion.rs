@@ -143,7 +143,7 @@ fn what_is_no_attention_stays() {
         let func = check_pass("attention_fusion", &format!("{head}    {body}\n}}\n"));
         assert_eq!(insts(&func, "attention").len(), 0, "{body}");
     }
-    // Products that are broadcasts, multiplied and summed, hold far more than scores; another pass may join them.
+    // Products that are broadcasts, multiplied and summed, are found by the pass before this one.
     let wanted = Attention { heads: 2, kv_heads: 2, causal: false, segments: false, scale: 1.0 };
     let primitives = to_primitives(&attention(wanted, 1, 2, 2, 2)).unwrap();
     assert_eq!(insts(&apply("attention_fusion", &primitives), "attention").len(), 0);

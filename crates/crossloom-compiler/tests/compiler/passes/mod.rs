@@ -10,3 +10,4 @@ mod epilogue_fusion;
 mod fold;
 mod fold_pads;
 mod norm_fusion;
+mod product_fusion;
