@@ -6,72 +6,13 @@ use std::time::{Duration, Instant};
 use crossloom_compiler::Plan;
 use crossloom_compiler::plan::{self, Block, Place};
 use crossloom_ir::verify::verify;
-use crossloom_ir::{DType, InstData, IrError, IrErrors, Role, TensorType, Value};
+use crossloom_ir::{DType, IrError, Role, TensorType, Value};
 
 use super::io::{CpuKernel, Io, KernelError, Lowered, RawSlice};
 use super::memory::{as_ints, as_ints_mut};
 use super::ops::{Tables, lower};
 use super::store::Identity;
-use super::{Buffer, Store, StoreError};
-
-/// Why an executable could not be made or run.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RunError {
-    /// A weight or state tensor of the store does not fit.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The plan's function is not well-formed, or the plan is not sound.
-    #[error("the plan cannot be run: {0}")]
-    Plan(#[from] IrErrors),
-    /// The weights were given in another store than at the start.
-    #[error("@{function} was bound to another store; an executable runs on the store it was made for")]
-    OtherStore {
-        /// The function.
-        function: String,
-    },
-    /// The plan names a kernel this backend does not have.
-    #[error(
-        "the CPU has no kernel `{kernel}` for {op} [in {scope}]; the plan was made for backend `{backend}`"
-    )]
-    NoKernel {
-        /// The kernel the plan names.
-        kernel: String,
-        /// The op.
-        op: String,
-        /// Where it stands.
-        scope: String,
-        /// The plan's backend.
-        backend: String,
-    },
-    /// An op refused its operands.
-    #[error("{op}: {message} [in {scope}]")]
-    Step {
-        /// The op.
-        op: String,
-        /// Where it stands.
-        scope: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// An input was given the wrong number of elements.
-    #[error("input `{name}` has {expected} elements, {given} were given")]
-    InputLength {
-        /// The input.
-        name: String,
-        /// Elements it has.
-        expected: usize,
-        /// Elements given.
-        given: usize,
-    },
-    /// No input or result of that name and type.
-    #[error("there is no {kind} `{name}`")]
-    Unknown {
-        /// `input` or `result`.
-        kind: &'static str,
-        /// The name asked for.
-        name: String,
-    },
-}
+use super::{Buffer, RunError, Store};
 
 /// The first value that is not finite.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,7 +111,7 @@ impl Executable {
             let inst = plan.func.inst(step.inst);
             let lowered = kernel_of(&plan, step)?;
             let name = lowered.name;
-            let failed = |KernelError(message)| refused(inst, message);
+            let failed = |KernelError(message)| RunError::refused(inst, message);
             let kernel = lowered.bind(&mut tables).map_err(failed)?;
             let start = slots.len();
             slots.extend(inst.inputs.iter().map(|&v| slot(plan.place(v))));
@@ -383,7 +324,7 @@ impl Executable {
                 exclusive: PhantomData,
             };
             if let Err(KernelError(message)) = step.kernel.run(io) {
-                return Err(refused(self.plan.func.inst(self.plan.steps[index].inst), message));
+                return Err(RunError::refused(self.plan.func.inst(self.plan.steps[index].inst), message));
             }
             if !after(index, &self.slices[step.outputs.clone()]) {
                 break;
@@ -449,10 +390,6 @@ fn kernel_of(plan: &Plan, step: &plan::Step) -> Result<Lowered, RunError> {
             Err(RunError::Plan(error.into()))
         }
     }
-}
-
-fn refused(inst: &InstData, message: String) -> RunError {
-    RunError::Step { op: inst.op.mnemonic().to_owned(), scope: inst.scope.to_string(), message }
 }
 
 fn slot(place: Place) -> Slot {

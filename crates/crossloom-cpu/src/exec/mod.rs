@@ -5,6 +5,7 @@
 //! [`Executable::new`] has the plan verifier prove that they are disjoint, and runs on the store it was made for only.
 
 mod backend;
+mod error;
 mod executable;
 mod io;
 mod memory;
@@ -12,6 +13,7 @@ mod ops;
 mod store;
 
 pub use backend::CpuBackend;
-pub use executable::{Executable, NonFinite, RunError, StepTime};
+pub use error::RunError;
+pub use executable::{Executable, NonFinite, StepTime};
 pub use memory::Buffer;
 pub use store::{Store, StoreError};
