@@ -1,13 +1,12 @@
 //! The whole compiler: passes, differentiation, legalization, memory plan.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crossloom_ir::expand::expand_where;
-use crossloom_ir::{Func, IrErrors, TensorType, verify};
+use crossloom_ir::expand::expand_insts;
+use crossloom_ir::{Func, InstData, IrErrors, TensorType, Value, verify};
 
 use crate::Backend;
-use crate::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, Pass};
+use crate::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, Pass, after};
 use crate::plan::{self, Plan};
 use crate::training::{Training, TrainingFuncs, training};
 
@@ -54,7 +53,7 @@ pub struct CompiledSet {
 /// Settings of the compiler that do not change what is computed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Run the verifiers after every pass.
+    /// Run the verifier after every pass, after differentiation and after legalization.
     pub verify: bool,
 }
 
@@ -76,12 +75,17 @@ pub fn compile(
         Mode::Forward => Ok(CompiledSet { main: finish(&forward, backend, options, records)?, apply: None }),
         Mode::Train(spec) => match training(&forward, spec)? {
             TrainingFuncs::Step(step) => {
+                let step = checked("differentiation", step, options)?;
                 Ok(CompiledSet { main: finish(&step, backend, options, records)?, apply: None })
             }
-            TrainingFuncs::Accumulated { micro, apply } => Ok(CompiledSet {
-                main: finish(&micro, backend, options, records)?,
-                apply: Some(finish(&apply, backend, options, Vec::new())?),
-            }),
+            TrainingFuncs::Accumulated { micro, apply } => {
+                let micro = checked("differentiation", micro, options)?;
+                let apply = checked("differentiation", apply, options)?;
+                Ok(CompiledSet {
+                    main: finish(&micro, backend, options, records)?,
+                    apply: Some(finish(&apply, backend, options, Vec::new())?),
+                })
+            }
         },
     }
 }
@@ -112,33 +116,31 @@ fn finish(
     options: Options,
     mut records: Vec<PassRecord>,
 ) -> Result<Compiled, IrErrors> {
-    let func = legalize(func, backend)?;
+    let func = legalize(func, backend, options)?;
     let func = run_recorded(func, &AFTER_AUTODIFF, options, &mut records)?;
     // The passes fuse without asking; what the backend cannot do fused is taken apart again.
-    let func = legalize(&func, backend)?;
+    let func = legalize(&func, backend, options)?;
     let plan = plan::plan(func, backend)?;
     // The executors' unsafe code rests on what this proves, so it runs always.
     plan::check(&plan)?;
     Ok(Compiled { plan, passes: records })
 }
 
-/// Expands ops the backend has no kernel for until it has kernels for all of them.
-fn legalize(func: &Func, backend: &dyn Backend) -> Result<Func, IrErrors> {
-    let mut func = func.clone();
-    loop {
-        let mut missing = BTreeSet::new();
-        for inst in func.insts() {
-            let inputs: Vec<&TensorType> = inst.inputs.iter().map(|&v| func.ty(v)).collect();
-            let outputs: Vec<&TensorType> = inst.outputs.iter().map(|&v| func.ty(v)).collect();
-            if backend.kernel(&inst.op, &inputs, &outputs).is_none() {
-                missing.insert(inst.op.mnemonic());
-            }
-        }
-        let expanded = expand_where(&func, |op| missing.contains(op.mnemonic()))?;
-        // What is still missing has no expansion; the planner reports it with its scope.
-        if missing.is_empty() || expanded == func {
-            return Ok(func);
-        }
-        func = expanded;
+/// Expands instructions the backend has no kernel for until it has kernels for all of them. Of two instructions of one op
+/// only the one whose types the backend refuses is expanded. What has neither kernel nor expansion stays; the planner
+/// reports it with its scope.
+fn legalize(func: &Func, backend: &dyn Backend, options: Options) -> Result<Func, IrErrors> {
+    let lacks = |func: &Func, inst: &InstData| {
+        let types = |values: &[Value]| values.iter().map(|&v| func.ty(v)).collect::<Vec<&TensorType>>();
+        backend.kernel(&inst.op, &types(&inst.inputs), &types(&inst.outputs)).is_none()
+    };
+    checked("legalization", expand_insts(func, lacks)?, options)
+}
+
+/// Verifies a function that a stage gave, if that is asked for.
+fn checked(stage: &str, func: Func, options: Options) -> Result<Func, IrErrors> {
+    if options.verify {
+        verify::verify(&func).map_err(|errors| after(stage, errors))?;
     }
+    Ok(func)
 }

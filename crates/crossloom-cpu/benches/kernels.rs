@@ -71,11 +71,11 @@ mod roofline {
     #[divan::bench(args = [1 << 16, 1 << 20, 1 << 24])]
     fn copy(bencher: Bencher<'_, '_>, n: usize) {
         let (x, mut y) = (data(n), data(n));
-        let (rows, cols) = (n / 1024, 1024);
-        bencher.counter(BytesCount::new(8 * n)).bench_local(|| {
-            let (Ok(x), Ok(y)) = (Mat::new(&x, rows, cols), MatMut::new(&mut y, rows, cols)) else { return };
-            run(super::copy(x, y));
-        });
+        // A program without steps.
+        let Ok(copy) = Program::new(vec![Broadcast::Full], vec![], vec![0]) else { return };
+        bencher
+            .counter(BytesCount::new(8 * n))
+            .bench_local(|| run(copy.run_slices(1, n, &[&x], &mut [&mut y])));
     }
 }
 
@@ -120,7 +120,7 @@ mod products {
             .bench_local(|| run(gemm(&p, &a, &b, &mut c, Epilogue::None, &mut scratch)));
     }
 
-    #[divan::bench(args = ["bias", "residual", "gelu", "gelu_grad"])]
+    #[divan::bench(args = ["bias", "residual", "gelu"])]
     fn epilogue_1024_384_96(bencher: Bencher<'_, '_>, name: &str) {
         let p = Gemm::nt(1024, 384, 96);
         let (a, b, mut c) = (data(p.m * p.k), data(p.n * p.k), data(p.m * p.n));
@@ -131,8 +131,7 @@ mod products {
             let epilogue = match name {
                 "bias" => Epilogue::Bias(&bias),
                 "residual" => Epilogue::Residual { bias: Some(&bias), residual: &other },
-                "gelu" => Epilogue::Activation { bias: Some(&bias), activation, pre: Some(&mut pre) },
-                _ => Epilogue::ActivationGrad { activation, pre: &other },
+                _ => Epilogue::Activation { bias: Some(&bias), activation, pre: Some(&mut pre) },
             };
             run(gemm(&p, &a, &b, &mut c, epilogue, &mut scratch));
         });
@@ -189,14 +188,16 @@ mod attend {
     fn backward(bencher: Bencher<'_, '_>, name: &str) {
         let (p, segments) = case(name);
         let (rows, cols) = (p.batch * p.q_len, p.heads * p.head_dim);
-        let (qkv, mut d_qkv) = (data(rows * 3 * cols), data(rows * 3 * cols));
+        let qkv = data(rows * 3 * cols);
+        let (mut dq, mut dk, mut dv) = (data(rows * cols), data(rows * cols), data(rows * cols));
         let (o, d_out, lse) = (data(rows * cols), data(rows * cols), vec![4.0; rows * p.heads]);
         let mut scratch = data(p.grad_scratch_len());
         bencher.counter(ItemsCount::new(p.flops() * 5 / 2)).bench_local(|| {
             let [q, k, v] = [0, 1, 2].map(|i| Mat::columns(&qkv, rows, 3 * cols, i * cols, cols));
             let (o, d_out) = (Mat::new(&o, rows, cols), Mat::new(&d_out, rows, cols));
             let (Ok(q), Ok(k), Ok(v), Ok(o), Ok(d_out)) = (q, k, v, o, d_out) else { return };
-            let Ok([dq, dk, dv]) = MatMut::split_columns(&mut d_qkv, rows, [cols; 3]) else { return };
+            let grads = [&mut dq, &mut dk, &mut dv].map(|grad| MatMut::new(grad, rows, cols));
+            let [Ok(dq), Ok(dk), Ok(dv)] = grads else { return };
             run(attention_grad(&p, q, k, v, segments.as_deref(), o, &lse, d_out, dq, dk, dv, &mut scratch));
         });
     }
@@ -249,7 +250,6 @@ mod rows {
                 &mut dx,
                 &mut dg,
                 &mut db,
-                false,
                 &mut scratch,
             ));
         });
@@ -281,7 +281,6 @@ mod rows {
                 incoming,
                 &mut dx,
                 &mut dg,
-                false,
                 &mut scratch,
             ));
         });
@@ -307,7 +306,7 @@ mod rows {
         let mut scratch = data(sum_rows_scratch_len(ROWS, COLS));
         bencher
             .counter(BytesCount::new(4 * N))
-            .bench_local(|| run(super::sum_rows(ROWS, COLS, &x, &mut out, false, &mut scratch)));
+            .bench_local(|| run(super::sum_rows(ROWS, COLS, &x, &mut out, &mut scratch)));
     }
 
     #[divan::bench]
@@ -330,39 +329,23 @@ mod flat {
     const COLS: usize = 256;
     const N: usize = ROWS * COLS;
 
-    #[divan::bench]
-    fn swiglu(bencher: Bencher<'_, '_>) {
-        let (x, mut y) = (data(2 * N), data(N));
-        bencher.counter(BytesCount::new(12 * N)).bench_local(|| {
-            let [g, u] = [0, 1].map(|i| Mat::columns(&x, ROWS, 2 * COLS, i * COLS, COLS));
-            let (Ok(g), Ok(u), Ok(y)) = (g, u, MatMut::new(&mut y, ROWS, COLS)) else { return };
-            run(super::swiglu(g, u, y));
-        });
-    }
-
-    #[divan::bench]
-    fn swiglu_grad(bencher: Bencher<'_, '_>) {
-        let (x, dy, mut dx) = (data(2 * N), data(N), data(2 * N));
-        bencher.counter(BytesCount::new(20 * N)).bench_local(|| {
-            let [g, u] = [0, 1].map(|i| Mat::columns(&x, ROWS, 2 * COLS, i * COLS, COLS));
-            let (Ok(g), Ok(u), Ok(dy)) = (g, u, Mat::new(&dy, ROWS, COLS)) else { return };
-            let Ok([dg, du]) = MatMut::split_columns(&mut dx, ROWS, [COLS; 2]) else { return };
-            run(super::swiglu_grad(g, u, dy, dg, du));
-        });
-    }
-
     #[divan::bench(args = ["gelu_tanh", "gelu_erf", "quick_gelu", "silu", "exp", "tanh"])]
-    fn activation(bencher: Bencher<'_, '_>, name: &str) {
+    fn unary(bencher: Bencher<'_, '_>, name: &str) {
         let (x, mut y) = (data(N), data(N));
-        let f = match name {
-            "gelu_tanh" => Activation::GeluTanh,
-            "gelu_erf" => Activation::GeluErf,
-            "quick_gelu" => Activation::QuickGelu,
-            "silu" => Activation::Silu,
-            "exp" => Activation::Exp,
-            _ => Activation::Tanh,
+        let op = match name {
+            "gelu_tanh" => UnaryOp::Act(Activation::GeluTanh),
+            "gelu_erf" => UnaryOp::Act(Activation::GeluErf),
+            "quick_gelu" => UnaryOp::Act(Activation::QuickGelu),
+            "silu" => UnaryOp::Act(Activation::Silu),
+            "exp" => UnaryOp::Exp,
+            _ => UnaryOp::Tanh,
         };
-        bencher.counter(BytesCount::new(8 * N)).bench_local(|| run(super::activation(f, &x, &mut y)));
+        let Ok(program) = Program::new(vec![Broadcast::Full], vec![Step::Unary(op, 0)], vec![1]) else {
+            return;
+        };
+        bencher
+            .counter(BytesCount::new(8 * N))
+            .bench_local(|| run(program.run_slices(ROWS, COLS, &[&x], &mut [&mut y])));
     }
 
     #[divan::bench]
@@ -371,8 +354,12 @@ mod flat {
         let mut out = data(N);
         let program = Program::new(
             vec![Broadcast::Full, Broadcast::Row, Broadcast::Full],
-            vec![Step::MulAdd(0, 1, 2), Step::Unary(UnaryOp::Act(Activation::Silu), 3)],
-            vec![4],
+            vec![
+                Step::Binary(BinaryOp::Mul, 0, 1),
+                Step::Binary(BinaryOp::Add, 3, 2),
+                Step::Unary(UnaryOp::Act(Activation::Silu), 4),
+            ],
+            vec![5],
         );
         let Ok(program) = program else { return };
         bencher
@@ -418,7 +405,7 @@ mod inject {
         let (x, w, d, probs) = (data(64 * 64 * 96), data(6 * 96), data(64 * 6 * 96), data(64 * 6 * 64));
         let (mut dx, mut dw, mut scratch) = (x.clone(), w.clone(), data(p.grad_scratch_len()));
         bencher.counter(BytesCount::new(8 * x.len())).bench_local(|| {
-            run(super::attn_pool_grad(&p, &d, &x, &w, &probs, &mut dx, &mut dw, [false; 2], &mut scratch));
+            run(super::attn_pool_grad(&p, &d, &x, &w, &probs, &mut dx, &mut dw, &mut scratch));
         });
     }
 

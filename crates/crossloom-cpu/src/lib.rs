@@ -2,7 +2,7 @@
 //!
 //! * [`kernels`]: matrix products with fused epilogues, attention, norms, element-wise programs, losses, row
 //!   moves, pooling, injection and the optimizer, each with its gradient.
-//! * [`math`]: the vectorised elementary functions they share, with stated errors.
+//! * `math`: the vectorised elementary functions they share, with stated errors.
 //! * [`exec`]: plans bound to memory and run.
 //! * [`region`]: luminal graphs compiled into regions that run here.
 //!
@@ -17,9 +17,9 @@
 
 pub mod exec;
 pub mod kernels;
-pub mod math;
 pub mod region;
 
+mod math;
 mod parallel;
 mod simd;
 

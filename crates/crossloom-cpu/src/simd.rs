@@ -136,16 +136,28 @@ impl<S: Simd> Vf<S> {
         (-self).mul_add(b, c)
     }
 
-    /// Lane-wise maximum.
+    /// Lane-wise maximum; of a NaN and a number either one, depending on the machine.
     #[inline(always)]
     pub(crate) fn max(self, b: Self) -> Self {
         Self { s: self.s, v: self.s.max_f32s(self.v, b.v) }
     }
 
-    /// Lane-wise minimum.
+    /// Lane-wise maximum; NaN where one is NaN.
     #[inline(always)]
-    pub(crate) fn min(self, b: Self) -> Self {
-        Self { s: self.s, v: self.s.min_f32s(self.v, b.v) }
+    pub(crate) fn max_or_nan(self, b: Self) -> Self {
+        self.max(b).or_nan(self, b)
+    }
+
+    /// Lane-wise minimum; NaN where one is NaN.
+    #[inline(always)]
+    pub(crate) fn min_or_nan(self, b: Self) -> Self {
+        Self { s: self.s, v: self.s.min_f32s(self.v, b.v) }.or_nan(self, b)
+    }
+
+    /// `a` or `b` where that is NaN, else `self`.
+    #[inline(always)]
+    fn or_nan(self, a: Self, b: Self) -> Self {
+        self.select(a.eq(a), a).select(b.eq(b), b)
     }
 
     /// Square root.
@@ -166,7 +178,7 @@ impl<S: Simd> Vf<S> {
         self.s.reduce_sum_f32s(self.v)
     }
 
-    /// Largest lane.
+    /// Largest lane; what it is among NaN depends on the machine.
     #[inline(always)]
     pub(crate) fn reduce_max(self) -> f32 {
         self.s.reduce_max_f32s(self.v)
@@ -394,6 +406,10 @@ pub(crate) fn sum<S: Simd>(s: S, a: &[f32]) -> f32 {
 }
 
 /// Largest value of a slice; negative infinity where it is empty.
+///
+/// NaN may be dropped, and with it what was larger before it. This serves softmax, which subtracts the result from every
+/// value of the slice and sums the exponentials: a NaN among them is met again there, and makes the whole row NaN, which
+/// is what a NaN in a row is to give.
 #[inline(always)]
 pub(crate) fn max<S: Simd>(s: S, a: &[f32]) -> f32 {
     let (av, at) = S::as_simd_f32s(a);

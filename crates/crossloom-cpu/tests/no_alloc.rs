@@ -2,46 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/counting.rs"]
+mod counting;
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
+use counting::{Counting, allocations, counted_pool};
 use crossloom_cpu::exec::{Executable, Store};
 use crossloom_model::BatchShape;
 use support::{SHAPE, feed, fill, step, variant};
-
-/// Counts allocations of the whole process.
-struct Counting;
-
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: everything is passed on to the system allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.realloc(ptr, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 /// Bits of everything that lives between steps, and allocations of every step.
 fn train(threads: usize, steps: usize) -> (Vec<(String, Vec<u32>)>, Vec<usize>) {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    let pool = counted_pool(threads);
     // As many pictures as make the kernels share their work among threads.
     let step = step(&variant("cli"), BatchShape { batch: 16, ..SHAPE }, 1);
     pool.install(|| {
@@ -51,9 +26,7 @@ fn train(threads: usize, steps: usize) -> (Vec<(String, Vec<u32>)>, Vec<usize>) 
         let mut counts = Vec::with_capacity(steps);
         for seed in 0..steps {
             feed(&mut exe, seed as u64);
-            let before = COUNT.load(Ordering::Relaxed);
-            exe.run(&mut store).unwrap();
-            counts.push(COUNT.load(Ordering::Relaxed) - before);
+            counts.push(allocations(|| exe.run(&mut store).unwrap()));
         }
         let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect();
         (store.iter().map(|(name, _, _, values)| (name.to_owned(), bits(values))).collect(), counts)

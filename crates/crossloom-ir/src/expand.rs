@@ -12,12 +12,20 @@ pub fn to_primitives(func: &Func) -> Result<Func, IrError> {
     expand_where(func, |_| true)
 }
 
-/// Replaces every instruction that `select` picks, and every one its expansion emits that `select` picks again, by its
-/// expansion; primitives stay.
+/// Replaces every instruction whose op `select` picks, and every one its expansion emits that `select` picks again, by
+/// its expansion; primitives stay.
 ///
 /// # Errors
 /// An expansion that breaks a type rule.
 pub fn expand_where(func: &Func, select: impl Fn(&Op) -> bool) -> Result<Func, IrError> {
+    expand_insts(func, |_, inst| select(&inst.op))
+}
+
+/// As [`expand_where`], but `select` sees the instruction and the function it stands in, and with them its types.
+///
+/// # Errors
+/// An expansion that breaks a type rule.
+pub fn expand_insts(func: &Func, select: impl Fn(&Func, &InstData) -> bool) -> Result<Func, IrError> {
     let mut current = func.clone();
     loop {
         let (next, changed) = expand_once(&current, &select)?;
@@ -28,11 +36,11 @@ pub fn expand_where(func: &Func, select: impl Fn(&Op) -> bool) -> Result<Func, I
     }
 }
 
-fn expand_once(func: &Func, select: &impl Fn(&Op) -> bool) -> Result<(Func, bool), IrError> {
+fn expand_once(func: &Func, select: &impl Fn(&Func, &InstData) -> bool) -> Result<(Func, bool), IrError> {
     let mut rewriter = Rewriter::new(func);
     let mut changed = false;
     for inst in func.insts() {
-        if select(&inst.op) {
+        if select(func, inst) {
             let inputs = rewriter.get_all(&inst.inputs)?;
             let mut builder = rewriter.builder(&inst.scope);
             if let Some(outputs) = expand_inst(&mut builder, inst, &inputs)? {

@@ -2,12 +2,14 @@
 
 mod agf_fusion;
 mod amp_batching;
+mod attention_fusion;
 mod cse;
 mod dce;
 mod elementwise_fusion;
 mod epilogue_fusion;
 mod fold;
 mod norm_fusion;
+mod product_fusion;
 
 use crossloom_ir::{Func, IrErrors, verify};
 
@@ -24,10 +26,12 @@ pub trait Pass: Sync {
 }
 
 /// Passes that run on the forward function, before differentiation, so that its gradient has their structure too.
-pub const BEFORE_AUTODIFF: [&dyn Pass; 6] = [
+pub const BEFORE_AUTODIFF: [&dyn Pass; 8] = [
     &fold::Fold,
     &cse::Cse,
     &dce::Dce,
+    &product_fusion::ProductFusion,
+    &attention_fusion::AttentionFusion,
     &amp_batching::AmpBatching,
     &agf_fusion::AgfFusion,
     &epilogue_fusion::EpilogueFusion,
@@ -57,15 +61,16 @@ pub fn run_all(func: Func, passes: &[&dyn Pass], check: bool) -> Result<Func, Ir
     for pass in passes {
         func = pass.run(&func)?;
         if check {
-            verify::verify(&func).map_err(|errors| in_pass(pass.name(), errors))?;
+            verify::verify(&func).map_err(|errors| after(&format!("pass `{}`", pass.name()), errors))?;
         }
     }
     Ok(func)
 }
 
-fn in_pass(pass: &str, mut errors: IrErrors) -> IrErrors {
+/// The errors of a function that came out of that stage.
+pub(crate) fn after(stage: &str, mut errors: IrErrors) -> IrErrors {
     for error in &mut errors.0 {
-        error.message = format!("after pass `{pass}`: {}", error.message);
+        error.message = format!("after {stage}: {}", error.message);
     }
     errors
 }

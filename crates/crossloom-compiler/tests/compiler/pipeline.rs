@@ -3,7 +3,7 @@
 use crossloom_compiler::explain::explain;
 use crossloom_compiler::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, Pass};
 use crossloom_compiler::training::{Group, Training};
-use crossloom_compiler::{Backend, Kernel, Mode, NullBackend, Options, compile};
+use crossloom_compiler::{Backend, Kernel, Mode, NullBackend, Options, Plan, compile};
 use crossloom_ir::interp::run;
 use crossloom_ir::{Func, Op, TensorType};
 
@@ -101,6 +101,64 @@ fn what_a_backend_lacks_is_expanded_also_where_a_pass_made_it() {
             for (given, expected) in given.iter().zip(&run(&reference.func, &args).unwrap()) {
                 assert!(distance(given, expected) <= if lacks.contains(&"linear") { 1e-6 } else { EXACT });
             }
+        }
+    }
+}
+
+/// Has no kernel for attention with heads wider than 4.
+struct Narrow;
+
+impl Backend for Narrow {
+    fn name(&self) -> &'static str {
+        "narrow"
+    }
+
+    fn kernel(&self, op: &Op, inputs: &[&TensorType], _: &[&TensorType]) -> Option<Kernel> {
+        let fits = match op {
+            Op::Attention(op) => inputs[0].last() / op.heads <= 4,
+            Op::AttentionGrad(op) => inputs[1].last() / op.0.heads <= 4,
+            _ => true,
+        };
+        fits.then(|| Kernel { name: op.mnemonic().to_owned(), scratch: 0, in_place: vec![] })
+    }
+}
+
+#[test]
+fn of_one_op_only_what_the_backend_refuses_is_expanded() {
+    let func = parse(
+        r#"func @two {
+  input  %x "x": f32[2, 3, 8]
+  weight %w "w": f32[8, 8]
+  a:
+    %0 = linear %x, %w : f32[2, 3, 8]
+    %1, %2 = attention %0, %0, %0 {heads = 2, kv_heads = 2, scale = 0.5} : f32[2, 3, 8], f32[2, 2, 3]
+    %3, %4 = attention %1, %0, %0 {heads = 1, kv_heads = 1, causal = true, scale = 0.5} : f32[2, 3, 8], f32[2, 1, 3]
+    %5 = reduce_sum %3 {axes = [0, 1, 2]} : f32[]
+  return "loss" = %5
+}
+"#,
+    );
+    let mut train = spec();
+    train.groups[0].params = vec!["w".to_owned()];
+    for mode in [Mode::Forward, Mode::Train(&train)] {
+        let plan = compile(&func, &mode, &Narrow, Options { verify: true }).unwrap().main.plan;
+        let reference = compile(&func, &mode, &NullBackend, Options::default()).unwrap().main.plan;
+        let count = |plan: &Plan, kernel: &str| plan.steps.iter().filter(|s| s.kernel == kernel).count();
+        for kernel in ["attention", "attention_grad"] {
+            let all = count(&reference, kernel);
+            assert_eq!(count(&plan, kernel), all / 2, "{plan}");
+            assert_eq!(all, if kernel == "attention" || matches!(mode, Mode::Train(_)) { 2 } else { 0 });
+        }
+        let args: Vec<_> = random_args(&plan.func, 3)
+            .into_iter()
+            .map(|mut arg| {
+                arg.data.iter_mut().for_each(|x| *x = x.abs());
+                arg
+            })
+            .collect();
+        let given = Machine::new(&plan, &args).run();
+        for (given, expected) in given.iter().zip(&run(&reference.func, &args).unwrap()) {
+            assert!(distance(given, expected) <= EXACT);
         }
     }
 }

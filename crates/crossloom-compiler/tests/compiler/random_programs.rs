@@ -10,14 +10,14 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::support::program::{Program, program};
-use crate::support::{apply, assert_alike, assert_same, cases, weights};
+use crate::support::{apply, assert_alike, assert_same, cases, insts, weights};
 
 fn choices() -> impl Strategy<Value = Vec<u16>> {
     prop::collection::vec(any::<u16>(), 0..120)
 }
 
-/// Passes that replace an op by its definition; all others never make a function longer.
-const EXPANDING: [&str; 2] = ["amp_batching", "agf_fusion"];
+/// Passes that replace an op by its definition, or move what is of no cost; all others never make a function longer.
+const EXPANDING: [&str; 4] = ["product_fusion", "attention_fusion", "amp_batching", "agf_fusion"];
 
 fn all_passes() -> Vec<&'static dyn Pass> {
     let mut passes: Vec<&dyn Pass> = Vec::new();
@@ -132,13 +132,17 @@ proptest! {
 fn random_programs_hold_all_kinds_of_ops() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut seen = std::collections::BTreeSet::new();
+    let (mut given, mut fused) = (0, 0);
     for _ in 0..300 {
         let choices: Vec<u16> = (0..120).map(|_| rng.random_range(0..u16::MAX)).collect();
         let program = program(&choices);
         seen.extend(program.func.insts().iter().map(|inst| inst.op.mnemonic()));
+        fused += insts(&apply("attention_fusion", &program.func), "attention").len();
+        given += insts(&program.func, "attention").len();
         let results = run(&program.func, &program.args).unwrap();
         assert!(results[0].data[0].is_finite());
     }
+    assert!(fused > given + 50, "attention is fused {} times", fused - given);
     for op in [
         "linear",
         "layer_norm",

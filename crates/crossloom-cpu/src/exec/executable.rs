@@ -4,63 +4,15 @@ use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use crossloom_compiler::Plan;
-use crossloom_compiler::plan::{Block, Place};
-use crossloom_ir::{DType, Role, TensorType, Value};
+use crossloom_compiler::plan::{self, Block, Place};
+use crossloom_ir::verify::verify;
+use crossloom_ir::{DType, IrError, Role, TensorType, Value};
 
-use super::io::{Io, RawSlice};
+use super::io::{CpuKernel, Io, KernelError, Lowered, RawSlice};
 use super::memory::{as_ints, as_ints_mut};
-use super::ops::lower;
-use super::{Buffer, CpuKernel, KernelError, Store, StoreError};
-
-/// Why an executable could not be made or run.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RunError {
-    /// A weight or state tensor of the store does not fit.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The plan names a kernel this backend does not have.
-    #[error(
-        "the CPU has no kernel `{kernel}` for {op} [in {scope}]; the plan was made for backend `{backend}`"
-    )]
-    NoKernel {
-        /// The kernel the plan names.
-        kernel: String,
-        /// The op.
-        op: String,
-        /// Where it stands.
-        scope: String,
-        /// The plan's backend.
-        backend: String,
-    },
-    /// An op refused its operands.
-    #[error("{op}: {message} [in {scope}]")]
-    Step {
-        /// The op.
-        op: String,
-        /// Where it stands.
-        scope: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// An input was given the wrong number of elements.
-    #[error("input `{name}` has {expected} elements, {given} were given")]
-    InputLength {
-        /// The input.
-        name: String,
-        /// Elements it has.
-        expected: usize,
-        /// Elements given.
-        given: usize,
-    },
-    /// No input or result of that name and type.
-    #[error("there is no {kind} `{name}`")]
-    Unknown {
-        /// `input` or `result`.
-        kind: &'static str,
-        /// The name asked for.
-        name: String,
-    },
-}
+use super::ops::{Tables, lower};
+use super::store::Identity;
+use super::{Buffer, RunError, Store};
 
 /// The first value that is not finite.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +68,8 @@ pub struct Executable {
     steps: Vec<Step>,
     slots: Vec<Slot>,
     homes: Vec<Home>,
+    /// The store that `homes` point into.
+    store: Identity,
     inputs: Vec<Buffer>,
     arena: Buffer,
     scratch: Buffer,
@@ -139,8 +93,34 @@ impl Executable {
     /// Binds a plan to a store; tensors the store does not have yet are added, filled with zeros.
     ///
     /// # Errors
-    /// The plan was made for another backend, or the store has a tensor of another type under a parameter's name.
+    /// - [`RunError::Plan`]: the function is not well-formed (two parameters of one name, say), the plan does not pass
+    ///   [`plan::check`], it wants more memory than there can be, or it lets a kernel work in place that cannot.
+    /// - [`RunError::NoKernel`]: the plan was made for another backend.
+    /// - [`RunError::Store`]: the store has a tensor of another type under a parameter's name.
     pub fn new(plan: Plan, store: &mut Store) -> Result<Self, RunError> {
+        // Everything unsafe here rests on these two.
+        verify(&plan.func)?;
+        plan::check(&plan)?;
+        if plan.arena.max(plan.scratch) > Buffer::MAX_LEN {
+            let message = format!("needs an arena of {} and {} words of scratch", plan.arena, plan.scratch);
+            return Err(RunError::Plan(IrError::new(message).into()));
+        }
+        let (mut steps, mut slots) = (Vec::with_capacity(plan.steps.len()), Vec::new());
+        let mut tables = Tables::default();
+        for step in &plan.steps {
+            let inst = plan.func.inst(step.inst);
+            let lowered = kernel_of(&plan, step)?;
+            let name = lowered.name;
+            let failed = |KernelError(message)| RunError::refused(inst, message);
+            let kernel = lowered.bind(&mut tables).map_err(failed)?;
+            let start = slots.len();
+            slots.extend(inst.inputs.iter().map(|&v| slot(plan.place(v))));
+            let middle = slots.len();
+            slots.extend(inst.outputs.iter().map(|&v| slot(plan.place(v))));
+            let (inputs, outputs) = (start..middle, middle..slots.len());
+            steps.push(Step { name, kernel, inputs, outputs, in_place: step.in_place.clone() });
+        }
+        // Nothing fails from here on but for the store, so that a refused plan leaves no tensors behind.
         let (mut homes, mut inputs) = (Vec::new(), Vec::new());
         for param in plan.func.params() {
             let ty = plan.func.ty(param.value);
@@ -151,37 +131,13 @@ impl Executable {
                 Home::Store(store.slot(&param.name, param.role, ty)?)
             });
         }
-        let (mut steps, mut slots) = (Vec::with_capacity(plan.steps.len()), Vec::new());
-        for step in &plan.steps {
-            let inst = plan.func.inst(step.inst);
-            let ins: Vec<&TensorType> = inst.inputs.iter().map(|&v| plan.func.ty(v)).collect();
-            let outs: Vec<&TensorType> = inst.outputs.iter().map(|&v| plan.func.ty(v)).collect();
-            let lowered =
-                lower(&inst.op, &ins, &outs).filter(|l| l.name == step.kernel && l.scratch <= plan.scratch);
-            let lowered = lowered.ok_or_else(|| RunError::NoKernel {
-                kernel: step.kernel.clone(),
-                op: inst.op.mnemonic().to_owned(),
-                scope: inst.scope.to_string(),
-                backend: plan.backend.clone(),
-            })?;
-            let start = slots.len();
-            slots.extend(inst.inputs.iter().map(|&v| slot(plan.place(v))));
-            let middle = slots.len();
-            slots.extend(inst.outputs.iter().map(|&v| slot(plan.place(v))));
-            steps.push(Step {
-                name: lowered.name,
-                kernel: lowered.kernel,
-                inputs: start..middle,
-                outputs: middle..slots.len(),
-                in_place: step.in_place.clone(),
-            });
-        }
         let empty = RawSlice { start: std::ptr::null_mut(), len: 0 };
         Ok(Self {
             bases: vec![empty; 1 + homes.len()],
             slices: vec![empty; slots.len()],
             arena: Buffer::new(plan.arena),
             scratch: Buffer::new(plan.scratch),
+            store: store.identity().clone(),
             plan,
             steps,
             slots,
@@ -237,7 +193,7 @@ impl Executable {
     /// A float result of the last run, which may be a parameter in the store.
     ///
     /// # Errors
-    /// There is no result of that name.
+    /// There is no result of that name, or it is a parameter and this is not the store the executable was made for.
     pub fn result_in<'a>(&'a self, store: &'a Store, name: &str) -> Result<&'a [f32], RunError> {
         self.words(Some(store), name)
     }
@@ -249,7 +205,11 @@ impl Executable {
             Block::Arena => self.arena.as_slice(),
             Block::Param(param) => match self.homes[param] {
                 Home::Input(input) => self.inputs[input].as_slice(),
-                Home::Store(slot) => store.ok_or_else(unknown)?.buffer(slot).as_slice(),
+                Home::Store(slot) => {
+                    let store = store.ok_or_else(unknown)?;
+                    self.check_store(store)?;
+                    store.buffer(slot).as_slice()
+                }
             },
         };
         Ok(&words[place.offset..place.offset + place.len])
@@ -283,7 +243,9 @@ impl Executable {
     /// Runs all steps.
     ///
     /// # Errors
-    /// The store lacks a tensor, or an op refused its operands; the error names op and scope.
+    /// - [`RunError::OtherStore`]: this is not the store the executable was made for.
+    /// - [`RunError::Step`]: an op refused its operands; the error names op and scope. What earlier steps updated stays
+    ///   updated.
     pub fn run(&mut self, store: &mut Store) -> Result<(), RunError> {
         self.run_steps(store, |_, _| true)
     }
@@ -350,22 +312,19 @@ impl Executable {
         store: &mut Store,
         mut after: impl FnMut(usize, &[RawSlice]) -> bool,
     ) -> Result<(), RunError> {
+        self.check_store(store)?;
         self.bind(store);
+        let scratch = raw(&mut self.scratch);
         for (index, step) in self.steps.iter().enumerate() {
             let io = Io {
                 inputs: &self.slices[step.inputs.clone()],
                 outputs: &self.slices[step.outputs.clone()],
-                scratch: RawSlice { start: self.scratch.as_mut_ptr(), len: self.scratch.len() },
+                scratch,
                 in_place: &step.in_place,
                 exclusive: PhantomData,
             };
             if let Err(KernelError(message)) = step.kernel.run(io) {
-                let inst = self.plan.func.inst(self.plan.steps[index].inst);
-                return Err(RunError::Step {
-                    op: inst.op.mnemonic().to_owned(),
-                    scope: inst.scope.to_string(),
-                    message,
-                });
+                return Err(RunError::refused(self.plan.func.inst(self.plan.steps[index].inst), message));
             }
             if !after(index, &self.slices[step.outputs.clone()]) {
                 break;
@@ -374,15 +333,24 @@ impl Executable {
         Ok(())
     }
 
+    /// Slots mean something in the store they were found in, and there they have the parameters' lengths.
+    fn check_store(&self, store: &Store) -> Result<(), RunError> {
+        if self.store == *store.identity() {
+            Ok(())
+        } else {
+            Err(RunError::OtherStore { function: self.plan.func.name.clone() })
+        }
+    }
+
     /// Points every operand and result at its memory.
     fn bind(&mut self, store: &mut Store) {
-        self.bases[0] = RawSlice { start: self.arena.as_mut_ptr(), len: self.arena.len() };
+        self.bases[0] = raw(&mut self.arena);
         for (index, home) in self.homes.iter().enumerate() {
             let buffer = match *home {
                 Home::Store(slot) => store.buffer_mut(slot),
                 Home::Input(input) => &mut self.inputs[input],
             };
-            self.bases[1 + index] = RawSlice { start: buffer.as_mut_ptr(), len: buffer.len() };
+            self.bases[1 + index] = raw(buffer);
         }
         for (slice, slot) in self.slices.iter_mut().zip(&self.slots) {
             let base = self.bases[slot.block];
@@ -393,6 +361,33 @@ impl Executable {
             // SAFETY: the range was just checked to lie inside the block.
             let start = unsafe { base.start.add(slot.offset) };
             *slice = RawSlice { start, len: slot.len };
+        }
+    }
+}
+
+fn raw(buffer: &mut Buffer) -> RawSlice {
+    let words = buffer.as_mut_slice();
+    RawSlice { start: words.as_mut_ptr(), len: words.len() }
+}
+
+/// The kernel a step names, if the backend has it, with as much scratch and only those pairs in place.
+fn kernel_of(plan: &Plan, step: &plan::Step) -> Result<Lowered, RunError> {
+    let inst = plan.func.inst(step.inst);
+    let types = |values: &[Value]| values.iter().map(|&v| plan.func.ty(v)).collect::<Vec<&TensorType>>();
+    let lowered = lower(&inst.op, &types(&inst.inputs), &types(&inst.outputs));
+    let lowered = lowered.filter(|l| l.name == step.kernel && l.scratch <= plan.scratch);
+    let lowered = lowered.ok_or_else(|| RunError::NoKernel {
+        kernel: step.kernel.clone(),
+        op: inst.op.mnemonic().to_owned(),
+        scope: inst.scope.to_string(),
+        backend: plan.backend.clone(),
+    })?;
+    match step.in_place.iter().find(|pair| !lowered.in_place.contains(pair)) {
+        None => Ok(lowered),
+        Some((i, o)) => {
+            let message = format!("kernel `{}` cannot write result {o} over operand {i}", lowered.name);
+            let error = IrError::new(message).with_op(inst.op.mnemonic()).with_scope(&inst.scope);
+            Err(RunError::Plan(error.into()))
         }
     }
 }

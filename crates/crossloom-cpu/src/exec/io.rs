@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use super::memory::{as_ints, as_ints_mut};
+use super::ops::Tables;
 
 /// A range of words: where it starts and how long it is.
 #[derive(Clone, Copy, Debug)]
@@ -14,10 +15,10 @@ pub(super) struct RawSlice {
 /// Why a kernel could not compute: operand contents it does not accept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct KernelError(pub String);
+pub(super) struct KernelError(pub(super) String);
 
 /// A kernel, bound to the shapes of one instruction.
-pub trait CpuKernel: Send + Sync {
+pub(super) trait CpuKernel: Send + Sync {
     /// Computes the step. Does not allocate.
     ///
     /// # Errors
@@ -25,46 +26,76 @@ pub trait CpuKernel: Send + Sync {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError>;
 }
 
-/// A kernel with what the planner needs to know about it.
-pub struct Lowered {
+/// A kernel with what the planner needs to know about it. Planners ask often, so what a kernel keeps between runs is made
+/// only when it is bound.
+pub(super) struct Lowered {
     /// The name shown in plans and profiles.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// Scratch words it needs.
-    pub scratch: usize,
+    pub(super) scratch: usize,
     /// Pairs (input, output) it can compute in the same memory.
-    pub in_place: Vec<(usize, usize)>,
-    /// The kernel.
-    pub kernel: Box<dyn CpuKernel>,
+    pub(super) in_place: Vec<(usize, usize)>,
+    bind: Bind,
+}
+
+/// A kernel that is ready to run.
+type Bound = Result<Box<dyn CpuKernel>, KernelError>;
+
+/// How a kernel is made.
+enum Bind {
+    /// It is no more than its shapes.
+    Ready(Box<dyn CpuKernel>),
+    /// It reads tables, which kernels of one executable share.
+    WithTables(Box<dyn FnOnce(&mut Tables) -> Bound>),
 }
 
 impl Lowered {
     /// A kernel that needs no scratch.
-    pub fn new(name: &'static str, kernel: impl CpuKernel + 'static) -> Self {
+    pub(super) fn new(name: &'static str, kernel: impl CpuKernel + 'static) -> Self {
         Self::with_scratch(name, 0, kernel)
     }
 
     /// A kernel that needs so many scratch words.
-    pub fn with_scratch(name: &'static str, scratch: usize, kernel: impl CpuKernel + 'static) -> Self {
-        Self { name, scratch, in_place: Vec::new(), kernel: Box::new(kernel) }
+    pub(super) fn with_scratch(name: &'static str, scratch: usize, kernel: impl CpuKernel + 'static) -> Self {
+        Self { name, scratch, in_place: Vec::new(), bind: Bind::Ready(Box::new(kernel)) }
+    }
+
+    /// A kernel that is made when it is bound, from shared tables.
+    pub(super) fn with_tables<K: CpuKernel + 'static>(
+        name: &'static str,
+        scratch: usize,
+        bind: impl FnOnce(&mut Tables) -> Result<K, KernelError> + 'static,
+    ) -> Self {
+        let bind =
+            |tables: &mut Tables| bind(tables).map(|kernel| -> Box<dyn CpuKernel> { Box::new(kernel) });
+        Self { name, scratch, in_place: Vec::new(), bind: Bind::WithTables(Box::new(bind)) }
     }
 
     /// The same kernel, which can compute those pairs in the same memory.
     #[must_use]
-    pub fn in_place(mut self, pairs: Vec<(usize, usize)>) -> Self {
+    pub(super) fn in_place(mut self, pairs: Vec<(usize, usize)>) -> Self {
         self.in_place = pairs;
         self
+    }
+
+    /// The kernel, with the tables it reads.
+    pub(super) fn bind(self, tables: &mut Tables) -> Bound {
+        match self.bind {
+            Bind::Ready(kernel) => Ok(kernel),
+            Bind::WithTables(bind) => bind(tables),
+        }
     }
 }
 
 /// Operands of a step.
 #[derive(Clone, Copy)]
-pub struct Inputs<'a> {
+pub(super) struct Inputs<'a> {
     slices: &'a [RawSlice],
     in_place: &'a [(usize, usize)],
 }
 
 /// Operands, results and scratch of a step.
-pub struct Io<'a> {
+pub(super) struct Io<'a> {
     pub(super) inputs: &'a [RawSlice],
     pub(super) outputs: &'a [RawSlice],
     pub(super) scratch: RawSlice,
@@ -86,7 +117,7 @@ impl<'a> Io<'a> {
     /// # Errors
     /// The step does not have `N` results: a defect of the lowering.
     #[allow(clippy::type_complexity, reason = "a tuple is taken apart where it is made")]
-    pub fn split<const N: usize>(
+    pub(super) fn split<const N: usize>(
         self,
     ) -> Result<(Inputs<'a>, [&'a mut [f32]; N], &'a mut [f32]), KernelError> {
         if self.outputs.len() != N {
@@ -110,22 +141,17 @@ impl<'a> Io<'a> {
 
 impl<'a> Inputs<'a> {
     /// Number of operands.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.slices.len()
     }
 
-    /// Whether there are no operands.
-    pub fn is_empty(&self) -> bool {
-        self.slices.is_empty()
-    }
-
     /// Whether operand `i` is the memory of a result.
-    pub fn is_taken(&self, i: usize) -> bool {
+    pub(super) fn is_taken(&self, i: usize) -> bool {
         self.in_place.iter().any(|&(input, _)| input == i)
     }
 
     /// Operand `i` as floats; empty if a result has taken over its memory.
-    pub fn f32(&self, i: usize) -> &'a [f32] {
+    pub(super) fn f32(&self, i: usize) -> &'a [f32] {
         if self.is_taken(i) {
             return &[];
         }
@@ -136,17 +162,12 @@ impl<'a> Inputs<'a> {
     }
 
     /// Operand `i` as integers.
-    pub fn i32(&self, i: usize) -> &'a [i32] {
+    pub(super) fn i32(&self, i: usize) -> &'a [i32] {
         as_ints(self.f32(i))
     }
 
-    /// Number of elements of operand `i`, also if its memory was taken over.
-    pub fn elements(&self, i: usize) -> usize {
-        self.slices[i].len
-    }
-
     /// Makes `out` hold the elements of operand `i`: copies them, unless `out` is that very memory already.
-    pub fn take(&self, i: usize, out: &mut [f32]) {
+    pub(super) fn take(&self, i: usize, out: &mut [f32]) {
         if !self.is_taken(i) {
             out.copy_from_slice(self.f32(i));
         }

@@ -1,13 +1,15 @@
 //! Aligned memory.
 
-/// One cache line, the unit of allocation.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
+/// Where words start: at a cache line, which is also the widest register.
+const ALIGN: usize = 64;
+/// Words allocated beyond those asked for, so that some word of the first ones is aligned.
+const SLACK: usize = ALIGN / size_of::<f32>() - 1;
 
-/// Words (`f32` or `i32`) aligned to 64 bytes, zero at first, never moved or resized.
+/// Words (`f32` or `i32`) aligned to 64 bytes, zero at first, never moved or resized. The memory comes zeroed from the
+/// system, so that pages which nothing uses are never touched.
 pub struct Buffer {
-    lines: Vec<Line>,
+    words: Vec<f32>,
+    start: usize,
     len: usize,
 }
 
@@ -18,9 +20,15 @@ impl std::fmt::Debug for Buffer {
 }
 
 impl Buffer {
+    /// The most words a buffer may have.
+    pub(super) const MAX_LEN: usize = isize::MAX as usize / size_of::<f32>() - SLACK;
+
     /// A buffer of so many words.
     pub fn new(len: usize) -> Self {
-        Self { lines: vec![Line([0.0; 16]); len.div_ceil(16)], len }
+        let words = vec![0.0_f32; len + SLACK];
+        // Both are multiples of four bytes apart, so at most `SLACK` words are skipped.
+        let start = words.as_ptr().align_offset(ALIGN).min(SLACK);
+        Self { words, start, len }
     }
 
     /// Number of words.
@@ -35,19 +43,12 @@ impl Buffer {
 
     /// The words as floats.
     pub fn as_slice(&self) -> &[f32] {
-        // SAFETY: `Line` is `repr(C)` over `[f32; 16]`, so the vector's memory is `16 * lines` initialised floats, of
-        // which the first `len` exist because `len <= 16 * lines`. The borrow of `self` keeps them alive and unwritten.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        &self.words[self.start..self.start + self.len]
     }
 
     /// The words as floats, to be written.
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
-        // SAFETY: as in `as_slice`; the exclusive borrow of `self` makes this the only access.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
-    }
-
-    pub(super) fn as_mut_ptr(&mut self) -> *mut f32 {
-        self.lines.as_mut_ptr().cast()
+        &mut self.words[self.start..self.start + self.len]
     }
 }
 
@@ -61,4 +62,32 @@ pub(super) fn as_ints(words: &[f32]) -> &[i32] {
 pub(super) fn as_ints_mut(words: &mut [f32]) -> &mut [i32] {
     // SAFETY: as in `as_ints`, and every `i32` is a valid bit pattern of an `f32`; the borrow is exclusive.
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_aligned_and_zero() {
+        for len in [0, 1, 15, 16, 17, 1000, 1 << 20] {
+            let mut buffer = Buffer::new(len);
+            assert_eq!((buffer.len(), buffer.as_slice().len()), (len, len));
+            assert_eq!(buffer.as_mut_slice().as_ptr().align_offset(ALIGN), 0);
+            assert!(buffer.as_slice().iter().all(|word| word.to_bits() == 0));
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn pages_that_nothing_uses_are_not_touched() {
+        let resident = || {
+            let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+            status.split_whitespace().nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0)
+        };
+        let before = resident();
+        let buffer = Buffer::new(1 << 28);
+        // A gibibyte is 262144 pages of 4096 bytes; other tests of this process may use some meanwhile.
+        assert!(resident() < before + 100_000, "{buffer:?} is resident");
+    }
 }

@@ -1,10 +1,11 @@
 //! Running plans on the CPU.
 //!
 //! [`Executable`] runs a [`Plan`](crossloom_compiler::Plan) over a [`Store`] of named weights and state. Kernels see
-//! plain slices ([`Io`]); the one piece of `unsafe` is where those slices are made from the plan, which the plan
-//! verifier has proved to be disjoint.
+//! plain slices; the one piece of `unsafe` is where those slices are made from the plan. Plans can be made by anybody, so
+//! [`Executable::new`] has the plan verifier prove that they are disjoint, and runs on the store it was made for only.
 
 mod backend;
+mod error;
 mod executable;
 mod io;
 mod memory;
@@ -12,7 +13,7 @@ mod ops;
 mod store;
 
 pub use backend::CpuBackend;
-pub use executable::{Executable, NonFinite, RunError, StepTime};
-pub use io::{CpuKernel, Inputs, Io, KernelError, Lowered};
+pub use error::RunError;
+pub use executable::{Executable, NonFinite, StepTime};
 pub use memory::Buffer;
 pub use store::{Store, StoreError};

@@ -1,15 +1,30 @@
 //! Named tensors that live between calls: weights, optimizer moments, accumulators.
 
+use std::sync::Arc;
+
 use crossloom_ir::{DType, Func, Role, TensorType};
 
 use super::Buffer;
 use super::memory::{as_ints, as_ints_mut};
 
-/// Weights and state by name. Several executables (training, evaluation) share one store.
+/// Weights and state by name. Several executables (training, evaluation) share one store. Tensors are added, never
+/// removed, and keep their type, so what an executable found in its store stays there.
 #[derive(Debug, Default)]
 pub struct Store {
+    /// Tells this store from all others that exist.
+    identity: Identity,
     entries: Vec<Entry>,
     index: std::collections::BTreeMap<String, usize>,
+}
+
+/// Equal to itself and its clones only.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Identity(Arc<()>);
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 #[derive(Debug)]
@@ -63,6 +78,10 @@ impl Store {
             self.slot(&param.name, param.role, func.ty(param.value))?;
         }
         Ok(())
+    }
+
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// The slot of a tensor, which is added if it is new.

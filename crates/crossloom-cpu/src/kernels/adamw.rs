@@ -4,17 +4,18 @@ use super::error::{KernelError, need};
 use crate::parallel::{self, SharedMut, chunk_range};
 use crate::simd::{Simd, Vf, dispatch};
 
-/// The constants of a step.
+/// The constants of a step, in double precision: `1 - beta2` is a small difference, of which rounding first would leave
+/// few digits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamW {
     /// Decay of the first moment.
-    pub beta1: f32,
+    pub beta1: f64,
     /// Decay of the second moment.
-    pub beta2: f32,
+    pub beta2: f64,
     /// Added to the root of the second moment.
-    pub eps: f32,
+    pub eps: f64,
     /// Share of the parameter that is taken off per unit of learning rate.
-    pub weight_decay: f32,
+    pub weight_decay: f64,
 }
 
 /// What changes from step to step.
@@ -84,14 +85,14 @@ impl<S: Simd> Factors<S> {
     fn new(s: S, constants: &AdamW, step: &AdamWStep, scale: f32) -> Self {
         Self {
             scale: Vf::splat(s, scale),
-            beta1: Vf::splat(s, constants.beta1),
-            beta2: Vf::splat(s, constants.beta2),
-            rest1: Vf::splat(s, 1.0 - constants.beta1),
-            rest2: Vf::splat(s, 1.0 - constants.beta2),
+            beta1: Vf::splat(s, constants.beta1 as f32),
+            beta2: Vf::splat(s, constants.beta2 as f32),
+            rest1: Vf::splat(s, (1.0 - constants.beta1) as f32),
+            rest2: Vf::splat(s, (1.0 - constants.beta2) as f32),
             rate: Vf::splat(s, step.rate * step.correction1),
             c2: Vf::splat(s, step.correction2),
-            eps: Vf::splat(s, constants.eps),
-            keep: Vf::splat(s, 1.0 - step.rate * constants.weight_decay),
+            eps: Vf::splat(s, constants.eps as f32),
+            keep: Vf::splat(s, (1.0 - f64::from(step.rate) * constants.weight_decay) as f32),
         }
     }
 
@@ -174,5 +175,17 @@ mod tests {
             )
             .is_err()
         );
+    }
+
+    /// One part in a million of a second moment: as single-precision numbers, 1 - 0.999999 is 4 % off.
+    #[test]
+    fn what_a_moment_takes_in_is_not_rounded_to_a_few_digits() {
+        let constants = AdamW { beta1: 0.999_999, beta2: 0.999_999, eps: 1e-8, weight_decay: 0.0 };
+        let step = AdamWStep { rate: 0.0, correction1: 1.0, correction2: 1.0 };
+        let (mut p, mut m, mut v) = ([0.0; 20], [0.0; 20], [0.0; 20]);
+        adamw(&constants, &step, &1.0, &mut p, &mut m, &mut v, &[1.0; 20]).unwrap();
+        for moment in m.iter().chain(&v) {
+            assert!((moment * 1e6 - 1.0).abs() < 1e-6, "{moment}");
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::error::{KernelError, need};
 use super::gemm::{Left, Update, gemm_serial, pack_columns, packed_len};
-use crate::kernels::reduce::{add_partials, zero_then};
+use crate::kernels::reduce::sum_partials;
 use crate::math::exp_v;
 use crate::parallel::{self, SharedMut};
 use crate::simd::{self, Simd, Vf, dispatch, update0};
@@ -52,11 +52,6 @@ impl AttnPool {
     /// Scratch values of [`attn_pool_grad`].
     pub fn grad_scratch_len(&self) -> usize {
         self.groups * (self.packed() + 2 * self.tile() + self.heads + self.heads * self.cols)
-    }
-
-    /// Floating-point operations of the forward pass.
-    pub fn flops(&self) -> usize {
-        4 * self.groups * self.rows * self.cols * self.heads
     }
 
     fn check(&self, name: &'static str, x: &[f32], w: &[f32], probs: usize) -> Result<(), KernelError> {
@@ -237,15 +232,15 @@ fn forward_body<S: Simd>(
         }
     }
     for h in 0..p.heads {
-        let norm = Vf::splat(s, if total[h] > 0.0 { 1.0 / total[h] } else { 0.0 });
+        let norm = Vf::splat(s, if total[h] == 0.0 { 0.0 } else { 1.0 / total[h] });
         let shift = Vf::splat(s, highest[h]);
         update0!(s, &mut pooled[h * p.cols..(h + 1) * p.cols], |x| x * norm);
         update0!(s, &mut probs[h * p.rows..(h + 1) * p.rows], |x| exp_v(x - shift) * norm);
     }
 }
 
-/// The gradient of [`attn_pool`]: `dx [groups, rows, cols]` and `dw [heads, cols]`, each set, or added to with its
-/// flag of `accumulate`. `dw` is summed over groups in order. `scratch` holds [`AttnPool::grad_scratch_len`] values.
+/// The gradient of [`attn_pool`]: `dx [groups, rows, cols]` and `dw [heads, cols]`, which is summed over groups in
+/// order. `scratch` holds [`AttnPool::grad_scratch_len`] values.
 ///
 /// # Errors
 /// Where a buffer is too short.
@@ -257,7 +252,6 @@ pub fn attn_pool_grad(
     probs: &[f32],
     dx: &mut [f32],
     dw: &mut [f32],
-    accumulate: [bool; 2],
     scratch: &mut [f32],
 ) -> Result<(), KernelError> {
     let name = "attn_pool_grad";
@@ -282,7 +276,6 @@ pub fn attn_pool_grad(
                     w,
                     probs: &probs[g * p.heads * p.rows..(g + 1) * p.heads * p.rows],
                     dx: dx.slice(rows, p.rows * p.cols),
-                    add: accumulate[0],
                     dw: partials.slice(g * queries, queries),
                     scratch: rest.slice(g * own, own),
                 }
@@ -290,7 +283,7 @@ pub fn attn_pool_grad(
             grad_group(p, group);
         });
     }
-    zero_then(accumulate[1], &mut dw[..queries], |out| add_partials(partials, queries, out));
+    sum_partials(partials, queries, &mut dw[..queries]);
     Ok(())
 }
 
@@ -301,7 +294,6 @@ struct Group<'a> {
     w: &'a [f32],
     probs: &'a [f32],
     dx: &'a mut [f32],
-    add: bool,
     dw: &'a mut [f32],
     scratch: &'a mut [f32],
 }
@@ -310,7 +302,7 @@ dispatch!(fn grad_group(p: &AttnPool, group: Group<'_>) = grad_body);
 
 #[inline(always)]
 fn grad_body<S: Simd>(s: S, p: &AttnPool, group: Group<'_>) {
-    let Group { d_pooled, x, w, probs, dx, add, dw, scratch } = group;
+    let Group { d_pooled, x, w, probs, dx, dw, scratch } = group;
     let (packed, scratch) = scratch.split_at_mut(p.packed());
     let (tile, scratch) = scratch.split_at_mut(p.tile());
     let (d_scores, mean) = scratch.split_at_mut(p.tile());
@@ -341,14 +333,13 @@ fn grad_body<S: Simd>(s: S, p: &AttnPool, group: Group<'_>) {
                 *d = p.scale * probs[i] * (tile[i * p.heads + h] - mean[h]);
             }
         }
-        let update = if add { Update::Add } else { Update::Set };
         let dx = dx[first * p.cols..].as_mut_ptr();
         // SAFETY: `dx` has `n` rows from `first`; probabilities are `[heads, rows]` and gradients of scores
         // `[heads, TILE]`, read transposed and straight; `d_pooled`, `w` and `dw` are `[heads, cols]`.
         unsafe {
             let left = Left { ptr: probs.as_ptr().add(first), row: 1, col: p.rows };
             let b = d_pooled.as_ptr();
-            gemm_serial::<S, false>(s, n, p.cols, p.heads, left, b, p.cols, dx, p.cols, 1.0, update);
+            gemm_serial::<S, false>(s, n, p.cols, p.heads, left, b, p.cols, dx, p.cols, 1.0, Update::Set);
             let left = Left { ptr: d_scores.as_ptr(), row: 1, col: TILE };
             let b = w.as_ptr();
             gemm_serial::<S, false>(s, n, p.cols, p.heads, left, b, p.cols, dx, p.cols, 1.0, Update::Add);
@@ -373,19 +364,17 @@ mod tests {
         let run = |threads| {
             let mut pooled = vec![f32::NAN; d_pooled.len()];
             let mut probs = vec![f32::NAN; p.groups * p.heads * p.rows];
-            let (mut dx, mut dw) = (vec![1.0; x.len()], vec![f32::NAN; w.len()]);
+            let (mut dx, mut dw) = (vec![f32::NAN; x.len()], vec![f32::NAN; w.len()]);
             let mut scratch = vec![f32::NAN; p.scratch_len().max(p.grad_scratch_len())];
             on_threads(threads, || {
                 attn_pool(p, &x, &w, masked.then_some(&mask[..]), &mut pooled, &mut probs, &mut scratch)
                     .unwrap();
-                let accumulate = [true, false];
-                attn_pool_grad(p, &d_pooled, &x, &w, &probs, &mut dx, &mut dw, accumulate, &mut scratch)
-                    .unwrap();
+                attn_pool_grad(p, &d_pooled, &x, &w, &probs, &mut dx, &mut dw, &mut scratch).unwrap();
             });
             (pooled, probs, dx, dw)
         };
         let (mut want_pooled, mut want_probs) = (vec![0.0; d_pooled.len()], Vec::new());
-        let (mut want_dx, mut want_dw) = (vec![1.0_f64; x.len()], vec![0.0_f64; w.len()]);
+        let (mut want_dx, mut want_dw) = (vec![0.0_f64; x.len()], vec![0.0_f64; w.len()]);
         for g in 0..p.groups {
             for h in 0..p.heads {
                 let at = |n: usize| (g * p.rows + n) * p.cols;

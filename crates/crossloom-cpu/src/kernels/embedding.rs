@@ -36,8 +36,8 @@ pub fn embedding(
     Ok(())
 }
 
-/// `d_table[ids[i]] += dy[i]` in the order of `i`, for `d_table [vocab, cols]`, which is zeroed first unless
-/// `accumulate`; an id of -1 is skipped. Tasks own ranges of the table.
+/// `d_table[ids[i]] += dy[i]` in the order of `i`, for `d_table [vocab, cols]`, which is zeroed first; an id of -1 is
+/// skipped. Tasks own ranges of the table.
 ///
 /// # Errors
 /// Where a buffer is too short or an id is outside of the table.
@@ -47,7 +47,6 @@ pub fn embedding_grad(
     dy: &[f32],
     ids: &[i32],
     d_table: &mut [f32],
-    accumulate: bool,
 ) -> Result<(), KernelError> {
     need("embedding_grad", "dy", dy.len(), ids.len() * cols)?;
     need("embedding_grad", "d_table", d_table.len(), vocab * cols)?;
@@ -58,9 +57,7 @@ pub fn embedding_grad(
         let owned = chunk_range(vocab, per_task, task);
         // SAFETY: tasks own disjoint ranges of the table.
         let part = unsafe { d_table.slice(owned.start * cols, owned.len() * cols) };
-        if !accumulate {
-            part.fill(0.0);
-        }
+        part.fill(0.0);
         grad_part(owned.start, cols, dy, ids, part);
     });
     Ok(())
@@ -94,11 +91,11 @@ mod tests {
             embedding(vocab, cols, &table, &ids, &mut y).unwrap();
             let dy = random(2, count * cols);
             let run = |threads| {
-                let mut d = vec![1.0; vocab * cols];
-                on_threads(threads, || embedding_grad(vocab, cols, &dy, &ids, &mut d, true).unwrap());
+                let mut d = vec![f32::NAN; vocab * cols];
+                on_threads(threads, || embedding_grad(vocab, cols, &dy, &ids, &mut d).unwrap());
                 d
             };
-            let mut want = vec![1.0; vocab * cols];
+            let mut want = vec![0.0; vocab * cols];
             for (i, id) in ids.iter().enumerate() {
                 for c in 0..cols {
                     let entry = if *id < 0 { 0.0 } else { table[*id as usize * cols + c] };

@@ -11,30 +11,26 @@ mod adamw;
 mod agf_inject;
 mod attention;
 mod attn_pool;
-mod copy;
 mod cross_entropy;
 mod elementwise;
 mod embedding;
 mod error;
 mod gemm;
 mod norm;
+mod permute;
 mod reduce;
 mod rope;
 mod rows;
 mod softmax;
-mod swiglu;
 #[cfg(test)]
 mod testing;
 mod view;
 
-pub use activation::{
-    Activation, activation, activation_grad, activation_grad_in_place, activation_in_place,
-};
+pub use activation::Activation;
 pub use adamw::{AdamW, AdamWStep, adamw};
 pub use agf_inject::{AgfInject, agf_inject, agf_inject_grad, agf_inject_state_grad};
 pub use attention::{Attention, attention, attention_grad};
 pub use attn_pool::{AttnPool, attn_pool, attn_pool_grad};
-pub use copy::{copy, permute};
 pub use cross_entropy::{cross_entropy, cross_entropy_grad};
 pub use elementwise::{BinaryOp, Broadcast, Program, Step, UnaryOp};
 pub use embedding::{embedding, embedding_grad};
@@ -44,9 +40,9 @@ pub use norm::{
     Incoming, add_layer_norm, add_rms_norm, layer_norm, layer_norm_grad, norm_grad_scratch_len, rms_norm,
     rms_norm_grad,
 };
-pub use reduce::{all_finite, sum_all, sum_cols, sum_rows, sum_rows_scratch_len, sum_squares};
+pub use permute::permute;
+pub use reduce::{sum_cols, sum_rows, sum_rows_scratch_len, sum_squares};
 pub use rope::{RopeTable, rope, rope_in_place, rope_table};
-pub use rows::{Rows, Scatter, gather_rows, scatter_rows, zero_rows};
-pub use softmax::{softmax, softmax_grad};
-pub use swiglu::{swiglu, swiglu_grad};
+pub use rows::{Rows, Scatter, gather_rows, scatter_rows};
+pub use softmax::softmax;
 pub use view::{Mat, MatMut};

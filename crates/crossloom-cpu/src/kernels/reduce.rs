@@ -2,20 +2,12 @@
 
 use super::error::{KernelError, need};
 use crate::parallel::{self, SharedMut, chunk_range};
-use crate::simd::{self, Simd, Vf, dispatch, update1};
+use crate::simd::{self, Simd, dispatch, update1};
 
 /// Values per task of a flat sum.
 const CHUNK: usize = 32_768;
 /// Rows per task of a sum over rows.
 const ROWS: usize = 128;
-
-/// Zeroes `out` unless `accumulate`, then runs `add` on it.
-pub(crate) fn zero_then(accumulate: bool, out: &mut [f32], add: impl FnOnce(&mut [f32])) {
-    if !accumulate {
-        out.fill(0.0);
-    }
-    add(out);
-}
 
 #[inline(always)]
 fn add_partials_body<S: Simd>(s: S, partials: &[f32], stride: usize, out: &mut [f32]) {
@@ -26,15 +18,21 @@ fn add_partials_body<S: Simd>(s: S, partials: &[f32], stride: usize, out: &mut [
 }
 dispatch!(
     /// `out += partials[i * stride ..]` for every `i`, in order.
-    pub(crate) fn add_partials(partials: &[f32], stride: usize, out: &mut [f32]) = add_partials_body
+    fn add_partials(partials: &[f32], stride: usize, out: &mut [f32]) = add_partials_body
 );
+
+/// `out` becomes the sum of `partials[i * stride ..]` over `i`, in order.
+pub(crate) fn sum_partials(partials: &[f32], stride: usize, out: &mut [f32]) {
+    out.fill(0.0);
+    add_partials(partials, stride, out);
+}
 
 /// The number of scratch values [`sum_rows`] needs.
 pub fn sum_rows_scratch_len(rows: usize, cols: usize) -> usize {
     if rows <= ROWS { 0 } else { rows.div_ceil(ROWS) * cols }
 }
 
-/// `out[j] = sum_i x[i, j]` for `x: [rows, cols]` (the gradient of a bias), added to `out` with `accumulate`.
+/// `out[j] = sum_i x[i, j]` for `x: [rows, cols]` (the gradient of a bias).
 ///
 /// # Errors
 /// Where a buffer is too short; `scratch` holds [`sum_rows_scratch_len`] values.
@@ -43,7 +41,6 @@ pub fn sum_rows(
     cols: usize,
     x: &[f32],
     out: &mut [f32],
-    accumulate: bool,
     scratch: &mut [f32],
 ) -> Result<(), KernelError> {
     need("sum_rows", "x", x.len(), rows * cols)?;
@@ -52,7 +49,7 @@ pub fn sum_rows(
     let x = &x[..rows * cols];
     let out = &mut out[..cols];
     if rows <= ROWS {
-        zero_then(accumulate, out, |out| add_partials(x, cols, out));
+        sum_partials(x, cols, out);
         return Ok(());
     }
     let tasks = rows.div_ceil(ROWS);
@@ -62,34 +59,26 @@ pub fn sum_rows(
             let r = chunk_range(rows, ROWS, task);
             // SAFETY: each task has its own partial sums.
             let partial = unsafe { partials.slice(task * cols, cols) };
-            partial.fill(0.0);
-            add_partials(&x[r.start * cols..r.end * cols], cols, partial);
+            sum_partials(&x[r.start * cols..r.end * cols], cols, partial);
         });
     }
-    zero_then(accumulate, out, |out| add_partials(&scratch[..tasks * cols], cols, out));
+    sum_partials(&scratch[..tasks * cols], cols, out);
     Ok(())
 }
 
 #[inline(always)]
-fn sum_cols_body<S: Simd>(s: S, cols: usize, x: &[f32], out: &mut [f32], accumulate: bool) {
+fn sum_cols_body<S: Simd>(s: S, cols: usize, x: &[f32], out: &mut [f32]) {
     for (i, out) in out.iter_mut().enumerate() {
-        let total = simd::sum(s, &x[i * cols..(i + 1) * cols]);
-        *out = if accumulate { *out + total } else { total };
+        *out = simd::sum(s, &x[i * cols..(i + 1) * cols]);
     }
 }
-dispatch!(fn sum_cols_task(cols: usize, x: &[f32], out: &mut [f32], accumulate: bool) = sum_cols_body);
+dispatch!(fn sum_cols_task(cols: usize, x: &[f32], out: &mut [f32]) = sum_cols_body);
 
-/// `out[i] = sum_j x[i, j]` for `x: [rows, cols]`, added to `out` with `accumulate`.
+/// `out[i] = sum_j x[i, j]` for `x: [rows, cols]`.
 ///
 /// # Errors
 /// Where a buffer is too short.
-pub fn sum_cols(
-    rows: usize,
-    cols: usize,
-    x: &[f32],
-    out: &mut [f32],
-    accumulate: bool,
-) -> Result<(), KernelError> {
+pub fn sum_cols(rows: usize, cols: usize, x: &[f32], out: &mut [f32]) -> Result<(), KernelError> {
     need("sum_cols", "x", x.len(), rows * cols)?;
     need("sum_cols", "out", out.len(), rows)?;
     let per_task = (CHUNK / cols.max(1)).max(1);
@@ -98,7 +87,7 @@ pub fn sum_cols(
         let r = chunk_range(rows, per_task, task);
         // SAFETY: tasks own disjoint rows.
         let out = unsafe { out.slice(r.start, r.len()) };
-        sum_cols_task(cols, &x[r.start * cols..r.end * cols], out, accumulate);
+        sum_cols_task(cols, &x[r.start * cols..r.end * cols], out);
     });
     Ok(())
 }
@@ -119,40 +108,6 @@ pub fn sum_squares(x: &[f32]) -> f64 {
     parallel::sum_f64(x.len().div_ceil(CHUNK), &|i| squares_chunk(&x[chunk_range(x.len(), CHUNK, i)]))
 }
 
-#[inline(always)]
-fn sum_body<S: Simd>(s: S, x: &[f32]) -> f64 {
-    let mut total = 0.0;
-    for block in x.chunks(256) {
-        total += f64::from(simd::sum(s, block));
-    }
-    total
-}
-dispatch!(fn sum_chunk(x: &[f32]) -> f64 = sum_body);
-
-/// `sum x`, accumulated in `f64` along a fixed tree.
-pub fn sum_all(x: &[f32]) -> f64 {
-    parallel::sum_f64(x.len().div_ceil(CHUNK), &|i| sum_chunk(&x[chunk_range(x.len(), CHUNK, i)]))
-}
-
-#[inline(always)]
-fn finite_body<S: Simd>(s: S, x: &[f32]) -> bool {
-    // 0 x is 0 for finite values and NaN otherwise, and NaN stays in a sum.
-    let (xv, xt) = S::as_simd_f32s(x);
-    let mut acc = Vf::zero(s);
-    for x in xv {
-        acc = Vf::new(s, *x).mul_add(Vf::zero(s), acc);
-    }
-    acc.sum() == 0.0 && xt.iter().all(|x| x.is_finite())
-}
-dispatch!(fn finite_chunk(x: &[f32]) -> bool = finite_body);
-
-/// Whether every value is finite.
-pub fn all_finite(x: &[f32]) -> bool {
-    parallel::sum_f64(x.len().div_ceil(CHUNK), &|i| {
-        f64::from(u8::from(!finite_chunk(&x[chunk_range(x.len(), CHUNK, i)])))
-    }) == 0.0
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -164,14 +119,14 @@ mod tests {
         for (rows, cols) in [(1, 1), (3, 17), (128, 5), (129, 40), (1000, 33)] {
             let x = random(1, rows * cols);
             let mut scratch = vec![f32::NAN; sum_rows_scratch_len(rows, cols)];
-            let mut out = vec![1.0; cols];
-            sum_rows(rows, cols, &x, &mut out, true, &mut scratch).unwrap();
+            let mut out = vec![f32::NAN; cols];
+            sum_rows(rows, cols, &x, &mut out, &mut scratch).unwrap();
             let want: Vec<f32> = (0..cols)
-                .map(|j| 1.0 + (0..rows).map(|i| f64::from(x[i * cols + j])).sum::<f64>() as f32)
+                .map(|j| (0..rows).map(|i| f64::from(x[i * cols + j])).sum::<f64>() as f32)
                 .collect();
             assert_close(&out, &want, 1e-5);
             let mut out = vec![f32::NAN; rows];
-            sum_cols(rows, cols, &x, &mut out, false).unwrap();
+            sum_cols(rows, cols, &x, &mut out).unwrap();
             let want: Vec<f32> =
                 x.chunks(cols).map(|r| r.iter().map(|x| f64::from(*x)).sum::<f64>() as f32).collect();
             assert_close(&out, &want, 1e-5);
@@ -182,21 +137,8 @@ mod tests {
     fn flat_sums_are_the_same_on_any_number_of_threads() {
         let x = random(2, 5 * CHUNK + 3);
         let want: f64 = x.iter().map(|x| f64::from(*x).powi(2)).sum();
-        let one = on_threads(1, || (sum_squares(&x), sum_all(&x)));
-        assert!((one.0 - want).abs() < 1e-6 * want);
-        assert_eq!(one, on_threads(3, || (sum_squares(&x), sum_all(&x))));
-    }
-
-    #[test]
-    fn a_single_bad_value_is_found() {
-        let mut x = random(3, CHUNK + 100);
-        assert!(all_finite(&x));
-        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            for at in [0, 77, CHUNK + 99] {
-                let old = std::mem::replace(&mut x[at], bad);
-                assert!(!all_finite(&x));
-                x[at] = old;
-            }
-        }
+        let one = on_threads(1, || sum_squares(&x));
+        assert!((one - want).abs() < 1e-6 * want);
+        assert_eq!(one.to_bits(), on_threads(3, || sum_squares(&x)).to_bits());
     }
 }

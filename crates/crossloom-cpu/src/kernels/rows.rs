@@ -90,21 +90,6 @@ pub fn scatter_rows(
     Ok(())
 }
 
-/// Zeroes the rows `h[b, index[b, n]]`: what the gradient of a [`Scatter::Set`] does to the gradient of `h`.
-///
-/// # Errors
-/// Where a buffer is too short or an index is outside of its sample.
-pub fn zero_rows(p: &Rows, h: &mut [f32], index: &[i32]) -> Result<(), KernelError> {
-    p.check("zero_rows", h.len(), index, p.batch * p.count * p.cols)?;
-    for (n, at) in index[..p.batch * p.count].iter().enumerate() {
-        if let Ok(at) = usize::try_from(*at) {
-            let from = (n / p.count * p.len + at) * p.cols;
-            h[from..from + p.cols].fill(0.0);
-        }
-    }
-    Ok(())
-}
-
 dispatch!(fn add_row(row: &[f32], to: &mut [f32]) = add_body);
 
 #[inline(always)]
@@ -126,11 +111,10 @@ mod tests {
         let rows = random(2, 3 * 4 * 19);
         let mut got = vec![f32::NAN; rows.len()];
         gather_rows(&p, &h, &index, &mut got).unwrap();
-        let (mut set, mut add, mut zero) = (h.clone(), h.clone(), h.clone());
+        let (mut set, mut add) = (h.clone(), h.clone());
         scatter_rows(&p, Scatter::Set, &mut set, &index, &rows).unwrap();
         scatter_rows(&p, Scatter::Add, &mut add, &index, &rows).unwrap();
-        zero_rows(&p, &mut zero, &index).unwrap();
-        let (mut want_set, mut want_add, mut want_zero) = (h.clone(), h.clone(), h.clone());
+        let (mut want_set, mut want_add) = (h.clone(), h.clone());
         for n in 0..12 {
             for c in 0..19 {
                 let from = n * 19 + c;
@@ -142,10 +126,9 @@ mod tests {
                 assert_eq!(got[from], h[at]);
                 want_set[at] = rows[from];
                 want_add[at] += rows[from];
-                want_zero[at] = 0.0;
             }
         }
-        assert_eq!((set, add, zero), (want_set, want_add, want_zero));
+        assert_eq!((set, add), (want_set, want_add));
         assert!(gather_rows(&p, &h, &[9; 12], &mut got).is_err());
     }
 }

@@ -3,7 +3,7 @@
 use super::error::{KernelError, need};
 use crate::math::exp_v;
 use crate::parallel::{self, SharedMut, chunk_range};
-use crate::simd::{self, Simd, Vf, dispatch, map2, update0, update1};
+use crate::simd::{self, Simd, Vf, dispatch, update0};
 
 /// Values per task.
 const CHUNK: usize = 16_384;
@@ -52,44 +52,6 @@ fn forward_body<S: Simd>(s: S, y: &mut [f32]) {
     update0!(s, y, |x| x * factor);
 }
 
-/// The gradient of [`softmax`]: `dx = y (dy - sum(y dy))`, all `[rows, cols]`. Without `dy`, `dx` holds it before.
-///
-/// # Errors
-/// Where a buffer is too short.
-pub fn softmax_grad(
-    rows: usize,
-    cols: usize,
-    y: &[f32],
-    dy: Option<&[f32]>,
-    dx: &mut [f32],
-) -> Result<(), KernelError> {
-    need("softmax_grad", "y", y.len(), rows * cols)?;
-    need("softmax_grad", "dy", dy.map_or(rows * cols, <[f32]>::len), rows * cols)?;
-    need("softmax_grad", "dx", dx.len(), rows * cols)?;
-    let per_task = (CHUNK / cols.max(1)).max(1);
-    let dx = SharedMut::new(dx);
-    parallel::for_each(rows.div_ceil(per_task), |task| {
-        for i in chunk_range(rows, per_task, task) {
-            let r = i * cols..(i + 1) * cols;
-            // SAFETY: tasks own disjoint rows.
-            let dx = unsafe { dx.slice(r.start, cols) };
-            grad_row(&y[r.clone()], dy.map(|dy| &dy[r]), dx);
-        }
-    });
-    Ok(())
-}
-
-dispatch!(fn grad_row(y: &[f32], dy: Option<&[f32]>, dx: &mut [f32]) = grad_body);
-
-#[inline(always)]
-fn grad_body<S: Simd>(s: S, y: &[f32], dy: Option<&[f32]>, dx: &mut [f32]) {
-    let along = Vf::splat(s, simd::dot(s, y, dy.unwrap_or(dx)));
-    match dy {
-        Some(dy) => map2!(s, y, dy, dx, |y, d| y * (d - along)),
-        None => update1!(s, y, dx, |y, d| y * (d - along)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -100,28 +62,19 @@ mod tests {
     fn rows_match_f64() {
         for (rows, cols) in [(1, 1), (3, 7), (300, 65), (2, 1000)] {
             let x: Vec<f32> = random(1, rows * cols).iter().map(|x| x * 30.0).collect();
-            let dy = random(2, rows * cols);
             let mut y = vec![0.0; rows * cols];
             softmax(rows, cols, Some(&x), &mut y).unwrap();
             let mut in_place = x.clone();
             softmax(rows, cols, None, &mut in_place).unwrap();
             assert_eq!(in_place, y);
-            let mut dx = vec![0.0; rows * cols];
-            softmax_grad(rows, cols, &y, Some(&dy), &mut dx).unwrap();
-            let mut in_place = dy.clone();
-            softmax_grad(rows, cols, &y, None, &mut in_place).unwrap();
-            assert_eq!(in_place, dx);
-            let (mut want, mut want_dx) = (Vec::new(), Vec::new());
-            for (row, dy) in x.chunks(cols).zip(dy.chunks(cols)) {
+            let mut want = Vec::new();
+            for row in x.chunks(cols) {
                 let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let e: Vec<f64> = row.iter().map(|x| f64::from(x - top).exp()).collect();
                 let sum: f64 = e.iter().sum();
-                let along: f64 = e.iter().zip(dy).map(|(e, d)| e / sum * f64::from(*d)).sum();
                 want.extend(e.iter().map(|e| (e / sum) as f32));
-                want_dx.extend(e.iter().zip(dy).map(|(e, d)| (e / sum * (f64::from(*d) - along)) as f32));
             }
             assert_close(&y, &want, 1e-6);
-            assert_close(&dx, &want_dx, 1e-6);
         }
     }
 }

@@ -59,15 +59,6 @@ impl<'a> Mat<'a> {
         Ok(Self { ptr, rows, cols, row_stride: width, life: PhantomData })
     }
 
-    /// A view from parts.
-    ///
-    /// # Safety
-    /// For the lifetime chosen, every row `ptr + i * row_stride .. + cols`, `i < rows`, is readable and is not
-    /// written by anyone.
-    pub unsafe fn from_raw_parts(ptr: *const f32, rows: usize, cols: usize, row_stride: usize) -> Self {
-        Self { ptr, rows, cols, row_stride, life: PhantomData }
-    }
-
     /// The number of rows.
     pub fn rows(&self) -> usize {
         self.rows
@@ -92,14 +83,6 @@ impl<'a> Mat<'a> {
         } else {
             &[]
         }
-    }
-
-    /// Columns `first .. first + cols` of this view; empty where they are outside.
-    pub fn sub_columns(&self, first: usize, cols: usize) -> Self {
-        let inside = first + cols <= self.cols;
-        let (first, cols) = if inside { (first, cols) } else { (0, 0) };
-        // SAFETY: `first <= self.cols`, which is inside of the first row, or one past it.
-        Self { ptr: unsafe { self.ptr.add(first) }, cols, ..*self }
     }
 
     pub(crate) fn ptr(&self) -> *const f32 {
@@ -133,37 +116,6 @@ impl<'a> MatMut<'a> {
         Ok(Self { ptr, rows, cols, row_stride: width, life: PhantomData })
     }
 
-    /// Disjoint column views of a contiguous `[rows, sum(widths)]` matrix, left to right: for example dQ, dK and dV
-    /// of a merged QKV gradient.
-    ///
-    /// # Errors
-    /// Where `data` is too short.
-    pub fn split_columns<const N: usize>(
-        data: &'a mut [f32],
-        rows: usize,
-        widths: [usize; N],
-    ) -> Result<[Self; N], KernelError> {
-        let width: usize = widths.iter().sum();
-        need("MatMut::split_columns", "data", data.len(), rows * width)?;
-        let base = data.as_mut_ptr();
-        let mut first = 0;
-        Ok(widths.map(|cols| {
-            // SAFETY: `first <= width`, so it stays within the first row or one past it; an empty matrix is never read.
-            let ptr = if rows == 0 { base } else { unsafe { base.add(first) } };
-            first += cols;
-            Self { ptr, rows, cols, row_stride: width, life: PhantomData }
-        }))
-    }
-
-    /// A view from parts.
-    ///
-    /// # Safety
-    /// For the lifetime chosen, every row `ptr + i * row_stride .. + cols`, `i < rows`, is readable and writable and
-    /// is not touched by anyone else, and rows do not overlap.
-    pub unsafe fn from_raw_parts(ptr: *mut f32, rows: usize, cols: usize, row_stride: usize) -> Self {
-        Self { ptr, rows, cols, row_stride, life: PhantomData }
-    }
-
     /// The number of rows.
     pub fn rows(&self) -> usize {
         self.rows
@@ -187,27 +139,6 @@ impl<'a> MatMut<'a> {
             cols: self.cols,
             row_stride: self.row_stride,
             life: PhantomData,
-        }
-    }
-
-    /// A shorter loan of the same matrix.
-    pub fn reborrow(&mut self) -> MatMut<'_> {
-        MatMut {
-            ptr: self.ptr,
-            rows: self.rows,
-            cols: self.cols,
-            row_stride: self.row_stride,
-            life: PhantomData,
-        }
-    }
-
-    /// Row `i`, where there is one; an empty slice otherwise.
-    pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
-        if i < self.rows {
-            // SAFETY: row `i` is within the view, and `&mut self` makes it exclusive.
-            unsafe { self.cells(i, 0, self.cols) }
-        } else {
-            &mut []
         }
     }
 
@@ -238,20 +169,9 @@ mod tests {
         let data: Vec<f32> = (0..12).map(|i| i as f32).collect();
         let right = Mat::columns(&data, 3, 4, 2, 2).unwrap();
         assert_eq!(right.row(1), &[6.0, 7.0]);
-        assert_eq!(right.sub_columns(1, 1).row(2), &[11.0]);
+        assert_eq!(right.row(2), &[10.0, 11.0]);
         assert!(right.row(3).is_empty());
         assert!(Mat::columns(&data, 3, 4, 3, 2).is_err());
         assert!(Mat::columns(&data, 4, 4, 0, 2).is_err());
-    }
-
-    #[test]
-    fn split_columns_are_disjoint_and_complete() {
-        let mut data = vec![0.0; 12];
-        let [mut a, mut b] = MatMut::split_columns(&mut data, 3, [1, 3]).unwrap();
-        for i in 0..3 {
-            a.row_mut(i).fill(1.0);
-            b.row_mut(i).fill(2.0);
-        }
-        assert_eq!(data, [1.0, 2.0, 2.0, 2.0].repeat(3));
     }
 }

@@ -1,13 +1,13 @@
-//! Vectorised elementary functions in `f32`, and slice versions of them.
+//! Vectorised elementary functions in `f32`.
 //!
 //! | function | error (measured against `f64` over dense ranges) |
 //! |---|---|
-//! | [`exp`] | at most 2 units in the last place; 0 below −87.33, infinity above 88.72 |
-//! | [`exp2`] | at most 2 units in the last place; 0 below −126, infinity from 128 on |
-//! | [`log`] | relative 1e-6 and at most 3 units in the last place; −inf at 0, NaN below |
-//! | [`tanh`] | relative 1e-6 |
-//! | [`sigmoid`] | relative 1e-6 above −87 |
-//! | [`erf`] | relative 1e-6 |
+//! | `exp` | at most 2 units in the last place; 0 below −87.33, infinity above 88.72 |
+//! | `exp2` | at most 2 units in the last place; 0 below −126, infinity from 128 on |
+//! | `log` | relative 1e-6 and at most 3 units in the last place; −inf at 0, NaN below |
+//! | `tanh` | relative 1e-6 |
+//! | `sigmoid` | relative 1e-6 above −87 |
+//! | `erf` | relative 1e-6 |
 //!
 //! All pass NaN through.
 
@@ -19,52 +19,30 @@ pub(crate) use erf::erf_v;
 pub(crate) use exp::{exp_v, exp2_v, sigmoid_v, tanh_v};
 pub(crate) use log::log_v;
 
-use crate::simd::{Simd, dispatch, map1};
-
-macro_rules! slice_function {
-    ($(#[$meta:meta])* $name:ident, $vector:path) => {
-        $(#[$meta])*
-        ///
-        /// Works on the first `min(x.len(), y.len())` elements.
-        pub fn $name(x: &[f32], y: &mut [f32]) {
-            #[inline(always)]
-            fn body<S: Simd>(s: S, x: &[f32], y: &mut [f32]) {
-                map1!(s, x, y, $vector);
-            }
-            dispatch!(fn run(x: &[f32], y: &mut [f32]) = body);
-            run(x, y);
-        }
-    };
-}
-
-slice_function!(
-    /// `y = e^x`, element by element.
-    exp, exp_v
-);
-slice_function!(
-    /// `y = 2^x`, element by element.
-    exp2, exp2_v
-);
-slice_function!(
-    /// `y = ln(x)`, element by element.
-    log, log_v
-);
-slice_function!(
-    /// `y = tanh(x)`, element by element.
-    tanh, tanh_v
-);
-slice_function!(
-    /// `y = 1 / (1 + e^-x)`, element by element.
-    sigmoid, sigmoid_v
-);
-slice_function!(
-    /// `y = erf(x)`, the error function, element by element.
-    erf, erf_v
-);
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::{Simd, dispatch, map1};
+
+    macro_rules! slice_function {
+        ($name:ident, $vector:path) => {
+            fn $name(x: &[f32], y: &mut [f32]) {
+                #[inline(always)]
+                fn body<S: Simd>(s: S, x: &[f32], y: &mut [f32]) {
+                    map1!(s, x, y, $vector);
+                }
+                dispatch!(fn run(x: &[f32], y: &mut [f32]) = body);
+                run(x, y);
+            }
+        };
+    }
+
+    slice_function!(exp, exp_v);
+    slice_function!(exp2, exp2_v);
+    slice_function!(log, log_v);
+    slice_function!(tanh, tanh_v);
+    slice_function!(sigmoid, sigmoid_v);
+    slice_function!(erf, erf_v);
 
     /// Evenly spaced values of `[lo, hi]`.
     fn range(lo: f64, hi: f64, n: usize) -> Vec<f32> {

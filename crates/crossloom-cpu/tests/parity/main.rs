@@ -5,6 +5,7 @@
 
 mod compare;
 mod models;
+mod nan;
 mod ops;
 mod programs;
 #[path = "../support/mod.rs"]

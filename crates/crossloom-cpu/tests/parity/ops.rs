@@ -184,9 +184,8 @@ fn attention_pair(op: Attention, forward: &[Arg], seen: &mut Seen) {
 fn segments(t: usize) -> Arg {
     let row = |kind: usize, at: usize| match kind {
         0 if at < t / 3 => 0,
-        0 if at < t / 2 => 1,
+        0 | 1 if at < t / 2 => 1,
         0 if at < t - 2 => 2,
-        1 if at < t / 2 => 1,
         _ => -1,
     };
     whole(&[3, t], &(0..3 * t).map(|i| row(i / t, i % t)).collect::<Vec<_>>())
@@ -255,7 +254,7 @@ fn pooling(seen: &mut Seen) {
         let (x, w) = (random(&[g, n, d], 1), random(&[h, d], 2));
         seen.insert(check(AttnPool { scale: 0.6, masked: false }, &[x.clone(), w.clone()]));
         // All rows, every second one, none.
-        let keep = |i: usize| [true, i % 2 == 0, false][(i / n) % 3];
+        let keep = |i: usize| [true, i.is_multiple_of(2), false][(i / n) % 3];
         let mask: Vec<f32> = (0..g * n).map(|i| f32::from(u8::from(keep(i)))).collect();
         let masked = [x.clone(), w.clone(), floats(&[g, n], &mask)];
         check(AttnPool { scale: 0.6, masked: true }, &masked);

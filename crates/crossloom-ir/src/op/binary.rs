@@ -20,9 +20,9 @@ pub enum BinaryKind {
     Sub,
     /// Quotient.
     Div,
-    /// The smaller one.
+    /// The smaller one; NaN where one is NaN.
     Min,
-    /// The larger one.
+    /// The larger one; NaN where one is NaN.
     Max,
 }
 
@@ -66,6 +66,8 @@ impl BinaryKind {
             Self::LessThan => f64::from(u8::from(x < y)),
             Self::Sub => x - y,
             Self::Div => x / y,
+            // `f64::min` and `f64::max` would drop a NaN.
+            Self::Min | Self::Max if x.is_nan() || y.is_nan() => f64::NAN,
             Self::Min => x.min(y),
             Self::Max => x.max(y),
         }

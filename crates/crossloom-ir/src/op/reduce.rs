@@ -1,5 +1,6 @@
 //! `reduce_sum` and `reduce_max`: over a set of axes, which disappear.
 
+use super::BinaryKind;
 use super::spec::{OpSpec, ensure, operands};
 use crate::attrs::Attrs;
 use crate::grad::GradCx;
@@ -11,7 +12,7 @@ use crate::{Builder, Cost, DType, IrError, Real, Tensor, TensorType, Value};
 pub enum ReduceKind {
     /// Sum.
     Sum,
-    /// Largest; its gradient goes to every element that attains it, divided evenly.
+    /// Largest, NaN where one is NaN; its gradient goes to every element that attains it, divided evenly.
     Max,
 }
 
@@ -75,7 +76,7 @@ impl OpSpec for Reduce {
             let slot: usize = kept.iter().zip(&out_strides).map(|(&a, s)| at[a] * s).sum();
             acc[slot] = match self.kind {
                 ReduceKind::Sum => acc[slot] + x.at(i),
-                ReduceKind::Max => acc[slot].max(x.at(i)),
+                ReduceKind::Max => BinaryKind::Max.value(acc[slot], x.at(i)),
             };
         }
         Ok(vec![Tensor::from_fn(shape, |i| acc[i])])
@@ -93,7 +94,7 @@ impl OpSpec for Reduce {
                 return Ok(spread);
             }
             let largest = b.broadcast(y, &shape, &kept)?;
-            let below = b.binary(super::BinaryKind::LessThan, x, largest)?;
+            let below = b.binary(BinaryKind::LessThan, x, largest)?;
             let attained = b.affine(below, -1.0, 1.0)?;
             let ties = b.reduce_sum(attained, &axes)?;
             let ties = b.broadcast(ties, &shape, &kept)?;

@@ -90,3 +90,13 @@ fn wrong_operands_are_named() {
     assert_complains(ToFloat, &[x], "the operand is f32[3], must hold whole numbers (i32)");
     assert_complains(ToInt, &[ids], "the operand is i32[3], must hold floats");
 }
+
+/// The definition in primitives sums both operands, one of them times zero, so a NaN cannot be dropped.
+#[test]
+fn the_larger_and_the_smaller_of_a_number_and_nan_are_nan() {
+    for kind in [BinaryKind::Min, BinaryKind::Max] {
+        for (x, y) in [(f64::NAN, 1.0), (1.0, f64::NAN), (f64::NAN, f64::NAN), (f64::NAN, f64::INFINITY)] {
+            assert!(kind.value(x, y).is_nan(), "{kind:?} {x} {y}");
+        }
+    }
+}

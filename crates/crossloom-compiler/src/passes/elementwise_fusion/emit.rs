@@ -49,12 +49,13 @@ impl Emitter<'_, '_> {
         for (source, _) in &sources {
             operands.push(match *source {
                 Source::Value(value) => self.rewriter.get(value)?,
-                Source::Number(number) => match self.numbers.get(&number.to_bits()) {
+                Source::Number(bits) => match self.numbers.get(&bits) {
                     Some(&value) => value,
                     None => {
                         let mut b = self.rewriter.builder(scope);
+                        let number = f64::from_bits(bits);
                         let value = b.one(Constant { value: number, shape: vec![] }, &[])?;
-                        self.numbers.insert(number.to_bits(), value);
+                        self.numbers.insert(bits, value);
                         value
                     }
                 },

@@ -16,8 +16,8 @@ pub(super) struct Site<'f> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Source {
     Value(Value),
-    /// A constant, of which one element is enough.
-    Number(f64),
+    /// The bits of a constant, of which one element is enough: zero is not minus zero, and NaN is itself.
+    Number(u64),
 }
 
 /// An operand of a fused op.
@@ -63,7 +63,9 @@ impl<'f> Site<'f> {
         let full = (Source::Value(value), Load::Full);
         let Some((at, inst)) = self.func.def_inst(value) else { return full };
         match &inst.op {
-            Op::Constant(c) if self.is_number(at.index()) => (Source::Number(c.value), Load::Scalar),
+            Op::Constant(c) if self.is_number(at.index()) => {
+                (Source::Number(c.value.to_bits()), Load::Scalar)
+            }
             Op::Broadcast(op) => {
                 let (rank, source) = (shape.len(), inst.inputs[0]);
                 let modes = [Load::Scalar, Load::Row, Load::Column];

@@ -1,7 +1,9 @@
 //! Constants, and ops that change nothing.
 
 use crossloom_ir::func::InstData;
-use crossloom_ir::op::{Affine, Binary, BinaryKind, Constant, Op, ReduceKind, Reshape, Transpose, Unary};
+use crossloom_ir::op::{
+    Affine, Binary, BinaryKind, Constant, Iota, Op, ReduceKind, Reshape, Transpose, Unary,
+};
 use crossloom_ir::rewrite::Rewriter;
 use crossloom_ir::{Func, IrError, Value};
 
@@ -28,6 +30,8 @@ enum Simpler {
     Number(f64),
     /// `mul x + add`.
     Affine { x: Value, mul: f64, add: f64 },
+    /// `1, 2, 3, …`.
+    Count,
     /// Another movement of one operand.
     Moved(Op, Value),
 }
@@ -39,6 +43,10 @@ fn emit(rewriter: &mut Rewriter<'_>, inst: &InstData, simpler: Simpler) -> Resul
         Simpler::Same(value) => Ok(value),
         Simpler::Number(value) => b.one(Constant { value, shape }, &[]),
         Simpler::Affine { x, mul, add } => b.affine(x, mul, add),
+        Simpler::Count => {
+            let from_zero = b.one(Iota { shape, axis: 0 }, &[])?;
+            b.affine(from_zero, 1.0, 1.0)
+        }
         Simpler::Moved(op, x) => b.one(op, &[x]),
     }
 }
@@ -57,6 +65,7 @@ fn simplify(new: &Func, old: &Func, inst: &InstData, inputs: &[Value]) -> Option
         Op::Unary(Unary(kind)) => finite(kind.value(number(0)?)),
         Op::Binary(Binary(kind)) => binary(new, *kind, [inputs[0], inputs[1]], [number(0), number(1)]),
         Op::Reduce(op) if op.axes.is_empty() => Some(Simpler::Same(inputs[0])),
+        Op::Reduce(op) if super::count::counts(new, op, inputs[0]) => Some(Simpler::Count),
         Op::Reduce(op) => {
             let count: usize = op.axes.iter().map(|&axis| new.shape(inputs[0])[axis]).product();
             let x = number(0)?;

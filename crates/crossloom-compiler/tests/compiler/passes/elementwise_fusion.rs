@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use crossloom_compiler::autodiff;
 use crossloom_compiler::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, run_all};
-use crossloom_ir::Func;
-use crossloom_ir::op::{FusedElementwise, Load, Op};
+use crossloom_ir::op::{BinaryKind, FusedElementwise, Load, Op};
+use crossloom_ir::{Func, Role, TensorType};
 
-use crate::support::{assert_same, check_pass, insts, mnemonics, only, parse, random_args, weights};
+use crate::support::{apply, assert_same, check_pass, insts, mnemonics, only, parse, random_args, weights};
 
 fn fuse(body: &str) -> Func {
     check_pass(
@@ -253,4 +253,22 @@ fn the_backward_of_a_gated_layer_is_one_region_with_two_results() {
         // dh, up, the gate's value and what it was made of; dup = dh gate, dgate = dh up silu'(pre).
         assert_eq!((op.loads.len(), op.body.len()), (4, 4));
     }
+}
+
+/// Zero and minus zero are equal and divide into opposite infinities; NaN is not equal to itself.
+#[test]
+fn constants_are_told_apart_by_their_bits() {
+    let mut func = Func::new("constants");
+    let x = func.add_param("x", Role::Input, TensorType::f32([2, 3]));
+    let b = &mut func.builder();
+    let [zero, minus, nan] = [0.0, -0.0, f64::NAN].map(|number| b.constant(number, &[2, 3]).unwrap());
+    let (high, low) = (b.div(x, zero).unwrap(), b.div(x, minus).unwrap());
+    let negative = b.binary(BinaryKind::LessThan, high, low).unwrap();
+    let never = b.binary(BinaryKind::LessThan, x, nan).unwrap();
+    let sum = b.add(negative, never).unwrap();
+    func.add_result("r", sum);
+    let new = apply("elementwise_fusion", &func);
+    assert_same(&new, &func, &random_args(&func, 4));
+    let op = fused(&new);
+    assert_eq!((op.loads.len(), op.body.len()), (4, 5));
 }

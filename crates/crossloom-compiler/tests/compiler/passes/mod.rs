@@ -2,6 +2,7 @@
 
 mod agf_fusion;
 mod amp_batching;
+mod attention_fusion;
 mod cse;
 mod dce;
 mod elementwise_fusion;
@@ -9,3 +10,4 @@ mod epilogue_fusion;
 mod fold;
 mod fold_pads;
 mod norm_fusion;
+mod product_fusion;

@@ -18,13 +18,42 @@ pub(super) fn check(what: &str, ids: &[i32], bound: usize, skip: bool) -> Result
 /// As [`check`], -1 allowed, and no position comes twice in a sample of `count` indices.
 pub(super) fn check_distinct(ids: &[i32], count: usize, bound: usize) -> Result<(), KernelError> {
     check("position", ids, bound, true)?;
-    for (slot, &id) in ids.iter().enumerate().filter(|(_, id)| **id != -1) {
-        let sample = slot / count * count;
+    for sample in ids.chunks(count.max(1)) {
         // Visual tokens stand in order in all but hand-made batches: then one comparison does.
-        let ordered = ids[sample..slot].iter().rev().find(|id| **id != -1).is_none_or(|last| *last < id);
-        if !ordered && ids[sample..slot].contains(&id) {
-            return Err(KernelError(format!("position {id} is listed twice for one sample")));
+        let mut largest = -1;
+        for (slot, &id) in sample.iter().enumerate().filter(|(_, id)| **id != -1) {
+            if id <= largest && sample[..slot].contains(&id) {
+                return Err(KernelError(format!("position {id} is listed twice for one sample")));
+            }
+            largest = largest.max(id);
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_listed_twice_is_found_wherever_it_stands() {
+        for (ids, twice) in [
+            (&[0, 1, 2, 3][..], None),
+            (&[3, 2, 1, 0], None),
+            (&[-1, -1, 4, -1], None),
+            (&[5, 5], Some(5)),
+            (&[5, 3, 5], Some(5)),
+            (&[5, 3, -1, 3], Some(3)),
+            (&[0, 7, 1, 2, 7], Some(7)),
+        ] {
+            let found = check_distinct(ids, ids.len(), 9);
+            let expected =
+                twice.map(|id| KernelError(format!("position {id} is listed twice for one sample")));
+            assert_eq!(found.err(), expected, "{ids:?}");
+        }
+        // Samples do not see each other.
+        assert_eq!(check_distinct(&[5, 3, 5, 3], 2, 9), Ok(()));
+        assert!(check_distinct(&[5, 3, 5, 3], 4, 9).is_err());
+        assert!(check_distinct(&[5, 9], 2, 9).is_err());
+    }
 }

@@ -20,6 +20,7 @@ mod rows;
 use crossloom_ir::{Op, TensorType};
 
 use super::io::{KernelError, Lowered};
+pub(super) use rope::Tables;
 
 impl From<crate::kernels::KernelError> for KernelError {
     fn from(error: crate::kernels::KernelError) -> Self {

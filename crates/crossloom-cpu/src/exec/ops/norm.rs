@@ -79,9 +79,7 @@ impl CpuKernel for NormKernel {
                 let (i, [dx, dgamma, dbeta], scratch) = io.split()?;
                 let d_sum = incoming(&i, residual.then_some(5));
                 let (dy, x, gamma, mean, rstd) = (i.f32(0), i.f32(1), i.f32(2), i.f32(3), i.f32(4));
-                layer_norm_grad(
-                    rows, cols, x, gamma, mean, rstd, dy, d_sum, dx, dgamma, dbeta, false, scratch,
-                )?;
+                layer_norm_grad(rows, cols, x, gamma, mean, rstd, dy, d_sum, dx, dgamma, dbeta, scratch)?;
             }
             Kind::Rms => {
                 let (i, [y, rstd], _) = io.split()?;
@@ -95,7 +93,7 @@ impl CpuKernel for NormKernel {
                 let (i, [dx, dgamma], scratch) = io.split()?;
                 let d_sum = incoming(&i, residual.then_some(4));
                 let (dy, x, gamma, rstd) = (i.f32(0), i.f32(1), i.f32(2), i.f32(3));
-                rms_norm_grad(rows, cols, x, gamma, rstd, dy, d_sum, dx, dgamma, false, scratch)?;
+                rms_norm_grad(rows, cols, x, gamma, rstd, dy, d_sum, dx, dgamma, scratch)?;
             }
         }
         Ok(())

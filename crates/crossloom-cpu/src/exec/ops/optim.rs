@@ -1,6 +1,6 @@
 //! `adamw` to the kernel of that name, in place, and `global_norm` to sums of squares.
 
-use crossloom_ir::op::Op;
+use crossloom_ir::op::{AdamW as AdamWOp, Op};
 
 use crate::exec::io::{CpuKernel, Io, KernelError, Lowered};
 use crate::kernels::{AdamW, AdamWStep, adamw, sum_squares};
@@ -13,12 +13,8 @@ pub(super) fn lower(op: &Op) -> Option<Lowered> {
     match op {
         Op::GlobalNorm(_) => Some(Lowered::new("global_norm", GlobalNorm)),
         Op::AdamW(op) => {
-            let constants = AdamW {
-                beta1: op.beta1 as f32,
-                beta2: op.beta2 as f32,
-                eps: op.eps as f32,
-                weight_decay: op.weight_decay as f32,
-            };
+            let AdamWOp { beta1, beta2, eps, weight_decay } = *op;
+            let constants = AdamW { beta1, beta2, eps, weight_decay };
             Some(Lowered::new("adamw", Update(constants)).in_place(vec![(0, 0), (2, 1), (3, 2)]))
         }
         _ => None,

@@ -47,6 +47,6 @@ impl CpuKernel for PoolGrad {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [dx, dw], scratch) = io.split()?;
         let (dpooled, x, w, probs) = (inputs.f32(0), inputs.f32(1), inputs.f32(2), inputs.f32(3));
-        Ok(attn_pool_grad(&self.0, dpooled, x, w, probs, dx, dw, [false; 2], scratch)?)
+        Ok(attn_pool_grad(&self.0, dpooled, x, w, probs, dx, dw, scratch)?)
     }
 }

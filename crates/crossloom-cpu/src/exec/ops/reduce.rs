@@ -62,14 +62,14 @@ pub(super) fn lower(op: &Reduce, inputs: &[&TensorType]) -> Option<Lowered> {
 impl CpuKernel for SumLeading {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], scratch) = io.split()?;
-        Ok(sum_rows(self.rows, self.cols, inputs.f32(0), out, false, scratch)?)
+        Ok(sum_rows(self.rows, self.cols, inputs.f32(0), out, scratch)?)
     }
 }
 
 impl CpuKernel for SumTrailing {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        Ok(sum_cols(self.rows, self.cols, inputs.f32(0), out, false)?)
+        Ok(sum_cols(self.rows, self.cols, inputs.f32(0), out)?)
     }
 }
 
@@ -92,7 +92,11 @@ impl CpuKernel for Middle {
                 if sum {
                     target.iter_mut().zip(x).for_each(|(t, x)| *t += x);
                 } else {
-                    target.iter_mut().zip(x).for_each(|(t, x)| *t = t.max(*x));
+                    // A NaN is taken, and stays, because nothing is larger.
+                    target
+                        .iter_mut()
+                        .zip(x)
+                        .for_each(|(t, &x)| *t = if x > *t || x.is_nan() { x } else { *t });
                 }
             }
         });

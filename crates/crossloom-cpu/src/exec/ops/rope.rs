@@ -1,10 +1,11 @@
 //! `rope` to the kernel of that name, in place where the planner allows it.
 //!
-//! The kernel wants a table of cosines and sines. Positions nearly always lie in `0..T`: that table is made at the first
-//! run and kept. Other positions (a single token far into a text) get a table of their own, one entry per row, in
-//! scratch memory.
+//! The kernel wants a table of cosines and sines. Positions nearly always lie in `0..T`: that table is made when the
+//! kernel is bound, once for all rotations of an executable that have the same. Other positions (a single token far into a
+//! text) get a table of their own, one entry per row, in scratch memory.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crossloom_ir::TensorType;
 use crossloom_ir::op::Rope;
@@ -17,37 +18,50 @@ struct RopeKernel {
     rows: usize,
     cols: usize,
     head_dim: usize,
-    theta: f64,
     inverse: bool,
-    table: Mutex<Table>,
-    /// Angle per position of every pair.
-    frequencies: Vec<f64>,
+    table: Arc<Table>,
     /// `0..rows`, the entries of a table with one entry per row.
     every_row: Vec<i32>,
 }
 
-/// Cosines and sines of positions `0..T`.
+/// Cosines and sines of positions `0..count`.
 struct Table {
-    filled: bool,
+    count: usize,
     cos: Vec<f32>,
     sin: Vec<f32>,
+    /// Angle per position of every pair.
+    frequencies: Vec<f64>,
+}
+
+/// The tables that kernels of one executable share, by number of positions, width of a head and bits of the base.
+#[derive(Default)]
+pub(in crate::exec) struct Tables(BTreeMap<(usize, usize, u64), Arc<Table>>);
+
+impl Tables {
+    fn rope(&mut self, count: usize, head_dim: usize, theta: f64) -> Result<Arc<Table>, KernelError> {
+        let key = (count, head_dim, theta.to_bits());
+        if let Some(table) = self.0.get(&key) {
+            return Ok(Arc::clone(table));
+        }
+        let half = head_dim / 2;
+        let (mut cos, mut sin) = (vec![0.0; count * half], vec![0.0; count * half]);
+        rope_table(count, head_dim, theta, &mut cos, &mut sin)?;
+        let frequencies = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect();
+        let table = Arc::new(Table { count, cos, sin, frequencies });
+        self.0.insert(key, Arc::clone(&table));
+        Ok(table)
+    }
 }
 
 /// The kernel of a rotation or of its inverse.
 pub(super) fn lower(op: &Rope, inputs: &[&TensorType]) -> Lowered {
-    let (rows, half) = (inputs[1].elements(), op.head_dim / 2);
-    let entries = inputs[0].shape[1] * half;
-    let kernel = RopeKernel {
-        rows,
-        cols: inputs[0].last(),
-        head_dim: op.head_dim,
-        theta: op.theta,
-        inverse: op.inverse,
-        table: Mutex::new(Table { filled: false, cos: vec![0.0; entries], sin: vec![0.0; entries] }),
-        frequencies: (0..half).map(|i| op.theta.powf(-2.0 * i as f64 / op.head_dim as f64)).collect(),
-        every_row: (0..rows as i32).collect(),
+    let (rows, cols, count) = (inputs[1].elements(), inputs[0].last(), inputs[0].shape[1]);
+    let Rope { head_dim, theta, inverse } = *op;
+    let bind = move |tables: &mut Tables| {
+        let table = tables.rope(count, head_dim, theta)?;
+        Ok(RopeKernel { rows, cols, head_dim, inverse, table, every_row: (0..rows as i32).collect() })
     };
-    Lowered::with_scratch("rope", rows * op.head_dim, kernel).in_place(vec![(0, 0)])
+    Lowered::with_tables("rope", rows * head_dim, bind).in_place(vec![(0, 0)])
 }
 
 impl RopeKernel {
@@ -60,7 +74,7 @@ impl RopeKernel {
             for row in chunk_range(self.rows, per_task, task) {
                 // SAFETY: every row has its own entries, written by its task alone.
                 let (cos, sin) = unsafe { (cos.slice(row * half, half), sin.slice(row * half, half)) };
-                for ((c, s), frequency) in cos.iter_mut().zip(sin).zip(&self.frequencies) {
+                for ((c, s), frequency) in cos.iter_mut().zip(sin).zip(&self.table.frequencies) {
                     let (sine, cosine) = (f64::from(positions[row]) * frequency).sin_cos();
                     (*c, *s) = (cosine as f32, sine as f32);
                 }
@@ -91,19 +105,38 @@ impl CpuKernel for RopeKernel {
         let positions = inputs.i32(1);
         let x = (!inputs.is_taken(0)).then(|| inputs.f32(0));
         let (head_dim, half) = (self.head_dim, self.head_dim / 2);
-        let mut guard = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let Table { filled, cos, sin } = &mut *guard;
-        let count = cos.len() / half.max(1);
-        if positions.iter().all(|&p| usize::try_from(p).is_ok_and(|p| p < count)) {
-            if !*filled {
-                rope_table(count, head_dim, self.theta, cos, sin)?;
-                *filled = true;
-            }
+        let Table { count, cos, sin, .. } = &*self.table;
+        if positions.iter().all(|&p| usize::try_from(p).is_ok_and(|p| p < *count)) {
             return self.turn(x, positions, RopeTable { head_dim, cos, sin }, out);
         }
         let (cos, rest) = scratch.split_at_mut(self.rows * half);
         let sin = &mut rest[..self.rows * half];
         self.fill_rows(positions, cos, sin);
         self.turn(x, &self.every_row, RopeTable { head_dim, cos, sin }, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Planning asks for a kernel several times per instruction; that must not make tables.
+    #[test]
+    fn rotations_alike_share_one_table() {
+        let mut tables = Tables::default();
+        let types = [TensorType::f32([2, 8, 12]), TensorType::i32([2, 8])];
+        let types: Vec<&TensorType> = types.iter().collect();
+        for inverse in [false, true] {
+            for theta in [100.0, 100.0, 10.0] {
+                let lowered = lower(&Rope { head_dim: 6, theta, inverse }, &types);
+                assert!(lowered.bind(&mut tables).is_ok());
+            }
+        }
+        let keys: Vec<_> = tables.0.keys().copied().collect();
+        assert_eq!(keys, [(8, 6, 10.0_f64.to_bits()), (8, 6, 100.0_f64.to_bits())]);
+        // One owner here, and the kernels are gone.
+        assert!(tables.0.values().all(|table| Arc::strong_count(table) == 1));
+        assert_eq!(lower(&Rope { head_dim: 6, theta: 1.0, inverse: false }, &types).scratch, 16 * 6);
+        assert_eq!(tables.0.len(), 2);
     }
 }

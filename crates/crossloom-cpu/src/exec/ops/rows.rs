@@ -96,7 +96,7 @@ impl CpuKernel for EmbeddingGrad {
         let (inputs, [out], _) = io.split()?;
         let ids = inputs.i32(1);
         ids::check("token id", ids, self.vocab, false)?;
-        Ok(embedding_grad(self.vocab, self.cols, inputs.f32(0), ids, out, false)?)
+        Ok(embedding_grad(self.vocab, self.cols, inputs.f32(0), ids, out)?)
     }
 }
 

@@ -201,18 +201,21 @@ fn merged_buffers_need_no_copies() {
     let (mut o, mut lse) = (vec![0.0; rows * wide], vec![0.0; 2 * 4 * 37]);
     let mut scratch = vec![0.0; p.grad_scratch_len()];
     attention(&p, q, k, v, None, MatMut::new(&mut o, rows, wide).unwrap(), &mut lse, &mut scratch).unwrap();
-    let mut dqkv = vec![f32::NAN; rows * width];
-    let [dq, dk, dv] = MatMut::split_columns(&mut dqkv, rows, [wide, narrow, narrow]).unwrap();
+    let mut grads = [(); 3].map(|()| vec![f32::NAN; rows * width]);
+    let parts = [(0, wide), (wide, narrow), (wide + narrow, narrow)];
+    let [dq, dk, dv] = &mut grads;
+    let cells = |grad, (first, cols)| MatMut::columns(grad, rows, width, first, cols).unwrap();
+    let (dq, dk, dv) = (cells(dq, parts[0]), cells(dk, parts[1]), cells(dv, parts[2]));
     let (om, dm) = (Mat::new(&o, rows, wide).unwrap(), Mat::new(&d_out, rows, wide).unwrap());
     attention_grad(&p, q, k, v, None, om, &lse, dm, dq, dk, dv, &mut scratch).unwrap();
     assert_close(&o, &want.o, 1e-5);
-    let want: Vec<f32> = (0..rows)
-        .flat_map(|i| {
-            let part = |x: &[f32], n: usize| x[i * n..(i + 1) * n].to_vec();
-            [part(&want.dq, wide), part(&want.dk, narrow), part(&want.dv, narrow)].concat()
-        })
-        .collect();
-    assert_close(&dqkv, &want, 5e-5);
+    for ((grad, want), (first, cols)) in grads.iter().zip([want.dq, want.dk, want.dv]).zip(parts) {
+        let given = Mat::columns(grad, rows, width, first, cols).unwrap();
+        let given: Vec<f32> = (0..rows).flat_map(|i| given.row(i).to_vec()).collect();
+        assert_close(&given, &want, 5e-5);
+        // What lies beside the columns is left alone.
+        assert_eq!(grad.iter().filter(|x| x.is_nan()).count(), rows * (width - cols));
+    }
 }
 
 #[test]

@@ -21,10 +21,6 @@ pub enum Broadcast {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum UnaryOp {
-    /// `-x`.
-    Neg,
-    /// `|x|`.
-    Abs,
     /// `e^x`.
     Exp,
     /// `2^x`.
@@ -45,8 +41,6 @@ pub enum UnaryOp {
     Tanh,
     /// `1 / (1 + e^-x)`.
     Sigmoid,
-    /// `erf x`.
-    Erf,
     /// An activation.
     Act(Activation),
     /// The slope of an activation.
@@ -65,16 +59,14 @@ pub enum BinaryOp {
     Mul,
     /// `x / y`.
     Div,
-    /// The smaller one.
+    /// The smaller one; NaN where one is NaN.
     Min,
-    /// The larger one.
+    /// The larger one; NaN where one is NaN.
     Max,
     /// The remainder of `x / y`, with the sign of `x`.
     Mod,
     /// 1 where `x < y`, else 0.
     LessThan,
-    /// 1 where `x == y`, else 0.
-    Equal,
 }
 
 /// One step. Its operands are numbers of values: operands of the program first, then one per step.
@@ -86,10 +78,6 @@ pub enum Step {
     Binary(BinaryOp, usize, usize),
     /// `mul x + add`.
     Affine(usize, f32, f32),
-    /// `x y + z`.
-    MulAdd(usize, usize, usize),
-    /// `c != 0 ? x : y`.
-    Select(usize, usize, usize),
     /// The same number everywhere.
     Constant(f32),
 }
@@ -98,10 +86,9 @@ impl Step {
     /// The values it reads.
     pub(super) fn reads(&self) -> impl Iterator<Item = usize> + use<> {
         let (reads, count) = match *self {
-            Self::Unary(_, x) | Self::Affine(x, ..) => ([x, 0, 0], 1),
-            Self::Binary(_, x, y) => ([x, y, 0], 2),
-            Self::MulAdd(x, y, z) | Self::Select(x, y, z) => ([x, y, z], 3),
-            Self::Constant(_) => ([0; 3], 0),
+            Self::Unary(_, x) | Self::Affine(x, ..) => ([x, 0], 1),
+            Self::Binary(_, x, y) => ([x, y], 2),
+            Self::Constant(_) => ([0; 2], 0),
         };
         reads.into_iter().take(count)
     }

@@ -6,7 +6,7 @@ use super::program::{BinaryOp, Broadcast, Place, Program, Step, UnaryOp};
 use super::{BLOCK, OPERANDS, REGISTERS};
 use crate::kernels::activation::{Function, with_function};
 use crate::kernels::error::{KernelError, need, same};
-use crate::math::{erf_v, exp_v, exp2_v, log_v, sigmoid_v, tanh_v};
+use crate::math::{exp_v, exp2_v, log_v, sigmoid_v, tanh_v};
 use crate::parallel::{self, chunk_range};
 use crate::simd::{Simd, Vf, dispatch};
 
@@ -192,14 +192,6 @@ unsafe fn run_block<S: Simd>(
                     let (x, mul, add) = (place(x), Vf::splat(s, mul), Vf::splat(s, add));
                     each!(s, n, [x], to, |x| x.mul_add(mul, add));
                 }
-                Step::MulAdd(x, y, z) => {
-                    let (x, y, z) = (place(x), place(y), place(z));
-                    each!(s, n, [x, y, z], to, |x, y, z| x.mul_add(y, z));
-                }
-                Step::Select(c, x, y) => {
-                    let (c, x, y) = (place(c), place(x), place(y));
-                    each!(s, n, [c, x, y], to, |c, x, y| y.select(c.eq(Vf::zero(s)), x));
-                }
                 Step::Constant(x) => std::slice::from_raw_parts_mut(to, n).fill(x),
             }
         }
@@ -225,8 +217,6 @@ unsafe fn unary<S: Simd>(s: S, op: UnaryOp, n: usize, x: *const f32, to: *mut f3
     // SAFETY: by the contract of this function.
     unsafe {
         match op {
-            UnaryOp::Neg => each!(s, n, [x], to, |x| -x),
-            UnaryOp::Abs => each!(s, n, [x], to, |x| x.abs()),
             UnaryOp::Exp => each!(s, n, [x], to, |x| exp_v(x)),
             UnaryOp::Exp2 => each!(s, n, [x], to, |x| exp2_v(x)),
             UnaryOp::Log => each!(s, n, [x], to, |x| log_v(x)),
@@ -240,7 +230,6 @@ unsafe fn unary<S: Simd>(s: S, op: UnaryOp, n: usize, x: *const f32, to: *mut f3
             UnaryOp::Recip => each!(s, n, [x], to, |x| one / x),
             UnaryOp::Tanh => each!(s, n, [x], to, |x| tanh_v(x)),
             UnaryOp::Sigmoid => each!(s, n, [x], to, |x| sigmoid_v(x)),
-            UnaryOp::Erf => each!(s, n, [x], to, |x| erf_v(x)),
             UnaryOp::Act(a) => with_function!(a, F => each!(s, n, [x], to, |x| F::value(x))),
             UnaryOp::ActGrad(a) => with_function!(a, F => each!(s, n, [x], to, |x| F::slope(x))),
         }
@@ -260,11 +249,10 @@ unsafe fn binary<S: Simd>(s: S, op: BinaryOp, n: usize, from: [*const f32; 2], t
             BinaryOp::Sub => each!(s, n, [x, y], to, |x, y| x - y),
             BinaryOp::Mul => each!(s, n, [x, y], to, |x, y| x * y),
             BinaryOp::Div => each!(s, n, [x, y], to, |x, y| x / y),
-            BinaryOp::Min => each!(s, n, [x, y], to, |x, y| x.min(y)),
-            BinaryOp::Max => each!(s, n, [x, y], to, |x, y| x.max(y)),
+            BinaryOp::Min => each!(s, n, [x, y], to, |x, y| x.min_or_nan(y)),
+            BinaryOp::Max => each!(s, n, [x, y], to, |x, y| x.max_or_nan(y)),
             BinaryOp::Mod => (0..n).for_each(|i| *to.add(i) = *x.add(i) % *y.add(i)),
             BinaryOp::LessThan => each!(s, n, [x, y], to, |x, y| one.select(x.lt(y), zero)),
-            BinaryOp::Equal => each!(s, n, [x, y], to, |x, y| one.select(x.eq(y), zero)),
         }
     }
 }

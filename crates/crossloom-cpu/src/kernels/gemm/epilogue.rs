@@ -29,13 +29,6 @@ pub enum Epilogue<'a> {
         /// Added to the product; laid out like `c`.
         residual: &'a [f32],
     },
-    /// `c *= f'(pre)`: the gradient through an activation, with `pre` laid out like `c`.
-    ActivationGrad {
-        /// The function whose slope is taken.
-        activation: Activation,
-        /// What went into the function in the forward pass; laid out like `c`.
-        pre: &'a [f32],
-    },
 }
 
 /// The same, shareable between tasks.
@@ -45,7 +38,6 @@ pub(crate) enum Shared<'a> {
     Bias(&'a [f32]),
     Activation { bias: Option<&'a [f32]>, activation: Activation, pre: Option<SharedMut<'a>> },
     Residual { bias: Option<&'a [f32]>, residual: &'a [f32] },
-    ActivationGrad { activation: Activation, pre: &'a [f32] },
 }
 
 impl<'a> Epilogue<'a> {
@@ -70,10 +62,6 @@ impl<'a> Epilogue<'a> {
                 bias.map_or(Ok(()), bias_fits)?;
                 like_c("residual", residual.len())?;
                 Shared::Residual { bias, residual }
-            }
-            Epilogue::ActivationGrad { activation, pre } => {
-                like_c("pre", pre.len())?;
-                Shared::ActivationGrad { activation, pre }
             }
         })
     }
@@ -108,9 +96,6 @@ impl Shared<'_> {
                     update1!(s, bias, c, |b, c| b + c);
                 }
                 update1!(s, residual, c, |r, c| r + c);
-            }
-            Self::ActivationGrad { activation, pre } => {
-                crate::kernels::activation::grad_in_place_body(s, activation, &pre[offset..offset + n], c);
             }
         }
     }

@@ -82,11 +82,6 @@ impl Gemm {
         Self { alpha, beta, ..self }
     }
 
-    /// With these leading dimensions.
-    pub fn leading(self, lda: usize, ldb: usize, ldc: usize) -> Self {
-        Self { lda, ldb, ldc, ..self }
-    }
-
     /// Repeated `batch` times at these distances.
     pub fn batched(self, batch: usize, stride_a: usize, stride_b: usize, stride_c: usize) -> Self {
         Self { batch, stride_a, stride_b, stride_c, ..self }

@@ -2,7 +2,7 @@
 
 use super::{Incoming, add_row, norm_grad_scratch_len, rows_per_task};
 use crate::kernels::error::{KernelError, need};
-use crate::kernels::reduce::{add_partials, zero_then};
+use crate::kernels::reduce::sum_partials;
 use crate::parallel::{self, SharedMut, chunk_range};
 use crate::simd::{self, Simd, Vf, dispatch};
 
@@ -239,8 +239,8 @@ fn grad_block_body<S: Simd>(s: S, block: GradBlock<'_>) {
 /// The gradient of [`layer_norm`] and [`add_layer_norm`].
 ///
 /// `x` is what was normalised (`sum` of the fused form); `d_sum` is a gradient that may reach it from
-/// elsewhere and is added, so that `dx` is the gradient of both addends. `dgamma`, `dbeta`: `[cols]`, set, or added
-/// to with `accumulate`. `scratch`: [`norm_grad_scratch_len`]`(rows, cols, 2)` values.
+/// elsewhere and is added, so that `dx` is the gradient of both addends. `dgamma`, `dbeta`: `[cols]`.
+/// `scratch`: [`norm_grad_scratch_len`]`(rows, cols, 2)` values.
 ///
 /// # Errors
 /// Where a buffer is too short.
@@ -256,7 +256,6 @@ pub fn layer_norm_grad(
     dx: &mut [f32],
     dgamma: &mut [f32],
     dbeta: &mut [f32],
-    accumulate: bool,
     scratch: &mut [f32],
 ) -> Result<(), KernelError> {
     let name = "layer_norm_grad";
@@ -295,12 +294,8 @@ pub fn layer_norm_grad(
             grad_block(block);
         });
     }
-    zero_then(accumulate, &mut dgamma[..cols], |out| {
-        add_partials(&scratch[..tasks * 2 * cols], 2 * cols, out);
-    });
-    zero_then(accumulate, &mut dbeta[..cols], |out| {
-        add_partials(scratch.get(cols..tasks * 2 * cols).unwrap_or(&[]), 2 * cols, out);
-    });
+    sum_partials(&scratch[..tasks * 2 * cols], 2 * cols, &mut dgamma[..cols]);
+    sum_partials(scratch.get(cols..tasks * 2 * cols).unwrap_or(&[]), 2 * cols, &mut dbeta[..cols]);
     Ok(())
 }
 
@@ -345,7 +340,7 @@ mod tests {
         // Gradients against finite differences of sum(y * dy) in f64.
         let dy = random(5, n);
         let d_sum = random(6, n);
-        let (mut dx, mut dg, mut db) = (vec![0.0; n], vec![1.0; cols], vec![1.0; cols]);
+        let (mut dx, mut dg, mut db) = (vec![0.0; n], vec![f32::NAN; cols], vec![f32::NAN; cols]);
         let mut scratch = vec![f32::NAN; norm_grad_scratch_len(rows, cols, 2)];
         layer_norm_grad(
             rows,
@@ -359,7 +354,6 @@ mod tests {
             &mut dx,
             &mut dg,
             &mut db,
-            true,
             &mut scratch,
         )
         .unwrap();
@@ -376,7 +370,6 @@ mod tests {
             &mut held,
             &mut dg.clone(),
             &mut db.clone(),
-            true,
             &mut scratch,
         )
         .unwrap();
@@ -424,9 +417,9 @@ mod tests {
         }
         for j in 0..cols {
             let hat = |i: usize| (sum[i * cols + j] - mean[i]) * rstd[i];
-            let want: f32 = 1.0 + (0..rows).map(|i| dy[i * cols + j] * hat(i)).sum::<f32>();
+            let want: f32 = (0..rows).map(|i| dy[i * cols + j] * hat(i)).sum::<f32>();
             assert!((dg[j] - want).abs() < 1e-3);
-            let want: f32 = 1.0 + (0..rows).map(|i| dy[i * cols + j]).sum::<f32>();
+            let want: f32 = (0..rows).map(|i| dy[i * cols + j]).sum::<f32>();
             assert!((db[j] - want).abs() < 1e-3);
         }
     }
@@ -461,7 +454,6 @@ mod tests {
                     &mut dx,
                     &mut dg,
                     &mut db,
-                    false,
                     &mut scratch,
                 )
                 .unwrap();

@@ -2,7 +2,7 @@
 
 use super::{Incoming, add_row, norm_grad_scratch_len, rows_per_task};
 use crate::kernels::error::{KernelError, need};
-use crate::kernels::reduce::{add_partials, zero_then};
+use crate::kernels::reduce::sum_partials;
 use crate::parallel::{self, SharedMut, chunk_range};
 use crate::simd::{self, Simd, Vf, dispatch, map2, update1};
 
@@ -176,8 +176,8 @@ fn grad_block_body<S: Simd>(s: S, block: GradBlock<'_>) {
 /// The gradient of [`rms_norm`] and [`add_rms_norm`].
 ///
 /// `x` is what was normalised (`sum` of the fused form); `d_sum` is a gradient that may reach it from
-/// elsewhere and is added, so that `dx` is the gradient of both addends. `dgamma: [cols]` is set, or added to with
-/// `accumulate`. `scratch`: [`norm_grad_scratch_len`]`(rows, cols, 1)` values.
+/// elsewhere and is added, so that `dx` is the gradient of both addends. `dgamma: [cols]`.
+/// `scratch`: [`norm_grad_scratch_len`]`(rows, cols, 1)` values.
 ///
 /// # Errors
 /// Where a buffer is too short.
@@ -191,7 +191,6 @@ pub fn rms_norm_grad(
     d_sum: Incoming<'_>,
     dx: &mut [f32],
     dgamma: &mut [f32],
-    accumulate: bool,
     scratch: &mut [f32],
 ) -> Result<(), KernelError> {
     let name = "rms_norm_grad";
@@ -227,7 +226,7 @@ pub fn rms_norm_grad(
             grad_block(block);
         });
     }
-    zero_then(accumulate, &mut dgamma[..cols], |out| add_partials(&scratch[..tasks * cols], cols, out));
+    sum_partials(&scratch[..tasks * cols], cols, &mut dgamma[..cols]);
     Ok(())
 }
 
@@ -273,7 +272,6 @@ mod tests {
                 Incoming::Add(&d_sum),
                 &mut dx,
                 &mut dg,
-                false,
                 &mut scratch,
             )
             .unwrap();
@@ -288,7 +286,6 @@ mod tests {
                 Incoming::Held,
                 &mut held,
                 &mut dg.clone(),
-                false,
                 &mut scratch,
             )
             .unwrap();

@@ -2,8 +2,8 @@
 
 use crossloom_ir::Value;
 use crossloom_ir::op::{
-    Activation, Attention, Embedding, GatherRows, LayerNorm, LayerNormGrad, Linear, RmsNorm, RmsNormGrad,
-    Rope, ScatterMode, ScatterRows, Softmax, UnaryKind,
+    Activation, Attention, BinaryKind, Embedding, GatherRows, Iota, LayerNorm, LayerNormGrad, Linear,
+    RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Softmax, UnaryKind,
 };
 
 use super::{B, D, Maker, N, T, VOCAB};
@@ -106,6 +106,50 @@ impl Maker {
         let y = self.push(op, &operands);
         let y = self.b().add(x, y).unwrap();
         self.keep(y);
+    }
+
+    /// Attention written out of products and a softmax; sometimes a part of it is read elsewhere.
+    pub(super) fn written_attention(&mut self) {
+        let x = self.state();
+        let (heads, causal, primitive, kept) = (1 + self.pick(2), self.flag(), self.flag(), self.pick(6));
+        let weights = [0; 3].map(|_| self.weight(&[D, D]));
+        let b = &mut self.b();
+        let [q, k, v] = weights.map(|w| {
+            let y = b.linear(x, w, None).unwrap();
+            let y = b.reshape(y, &[B, T, heads, D / heads]).unwrap();
+            b.transpose(y, &[0, 2, 1, 3]).unwrap()
+        });
+        let shape = [B, heads, T, T];
+        let scores = b.matmul(q, k, false, true).unwrap();
+        let mut scaled = b.affine(scores, 0.6, 0.0).unwrap();
+        if causal {
+            let [query, key] = [2, 3].map(|axis| b.one(Iota { shape: shape.to_vec(), axis }, &[]).unwrap());
+            let later = b.binary(BinaryKind::LessThan, query, key).unwrap();
+            let bias = b.affine(later, -1e30, 0.0).unwrap();
+            scaled = b.add(scaled, bias).unwrap();
+        }
+        let probabilities = if primitive {
+            let largest = b.reduce_max(scaled, &[3]).unwrap();
+            let largest = b.broadcast(largest, &shape, &[0, 1, 2]).unwrap();
+            let shifted = b.sub(scaled, largest).unwrap();
+            let powers = b.exp(shifted).unwrap();
+            let sum = b.reduce_sum(powers, &[3]).unwrap();
+            let sum = b.broadcast(sum, &shape, &[0, 1, 2]).unwrap();
+            b.div(powers, sum).unwrap()
+        } else {
+            b.one(Softmax, &[scaled]).unwrap()
+        };
+        let o = b.matmul(probabilities, v, false, false).unwrap();
+        let merged = b.transpose(o, &[0, 2, 1, 3]).unwrap();
+        let merged = b.reshape(merged, &[B, T, D]).unwrap();
+        let y = b.add(x, merged).unwrap();
+        self.keep(y);
+        match kept {
+            0 => self.keep(probabilities),
+            1 => self.keep(scores),
+            2 => self.keep(o),
+            _ => y,
+        };
     }
 
     pub(super) fn rows_by_index(&mut self) {

@@ -157,7 +157,7 @@ impl Maker {
     }
 
     fn step(&mut self) {
-        match self.pick(26) {
+        match self.pick(27) {
             0 => self.unary(),
             1 => self.affine(),
             2 | 3 => self.binary(),
@@ -179,6 +179,7 @@ impl Maker {
             21 | 22 => self.agf(),
             23 => self.pool(),
             24 => self.norm_gradient(),
+            25 => self.written_attention(),
             _ => self.gated(),
         }
     }

@@ -1,30 +1,12 @@
-//! Copies: matrices between strided views (slices and concatenations), and tensors with their axes permuted.
+//! Copies of tensors with their axes permuted, cut or repeated.
 
 use super::error::{KernelError, need, same};
-use super::view::{Mat, MatMut};
 use crate::parallel::{self, SharedMut, chunk_range};
 
 /// Values per task.
 const CHUNK: usize = 32_768;
 /// The most axes a permuted copy has.
 const MAX_RANK: usize = 6;
-
-/// `to = from`, both of one shape: a slice where `from` is part of a wider matrix, a concatenation where `to` is.
-///
-/// # Errors
-/// Where shapes differ.
-pub fn copy(from: Mat<'_>, to: MatMut<'_>) -> Result<(), KernelError> {
-    same("copy", "rows", to.rows(), from.rows())?;
-    same("copy", "cols", to.cols(), from.cols())?;
-    let per_task = (CHUNK / to.cols().max(1)).max(1);
-    parallel::for_each(to.rows().div_ceil(per_task), |task| {
-        for i in chunk_range(to.rows(), per_task, task) {
-            // SAFETY: tasks own disjoint rows.
-            unsafe { to.cells(i, 0, to.cols()) }.copy_from_slice(from.row(i));
-        }
-    });
-    Ok(())
-}
 
 /// `y[i0, i1, ..] = x[i0 strides[0] + i1 strides[1] + ..]`: `y` is contiguous of the given `shape` (at most 6 axes, the
 /// last one fastest), `x` is read with any strides (0 repeats). A transposition, a patch cut or its inverse, a slice
@@ -176,18 +158,5 @@ mod tests {
         assert!(permute(&[3, 2], &[2, 1], &[0.0; 5], &mut y).is_err());
         assert!(permute(&[3, 3], &[0, 0], &[0.0], &mut y).is_err());
         assert!(permute(&[1; 7], &[1; 7], &[0.0], &mut y).is_err());
-    }
-
-    #[test]
-    fn matrices_are_sliced_and_joined() {
-        let (a, b) = (random(1, 12), random(2, 6));
-        let mut joined = vec![0.0; 18];
-        let [left, right] = MatMut::split_columns(&mut joined, 3, [4, 2]).unwrap();
-        copy(Mat::new(&a, 3, 4).unwrap(), left).unwrap();
-        copy(Mat::new(&b, 3, 2).unwrap(), right).unwrap();
-        let mut back = vec![0.0; 6];
-        copy(Mat::columns(&joined, 3, 6, 4, 2).unwrap(), MatMut::new(&mut back, 3, 2).unwrap()).unwrap();
-        assert_eq!(back, b);
-        assert_eq!(&joined[6..10], &a[4..8]);
     }
 }
