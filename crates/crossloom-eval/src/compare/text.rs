@@ -21,7 +21,8 @@ impl Comparison {
         text.push('\n');
         let percent = self.resampling.confidence * 100.0;
         text += &format!(
-            "{}; [low, high] are {percent:.0} % bootstrap intervals over pictures ({} resamples, seed {}).\n",
+            "{}; [low, high] are {percent:.0} % bootstrap intervals over pictures ({} resamples, seed {}), p of sign-flip \
+             permutations over pictures; the overall p-values are Holm-adjusted, those of single types are not.\n",
             self.metric.name(),
             self.resampling.resamples,
             self.resampling.seed
