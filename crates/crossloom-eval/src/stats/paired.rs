@@ -99,13 +99,9 @@ mod tests {
     #[test]
     fn many_questions_about_one_picture_prove_nothing() {
         let pictures = Clusters::by_key(["one"; 1000]);
-        let found = paired_difference(
-            &scores(|_| true),
-            &scores(|i| i % 3 == 0),
-            &pictures,
-            &Resampling::default(),
-        )
-        .unwrap();
+        let found =
+            paired_difference(&scores(|_| true), &scores(|i| i % 3 == 0), &pictures, &Resampling::default())
+                .unwrap();
         assert_eq!((found.clusters, found.p_value), (1, 1.0));
         assert!(found.low < 0.0 && found.high > 0.9, "{found:?}");
     }

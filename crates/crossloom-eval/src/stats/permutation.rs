@@ -29,7 +29,8 @@ pub(super) fn sign_flip(cluster_sums: &[f64], draws: usize, seed: u64) -> f64 {
         let signed = |pattern: u32| -> f64 {
             sums.iter().enumerate().map(|(i, sum)| if pattern >> i & 1 == 1 { -sum } else { *sum }).sum()
         };
-        return (0..patterns).filter(|&pattern| extreme(signed(pattern))).count() as f64 / f64::from(patterns);
+        return (0..patterns).filter(|&pattern| extreme(signed(pattern))).count() as f64
+            / f64::from(patterns);
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(STREAM);

@@ -175,7 +175,10 @@ fn few_pictures_make_no_difference_significant() {
     let found = &comparison.differences[0];
     assert!(found.p_adjusted < 0.01 && !found.significant, "{found:?}");
     let verdict = &comparison.verdict[0];
-    assert!(verdict.starts_with("Too few pictures to call a difference significant: `cli` scores"), "{verdict}");
+    assert!(
+        verdict.starts_with("Too few pictures to call a difference significant: `cli` scores"),
+        "{verdict}"
+    );
     assert!(verdict.contains("on 19 where 20 are needed"), "{verdict}");
     assert!(comparison.warnings.iter().any(|warning| warning.contains("over 19 pictures are too narrow")));
     assert!(two(&few(20, false), &few(20, true)).differences[0].significant);

@@ -1,7 +1,7 @@
 //! Run directories: where everything of one run of one recipe lies.
 //!
 //! ```text
-//! runs/NAME-HASH/              HASH: the first 8 digits of the resolved recipe's hash
+//! runs/NAME-HASH/              HASH: the first 8 digits of the hash of what is trained
 //!   run.json                   RunRecord: hashes, seeds, versions, device, kernel choices, data, timings
 //!   recipe.resolved.toml
 //!   report.html
@@ -15,15 +15,21 @@
 
 mod atomic;
 mod list;
+mod name;
 mod record;
 
 pub use atomic::write_atomic;
 pub use list::{ListProblem, RunSummary, list_runs};
-pub use record::{DataManifest, RunRecord, RunStatus, VariantRecord};
+pub use name::check_variant_name;
+pub use record::{DataManifest, GateRecord, RunRecord, RunStatus, VariantRecord};
+
+use self::name::check_name;
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::checkpoint::Checkpoints;
 
 /// Name of the run record's file.
 pub const RECORD_FILE: &str = "run.json";
@@ -38,14 +44,14 @@ const LOCK_FILE: &str = ".lock";
 #[derive(Debug, thiserror::Error)]
 pub enum RunDirError {
     /// A name that could leave the run folder or is no portable file name.
-    #[error(
-        "`{name}` cannot be a {what}: use 1 to 64 letters, digits, `-`, `_` or `.`, not starting with `.` or `-`"
-    )]
+    #[error("`{name}` cannot be a {what}: {rule}")]
     Name {
         /// `run name`, `variant name` or `recipe hash`.
         what: &'static str,
         /// The name.
         name: String,
+        /// What such a name must be.
+        rule: &'static str,
     },
     /// The file system refused.
     #[error("cannot {doing} {}: {source}", path.display())]
@@ -86,14 +92,26 @@ pub struct RunLock {
 }
 
 impl RunDir {
-    /// Make (or enter) `ROOT/NAME-HASH8/` for a recipe called `name` whose resolved form has hash `recipe_hash`.
+    /// The folder's name, `NAME-HASH8`, for a recipe called `name` of which `recipe_hash` says what is trained.
+    pub fn id_of(name: &str, recipe_hash: &str) -> String {
+        format!("{name}-{}", recipe_hash.get(..8).unwrap_or(recipe_hash))
+    }
+
+    /// Make (or enter) `ROOT/NAME-HASH8/`.
     pub fn create(root: &Path, name: &str, recipe_hash: &str) -> Result<Self, RunDirError> {
         check_name("run name", name)?;
         check_name("recipe hash", recipe_hash)?;
-        let short = recipe_hash.get(..8).unwrap_or(recipe_hash);
-        let path = root.join(format!("{name}-{short}"));
+        let path = root.join(Self::id_of(name, recipe_hash));
         fs::create_dir_all(&path).map_err(io_error("make", &path))?;
         Ok(Self { path })
+    }
+
+    /// `ROOT/NAME-HASH8/`, if there is such a folder, with a `run.json` or without.
+    pub fn existing(root: &Path, name: &str, recipe_hash: &str) -> Result<Option<Self>, RunDirError> {
+        check_name("run name", name)?;
+        check_name("recipe hash", recipe_hash)?;
+        let path = root.join(Self::id_of(name, recipe_hash));
+        Ok(path.is_dir().then_some(Self { path }))
     }
 
     /// Enter an existing run directory: a folder with a `run.json`.
@@ -164,10 +182,30 @@ impl RunDir {
 
     /// Make (or enter) the folder of one variant.
     pub fn variant(&self, name: &str) -> Result<VariantDir, RunDirError> {
-        check_name("variant name", name)?;
-        let path = self.path.join(name);
-        fs::create_dir_all(&path).map_err(io_error("make", &path))?;
-        Ok(VariantDir { path })
+        let variant = self.variant_path(name)?;
+        fs::create_dir_all(&variant.path).map_err(io_error("make", &variant.path))?;
+        Ok(variant)
+    }
+
+    /// The folder of one variant, whether or not it exists.
+    pub fn variant_path(&self, name: &str) -> Result<VariantDir, RunDirError> {
+        check_variant_name(name)?;
+        Ok(VariantDir { path: self.path.join(name) })
+    }
+
+    /// Remove everything but the lock.
+    pub fn clear(&self) -> Result<(), RunDirError> {
+        for entry in fs::read_dir(&self.path).map_err(io_error("list", &self.path))? {
+            let entry = entry.map_err(io_error("list", &self.path))?;
+            let path = entry.path();
+            if entry.file_name() == LOCK_FILE {
+                continue;
+            }
+            let kind = entry.file_type().map_err(io_error("read", &path))?;
+            let removed = if kind.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(io_error("remove", &path))?;
+        }
+        Ok(())
     }
 
     /// All variant folders, sorted by name.
@@ -195,6 +233,26 @@ impl VariantDir {
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it holds what must not be thrown away unasked: a checkpoint or results.
+    pub fn holds_work(&self) -> bool {
+        self.results_path().exists() || self.holds_checkpoint()
+    }
+
+    /// Whether it holds a checkpoint.
+    pub fn holds_checkpoint(&self) -> bool {
+        Checkpoints::new(self.checkpoints_path(), 0).steps().is_ok_and(|steps| !steps.is_empty())
+    }
+
+    /// Remove the folder with everything in it; fine if there is none.
+    pub fn remove(&self) -> Result<(), RunDirError> {
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(io_error("remove", &self.path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The variant's name.
@@ -236,13 +294,6 @@ impl VariantDir {
 
 fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> RunDirError + use<'a> {
     move |source| RunDirError::Io { doing, path: path.to_owned(), source }
-}
-
-/// Names become folders, so they must not leave the run folder and must work on every file system.
-fn check_name(what: &'static str, name: &str) -> Result<(), RunDirError> {
-    let portable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let sound = (1..=64).contains(&name.len()) && name.chars().all(portable) && !name.starts_with(['.', '-']);
-    if sound { Ok(()) } else { Err(RunDirError::Name { what, name: name.to_owned() }) }
 }
 
 #[cfg(test)]
@@ -293,8 +344,39 @@ mod tests {
             );
         }
         assert!(RunDir::create(root.path(), "ok", "../../etc").is_err());
-        let run = RunDir::create(root.path(), "ok", "abc").unwrap();
-        assert!(run.variant("../other").is_err());
+    }
+
+    #[test]
+    fn clearing_keeps_the_lock_and_the_folder() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(RunDir::existing(root.path(), "r", "abc").unwrap().is_none());
+        let run = RunDir::create(root.path(), "r", "abc").unwrap();
+        let _lock = run.lock().unwrap();
+        run.write_record(&RunRecord::new("r", "abc")).unwrap();
+        run.variant("cli").unwrap().write("results.json", b"{}").unwrap();
+        run.clear().unwrap();
+        let left: Vec<_> =
+            fs::read_dir(run.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, [LOCK_FILE]);
+        assert!(matches!(run.lock(), Err(RunDirError::Locked { .. })), "it is the same lock");
+        assert_eq!(RunDir::existing(root.path(), "r", "abc").unwrap(), Some(run));
+    }
+
+    #[test]
+    fn a_variant_holds_work_once_it_has_a_checkpoint_or_results() {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunDir::create(root.path(), "r", "abc").unwrap();
+        let variant = run.variant("cli").unwrap();
+        variant.write("metrics.jsonl", b"{}").unwrap();
+        fs::create_dir_all(variant.checkpoints_path().join("step-3.tmp")).unwrap();
+        assert!(!variant.holds_work());
+        fs::create_dir(variant.checkpoints_path().join("step-3")).unwrap();
+        assert!(variant.holds_checkpoint() && variant.holds_work());
+        variant.remove().unwrap();
+        variant.remove().unwrap();
+        assert!(!variant.holds_work());
+        run.variant("cli").unwrap().write("results.json", b"{}").unwrap();
+        assert!(variant.holds_work() && !variant.holds_checkpoint());
     }
 
     #[test]
