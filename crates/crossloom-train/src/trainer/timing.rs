@@ -90,7 +90,7 @@ impl StepTimes {
         sorted.sort_by(f32::total_cmp);
         let upper = sorted.get(sorted.len() / 2)?;
         let lower = sorted.get((sorted.len() - 1) / 2)?;
-        Some((f64::from(*lower) + f64::from(*upper)) / 2.0)
+        Some(f64::midpoint(f64::from(*lower), f64::from(*upper)))
     }
 }
 

@@ -13,9 +13,11 @@ const HEADING: &str = "# variant ";
 
 /// All variants of a recipe, resolved, one after the other.
 pub(super) fn resolved(loaded: &LoadedRecipe) -> String {
-    (loaded.variants.iter())
-        .map(|v| format!("{HEADING}{}\n{}\n", v.name, v.resolved_toml_with_provenance()))
-        .collect()
+    let mut text = String::new();
+    for variant in &loaded.variants {
+        text += &format!("{HEADING}{}\n{}\n", variant.name, variant.resolved_toml_with_provenance());
+    }
+    text
 }
 
 /// The newest other run of a recipe of this name, and how what it trained differs. `None` where there is none, or its

@@ -152,14 +152,13 @@ fn topology(
     if outcome.recipe.model.vision.post_norm {
         states.push(VisionAddress::PostNorm);
     }
-    let after: Vec<String> =
-        topology.places().iter().map(|p| p.name()).filter(|name| name.ends_with(".after")).collect();
+    let points: Vec<String> = topology.places().iter().map(|p| p.name()).collect();
     let mut decoder: Vec<String> = vec!["input".to_owned()];
     for layer in 0..outcome.recipe.model.language.layers {
         let name = format!("layer.{layer}");
         let behind = format!("{name}.after");
         decoder.push(name);
-        decoder.extend(after.contains(&behind).then_some(behind));
+        decoder.extend(points.contains(&behind).then_some(behind));
     }
     let gated = !matches!(outcome.recipe.topology.gate, Gate::None {});
     let mut edges = Vec::new();

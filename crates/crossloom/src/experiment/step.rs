@@ -144,7 +144,7 @@ impl TrainStep for ModelStep<'_> {
                 Some(apply.result("grad_norm")?[0])
             }
         };
-        let wanted = micro.step == 1 || micro.step % self.gates_every == 0;
+        let wanted = micro.step == 1 || micro.step.is_multiple_of(self.gates_every);
         let gate_means = if wanted && !model.gates.is_empty() {
             let mut gates = GateMoments::default();
             gates.add(&model.step, &model.gates, batch.batch.real_rows())?;

@@ -122,7 +122,7 @@ impl<'v> Ready<'v> {
         let entry = record.variants.entry(name.clone()).or_default();
         spent(entry, "evaluate", start);
         entry.status = RunStatus::Finished;
-        entry.role = outcome::role_name(outcome::role(recipe)).to_owned();
+        outcome::role_name(outcome::role(recipe)).clone_into(&mut entry.role);
         entry.evaluated_as = outcome::evaluated_as(recipe);
         entry.gates = evaluation.gates;
         Ok(Some(VariantOutcome::new(self.variant, evaluation.records, results, entry, self.dir)))
