@@ -21,12 +21,14 @@ impl Comparison {
         text.push('\n');
         let percent = self.resampling.confidence * 100.0;
         text += &format!(
-            "{}; [low, high] are {percent:.0} % bootstrap intervals over pictures ({} resamples, seed {}), p of sign-flip \
-             permutations over pictures; the overall p-values are Holm-adjusted, those of single types are not.\n",
+            "{}; [low, high] are {percent:.0} % bootstrap intervals over pictures ({} resamples, seed {}).\n",
             self.metric.name(),
             self.resampling.resamples,
             self.resampling.seed
         );
+        if !self.differences.is_empty() {
+            text += "p: sign-flip permutations over pictures, Holm-adjusted in the row of all types, not in those of single ones.\n";
+        }
         for found in &self.differences {
             text += &format!(
                 "Only `{}` right: {}, only `{}` right: {}; exact McNemar {}.\n",

@@ -96,7 +96,7 @@ pub enum CheckpointError {
         saved: String,
         /// Recipe hash of this run.
         current: String,
-        /// Changes that are not allowed; empty when the old recipe is not known.
+        /// What changed; empty when the old recipe is not known.
         changes: Vec<RecipeChange>,
     },
 }

@@ -17,19 +17,19 @@ mod atomic;
 mod list;
 mod name;
 mod record;
+mod variant;
 
 pub use atomic::write_atomic;
 pub use list::{ListProblem, RunSummary, list_runs};
 pub use name::check_variant_name;
 pub use record::{DataManifest, GateRecord, RunRecord, RunStatus, VariantRecord};
+pub use variant::VariantDir;
 
 use self::name::check_name;
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-
-use crate::checkpoint::Checkpoints;
 
 /// Name of the run record's file.
 pub const RECORD_FILE: &str = "run.json";
@@ -223,75 +223,6 @@ impl RunDir {
     }
 }
 
-/// The folder of one variant of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VariantDir {
-    path: PathBuf,
-}
-
-impl VariantDir {
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Whether it holds what must not be thrown away unasked: a checkpoint or results.
-    pub fn holds_work(&self) -> bool {
-        self.results_path().exists() || self.holds_checkpoint()
-    }
-
-    /// Whether it holds a checkpoint.
-    pub fn holds_checkpoint(&self) -> bool {
-        Checkpoints::new(self.checkpoints_path(), 0).steps().is_ok_and(|steps| !steps.is_empty())
-    }
-
-    /// Remove the folder with everything in it; fine if there is none.
-    pub fn remove(&self) -> Result<(), RunDirError> {
-        match fs::remove_dir_all(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(io_error("remove", &self.path)(error))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The variant's name.
-    pub fn name(&self) -> String {
-        self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-    }
-
-    /// `metrics.jsonl`.
-    pub fn metrics_path(&self) -> PathBuf {
-        self.path.join("metrics.jsonl")
-    }
-
-    /// The folder of TensorBoard event files.
-    pub fn tensorboard_path(&self) -> PathBuf {
-        self.path.join("tb")
-    }
-
-    /// The folder of checkpoints.
-    pub fn checkpoints_path(&self) -> PathBuf {
-        self.path.join("checkpoints")
-    }
-
-    /// `samples.jsonl`.
-    pub fn samples_path(&self) -> PathBuf {
-        self.path.join("samples.jsonl")
-    }
-
-    /// `results.json`.
-    pub fn results_path(&self) -> PathBuf {
-        self.path.join("results.json")
-    }
-
-    /// Write a small file of the variant atomically.
-    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunDirError> {
-        let path = self.path.join(name);
-        write_atomic(&path, bytes).map_err(io_error("write", &path))
-    }
-}
-
 fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> RunDirError + use<'a> {
     move |source| RunDirError::Io { doing, path: path.to_owned(), source }
 }
@@ -360,23 +291,6 @@ mod tests {
         assert_eq!(left, [LOCK_FILE]);
         assert!(matches!(run.lock(), Err(RunDirError::Locked { .. })), "it is the same lock");
         assert_eq!(RunDir::existing(root.path(), "r", "abc").unwrap(), Some(run));
-    }
-
-    #[test]
-    fn a_variant_holds_work_once_it_has_a_checkpoint_or_results() {
-        let root = tempfile::tempdir().unwrap();
-        let run = RunDir::create(root.path(), "r", "abc").unwrap();
-        let variant = run.variant("cli").unwrap();
-        variant.write("metrics.jsonl", b"{}").unwrap();
-        fs::create_dir_all(variant.checkpoints_path().join("step-3.tmp")).unwrap();
-        assert!(!variant.holds_work());
-        fs::create_dir(variant.checkpoints_path().join("step-3")).unwrap();
-        assert!(variant.holds_checkpoint() && variant.holds_work());
-        variant.remove().unwrap();
-        variant.remove().unwrap();
-        assert!(!variant.holds_work());
-        run.variant("cli").unwrap().write("results.json", b"{}").unwrap();
-        assert!(variant.holds_work() && !variant.holds_checkpoint());
     }
 
     #[test]

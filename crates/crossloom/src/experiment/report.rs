@@ -1,16 +1,19 @@
 //! Mapping a run onto the report.
 
+mod accuracy;
+mod topology;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crossloom_eval::stats::{Estimate, PairedDifference};
-use crossloom_eval::{Comparison, Role};
-use crossloom_recipe::{Gate, Topology, VisionAddress};
+use crossloom_eval::Comparison;
 use crossloom_report as report;
 use crossloom_train::metrics::{MetricPhase, MetricRecord, read_metrics};
 use crossloom_train::run_dir::{RunDir, RunRecord};
 use indexmap::IndexMap;
 
+use self::accuracy::accuracy;
+use self::topology::topology;
 use super::changes::resolved;
 use super::held_out::HELD_OUT_LOSS;
 use super::run::RunRequest;
@@ -52,71 +55,6 @@ pub(super) fn write(
     Ok(dir.report_path())
 }
 
-fn estimate(e: &Estimate) -> report::Estimate {
-    report::Estimate { mean: e.mean, low: e.low, high: e.high }
-}
-
-fn exact(mean: f64) -> report::Estimate {
-    report::Estimate { mean, low: mean, high: mean }
-}
-
-fn difference(d: &PairedDifference) -> report::Estimate {
-    report::Estimate { mean: d.difference, low: d.low, high: d.high }
-}
-
-fn accuracy(variants: &[VariantOutcome], comparison: Option<&Comparison>) -> report::AccuracyTable {
-    let Some(first) = variants.first() else { return report::AccuracyTable::default() };
-    let types: Vec<String> = first.results.by_type.keys().cloned().collect();
-    let overall = [("overall".to_owned(), &first.results.overall)];
-    let by_type = first.results.by_type.iter().map(|(name, e)| (name.clone(), e));
-    let columns = overall
-        .into_iter()
-        .chain(by_type)
-        .map(|(name, e)| report::AccuracyColumn { name, questions: e.samples })
-        .collect();
-    let mut rows: Vec<report::AccuracyRow> = Vec::new();
-    for variant in variants {
-        // A comparison has all intervals from the same settings; results may be older.
-        let column = comparison.and_then(|c| c.columns.iter().find(|column| column.name == variant.name));
-        let results = column.map_or(&variant.results, |column| &column.results);
-        let mut cells = vec![Some(estimate(&results.overall))];
-        cells.extend(types.iter().map(|kind| results.by_type.get(kind).map(estimate)));
-        let to_baseline = comparison.and_then(|c| c.differences.iter().find(|d| d.first == variant.name));
-        rows.push(report::AccuracyRow {
-            name: variant.name.clone(),
-            kind: match variant.role {
-                Role::Model => report::RowKind::Model,
-                Role::Reference => report::RowKind::QuestionOnly,
-            },
-            cells,
-            difference: to_baseline.map(|d| difference(&d.overall)),
-            parameters: Some(variant.parameters),
-            step_ms: variant.step_ms,
-        });
-    }
-    for prior in comparison.iter().flat_map(|comparison| &comparison.priors) {
-        let mut cells = vec![Some(exact(prior.overall))];
-        cells.extend(types.iter().map(|kind| prior.by_type.get(kind).map(|&mean| exact(mean))));
-        rows.push(report::AccuracyRow {
-            name: prior.name.clone(),
-            kind: report::RowKind::Prior,
-            cells,
-            ..report::AccuracyRow::default()
-        });
-    }
-    let resampling = comparison.map_or(first.results.resampling, |comparison| comparison.resampling);
-    report::AccuracyTable {
-        columns,
-        rows,
-        confidence: resampling.confidence,
-        method: format!(
-            "percentile bootstrap over pictures, {} resamples, seed {}",
-            resampling.resamples, resampling.seed
-        ),
-        baseline: comparison.map(|comparison| comparison.baseline.clone()),
-    }
-}
-
 fn variant(outcome: &VariantOutcome) -> Result<report::Variant, ExperimentError> {
     let metrics = read_metrics(&outcome.dir.metrics_path())?;
     let (metrics, held_out): (Vec<MetricRecord>, Vec<MetricRecord>) =
@@ -139,44 +77,6 @@ fn variant(outcome: &VariantOutcome) -> Result<report::Variant, ExperimentError>
             gradient_norm: series("grad_norm"),
         },
     })
-}
-
-/// All layers, shallow first, and the edges with their gates.
-fn topology(
-    outcome: &VariantOutcome,
-    series: &dyn Fn(&str) -> report::Series,
-) -> Result<report::Topology, ExperimentError> {
-    let topology = Topology::new(&outcome.recipe)?;
-    let mut states = vec![VisionAddress::Embed];
-    states.extend((1..=outcome.recipe.model.vision.layers).map(VisionAddress::Block));
-    if outcome.recipe.model.vision.post_norm {
-        states.push(VisionAddress::PostNorm);
-    }
-    let points: Vec<String> = topology.places().iter().map(|p| p.name()).collect();
-    let mut decoder: Vec<String> = vec!["input".to_owned()];
-    for layer in 0..outcome.recipe.model.language.layers {
-        let name = format!("layer.{layer}");
-        let behind = format!("{name}.after");
-        decoder.push(name);
-        decoder.extend(points.contains(&behind).then_some(behind));
-    }
-    let gated = !matches!(outcome.recipe.topology.gate, Gate::None {});
-    let mut edges = Vec::new();
-    for edge in topology.edges() {
-        let (tap, point) = (
-            states.iter().position(|s| *s == edge.tap),
-            decoder.iter().position(|p| *p == edge.point.name()),
-        );
-        let (Some(tap), Some(point)) = (tap, point) else { continue };
-        let name = edge.name();
-        let gate = outcome.gates.get(&name).filter(|_| gated).map(|gate| report::Gate {
-            mean: gate.mean,
-            deviation: Some(gate.deviation),
-            history: series(&format!("gate/{name}")),
-        });
-        edges.push(report::Edge { name, tap, point, gate });
-    }
-    Ok(report::Topology { vision: states.iter().map(ToString::to_string).collect(), decoder, edges })
 }
 
 /// Every n-th question, so that pictures and question types are spread over the whole split.

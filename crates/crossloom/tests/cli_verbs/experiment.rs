@@ -294,3 +294,14 @@ fn answers_that_are_cut_are_told() {
     let said = verb(&folder, "run", &["--set", "eval.max_new_tokens=1"]).exits(0);
     assert!(said.out.contains("answers were cut at the longest length"), "{}", said.out);
 }
+
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_no_text_is_no_reason_to_fail() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = folder("");
+    let out = std::ffi::OsStr::from_bytes(b"runs\xff");
+    let output = program(folder.path()).args(["run", "tiny.toml", "--out"]).arg(out).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(folder.path().join(out).is_dir());
+}
