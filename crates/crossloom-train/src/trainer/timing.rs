@@ -2,8 +2,6 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use indexmap::IndexMap;
-
 /// Seconds of one session by purpose.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Timings {
@@ -19,24 +17,6 @@ pub struct Timings {
     pub logging: f64,
     /// All of the session, the above included.
     pub total: f64,
-}
-
-impl Timings {
-    /// The same as named numbers, for `run.json`.
-    pub fn to_map(&self) -> IndexMap<String, f64> {
-        let Self { data, compute, checkpoint, validate, logging, total } = *self;
-        [
-            ("data", data),
-            ("compute", compute),
-            ("checkpoint", checkpoint),
-            ("validate", validate),
-            ("logging", logging),
-            ("train_total", total),
-        ]
-        .into_iter()
-        .map(|(name, seconds)| (name.to_owned(), seconds))
-        .collect()
-    }
 }
 
 /// Exponential mean of the step time: a step weighs `1/e` of its first weight after [`Speed::MEMORY`] more steps.

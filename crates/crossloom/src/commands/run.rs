@@ -143,10 +143,13 @@ pub(super) fn perform(
             }
             Ok(ExitCode::SUCCESS)
         }
-        RunOutcome::Interrupted { dir } => Err(CliError::Interrupted(format!(
-            "interrupted; {} keeps all completed steps, --resume continues them",
-            dir.display()
-        ))),
+        RunOutcome::Interrupted { dir } => {
+            let then = match how.job {
+                Job::Evaluate => "is as it was trained, eval begins again",
+                Job::All | Job::Train => "keeps all completed steps, --resume continues them",
+            };
+            Err(CliError::Interrupted(format!("interrupted; {} {then}", dir.display())))
+        }
     }
 }
 

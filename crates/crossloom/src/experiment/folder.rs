@@ -63,12 +63,12 @@ impl Reserved {
         let chosen = |other: &VariantDir| variants.iter().any(|variant| variant.name == other.name());
         let others = dir.variants()?.iter().any(|other| !chosen(other) && other.holds_work());
         let continues = request.resume || request.job == Job::Evaluate;
-        if !continues && others {
+        if request.force && !others {
+            dir.clear()?;
+        } else if !continues {
             for variant in variants {
                 dir.variant_path(&variant.name)?.remove()?;
             }
-        } else if !continues {
-            dir.clear()?;
         }
         for variant in variants {
             dir.variant(&variant.name)?;

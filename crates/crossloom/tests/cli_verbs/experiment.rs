@@ -138,8 +138,10 @@ fn a_failed_run_without_checkpoints_is_begun_anew() {
     let record = fs::read_to_string(run.join("run.json")).unwrap();
     let failed = record.replacen("\"trained\"", "\"failed\",\n    \"error\": \"no space\"", 1);
     fs::write(run.join("run.json"), failed).unwrap();
+    fs::write(run.join("notes.txt"), "").unwrap();
     verb(&folder, "run", &["--variant", "a"]).exits(0);
     assert_eq!(json(&run.join("run.json"))["status"]["state"], "finished");
+    assert!(run.join("notes.txt").exists(), "only --force clears the folder");
 }
 
 #[test]
@@ -277,6 +279,7 @@ fn held_out_pictures_are_measured_and_scored_and_never_trained() {
         .map(|record| (record["step"].as_u64().unwrap(), record["held_out_loss"].is_number()))
         .collect();
     assert_eq!(held_out, [(1, true), (2, true), (3, true), (4, true)]);
+    assert!(fs::read_to_string(run.join("report.html")).unwrap().contains("Dots: held-out data."));
     // The same pictures are scored in every run, and trained on without the hold-out.
     let ids = |path: &Path| -> Vec<Value> { lines(path).iter().map(|r| r["image"].clone()).collect() };
     let first = ids(&run.join("tiny/samples.jsonl"));
@@ -304,4 +307,20 @@ fn an_argument_that_is_no_text_is_no_reason_to_fail() {
     let output = program(folder.path()).args(["run", "tiny.toml", "--out"]).arg(out).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(folder.path().join(out).is_dir());
+}
+
+#[test]
+fn a_run_whose_comparison_cannot_be_written_has_failed() {
+    let folder = folder(VARIANTS);
+    verb(&folder, "run", &["--variant", "a"]).exits(0);
+    let run = run_of(&folder);
+    fs::remove_file(run.join("comparison.txt")).unwrap();
+    fs::create_dir(run.join("comparison.txt")).unwrap();
+    verb(&folder, "eval", &["--variant", "a"]).exits(1).complains(&["comparison.txt"]);
+    let status = &json(&run.join("run.json"))["status"];
+    assert_eq!(status["state"], "failed");
+    assert!(status["error"].as_str().unwrap().contains("comparison.txt"), "{status}");
+    fs::remove_dir(run.join("comparison.txt")).unwrap();
+    verb(&folder, "eval", &["--variant", "a"]).exits(0);
+    assert_eq!(json(&run.join("run.json"))["status"]["state"], "finished");
 }
