@@ -18,6 +18,8 @@ pub(crate) enum Purpose {
     SyntheticTrain = 3,
     /// A generated test picture and its questions; `a` is the picture.
     SyntheticTest = 4,
+    /// Which training pictures are held out.
+    HoldOut = 5,
 }
 
 /// A `ChaCha8` stream with the few draws that the crate needs, written out so that they never change.

@@ -1,25 +1,23 @@
 //! Evaluation for crossloom: answers in, honest numbers out.
 //!
-//! This crate knows no model: greedy decoding drives a [`NextTokens`] that someone else implements, and everything after
-//! that works on [`SampleRecord`]s.
+//! This crate knows no model: someone else decodes, and everything after that works on [`SampleRecord`]s.
 //!
 //! ```text
-//! NextTokens ──decode──▶ answers ──metrics──▶ SampleRecord (samples.jsonl) ──results──▶ Results (results.json)
-//!                                                     └──────────────compare──▶ Comparison (table, verdict)
+//! answers ──metrics──▶ SampleRecord (samples.jsonl) ──results──▶ Results (results.json)
+//!                             └──────────────compare──▶ Comparison (table, verdict)
 //! ```
 //!
 //! # Invariants
 //! - A sample that failed is excluded from every mean, counted, and makes its results *incomplete*; it is never scored as
 //!   a wrong answer and never left out in silence.
 //! - Two runs are compared on the same samples only; different sample ids are an error.
-//! - Questions about one picture are not independent, so intervals resample pictures, not questions.
+//! - Questions about one picture are not independent, so intervals resample pictures and tests swap pictures, not questions.
 //! - Everything random is seeded; the same records give the same numbers.
 //!
 //! # Reading order
-//! [`samples`] → [`metrics`] → [`results`] → [`stats`] → [`mod@compare`]; [`decode`] and [`prior`] stand alone.
+//! [`samples`] → [`metrics`] → [`results`] → [`stats`] → [`mod@compare`]; [`prior`] stands alone.
 
 pub mod compare;
-pub mod decode;
 pub mod metrics;
 pub mod prior;
 pub mod results;
@@ -27,7 +25,6 @@ pub mod samples;
 pub mod stats;
 
 pub use compare::{CompareError, CompareOptions, Comparison, Contender, Role, compare};
-pub use decode::{DecodeError, DecodeOptions, Decoded, NextToken, NextTokens, OpenSequence, greedy};
 pub use metrics::Metric;
 pub use prior::{Prior, question_only_prior};
 pub use results::Results;

@@ -57,6 +57,34 @@ fn what_changes_the_experiment_changes_the_hash() {
 }
 
 #[test]
+fn logging_checkpoints_and_scoring_do_not_change_what_is_trained() {
+    let trained = |set: &str| {
+        let sets: Vec<&str> = if set.is_empty() { Vec::new() } else { vec![set] };
+        good("inject.toml", &sets).unwrap().training_hash()
+    };
+    let same = [
+        "description=other words",
+        "train.log_every=7",
+        "train.checkpoint_every=3",
+        "train.keep_checkpoints=9",
+        "eval.limit=10",
+        "eval.seed=4",
+        "eval.bootstrap_samples=500",
+        "eval.confidence=0.9",
+        "eval.split=train",
+    ];
+    for set in same {
+        assert_eq!(trained(set), trained(""), "{set}");
+    }
+    for set in
+        ["train.lr=0.002", "train.steps=77", "data.seed=5", "data.validation=0.1", "eval.max_new_tokens=7"]
+    {
+        assert_ne!(trained(set), trained(""), "{set}");
+    }
+    assert_ne!(trained(""), good("inject.toml", &[]).unwrap().content_hash());
+}
+
+#[test]
 fn a_loaded_recipes_hash_covers_its_variants() {
     let hash = |variants: &str| {
         let text = format!("name = 'main'\nextends = ['base.toml']\n{variants}");

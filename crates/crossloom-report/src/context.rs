@@ -34,9 +34,9 @@ impl<'a> Context<'a> {
         self.data.variants.iter().any(|variant| variant.name == name)
     }
 
-    /// Whether `name` is a model with the picture withheld.
-    pub(crate) fn is_question_only(&self, name: &str) -> bool {
-        self.data.accuracy.rows.iter().any(|row| row.name == name && row.kind == RowKind::QuestionOnly)
+    /// Whether `name` answers without the picture.
+    pub(crate) fn is_blind(&self, name: &str) -> bool {
+        self.data.accuracy.rows.iter().any(|row| row.name == name && row.kind != RowKind::Model)
     }
 }
 

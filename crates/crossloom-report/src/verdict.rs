@@ -34,9 +34,12 @@ pub fn verdict(table: &AccuracyTable) -> String {
             points_interval(&difference),
         ),
     };
-    match best_prior(table) {
-        Some(prior) => {
-            format!("{finding}; without the picture, {}% of the answers are right.", percent(prior.mean))
+    match yardstick(table) {
+        Some((RowKind::Prior, prior)) => {
+            format!("{finding}; the most frequent answers alone get {}% right.", percent(prior.mean))
+        }
+        Some((_, blind)) => {
+            format!("{finding}; without the picture, {}% of the answers are right.", percent(blind.mean))
         }
         None => format!("{finding}."),
     }
@@ -58,9 +61,11 @@ pub(crate) fn best_model(table: &AccuracyTable) -> Option<(&AccuracyRow, Estimat
     best(table, RowKind::Model)
 }
 
-/// The highest overall accuracy of a question-only prior.
-pub(crate) fn best_prior(table: &AccuracyTable) -> Option<Estimate> {
-    best(table, RowKind::QuestionOnly).map(|(_, score)| score)
+/// What can be had without the picture, and how that was measured: the best of the models from which it was withheld, or,
+/// where there is none, the best prior.
+pub(crate) fn yardstick(table: &AccuracyTable) -> Option<(RowKind, Estimate)> {
+    let kinds = [RowKind::QuestionOnly, RowKind::Prior];
+    kinds.into_iter().find_map(|kind| Some((kind, best(table, kind)?.1)))
 }
 
 fn best(table: &AccuracyTable, kind: RowKind) -> Option<(&AccuracyRow, Estimate)> {
@@ -163,5 +168,14 @@ mod tests {
              without the picture, 67.0% of the answers are right."
         );
         assert_eq!(verdict(&table(vec![row("x", f64::NAN, None)])), verdict(&AccuracyTable::default()));
+    }
+
+    #[test]
+    fn a_prior_is_the_yardstick_only_where_no_model_was_blinded() {
+        let prior = AccuracyRow { kind: RowKind::Prior, ..row("most frequent answer", 0.7, None) };
+        let mut single = table(vec![row("projector", 0.855, None), prior]);
+        assert!(verdict(&single).ends_with("; the most frequent answers alone get 70.0% right."));
+        single.rows.push(AccuracyRow { kind: RowKind::QuestionOnly, ..row("blind", 0.67, None) });
+        assert!(verdict(&single).ends_with("; without the picture, 67.0% of the answers are right."));
     }
 }

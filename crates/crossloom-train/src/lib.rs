@@ -40,6 +40,6 @@ pub use run_dir::{RunDir, RunRecord, VariantDir};
 pub use schedule::{Schedule, ScheduleShape};
 pub use step::{
     BatchSource, BoxError, GateMeans, MicroOutput, MicroStep, ModelState, NonFinite, StepOutput, TrainBatch,
-    TrainStep, Update, Visit,
+    TrainStep, Update, Visit, share_of_targets,
 };
 pub use trainer::{Outcome, Summary, Timings, TrainError, TrainIo, TrainOptions, Trainer};

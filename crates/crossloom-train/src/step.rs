@@ -78,6 +78,12 @@ pub struct MicroStep<'a> {
     pub update: Option<&'a Update>,
 }
 
+/// The share of one micro-batch in the target tokens of its step: the weight of its gradient.
+pub fn share_of_targets<B: TrainBatch>(batches: &[B], index: usize) -> f64 {
+    let all: usize = batches.iter().map(TrainBatch::target_tokens).sum();
+    batches.get(index).map_or(0.0, |batch| batch.target_tokens() as f64 / all as f64)
+}
+
 /// How the parameters are to be updated at the end of a step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Update {
@@ -144,8 +150,10 @@ pub trait TrainStep: ModelState {
     /// Forget the gradients of a step that was abandoned between two micro-batches.
     fn discard_gradients(&mut self);
 
-    /// After a non-finite loss or gradient on `batch`: find the value that was non-finite first. May be slow.
-    fn locate_non_finite(&mut self, batch: &Self::Batch) -> Option<NonFinite>;
+    /// After a non-finite loss or gradient in a step over `batches`: find the value that was non-finite first, by doing the
+    /// step again from cleared gradients, micro-batch by micro-batch, its update included. May be slow. Each micro-batch has
+    /// the weight that [`share_of_targets`] gives it.
+    fn locate_non_finite(&mut self, batches: &[Self::Batch], update: &Update) -> Option<NonFinite>;
 
     /// State of the model's own random generator (dropout …); `null` where it has none. Integers and strings only.
     fn rng_state(&self) -> Value {

@@ -10,9 +10,11 @@
 //! - [`stages`]: a recipe as topology, luminal graph, IR, fused IR and plan; what it costs. Nothing is run.
 //! - [`experiment`]: data, training, evaluation, comparison, report.
 //! - [`progress`]: how a run is shown while it goes.
+//! - [`machine`]: what it runs on.
 
 pub mod cli;
 pub mod commands;
 pub mod experiment;
+pub mod machine;
 pub mod progress;
 pub mod stages;

@@ -21,8 +21,11 @@ pub struct PackedQuestion {
     pub first_slot: usize,
     /// How many columns it has: one per answer token and one for `<eos>`, or a single one for a prompt.
     pub slots: usize,
-    /// A prompt whose answer has ended, by `<eos>` or by length; always true where the answer was given.
+    /// A prompt that awaits no more tokens, after `<eos>` or at the longest length; always true where the answer was given.
     pub finished: bool,
+    /// Whether `<eos>` ended the answer; an answer that was cut at the longest length has not ended. Always true where it
+    /// was given.
+    pub ended_by_eos: bool,
 }
 
 /// A batch of static shapes, row-major and contiguous, with notes on what it holds. See the module page for the layout.

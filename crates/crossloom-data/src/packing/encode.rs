@@ -84,7 +84,7 @@ impl EncodedSplit {
         })
     }
 
-    /// How many examples there are.
+    /// How many examples the split numbers, held-out ones included.
     pub fn len(&self) -> usize {
         self.questions.len()
     }
@@ -92,6 +92,25 @@ impl EncodedSplit {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.questions.is_empty()
+    }
+
+    /// The numbers of the examples about the pictures that it keeps, ascending.
+    pub fn examples(&self) -> Vec<usize> {
+        let mut numbers: Vec<usize> = self.by_image.iter().map(|&example| example as usize).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// The same numbering with the examples about some pictures only.
+    pub(super) fn only(&self, keep: &dyn Fn(usize) -> bool) -> Self {
+        let (mut by_image, mut offsets) = (Vec::new(), vec![0]);
+        for image in 0..self.images() {
+            if keep(image) {
+                by_image.extend_from_slice(self.examples_of(image));
+            }
+            offsets.push(by_image.len());
+        }
+        Self { by_image, offsets, ..self.clone() }
     }
 
     /// How many pictures the split has, with or without questions.
@@ -109,12 +128,12 @@ impl EncodedSplit {
         self.answers.get(example).and_then(|span| self.tokens.get(span.clone())).unwrap_or_default()
     }
 
-    /// The picture of an example.
+    /// The picture of an example, held out or not.
     pub fn image_of(&self, example: usize) -> Option<usize> {
         self.images.get(example).map(|&image| image as usize)
     }
 
-    /// The examples about a picture, in the order of the data set; none for a picture that does not exist.
+    /// The examples about a picture, in the order of the data set; none for a picture that is held out or does not exist.
     pub fn examples_of(&self, image: usize) -> &[u32] {
         match (self.offsets.get(image), self.offsets.get(image.saturating_add(1))) {
             (Some(&from), Some(&to)) => self.by_image.get(from..to).unwrap_or_default(),

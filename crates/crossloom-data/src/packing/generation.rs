@@ -4,8 +4,8 @@ use super::{PackedBatch, PackingError};
 
 impl PackedBatch {
     /// Adds the predicted token of every question, in the order of [`PackedBatch::questions`], and says how many questions
-    /// are still unfinished. `<eos>` finishes a question, as does its `max_new_tokens`-th token; tokens for finished
-    /// questions are not looked at.
+    /// are still unfinished. `<eos>` ends an answer and finishes its question; its `max_new_tokens`-th token (`<eos>`
+    /// counts) finishes it without having ended it. Tokens for finished questions are not looked at.
     ///
     /// The token for question `q` is predicted at row `q.row`, slot `q.first_slot` of `target_index_bm`; this call moves
     /// that slot to the added token.
@@ -55,7 +55,8 @@ impl PackedBatch {
         let (visual, eos) = (plan.visual_tokens, plan.special.eos);
         let mut placed = self.questions[question];
         if token == eos {
-            self.questions[question].finished = true;
+            (placed.finished, placed.ended_by_eos) = (true, true);
+            self.questions[question] = placed;
             return;
         }
         self.generated[question * limit + placed.answer_len] = token;

@@ -7,7 +7,7 @@
 //! What is predicted: from `<answer>` the first token of the answer, from each answer token the next one, and from the
 //! last one `<eos>`. `<eos>` is only ever a target: nothing would be predicted from it, so it takes no position.
 //!
-//! - [`EncodedSplit`]: a split as token ids. [`PackingPlan`]: the static shapes. [`PackedBatch`]: the arrays.
+//! - [`EncodedSplit`]: a split as token ids, which can hold pictures out. [`PackingPlan`]: the static shapes. [`PackedBatch`]: the arrays.
 //! - [`TrainingPacker`]: seeded, endless, resumable; per picture a seeded draw of its questions.
 //! - [`EvaluationPacker`]: every question exactly once, with its answer or as a prompt.
 //! - [`PackedBatch::append_generated`]: greedy decoding by recomputation, all questions of a batch at once.
@@ -19,6 +19,7 @@ mod encode;
 mod error;
 mod evaluation;
 mod generation;
+mod hold_out;
 mod pixels;
 mod plan;
 mod prompts;

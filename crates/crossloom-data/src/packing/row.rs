@@ -62,6 +62,7 @@ impl<'a> RowWriter<'a> {
             first_slot: self.next_slot,
             slots,
             finished: matches!(answer, Answer::Given(_)),
+            ended_by_eos: matches!(answer, Answer::Given(_)),
         };
         let prompt = question.iter().copied().chain([marker]);
         let given = match answer {

@@ -8,6 +8,7 @@ mod error;
 mod nearest;
 mod train;
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
@@ -77,10 +78,17 @@ impl Tokenizer {
             return Err(TokenizerError::Invalid { reason });
         }
         let mut words = vec![String::new(); size];
+        let mut shared: BTreeSet<usize> = BTreeSet::new();
         for (word, id) in vocabulary {
-            if let Some(slot) = words.get_mut(id as usize) {
-                *slot = word;
+            let Some(slot) = words.get_mut(id as usize) else { continue };
+            if !slot.is_empty() {
+                shared.insert(id as usize);
             }
+            *slot = word;
+        }
+        if let Some(id) = shared.first() {
+            let reason = format!("several words have the id {id}");
+            return Err(TokenizerError::Invalid { reason });
         }
         inner.set_encode_special_tokens(true);
         Ok(Self { inner, words, special })
@@ -126,7 +134,11 @@ impl Tokenizer {
     pub fn save(&self, path: &Path) -> Result<(), TokenizerError> {
         let io_error = |source| TokenizerError::Io { path: path.to_owned(), source };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io_error)?;
+        let mut builder = tempfile::Builder::new();
+        // A temporary file is for its owner alone; this one is to be read like any other file of a run.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.tempfile_in(folder).map_err(io_error)?;
         file.write_all(self.to_json()?.as_bytes()).map_err(io_error)?;
         file.as_file().sync_all().map_err(io_error)?;
         file.persist(path).map_err(|error| io_error(error.error))?;

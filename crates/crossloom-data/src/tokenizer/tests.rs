@@ -70,6 +70,14 @@ fn saving_and_loading_keeps_everything() {
     assert_eq!(loaded.encode("what is red?").unwrap(), tokenizer.encode("what is red?").unwrap());
     assert!(matches!(loaded.encode("<answer>"), Err(TokenizerError::UnknownWords { .. })));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let other = folder.path().join("other");
+        std::fs::write(&other, "").unwrap();
+        let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&path), mode(&other), "it can be read like any other file");
+    }
 }
 
 #[test]
@@ -98,6 +106,9 @@ fn bad_files_and_bad_text_are_errors() {
     assert_eq!(error.to_string(), "the tokenizer lacks the special tokens: <eos>, <answer>");
     let sparse = trained().to_json().unwrap().replace("\"there\": 15", "\"there\": 4000000000");
     assert!(matches!(Tokenizer::from_json(sparse.as_bytes()), Err(TokenizerError::Invalid { .. })));
+    let twice = trained().to_json().unwrap().replace("\"there\": 15", "\"there\": 7");
+    let error = Tokenizer::from_json(twice.as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("several words have the id 7"), "{error}");
     let long = "a ".repeat(MAX_TEXT_BYTES);
     assert!(matches!(trained().encode(&long), Err(TokenizerError::TextTooLong { .. })));
     assert!(matches!(

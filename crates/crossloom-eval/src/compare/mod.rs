@@ -12,7 +12,7 @@ use crate::prior::Prior;
 use crate::results::Results;
 use crate::samples::SampleRecord;
 use crate::stats::{
-    Clusters, PairedDifference, Resampling, StatsError, holm, mcnemar_exact, paired_difference,
+    Clusters, MIN_CLUSTERS, PairedDifference, Resampling, StatsError, holm, mcnemar_exact, paired_difference,
 };
 
 /// What a run is in a comparison.
@@ -80,9 +80,10 @@ pub struct Difference {
     pub second: String,
     /// All samples together.
     pub overall: PairedDifference,
-    /// The overall p-value after Holm's correction for the number of models compared with the baseline.
+    /// The overall p-value after Holm's correction for the number of comparisons of its kind: models with the baseline, or
+    /// models with references.
     pub p_adjusted: f64,
-    /// Whether the adjusted p-value is below `1 - confidence`.
+    /// Whether the adjusted p-value is below `1 - confidence`, over at least [`MIN_CLUSTERS`] pictures.
     pub significant: bool,
     /// Samples that only the first run got right.
     pub only_first: u64,
@@ -212,18 +213,14 @@ pub fn compare(contenders: &[Contender<'_>], options: &CompareOptions) -> Result
     let others = models.iter().filter(|run| run.name != baseline.name);
     let mut differences =
         others.map(|run| difference(run, baseline, options)).collect::<Result<Vec<_>, CompareError>>()?;
-    let alpha = 1.0 - options.resampling.confidence;
-    let adjusted = holm(&differences.iter().map(|found| found.overall.p_value).collect::<Vec<_>>());
-    for (found, p_adjusted) in differences.iter_mut().zip(adjusted) {
-        found.p_adjusted = p_adjusted;
-        found.significant = p_adjusted < alpha;
-    }
+    adjust(&mut differences, options);
     let mut over_references = Vec::new();
     for reference in contenders.iter().filter(|run| run.role == Role::Reference) {
         for model in &models {
             over_references.push(difference(model, reference, options)?);
         }
     }
+    adjust(&mut over_references, options);
     let priors = options
         .priors
         .iter()
@@ -247,6 +244,16 @@ pub fn compare(contenders: &[Contender<'_>], options: &CompareOptions) -> Result
     comparison.verdict = verdict::sentences(&comparison);
     comparison.warnings = verdict::warnings(&comparison);
     Ok(comparison)
+}
+
+/// Holm's correction over comparisons of one kind, and what is significant after it.
+fn adjust(differences: &mut [Difference], options: &CompareOptions) {
+    let alpha = 1.0 - options.resampling.confidence;
+    let adjusted = holm(&differences.iter().map(|found| found.overall.p_value).collect::<Vec<_>>());
+    for (found, p_adjusted) in differences.iter_mut().zip(adjusted) {
+        found.p_adjusted = p_adjusted;
+        found.significant = p_adjusted < alpha && found.overall.clusters >= MIN_CLUSTERS;
+    }
 }
 
 /// A sample id with what each run made of it.
@@ -287,8 +294,9 @@ fn difference(
         first: first.name.to_owned(),
         second: second.name.to_owned(),
         overall,
+        // Known once all comparisons of its kind are.
         p_adjusted: overall.p_value,
-        significant: overall.p_value < 1.0 - options.resampling.confidence,
+        significant: false,
         only_first,
         only_second,
         mcnemar_p: mcnemar_exact(only_first, only_second),

@@ -26,6 +26,9 @@ impl Comparison {
             self.resampling.resamples,
             self.resampling.seed
         );
+        if !self.differences.is_empty() {
+            text += "p: sign-flip permutations over pictures, Holm-adjusted in the row of all types, not in those of single ones.\n";
+        }
         for found in &self.differences {
             text += &format!(
                 "Only `{}` right: {}, only `{}` right: {}; exact McNemar {}.\n",

@@ -1,7 +1,7 @@
 //! What a comparison means, in sentences that claim no more than the numbers.
 
 use super::{Comparison, Difference, Role};
-use crate::stats::normal_quantile;
+use crate::stats::{MIN_CLUSTERS, normal_quantile};
 
 /// Points: hundredths of the score.
 pub(super) fn points(value: f64) -> String {
@@ -41,7 +41,7 @@ fn against_baseline(comparison: &Comparison, found: &Difference) -> String {
     if found.significant {
         return format!(
             "`{better}` is better than `{worse}`: {size} points, {percent:.0} % interval {interval}, {} \
-             (paired bootstrap over {clusters} pictures).",
+             (sign-flip permutation over {clusters} pictures).",
             p_value(p)
         );
     }
@@ -56,6 +56,13 @@ fn against_baseline(comparison: &Comparison, found: &Difference) -> String {
     } else {
         format!("`{better}` scores {} points above `{worse}`", size.trim_start_matches('+'))
     };
+    if clusters < MIN_CLUSTERS {
+        return format!(
+            "Too few pictures to call a difference significant: {standing}, on {clusters} where {MIN_CLUSTERS} are needed \
+             ({percent:.0} % interval {interval}, {}).",
+            p_value(p)
+        );
+    }
     let mut text = format!(
         "No significant difference: {standing}, but chance is not ruled out ({percent:.0} % interval {interval}, {}).",
         p_value(p)
@@ -173,6 +180,12 @@ pub(super) fn warnings(comparison: &Comparison) -> Vec<String> {
                 column.name, results.unfinished
             ));
         }
+    }
+    let pictures = comparison.columns.iter().map(|column| column.results.overall.clusters).min();
+    if let Some(pictures) = pictures.filter(|&pictures| pictures < MIN_CLUSTERS) {
+        warnings.push(format!(
+            "intervals over {pictures} pictures are too narrow; {MIN_CLUSTERS} or more are needed to rely on them."
+        ));
     }
     for found in comparison.differences.iter().filter(|found| found.excluded > 0) {
         warnings.push(format!(

@@ -3,27 +3,40 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Clusters, Estimate, Resampling, StatsError};
+use super::{Clusters, Estimate, Resampling, StatsError, degenerate};
 
 /// The mean of `values` with a percentile bootstrap interval over `clusters`.
 ///
-/// A resample draws as many clusters as there are, with replacement, and takes the mean over all values in them. Where all
-/// values are equal the interval is that one point, whatever the number of samples.
+/// A resample draws as many clusters as there are, with replacement, and takes the mean over all values in them. Where no
+/// resample differs from another, the interval of scores in [0, 1] is Wilson's over clusters: one picture, or ten that all
+/// came out alike, do not make a number certain.
 pub fn mean_interval(
     values: &[f64],
     clusters: &Clusters,
     resampling: &Resampling,
 ) -> Result<Estimate, StatsError> {
-    let mut means = resampled_means(values, clusters, resampling)?;
+    let means = resampled_means(values, clusters, resampling)?;
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let (low, high) = interval(mean, means, [0.0, 1.0], clusters, resampling.confidence);
+    Ok(Estimate { mean, low, high, samples: values.len(), clusters: clusters.len() })
+}
+
+/// The percentile interval of resampled means; that of a spread too small to see where they are all the same. `range` is
+/// where single values lie.
+pub(super) fn interval(
+    mean: f64,
+    mut means: Vec<f64>,
+    range: [f64; 2],
+    clusters: &Clusters,
+    confidence: f64,
+) -> (f64, f64) {
     means.sort_by(f64::total_cmp);
-    let tail = (1.0 - resampling.confidence) / 2.0;
-    Ok(Estimate {
-        mean: values.iter().sum::<f64>() / values.len() as f64,
-        low: quantile(&means, tail),
-        high: quantile(&means, 1.0 - tail),
-        samples: values.len(),
-        clusters: clusters.len(),
-    })
+    let spread = means.last().zip(means.first()).map_or(0.0, |(last, first)| last - first);
+    if spread <= 1e-12 * (range[1] - range[0]) {
+        return degenerate::interval(mean, range, clusters.len(), confidence);
+    }
+    let tail = (1.0 - confidence) / 2.0;
+    (quantile(&means, tail), quantile(&means, 1.0 - tail))
 }
 
 /// The mean of every resample, in drawing order.
@@ -134,6 +147,21 @@ mod tests {
             covered += i32::from(estimate.low <= 0.7 && 0.7 <= estimate.high);
         }
         assert!((180..=198).contains(&covered), "{covered} of 200");
+    }
+
+    #[test]
+    fn clusters_that_all_agree_have_wilsons_interval() {
+        let at = |values: &[f64], clusters: &Clusters| {
+            mean_interval(values, clusters, &Resampling::default()).unwrap()
+        };
+        // z² = 3.8415: n / (n + z²) and z² / (n + z²).
+        let right = at(&[1.0; 10], &Clusters::singletons(10));
+        assert!((right.low - 10.0 / 13.8415).abs() < 1e-4 && right.high == 1.0, "{right:?}");
+        let wrong = at(&[0.0; 10], &Clusters::singletons(10));
+        assert!((wrong.high - 3.8415 / 13.8415).abs() < 1e-4 && wrong.low == 0.0, "{wrong:?}");
+        // Ten questions about one picture are one draw.
+        let one = at(&coin(10, 5), &Clusters::by_key(["a"; 10]));
+        assert!(one.low < 0.15 && one.high > 0.85 && one.mean == 0.5, "{one:?}");
     }
 
     #[test]

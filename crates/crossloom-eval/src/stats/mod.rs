@@ -1,12 +1,19 @@
 //! Statistics: how far a number can be trusted, and whether two numbers differ.
 //!
-//! Everything is a percentile bootstrap over *clusters* (pictures), because questions about one picture share its
-//! difficulty; resampling questions as if they were independent gives intervals that are too narrow.
+//! The unit is the *cluster* (picture), because questions about one picture share its difficulty; treating questions as
+//! independent gives intervals that are too narrow and p-values that are too small.
+//!
+//! - Intervals are percentile bootstraps over clusters. Where all clusters agree a bootstrap sees no spread at all; the
+//!   interval is then Wilson's for as many draws as there are clusters.
+//! - p-values are sign-flip permutations over clusters, exact where there are few.
+//! - Percentile intervals are too narrow over few clusters, so nothing is called significant below [`MIN_CLUSTERS`].
 
 mod bootstrap;
+mod degenerate;
 mod holm;
 mod mcnemar;
 mod paired;
+mod permutation;
 mod power;
 
 pub use bootstrap::mean_interval;
@@ -20,10 +27,15 @@ pub use power::{
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+/// Fewer clusters than this are too few to call a difference significant: percentile intervals cover less than they say
+/// there, and a permutation test has hardly any power.
+pub const MIN_CLUSTERS: usize = 20;
+
 /// How to resample.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Resampling {
-    /// Number of resamples; 2,000 give the ends of a 95 % interval to about a twentieth of its width.
+    /// Number of resamples, and of drawn permutations; 2,000 give the ends of a 95 % interval to about a twentieth of its
+    /// width.
     pub resamples: usize,
     /// Probability that an interval is meant to cover, in (0, 1).
     pub confidence: f64,

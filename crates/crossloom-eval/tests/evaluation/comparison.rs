@@ -167,6 +167,43 @@ fn several_models_are_corrected_for_their_number() {
 }
 
 #[test]
+fn few_pictures_make_no_difference_significant() {
+    let few = |pictures: usize, right: bool| -> Vec<SampleRecord> {
+        run(|_| right).into_iter().take(pictures * PER_PICTURE).collect()
+    };
+    let comparison = two(&few(19, false), &few(19, true));
+    let found = &comparison.differences[0];
+    assert!(found.p_adjusted < 0.01 && !found.significant, "{found:?}");
+    let verdict = &comparison.verdict[0];
+    assert!(
+        verdict.starts_with("Too few pictures to call a difference significant: `cli` scores"),
+        "{verdict}"
+    );
+    assert!(verdict.contains("on 19 where 20 are needed"), "{verdict}");
+    assert!(comparison.warnings.iter().any(|warning| warning.contains("over 19 pictures are too narrow")));
+    assert!(two(&few(20, false), &few(20, true)).differences[0].significant);
+    // One picture proves nothing, however many questions it has.
+    let one = two(&few(1, false), &few(1, true));
+    assert_eq!(one.differences[0].overall.p_value, 1.0);
+}
+
+#[test]
+fn tests_against_references_are_corrected_too() {
+    let (seeing, blind) = (run(|i| coin(1, i, 0.66)), run(|i| coin(2, i, 0.6)));
+    let other = run(|i| coin(3, i, 0.62));
+    let contenders = [
+        model("a", &seeing),
+        model("b", &other),
+        Contender { name: "blind", role: Role::Reference, records: &blind },
+    ];
+    let comparison = compare(&contenders, &options()).unwrap();
+    let [a, b] = &comparison.over_references[..] else { panic!("two tests") };
+    let (small, large) = if a.overall.p_value < b.overall.p_value { (a, b) } else { (b, a) };
+    assert!((small.p_adjusted - (2.0 * small.overall.p_value).min(1.0)).abs() < 1e-12);
+    assert!(large.p_adjusted >= small.p_adjusted);
+}
+
+#[test]
 fn failed_samples_are_left_out_of_both_runs_and_reported() {
     let (a, mut b) = (run(|i| coin(1, i, 0.8)), run(|i| coin(2, i, 0.8)));
     for (i, record) in b.iter_mut().enumerate().take(10) {

@@ -16,7 +16,8 @@ pub struct Data {
     /// question-only prior.
     #[schemars(extend("default" = "given"))]
     pub image: ImageUse,
-    /// Share of the training pictures that is held out for validation.
+    /// Share of the training pictures that is never trained on. Their loss is measured about twenty times in a training,
+    /// and `eval.split = "validation"` scores the answers to their questions.
     #[schemars(extend("default" = 0.0, "minimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub validation: f64,
     /// Use only the first so many training pictures.

@@ -10,7 +10,7 @@ pub struct Eval {
     /// The part of the data that is scored.
     #[schemars(extend("default" = "test"))]
     pub split: Split,
-    /// Longest answer, in tokens.
+    /// Most tokens that are generated per answer, the one that ends it included. A longer answer is cut.
     #[schemars(range(min = 1, max = 65536), extend("default" = 3))]
     pub max_new_tokens: usize,
     /// Resamples of the bootstrap.

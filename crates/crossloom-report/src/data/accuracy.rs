@@ -53,6 +53,8 @@ pub enum RowKind {
     Model,
     /// The same kind of model with the picture withheld.
     QuestionOnly,
+    /// No model: counted answers, such as the most frequent one of every question.
+    Prior,
 }
 
 /// One row of the accuracy table.
@@ -60,7 +62,7 @@ pub enum RowKind {
 pub struct AccuracyRow {
     /// Name of the variant; a model's name equals its [`Variant::name`](crate::Variant::name).
     pub name: String,
-    /// Model or question-only prior.
+    /// Model, model without the picture, or counted answers.
     pub kind: RowKind,
     /// Accuracies in 0..1, one per column; `None` where the row was not measured.
     pub cells: Vec<Option<Estimate>>,

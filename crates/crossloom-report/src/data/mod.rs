@@ -17,7 +17,7 @@ use serde::Serialize;
 pub struct ReportData {
     /// Name of the run, the page's main heading.
     pub name: String,
-    /// The finding in one sentence; `None` lets [`verdict`](crate::verdict()) derive it from `accuracy`.
+    /// The finding in one sentence, names between backticks; `None` lets [`verdict`](crate::verdict()) derive it from `accuracy`.
     pub verdict: Option<String>,
     /// Tiles below the verdict; empty derives them from the accuracies and the total time.
     pub key_figures: Vec<KeyFigure>,

@@ -43,9 +43,9 @@ pub struct Edge {
 /// The learned gate of one edge.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Gate {
-    /// Mean over the test samples.
+    /// Mean over the evaluated sequences.
     pub mean: f64,
-    /// Standard deviation over the test samples, if it was measured.
+    /// Standard deviation between the evaluated sequences, if it was measured.
     pub deviation: Option<f64>,
     /// Mean gate over training; may be empty.
     pub history: Series,

@@ -56,6 +56,17 @@ impl Markup {
         escape::push_text(&mut self.out, text);
     }
 
+    /// Writes escaped text in which what stands between two backticks is code. A text with an odd number of them is
+    /// written as it is.
+    pub(crate) fn text_with_code(&mut self, text: &str) {
+        if text.matches('`').count() % 2 == 1 {
+            return self.text(text);
+        }
+        for (number, part) in text.split('`').enumerate() {
+            if number % 2 == 1 { self.leaf("code", &[], part) } else { self.text(part) }
+        }
+    }
+
     /// Writes text of the program itself, unescaped: style, script, fixed markup.
     pub(crate) fn fixed(&mut self, text: &'static str) {
         self.out.push_str(text);
@@ -96,6 +107,18 @@ mod tests {
             "<p title=\"&quot;&gt;&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;\">\
              &lt;/p&gt;&lt;img onerror=&#96;&amp;&#96;&gt;\u{fffd}</p>"
         );
+    }
+
+    #[test]
+    fn names_between_backticks_are_code() {
+        let written = |text: &str| {
+            let mut out = Markup::default();
+            out.text_with_code(text);
+            out.finish()
+        };
+        assert_eq!(written("`a` beats `<b>`."), "<code>a</code> beats <code>&lt;b&gt;</code>.");
+        assert_eq!(written("`a`"), "<code>a</code>");
+        assert_eq!(written("one ` alone"), "one &#96; alone");
     }
 
     #[test]

@@ -21,7 +21,8 @@ pub(crate) fn write(out: &mut Markup, context: &Context<'_>) {
         let method = if table.method.is_empty() { String::new() } else { format!(" ({})", table.method) };
         let note = format!(
             "Part of the test questions answered exactly right. Every interval has {level} confidence{method}. \
-             The question-only prior is the same model with the picture withheld: what a model gains over it comes from the picture."
+             What a model gains over one with the picture withheld comes from the picture; a prior is no model, but the \
+             answers that were most frequent in training."
         );
         out.leaf("p", &[("class", "lead")], &note);
         chart(out, context, &level);
@@ -42,7 +43,7 @@ fn chart(out: &mut Markup, context: &Context<'_>, level: &str) {
                 .iter()
                 .filter_map(|row| {
                     let estimate = row.cells.get(column).copied().flatten().filter(Estimate::is_finite)?;
-                    let hollow = row.kind == RowKind::QuestionOnly;
+                    let hollow = row.kind != RowKind::Model;
                     Some(Whisker { name: row.name.clone(), slot: context.slot(&row.name), hollow, estimate })
                 })
                 .collect(),
@@ -57,7 +58,7 @@ fn chart(out: &mut Markup, context: &Context<'_>, level: &str) {
         legend(
             out,
             table.rows.iter().map(|row| {
-                let swatch = if row.kind == RowKind::QuestionOnly { Swatch::Hollow } else { Swatch::Mark };
+                let swatch = if row.kind == RowKind::Model { Swatch::Mark } else { Swatch::Hollow };
                 (row.name.as_str(), context.slot(&row.name), swatch)
             }),
         );
@@ -89,7 +90,7 @@ fn rows(out: &mut Markup, context: &Context<'_>, level: &str) {
             out.element("thead", &[], |out| head(out, table));
             out.element("tbody", &[], |out| {
                 for row in &table.rows {
-                    let class = if row.kind == RowKind::QuestionOnly { "prior-row" } else { "" };
+                    let class = if row.kind == RowKind::Model { "" } else { "prior-row" };
                     out.element("tr", &[("class", class)], |out| one_row(out, table, row));
                 }
             });
@@ -121,8 +122,10 @@ fn head(out: &mut Markup, table: &AccuracyTable) {
 fn one_row(out: &mut Markup, table: &AccuracyTable, row: &AccuracyRow) {
     out.element("th", &[("scope", "row")], |out| {
         out.text(&row.name);
-        if row.kind == RowKind::QuestionOnly {
-            out.leaf("span", &[("class", "sub")], "picture withheld");
+        match row.kind {
+            RowKind::Model => {}
+            RowKind::QuestionOnly => out.leaf("span", &[("class", "sub")], "picture withheld"),
+            RowKind::Prior => out.leaf("span", &[("class", "sub")], "no model"),
         }
     });
     for column in 0..table.columns.len() {
@@ -149,7 +152,7 @@ fn one_row(out: &mut Markup, table: &AccuracyTable, row: &AccuracyRow) {
     });
     out.element("td", &[("class", "number")], |out| match row.step_ms {
         Some(step) => value(out, step, &duration(step / 1e3), &relative_step(table, row, step)),
-        None if row.kind == RowKind::QuestionOnly => text_or_dash(out, "", "not applicable"),
+        None if row.kind == RowKind::Prior => text_or_dash(out, "", "not applicable"),
         None => text_or_dash(out, "", "not recorded"),
     });
 }

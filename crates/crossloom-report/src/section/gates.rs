@@ -25,7 +25,7 @@ pub(crate) fn write(out: &mut Markup, context: &Context<'_>) {
             "p",
             &[("class", "lead")],
             "How far each decoder layer opens itself to each vision layer: 0 ignores the tap, larger values add \
-             more of it. Means over the test samples; ± is the standard deviation between samples.",
+             more of it. Means over the evaluated sequences; ± is the standard deviation between them.",
         );
         scale_bar(out, context);
         out.element("div", &[("class", "maps")], |out| {

@@ -2,10 +2,10 @@
 
 use super::text_or_dash;
 use crate::context::Context;
-use crate::data::KeyFigure;
+use crate::data::{KeyFigure, RowKind};
 use crate::markup::Markup;
 use crate::number::{count, duration, percent, percent_interval, points_interval, signed};
-use crate::verdict::{best_model, best_prior, comparison, percent_level, verdict};
+use crate::verdict::{best_model, comparison, percent_level, verdict, yardstick};
 
 /// Writes the header.
 pub(crate) fn write(out: &mut Markup, context: &Context<'_>) {
@@ -15,7 +15,9 @@ pub(crate) fn write(out: &mut Markup, context: &Context<'_>) {
         let name = if data.name.is_empty() { "Unnamed run" } else { &data.name };
         out.leaf("h1", &[], name);
         let derived = || verdict(&data.accuracy);
-        out.leaf("p", &[("class", "verdict")], &data.verdict.clone().unwrap_or_else(derived));
+        out.element("p", &[("class", "verdict")], |out| {
+            out.text_with_code(&data.verdict.clone().unwrap_or_else(derived));
+        });
         let figures =
             if data.key_figures.is_empty() { derived_figures(context) } else { data.key_figures.clone() };
         if !figures.is_empty() {
@@ -105,11 +107,15 @@ fn derived_figures(context: &Context<'_>) -> Vec<KeyFigure> {
                 ),
             ));
         }
-        if let Some(prior) = best_prior(table) {
+        if let Some((kind, without)) = yardstick(table) {
+            let (label, who) = match kind {
+                RowKind::Prior => ("Above the most frequent answers", "they reach"),
+                _ => ("Above the same without the picture", "it reaches"),
+            };
             figures.push(figure(
-                "Above the question-only prior",
-                format!("{} points", signed((score.mean - prior.mean) * 100.0, 1)),
-                format!("the prior reaches {}%", percent(prior.mean)),
+                label,
+                format!("{} points", signed((score.mean - without.mean) * 100.0, 1)),
+                format!("{who} {}%", percent(without.mean)),
             ));
         }
         if let Some(step) = best.step_ms {

@@ -109,8 +109,7 @@ fn card(out: &mut Markup, context: &Context<'_>, sample: &Sample, kinds: &[&str]
 
 fn one_answer(out: &mut Markup, context: &Context<'_>, answer: &Answer) {
     let class = if answer.correct { "right" } else { "wrong" };
-    let name =
-        if context.is_question_only(&answer.variant) { "prior" } else { look(context.slot(&answer.variant)) };
+    let name = if context.is_blind(&answer.variant) { "prior" } else { look(context.slot(&answer.variant)) };
     out.element("div", &[("class", class)], |out| {
         out.leaf("dt", &[("class", name)], &answer.variant);
         out.element("dd", &[("dir", "auto")], |out| {
@@ -131,7 +130,7 @@ fn one_answer(out: &mut Markup, context: &Context<'_>, answer: &Answer) {
 /// Compares the models that see the picture: the priors answer without it, so they do not count.
 fn outcome(context: &Context<'_>, sample: &Sample) -> &'static str {
     let answers: Vec<&Answer> =
-        sample.answers.iter().filter(|answer| !context.is_question_only(&answer.variant)).collect();
+        sample.answers.iter().filter(|answer| !context.is_blind(&answer.variant)).collect();
     let Some(first) = answers.first() else { return "none" };
     let agree = answers.iter().all(|answer| answer.text == first.text);
     match (answers.iter().any(|answer| answer.correct), answers.iter().all(|answer| answer.correct)) {

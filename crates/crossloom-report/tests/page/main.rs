@@ -6,7 +6,7 @@ mod checker;
 mod support;
 
 use checker::Page;
-use crossloom_report::{ReportData, render};
+use crossloom_report::{AccuracyRow, ReportData, RowKind, render};
 use support::{HOSTILE, example, hostile};
 
 fn check(data: &ReportData) -> (String, Page) {
@@ -52,6 +52,18 @@ fn the_example_shows_all_that_was_measured() {
     ] {
         assert!(text.contains(said), "the page does not say: {said}");
     }
+}
+
+#[test]
+fn a_prior_is_no_model_and_names_in_the_verdict_are_code() {
+    let mut data = example();
+    data.verdict = Some("`cli` is better than `projector`.".into());
+    let prior = AccuracyRow { name: "most frequent".into(), kind: RowKind::Prior, ..AccuracyRow::default() };
+    data.accuracy.rows.push(prior);
+    let page = render(&data);
+    assert!(page.contains("<code>cli</code> is better than <code>projector</code>."));
+    assert!(page.contains("most frequent<span class=\"sub\">no model</span>"));
+    assert!(page.contains("question only<span class=\"sub\">picture withheld</span>"));
 }
 
 #[test]

@@ -10,8 +10,8 @@ use crate::step::BoxError;
 /// A checkpoint could not be written or read. Every message names the file and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// Writing failed; nothing of this checkpoint is left and older ones are untouched.
-    #[error("{}", write_message(*step, path, source, *previous))]
+    /// Writing failed; nothing of this checkpoint is left, unless it was committed, and older ones are untouched.
+    #[error("{}", write_message(*step, path, source, *previous, *committed))]
     Write {
         /// The step that was to be saved.
         step: u64,
@@ -21,6 +21,8 @@ pub enum CheckpointError {
         source: io::Error,
         /// The newest checkpoint that exists nevertheless.
         previous: Option<u64>,
+        /// Whether the checkpoint was in place already, and what failed came after.
+        committed: bool,
     },
     /// The model could not hand out its tensors; nothing was written.
     #[error("cannot save the checkpoint of step {step}: {source}")]
@@ -94,24 +96,30 @@ pub enum CheckpointError {
         saved: String,
         /// Recipe hash of this run.
         current: String,
-        /// Changes that are not allowed; empty when the old recipe is not known.
+        /// What changed; empty when the old recipe is not known.
         changes: Vec<RecipeChange>,
     },
 }
 
-fn write_message(step: u64, path: &std::path::Path, source: &io::Error, previous: Option<u64>) -> String {
+fn write_message(
+    step: u64,
+    path: &std::path::Path,
+    source: &io::Error,
+    previous: Option<u64>,
+    committed: bool,
+) -> String {
     let advice = match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space",
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "make the folder writable",
         _ => "check the disk",
     };
+    if committed {
+        return format!(
+            "the checkpoint of step {step} was saved, but tidying up {} failed: {source}; {advice} and resume from it",
+            path.display()
+        );
+    }
     let then = match previous {
-        Some(previous) if previous == step => {
-            return format!(
-                "the checkpoint of step {step} was saved, but tidying up {} failed: {source}; {advice} and resume from it",
-                path.display()
-            );
-        }
         Some(previous) => {
             format!("the checkpoint of step {previous} is untouched: {advice} and resume from it")
         }
@@ -137,9 +145,8 @@ fn recipe_message(path: &std::path::Path, saved: &str, current: &str, changes: &
         "{} was written with another recipe (hash {saved}, now {current}): resuming would mix two experiments",
         path.display()
     );
-    for RecipeChange { key, before, after } in changes {
-        let side = |value: &Option<String>| value.clone().unwrap_or_else(|| "(not set)".to_owned());
-        let _ = write!(text, "\n  {key}: {} → {}", side(before), side(after));
+    for change in changes {
+        let _ = write!(text, "\n  {change}");
     }
     text.push_str("\nundo the change to resume, or start a new run");
     text

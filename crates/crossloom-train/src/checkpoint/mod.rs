@@ -16,6 +16,9 @@
 //! 3. `latest` is replaced atomically;
 //! 4. folders beyond the newest `keep` are renamed to `.tmp` and removed.
 //!
+//! A different checkpoint of the same step is renamed to `step-N.replaced.tmp` right before the commit; where the commit
+//! fails or never comes, it gets its name back.
+//!
 //! An error before the rename removes the temporary folder; a kill leaves it, and it is ignored and removed later. So the
 //! newest `step-N` folder is always whole, and a loader trusts folder names only after size and hash checks.
 //!

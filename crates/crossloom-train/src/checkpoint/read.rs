@@ -51,6 +51,16 @@ impl Checkpoints {
             return Err(CheckpointError::None { path });
         }
         let previous = steps.into_iter().rfind(|&other| other < step);
+        self.load_from(path, step, previous)
+    }
+
+    /// The checkpoint of a step in a folder of whatever name.
+    pub(super) fn load_from(
+        &self,
+        path: PathBuf,
+        step: u64,
+        previous: Option<u64>,
+    ) -> Result<Checkpoint<'_>, CheckpointError> {
         let storage = &*self.storage;
 
         let manifest_path = path.join(MANIFEST_FILE);

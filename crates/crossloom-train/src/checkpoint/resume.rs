@@ -1,5 +1,7 @@
 //! Whether a checkpoint may be continued with the recipe at hand.
 
+use std::fmt;
+
 use super::read::Checkpoint;
 use super::{CheckpointError, STATE_FILE};
 
@@ -14,42 +16,34 @@ pub struct RecipeChange {
     pub after: Option<String>,
 }
 
-/// The rule for resuming.
+impl fmt::Display for RecipeChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |value: &Option<String>| value.clone().unwrap_or_else(|| "(not set)".to_owned());
+        write!(f, "{}: {} → {}", self.key, side(&self.before), side(&self.after))
+    }
+}
+
+/// The rule for resuming: the hash says what is trained, and it must be the same.
 pub struct ResumePolicy<'a> {
-    /// Hash of the resolved recipe of this run.
+    /// Hash of what this run's recipe trains.
     pub recipe_hash: &'a str,
-    /// Dotted keys whose change does no harm (`train.log_every`); a key covers everything below it.
-    pub allowed: &'a [&'a str],
-    /// Given the checkpoint's recipe hash, the changes from that recipe to this one; `None` where the old recipe is not
-    /// known any more. Called only when the hashes differ.
+    /// Given the checkpoint's recipe hash, the changes from that recipe to this one, for the message; `None` where the old
+    /// recipe is not known any more. Called only when the hashes differ.
     pub changes: &'a dyn Fn(&str) -> Option<Vec<RecipeChange>>,
 }
 
 impl ResumePolicy<'_> {
-    /// Refuse a checkpoint of another recipe, unless every change is an allowed one.
+    /// Refuse a checkpoint of another recipe.
     pub fn check(&self, checkpoint: &Checkpoint<'_>) -> Result<(), CheckpointError> {
         let saved = &checkpoint.state().recipe_hash;
         if saved == self.recipe_hash {
-            return Ok(());
-        }
-        let known = (self.changes)(saved);
-        let forbidden: Vec<RecipeChange> =
-            known.iter().flatten().filter(|change| !self.allows(&change.key)).cloned().collect();
-        // Different hashes without a single known difference mean that the diff cannot be trusted.
-        if forbidden.is_empty() && known.is_some_and(|changes| !changes.is_empty()) {
             return Ok(());
         }
         Err(CheckpointError::RecipeChanged {
             path: checkpoint.path().join(STATE_FILE),
             saved: saved.clone(),
             current: self.recipe_hash.to_owned(),
-            changes: forbidden,
-        })
-    }
-
-    fn allows(&self, key: &str) -> bool {
-        self.allowed.iter().any(|&allowed| {
-            key.strip_prefix(allowed).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            changes: (self.changes)(saved).unwrap_or_default(),
         })
     }
 }

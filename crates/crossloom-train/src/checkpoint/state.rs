@@ -14,7 +14,7 @@ pub struct TrainState {
     pub schema_version: u32,
     /// Completed optimizer steps.
     pub step: u64,
-    /// Hash of the resolved recipe.
+    /// Hash of what the resolved recipe trains.
     pub recipe_hash: String,
     /// The batch source's position, opaque.
     pub sampler: Value,

@@ -10,8 +10,11 @@ use super::tensors::{self, TensorSpec};
 use super::{
     CheckpointError, Checkpoints, LATEST_FILE, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE,
 };
-use super::{SCHEMA_VERSION, folder_name};
+use super::{SCHEMA_VERSION, folder_name, step_of_folder};
 use crate::step::{BoxError, ModelState};
+
+/// What is added to the name of a checkpoint that makes room for another of the same step.
+const REPLACED: &str = ".replaced.tmp";
 
 /// A checkpoint that was committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +59,8 @@ impl Checkpoints {
     ) -> Result<SavedCheckpoint, CheckpointError> {
         let step = state.step;
         let temporary = self.temporary_of(step);
-        let result = self.write_and_commit(model, state, &temporary);
+        let mut committed = false;
+        let result = self.write_and_commit(model, state, &temporary, &mut committed);
         result.map_err(|stop| {
             // Best effort: on a full disk removing works, after a kill nothing does, and both are fine.
             let _ = self.storage.remove_dir(&temporary);
@@ -64,7 +68,7 @@ impl Checkpoints {
                 Stop::Model(source) => CheckpointError::Model { step, source },
                 Stop::Io(Failed { path, source }) => {
                     let previous = self.steps().ok().and_then(|steps| steps.last().copied());
-                    CheckpointError::Write { step, path, source, previous }
+                    CheckpointError::Write { step, path, source, previous, committed }
                 }
             }
         })
@@ -79,9 +83,11 @@ impl Checkpoints {
         model: &dyn ModelState,
         state: &TrainState,
         temporary: &Path,
+        committed: &mut bool,
     ) -> Result<SavedCheckpoint, Stop> {
         let storage = &*self.storage;
         storage.create_dir(&self.root).map_err(at(&self.root))?;
+        self.bring_back()?;
         self.remove_temporary_folders()?;
         storage.create_dir(temporary).map_err(at(temporary))?;
 
@@ -98,10 +104,18 @@ impl Checkpoints {
 
         let path = self.path_of(state.step);
         if self.holds_already(state.step, &manifest_text) {
+            *committed = true;
             storage.remove_dir(temporary).map_err(at(temporary))?;
         } else {
-            self.move_aside(state.step)?;
-            storage.rename(temporary, &path).map_err(at(&path))?;
+            let aside = self.move_aside(state.step)?;
+            if let Err(error) = storage.rename(temporary, &path) {
+                if let Some(aside) = aside {
+                    // Best effort: after a kill nothing works, and then the next process brings it back.
+                    let _ = storage.rename(&aside, &path);
+                }
+                return Err(at(&path)(error).into());
+            }
+            *committed = true;
             storage.sync_dir(&self.root).map_err(at(&self.root))?;
             self.remove_temporary_folders()?;
         }
@@ -118,14 +132,42 @@ impl Checkpoints {
             && self.load(step).is_ok_and(|checkpoint| checkpoint.verify().is_ok())
     }
 
-    /// A damaged or different checkpoint of the same step makes room under a temporary name.
-    fn move_aside(&self, step: u64) -> Result<(), Failed> {
+    /// A damaged or different checkpoint of the same step makes room under a temporary name, which is returned.
+    fn move_aside(&self, step: u64) -> Result<Option<PathBuf>, Failed> {
         let path = self.path_of(step);
         if self.storage.list(&path).is_err() {
-            return Ok(());
+            return Ok(None);
         }
-        let aside = self.root.join(format!("{}.replaced.tmp", folder_name(step)));
-        self.storage.rename(&path, &aside).map_err(at(&aside))
+        let aside = self.root.join(format!("{}{REPLACED}", folder_name(step)));
+        self.storage.rename(&path, &aside).map_err(at(&aside))?;
+        Ok(Some(aside))
+    }
+
+    /// After a process was killed between moving a checkpoint aside and putting its successor in place, neither has the
+    /// step's name: the old one gets it back, if it is whole. A run does this before it looks for its newest checkpoint.
+    ///
+    /// # Errors
+    /// The folder cannot be listed or renamed.
+    pub fn restore_replaced(&self) -> Result<(), CheckpointError> {
+        self.bring_back().map_err(|Failed { path, source }| CheckpointError::Read { path, source })
+    }
+
+    fn bring_back(&self) -> Result<(), Failed> {
+        let names = match self.storage.list(&self.root) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(at(&self.root)(error)),
+        };
+        for name in &names {
+            let Some(step) = name.strip_suffix(REPLACED).and_then(step_of_folder) else { continue };
+            let (aside, path) = (self.root.join(name), self.path_of(step));
+            let whole = || self.load_from(aside.clone(), step, None).is_ok_and(|old| old.verify().is_ok());
+            if !names.contains(&folder_name(step)) && whole() {
+                self.storage.rename(&aside, &path).map_err(at(&path))?;
+                self.storage.sync_dir(&self.root).map_err(at(&self.root))?;
+            }
+        }
+        Ok(())
     }
 
     /// Both tensor files in one visit of the model.

@@ -1,7 +1,7 @@
 //! Run directories: where everything of one run of one recipe lies.
 //!
 //! ```text
-//! runs/NAME-HASH/              HASH: the first 8 digits of the resolved recipe's hash
+//! runs/NAME-HASH/              HASH: the first 8 digits of the hash of what is trained
 //!   run.json                   RunRecord: hashes, seeds, versions, device, kernel choices, data, timings
 //!   recipe.resolved.toml
 //!   report.html
@@ -15,11 +15,17 @@
 
 mod atomic;
 mod list;
+mod name;
 mod record;
+mod variant;
 
 pub use atomic::write_atomic;
 pub use list::{ListProblem, RunSummary, list_runs};
-pub use record::{DataManifest, RunRecord, RunStatus, VariantRecord};
+pub use name::check_variant_name;
+pub use record::{DataManifest, GateRecord, RunRecord, RunStatus, VariantRecord};
+pub use variant::VariantDir;
+
+use self::name::check_name;
 
 use std::fs::{self, File};
 use std::io;
@@ -38,14 +44,14 @@ const LOCK_FILE: &str = ".lock";
 #[derive(Debug, thiserror::Error)]
 pub enum RunDirError {
     /// A name that could leave the run folder or is no portable file name.
-    #[error(
-        "`{name}` cannot be a {what}: use 1 to 64 letters, digits, `-`, `_` or `.`, not starting with `.` or `-`"
-    )]
+    #[error("`{name}` cannot be a {what}: {rule}")]
     Name {
         /// `run name`, `variant name` or `recipe hash`.
         what: &'static str,
         /// The name.
         name: String,
+        /// What such a name must be.
+        rule: &'static str,
     },
     /// The file system refused.
     #[error("cannot {doing} {}: {source}", path.display())]
@@ -86,14 +92,26 @@ pub struct RunLock {
 }
 
 impl RunDir {
-    /// Make (or enter) `ROOT/NAME-HASH8/` for a recipe called `name` whose resolved form has hash `recipe_hash`.
+    /// The folder's name, `NAME-HASH8`, for a recipe called `name` of which `recipe_hash` says what is trained.
+    pub fn id_of(name: &str, recipe_hash: &str) -> String {
+        format!("{name}-{}", recipe_hash.get(..8).unwrap_or(recipe_hash))
+    }
+
+    /// Make (or enter) `ROOT/NAME-HASH8/`.
     pub fn create(root: &Path, name: &str, recipe_hash: &str) -> Result<Self, RunDirError> {
         check_name("run name", name)?;
         check_name("recipe hash", recipe_hash)?;
-        let short = recipe_hash.get(..8).unwrap_or(recipe_hash);
-        let path = root.join(format!("{name}-{short}"));
+        let path = root.join(Self::id_of(name, recipe_hash));
         fs::create_dir_all(&path).map_err(io_error("make", &path))?;
         Ok(Self { path })
+    }
+
+    /// `ROOT/NAME-HASH8/`, if there is such a folder, with a `run.json` or without.
+    pub fn existing(root: &Path, name: &str, recipe_hash: &str) -> Result<Option<Self>, RunDirError> {
+        check_name("run name", name)?;
+        check_name("recipe hash", recipe_hash)?;
+        let path = root.join(Self::id_of(name, recipe_hash));
+        Ok(path.is_dir().then_some(Self { path }))
     }
 
     /// Enter an existing run directory: a folder with a `run.json`.
@@ -164,10 +182,30 @@ impl RunDir {
 
     /// Make (or enter) the folder of one variant.
     pub fn variant(&self, name: &str) -> Result<VariantDir, RunDirError> {
-        check_name("variant name", name)?;
-        let path = self.path.join(name);
-        fs::create_dir_all(&path).map_err(io_error("make", &path))?;
-        Ok(VariantDir { path })
+        let variant = self.variant_path(name)?;
+        fs::create_dir_all(&variant.path).map_err(io_error("make", &variant.path))?;
+        Ok(variant)
+    }
+
+    /// The folder of one variant, whether or not it exists.
+    pub fn variant_path(&self, name: &str) -> Result<VariantDir, RunDirError> {
+        check_variant_name(name)?;
+        Ok(VariantDir { path: self.path.join(name) })
+    }
+
+    /// Remove everything but the lock.
+    pub fn clear(&self) -> Result<(), RunDirError> {
+        for entry in fs::read_dir(&self.path).map_err(io_error("list", &self.path))? {
+            let entry = entry.map_err(io_error("list", &self.path))?;
+            let path = entry.path();
+            if entry.file_name() == LOCK_FILE {
+                continue;
+            }
+            let kind = entry.file_type().map_err(io_error("read", &path))?;
+            let removed = if kind.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(io_error("remove", &path))?;
+        }
+        Ok(())
     }
 
     /// All variant folders, sorted by name.
@@ -185,64 +223,8 @@ impl RunDir {
     }
 }
 
-/// The folder of one variant of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VariantDir {
-    path: PathBuf,
-}
-
-impl VariantDir {
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The variant's name.
-    pub fn name(&self) -> String {
-        self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-    }
-
-    /// `metrics.jsonl`.
-    pub fn metrics_path(&self) -> PathBuf {
-        self.path.join("metrics.jsonl")
-    }
-
-    /// The folder of TensorBoard event files.
-    pub fn tensorboard_path(&self) -> PathBuf {
-        self.path.join("tb")
-    }
-
-    /// The folder of checkpoints.
-    pub fn checkpoints_path(&self) -> PathBuf {
-        self.path.join("checkpoints")
-    }
-
-    /// `samples.jsonl`.
-    pub fn samples_path(&self) -> PathBuf {
-        self.path.join("samples.jsonl")
-    }
-
-    /// `results.json`.
-    pub fn results_path(&self) -> PathBuf {
-        self.path.join("results.json")
-    }
-
-    /// Write a small file of the variant atomically.
-    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunDirError> {
-        let path = self.path.join(name);
-        write_atomic(&path, bytes).map_err(io_error("write", &path))
-    }
-}
-
 fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> RunDirError + use<'a> {
     move |source| RunDirError::Io { doing, path: path.to_owned(), source }
-}
-
-/// Names become folders, so they must not leave the run folder and must work on every file system.
-fn check_name(what: &'static str, name: &str) -> Result<(), RunDirError> {
-    let portable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let sound = (1..=64).contains(&name.len()) && name.chars().all(portable) && !name.starts_with(['.', '-']);
-    if sound { Ok(()) } else { Err(RunDirError::Name { what, name: name.to_owned() }) }
 }
 
 #[cfg(test)]
@@ -293,8 +275,22 @@ mod tests {
             );
         }
         assert!(RunDir::create(root.path(), "ok", "../../etc").is_err());
-        let run = RunDir::create(root.path(), "ok", "abc").unwrap();
-        assert!(run.variant("../other").is_err());
+    }
+
+    #[test]
+    fn clearing_keeps_the_lock_and_the_folder() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(RunDir::existing(root.path(), "r", "abc").unwrap().is_none());
+        let run = RunDir::create(root.path(), "r", "abc").unwrap();
+        let _lock = run.lock().unwrap();
+        run.write_record(&RunRecord::new("r", "abc")).unwrap();
+        run.variant("cli").unwrap().write("results.json", b"{}").unwrap();
+        run.clear().unwrap();
+        let left: Vec<_> =
+            fs::read_dir(run.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, [LOCK_FILE]);
+        assert!(matches!(run.lock(), Err(RunDirError::Locked { .. })), "it is the same lock");
+        assert_eq!(RunDir::existing(root.path(), "r", "abc").unwrap(), Some(run));
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub enum RunStatus {
     /// Started; a record that still says so after its process has ended was killed.
     #[default]
     Running,
+    /// All steps are done, and no evaluation was asked for.
+    Trained,
     /// Ran to its end.
     Finished,
     /// Stopped on request with a checkpoint.
@@ -24,10 +26,11 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
-    /// `running`, `finished`, `interrupted` or `failed`.
+    /// `running`, `trained`, `finished`, `interrupted` or `failed`.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Trained => "trained",
             Self::Finished => "finished",
             Self::Interrupted => "interrupted",
             Self::Failed { .. } => "failed",
@@ -45,10 +48,21 @@ pub struct DataManifest {
     pub version: String,
     /// Where it came from.
     pub source: String,
-    /// SHA-256 of the archive, or of the generator's settings.
+    /// SHA-256 of the archive that it was unpacked from; empty where there is none, as for generated data.
     pub sha256: String,
     /// Samples in each split.
     pub splits: BTreeMap<String, u64>,
+    /// BLAKE3 of the decoded content of the training and the test split.
+    pub content: BTreeMap<String, String>,
+}
+
+/// The gate of one edge over the evaluated samples.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct GateRecord {
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation between the sequences that were evaluated.
+    pub deviation: f64,
 }
 
 /// One variant (trained model) of a run.
@@ -67,12 +81,23 @@ pub struct VariantRecord {
     pub final_loss: Option<f64>,
     /// Folder of the newest checkpoint, relative to the run directory.
     pub checkpoint: Option<String>,
-    /// Kernel chosen for each planned op, so that the plan can be replayed.
-    pub kernel_choices: BTreeMap<String, String>,
-    /// Seconds by phase (`compile`, `data`, `compute`, `checkpoint`, `evaluate` …), summed over all processes.
+    /// Seeds by purpose.
+    pub seeds: BTreeMap<String, u64>,
+    /// The kernel of every planned op, in the order of the plans: `train %42` → `matmul`.
+    pub kernel_choices: IndexMap<String, String>,
+    /// Median time of a training step in milliseconds, over the newest process that did any.
+    pub step_ms: Option<f64>,
+    /// Seconds by phase (`compile`, `train`, `evaluate`), summed over all processes.
     pub seconds: IndexMap<String, f64>,
     /// Peak bytes by purpose (`weights`, `activations` …).
     pub bytes: IndexMap<String, u64>,
+    /// Its role in a comparison, `model` or `reference`; empty before it was evaluated.
+    pub role: String,
+    /// The settings of the evaluation that answers depend on; empty before it was evaluated. Answers are compared only
+    /// where these are equal.
+    pub evaluated_as: BTreeMap<String, String>,
+    /// The gate of every edge over the evaluated samples.
+    pub gates: IndexMap<String, GateRecord>,
 }
 
 /// Everything needed to understand or repeat a run.
@@ -83,7 +108,7 @@ pub struct RunRecord {
     pub schema_version: u32,
     /// The recipe's name.
     pub name: String,
-    /// Hash of the resolved recipe.
+    /// Hash of what the resolved recipe trains.
     pub recipe_hash: String,
     /// Path of the recipe as it was given.
     pub recipe_path: String,
@@ -95,15 +120,15 @@ pub struct RunRecord {
     pub updated: f64,
     /// Versions of crossloom and of what it stands on.
     pub versions: BTreeMap<String, String>,
-    /// Commit of the source tree, where known.
+    /// Commit of the git checkout that the recipe lies in, if it does.
     pub git_commit: Option<String>,
-    /// Whether the source tree had uncommitted changes, where known.
+    /// Whether that checkout had uncommitted changes.
     pub git_dirty: Option<bool>,
     /// The device, in words.
     pub device: String,
     /// Threads used.
     pub threads: u64,
-    /// Seeds by purpose.
+    /// Seeds by purpose, those that all variants share.
     pub seeds: BTreeMap<String, u64>,
     /// The data sets.
     pub data: Vec<DataManifest>,

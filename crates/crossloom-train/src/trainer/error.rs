@@ -69,7 +69,7 @@ pub struct NonFiniteReport {
     pub value: f32,
     /// The op that made the first non-finite value, where the model found it.
     pub found: Option<NonFinite>,
-    /// Ids of the batch's samples.
+    /// Ids of the samples of the micro-batch, or of all micro-batches where it is the gradient norm.
     pub samples: Vec<String>,
     /// Steps of the newest checkpoint, if there is one.
     pub checkpoint: Option<u64>,
@@ -88,7 +88,7 @@ impl fmt::Display for NonFiniteReport {
             Some(step) => write!(f, ", the checkpoint of step {step} is intact")?,
             None => write!(f, ", and there is no earlier checkpoint")?,
         }
-        write!(f, "; try a lower learning rate, a longer warm-up or `max_grad_norm`")
+        write!(f, "; try a lower learning rate, a longer warm-up or a smaller `clip_norm`")
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Summary {
     pub last: Option<StepOutput>,
     /// The last checkpoint of this session.
     pub checkpoint: Option<PathBuf>,
+    /// Median time of this session's steps (of the newest 65,536) in seconds; `None` where it did none.
+    pub median_step: Option<f64>,
     /// Where this session's time went.
     pub timings: Timings,
 }

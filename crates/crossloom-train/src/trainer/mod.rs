@@ -13,11 +13,11 @@ mod window;
 
 pub use error::{NonFiniteReport, TrainError};
 pub use io::{Outcome, Summary, TrainIo, Validate};
-pub use timing::Timings;
+pub use timing::{Timings, seconds_since_1970};
 
 use std::time::Instant;
 
-use self::timing::Speed;
+use self::timing::{Speed, StepTimes};
 use self::window::Window;
 use crate::checkpoint::{
     Checkpoint, CheckpointError, Checkpoints, RestorePart, ResumePolicy, SCHEMA_VERSION, SavedCheckpoint,
@@ -41,9 +41,9 @@ pub struct TrainOptions {
     pub log_every: u64,
     /// A checkpoint every so many steps; `None` saves only at the end and on interruption.
     pub checkpoint_every: Option<u64>,
-    /// A validation every so many steps; `None` never.
+    /// A validation every so many steps and at the last one; `None` never.
     pub validate_every: Option<u64>,
-    /// Hash of the resolved recipe, kept in checkpoints.
+    /// Hash of what the resolved recipe trains, kept in checkpoints.
     pub recipe_hash: String,
 }
 
@@ -91,7 +91,7 @@ impl Trainer {
     }
 
     /// Continue from `checkpoint`: put its tensors into `model`, its position into `source`, its counters here. Refused
-    /// where the recipe has changed beyond what `policy` allows.
+    /// where `policy` finds another recipe.
     pub fn resume<S, D>(
         &mut self,
         checkpoint: &Checkpoint<'_>,
@@ -131,8 +131,7 @@ impl Trainer {
         S: TrainStep,
         D: BatchSource<Batch = S::Batch>,
     {
-        let mut session =
-            Session { timings: Timings::default(), speed: Speed::default(), last: None, saved: None };
+        let mut session = Session::default();
         let started = Instant::now();
         let result = self.run_steps(model, source, io, &mut session);
         for sink in io.sinks.iter_mut() {
@@ -149,6 +148,7 @@ impl Trainer {
             total_tokens: self.total_tokens,
             last: session.last,
             checkpoint: session.saved.map(|saved| saved.path),
+            median_step: session.steps.median(),
             timings: session.timings,
         })
     }
@@ -179,7 +179,8 @@ impl Trainer {
             if last || self.completed.is_multiple_of(self.options.log_every) {
                 self.log(io, session)?;
             }
-            if is_due(self.options.validate_every, self.completed) {
+            let validates = self.options.validate_every.is_some();
+            if validates && last || is_due(self.options.validate_every, self.completed) {
                 self.validate(model, io, session)?;
             }
             if is_due(self.options.checkpoint_every, self.completed) && !last {
@@ -242,9 +243,11 @@ impl Trainer {
 }
 
 /// What one call of [`Trainer::run`] keeps track of.
+#[derive(Default)]
 struct Session {
     timings: Timings,
     speed: Speed,
+    steps: StepTimes,
     last: Option<StepOutput>,
     saved: Option<SavedCheckpoint>,
 }

@@ -6,7 +6,9 @@ use std::time::Instant;
 use super::error::{NonFiniteReport, TrainError};
 use super::io::TrainIo;
 use super::{Session, Trainer};
-use crate::step::{BatchSource, GateMeans, MicroStep, StepOutput, TrainBatch, TrainStep, Update};
+use crate::step::{
+    BatchSource, GateMeans, MicroStep, NonFinite, StepOutput, TrainBatch, TrainStep, Update, share_of_targets,
+};
 
 impl Trainer {
     /// One optimizer step; `None` where the stop flag ended it, with model and source as before the step.
@@ -52,7 +54,7 @@ impl Trainer {
                 return Ok(None);
             }
             let last = index + 1 == batches.len();
-            let weight = batch.target_tokens() as f64 / tokens as f64;
+            let weight = share_of_targets(&batches, index);
             let micro = MicroStep {
                 step,
                 index,
@@ -72,19 +74,22 @@ impl Trainer {
             } else {
                 0.0
             };
-            let quantity = match (micro_output.loss.is_finite(), grad_norm.is_finite()) {
-                (false, _) => Some(("the loss", micro_output.loss)),
-                (true, false) => Some(("the gradient norm", grad_norm)),
+            // A loss is that of one micro-batch, the gradient norm that of all of them.
+            let culprit = match (micro_output.loss.is_finite(), grad_norm.is_finite()) {
+                (false, _) => Some(("the loss", micro_output.loss, &batches[index..=index])),
+                (true, false) => Some(("the gradient norm", grad_norm, &batches[..])),
                 (true, true) => None,
             };
-            if let Some((quantity, value)) = quantity {
-                return Err(non_finite(model, batch, step, quantity, value, io));
+            if let Some((quantity, value, blamed)) = culprit {
+                let found = model.locate_non_finite(&batches, &update);
+                return Err(non_finite(blamed, step, quantity, value, found, io));
             }
             output.grad_norm = f64::from(grad_norm);
         }
         let elapsed = begun.elapsed();
         session.timings.compute += elapsed.as_secs_f64();
         session.speed.add(elapsed);
+        session.steps.add(elapsed);
         Ok(Some(output))
     }
 
@@ -105,21 +110,20 @@ impl Trainer {
 }
 
 fn non_finite<S: TrainStep>(
-    model: &mut S,
-    batch: &S::Batch,
+    blamed: &[S::Batch],
     step: u64,
     quantity: &'static str,
     value: f32,
+    found: Option<NonFinite>,
     io: &TrainIo<'_, S>,
 ) -> TrainError {
-    let found = model.locate_non_finite(batch);
     let checkpoint = io.checkpoints.and_then(|checkpoints| checkpoints.steps().ok()?.last().copied());
     TrainError::NonFinite(Box::new(NonFiniteReport {
         step,
         quantity,
         value,
         found,
-        samples: batch.sample_ids(),
+        samples: blamed.iter().flat_map(TrainBatch::sample_ids).collect(),
         checkpoint,
     }))
 }

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use indexmap::IndexMap;
-
 /// Seconds of one session by purpose.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Timings {
@@ -19,24 +17,6 @@ pub struct Timings {
     pub logging: f64,
     /// All of the session, the above included.
     pub total: f64,
-}
-
-impl Timings {
-    /// The same as named numbers, for `run.json`.
-    pub fn to_map(&self) -> IndexMap<String, f64> {
-        let Self { data, compute, checkpoint, validate, logging, total } = *self;
-        [
-            ("data", data),
-            ("compute", compute),
-            ("checkpoint", checkpoint),
-            ("validate", validate),
-            ("logging", logging),
-            ("train_total", total),
-        ]
-        .into_iter()
-        .map(|(name, seconds)| (name.to_owned(), seconds))
-        .collect()
-    }
 }
 
 /// Exponential mean of the step time: a step weighs `1/e` of its first weight after [`Speed::MEMORY`] more steps.
@@ -64,13 +44,60 @@ impl Speed {
     }
 }
 
-pub(super) fn seconds_since_1970() -> f64 {
+/// The times of the newest steps of a session.
+#[derive(Debug, Default)]
+pub(super) struct StepTimes {
+    seconds: Vec<f32>,
+    next: usize,
+}
+
+impl StepTimes {
+    /// So many steps are remembered: a quarter of a mebibyte.
+    const KEPT: usize = 1 << 16;
+
+    pub(super) fn add(&mut self, step: Duration) {
+        let seconds = step.as_secs_f32();
+        match self.seconds.get_mut(self.next) {
+            Some(oldest) => *oldest = seconds,
+            None => self.seconds.push(seconds),
+        }
+        self.next = (self.next + 1) % Self::KEPT;
+    }
+
+    /// The median; of an even number of steps the mean of the middle two.
+    pub(super) fn median(&self) -> Option<f64> {
+        let mut sorted = self.seconds.clone();
+        sorted.sort_by(f32::total_cmp);
+        let upper = sorted.get(sorted.len() / 2)?;
+        let lower = sorted.get((sorted.len() - 1) / 2)?;
+        Some(f64::midpoint(f64::from(*lower), f64::from(*upper)))
+    }
+}
+
+/// Now.
+pub fn seconds_since_1970() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_median_is_not_moved_by_one_slow_step() {
+        let mut times = StepTimes::default();
+        assert_eq!(times.median(), None);
+        for milliseconds in [20, 10, 9000] {
+            times.add(Duration::from_millis(milliseconds));
+        }
+        assert!(times.median().is_some_and(|median| (median - 0.02).abs() < 1e-6));
+        times.add(Duration::from_millis(10));
+        assert!(times.median().is_some_and(|median| (median - 0.015).abs() < 1e-6));
+        for _ in 0..StepTimes::KEPT {
+            times.add(Duration::from_millis(30));
+        }
+        assert!(times.median().is_some_and(|median| (median - 0.03).abs() < 1e-6), "the oldest go");
+    }
 
     #[test]
     fn the_speed_follows_a_change_and_the_first_step_counts_fully() {

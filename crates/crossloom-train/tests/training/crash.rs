@@ -196,6 +196,66 @@ fn fail_everywhere(fault: Fault) {
     assert!(failed > 40 && committed > 5, "{failed} failures, {committed} commits");
 }
 
+/// Fail at every operation of a save that replaces a different checkpoint of the same step.
+fn fail_while_replacing(fault: Fault) {
+    let (mut old_kept, mut replaced) = (0, 0);
+    for at in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Checkpoints::new(dir.path(), 2);
+        run(
+            &mut trainer(options(3)),
+            &mut FakeModel::new(),
+            &mut FakeSource::new(5, &[4, 2]),
+            Some(&disk),
+            &never(),
+        )
+        .unwrap();
+        let old = disk.newest().unwrap().unwrap();
+        let (old_bits, state) = (loaded_bits(&old), old.state().clone());
+        let (count, failures) = <(Arc<AtomicU64>, Arc<AtomicU64>)>::default();
+        let faulty = Faulty { fault, at, count: Arc::clone(&count), failures: Arc::clone(&failures) };
+        let faulty = Checkpoints::with_storage(dir.path(), 2, Box::new(faulty));
+        let mut other = FakeModel::new();
+        other.weight = vec![7.0, 8.0, 9.0];
+        let result = faulty.save(&other, &state);
+
+        // A new process brings back what the old one left aside.
+        disk.restore_replaced().unwrap();
+        let newest = disk.newest().unwrap().unwrap_or_else(|| panic!("{fault:?} at {at}: both are lost"));
+        newest.verify().unwrap();
+        let bits = loaded_bits(&newest);
+        assert!(bits == old_bits || bits == other.bits(), "{fault:?} at {at}");
+        if bits == old_bits {
+            old_kept += 1;
+            let text = result.unwrap_err().to_string();
+            // After a kill there is nobody to say it.
+            let said = text.contains("the checkpoint of step 3 is untouched");
+            assert!(said || fault == Fault::Killed, "{text}");
+        } else {
+            replaced += 1;
+        }
+        disk.save(&other, &state).unwrap();
+        assert_eq!(Disk.list(dir.path()).unwrap(), ["latest", "step-3"], "{fault:?} at {at}");
+        if count.load(Ordering::Relaxed) <= at {
+            break;
+        }
+    }
+    assert!(old_kept > 20 && replaced > 3, "{fault:?}: {old_kept} old, {replaced} new");
+}
+
+fn loaded_bits(checkpoint: &crossloom_train::Checkpoint<'_>) -> Vec<(String, Vec<u32>)> {
+    let mut model = FakeModel::new();
+    checkpoint.restore_model(&mut model, RestorePart::All).unwrap();
+    model.bits()
+}
+
+#[test]
+fn a_checkpoint_that_is_being_replaced_is_never_lost() {
+    for fault in [Fault::Full, Fault::Once, Fault::Killed] {
+        fail_while_replacing(fault);
+    }
+}
+
 #[test]
 fn a_full_disk_at_any_write_keeps_the_newest_checkpoint() {
     fail_everywhere(Fault::Full);

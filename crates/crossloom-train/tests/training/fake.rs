@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossloom_train::{
     BatchSource, BoxError, Checkpoints, GateMeans, MetricSink, MicroOutput, MicroStep, ModelState, NonFinite,
     ParamGroups, Part, RecipeChange, ResumePolicy, Schedule, ScheduleShape, Silent, Summary, TrainBatch,
-    TrainError, TrainIo, TrainOptions, TrainStep, Trainer, Visit,
+    TrainError, TrainIo, TrainOptions, TrainStep, Trainer, Update, Visit,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -126,6 +126,8 @@ pub(crate) struct FakeModel {
     pub(crate) raise_stop: Option<(u64, usize, Rc<AtomicBool>)>,
     pub(crate) lrs: Vec<[f32; 2]>,
     pub(crate) discarded: Cell<u32>,
+    /// Target tokens of the micro-batches that the first non-finite value was looked for in, and the update's number.
+    pub(crate) located: Option<(Vec<usize>, u64)>,
 }
 
 const NAMES: [&str; 2] = ["language_model.model.weight", "injection.gate.layer.0.controller.bias"];
@@ -146,6 +148,7 @@ impl FakeModel {
             raise_stop: None,
             lrs: Vec::new(),
             discarded: Cell::new(0),
+            located: None,
         }
     }
 
@@ -242,7 +245,8 @@ impl TrainStep for FakeModel {
         self.gradient = [vec![9.0; WIDTH], vec![9.0; 1]];
     }
 
-    fn locate_non_finite(&mut self, _batch: &FakeBatch) -> Option<NonFinite> {
+    fn locate_non_finite(&mut self, batches: &[FakeBatch], update: &Update) -> Option<NonFinite> {
+        self.located = Some((batches.iter().map(TrainBatch::target_tokens).collect(), update.step));
         Some(NonFinite { op: "div".into(), scope: "language.layer.3.attn".into(), value_name: "v42".into() })
     }
 
@@ -302,7 +306,7 @@ pub(crate) fn never() -> AtomicBool {
 }
 
 pub(crate) const SAME_RECIPE: ResumePolicy<'static> =
-    ResumePolicy { recipe_hash: "recipe-a", allowed: &[], changes: &|_| None::<Vec<RecipeChange>> };
+    ResumePolicy { recipe_hash: "recipe-a", changes: &|_| None::<Vec<RecipeChange>> };
 
 /// All files below a folder with their contents, by relative path.
 pub(crate) fn files_below(root: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {

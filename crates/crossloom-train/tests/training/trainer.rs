@@ -118,6 +118,16 @@ fn the_first_non_finite_value_stops_the_run_and_is_named() {
 }
 
 #[test]
+fn the_first_non_finite_value_is_looked_for_in_all_micro_batches() {
+    let mut model = FakeModel { poison: Some(2), ..FakeModel::new() };
+    let options = TrainOptions { accumulate: 3, ..options(4) };
+    let source = &mut FakeSource::new(5, &[4, 1, 2]);
+    let error = run(&mut trainer(options), &mut model, source, None, &never()).unwrap_err();
+    assert_eq!(model.located, Some((vec![4, 1, 2], 2)));
+    assert!(error.to_string().contains("`clip_norm`"), "the hint names a key of the recipe: {error}");
+}
+
+#[test]
 fn batches_without_answers_are_skipped_and_a_step_of_only_such_is_an_error() {
     let options = TrainOptions { accumulate: 2, ..options(4) };
     let mut model = FakeModel::new();
@@ -201,7 +211,7 @@ fn progress_metrics_and_validation_come_at_their_intervals() {
     };
     let stop = never();
     let options =
-        TrainOptions { log_every: 3, checkpoint_every: Some(4), validate_every: Some(5), ..options(10) };
+        TrainOptions { log_every: 3, checkpoint_every: Some(4), validate_every: Some(4), ..options(10) };
     let mut io = TrainIo {
         progress: &mut recorder,
         sinks: &mut sinks,
@@ -217,11 +227,12 @@ fn progress_metrics_and_validation_come_at_their_intervals() {
     let records = read_metrics(&jsonl).unwrap();
     let steps: Vec<(u64, MetricPhase)> = records.iter().map(|record| (record.step, record.phase)).collect();
     let (train, val) = (MetricPhase::Train, MetricPhase::Validate);
-    assert_eq!(steps, [(3, train), (5, val), (6, train), (9, train), (10, train), (10, val)]);
+    assert_eq!(steps, [(3, train), (4, val), (6, train), (8, val), (9, train), (10, train), (10, val)]);
     assert_eq!(records[0].scalars["tokens"], 12.0);
-    assert_eq!(records[3].scalars["gate/block.1->layer.0"], 4.0);
+    assert_eq!(records[4].scalars["gate/block.1->layer.0"], 4.0);
     assert_eq!(records[0].scalars["lr/language"], f64::from((0.05 * 0.75) as f32));
-    assert_eq!(validated, [5, 10]);
+    assert_eq!(validated, [4, 8, 10], "also after the last step");
+    assert!(summary.median_step.is_some_and(|median| median > 0.0 && median <= timings.compute));
     assert!(std::fs::metadata(events).unwrap().len() > 500);
 
     assert_eq!(checkpoints.steps().unwrap(), [4, 8, 10]);

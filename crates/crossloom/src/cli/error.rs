@@ -54,15 +54,6 @@ impl CliError {
         Self::Failed { message: message.to_string(), help: None }
     }
 
-    /// The same error with a hint, if it can have one.
-    #[must_use]
-    pub fn with_help(mut self, text: impl Into<String>) -> Self {
-        if let Self::Usage { help, .. } | Self::Failed { help, .. } = &mut self {
-            *help = Some(text.into());
-        }
-        self
-    }
-
     /// What to do about it.
     pub fn help(&self) -> Option<&str> {
         match self {

@@ -8,6 +8,7 @@ use crossloom_data::assets::AssetCache;
 use serde::Serialize;
 
 use crate::cli::{CliError, Terminal, bytes, counted};
+use crate::machine::processor;
 use crate::stages::backend;
 
 /// What the verb is for.
@@ -98,7 +99,7 @@ fn examine() -> Findings {
         backend: backend().name(),
         os: env::consts::OS,
         arch: env::consts::ARCH,
-        cpu: Cpu { model: cpu_model(), features: cpu_features(), threads: rayon::current_num_threads() },
+        cpu: Cpu { model: processor(), features: cpu_features(), threads: rayon::current_num_threads() },
         memory: memory(),
         cache: cache(),
         tools: vec![
@@ -154,13 +155,6 @@ fn text(findings: &Findings) -> String {
     }
     let lines: Vec<String> = lines.into_iter().map(|(name, value)| format!("{name:<10} {value}")).collect();
     lines.join("\n")
-}
-
-/// The processor's name.
-fn cpu_model() -> Option<String> {
-    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
 }
 
 macro_rules! detected {

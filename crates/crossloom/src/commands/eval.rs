@@ -11,7 +11,8 @@ Examples:
   $ crossloom eval recipes/synthetic.toml
   $ crossloom eval recipes/quickstart.toml --variant cli --json
 
-The recipe and its overrides must be those that were trained; they find the run's folder. Nothing is trained.";
+The recipe and its overrides must be those that were trained; they find the run's folder. Settings for logging, checkpoints \
+and scoring may differ: another split, another limit. Variants that are not named keep their answers. Nothing is trained.";
 
 /// What `--help` says first.
 pub const LONG_ABOUT: &str = "Answer the evaluation questions with the newest checkpoint of every variant of a trained recipe, print one table that \

@@ -52,7 +52,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     let loaded = args.recipe.load(terminal)?;
     let variant = args.variant.only(&loaded)?;
     let run = Runs::below(&args.runs.out).of_recipe(&loaded)?;
-    let dir = run.variant(&variant.name).map_err(CliError::failed)?;
+    let dir = run.variant_path(&variant.name).map_err(CliError::failed)?;
     args.threads.apply()?;
     let answers = generate(&GenerateRequest {
         recipe: &variant.recipe,

@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
+use crossloom_eval::Comparison;
 use serde_json::json;
 
 use crate::cli::{CliError, RecipeArgs, RunsArgs, Terminal, VariantArgs, stop_on_interrupt};
-use crate::experiment::{self, Job, RunOutcome, RunRequest};
+use crate::experiment::{self, Finished, Job, RunOutcome, RunRequest};
 use crate::progress;
 
 /// What the verb is for.
@@ -20,8 +21,8 @@ Examples:
   $ crossloom run recipes/quickstart.toml --resume
   $ crossloom run recipes/synthetic.toml --out /tmp/runs --threads 2 --json
 
-A run lies in `runs/NAME-HASH`, where the hash is that of the resolved recipe: the same recipe has the same folder. It \
-holds the resolved recipe, run.json, metrics, checkpoints and answers of each variant, and report.html. Ctrl-C writes a \
+A run lies in `runs/NAME-HASH`, where the hash is that of what the resolved recipe trains: the same recipe has the same \
+folder, also with other settings for logging, checkpoints and scoring. It holds the resolved recipe, run.json, metrics, checkpoints and answers of each variant, and report.html. Ctrl-C writes a \
 checkpoint and exits with 130; --resume continues as if nothing had happened.";
 
 /// Arguments of `run`.
@@ -34,10 +35,10 @@ pub struct Args {
     variant: VariantArgs,
     #[command(flatten)]
     runs: RunsArgs,
-    /// Continue a run of this recipe that is there already.
+    /// Continue a run of this recipe that is there already. Settings for logging, checkpoints and scoring may differ.
     #[arg(long, conflicts_with = "force")]
     resume: bool,
-    /// Throw away a run of this recipe that is there already.
+    /// Throw away a run of this recipe that is there already; with `--variant`, that variant alone.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -121,14 +122,16 @@ pub(super) fn perform(
         RunOutcome::Finished(finished) => {
             let (folder, report) = (finished.dir.path().display(), finished.report.display());
             if how.json {
-                let comparison = finished.comparison.to_json().map_err(CliError::failed)?;
+                let comparison = finished.comparison.as_ref().map(Comparison::to_json);
+                let comparison = comparison.transpose().map_err(CliError::failed)?;
                 terminal.json(&json!({
                     "run": folder.to_string(),
                     "report": report.to_string(),
                     "comparison": comparison,
                 }))?;
             } else {
-                terminal.print(&format!("{}\nreport: {report}", finished.comparison.to_text()))?;
+                let text = finished.comparison.as_ref().map_or_else(|| alone(&finished), Comparison::to_text);
+                terminal.print(&format!("{text}\nreport: {report}"))?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -140,17 +143,29 @@ pub(super) fn perform(
             }
             Ok(ExitCode::SUCCESS)
         }
-        RunOutcome::Interrupted { dir } => Err(CliError::Interrupted(format!(
-            "interrupted; {} keeps all completed steps, --resume continues them",
-            dir.display()
-        ))),
+        RunOutcome::Interrupted { dir } => {
+            let then = match how.job {
+                Job::Evaluate => "is as it was trained, eval begins again",
+                Job::All | Job::Train => "keeps all completed steps, --resume continues them",
+            };
+            Err(CliError::Interrupted(format!("interrupted; {} {then}", dir.display())))
+        }
     }
+}
+
+/// The numbers of references that have no model to be compared with.
+fn alone(finished: &Finished) -> String {
+    let mut text = String::from("Only references were evaluated: there is no model to compare.\n");
+    for variant in &finished.variants {
+        let e = variant.results.overall;
+        text += &format!("{}: {:.3} [{:.3}, {:.3}]\n", variant.name, e.mean, e.low, e.high);
+    }
+    text
 }
 
 /// The command as it was typed, quoted where a shell needs it.
 fn typed() -> String {
-    let mut words = std::env::args();
-    words.next();
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
     let quoted = words.map(|word| {
         let safe = !word.is_empty() && word.chars().all(plain);

@@ -28,10 +28,10 @@ pub struct Args {
     variant: VariantArgs,
     #[command(flatten)]
     runs: RunsArgs,
-    /// Continue a run of this recipe that is there already.
+    /// Continue a run of this recipe that is there already. Settings for logging, checkpoints and scoring may differ.
     #[arg(long, conflicts_with = "force")]
     resume: bool,
-    /// Throw away a run of this recipe that is there already.
+    /// Throw away a run of this recipe that is there already; with `--variant`, that variant alone.
     #[arg(long)]
     force: bool,
     #[command(flatten)]

@@ -17,9 +17,11 @@ use super::ExperimentError;
 /// Pictures, questions, tokenizer.
 pub struct ExperimentData {
     dataset: Box<dyn VqaDataset>,
-    /// Built from the training split's questions and answers.
+    /// Built from the training split's questions and answers, held-out ones included: words are no answers.
     pub tokenizer: Tokenizer,
     train: EncodedSplit,
+    /// Pictures of the training split that are never trained on.
+    validation: EncodedSplit,
     test: EncodedSplit,
 }
 
@@ -28,8 +30,7 @@ impl ExperimentData {
     /// hears what happens to assets.
     ///
     /// # Errors
-    /// Data that cannot be had or read; an empty data set; a validation split, which easy-VQA and the synthetic set do
-    /// not have.
+    /// Data that cannot be had or read; an empty data set; too few training pictures to hold any out.
     pub fn load(
         recipe: &Recipe,
         folder: &Path,
@@ -38,11 +39,10 @@ impl ExperimentData {
         let dataset = open(recipe, folder, event)?;
         let train = dataset.split(datasets::Split::Train);
         let tokenizer = Tokenizer::train(train.texts(), &TokenizerOptions::default())?;
-        let (train, test) = {
-            let encode = |split| EncodedSplit::new(dataset.split(split), &tokenizer);
-            (encode(datasets::Split::Train)?, encode(datasets::Split::Test)?)
-        };
-        Ok(Self { dataset, tokenizer, train, test })
+        let encode = |split| EncodedSplit::new(dataset.split(split), &tokenizer);
+        let (train, test) = (encode(datasets::Split::Train)?, encode(datasets::Split::Test)?);
+        let (train, validation) = train.hold_out(recipe.data.validation, recipe.data.seed)?;
+        Ok(Self { dataset, tokenizer, train, validation, test })
     }
 
     /// The static shapes of every batch of a recipe over this data.
@@ -70,10 +70,12 @@ impl ExperimentData {
         Ok(plan)
     }
 
-    /// Pictures with questions, and the questions as token ids.
+    /// Pictures with questions, and those of the questions that belong to the split as token ids. The training and the
+    /// validation split share pictures and numbering, and no question.
     pub fn images(&self, split: Split) -> (&VqaSplit, &EncodedSplit) {
         match split {
-            Split::Train | Split::Validation => (self.dataset.split(datasets::Split::Train), &self.train),
+            Split::Train => (self.dataset.split(datasets::Split::Train), &self.train),
+            Split::Validation => (self.dataset.split(datasets::Split::Train), &self.validation),
             Split::Test => (self.dataset.split(datasets::Split::Test), &self.test),
         }
     }
@@ -81,6 +83,12 @@ impl ExperimentData {
     /// Counts and hashes of the data.
     pub fn manifest(&self) -> DatasetManifest {
         self.dataset.manifest()
+    }
+
+    /// The package that the data was unpacked from, where it was one.
+    pub fn asset(&self) -> Option<assets::Asset> {
+        let known = assets::Registry::built_in().ok()?;
+        known.find(self.name()).ok().cloned()
     }
 
     /// The data set's name.

@@ -10,7 +10,7 @@ use crossloom_train::BoxError;
 pub enum ExperimentError {
     /// Data could not be fetched, read or packed.
     #[error(transparent)]
-    Data(#[from] crossloom_data::DataError),
+    Data(Box<crossloom_data::DataError>),
     /// The recipe could not become a graph.
     #[error(transparent)]
     Model(#[from] crossloom_model::ModelError),
@@ -73,12 +73,18 @@ impl ExperimentError {
     }
 }
 
+impl From<crossloom_data::DataError> for ExperimentError {
+    fn from(error: crossloom_data::DataError) -> Self {
+        Self::Data(Box::new(error))
+    }
+}
+
 /// Turns an error of a part of the data crate into one of a run.
 macro_rules! from_data {
     ($($ty:ty),*) => {
         $(impl From<$ty> for ExperimentError {
             fn from(error: $ty) -> Self {
-                Self::Data(error.into())
+                crossloom_data::DataError::from(error).into()
             }
         })*
     };

@@ -6,25 +6,26 @@ use crossloom_data::image::Normalization;
 use crossloom_data::packing::{AnswerMode, EvaluationPacker, PackedBatch, PackingPlan};
 use crossloom_eval::metrics::Metric;
 use crossloom_eval::samples::{Answer, Question, SampleRecord};
-use crossloom_recipe::Recipe;
-use crossloom_train::step::GateMeans;
+use crossloom_recipe::{GatePool, Recipe};
+use crossloom_train::run_dir::GateRecord;
+use indexmap::IndexMap;
 
 use super::batch::{load_batch, pool_of};
 use super::data::image_mode;
+use super::gates::GateMoments;
 use super::model::Model;
-use super::step::gate_means;
 use super::{ExperimentData, ExperimentError};
 
-/// Answers of a model, and the mean gates over all batches.
+/// Answers of a model, and the gates over all sequences that were answered.
 pub struct Evaluation {
     /// One record per question, in the data set's order.
     pub records: Vec<SampleRecord>,
-    /// Mean gate of every edge.
-    pub gates: GateMeans,
+    /// The gate of every edge.
+    pub gates: IndexMap<String, GateRecord>,
 }
 
-/// Answers every question of the recipe's evaluation split. `progress` hears batches done and their number. Stops early,
-/// with `None`, when `stop` is set.
+/// Answers every question of the recipe's evaluation split, or the first `eval.limit` of them. `progress` hears batches
+/// done and their number. Stops early, with `None`, when `stop` is set.
 ///
 /// # Errors
 /// Data that cannot be packed, or a graph that cannot run on it.
@@ -41,61 +42,72 @@ pub fn evaluate(
         EvaluationPacker::new(plan, encoded, split.images(), &Normalization::HALF, image_mode(recipe))?;
     let pool = pool_of(recipe);
     let mut batch = PackedBatch::new(plan);
-    let mut records: Vec<Option<SampleRecord>> = vec![None; split.examples().len()];
-    let limit = recipe.eval.limit.unwrap_or(usize::MAX);
-    let (mut gates, mut batches) = (GateMeans::new(), 0usize);
+    let mut wanted = encoded.examples();
+    wanted.truncate(recipe.eval.limit.unwrap_or(usize::MAX));
+    let mut answers: Vec<Option<Answer>> = vec![None; wanted.len()];
+    let mut open = wanted.len();
+    let mut gates = GateMoments::default();
     for index in 0..packer.batches() {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
         packer.fill(index, AnswerMode::Awaited, &mut batch)?;
-        let first = answer(model, &mut batch, pool)?;
-        for (edge, mean) in first {
-            *gates.entry(edge).or_insert(0.0) += mean;
+        let places: Vec<(usize, usize)> = (batch.questions().iter().enumerate())
+            .filter_map(|(place, question)| Some((place, wanted.binary_search(&question.example?).ok()?)))
+            .collect();
+        // Questions beyond the limit are not answered; what is left out is not run.
+        if !places.is_empty() {
+            answer(model, &mut batch, pool, &mut gates)?;
         }
-        batches += 1;
-        for (place, question) in batch.questions().iter().enumerate() {
-            let Some(number) = question.example.filter(|&number| number < limit) else { continue };
-            let example = &split.examples()[number];
-            let asked = Question {
-                id: number.to_string(),
-                image: example.image_id.to_string(),
-                text: example.question.clone(),
-                kind: example.question_type.to_string(),
-                truth: vec![example.answer.clone()],
-            };
+        for (place, number) in places {
             let text = data.tokenizer.decode(batch.generated(place));
-            let given = Answer { text, finished: question.finished, logprob: None };
-            records[number] = Some(SampleRecord::answered(&asked, given, Metric::ExactMatch));
+            let finished = batch.questions()[place].ended_by_eos;
+            open -= usize::from(answers[number].is_none());
+            answers[number] = Some(Answer { text, finished, logprob: None });
         }
         progress(index + 1, packer.batches());
+        if open == 0 {
+            break;
+        }
     }
-    for mean in gates.values_mut() {
-        *mean /= batches.max(1) as f32;
-    }
-    Ok(Some(Evaluation { records: records.into_iter().flatten().collect(), gates }))
+    let records = wanted.iter().zip(answers).map(|(&number, answer)| {
+        let example = &split.examples()[number];
+        let asked = Question {
+            id: number.to_string(),
+            image: example.image_id.to_string(),
+            text: example.question.clone(),
+            kind: example.question_type.to_string(),
+            truth: vec![example.answer.clone()],
+        };
+        match answer {
+            Some(answer) => SampleRecord::answered(&asked, answer, Metric::ExactMatch),
+            None => SampleRecord::failed(&asked, "the question was in no batch"),
+        }
+    });
+    Ok(Some(Evaluation { records: records.collect(), gates: gates.records() }))
 }
 
-/// Generates the answers of a batch by recomputation; returns the mean gates of the prompt.
+/// Generates the answers of a batch by recomputation; `gates` gets those over the prompt.
 pub(super) fn answer(
     model: &mut Model,
     batch: &mut PackedBatch,
-    pool: crossloom_recipe::GatePool,
-) -> Result<GateMeans, ExperimentError> {
+    pool: GatePool,
+    gates: &mut GateMoments,
+) -> Result<(), ExperimentError> {
     let targets = batch.plan().targets;
-    let mut gates = None;
     let mut next = Vec::with_capacity(batch.questions().len());
-    loop {
+    for pass in 0.. {
         load_batch(&mut model.predict, batch, pool)?;
         model.predict.run(&mut model.store)?;
-        if gates.is_none() {
-            gates = Some(gate_means(&model.predict, &model.gates)?);
+        if pass == 0 {
+            gates.add(&model.predict, &model.gates, batch.real_rows())?;
         }
         let predictions = model.predict.int_result("predictions")?;
         next.clear();
         next.extend(batch.questions().iter().map(|q| predictions[q.row * targets + q.first_slot]));
         if batch.append_generated(&next)? == 0 {
-            return Ok(gates.unwrap_or_default());
+            break;
         }
     }
+    Ok(())
 }

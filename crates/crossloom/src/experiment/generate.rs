@@ -10,6 +10,7 @@ use crossloom_train::run_dir::VariantDir;
 
 use super::batch::pool_of;
 use super::evaluate::answer;
+use super::gates::GateMoments;
 use super::model::Model;
 use super::train::restore_newest;
 use super::variant::batch_shape;
@@ -57,7 +58,7 @@ pub fn generate(request: &GenerateRequest<'_>) -> Result<Vec<Generated>, Experim
     restore_newest(&mut model, recipe, request.dir)?;
     let mut batch = PackedBatch::new(&plan);
     batch.fill_prompts(&[(&image, questions)], &Normalization::HALF)?;
-    answer(&mut model, &mut batch, pool_of(recipe))?;
+    answer(&mut model, &mut batch, pool_of(recipe), &mut GateMoments::default())?;
     Ok(request
         .questions
         .iter()

@@ -3,11 +3,18 @@
 //! Each file is one station of the road; [`run()`] walks it for every variant of a recipe.
 
 mod batch;
+mod changes;
+mod comparison;
 mod data;
 mod error;
 mod evaluate;
+mod folder;
+mod gates;
 mod generate;
+mod held_out;
 mod model;
+mod outcome;
+mod record;
 mod report;
 mod run;
 mod step;
@@ -20,8 +27,9 @@ pub(crate) use data::vocabulary;
 pub use error::ExperimentError;
 pub use evaluate::evaluate;
 pub use generate::{GenerateRequest, Generated, generate};
-pub use model::{Compilation, Model, forward_func};
+pub(crate) use model::training_spec;
+pub use model::{Model, forward_func};
+pub use outcome::VariantOutcome;
 pub use run::{Finished, Job, Reporter, RunOutcome, RunRequest, Stage, run};
 pub use step::ModelStep;
 pub use train::train;
-pub use variant::VariantOutcome;

@@ -1,7 +1,5 @@
 //! A recipe's model, compiled for training and for prediction over one set of weights.
 
-use std::time::{Duration, Instant};
-
 use crossloom_compiler::training::{Group, Training};
 use crossloom_compiler::{Mode, Options, compile};
 use crossloom_cpu::exec::{CpuBackend, Executable, Store};
@@ -10,17 +8,6 @@ use crossloom_model::{BatchShape, ModelGraph, Outputs, ParamSpec, build, initial
 use crossloom_recipe::{Part, PointAddress, Recipe, Topology, VisionAddress};
 
 use super::ExperimentError;
-
-/// How long building and compiling took, and how large the results are.
-#[derive(Clone, Debug, Default)]
-pub struct Compilation {
-    /// From recipe to luminal graph and back to IR.
-    pub build: Duration,
-    /// Passes, differentiation, memory plan.
-    pub compile: Duration,
-    /// Kernel calls of a training step.
-    pub kernel_calls: usize,
-}
 
 /// Weights and optimizer state, with the compiled graphs that work on them.
 pub struct Model {
@@ -32,12 +19,12 @@ pub struct Model {
     pub apply: Option<Executable>,
     /// Predictions for evaluation and generation.
     pub predict: Executable,
+    /// Where pictures are held out: the loss alone.
+    pub held_out: Option<Executable>,
     /// Every weight.
     pub params: Vec<ParamSpec>,
     /// Every gated point with its taps.
     pub gates: Vec<(PointAddress, Vec<VisionAddress>)>,
-    /// How it was compiled.
-    pub compilation: Compilation,
 }
 
 /// The forward graph of a recipe, as a luminal graph and lifted to IR.
@@ -87,27 +74,33 @@ impl Model {
     pub fn new(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
         let backend = CpuBackend;
         let options = Options { verify: false };
-        let start = Instant::now();
         let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Loss)?;
         let (_, predict) = forward_func(recipe, shape, vocab, Outputs::Predictions)?;
-        let built = start.elapsed();
         let spec = training_spec(recipe, &graph.params);
         let set = compile(&func, &Mode::Train(&spec), &backend, options)?;
         let predict = compile(&predict, &Mode::Forward, &backend, options)?;
-        let compiled = start.elapsed() - built;
-        let kernel_calls =
-            set.main.plan.steps.len() + set.apply.as_ref().map_or(0, |apply| apply.plan.steps.len());
+        let held_out = (recipe.data.validation > 0.0)
+            .then(|| compile(&func, &Mode::Forward, &backend, options))
+            .transpose()?;
         let mut store = Store::new();
         let step = Executable::new(set.main.plan, &mut store)?;
         let apply = set.apply.map(|apply| Executable::new(apply.plan, &mut store)).transpose()?;
         let predict = Executable::new(predict.main.plan, &mut store)?;
+        let held_out = held_out.map(|loss| Executable::new(loss.main.plan, &mut store)).transpose()?;
         for param in &graph.params {
             let elements = param.shape.iter().product();
             let values = initial_value(param.init, elements, recipe.train.seed, &param.name);
             store.set(&param.name, &values).map_err(crossloom_cpu::exec::RunError::from)?;
         }
-        let compilation = Compilation { build: built, compile: compiled, kernel_calls };
-        Ok(Self { store, step, apply, predict, params: graph.params, gates: graph.gates, compilation })
+        Ok(Self { store, step, apply, predict, held_out, params: graph.params, gates: graph.gates })
+    }
+
+    /// Its executables, each with the name that a run's record gives it.
+    pub fn executables(&self) -> impl Iterator<Item = (&'static str, &Executable)> {
+        let optional = [("apply", self.apply.as_ref()), ("held_out", self.held_out.as_ref())];
+        [("train", &self.step), ("predict", &self.predict)]
+            .into_iter()
+            .chain(optional.into_iter().filter_map(|(name, exe)| Some((name, exe?))))
     }
 
     /// Number of weights (elements).

@@ -1,17 +1,24 @@
 //! Mapping a run onto the report.
 
+mod accuracy;
+mod topology;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crossloom_data::assets::Registry;
-use crossloom_eval::stats::{Estimate, PairedDifference};
-use crossloom_eval::{Comparison, Role};
-use crossloom_recipe::{Gate, Topology, VisionAddress};
+use crossloom_eval::Comparison;
 use crossloom_report as report;
 use crossloom_train::metrics::{MetricPhase, MetricRecord, read_metrics};
 use crossloom_train::run_dir::{RunDir, RunRecord};
+use indexmap::IndexMap;
 
+use self::accuracy::accuracy;
+use self::topology::topology;
+use super::changes::resolved;
+use super::held_out::HELD_OUT_LOSS;
 use super::run::RunRequest;
 use super::{ExperimentData, ExperimentError, VariantOutcome};
+use crate::cli::utc;
 
 /// Pictures shown in the report.
 const SAMPLES: usize = 24;
@@ -23,11 +30,14 @@ pub(super) fn write(
     record: &RunRecord,
     data: &ExperimentData,
     variants: &[VariantOutcome],
-    comparison: &Comparison,
+    comparison: Option<&Comparison>,
 ) -> Result<PathBuf, ExperimentError> {
     let page = report::ReportData {
         name: record.name.clone(),
-        verdict: comparison.verdict.first().cloned(),
+        verdict: match comparison {
+            Some(comparison) => comparison.verdict.first().cloned(),
+            None => Some("Only references were evaluated: there is no model to compare.".to_owned()),
+        },
         key_figures: Vec::new(),
         provenance: report::Provenance {
             date: utc(record.updated),
@@ -45,92 +55,10 @@ pub(super) fn write(
     Ok(dir.report_path())
 }
 
-/// A time as `2026-11-21 05:40 UTC`.
-fn utc(seconds: f64) -> String {
-    let minutes = (seconds / 60.0) as i64;
-    let (days, minute) = (minutes.div_euclid(1440), minutes.rem_euclid(1440));
-    // Days since 0000-03-01, in eras of 400 years.
-    let day = days + 719_468;
-    let era = day.div_euclid(146_097);
-    let of_era = day.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let date = of_year - (153 * shifted + 2) / 5 + 1;
-    format!("{year:04}-{month:02}-{date:02} {:02}:{:02} UTC", minute / 60, minute % 60)
-}
-
-fn estimate(e: &Estimate) -> report::Estimate {
-    report::Estimate { mean: e.mean, low: e.low, high: e.high }
-}
-
-fn exact(mean: f64) -> report::Estimate {
-    report::Estimate { mean, low: mean, high: mean }
-}
-
-fn difference(d: &PairedDifference) -> report::Estimate {
-    report::Estimate { mean: d.difference, low: d.low, high: d.high }
-}
-
-fn accuracy(variants: &[VariantOutcome], comparison: &Comparison) -> report::AccuracyTable {
-    let types: Vec<String> =
-        variants.first().map(|v| v.results.by_type.keys().cloned().collect()).unwrap_or_default();
-    let mut columns = Vec::with_capacity(types.len() + 1);
-    if let Some(first) = variants.first() {
-        columns.push(report::AccuracyColumn {
-            name: "overall".to_owned(),
-            questions: first.results.overall.samples,
-        });
-        for (name, e) in &first.results.by_type {
-            columns.push(report::AccuracyColumn { name: name.clone(), questions: e.samples });
-        }
-    }
-    let mut rows: Vec<report::AccuracyRow> = Vec::new();
-    for column in &comparison.columns {
-        let variant = variants.iter().find(|v| v.name == column.name);
-        let mut cells = vec![Some(estimate(&column.results.overall))];
-        cells.extend(types.iter().map(|kind| column.results.by_type.get(kind).map(estimate)));
-        let to_baseline = comparison.differences.iter().find(|d| d.first == column.name);
-        rows.push(report::AccuracyRow {
-            name: column.name.clone(),
-            kind: if column.role == Role::Model {
-                report::RowKind::Model
-            } else {
-                report::RowKind::QuestionOnly
-            },
-            cells,
-            difference: to_baseline.map(|d| difference(&d.overall)),
-            parameters: variant.map(|v| v.parameters),
-            step_ms: variant.and_then(|v| v.step_ms),
-        });
-    }
-    for prior in &comparison.priors {
-        let mut cells = vec![Some(exact(prior.overall))];
-        cells.extend(types.iter().map(|kind| prior.by_type.get(kind).map(|&mean| exact(mean))));
-        rows.push(report::AccuracyRow {
-            name: prior.name.clone(),
-            kind: report::RowKind::QuestionOnly,
-            cells,
-            ..report::AccuracyRow::default()
-        });
-    }
-    report::AccuracyTable {
-        columns,
-        rows,
-        confidence: comparison.resampling.confidence,
-        method: format!(
-            "percentile bootstrap over pictures, {} resamples, seed {}",
-            comparison.resampling.resamples, comparison.resampling.seed
-        ),
-        baseline: Some(comparison.baseline.clone()),
-    }
-}
-
 fn variant(outcome: &VariantOutcome) -> Result<report::Variant, ExperimentError> {
     let metrics = read_metrics(&outcome.dir.metrics_path())?;
-    let metrics: Vec<MetricRecord> = metrics.into_iter().filter(|m| m.phase == MetricPhase::Train).collect();
+    let (metrics, held_out): (Vec<MetricRecord>, Vec<MetricRecord>) =
+        metrics.into_iter().partition(|m| m.phase == MetricPhase::Train);
     let series = |name: &str| -> report::Series {
         metrics.iter().filter_map(|m| Some((m.step, *m.scalars.get(name)?))).collect()
     };
@@ -141,45 +69,14 @@ fn variant(outcome: &VariantOutcome) -> Result<report::Variant, ExperimentError>
         topology: topology(outcome, &series)?,
         curves: report::Curves {
             loss: series("loss"),
-            held_out_loss: report::Series::default(),
+            held_out_loss: held_out
+                .iter()
+                .filter_map(|m| Some((m.step, *m.scalars.get(HELD_OUT_LOSS)?)))
+                .collect(),
             learning_rate: lr.map(|name| series(&name)).unwrap_or_default(),
             gradient_norm: series("grad_norm"),
         },
     })
-}
-
-/// All layers, shallow first, and the edges with their gates.
-fn topology(
-    outcome: &VariantOutcome,
-    series: &dyn Fn(&str) -> report::Series,
-) -> Result<report::Topology, ExperimentError> {
-    let topology = Topology::new(&outcome.recipe)?;
-    let mut states = vec![VisionAddress::Embed];
-    states.extend((1..=outcome.recipe.model.vision.layers).map(VisionAddress::Block));
-    if outcome.recipe.model.vision.post_norm {
-        states.push(VisionAddress::PostNorm);
-    }
-    let places = topology.places();
-    let mut decoder: Vec<String> = vec!["input".to_owned()];
-    decoder.extend((0..outcome.recipe.model.language.layers).map(|layer| format!("layer.{layer}")));
-    decoder.extend(places.iter().map(|p| p.name()).filter(|name| name.ends_with(".after")));
-    let gated = !matches!(outcome.recipe.topology.gate, Gate::None {});
-    let mut edges = Vec::new();
-    for edge in topology.edges() {
-        let (tap, point) = (
-            states.iter().position(|s| *s == edge.tap),
-            decoder.iter().position(|p| *p == edge.point.name()),
-        );
-        let (Some(tap), Some(point)) = (tap, point) else { continue };
-        let name = edge.name();
-        let gate = outcome.gates.get(&name).filter(|_| gated).map(|&mean| report::Gate {
-            mean: f64::from(mean),
-            deviation: None,
-            history: series(&format!("gate/{name}")),
-        });
-        edges.push(report::Edge { name, tap, point, gate });
-    }
-    Ok(report::Topology { vision: states.iter().map(ToString::to_string).collect(), decoder, edges })
 }
 
 /// Every n-th question, so that pictures and question types are spread over the whole split.
@@ -221,9 +118,7 @@ fn reproduction(
     data: &ExperimentData,
     variants: &[VariantOutcome],
 ) -> report::Reproduction {
-    let recipe: String = (request.recipe.variants.iter())
-        .map(|v| format!("# variant {}\n{}\n", v.name, v.resolved_toml_with_provenance()))
-        .collect();
+    let recipe = resolved(request.recipe);
     let mut timings = vec![report::Timing {
         phase: "data".to_owned(),
         variant: None,
@@ -236,18 +131,7 @@ fn reproduction(
             seconds: *seconds,
         }));
     }
-    let kernels = record
-        .variants
-        .iter()
-        .flat_map(|(name, v)| {
-            v.kernel_choices.iter().map(move |(kernel, calls)| report::KernelChoice {
-                site: name.clone(),
-                shape: String::new(),
-                kernel: kernel.clone(),
-                note: format!("{calls} calls per step"),
-            })
-        })
-        .collect();
+    let kernels = record.variants.iter().flat_map(|(name, v)| kernels(name, &v.kernel_choices)).collect();
     report::Reproduction {
         command: request.command.clone(),
         recipe,
@@ -258,17 +142,40 @@ fn reproduction(
                 "seeds".to_owned(),
                 record.seeds.iter().map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>().join(", "),
             ),
-        ],
+        ]
+        .into_iter()
+        .chain(commit(record))
+        .collect(),
         kernels,
         assets: assets(data),
         timings,
     }
 }
 
+/// How often each kernel is called in a training step.
+fn kernels(variant: &str, choices: &IndexMap<String, String>) -> Vec<report::KernelChoice> {
+    let mut calls: BTreeMap<&str, usize> = BTreeMap::new();
+    let of_step = |site: &str| site.starts_with("train ") || site.starts_with("apply ");
+    for (_, kernel) in choices.iter().filter(|(site, _)| of_step(site)) {
+        *calls.entry(kernel).or_default() += 1;
+    }
+    let choice = |(kernel, calls): (&str, usize)| report::KernelChoice {
+        site: variant.to_owned(),
+        shape: String::new(),
+        kernel: kernel.to_owned(),
+        note: format!("{calls} calls per step"),
+    };
+    calls.into_iter().map(choice).collect()
+}
+
+fn commit(record: &RunRecord) -> Option<(String, String)> {
+    let dirty = if record.git_dirty == Some(true) { ", with uncommitted changes" } else { "" };
+    Some(("recipe's commit".to_owned(), format!("{}{dirty}", record.git_commit.as_ref()?)))
+}
+
 fn assets(data: &ExperimentData) -> Vec<report::Asset> {
     let manifest = data.manifest();
-    let known = Registry::built_in().ok();
-    match known.as_ref().and_then(|registry| registry.find(&manifest.name).ok()) {
+    match data.asset() {
         Some(asset) => vec![report::Asset {
             name: asset.id(),
             source: manifest.source,
@@ -279,17 +186,5 @@ fn assets(data: &ExperimentData) -> Vec<report::Asset> {
         None => {
             vec![report::Asset { name: manifest.name, source: manifest.source, ..report::Asset::default() }]
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::utc;
-
-    #[test]
-    fn times_are_calendar_dates() {
-        assert_eq!(utc(0.0), "1970-01-01 00:00 UTC");
-        assert_eq!(utc(951_782_400.0), "2000-02-29 00:00 UTC");
-        assert_eq!(utc(1_795_239_600.0), "2026-11-21 05:40 UTC");
     }
 }

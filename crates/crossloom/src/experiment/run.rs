@@ -2,21 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use crossloom_data::assets::AssetEvent;
-use crossloom_eval::Prior;
-use crossloom_eval::compare::{CompareOptions, Comparison, Contender, Role, compare};
-use crossloom_eval::metrics::Metric;
-use crossloom_eval::prior::question_only_prior;
-use crossloom_eval::samples::Question;
+use crossloom_eval::compare::Comparison;
 use crossloom_eval::stats::Resampling;
-use crossloom_recipe::{ImageUse, LoadedRecipe, Recipe, Split, Variant};
+use crossloom_recipe::{LoadedRecipe, Recipe, Variant};
 use crossloom_train::progress::Progress;
-use crossloom_train::run_dir::{DataManifest, RunDir, RunRecord, RunStatus};
+use crossloom_train::run_dir::{RunDir, RunRecord, RunStatus};
+use crossloom_train::trainer::seconds_since_1970;
 
-use super::variant::{Ready, VariantOutcome};
-use super::{ExperimentData, ExperimentError, report};
+use super::folder::Reserved;
+use super::variant::Ready;
+use super::{ExperimentData, ExperimentError, VariantOutcome, comparison, record, report};
 
 /// How much of the road is walked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +41,7 @@ pub struct RunRequest<'r> {
     pub out: PathBuf,
     /// Continue a run that is there already.
     pub resume: bool,
-    /// Throw away a run that is there already.
+    /// Throw away what is there already of the variants to run.
     pub force: bool,
     /// The command as it was typed, for the report.
     pub command: String,
@@ -70,10 +68,10 @@ pub trait Reporter: Progress + Send {
 pub struct Finished {
     /// Its folder.
     pub dir: RunDir,
-    /// All variants, in the recipe's order.
+    /// All variants that were evaluated, now or before, in the recipe's order.
     pub variants: Vec<VariantOutcome>,
-    /// Their comparison.
-    pub comparison: Comparison,
+    /// Their comparison; `None` where all of them are references.
+    pub comparison: Option<Comparison>,
     /// The report.
     pub report: PathBuf,
 }
@@ -94,7 +92,7 @@ pub enum RunOutcome {
     },
 }
 
-/// Runs a recipe.
+/// Runs a recipe. Whatever can be refused is refused, and the data is read, before anything is written.
 ///
 /// # Errors
 /// Anything that keeps a variant from being trained, evaluated or written down. The run record then says `failed` and
@@ -107,52 +105,55 @@ pub fn run(
     let started = Instant::now();
     let loaded = request.recipe;
     let variants = chosen(loaded, &request.variants)?;
-    let dir = enter(request)?;
-    let _lock = dir.lock()?;
-    let mut record = begin_record(request, &dir)?;
-    let outcome = run_variants(request, &variants, &dir, &mut record, reporter, stop);
-    record.seconds.insert("total".to_owned(), started.elapsed().as_secs_f64());
-    record.updated = now();
+    let Some(first) = variants.first() else {
+        return Err(ExperimentError::request("the recipe has no variant", "add a [variants.NAME] table"));
+    };
+    same_data(first, &variants)?;
+    let reserved = Reserved::new(request, &variants)?;
+    let folder = loaded.path.parent().unwrap_or(Path::new("."));
+    let data = ExperimentData::load(&first.recipe, folder, &mut |event| {
+        if worth_a_line(&event) {
+            reporter.note(&event.to_string());
+        }
+    })?;
+    let read = started.elapsed().as_secs_f64();
+    let entered = reserved.enter(request, &variants)?;
+    let dir = &entered.dir;
+    let mut record = record::begin(request, &entered, &variants, &data)?;
+    *record.seconds.entry("data".to_owned()).or_insert(0.0) += read;
+    let earlier = record.seconds.get("total").copied().unwrap_or_default();
+    let tick = |record: &mut RunRecord| {
+        record.seconds.insert("total".to_owned(), earlier + started.elapsed().as_secs_f64());
+        record.updated = seconds_since_1970();
+    };
+
+    let worked = run_variants(request, &variants, dir, &data, &mut record, reporter, stop);
+    let place = |name: &String| loaded.variants.iter().position(|variant| variant.name == *name);
+    record.variants.sort_by(|a, _, b, _| place(a).cmp(&place(b)));
+    tick(&mut record);
+    let outcome = worked.and_then(|outcomes| match outcomes {
+        None => Ok(RunOutcome::Interrupted { dir: dir.path().to_owned() }),
+        Some(_) if request.job == Job::Train => Ok(RunOutcome::Trained { dir: dir.path().to_owned() }),
+        Some(outcomes) => {
+            let variants = comparison::with_earlier(request, dir, &record, outcomes, reporter)?;
+            let comparison = comparison::write(request, dir, &data, &variants)?;
+            let report = report::write(request, dir, &record, &data, &variants, comparison.as_ref())?;
+            let dir = dir.clone();
+            Ok(RunOutcome::Finished(Box::new(Finished { dir, variants, comparison, report })))
+        }
+    });
+    tick(&mut record);
     record.status = match &outcome {
-        Ok(Some(_)) => RunStatus::Finished,
-        Ok(None) => RunStatus::Interrupted,
+        Ok(RunOutcome::Finished(_)) => RunStatus::Finished,
+        Ok(RunOutcome::Trained { .. }) => RunStatus::Trained,
+        Ok(RunOutcome::Interrupted { .. }) => RunStatus::Interrupted,
         Err(error) => RunStatus::Failed { error: error.to_string() },
     };
-    dir.write_record(&record)?;
-    let Some((data, outcomes, priors)) = outcome? else {
-        return Ok(RunOutcome::Interrupted { dir: dir.path().to_owned() });
-    };
-    if request.job == Job::Train {
-        return Ok(RunOutcome::Trained { dir: dir.path().to_owned() });
-    }
-    let baseline = variants.iter().find(|v| v.baseline).map(|v| v.name.clone());
-    let contenders: Vec<Contender<'_>> = outcomes
-        .iter()
-        .map(|v| Contender { name: &v.name, role: role(&v.recipe), records: &v.records })
-        .collect();
-    let eval = &loaded.base.eval;
-    let options = CompareOptions {
-        metric: Metric::ExactMatch,
-        baseline,
-        resampling: resampling(eval),
-        priors: vec![("most frequent answer".to_owned(), priors)],
-    };
-    let comparison = compare(&contenders, &options)?;
-    let text = comparison.to_text();
-    dir.write("comparison.txt", text.as_bytes())?;
-    let json =
-        serde_json::to_vec_pretty(&comparison).map_err(|e| Box::new(e) as crossloom_train::BoxError)?;
-    dir.write("comparison.json", &json)?;
-    let report = report::write(request, &dir, &record, &data, &outcomes, &comparison)?;
-    Ok(RunOutcome::Finished(Box::new(Finished { dir, variants: outcomes, comparison, report })))
-}
-
-/// The question-only models are yardsticks, not contenders.
-fn role(recipe: &Recipe) -> Role {
-    match recipe.data.image {
-        ImageUse::Given => Role::Model,
-        ImageUse::Withheld => Role::Reference,
-    }
+    let written = dir.write_record(&record);
+    // Where both fail, as on a full disk, the first failure is the one to tell.
+    let outcome = outcome?;
+    written?;
+    Ok(outcome)
 }
 
 pub(super) fn resampling(eval: &crossloom_recipe::Eval) -> Resampling {
@@ -170,118 +171,64 @@ fn chosen<'r>(loaded: &'r LoadedRecipe, names: &[String]) -> Result<Vec<&'r Vari
     Ok(loaded.variants.iter().filter(|v| names.is_empty() || names.contains(&v.name)).collect())
 }
 
-fn enter(request: &RunRequest<'_>) -> Result<RunDir, ExperimentError> {
-    let loaded = request.recipe;
-    let dir = RunDir::create(&request.out, &loaded.base.name, &loaded.content_hash())?;
-    let used = dir.path().join("run.json").exists();
-    if used && request.force {
-        std::fs::remove_dir_all(dir.path())
-            .map_err(|e| ExperimentError::File { path: dir.path().to_owned(), message: e.to_string() })?;
-        return Ok(RunDir::create(&request.out, &loaded.base.name, &loaded.content_hash())?);
-    }
-    if request.job == Job::Evaluate && !used {
-        return Err(ExperimentError::request(
-            format!("{} holds no run of this recipe", dir.path().display()),
-            "train it first: crossloom train, or crossloom run",
-        ));
-    }
-    if used && !request.resume && request.job != Job::Evaluate {
-        return Err(ExperimentError::request(
-            format!("{} holds a run of this very recipe", dir.path().display()),
-            "continue it with --resume, replace it with --force, or write elsewhere with --out",
-        ));
-    }
-    Ok(dir)
-}
-
-fn begin_record(request: &RunRequest<'_>, dir: &RunDir) -> Result<RunRecord, ExperimentError> {
-    let loaded = request.recipe;
-    let mut record = match dir.read_record() {
-        Ok(record) if request.resume || request.job == Job::Evaluate => record,
-        _ => RunRecord::new(&loaded.base.name, &loaded.content_hash()),
-    };
-    if record.started == 0.0 {
-        record.started = now();
-    }
-    record.updated = now();
-    record.status = RunStatus::Running;
-    record.recipe_path = loaded.path.display().to_string();
-    record.versions.insert("crossloom".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-    record.device = device();
-    record.threads = rayon::current_num_threads() as u64;
-    record.seeds.insert("train".to_owned(), loaded.base.train.seed);
-    record.seeds.insert("data".to_owned(), loaded.base.data.seed);
-    record.seeds.insert("eval".to_owned(), loaded.base.eval.seed);
-    let resolved: String = (loaded.variants.iter())
-        .map(|v| format!("# variant {}\n{}\n", v.name, v.resolved_toml_with_provenance()))
-        .collect();
-    dir.write("recipe.resolved.toml", resolved.as_bytes())?;
-    dir.write_record(&record)?;
-    Ok(record)
-}
-
-/// The processor's name.
-fn device() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    model.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.to_owned())
-}
-
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
-}
-
-type AllVariants = (ExperimentData, Vec<VariantOutcome>, Prior);
-
+/// The outcome of every variant; `None` where one was stopped. After training alone there is none to list.
 fn run_variants(
     request: &RunRequest<'_>,
     variants: &[&Variant],
     dir: &RunDir,
+    data: &ExperimentData,
     record: &mut RunRecord,
     reporter: &mut dyn Reporter,
     stop: &AtomicBool,
-) -> Result<Option<AllVariants>, ExperimentError> {
-    let Some(first) = variants.first() else {
-        return Err(ExperimentError::request("the recipe has no variant", "add a [variants.NAME] table"));
-    };
-    let folder = request.recipe.path.parent().unwrap_or(Path::new("."));
-    let start = Instant::now();
-    let data = ExperimentData::load(&first.recipe, folder, &mut |event| {
-        if worth_a_line(&event) {
-            reporter.note(&event.to_string());
-        }
-    })?;
-    record.seconds.insert("data".to_owned(), start.elapsed().as_secs_f64());
-    record.data = vec![data_manifest(&data)];
+) -> Result<Option<Vec<VariantOutcome>>, ExperimentError> {
     let mut outcomes = Vec::with_capacity(variants.len());
     for variant in variants {
-        if !same_data(&first.recipe, &variant.recipe) {
-            return Err(ExperimentError::request(
-                format!("variant `{}` uses other data than `{}`", variant.name, first.name),
-                "variants are compared on the same questions: give them one [data] source, seed and limits",
-            ));
+        let ended = run_variant(request, variant, dir, data, record, reporter, stop);
+        if let Err(error) = &ended {
+            let entry = record.variants.entry(variant.name.clone()).or_default();
+            entry.status = RunStatus::Failed { error: error.to_string() };
         }
-        let mut ready = Ready::compile(variant, &data, dir, reporter)?;
-        if request.job == Job::Evaluate {
-            ready.restore(variant)?;
-        } else {
-            let finished = ready.train(variant, &data, request.resume, record, reporter, stop)?;
-            dir.write_record(record)?;
-            if !finished {
-                return Ok(None);
-            }
+        match ended? {
+            Ended::Stopped => return Ok(None),
+            Ended::Trained => {}
+            Ended::Evaluated(outcome) => outcomes.push(*outcome),
         }
-        if request.job == Job::Train {
-            continue;
-        }
-        let Some(outcome) = ready.evaluate(variant, &data, record, reporter, stop)? else {
-            return Ok(None);
-        };
         dir.write_record(record)?;
-        outcomes.push(outcome);
     }
-    let prior = prior(&data, &outcomes);
-    Ok(Some((data, outcomes, prior)))
+    Ok(Some(outcomes))
+}
+
+/// How one variant ended.
+enum Ended {
+    Stopped,
+    Trained,
+    Evaluated(Box<VariantOutcome>),
+}
+
+fn run_variant(
+    request: &RunRequest<'_>,
+    variant: &Variant,
+    dir: &RunDir,
+    data: &ExperimentData,
+    record: &mut RunRecord,
+    reporter: &mut dyn Reporter,
+    stop: &AtomicBool,
+) -> Result<Ended, ExperimentError> {
+    let mut ready = Ready::compile(variant, data, dir, record, reporter)?;
+    if request.job == Job::Evaluate {
+        ready.restore()?;
+    } else {
+        let finished = ready.train(data, request.resume, record, reporter, stop)?;
+        dir.write_record(record)?;
+        if !finished {
+            return Ok(Ended::Stopped);
+        }
+    }
+    if request.job == Job::Train {
+        return Ok(Ended::Trained);
+    }
+    let outcome = ready.evaluate(data, record, reporter, stop)?;
+    Ok(outcome.map_or(Ended::Stopped, |outcome| Ended::Evaluated(Box::new(outcome))))
 }
 
 /// Unpacking is told once, not file by file.
@@ -294,48 +241,22 @@ fn worth_a_line(event: &AssetEvent) -> bool {
 }
 
 /// Variants may differ in whether the picture is shown, not in what is asked.
-fn same_data(a: &Recipe, b: &Recipe) -> bool {
-    a.data.source == b.data.source
-        && a.data.seed == b.data.seed
-        && a.data.train_limit == b.data.train_limit
-        && a.data.test_limit == b.data.test_limit
-        && a.model.vision.image_size == b.model.vision.image_size
-        && a.eval.split == b.eval.split
-        && a.eval.limit == b.eval.limit
-}
-
-fn data_manifest(data: &ExperimentData) -> DataManifest {
-    let manifest = data.manifest();
-    let splits = [("train", Split::Train), ("test", Split::Test)];
-    DataManifest {
-        name: data.name().to_owned(),
-        sha256: blake3::hash(&serde_json::to_vec(&manifest).unwrap_or_default()).to_hex().to_string(),
-        splits: splits
-            .into_iter()
-            .map(|(name, split)| (name.to_owned(), data.images(split).0.examples().len() as u64))
-            .collect(),
-        ..DataManifest::default()
+fn same_data(first: &Variant, variants: &[&Variant]) -> Result<(), ExperimentError> {
+    let same = |a: &Recipe, b: &Recipe| {
+        a.data.source == b.data.source
+            && a.data.seed == b.data.seed
+            && a.data.validation == b.data.validation
+            && a.data.train_limit == b.data.train_limit
+            && a.data.test_limit == b.data.test_limit
+            && a.model.vision.image_size == b.model.vision.image_size
+            && a.eval.split == b.eval.split
+            && a.eval.limit == b.eval.limit
+    };
+    match variants.iter().find(|variant| !same(&first.recipe, &variant.recipe)) {
+        None => Ok(()),
+        Some(other) => Err(ExperimentError::request(
+            format!("variant `{}` uses other data than `{}`", other.name, first.name),
+            "variants are compared on the same questions: give them one [data] source, seed, limits and held-out share",
+        )),
     }
-}
-
-/// The best that can be done from the question's text: the analytic companion of a question-only model.
-fn prior(data: &ExperimentData, outcomes: &[VariantOutcome]) -> Prior {
-    let train = data.images(Split::Train).0.examples();
-    let asked: Vec<Question> = outcomes
-        .first()
-        .into_iter()
-        .flat_map(|outcome| &outcome.records)
-        .map(|r| Question {
-            id: r.id.clone(),
-            image: r.image.clone(),
-            text: r.question.clone(),
-            kind: r.kind.clone(),
-            truth: r.truth.clone(),
-        })
-        .collect();
-    question_only_prior(
-        train.iter().map(|e| (e.question.as_str(), e.answer.as_str())),
-        &asked,
-        Metric::ExactMatch,
-    )
 }

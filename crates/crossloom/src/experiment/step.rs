@@ -6,16 +6,16 @@ use crossloom_compiler::training::{ACCUMULATOR, MICRO_WEIGHT, hyper_input};
 use crossloom_cpu::exec::Executable;
 use crossloom_data::packing::{PackedBatch, TrainingPacker};
 use crossloom_ir::Role;
-use crossloom_model::GATE_RESULT;
-use crossloom_recipe::{GatePool, PointAddress, VisionAddress};
+use crossloom_recipe::GatePool;
 use crossloom_train::groups::Part;
 use crossloom_train::step::{
-    BatchSource, BoxError, GateMeans, MicroOutput, MicroStep, ModelState, NonFinite, TrainBatch, TrainStep,
-    Update, Visit,
+    BatchSource, BoxError, MicroOutput, MicroStep, ModelState, NonFinite, TrainBatch, TrainStep, Update,
+    Visit, share_of_targets,
 };
 use serde_json::Value;
 
 use super::batch::load_batch;
+use super::gates::GateMoments;
 use super::model::Model;
 
 /// A batch that was drawn; its memory is used again for the next one.
@@ -84,6 +84,11 @@ impl<'m> ModelStep<'m> {
         Self { model, pool, beta1: betas[0], beta2: betas[1], gates_every: gates_every.max(1) }
     }
 
+    /// The model with the positions over which its gates pool.
+    pub(super) fn parts(&mut self) -> (&mut Model, GatePool) {
+        (self.model, self.pool)
+    }
+
     fn set_rates(exe: &mut Executable, update: &Update, betas: [f64; 2]) -> Result<(), BoxError> {
         let t = update.step as i32;
         let corrections = betas.map(|beta| (1.0 - beta.powi(t)).recip() as f32);
@@ -99,25 +104,6 @@ impl<'m> ModelStep<'m> {
         }
         Ok(())
     }
-}
-
-/// The mean of every edge's gate over a batch (and over channels), by edge name.
-pub(super) fn gate_means(
-    exe: &Executable,
-    gates: &[(PointAddress, Vec<VisionAddress>)],
-) -> Result<GateMeans, crossloom_cpu::exec::RunError> {
-    let mut means = GateMeans::new();
-    for (point, taps) in gates {
-        let values = exe.result(&format!("{GATE_RESULT}{}", point.name()))?;
-        let shape = exe.result_shape(&format!("{GATE_RESULT}{}", point.name()))?;
-        let (batch, channels) = (shape[0], shape.get(2).copied().unwrap_or(1));
-        for (k, tap) in taps.iter().enumerate() {
-            let of_edge = (0..batch).flat_map(|b| &values[(b * taps.len() + k) * channels..][..channels]);
-            let mean = of_edge.map(|&w| f64::from(w)).sum::<f64>() / (batch * channels) as f64;
-            means.insert(format!("{tap}->{}", point.name()), mean as f32);
-        }
-    }
-    Ok(means)
 }
 
 impl ModelState for ModelStep<'_> {
@@ -158,9 +144,11 @@ impl TrainStep for ModelStep<'_> {
                 Some(apply.result("grad_norm")?[0])
             }
         };
-        let wanted = micro.step == 1 || micro.step % self.gates_every == 0;
+        let wanted = micro.step == 1 || micro.step.is_multiple_of(self.gates_every);
         let gate_means = if wanted && !model.gates.is_empty() {
-            Some(gate_means(&model.step, &model.gates)?)
+            let mut gates = GateMoments::default();
+            gates.add(&model.step, &model.gates, batch.batch.real_rows())?;
+            Some(gates.means())
         } else {
             None
         };
@@ -171,10 +159,34 @@ impl TrainStep for ModelStep<'_> {
         self.model.store.clear(ACCUMULATOR);
     }
 
-    fn locate_non_finite(&mut self, batch: &Drawn) -> Option<NonFinite> {
-        // The update of a step whose gradient is not finite changes nothing, so the same batch shows the same value.
-        load_batch(&mut self.model.step, &batch.batch, self.pool).ok()?;
-        let found = self.model.step.find_non_finite(&mut self.model.store).ok()??;
-        Some(NonFinite { op: found.op, scope: found.scope, value_name: found.value })
+    fn locate_non_finite(&mut self, batches: &[Drawn], update: &Update) -> Option<NonFinite> {
+        // The update of a step whose gradient is not finite changes nothing, so the same batches show the same value; but
+        // what they left in the accumulators must go first.
+        self.discard_gradients();
+        let betas = [self.beta1, self.beta2];
+        let model = &mut *self.model;
+        let named = |found: crossloom_cpu::exec::NonFinite| NonFinite {
+            op: found.op,
+            scope: found.scope,
+            value_name: found.value,
+        };
+        for (index, batch) in batches.iter().enumerate() {
+            load_batch(&mut model.step, &batch.batch, self.pool).ok()?;
+            if model.step.has_input(MICRO_WEIGHT) {
+                let weight = share_of_targets(batches, index) as f32;
+                model.step.input_mut(MICRO_WEIGHT).ok()?[0] = weight;
+            } else {
+                Self::set_rates(&mut model.step, update, betas).ok()?;
+            }
+            if let Some(found) = model.step.find_non_finite(&mut model.store).ok()? {
+                return Some(named(found));
+            }
+        }
+        let apply = model.apply.as_mut()?;
+        Self::set_rates(apply, update, betas).ok()?;
+        apply.find_non_finite(&mut model.store).ok()?.map(named)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,23 +5,21 @@ use std::sync::atomic::AtomicBool;
 use crossloom_data::image::Normalization;
 use crossloom_data::packing::{PackedBatch, PackingPlan, TrainingOptions, TrainingPacker};
 use crossloom_recipe as recipe;
-use crossloom_train::checkpoint::{Checkpoints, RecipeChange, RestorePart, ResumePolicy};
+use crossloom_train::checkpoint::{Checkpoints, RestorePart, ResumePolicy};
 use crossloom_train::groups::{ParamGroups, Part, PartSettings};
-use crossloom_train::metrics::{JsonlSink, MetricSink, TensorBoardSink};
+use crossloom_train::metrics::{JsonlSink, MetricSink, Scalars, TensorBoardSink};
 use crossloom_train::progress::Progress;
 use crossloom_train::run_dir::VariantDir;
 use crossloom_train::schedule::{Schedule, ScheduleShape};
+use crossloom_train::step::BoxError;
 use crossloom_train::trainer::{Summary, TrainIo, TrainOptions, Trainer};
 
 use super::batch::pool_of;
 use super::data::image_mode;
+use super::held_out::HeldOut;
 use super::model::Model;
 use super::step::{ModelStep, Stream};
 use super::{ExperimentData, ExperimentError};
-
-/// Keys of a recipe that may change between a checkpoint and its continuation.
-const HARMLESS: [&str; 5] =
-    ["description", "train.log_every", "train.checkpoint_every", "train.keep_checkpoints", "eval"];
 
 /// Trains a model, from its newest checkpoint if `resume` says so and there is one.
 ///
@@ -48,12 +46,15 @@ pub fn train(
     let packer = TrainingPacker::new(plan, encoded, split.images(), options)?;
     let mut source = Stream::new(packer, PackedBatch::new(plan));
     let mut step = ModelStep::new(model, pool_of(recipe), settings.betas, settings.log_every);
-    let hash = recipe.content_hash();
-    let mut trainer = Trainer::new(train_options(settings, &hash), groups(settings), schedule(settings))?;
+    let hash = recipe.training_hash();
+    let mut held_out = HeldOut::new(recipe, data, plan)?;
+    let mut options = train_options(settings, &hash);
+    options.validate_every = held_out.as_ref().map(|_| HeldOut::every(recipe));
+    let mut trainer = Trainer::new(options, groups(settings), schedule(settings))?;
     let checkpoints = Checkpoints::new(dir.checkpoints_path(), settings.keep_checkpoints);
     if resume && let Some(newest) = checkpoints.newest()? {
-        let unknown = |_: &str| -> Option<Vec<RecipeChange>> { None };
-        let policy = ResumePolicy { recipe_hash: &hash, allowed: &HARMLESS, changes: &unknown };
+        // Runs of other recipes have other folders, so only a checkpoint that was put here by hand is of another recipe.
+        let policy = ResumePolicy { recipe_hash: &hash, changes: &|_| None };
         trainer.resume(&newest, &policy, &mut step, &mut source)?;
         progress.note(&format!("continues after step {}", trainer.completed()));
     }
@@ -61,8 +62,16 @@ pub fn train(
         Box::new(JsonlSink::open(dir.metrics_path(), trainer.completed())?),
         Box::new(TensorBoardSink::create(&dir.tensorboard_path(), trainer.completed())?),
     ];
-    let mut io =
-        TrainIo { progress, sinks: &mut sinks, checkpoints: Some(&checkpoints), stop, validate: None };
+    let mut validate = |step: &mut ModelStep<'_>, _: u64| -> Result<Scalars, BoxError> {
+        held_out.as_mut().map_or_else(|| Ok(Scalars::new()), |held_out| held_out.measure(step))
+    };
+    let mut io = TrainIo {
+        progress,
+        sinks: &mut sinks,
+        checkpoints: Some(&checkpoints),
+        stop,
+        validate: Some(&mut validate),
+    };
     Ok(trainer.run(&mut step, &mut source, &mut io)?)
 }
 

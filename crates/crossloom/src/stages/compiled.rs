@@ -3,13 +3,11 @@
 use std::time::{Duration, Instant};
 
 use crossloom_compiler::pipeline::PassRecord;
-use crossloom_compiler::training::{Group, Training};
 use crossloom_compiler::{CompiledSet, Mode as CompileMode, Options, Plan, compile};
 use crossloom_model::ParamSpec;
-use crossloom_recipe::{Part, Recipe};
 
 use super::{Mode, StageError, Subject, backend};
-use crate::experiment::{ExperimentError, forward_func};
+use crate::experiment::{ExperimentError, forward_func, training_spec};
 
 /// A variant, compiled for one mode.
 #[derive(Debug, Clone)]
@@ -43,30 +41,11 @@ pub fn program(subject: &Subject<'_>) -> Result<Program, StageError> {
     let start = Instant::now();
     let options = Options { verify: verify || cfg!(debug_assertions) };
     let (model, func) = forward_func(recipe, shapes.batch, shapes.vocab, mode.outputs())?;
-    let training = training_of(recipe, &model.params);
+    let training = training_spec(recipe, &model.params);
     let compiled_for = match mode {
         Mode::Train => CompileMode::Train(&training),
         Mode::Forward => CompileMode::Forward,
     };
     let set = compile(&func, &compiled_for, backend(), options).map_err(ExperimentError::from)?;
     Ok(Program { set, params: model.params, time: start.elapsed() })
-}
-
-/// The optimizer of a recipe over a model's parameters, as a run has it.
-fn training_of(recipe: &Recipe, params: &[ParamSpec]) -> Training {
-    let settings = &recipe.train;
-    let group = |part: Part| Group {
-        name: part.name().to_owned(),
-        params: params.iter().filter(|param| param.part == part).map(|param| param.name.clone()).collect(),
-        weight_decay: settings.part_weight_decay(part),
-    };
-    let trained = Part::ALL.into_iter().filter(|&part| settings.parts.get(part).trainable);
-    Training {
-        groups: trained.map(group).filter(|group| !group.params.is_empty()).collect(),
-        beta1: settings.betas[0],
-        beta2: settings.betas[1],
-        eps: settings.eps,
-        clip_norm: settings.clip_norm,
-        accumulate: settings.accumulate,
-    }
 }

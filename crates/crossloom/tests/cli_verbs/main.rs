@@ -5,6 +5,7 @@
 mod bounds;
 mod check;
 mod documents;
+mod experiment;
 mod explain;
 mod graph;
 mod helpers;

@@ -89,7 +89,7 @@ fn all_files_are_there_and_say_what_was_done() {
     let cli = finished.variants.iter().find(|v| v.name == "cli").unwrap();
     assert_eq!(cli.gates.len(), 4 * 3);
     assert!(
-        cli.gates.iter().all(|(name, w)| name.contains("->") && (0.0..=1.0).contains(w)),
+        cli.gates.iter().all(|(name, w)| name.contains("->") && (0.0..=1.0).contains(&w.mean)),
         "{:?}",
         cli.gates
     );

@@ -55,9 +55,24 @@ fn length_ends_an_answer_without_eos_and_finished_questions_are_left_alone() {
     assert_eq!(batch.append_generated(&[-5, 7]).unwrap(), 0, "a finished question's token is not looked at");
     assert_eq!(batch.tokens_bt, before, "the last token needs no position");
     assert_eq!((batch.generated(0), batch.generated(1)), (&[][..], &[6, 7][..]));
+    let ended: Vec<bool> = batch.questions().iter().map(|question| question.ended_by_eos).collect();
+    assert_eq!(ended, [true, false], "an answer cut at its longest length has not ended");
     assert_eq!(batch.append_generated(&[1, 1]).unwrap(), 0);
     assert_eq!(batch.generated(1), [6, 7]);
     check(&batch);
+}
+
+#[test]
+fn an_end_at_the_last_token_is_an_end() {
+    let fixture = Fixture::generated(&[1]);
+    let options = PackingOptions { batch_size: 1, max_new_tokens: Some(2), ..fixture.options() };
+    let plan = fixture.plan(&options);
+    let mut batch = PackedBatch::new(&plan);
+    fixture.evaluation(&plan).fill(0, AnswerMode::Awaited, &mut batch).unwrap();
+    assert_eq!(batch.append_generated(&[6]).unwrap(), 1);
+    assert_eq!(batch.append_generated(&[plan.special.eos]).unwrap(), 0);
+    assert!(batch.questions()[0].ended_by_eos);
+    assert_eq!(batch.generated(0), [6]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod bad_input;
 mod evaluation;
 mod generation;
 mod golden;
+mod hold_out;
 mod rules;
 mod training;
 

@@ -124,7 +124,12 @@ fn evaluated(run: &RunDir, only: Option<&str>) -> Result<Vec<Column>, CliError> 
         columns.push(Column {
             run: run.id(),
             variant: name.to_owned(),
-            role: roles.get(name).copied().unwrap_or(Role::Model),
+            role: match record.variants.get(name).map(|variant| variant.role.as_str()) {
+                Some("reference") => Role::Reference,
+                Some("model") => Role::Model,
+                // An older run has the roles in its comparison alone.
+                _ => roles.get(name).copied().unwrap_or(Role::Model),
+            },
             baseline: comparison.as_ref().is_some_and(|comparison| comparison.baseline == name),
             results,
             records: read_samples(&dir.samples_path()).map_err(CliError::failed)?,

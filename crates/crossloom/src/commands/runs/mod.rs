@@ -117,8 +117,7 @@ impl<'p> Runs<'p> {
     /// # Errors
     /// It was not run.
     pub fn of_recipe(self, loaded: &LoadedRecipe) -> Result<RunDir, CliError> {
-        let hash = loaded.content_hash();
-        let id = format!("{}-{}", loaded.base.name, hash.get(..8).unwrap_or(&hash));
+        let id = RunDir::id_of(&loaded.base.name, &loaded.training_hash());
         RunDir::open(self.root.join(&id)).map_err(|_| {
             CliError::usage(
                 format!(

@@ -36,10 +36,13 @@ pub(super) fn run(name: &str, root: &Path, json: bool, terminal: &Terminal) -> R
         text.push_str(&format!("{name:<8} {value}\n"));
     }
     for (name, variant) in &record.variants {
+        let own = variant.seeds.iter().filter(|(purpose, seed)| record.seeds.get(*purpose) != Some(*seed));
+        let seeds = listed(own.map(|(purpose, seed)| format!("{purpose} {seed}")));
         let numbers: Option<crossloom_eval::Results> =
             read_json(&run.path().join(name).join("results.json"))?;
         text.push_str(&format!("\nvariant {name}\n"));
-        for (name, value) in variant_lines(variant, numbers.as_ref()) {
+        let seeds = Some(("seeds", seeds)).filter(|(_, seeds)| !seeds.is_empty());
+        for (name, value) in variant_lines(variant, numbers.as_ref()).into_iter().chain(seeds) {
             text.push_str(&format!("  {name:<12} {value}\n"));
         }
         results.insert(name.clone(), json!(numbers));

@@ -1,0 +1,103 @@
+//! The folder of one variant.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{RunDirError, io_error, write_atomic};
+use crate::checkpoint::Checkpoints;
+
+/// The folder of one variant of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VariantDir {
+    pub(super) path: PathBuf,
+}
+
+impl VariantDir {
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it holds what must not be thrown away unasked: a checkpoint or results.
+    pub fn holds_work(&self) -> bool {
+        self.results_path().exists() || self.holds_checkpoint()
+    }
+
+    /// Whether it holds a checkpoint.
+    pub fn holds_checkpoint(&self) -> bool {
+        Checkpoints::new(self.checkpoints_path(), 0).steps().is_ok_and(|steps| !steps.is_empty())
+    }
+
+    /// Remove the folder with everything in it; fine if there is none.
+    pub fn remove(&self) -> Result<(), RunDirError> {
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(io_error("remove", &self.path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The variant's name.
+    pub fn name(&self) -> String {
+        self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    }
+
+    /// `metrics.jsonl`.
+    pub fn metrics_path(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// The folder of TensorBoard event files.
+    pub fn tensorboard_path(&self) -> PathBuf {
+        self.path.join("tb")
+    }
+
+    /// The folder of checkpoints.
+    pub fn checkpoints_path(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// `samples.jsonl`.
+    pub fn samples_path(&self) -> PathBuf {
+        self.path.join("samples.jsonl")
+    }
+
+    /// `results.json`.
+    pub fn results_path(&self) -> PathBuf {
+        self.path.join("results.json")
+    }
+
+    /// Write a small file of the variant atomically.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunDirError> {
+        let path = self.path.join(name);
+        write_atomic(&path, bytes).map_err(io_error("write", &path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+
+    use crate::run_dir::RunDir;
+
+    #[test]
+    fn a_variant_holds_work_once_it_has_a_checkpoint_or_results() {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunDir::create(root.path(), "r", "abc").unwrap();
+        let variant = run.variant("cli").unwrap();
+        variant.write("metrics.jsonl", b"{}").unwrap();
+        fs::create_dir_all(variant.checkpoints_path().join("step-3.tmp")).unwrap();
+        assert!(!variant.holds_work());
+        fs::create_dir(variant.checkpoints_path().join("step-3")).unwrap();
+        assert!(variant.holds_checkpoint() && variant.holds_work());
+        variant.remove().unwrap();
+        variant.remove().unwrap();
+        assert!(!variant.holds_work());
+        run.variant("cli").unwrap().write("results.json", b"{}").unwrap();
+        assert!(variant.holds_work() && !variant.holds_checkpoint());
+    }
+}

@@ -1,0 +1,89 @@
+//! The comparison of a run's variants.
+
+use crossloom_eval::Prior;
+use crossloom_eval::compare::{CompareOptions, Comparison, Contender, Role, compare};
+use crossloom_eval::metrics::Metric;
+use crossloom_eval::prior::question_only_prior;
+use crossloom_eval::samples::Question;
+use crossloom_recipe::Split;
+use crossloom_train::run_dir::{RunDir, RunRecord};
+
+use super::run::{Reporter, RunRequest, resampling};
+use super::{ExperimentData, ExperimentError, VariantOutcome};
+
+/// The name of the column of counted answers.
+const PRIOR: &str = "most frequent answer";
+
+/// The variants that were evaluated now, and those of the recipe that were before, under the same settings.
+pub(super) fn with_earlier(
+    request: &RunRequest<'_>,
+    dir: &RunDir,
+    record: &RunRecord,
+    now: Vec<VariantOutcome>,
+    reporter: &mut dyn Reporter,
+) -> Result<Vec<VariantOutcome>, ExperimentError> {
+    let mut now: Vec<Option<VariantOutcome>> = now.into_iter().map(Some).collect();
+    let mut all = Vec::with_capacity(request.recipe.variants.len());
+    for variant in &request.recipe.variants {
+        let fresh = now.iter_mut().find(|slot| slot.as_ref().is_some_and(|v| v.name == variant.name));
+        if let Some(fresh) = fresh.and_then(Option::take) {
+            all.push(fresh);
+        } else if let Some(earlier) = VariantOutcome::earlier(variant, dir, record)? {
+            all.push(earlier);
+        } else if dir.variant_path(&variant.name)?.results_path().exists() {
+            let name = &variant.name;
+            reporter.note(&format!("`{name}` was evaluated with other settings and is left out"));
+        }
+    }
+    Ok(all)
+}
+
+/// Compares and writes `comparison.txt` and `comparison.json`; `None` where there is no model, only references.
+pub(super) fn write(
+    request: &RunRequest<'_>,
+    dir: &RunDir,
+    data: &ExperimentData,
+    variants: &[VariantOutcome],
+) -> Result<Option<Comparison>, ExperimentError> {
+    if !variants.iter().any(|v| v.role == Role::Model) {
+        return Ok(None);
+    }
+    let marked = |v: &&VariantOutcome| {
+        v.role == Role::Model && request.recipe.variant(&v.name).is_some_and(|variant| variant.baseline)
+    };
+    let baseline = variants.iter().find(marked).map(|v| v.name.clone());
+    let contenders: Vec<Contender<'_>> =
+        variants.iter().map(|v| Contender { name: &v.name, role: v.role, records: &v.records }).collect();
+    let options = CompareOptions {
+        metric: Metric::ExactMatch,
+        baseline,
+        resampling: resampling(&request.recipe.base.eval),
+        priors: vec![(PRIOR.to_owned(), prior(data, variants))],
+    };
+    let comparison = compare(&contenders, &options)?;
+    dir.write("comparison.txt", comparison.to_text().as_bytes())?;
+    let json =
+        serde_json::to_vec_pretty(&comparison).map_err(|e| Box::new(e) as crossloom_train::BoxError)?;
+    dir.write("comparison.json", &json)?;
+    Ok(Some(comparison))
+}
+
+/// The best that can be done from the question's text: the analytic companion of a question-only model. It counts the
+/// answers that were trained on, not the held-out ones.
+fn prior(data: &ExperimentData, variants: &[VariantOutcome]) -> Prior {
+    let (split, encoded) = data.images(Split::Train);
+    let trained = encoded.examples().into_iter().filter_map(|number| split.examples().get(number));
+    let asked: Vec<Question> = variants
+        .first()
+        .into_iter()
+        .flat_map(|outcome| &outcome.records)
+        .map(|r| Question {
+            id: r.id.clone(),
+            image: r.image.clone(),
+            text: r.question.clone(),
+            kind: r.kind.clone(),
+            truth: r.truth.clone(),
+        })
+        .collect();
+    question_only_prior(trained.map(|e| (e.question.as_str(), e.answer.as_str())), &asked, Metric::ExactMatch)
+}

@@ -1,0 +1,112 @@
+//! A variant that was trained and evaluated, in this process or an earlier one.
+
+use std::collections::BTreeMap;
+
+use crossloom_eval::Results;
+use crossloom_eval::compare::Role;
+use crossloom_eval::samples::{SampleRecord, read_samples};
+use crossloom_recipe::{ImageUse, Recipe, Split, Variant};
+use crossloom_train::run_dir::{GateRecord, RunDir, RunRecord, VariantDir, VariantRecord};
+use indexmap::IndexMap;
+
+use super::ExperimentError;
+
+/// A variant that was trained and evaluated.
+pub struct VariantOutcome {
+    /// Its name.
+    pub name: String,
+    /// Its recipe.
+    pub recipe: Recipe,
+    /// Whether it competes or is a yardstick.
+    pub role: Role,
+    /// One record per question.
+    pub records: Vec<SampleRecord>,
+    /// Its numbers.
+    pub results: Results,
+    /// The gate of every edge on the evaluation split.
+    pub gates: IndexMap<String, GateRecord>,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Median time of a training step in milliseconds.
+    pub step_ms: Option<f64>,
+    /// Seconds by phase, over all processes.
+    pub seconds: IndexMap<String, f64>,
+    /// Where its files are.
+    pub dir: VariantDir,
+}
+
+impl VariantOutcome {
+    pub(super) fn new(
+        variant: &Variant,
+        records: Vec<SampleRecord>,
+        results: Results,
+        entry: &VariantRecord,
+        dir: VariantDir,
+    ) -> Self {
+        Self {
+            name: variant.name.clone(),
+            recipe: variant.recipe.clone(),
+            role: role(&variant.recipe),
+            records,
+            results,
+            gates: entry.gates.clone(),
+            parameters: entry.parameters,
+            step_ms: entry.step_ms,
+            seconds: entry.seconds.clone(),
+            dir,
+        }
+    }
+
+    /// What an earlier process found for a variant. `None` where it was not evaluated, or not with these settings.
+    pub(super) fn earlier(
+        variant: &Variant,
+        dir: &RunDir,
+        record: &RunRecord,
+    ) -> Result<Option<Self>, ExperimentError> {
+        let dir = dir.variant_path(&variant.name)?;
+        let Some(entry) = record.variants.get(&variant.name) else { return Ok(None) };
+        if !dir.results_path().exists() || entry.evaluated_as != evaluated_as(&variant.recipe) {
+            return Ok(None);
+        }
+        let damaged = |path: std::path::PathBuf, message: String| ExperimentError::File { path, message };
+        let records =
+            read_samples(&dir.samples_path()).map_err(|e| damaged(dir.samples_path(), e.to_string()))?;
+        let results = std::fs::read(dir.results_path())
+            .map_err(|e| e.to_string())
+            .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|e| e.to_string()))
+            .map_err(|message| damaged(dir.results_path(), message))?;
+        Ok(Some(Self::new(variant, records, results, entry, dir)))
+    }
+}
+
+/// The question-only models are yardsticks, not contenders.
+pub(super) fn role(recipe: &Recipe) -> Role {
+    match recipe.data.image {
+        ImageUse::Given => Role::Model,
+        ImageUse::Withheld => Role::Reference,
+    }
+}
+
+/// The role as a record has it.
+pub(super) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Model => "model",
+        Role::Reference => "reference",
+    }
+}
+
+/// The settings that decide which questions are asked and how long answers may be. Only answers that were given under the
+/// same ones are compared.
+pub(super) fn evaluated_as(recipe: &Recipe) -> BTreeMap<String, String> {
+    let eval = &recipe.eval;
+    let split = match eval.split {
+        Split::Train => "train",
+        Split::Validation => "validation",
+        Split::Test => "test",
+    };
+    let limit = eval.limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string());
+    let tokens = eval.max_new_tokens.to_string();
+    [("split", split), ("limit", &limit), ("max_new_tokens", &tokens)]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
