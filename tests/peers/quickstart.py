@@ -86,6 +86,7 @@ def questions(split):
 def eager(variant, steps=40, warm_up=5):
     """Training steps of one variant in this process: median time and peak resident memory, as JSON."""
     torch.set_num_threads(THREADS)
+    libraries = peak_rss()
     train = data("train")
     recipe = resolved(variant)
     settings = recipe["train"]
@@ -103,8 +104,12 @@ def eager(variant, steps=40, warm_up=5):
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip_norm"])
         optimizer.step()
         times.append(1e3 * (time.perf_counter() - start))
-    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"median_ms": statistics.median(times[warm_up:]), "peak_rss_bytes": peak}))
+    print(json.dumps({"median_ms": statistics.median(times[warm_up:]), "peak_rss_bytes": peak_rss(),
+                      "libraries_bytes": libraries}))
+
+
+def peak_rss():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def crossloom(variant):
@@ -126,9 +131,11 @@ def speed(rounds=5):
         peak = {side: max(r["peak_rss_bytes"] for r in runs) / 1e6 for side, runs in seen.items()}
         ratios = [e["median_ms"] / o["median_ms"] for e, o in zip(seen["eager"], seen["ours"])]
         planned = seen["ours"][0]["planned_bytes"] / 1e6
+        libraries = seen["eager"][0]["libraries_bytes"] / 1e6
         print(f"{variant}: step {middle['eager']:.1f} ms in PyTorch {torch.__version__} eager, {middle['ours']:.1f} ms in "
               f"crossloom, ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}); peak resident "
-              f"memory {peak['eager']:.0f} MB and {peak['ours']:.0f} MB, of which the step's plan {planned:.1f} MB")
+              f"memory {peak['eager']:.0f} MB ({libraries:.0f} MB of it before any data) and {peak['ours']:.0f} MB ({planned:.1f} MB "
+              f"of it the step's plan)")
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ fn run(graph: &mut LuminalGraph, given: &[(String, DType, Vec<f32>)], results: &
         match dtype {
             DType::F32 => graph.set(name, values).unwrap(),
             DType::I32 => {
-                graph.set_ids(name, &values.iter().map(|&id| id as i32).collect::<Vec<_>>()).unwrap()
+                graph.set_ids(name, &values.iter().map(|&id| id as i32).collect::<Vec<_>>()).unwrap();
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A forward [`Func`](crossloom_ir::Func) becomes a training function ([`training`]), runs through the passes in order
 //! ([`passes`]) and is laid out in memory ([`plan`]). Nothing here runs anything: a [`Backend`] says which kernels it
-//! has, and an executor outside this crate runs the [`Plan`](plan::Plan).
+//! has, and an executor outside this crate runs the [`Plan`].
 
 pub mod autodiff;
 pub mod backend;

@@ -15,6 +15,8 @@ use super::ExperimentError;
 pub struct VariantOutcome {
     /// Its name.
     pub name: String,
+    /// One sentence on what it is; may be empty.
+    pub description: String,
     /// Its recipe.
     pub recipe: Recipe,
     /// Whether it competes or is a yardstick.
@@ -45,6 +47,7 @@ impl VariantOutcome {
     ) -> Self {
         Self {
             name: variant.name.clone(),
+            description: variant.description.clone(),
             recipe: variant.recipe.clone(),
             role: role(&variant.recipe),
             records,

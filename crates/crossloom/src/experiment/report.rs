@@ -65,7 +65,7 @@ fn variant(outcome: &VariantOutcome) -> Result<report::Variant, ExperimentError>
     let lr = metrics.iter().flat_map(|m| m.scalars.keys()).find(|name| name.starts_with("lr/")).cloned();
     Ok(report::Variant {
         name: outcome.name.clone(),
-        description: outcome.recipe.description.clone(),
+        description: outcome.description.clone(),
         topology: topology(outcome, &series)?,
         curves: report::Curves {
             loss: series("loss"),

@@ -43,6 +43,11 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// Whether a checkpoint is, or was when the program died, being written.
+fn is_writing(checkpoints: &Path) -> bool {
+    names(checkpoints).iter().any(|name| name.contains(".tmp"))
+}
+
 /// Every byte of the last checkpoint, and loss and gradient norm of every step.
 fn result(out: &Path) -> (Vec<Vec<u8>>, Vec<(u64, String)>) {
     let variant = only_run(out).join("cli");
@@ -75,14 +80,14 @@ fn killed_in_the_middle_of_writing_and_continued_is_bitwise_the_same_as_never_ki
         assert!(saved.is_some(), "it ended without a checkpoint");
         let checkpoints = only_run(parts.path()).join("cli/checkpoints");
         for _ in 0..400 {
-            if names(&checkpoints).iter().any(|name| name.ends_with(".tmp")) {
+            if is_writing(&checkpoints) {
                 break;
             }
             std::thread::sleep(std::time::Duration::from_micros(250));
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        half_written += usize::from(names(&checkpoints).iter().any(|name| name.ends_with(".tmp")));
+        half_written += usize::from(is_writing(&checkpoints));
     }
     assert!(half_written > 0, "no kill met a write");
 
