@@ -44,6 +44,38 @@ fn without_number(name: &str) -> &str {
     }
 }
 
+/// The text of a function, as rustfmt lays it out: up to the brace below the start of its first line.
+fn body<'c>(code: &'c str, function: &str) -> Option<&'c str> {
+    let at = code.find(&format!("fn {function}("))?;
+    let line = code[..at].rfind('\n').map_or(0, |end| end + 1);
+    let indent = &code[line..line + code[line..].len() - code[line..].trim_start().len()];
+    let end = code[at..].find(&format!("\n{indent}}}\n")).map_or(code.len(), |end| at + end);
+    Some(&code[at..end])
+}
+
+/// Whether a function asserts a snapshot, itself or through another function of its file.
+fn asserts(code: &str, function: &str, asked: &mut Vec<String>) -> bool {
+    let Some(body) = body(code, function) else { return false };
+    if body.contains("assert_snapshot!(") {
+        return true;
+    }
+    asked.push(function.to_owned());
+    let others = code.match_indices("fn ").filter_map(|(at, _)| code[at + 3..].split(['(', '<']).next());
+    others.into_iter().any(|other| {
+        let called = !asked.iter().any(|known| known == other) && calls(body, other);
+        called && asserts(code, other, asked)
+    })
+}
+
+/// Whether a text calls a function of that name.
+fn calls(text: &str, function: &str) -> bool {
+    text.match_indices(&format!("{function}(")).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        !before.is_some_and(|letter| letter.is_alphanumeric() || letter == '_')
+            && !text[..at].ends_with("fn ")
+    })
+}
+
 /// Why a snapshot is stale; `None` if an assertion stands behind it.
 fn stale(path: &Path) -> Option<String> {
     let file = path.file_name().unwrap().to_str().unwrap();
@@ -54,7 +86,7 @@ fn stale(path: &Path) -> Option<String> {
     let source_path = root().join(&source);
     let Ok(code) = std::fs::read_to_string(&source_path) else { return Some(format!("{source} is gone")) };
     let name = stem.rsplit("__").next().unwrap();
-    let test = code.contains(&format!("fn {}(", without_number(name)));
+    let test = asserts(&code, without_number(name), &mut Vec::new());
     let named = code.contains(&format!("\"{name}\""));
     let input = || {
         let folder = source_path.parent().unwrap();
@@ -89,11 +121,20 @@ fn stale_snapshots_are_found() {
         stale(&path)
     };
     let of = |source: &str| format!("---\nsource: {source}\nexpression: x\n---\ntext\n");
-    let this = of("tests/tests/snapshots.rs");
-    assert_eq!(check("snapshots__stale_snapshots_are_found.snap", &this), None);
-    assert_eq!(check("snapshots__stale_snapshots_are_found-2.snap", &this), None);
-    let gone = format!("snapshots__{}.snap", ["no", "such", "test"].join("_"));
-    assert!(check(&gone, &this).unwrap().contains("takes no snapshot"));
+    let source = folder.path().join("source.rs");
+    let code = [
+        "#[test]\nfn takes_one() {\n    insta::assert_snapshot!(1);\n}\n",
+        "#[test]\nfn asks_another() {\n    takes_one();\n}\n",
+        "#[test]\nfn takes_none() {\n    takes_none();\n    not_takes_one();\n}\n",
+    ];
+    std::fs::write(&source, code.join("\n")).unwrap();
+    let this = of(source.to_str().unwrap());
+    for taken in ["takes_one", "takes_one-2", "asks_another"] {
+        assert_eq!(check(&format!("source__{taken}.snap"), &this), None);
+    }
+    for gone in ["takes_none", "is_not_there"] {
+        assert!(check(&format!("source__{gone}.snap"), &this).unwrap().contains("takes no snapshot"));
+    }
     assert!(check("a.snap.new", &this).unwrap().contains("no accepted"));
     assert!(check("a.snap", &of("tests/tests/none.rs")).unwrap().contains("is gone"));
     assert!(check("a.snap", "text").unwrap().contains("does not say"));

@@ -4,8 +4,7 @@
 //! "items" are floating-point operations (Gitem/s is GFLOP/s), bytes are those that must move. `CROSSLOOM_THREADS`
 //! sets the number of threads. The first group is the roofline: a large product of the `gemm` crate, and `memcpy`.
 
-// Benches use nearly every kernel.
-#![allow(clippy::wildcard_imports)]
+#![allow(clippy::wildcard_imports, reason = "benches use nearly every kernel")]
 
 use crossloom_cpu::kernels::*;
 use divan::Bencher;

@@ -12,8 +12,10 @@
 //! [`KernelError`](kernels::KernelError).
 //!
 //! The instruction set (AVX-512, AVX2 with FMA, NEON, or plain code) is chosen at run time.
-// Kernels must be inlined into the function that enables the instruction set, or they are compiled without it.
-#![allow(clippy::inline_always)]
+#![allow(
+    clippy::inline_always,
+    reason = "kernels must be inlined into the function that enables the instruction set, or they are compiled without it"
+)]
 
 pub mod exec;
 pub mod kernels;

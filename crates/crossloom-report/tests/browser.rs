@@ -1,10 +1,12 @@
 //! The rendered page in a real browser: its script runs without an error and the elements are there.
-//! `CROSSLOOM_SCREENSHOT` names a PNG file to write.
+//! `CROSSLOOM_REPORT` names the page of a run to open too, `CROSSLOOM_SCREENSHOT` a PNG file for its picture.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "support/browser.rs"]
 mod browser;
 mod support;
+
+use std::path::Path;
 
 use browser::Session;
 use crossloom_report::{ReportData, render};
@@ -30,10 +32,32 @@ fn the_example_opens_without_an_error_and_with_all_its_parts() {
         assert!(document.contains(part), "the document lacks {part}");
     }
     assert_eq!(hidden_samples(&document), 0);
+    let picture = tempfile::tempdir().unwrap();
+    draw(&session, &picture.path().join("example.png"));
+}
+
+/// Writes a picture of a page that is as tall as a report of three variants.
+fn draw(session: &Session, file: &Path) {
+    session.screenshot(file, "1280,3330");
+    assert!(std::fs::read(file).unwrap().starts_with(b"\x89PNG"));
+}
+
+#[test]
+fn the_report_of_a_run_opens_without_an_error() {
+    let Some(report) = std::env::var_os("CROSSLOOM_REPORT") else {
+        println!("skipped: CROSSLOOM_REPORT names no page");
+        return;
+    };
+    let page = std::fs::read_to_string(&report).unwrap_or_else(|e| panic!("{}: {e}", report.display()));
+    let Some(session) = Session::open(&page) else { return };
+    let document = session.document("");
+    for part in
+        ["id=\"accuracy\"", "id=\"training\"", "id=\"topology\"", "class=\"sample\"", "id=\"command\""]
+    {
+        assert!(document.contains(part), "the document lacks {part}");
+    }
     if let Some(file) = std::env::var_os("CROSSLOOM_SCREENSHOT") {
-        let file = std::path::absolute(file).expect("a path");
-        session.screenshot(&file, "1280,3000");
-        assert!(std::fs::read(&file).expect("the screenshot").starts_with(b"\x89PNG"));
+        draw(&session, &std::path::absolute(file).unwrap());
     }
 }
 

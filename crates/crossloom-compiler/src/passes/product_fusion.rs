@@ -121,7 +121,7 @@ fn emit(rewriter: &mut Rewriter<'_>, sum: &InstData, product: &Product) -> Resul
         let source = swapped(func, value).filter(|_| func.shape(value).iter().rev().nth(1) == Some(&rows));
         let stored = rewriter.get(source.unwrap_or(value))?;
         let mut shape = if source.is_some() { vec![k, rows] } else { vec![rows, k] };
-        if batch > 1 {
+        if batch != 1 {
             shape.insert(0, batch);
         }
         operands.push(rewriter.builder(&sum.scope).reshape(stored, &shape)?);

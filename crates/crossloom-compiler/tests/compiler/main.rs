@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../../../crossloom-cpu/tests/support/counting.rs"]
+mod counting;
 mod passes;
 mod pipeline;
 mod plan;
@@ -9,3 +11,6 @@ mod random_programs;
 mod scale;
 mod support;
 mod training;
+
+#[global_allocator]
+static ALLOCATOR: counting::Counting = counting::Counting;

@@ -3,8 +3,10 @@
 //! Buffers are `f32`, contiguous and row-major unless they are a [`Mat`] or [`MatMut`] with a row stride. Scratch
 //! comes from the caller, and every kernel that wants some says how much. Where an input is an `Option`, leaving it
 //! out means that the output buffer holds it already: the kernel works in place.
-// Views and parameter blocks are handed over like the borrows that they hold.
-#![allow(clippy::needless_pass_by_value)]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "views and parameter blocks are handed over like the borrows that they hold"
+)]
 
 pub(crate) mod activation;
 mod adamw;

@@ -147,7 +147,7 @@ impl<'a> MatMut<'a> {
     /// # Safety
     /// They exist, and nobody else touches them while the result lives.
     #[inline(always)]
-    #[allow(clippy::mut_from_ref)]
+    #[allow(clippy::mut_from_ref, reason = "tasks write disjoint cells; the caller promises it")]
     pub(crate) unsafe fn cells(&self, i: usize, first: usize, cols: usize) -> &mut [f32] {
         debug_assert!(i < self.rows && first + cols <= self.cols);
         // SAFETY: in bounds and exclusive by the caller's promise.

@@ -1,6 +1,6 @@
 //! An allocator that counts.
 
-#![allow(unreachable_pub)]
+#![allow(unreachable_pub, reason = "test programs include this file as a module of their own")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

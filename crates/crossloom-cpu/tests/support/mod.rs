@@ -1,6 +1,6 @@
 //! Small models of the shipped recipes and a batch for them.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, reason = "several test programs share this, and none uses all of it")]
 
 use std::path::{Path, PathBuf};
 

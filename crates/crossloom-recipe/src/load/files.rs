@@ -263,10 +263,11 @@ fn stamp_outside_variants(own: &mut Node, layer: u32) {
 
 fn read(path: &Path) -> Result<String, String> {
     let reason = |error: std::io::Error| error_text(&error);
-    let file = File::open(path).map_err(reason)?;
-    if !file.metadata().map_err(reason)?.is_file() {
+    // Before it is opened: to open a pipe waits for a writer.
+    if !std::fs::metadata(path).map_err(reason)?.is_file() {
         return Err("it is not a regular file".to_owned());
     }
+    let file = File::open(path).map_err(reason)?;
     let mut bytes = Vec::new();
     file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(reason)?;
     if bytes.len() > MAX_BYTES {

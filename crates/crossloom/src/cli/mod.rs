@@ -32,7 +32,7 @@ graph, compiles the graph into fused kernels, trains and evaluates every variant
 
 const AFTER_HELP: &str = "\
 First steps:
-  crossloom run recipes/synthetic.toml      train, evaluate and compare, offline, in seconds
+  crossloom run recipes/synthetic.toml      train, evaluate and compare, offline, in half a minute
   crossloom check recipes/quickstart.toml   find every mistake in a recipe without running it
   crossloom explain recipes/quickstart.toml parameters, FLOPs and memory before anything runs
   crossloom recipe ls                       the recipes that come with crossloom

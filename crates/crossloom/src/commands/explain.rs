@@ -18,7 +18,7 @@ const AFTER_HELP: &str = "\
 Examples:
   $ crossloom explain recipes/quickstart.toml
   $ crossloom explain recipes/quickstart.toml --variant cli --depth 3
-  $ crossloom explain recipes/synthetic.toml --why block.1->layer.0
+  $ crossloom explain recipes/synthetic.toml --why \"block.1->layer.0\"
   $ crossloom explain recipes/quickstart.toml --set topology.adapter.rank=32 --json
 
 Memory is that of the compiled plan, not an estimate. FLOPs count a multiply-add as two. The edges of a recipe are \

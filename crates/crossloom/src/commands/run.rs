@@ -19,7 +19,7 @@ Examples:
   $ crossloom run recipes/synthetic.toml
   $ crossloom run recipes/quickstart.toml --variant cli --set train.steps=500
   $ crossloom run recipes/quickstart.toml --resume
-  $ crossloom run recipes/synthetic.toml --out /tmp/runs --threads 2 --json
+  $ crossloom run recipes/synthetic.toml --out experiments --threads 2 --json
 
 A run lies in `runs/NAME-HASH`, where the hash is that of what the resolved recipe trains: the same recipe has the same \
 folder, also with other settings for logging, checkpoints and scoring. It holds the resolved recipe, run.json, metrics, checkpoints and answers of each variant, and report.html. Ctrl-C writes a \

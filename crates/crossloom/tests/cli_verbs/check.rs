@@ -138,3 +138,15 @@ fn a_missing_file_and_a_file_that_is_no_toml_are_errors() {
         .exits(2)
         .complains(&["there is no file `quickstart`", "crossloom recipe copy quickstart"]);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_recipe_and_is_not_waited_for() {
+    let folder = folder_with(&[("extends.toml", "extends = ['pipe.toml']\n")]);
+    let pipe = folder.path().join("pipe.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for recipe in ["pipe.toml", "extends.toml"] {
+        let said = crossloom_in(folder.path(), &["check", recipe]).exits(2);
+        said.complains(&["pipe.toml", "it is not a regular file"]);
+    }
+}

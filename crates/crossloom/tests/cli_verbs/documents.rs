@@ -106,6 +106,35 @@ fn every_command_in_the_documents_can_be_typed() {
     assert!(whole >= 15 && named >= 15, "{whole} whole, {named} named");
 }
 
+/// The commands in the long help of a verb and of the verbs below it, which start with `$ crossloom`.
+fn examples(command: &clap::Command, found: &mut Vec<(String, String)>) {
+    let help = command.get_after_long_help().or_else(|| command.get_after_help());
+    for line in help.map(ToString::to_string).unwrap_or_default().lines() {
+        let told = line.trim().strip_prefix("$ ").and_then(of_program);
+        found.extend(told.map(|told| (command.get_name().to_owned(), told.to_owned())));
+    }
+    command.get_subcommands().for_each(|verb| examples(verb, found));
+}
+
+#[test]
+fn every_example_in_the_help_can_be_typed() {
+    let mut found = Vec::new();
+    examples(&Cli::command(), &mut found);
+    for (verb, line) in &found {
+        let words = words(line);
+        // What a shell takes for itself, unless it is said with a space before it.
+        let unquoted = words.last().is_some_and(|word| word.ends_with('-')) && line.contains("->");
+        assert!(!unquoted, "help of {verb}: a shell cuts `{line}` at `>`");
+        let arguments = std::iter::once("crossloom".to_owned()).chain(words);
+        assert!(
+            Cli::try_parse_from(arguments)
+                .map_err(|error| panic!("help of {verb}: `{line}`\n{error}"))
+                .is_ok()
+        );
+    }
+    assert!(found.len() >= 20, "{}", found.len());
+}
+
 #[test]
 fn every_verb_is_in_the_readme() {
     let readme = std::fs::read_to_string(workspace().join("README.md")).unwrap();

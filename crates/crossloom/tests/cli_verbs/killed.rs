@@ -7,7 +7,12 @@ use std::process::{Command, Stdio};
 
 use crate::support::{program, workspace};
 
-const STEPS: usize = 10;
+/// So many that no run ends before it is killed.
+const STEPS: usize = 60;
+
+/// How many kills shall meet a checkpoint that is being written, and in how many rounds at most.
+const HALF_WRITTEN: usize = 4;
+const ROUNDS: usize = 20;
 
 /// Trains `cli`, with a checkpoint after every step.
 fn train(out: &Path) -> Command {
@@ -48,6 +53,12 @@ fn is_writing(checkpoints: &Path) -> bool {
     names(checkpoints).iter().any(|name| name.contains(".tmp"))
 }
 
+/// The last step of which there is a whole checkpoint.
+fn last_step(checkpoints: &Path) -> usize {
+    let steps = names(checkpoints).into_iter().filter_map(|name| name.strip_prefix("step-")?.parse().ok());
+    steps.max().unwrap_or(0)
+}
+
 /// Every byte of the last checkpoint, and loss and gradient norm of every step.
 fn result(out: &Path) -> (Vec<Vec<u8>>, Vec<(u64, String)>) {
     let variant = only_run(out).join("cli");
@@ -56,8 +67,11 @@ fn result(out: &Path) -> (Vec<Vec<u8>>, Vec<(u64, String)>) {
     let metrics = std::fs::read_to_string(variant.join("metrics.jsonl")).unwrap();
     let curve = metrics.lines().map(|line| {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        let scalars = &line["scalars"];
-        (line["step"].as_u64().unwrap(), format!("{} {}", scalars["loss"], scalars["grad_norm"]))
+        let [loss, norm] = ["loss", "grad_norm"].map(|name| {
+            assert!(line[name].is_number(), "no {name} in {line}");
+            line[name].to_string()
+        });
+        (line["step"].as_u64().unwrap(), format!("{loss} {norm}"))
     });
     (files.map(|file| std::fs::read(last.join(file)).unwrap()).to_vec(), curve.collect())
 }
@@ -67,10 +81,10 @@ fn killed_in_the_middle_of_writing_and_continued_is_bitwise_the_same_as_never_ki
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     assert!(train(whole.path()).status().unwrap().success());
 
-    let mut half_written = 0;
-    for round in 0..6 {
+    let (mut half_written, mut rounds, mut done) = (0, 0, 0);
+    while half_written < HALF_WRITTEN && rounds < ROUNDS && done < STEPS - 10 {
         let mut command = train(parts.path());
-        if round > 0 {
+        if rounds > 0 {
             command.arg("--resume");
         }
         let mut child = command.spawn().unwrap();
@@ -79,17 +93,16 @@ fn killed_in_the_middle_of_writing_and_continued_is_bitwise_the_same_as_never_ki
         let saved = lines.find(|line| line.as_ref().unwrap().contains("saved "));
         assert!(saved.is_some(), "it ended without a checkpoint");
         let checkpoints = only_run(parts.path()).join("cli/checkpoints");
-        for _ in 0..400 {
-            if is_writing(&checkpoints) {
-                break;
-            }
+        while !is_writing(&checkpoints) && child.try_wait().unwrap().is_none() {
             std::thread::sleep(std::time::Duration::from_micros(250));
         }
         child.kill().unwrap();
         child.wait().unwrap();
         half_written += usize::from(is_writing(&checkpoints));
+        rounds += 1;
+        done = last_step(&checkpoints);
     }
-    assert!(half_written > 0, "no kill met a write");
+    assert!(half_written > 0, "none of {rounds} kills met a write, up to step {done}");
 
     let mut child = train(parts.path()).arg("--resume").spawn().unwrap();
     let mut said = String::new();
@@ -99,7 +112,7 @@ fn killed_in_the_middle_of_writing_and_continued_is_bitwise_the_same_as_never_ki
     let left = names(&only_run(parts.path()).join("cli/checkpoints"));
     assert_eq!(
         left,
-        ["latest".to_owned(), format!("step-{STEPS}"), format!("step-{}", STEPS - 1)],
+        ["latest".to_owned(), format!("step-{}", STEPS - 1), format!("step-{STEPS}")],
         "what was half-written is gone"
     );
     assert_eq!(result(parts.path()), result(whole.path()));
@@ -131,5 +144,5 @@ fn a_checkpoint_for_which_there_is_no_room_is_an_error_and_leaves_nothing_half_w
     let record: serde_json::Value = serde_json::from_str(&record).unwrap();
     assert_eq!(record["status"]["state"], "failed");
     // With room again, the same command starts over.
-    assert!(train(folder.path()).arg("--force").status().unwrap().success());
+    assert!(train(folder.path()).status().unwrap().success());
 }

@@ -1,4 +1,7 @@
+use std::collections::BTreeSet;
 use std::fs;
+
+use crossloom::commands::recipe::BUILT_IN;
 
 use crate::support::{crossloom, crossloom_in, workspace};
 
@@ -61,4 +64,18 @@ fn the_schema_is_the_one_beside_the_recipes() {
     crossloom_in(folder.path(), &["schema", "--write", "no/such/folder/schema.json"])
         .exits(1)
         .complains(&["error: cannot write no/such/folder/schema.json"]);
+}
+
+#[test]
+fn every_file_in_recipes_comes_with_the_program() {
+    let mut files = BTreeSet::new();
+    for folder in ["", "methods/"] {
+        for entry in fs::read_dir(workspace().join("recipes").join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            files.extend(name.strip_suffix(".toml").map(|name| format!("{folder}{name}")));
+        }
+    }
+    let built_in: BTreeSet<String> = BUILT_IN.iter().map(|recipe| recipe.name.to_owned()).collect();
+    assert_eq!(built_in, files);
+    assert_eq!(built_in.len(), BUILT_IN.len(), "no recipe is listed twice");
 }

@@ -10,5 +10,6 @@ mod leaks;
 mod learning;
 mod models;
 mod page;
+mod parts;
 mod stops;
 mod support;

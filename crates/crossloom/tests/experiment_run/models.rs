@@ -15,18 +15,18 @@ use crossloom_train::metrics::read_metrics;
 
 use crate::support::{Entry, finish, recipe};
 
-fn data(recipe: &Recipe) -> (ExperimentData, PackingPlan) {
+pub(crate) fn data(recipe: &Recipe) -> (ExperimentData, PackingPlan) {
     let data = ExperimentData::load(recipe, Path::new("."), &mut |_| ()).unwrap();
     let plan = data.plan(recipe).unwrap();
     (data, plan)
 }
 
-fn model(recipe: &Recipe, plan: &PackingPlan) -> Model {
+pub(crate) fn model(recipe: &Recipe, plan: &PackingPlan) -> Model {
     let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
     Model::new(recipe, shape, plan.vocab_size).unwrap()
 }
 
-fn weights(model: &Model) -> BTreeMap<String, Vec<f32>> {
+pub(crate) fn weights(model: &Model) -> BTreeMap<String, Vec<f32>> {
     let weights = model.store.iter().filter(|(_, role, _, _)| *role == Role::Weight);
     weights.map(|(name, _, _, values)| (name.to_owned(), values.to_vec())).collect()
 }

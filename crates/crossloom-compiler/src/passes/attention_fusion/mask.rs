@@ -3,6 +3,10 @@
 //! A mask is followed back through movements and arithmetic with constants to `iota`. On the way every value is either
 //! linear in the two positions, or takes one of two numbers, depending on the sign of something linear. Whatever else
 //! it is, a parameter above all, makes it no mask that is known here.
+//!
+//! The op leaves out what the mask forbids; the sum that was written only makes it small. So results differ beyond rounding
+//! in two cases: where scores are so far apart (6e4 and more) that a forbidden key still won against the mask, and where a
+//! forbidden key or its value is NaN, which the written sum would carry into every query.
 
 use crossloom_ir::op::{Affine, Binary, BinaryKind, Op};
 use crossloom_ir::{Func, Value};

@@ -5,8 +5,9 @@
 //! reshape of a reshape, no transpose of a transpose, no movement that moves nothing. In a tree of sums whose inner values
 //! nothing else reads, padded operands that nothing else reads and that lie side by side along an axis are one `concat`
 //! (itself padded if they do not make up the whole), unless the tree has more than one other operand, which would be held
-//! longer. Counting that is written as a cumulative sum of ones is an `iota`. Only rewrites that are exact, or as exact as the original order of operations, are made: a product with zero
-//! stays (the other factor may be NaN), and no constant is folded into infinity or NaN.
+//! longer. Counting that is written as a cumulative sum of ones is an `iota`. Only rewrites that are exact, or as exact as
+//! the original order of operations, are made: a product with zero stays (the other factor may be NaN), and no constant is
+//! folded into infinity or NaN.
 
 mod count;
 mod pads;

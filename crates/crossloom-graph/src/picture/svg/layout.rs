@@ -141,20 +141,26 @@ fn arrange(tree: &Tree, flow: Flow, cells: &[Cell], sources: &[Vec<usize>]) -> B
 
 /// The layer of every item: one more than the last layer that it reads from, be it through other frames.
 fn layers(items: &[(usize, Vec<usize>, Block)], sources: &[Vec<usize>]) -> Vec<usize> {
-    let mut item_of = vec![None; sources.len()];
+    // A box comes after what it reads, so nothing before the first box of the frame leads back into the frame, and
+    // only the boxes from the first to the last are looked at.
+    let first = items.first().map_or(0, |(first, ..)| *first);
+    let end = items.iter().flat_map(|(_, all, _)| all).max().map_or(0, |last| last + 1);
+    let mut item_of = vec![None; end - first];
     for (item, (_, all, _)) in items.iter().enumerate() {
         for &cell in all {
-            item_of[cell] = Some(item);
+            item_of[cell - first] = Some(item);
         }
     }
     let mut layers = vec![0; items.len()];
+    // The last item from which a box was met.
+    let mut met_from = vec![None; end - first];
     for (item, (_, all, _)) in items.iter().enumerate() {
-        let (mut seen, mut stack) = (vec![false; sources.len()], all.clone());
+        let mut stack = all.clone();
         while let Some(cell) = stack.pop() {
-            for &source in &sources[cell] {
-                match item_of[source] {
+            for &source in sources[cell].iter().filter(|&&source| source >= first) {
+                match item_of[source - first] {
                     Some(other) if other < item => layers[item] = layers[item].max(layers[other] + 1),
-                    _ if !std::mem::replace(&mut seen[source], true) => stack.push(source),
+                    _ if met_from[source - first].replace(item) != Some(item) => stack.push(source),
                     _ => {}
                 }
             }

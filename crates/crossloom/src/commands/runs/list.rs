@@ -11,7 +11,7 @@ use crate::cli::{CliError, Table, Terminal, utc};
 pub(super) const AFTER_HELP: &str = "\
 Examples:
   $ crossloom runs ls
-  $ crossloom runs ls --out /tmp/runs --json";
+  $ crossloom runs ls --out experiments --json";
 
 pub(super) fn run(root: &Path, json: bool, terminal: &Terminal) -> Result<(), CliError> {
     let (runs, problems) = list_runs(root).map_err(CliError::failed)?;
