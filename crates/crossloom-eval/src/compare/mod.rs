@@ -153,6 +153,25 @@ pub enum CompareError {
         /// Ids that only the second has.
         only_second: Vec<String>,
     },
+    /// One id stands for different questions in two runs.
+    #[error(
+        "`{first}` and `{second}` were asked different questions: {differing} samples differ, such as `{id}`, whose {what} is \
+         {values}; evaluate both on the same split of the same data"
+    )]
+    Questions {
+        /// One run.
+        first: String,
+        /// The other run.
+        second: String,
+        /// How many samples of equal id differ.
+        differing: usize,
+        /// The id of the first of them.
+        id: String,
+        /// What differs there: `picture`, `question`, `type` or `reference answer`.
+        what: &'static str,
+        /// What it is in one run and what in the other.
+        values: String,
+    },
     /// An id that a run has twice.
     #[error("`{run}` has the sample `{id}` twice")]
     Repeated {
@@ -181,7 +200,7 @@ fn only(run: &str, ids: &[String]) -> String {
     }
 }
 
-/// Compare runs on the same samples. The order of samples may differ, their ids may not.
+/// Compare runs on the same samples. The order of samples may differ, their ids and what they ask may not.
 pub fn compare(contenders: &[Contender<'_>], options: &CompareOptions) -> Result<Comparison, CompareError> {
     let mut names = BTreeSet::new();
     for name in
@@ -305,7 +324,7 @@ fn difference(
     })
 }
 
-/// Pairs of records with equal ids, in the order of the first run.
+/// Pairs of records of the same question, in the order of the first run.
 fn align<'a>(first: &Contender<'a>, second: &Contender<'a>) -> Result<Vec<Pair<'a>>, CompareError> {
     let index = |run: &Contender<'a>| -> Result<BTreeMap<&'a str, &'a SampleRecord>, CompareError> {
         let mut by_id = BTreeMap::new();
@@ -329,11 +348,30 @@ fn align<'a>(first: &Contender<'a>, second: &Contender<'a>) -> Result<Vec<Pair<'
         let (first, second) = (first.name.to_owned(), second.name.to_owned());
         return Err(CompareError::Samples { first, second, only_first, only_second });
     }
-    Ok(first
-        .records
-        .iter()
+    let pairs: Vec<Pair<'a>> = (first.records.iter())
         .filter_map(|record| Some((record, *second_by_id.get(record.id.as_str())?)))
-        .collect())
+        .collect();
+    let mut differing = pairs.iter().filter_map(|(a, b)| Some((&a.id, asked_otherwise(a, b)?)));
+    if let Some((id, (what, values))) = differing.next() {
+        let (first, second, id) = (first.name.to_owned(), second.name.to_owned(), id.clone());
+        let differing = 1 + differing.count();
+        return Err(CompareError::Questions { first, second, differing, id, what, values });
+    }
+    Ok(pairs)
+}
+
+/// What two records of one id were asked differently, if anything, and what it is in one and in the other.
+fn asked_otherwise(a: &SampleRecord, b: &SampleRecord) -> Option<(&'static str, String)> {
+    let truth = |record: &SampleRecord| record.truth.join(" or ");
+    [
+        ("picture", a.image.clone(), b.image.clone()),
+        ("question", a.question.clone(), b.question.clone()),
+        ("type", a.kind.clone(), b.kind.clone()),
+        ("reference answer", truth(a), truth(b)),
+    ]
+    .into_iter()
+    .find(|(_, a, b)| a != b)
+    .map(|(what, a, b)| (what, format!("`{a}` in one and `{b}` in the other")))
 }
 
 impl Comparison {
