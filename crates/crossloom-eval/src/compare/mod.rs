@@ -1,5 +1,6 @@
 //! Comparison of several runs on the same samples: a table, tests, and a sentence that says what they mean.
 
+mod align;
 mod text;
 mod verdict;
 
@@ -7,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use self::align::{Pair, align};
 use crate::metrics::Metric;
 use crate::prior::Prior;
 use crate::results::Results;
@@ -275,9 +277,6 @@ fn adjust(differences: &mut [Difference], options: &CompareOptions) {
     }
 }
 
-/// A sample id with what each run made of it.
-type Pair<'a> = (&'a SampleRecord, &'a SampleRecord);
-
 fn difference(
     first: &Contender<'_>,
     second: &Contender<'_>,
@@ -322,56 +321,6 @@ fn difference(
         by_type,
         excluded: pairs.len() - answered.len(),
     })
-}
-
-/// Pairs of records of the same question, in the order of the first run.
-fn align<'a>(first: &Contender<'a>, second: &Contender<'a>) -> Result<Vec<Pair<'a>>, CompareError> {
-    let index = |run: &Contender<'a>| -> Result<BTreeMap<&'a str, &'a SampleRecord>, CompareError> {
-        let mut by_id = BTreeMap::new();
-        for record in run.records {
-            if by_id.insert(record.id.as_str(), record).is_some() {
-                return Err(CompareError::Repeated { run: run.name.to_owned(), id: record.id.clone() });
-            }
-        }
-        Ok(by_id)
-    };
-    let (first_by_id, second_by_id) = (index(first)?, index(second)?);
-    let missing = |from: &BTreeMap<&str, &SampleRecord>, run: &Contender<'_>| -> Vec<String> {
-        run.records
-            .iter()
-            .filter(|record| !from.contains_key(record.id.as_str()))
-            .map(|r| r.id.clone())
-            .collect()
-    };
-    let (only_first, only_second) = (missing(&second_by_id, first), missing(&first_by_id, second));
-    if !only_first.is_empty() || !only_second.is_empty() {
-        let (first, second) = (first.name.to_owned(), second.name.to_owned());
-        return Err(CompareError::Samples { first, second, only_first, only_second });
-    }
-    let pairs: Vec<Pair<'a>> = (first.records.iter())
-        .filter_map(|record| Some((record, *second_by_id.get(record.id.as_str())?)))
-        .collect();
-    let mut differing = pairs.iter().filter_map(|(a, b)| Some((&a.id, asked_otherwise(a, b)?)));
-    if let Some((id, (what, values))) = differing.next() {
-        let (first, second, id) = (first.name.to_owned(), second.name.to_owned(), id.clone());
-        let differing = 1 + differing.count();
-        return Err(CompareError::Questions { first, second, differing, id, what, values });
-    }
-    Ok(pairs)
-}
-
-/// What two records of one id were asked differently, if anything, and what it is in one and in the other.
-fn asked_otherwise(a: &SampleRecord, b: &SampleRecord) -> Option<(&'static str, String)> {
-    let truth = |record: &SampleRecord| record.truth.join(" or ");
-    [
-        ("picture", a.image.clone(), b.image.clone()),
-        ("question", a.question.clone(), b.question.clone()),
-        ("type", a.kind.clone(), b.kind.clone()),
-        ("reference answer", truth(a), truth(b)),
-    ]
-    .into_iter()
-    .find(|(_, a, b)| a != b)
-    .map(|(what, a, b)| (what, format!("`{a}` in one and `{b}` in the other")))
 }
 
 impl Comparison {
