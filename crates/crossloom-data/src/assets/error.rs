@@ -44,6 +44,12 @@ pub enum AssetError {
         /// What a person can do instead: the exact command, and where the file goes.
         manual: String,
     },
+    /// Stopped on request; the cache is as it was.
+    #[error("stopped while the package `{asset}` was fetched")]
+    Stopped {
+        /// Name and version.
+        asset: String,
+    },
     /// The archive is not the published one; it was not opened.
     #[error(
         "`{}` is not the published archive: its {property} is {found}, expected {expected}; delete it and try again",

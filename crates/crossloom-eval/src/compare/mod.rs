@@ -1,5 +1,6 @@
 //! Comparison of several runs on the same samples: a table, tests, and a sentence that says what they mean.
 
+mod align;
 mod text;
 mod verdict;
 
@@ -7,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use self::align::{Pair, align};
 use crate::metrics::Metric;
 use crate::prior::Prior;
 use crate::results::Results;
@@ -153,6 +155,25 @@ pub enum CompareError {
         /// Ids that only the second has.
         only_second: Vec<String>,
     },
+    /// One id stands for different questions in two runs.
+    #[error(
+        "`{first}` and `{second}` were asked different questions: {differing} samples differ, such as `{id}`, whose {what} is \
+         {values}; evaluate both on the same split of the same data"
+    )]
+    Questions {
+        /// One run.
+        first: String,
+        /// The other run.
+        second: String,
+        /// How many samples of equal id differ.
+        differing: usize,
+        /// The id of the first of them.
+        id: String,
+        /// What differs there: `picture`, `question`, `type` or `reference answer`.
+        what: &'static str,
+        /// What it is in one run and what in the other.
+        values: String,
+    },
     /// An id that a run has twice.
     #[error("`{run}` has the sample `{id}` twice")]
     Repeated {
@@ -181,7 +202,7 @@ fn only(run: &str, ids: &[String]) -> String {
     }
 }
 
-/// Compare runs on the same samples. The order of samples may differ, their ids may not.
+/// Compare runs on the same samples. The order of samples may differ, their ids and what they ask may not.
 pub fn compare(contenders: &[Contender<'_>], options: &CompareOptions) -> Result<Comparison, CompareError> {
     let mut names = BTreeSet::new();
     for name in
@@ -256,9 +277,6 @@ fn adjust(differences: &mut [Difference], options: &CompareOptions) {
     }
 }
 
-/// A sample id with what each run made of it.
-type Pair<'a> = (&'a SampleRecord, &'a SampleRecord);
-
 fn difference(
     first: &Contender<'_>,
     second: &Contender<'_>,
@@ -303,37 +321,6 @@ fn difference(
         by_type,
         excluded: pairs.len() - answered.len(),
     })
-}
-
-/// Pairs of records with equal ids, in the order of the first run.
-fn align<'a>(first: &Contender<'a>, second: &Contender<'a>) -> Result<Vec<Pair<'a>>, CompareError> {
-    let index = |run: &Contender<'a>| -> Result<BTreeMap<&'a str, &'a SampleRecord>, CompareError> {
-        let mut by_id = BTreeMap::new();
-        for record in run.records {
-            if by_id.insert(record.id.as_str(), record).is_some() {
-                return Err(CompareError::Repeated { run: run.name.to_owned(), id: record.id.clone() });
-            }
-        }
-        Ok(by_id)
-    };
-    let (first_by_id, second_by_id) = (index(first)?, index(second)?);
-    let missing = |from: &BTreeMap<&str, &SampleRecord>, run: &Contender<'_>| -> Vec<String> {
-        run.records
-            .iter()
-            .filter(|record| !from.contains_key(record.id.as_str()))
-            .map(|r| r.id.clone())
-            .collect()
-    };
-    let (only_first, only_second) = (missing(&second_by_id, first), missing(&first_by_id, second));
-    if !only_first.is_empty() || !only_second.is_empty() {
-        let (first, second) = (first.name.to_owned(), second.name.to_owned());
-        return Err(CompareError::Samples { first, second, only_first, only_second });
-    }
-    Ok(first
-        .records
-        .iter()
-        .filter_map(|record| Some((record, *second_by_id.get(record.id.as_str())?)))
-        .collect())
 }
 
 impl Comparison {

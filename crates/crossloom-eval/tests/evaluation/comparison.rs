@@ -16,7 +16,7 @@ fn run(right: impl Fn(usize) -> bool) -> Vec<SampleRecord> {
     (0..PICTURES * PER_PICTURE)
         .map(|i| {
             let text = if right(i) { "red" } else { "blue" }.to_owned();
-            let answer = Answer { text, finished: true, logprob: None };
+            let answer = Answer { text, finished: true };
             SampleRecord::answered(&question(i), answer, Metric::ExactMatch)
         })
         .collect()
@@ -236,6 +236,30 @@ fn runs_on_different_samples_cannot_be_compared() {
     b[3].id = "q4".into();
     let error = compare(&[model("projector", &a), model("cli", &b)], &options()).unwrap_err();
     assert_eq!(error, CompareError::Repeated { run: "cli".into(), id: "q4".into() });
+}
+
+#[test]
+fn equal_ids_of_different_questions_are_not_paired() {
+    let a = run(|_| true);
+    type Change = fn(&mut SampleRecord);
+    let changes: [(&str, Change); 4] = [
+        ("picture", |record| record.image = "other.png".into()),
+        ("question", |record| record.question = "what shape?".into()),
+        ("type", |record| record.kind = "yes/no".into()),
+        ("reference answer", |record| record.truth = vec!["green".into()]),
+    ];
+    for (what, change) in changes {
+        let mut b = run(|_| true);
+        b[3..6].iter_mut().for_each(change);
+        let error = compare(&[model("projector", &a), model("cli", &b)], &options()).unwrap_err();
+        let CompareError::Questions { differing: 3, id, .. } = &error else { panic!("{error}") };
+        assert_eq!(id, "q3");
+        let text = error.to_string();
+        assert!(text.contains(&format!("`q3`, whose {what} is")) && text.contains("`projector`"), "{text}");
+        // A yardstick is paired as well.
+        let blind = Contender { name: "blind", role: Role::Reference, records: &b };
+        assert!(compare(&[model("cli", &a), blind], &options()).is_err(), "{what}");
+    }
 }
 
 #[test]

@@ -20,9 +20,11 @@ impl Estimate {
     }
 }
 
-/// Accuracies of all variants and priors on one test split.
+/// Accuracies of all variants and priors on one split.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct AccuracyTable {
+    /// The split whose questions were asked, such as `test`; may be empty.
+    pub split: String,
     /// The columns; the first is the headline (all questions), the others are question types.
     pub columns: Vec<AccuracyColumn>,
     /// One row per variant or prior, in the order shown.
@@ -35,12 +37,19 @@ pub struct AccuracyTable {
     pub baseline: Option<String>,
 }
 
+impl AccuracyTable {
+    /// `test questions` for the split `test`.
+    pub(crate) fn questions(&self) -> String {
+        format!("{} questions", self.split).trim_start().to_owned()
+    }
+}
+
 /// One column of the accuracy table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AccuracyColumn {
     /// `overall` or the question type.
     pub name: String,
-    /// Number of test questions that the column counts.
+    /// Number of questions that the column counts.
     pub questions: usize,
 }
 

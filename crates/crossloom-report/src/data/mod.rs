@@ -27,7 +27,7 @@ pub struct ReportData {
     pub accuracy: AccuracyTable,
     /// The trained models, in the order in which they are shown and coloured.
     pub variants: Vec<Variant>,
-    /// Test questions with the answers of the variants.
+    /// Questions with the answers of the variants.
     pub samples: SampleSet,
     /// What it takes to do the run again.
     pub reproduction: Reproduction,

@@ -11,6 +11,8 @@ pub struct Variant {
     pub description: String,
     /// Which vision layers feed which decoder layers.
     pub topology: Topology,
+    /// What is to be said of its gates, one sentence; `None` for nothing.
+    pub gate_note: Option<String>,
     /// What was recorded while it was trained.
     pub curves: Curves,
 }

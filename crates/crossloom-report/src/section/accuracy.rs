@@ -20,9 +20,10 @@ pub(crate) fn write(out: &mut Markup, context: &Context<'_>) {
         let level = percent_level(table.confidence);
         let method = if table.method.is_empty() { String::new() } else { format!(" ({})", table.method) };
         let note = format!(
-            "Part of the test questions answered exactly right. Every interval has {level} confidence{method}. \
+            "Part of the {} answered exactly right. Every interval has {level} confidence{method}. \
              What a model gains over one with the picture withheld comes from the picture; a prior is no model, but the \
-             answers that were most frequent in training."
+             answers that were most frequent in training.",
+            table.questions()
         );
         out.leaf("p", &[("class", "lead")], &note);
         chart(out, context, &level);

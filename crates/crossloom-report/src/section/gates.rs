@@ -27,6 +27,11 @@ pub(crate) fn write(out: &mut Markup, context: &Context<'_>) {
             "How far each decoder layer opens itself to each vision layer: 0 ignores the tap, larger values add \
              more of it. Means over the evaluated sequences; ± is the standard deviation between them.",
         );
+        for variant in &gated {
+            if let Some(note) = &variant.gate_note {
+                out.leaf("p", &[("class", "lead")], &format!("{}: {note}", variant.name));
+            }
+        }
         scale_bar(out, context);
         out.element("div", &[("class", "maps")], |out| {
             for variant in &gated {

@@ -27,7 +27,7 @@ pub(crate) fn write(out: &mut Markup, context: &Context<'_>) {
             "p",
             &[("class", "lead")],
             "Which vision layers (left) feed which decoder layers (right). An edge is wider and stronger in colour \
-             the larger its learned gate is, as a mean over the test samples. Point at an edge or a layer to \
+             the larger its learned gate is, as a mean over the evaluated samples. Point at an edge or a layer to \
              read it.",
         );
         if variants.iter().flat_map(|variant| &variant.topology.edges).any(|edge| edge.gate.is_some()) {

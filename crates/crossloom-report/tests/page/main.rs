@@ -67,6 +67,17 @@ fn a_prior_is_no_model_and_names_in_the_verdict_are_code() {
 }
 
 #[test]
+fn the_split_and_what_is_said_of_gates_are_told() {
+    let mut data = example();
+    assert!(render(&data).contains("Part of the test questions answered"));
+    data.accuracy.split = "validation".into();
+    data.variants[1].gate_note = Some("12 of 12 gates are closed for every sample".into());
+    let page = render(&data);
+    assert!(page.contains("Part of the validation questions answered") && !page.contains("test questions"));
+    assert!(page.contains("cli: 12 of 12 gates are closed for every sample"));
+}
+
+#[test]
 fn outcomes_compare_the_models_and_not_the_priors() {
     let (_, page) = check(&example());
     let of = |index: usize| page.with_class("sample")[index].get("data-outcome").to_owned();

@@ -41,6 +41,7 @@ pub(crate) fn hostile() -> ReportData {
             version: bad(),
         },
         accuracy: AccuracyTable {
+            split: bad(),
             columns: vec![
                 AccuracyColumn { name: bad(), questions: 0 },
                 AccuracyColumn { name: bad(), questions: usize::MAX },
@@ -68,6 +69,7 @@ pub(crate) fn hostile() -> ReportData {
         variants: vec![Variant {
             name: bad(),
             description: bad(),
+            gate_note: Some(bad()),
             topology: Topology {
                 vision: vec![bad(), bad()],
                 decoder: vec![bad()],

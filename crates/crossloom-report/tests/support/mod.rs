@@ -28,12 +28,14 @@ pub(crate) fn example() -> ReportData {
                 name: "projector".into(),
                 description: "The last vision layer at the decoder's input.".into(),
                 topology: projector(),
+                gate_note: None,
                 curves: curves::curves(11, 0.36),
             },
             Variant {
                 name: "cli".into(),
                 description: "All vision blocks into all decoder layers, through AMP and AGF.".into(),
                 topology: dense(),
+                gate_note: None,
                 curves: curves::curves(12, 0.32),
             },
         ],
@@ -68,6 +70,7 @@ fn accuracy() -> AccuracyTable {
     };
     let prior = RowKind::QuestionOnly;
     AccuracyTable {
+        split: "test".into(),
         columns: columns
             .iter()
             .map(|(name, questions)| AccuracyColumn { name: (*name).into(), questions: *questions })

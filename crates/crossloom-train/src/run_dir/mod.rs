@@ -163,6 +163,11 @@ impl RunDir {
         write_atomic(&path, bytes).map_err(io_error("write", &path))
     }
 
+    /// Remove a file of the run; fine if there is none.
+    pub fn remove(&self, name: &str) -> Result<(), RunDirError> {
+        remove_file(&self.path.join(name))
+    }
+
     /// Write `run.json` atomically.
     pub fn write_record(&self, record: &RunRecord) -> Result<(), RunDirError> {
         let path = self.path.join(RECORD_FILE);
@@ -220,6 +225,14 @@ impl RunDir {
         }
         variants.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(variants)
+    }
+}
+
+/// Remove a file; fine if there is none.
+fn remove_file(path: &Path) -> Result<(), RunDirError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
+        _ => Ok(()),
     }
 }
 

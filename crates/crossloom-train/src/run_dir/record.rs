@@ -85,7 +85,7 @@ pub struct VariantRecord {
     pub seeds: BTreeMap<String, u64>,
     /// The kernel of every planned op, in the order of the plans: `train %42` → `matmul`.
     pub kernel_choices: IndexMap<String, String>,
-    /// Median time of a training step in milliseconds, over the newest process that did any.
+    /// Median time of a training step with the drawing of its batch, in milliseconds, over the newest process that did any.
     pub step_ms: Option<f64>,
     /// Seconds by phase (`compile`, `train`, `evaluate`), summed over all processes.
     pub seconds: IndexMap<String, f64>,
@@ -93,11 +93,13 @@ pub struct VariantRecord {
     pub bytes: IndexMap<String, u64>,
     /// Its role in a comparison, `model` or `reference`; empty before it was evaluated.
     pub role: String,
-    /// The settings of the evaluation that answers depend on; empty before it was evaluated. Answers are compared only
-    /// where these are equal.
+    /// The settings of the evaluation that answers depend on, and the step of the checkpoint that answered; empty before
+    /// it was evaluated. Answers are compared only where these are what they would be now.
     pub evaluated_as: BTreeMap<String, String>,
     /// The gate of every edge over the evaluated samples.
     pub gates: IndexMap<String, GateRecord>,
+    /// What is to be said of gates that are the same for every sample; `None` where there are none.
+    pub gate_note: Option<String>,
 }
 
 /// Everything needed to understand or repeat a run.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{RunDirError, io_error, write_atomic};
+use super::{RunDirError, io_error, remove_file, write_atomic};
 use crate::checkpoint::Checkpoints;
 
 /// The folder of one variant of a run.
@@ -69,6 +69,12 @@ impl VariantDir {
         self.path.join("results.json")
     }
 
+    /// Remove the answers and their numbers; fine if there are none.
+    pub fn remove_answers(&self) -> Result<(), RunDirError> {
+        remove_file(&self.results_path())?;
+        remove_file(&self.samples_path())
+    }
+
     /// Write a small file of the variant atomically.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunDirError> {
         let path = self.path.join(name);
@@ -99,5 +105,9 @@ mod tests {
         assert!(!variant.holds_work());
         run.variant("cli").unwrap().write("results.json", b"{}").unwrap();
         assert!(variant.holds_work() && !variant.holds_checkpoint());
+        variant.write("samples.jsonl", b"").unwrap();
+        variant.remove_answers().unwrap();
+        variant.remove_answers().unwrap();
+        assert!(!variant.samples_path().exists() && !variant.holds_work());
     }
 }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use super::timing::Timings;
 use crate::checkpoint::Checkpoints;
 use crate::metrics::{MetricSink, Scalars};
 use crate::progress::Progress;
@@ -48,8 +47,6 @@ pub struct Summary {
     pub last: Option<StepOutput>,
     /// The last checkpoint of this session.
     pub checkpoint: Option<PathBuf>,
-    /// Median time of this session's steps (of the newest 65,536) in seconds; `None` where it did none.
+    /// Median time of this session's steps, drawing their batches included, (of the newest 65,536) in seconds; `None` where it did none.
     pub median_step: Option<f64>,
-    /// Where this session's time went.
-    pub timings: Timings,
 }

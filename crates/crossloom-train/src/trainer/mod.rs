@@ -13,9 +13,7 @@ mod window;
 
 pub use error::{NonFiniteReport, TrainError};
 pub use io::{Outcome, Summary, TrainIo, Validate};
-pub use timing::{Timings, seconds_since_1970};
-
-use std::time::Instant;
+pub use timing::seconds_since_1970;
 
 use self::timing::{Speed, StepTimes};
 use self::window::Window;
@@ -132,7 +130,6 @@ impl Trainer {
         D: BatchSource<Batch = S::Batch>,
     {
         let mut session = Session::default();
-        let started = Instant::now();
         let result = self.run_steps(model, source, io, &mut session);
         for sink in io.sinks.iter_mut() {
             let finished = sink.finish();
@@ -141,7 +138,6 @@ impl Trainer {
             }
         }
         let outcome = result?;
-        session.timings.total = started.elapsed().as_secs_f64();
         Ok(Summary {
             outcome,
             completed: self.completed,
@@ -149,7 +145,6 @@ impl Trainer {
             last: session.last,
             checkpoint: session.saved.map(|saved| saved.path),
             median_step: session.steps.median(),
-            timings: session.timings,
         })
     }
 
@@ -208,9 +203,7 @@ impl Trainer {
             return Ok(());
         }
         self.show(io, session, Phase::Checkpoint);
-        let begun = Instant::now();
         let saved = self.save_to(checkpoints, model, source)?;
-        session.timings.checkpoint += begun.elapsed().as_secs_f64();
         io.progress.note(&format!("saved {}", saved.path.display()));
         session.saved = Some(saved);
         Ok(())
@@ -245,7 +238,6 @@ impl Trainer {
 /// What one call of [`Trainer::run`] keeps track of.
 #[derive(Default)]
 struct Session {
-    timings: Timings,
     speed: Speed,
     steps: StepTimes,
     last: Option<StepOutput>,

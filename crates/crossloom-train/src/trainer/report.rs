@@ -1,7 +1,5 @@
 //! What the loop tells the world between two steps.
 
-use std::time::Instant;
-
 use super::error::TrainError;
 use super::io::TrainIo;
 use super::timing::seconds_since_1970;
@@ -24,12 +22,7 @@ impl Trainer {
         });
     }
 
-    pub(super) fn log<S>(
-        &mut self,
-        io: &mut TrainIo<'_, S>,
-        session: &mut Session,
-    ) -> Result<(), TrainError> {
-        let begun = Instant::now();
+    pub(super) fn log<S>(&mut self, io: &mut TrainIo<'_, S>, session: &Session) -> Result<(), TrainError> {
         let Some(last) = &session.last else { return Ok(()) };
         let mut scalars = Scalars::new();
         scalars.insert("loss".to_owned(), self.window.mean_loss());
@@ -50,7 +43,6 @@ impl Trainer {
         }
         self.window = Window::default();
         emit(io, self.completed, MetricPhase::Train, scalars)?;
-        session.timings.logging += begun.elapsed().as_secs_f64();
         Ok(())
     }
 
@@ -58,14 +50,12 @@ impl Trainer {
         &self,
         model: &mut S,
         io: &mut TrainIo<'_, S>,
-        session: &mut Session,
+        session: &Session,
     ) -> Result<(), TrainError> {
         self.show(io, session, Phase::Validate);
-        let begun = Instant::now();
         let step = self.completed;
         let Some(validate) = &mut io.validate else { return Ok(()) };
         let scalars = validate(model, step).map_err(|source| TrainError::Validate { step, source })?;
-        session.timings.validate += begun.elapsed().as_secs_f64();
         emit(io, self.completed, MetricPhase::Validate, scalars)
     }
 }

@@ -34,9 +34,6 @@ impl Trainer {
 
         let begun = Instant::now();
         let batches = self.fetch(source, step)?;
-        session.timings.data += begun.elapsed().as_secs_f64();
-
-        let begun = Instant::now();
         let tokens: usize = batches.iter().map(TrainBatch::target_tokens).sum();
         let update = Update {
             step,
@@ -87,7 +84,6 @@ impl Trainer {
             output.grad_norm = f64::from(grad_norm);
         }
         let elapsed = begun.elapsed();
-        session.timings.compute += elapsed.as_secs_f64();
         session.speed.add(elapsed);
         session.steps.add(elapsed);
         Ok(Some(output))

@@ -1,23 +1,6 @@
-//! Where the time goes, and how fast the work is now.
+//! How fast the work is.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// Seconds of one session by purpose.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Timings {
-    /// Waiting for batches.
-    pub data: f64,
-    /// Forward, backward and update.
-    pub compute: f64,
-    /// Writing checkpoints.
-    pub checkpoint: f64,
-    /// Validation.
-    pub validate: f64,
-    /// Writing metrics.
-    pub logging: f64,
-    /// All of the session, the above included.
-    pub total: f64,
-}
 
 /// Exponential mean of the step time: a step weighs `1/e` of its first weight after [`Speed::MEMORY`] more steps.
 #[derive(Debug, Clone, Copy, Default)]

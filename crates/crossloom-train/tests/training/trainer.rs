@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use crate::fake::*;
 use crossloom_train::metrics::{SinkError, read_metrics};
@@ -221,8 +222,6 @@ fn progress_metrics_and_validation_come_at_their_intervals() {
     };
     let (mut model, mut source) = (FakeModel::new(), FakeSource::new(5, &[4]));
     let summary = trainer(options).run(&mut model, &mut source, &mut io).unwrap();
-    let timings = summary.timings;
-    assert!(timings.total >= timings.data + timings.compute + timings.checkpoint);
 
     let records = read_metrics(&jsonl).unwrap();
     let steps: Vec<(u64, MetricPhase)> = records.iter().map(|record| (record.step, record.phase)).collect();
@@ -232,7 +231,7 @@ fn progress_metrics_and_validation_come_at_their_intervals() {
     assert_eq!(records[4].scalars["gate/block.1->layer.0"], 4.0);
     assert_eq!(records[0].scalars["lr/language"], f64::from((0.05 * 0.75) as f32));
     assert_eq!(validated, [4, 8, 10], "also after the last step");
-    assert!(summary.median_step.is_some_and(|median| median > 0.0 && median <= timings.compute));
+    assert!(summary.median_step.is_some_and(|median| median > 0.0));
     assert!(std::fs::metadata(events).unwrap().len() > 500);
 
     assert_eq!(checkpoints.steps().unwrap(), [4, 8, 10]);
@@ -260,4 +259,38 @@ fn a_sink_that_cannot_write_ends_the_run_with_the_file_named() {
     let error =
         run_with(&mut trainer(options(3)), &mut model, &mut source, None, &never(), &mut sinks).unwrap_err();
     assert!(error.to_string().starts_with("cannot write to the metrics file run/metrics.jsonl"), "{error}");
+}
+
+/// Takes its time to draw a batch.
+struct Slow(FakeSource);
+
+impl BatchSource for Slow {
+    type Batch = FakeBatch;
+
+    fn next_batch(&mut self) -> Result<FakeBatch, BoxError> {
+        std::thread::sleep(Duration::from_millis(20));
+        self.0.next_batch()
+    }
+
+    fn state(&self) -> serde_json::Value {
+        self.0.state()
+    }
+
+    fn restore(&mut self, state: &serde_json::Value) -> Result<(), BoxError> {
+        self.0.restore(state)
+    }
+}
+
+#[test]
+fn the_time_of_a_step_holds_the_drawing_of_its_batch() {
+    let mut io = TrainIo {
+        progress: &mut crossloom_train::Silent,
+        sinks: &mut [],
+        checkpoints: None,
+        stop: &never(),
+        validate: None,
+    };
+    let (mut model, mut source) = (FakeModel::new(), Slow(FakeSource::new(5, &[4])));
+    let summary = trainer(options(3)).run(&mut model, &mut source, &mut io).unwrap();
+    assert!(summary.median_step.is_some_and(|median| median >= 0.019), "{:?}", summary.median_step);
 }

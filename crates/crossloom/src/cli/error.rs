@@ -78,6 +78,7 @@ impl From<ExperimentError> for CliError {
     fn from(error: ExperimentError) -> Self {
         match error {
             ExperimentError::Request { message, help } => Self::Usage { message, help: Some(help) },
+            ExperimentError::Stopped => Self::Interrupted(error.to_string()),
             other => Self::failed(with_sources(&other)),
         }
     }

@@ -39,7 +39,7 @@ pub struct Args {
     questions: Vec<String>,
     #[command(flatten)]
     threads: ThreadArgs,
-    /// Write one JSON document: every question with its answer.
+    /// Write one JSON document: every question with its answer, and whether that ended by itself.
     #[arg(long)]
     json: bool,
 }
@@ -67,7 +67,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     } else {
         let mut table = Table::new(["question", "answer"]);
         for answer in answers {
-            table.row([answer.question, answer.answer]);
+            let cut = if answer.finished { "" } else { " … (cut at the longest length)" };
+            table.row([answer.question, format!("{}{cut}", answer.answer)]);
         }
         terminal.print(&table.to_string())?;
     }

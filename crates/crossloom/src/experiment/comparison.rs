@@ -14,6 +14,10 @@ use super::{ExperimentData, ExperimentError, VariantOutcome};
 /// The name of the column of counted answers.
 const PRIOR: &str = "most frequent answer";
 
+/// The files of a comparison.
+const TEXT: &str = "comparison.txt";
+const JSON: &str = "comparison.json";
+
 /// The variants that were evaluated now, and those of the recipe that were before, under the same settings.
 pub(super) fn with_earlier(
     request: &RunRequest<'_>,
@@ -32,7 +36,9 @@ pub(super) fn with_earlier(
             all.push(earlier);
         } else if dir.variant_path(&variant.name)?.results_path().exists() {
             let name = &variant.name;
-            reporter.note(&format!("`{name}` was evaluated with other settings and is left out"));
+            reporter.note(&format!(
+                "`{name}` was evaluated with other settings or at another step, and is left out"
+            ));
         }
     }
     Ok(all)
@@ -46,6 +52,10 @@ pub(super) fn write(
     variants: &[VariantOutcome],
 ) -> Result<Option<Comparison>, ExperimentError> {
     if !variants.iter().any(|v| v.role == Role::Model) {
+        // What an earlier evaluation compared is there no more.
+        for file in [TEXT, JSON] {
+            dir.remove(file)?;
+        }
         return Ok(None);
     }
     let marked = |v: &&VariantOutcome| {
@@ -60,11 +70,14 @@ pub(super) fn write(
         resampling: resampling(&request.recipe.base.eval),
         priors: vec![(PRIOR.to_owned(), prior(data, variants))],
     };
-    let comparison = compare(&contenders, &options)?;
-    dir.write("comparison.txt", comparison.to_text().as_bytes())?;
+    let mut comparison = compare(&contenders, &options)?;
+    comparison
+        .warnings
+        .extend(variants.iter().filter_map(|v| Some(format!("`{}` was {}.", v.name, v.partly_trained()?))));
+    dir.write(TEXT, comparison.to_text().as_bytes())?;
     let json =
         serde_json::to_vec_pretty(&comparison).map_err(|e| Box::new(e) as crossloom_train::BoxError)?;
-    dir.write("comparison.json", &json)?;
+    dir.write(JSON, &json)?;
     Ok(Some(comparison))
 }
 

@@ -1,6 +1,7 @@
 //! The data of an experiment: read once, shared by all variants that ask for the same.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossloom_data::assets::AssetCache;
 use crossloom_data::assets::AssetEvent;
@@ -10,7 +11,7 @@ use crossloom_data::datasets::{
 use crossloom_data::packing::{EncodedSplit, ImageMode, PackingOptions, PackingPlan};
 use crossloom_data::tokenizer::{Tokenizer, TokenizerOptions};
 use crossloom_data::{assets, datasets, image};
-use crossloom_recipe::{Data, ImageUse, Recipe, Source, Split};
+use crossloom_recipe::{Data, ImageUse, Recipe, Source, Split, Variant};
 
 use super::ExperimentError;
 
@@ -36,7 +37,25 @@ impl ExperimentData {
         folder: &Path,
         event: &mut dyn FnMut(AssetEvent),
     ) -> Result<Self, ExperimentError> {
-        let dataset = open(recipe, folder, event)?;
+        Self::load_until(recipe, folder, &AtomicBool::new(false), event)
+    }
+
+    /// As [`ExperimentData::load`], but gives up soon after `stop` is set.
+    ///
+    /// # Errors
+    /// As there, and [`ExperimentError::Stopped`].
+    pub fn load_until(
+        recipe: &Recipe,
+        folder: &Path,
+        stop: &AtomicBool,
+        event: &mut dyn FnMut(AssetEvent),
+    ) -> Result<Self, ExperimentError> {
+        let opened = open(recipe, folder, stop, event);
+        // What was fetched stays in the cache; no run begins.
+        if stop.load(Ordering::SeqCst) {
+            return Err(ExperimentError::Stopped);
+        }
+        let dataset = opened?;
         let train = dataset.split(datasets::Split::Train);
         let tokenizer = Tokenizer::train(train.texts(), &TokenizerOptions::default())?;
         let encode = |split| EncodedSplit::new(dataset.split(split), &tokenizer);
@@ -114,6 +133,7 @@ pub(crate) fn vocabulary(recipe: &Recipe, words: usize) -> Result<(), Experiment
 fn open(
     recipe: &Recipe,
     folder: &Path,
+    stop: &AtomicBool,
     event: &mut dyn FnMut(AssetEvent),
 ) -> Result<Box<dyn VqaDataset>, ExperimentError> {
     let Data { source, train_limit, test_limit, seed, cache, .. } = &recipe.data;
@@ -128,7 +148,7 @@ fn open(
                 ),
                 None => AssetCache::of_user()?,
             };
-            let files = cache.ensure("easy-vqa", event)?;
+            let files = cache.ensure_until("easy-vqa", stop, event)?;
             let options = EasyVqaOptions {
                 image_size: Some(side),
                 filter: image::ResizeFilter::Bicubic,
@@ -157,5 +177,29 @@ pub(super) fn image_mode(recipe: &Recipe) -> ImageMode {
     match recipe.data.image {
         ImageUse::Given => ImageMode::Shown,
         ImageUse::Withheld => ImageMode::Withheld,
+    }
+}
+
+/// Variants may differ in whether the picture is shown, not in what is asked: also those that are not run now, because
+/// answers that are there already join the comparison.
+pub(super) fn same_questions(variants: &[Variant]) -> Result<(), ExperimentError> {
+    let same = |a: &Recipe, b: &Recipe| {
+        a.data.source == b.data.source
+            && a.data.seed == b.data.seed
+            && a.data.validation == b.data.validation
+            && a.data.train_limit == b.data.train_limit
+            && a.data.test_limit == b.data.test_limit
+            && a.model.vision.image_size == b.model.vision.image_size
+            && a.eval.split == b.eval.split
+            && a.eval.limit == b.eval.limit
+    };
+    let Some((first, others)) = variants.split_first() else { return Ok(()) };
+    match others.iter().find(|variant| !same(&first.recipe, &variant.recipe)) {
+        None => Ok(()),
+        Some(other) => Err(ExperimentError::request(
+            format!("variant `{}` uses other data than `{}`", other.name, first.name),
+            "variants are compared on the same questions: give them one [data] source, seed, limits and held-out share, and \
+             one image size",
+        )),
     }
 }

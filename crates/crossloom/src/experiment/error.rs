@@ -62,6 +62,9 @@ pub enum ExperimentError {
         /// What to do.
         help: String,
     },
+    /// Stopped on request before anything was written.
+    #[error("interrupted while the data was fetched; nothing was written")]
+    Stopped,
     /// Anything an implementer of a trait reported.
     #[error(transparent)]
     Other(#[from] BoxError),

@@ -16,7 +16,7 @@ use super::gates::GateMoments;
 use super::model::Model;
 use super::{ExperimentData, ExperimentError};
 
-/// Answers of a model, and the gates over all sequences that were answered.
+/// Answers of a model, and the gates over all sequences with a question that was asked.
 pub struct Evaluation {
     /// One record per question, in the data set's order.
     pub records: Vec<SampleRecord>,
@@ -57,13 +57,17 @@ pub fn evaluate(
             .collect();
         // Questions beyond the limit are not answered; what is left out is not run.
         if !places.is_empty() {
-            answer(model, &mut batch, pool, &mut gates)?;
+            let mut rows: Vec<usize> =
+                places.iter().map(|&(place, _)| batch.questions()[place].row).collect();
+            rows.sort_unstable();
+            rows.dedup();
+            answer(model, &mut batch, pool, &mut gates, &rows)?;
         }
         for (place, number) in places {
             let text = data.tokenizer.decode(batch.generated(place));
             let finished = batch.questions()[place].ended_by_eos;
             open -= usize::from(answers[number].is_none());
-            answers[number] = Some(Answer { text, finished, logprob: None });
+            answers[number] = Some(Answer { text, finished });
         }
         progress(index + 1, packer.batches());
         if open == 0 {
@@ -87,12 +91,13 @@ pub fn evaluate(
     Ok(Some(Evaluation { records: records.collect(), gates: gates.records() }))
 }
 
-/// Generates the answers of a batch by recomputation; `gates` gets those over the prompt.
+/// Generates the answers of a batch by recomputation; `gates` gets those of `rows` over the prompt.
 pub(super) fn answer(
     model: &mut Model,
     batch: &mut PackedBatch,
     pool: GatePool,
     gates: &mut GateMoments,
+    rows: &[usize],
 ) -> Result<(), ExperimentError> {
     let targets = batch.plan().targets;
     let mut next = Vec::with_capacity(batch.questions().len());
@@ -100,7 +105,7 @@ pub(super) fn answer(
         load_batch(&mut model.predict, batch, pool)?;
         model.predict.run(&mut model.store)?;
         if pass == 0 {
-            gates.add(&model.predict, &model.gates, batch.real_rows())?;
+            gates.add(&model.predict, &model.gates, rows)?;
         }
         let predictions = model.predict.int_result("predictions")?;
         next.clear();

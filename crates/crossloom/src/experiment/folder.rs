@@ -2,11 +2,11 @@
 
 use crossloom_recipe::Variant;
 use crossloom_train::checkpoint::Checkpoints;
-use crossloom_train::run_dir::{RunDir, RunLock, VariantDir, check_variant_name};
+use crossloom_train::run_dir::{DataManifest, RunDir, RunLock, RunRecord, VariantDir, check_variant_name};
 
-use super::ExperimentError;
 use super::changes::nearest_other;
 use super::run::{Job, RunRequest};
+use super::{ExperimentError, record};
 
 /// Differences to another run that are told.
 const TOLD: usize = 6;
@@ -19,8 +19,8 @@ pub(super) struct Reserved {
 /// A run's folder, held for this process.
 pub(super) struct Entered {
     pub(super) dir: RunDir,
-    /// Whether what is there stays: the run is continued, or has other variants that were not asked for.
-    pub(super) keeps: bool,
+    /// What was recorded there, where that stays: the run is continued, or only some of its variants are run.
+    pub(super) record: Option<RunRecord>,
     _lock: RunLock,
 }
 
@@ -44,10 +44,14 @@ impl Reserved {
 
     /// Makes the folder and those of all variants. Where the run does not continue, what variants of these names left
     /// there goes; other variants stay.
+    ///
+    /// # Errors
+    /// A record that stays and is damaged, or of other data; nothing is removed then.
     pub(super) fn enter(
         self,
         request: &RunRequest<'_>,
         variants: &[&Variant],
+        data: &DataManifest,
     ) -> Result<Entered, ExperimentError> {
         let (dir, lock) = match self.existing {
             Some(existing) => existing,
@@ -62,8 +66,14 @@ impl Reserved {
         };
         let chosen = |other: &VariantDir| variants.iter().any(|variant| variant.name == other.name());
         let others = dir.variants()?.iter().any(|other| !chosen(other) && other.holds_work());
+        let all = variants.len() == request.recipe.variants.len();
         let continues = request.resume || request.job == Job::Evaluate;
-        if request.force && !others {
+        let keeps = continues || others || (request.force && !all);
+        let record = if keeps { record::earlier(&dir)? } else { None };
+        if let Some(record) = &record {
+            record::same_content(record, data)?;
+        }
+        if request.force && !keeps {
             dir.clear()?;
         } else if !continues {
             for variant in variants {
@@ -73,7 +83,7 @@ impl Reserved {
         for variant in variants {
             dir.variant(&variant.name)?;
         }
-        Ok(Entered { dir, keeps: continues || others, _lock: lock })
+        Ok(Entered { dir, record, _lock: lock })
     }
 }
 

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use crossloom_data::image::{Image, ImageLimits, Normalization, ResizeFilter};
-use crossloom_data::packing::{PackedBatch, PackingPlan};
+use crossloom_data::packing::{ImageMode, PackedBatch, PackingPlan};
 use crossloom_data::tokenizer::Tokenizer;
 use crossloom_recipe::Recipe;
 use crossloom_train::run_dir::VariantDir;
 
 use super::batch::pool_of;
+use super::data::image_mode;
 use super::evaluate::answer;
 use super::gates::GateMoments;
 use super::model::Model;
@@ -37,14 +38,25 @@ pub struct Generated {
     pub question: String,
     /// The model's answer.
     pub answer: String,
+    /// Whether it ended by itself; else it was cut at its longest length.
+    pub finished: bool,
 }
 
 /// Answers questions about a picture with a trained variant.
 ///
 /// # Errors
-/// No checkpoint; a picture that cannot be read; a word the tokenizer does not know; too many or too long questions.
+/// A variant that is trained without pictures; no checkpoint; a picture that cannot be read; a word the tokenizer does not know; too many or too long questions.
 pub fn generate(request: &GenerateRequest<'_>) -> Result<Vec<Generated>, ExperimentError> {
     let recipe = request.recipe;
+    if image_mode(recipe) == ImageMode::Withheld {
+        return Err(ExperimentError::request(
+            format!(
+                "variant `{}` was trained with the picture withheld and cannot see one",
+                request.dir.name()
+            ),
+            "ask a variant that is given the picture",
+        ));
+    }
     let tokenizer = Tokenizer::load(&request.dir.path().join("tokenizer.json"))?;
     // Everything a person may get wrong is checked before anything heavy is done.
     let questions =
@@ -58,7 +70,7 @@ pub fn generate(request: &GenerateRequest<'_>) -> Result<Vec<Generated>, Experim
     restore_newest(&mut model, recipe, request.dir)?;
     let mut batch = PackedBatch::new(&plan);
     batch.fill_prompts(&[(&image, questions)], &Normalization::HALF)?;
-    answer(&mut model, &mut batch, pool_of(recipe), &mut GateMoments::default())?;
+    answer(&mut model, &mut batch, pool_of(recipe), &mut GateMoments::default(), &[])?;
     Ok(request
         .questions
         .iter()
@@ -66,6 +78,7 @@ pub fn generate(request: &GenerateRequest<'_>) -> Result<Vec<Generated>, Experim
         .map(|(i, question)| Generated {
             question: question.clone(),
             answer: tokenizer.decode(batch.generated(i)),
+            finished: batch.questions()[i].ended_by_eos,
         })
         .collect())
 }

@@ -73,7 +73,7 @@ impl Model {
     /// The graph cannot be built or compiled.
     pub fn new(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
         let backend = CpuBackend;
-        let options = Options { verify: false };
+        let options = Options { verify: cfg!(debug_assertions) };
         let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Loss)?;
         let (_, predict) = forward_func(recipe, shape, vocab, Outputs::Predictions)?;
         let spec = training_spec(recipe, &graph.params);

@@ -6,6 +6,7 @@ use crossloom_eval::Results;
 use crossloom_eval::compare::Role;
 use crossloom_eval::samples::{SampleRecord, read_samples};
 use crossloom_recipe::{ImageUse, Recipe, Split, Variant};
+use crossloom_train::checkpoint::Checkpoints;
 use crossloom_train::run_dir::{GateRecord, RunDir, RunRecord, VariantDir, VariantRecord};
 use indexmap::IndexMap;
 
@@ -25,8 +26,12 @@ pub struct VariantOutcome {
     pub records: Vec<SampleRecord>,
     /// Its numbers.
     pub results: Results,
+    /// The step of the checkpoint that answered.
+    pub steps: u64,
     /// The gate of every edge on the evaluation split.
     pub gates: IndexMap<String, GateRecord>,
+    /// What is to be said of gates that are the same for every sample.
+    pub gate_note: Option<String>,
     /// Number of weights.
     pub parameters: u64,
     /// Median time of a training step in milliseconds.
@@ -52,7 +57,9 @@ impl VariantOutcome {
             role: role(&variant.recipe),
             records,
             results,
+            steps: entry.steps,
             gates: entry.gates.clone(),
+            gate_note: entry.gate_note.clone(),
             parameters: entry.parameters,
             step_ms: entry.step_ms,
             seconds: entry.seconds.clone(),
@@ -60,7 +67,19 @@ impl VariantOutcome {
         }
     }
 
-    /// What an earlier process found for a variant. `None` where it was not evaluated, or not with these settings.
+    /// Whether it was trained for all steps of its recipe.
+    pub(super) fn is_trained(&self) -> bool {
+        self.steps >= self.recipe.train.steps
+    }
+
+    /// What limits it, where it was trained for fewer steps than its recipe says.
+    pub(super) fn partly_trained(&self) -> Option<String> {
+        let (steps, wanted) = (self.steps, self.recipe.train.steps);
+        (!self.is_trained()).then(|| format!("trained for {steps} of {wanted} steps"))
+    }
+
+    /// What an earlier process found for a variant. `None` where it was not evaluated, or not with these settings or the
+    /// checkpoint that is there now.
     pub(super) fn earlier(
         variant: &Variant,
         dir: &RunDir,
@@ -68,7 +87,9 @@ impl VariantOutcome {
     ) -> Result<Option<Self>, ExperimentError> {
         let dir = dir.variant_path(&variant.name)?;
         let Some(entry) = record.variants.get(&variant.name) else { return Ok(None) };
-        if !dir.results_path().exists() || entry.evaluated_as != evaluated_as(&variant.recipe) {
+        let newest = Checkpoints::new(dir.checkpoints_path(), 0).steps()?.last().copied();
+        let settings = evaluated_as(&variant.recipe, newest.unwrap_or(entry.steps));
+        if !dir.results_path().exists() || entry.evaluated_as != settings {
             return Ok(None);
         }
         let damaged = |path: std::path::PathBuf, message: String| ExperimentError::File { path, message };
@@ -98,18 +119,23 @@ pub(super) fn role_name(role: Role) -> &'static str {
     }
 }
 
-/// The settings that decide which questions are asked and how long answers may be. Only answers that were given under the
-/// same ones are compared.
-pub(super) fn evaluated_as(recipe: &Recipe) -> BTreeMap<String, String> {
-    let eval = &recipe.eval;
-    let split = match eval.split {
+/// The name of a split.
+pub(super) fn split_name(split: Split) -> &'static str {
+    match split {
         Split::Train => "train",
         Split::Validation => "validation",
         Split::Test => "test",
-    };
+    }
+}
+
+/// The settings that decide which questions are asked and how long answers may be, and the step of the checkpoint that
+/// answers. Only answers that were given under the settings of now, by the newest checkpoint, are compared.
+pub(super) fn evaluated_as(recipe: &Recipe, step: u64) -> BTreeMap<String, String> {
+    let eval = &recipe.eval;
+    let split = split_name(eval.split);
     let limit = eval.limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string());
-    let tokens = eval.max_new_tokens.to_string();
-    [("split", split), ("limit", &limit), ("max_new_tokens", &tokens)]
+    let (tokens, step) = (eval.max_new_tokens.to_string(), step.to_string());
+    [("split", split), ("limit", &limit), ("max_new_tokens", &tokens), ("step", &step)]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into()
 }

@@ -1,34 +1,32 @@
 //! What a run writes down about itself.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crossloom_compiler::Plan;
 use crossloom_recipe::{Recipe, Split, Variant};
-use crossloom_train::run_dir::{DataManifest, RunRecord, RunStatus, VariantRecord};
+use crossloom_train::run_dir::{DataManifest, RunDir, RunDirError, RunRecord, RunStatus, VariantRecord};
 use crossloom_train::trainer::seconds_since_1970;
 use indexmap::IndexMap;
 
 use super::changes::resolved;
-use super::folder::Entered;
 use super::model::Model;
 use super::run::RunRequest;
 use super::{ExperimentData, ExperimentError};
 use crate::machine::processor;
 
-/// Begins or continues the record of a run, and writes it with the resolved recipe.
+/// Begins the record of a run, or continues the one that was there, and writes it with the resolved recipe.
 pub(super) fn begin(
     request: &RunRequest<'_>,
-    entered: &Entered,
+    dir: &RunDir,
+    earlier: Option<RunRecord>,
     variants: &[&Variant],
     data: &ExperimentData,
 ) -> Result<RunRecord, ExperimentError> {
-    let (loaded, dir) = (request.recipe, &entered.dir);
-    let mut record = match dir.read_record() {
-        Ok(record) if entered.keeps => record,
-        _ => RunRecord::new(&loaded.base.name, &loaded.training_hash()),
-    };
+    let loaded = request.recipe;
+    let mut record = earlier.unwrap_or_else(|| RunRecord::new(&loaded.base.name, &loaded.training_hash()));
     // A variant that begins anew has nothing of its past left.
     for variant in variants {
         if !dir.variant(&variant.name)?.holds_work() {
@@ -111,7 +109,34 @@ fn memory(model: &Model) -> IndexMap<String, u64> {
     .collect()
 }
 
-fn data_manifest(data: &ExperimentData) -> DataManifest {
+/// The record of a run that is there; `None` where it has none. A damaged one is not replaced unasked.
+pub(super) fn earlier(dir: &RunDir) -> Result<Option<RunRecord>, ExperimentError> {
+    match dir.read_record() {
+        Ok(record) => Ok(Some(record)),
+        Err(RunDirError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Refuses to continue a run with other data than it began with.
+pub(super) fn same_content(record: &RunRecord, data: &DataManifest) -> Result<(), ExperimentError> {
+    let Some(before) = record.data.first() else { return Ok(()) };
+    // Older records have no hashes.
+    let changed = |(split, hash): &(&String, &String)| data.content.get(*split) != Some(*hash);
+    match before.content.iter().find(changed) {
+        None => Ok(()),
+        Some((split, _)) => Err(ExperimentError::request(
+            format!(
+                "the data is not what the run began with: the {split} split of {} has changed",
+                data.name
+            ),
+            "put the former data back, replace the whole run with --force, or write elsewhere with --out",
+        )),
+    }
+}
+
+/// What is written down of the data.
+pub(super) fn data_manifest(data: &ExperimentData) -> DataManifest {
     let manifest = data.manifest();
     let splits = [("train", Split::Train), ("validation", Split::Validation), ("test", Split::Test)];
     let asset = data.asset();

@@ -65,8 +65,9 @@ fn variant(outcome: &VariantOutcome) -> Result<report::Variant, ExperimentError>
     let lr = metrics.iter().flat_map(|m| m.scalars.keys()).find(|name| name.starts_with("lr/")).cloned();
     Ok(report::Variant {
         name: outcome.name.clone(),
-        description: outcome.description.clone(),
+        description: description(outcome),
         topology: topology(outcome, &series)?,
+        gate_note: outcome.gate_note.clone(),
         curves: report::Curves {
             loss: series("loss"),
             held_out_loss: held_out
@@ -77,6 +78,13 @@ fn variant(outcome: &VariantOutcome) -> Result<report::Variant, ExperimentError>
             gradient_norm: series("grad_norm"),
         },
     })
+}
+
+/// What a variant is, and whether it is not yet all that.
+fn description(outcome: &VariantOutcome) -> String {
+    let partly = outcome.partly_trained().map(|partly| format!("Only {partly}."));
+    let parts = [outcome.description.clone(), partly.unwrap_or_default()];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Every n-th question, so that pictures and question types are spread over the whole split.

@@ -5,16 +5,18 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crossloom_data::assets::AssetEvent;
+use crossloom_data::packing::PackingPlan;
 use crossloom_eval::compare::Comparison;
 use crossloom_eval::stats::Resampling;
-use crossloom_recipe::{LoadedRecipe, Recipe, Variant};
+use crossloom_recipe::{LoadedRecipe, Variant};
 use crossloom_train::progress::Progress;
 use crossloom_train::run_dir::{RunDir, RunRecord, RunStatus};
 use crossloom_train::trainer::seconds_since_1970;
 
+use super::data::same_questions;
 use super::folder::Reserved;
 use super::variant::Ready;
-use super::{ExperimentData, ExperimentError, VariantOutcome, comparison, record, report};
+use super::{ExperimentData, ExperimentError, VariantOutcome, comparison, record, report, train};
 
 /// How much of the road is walked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,18 +110,21 @@ pub fn run(
     let Some(first) = variants.first() else {
         return Err(ExperimentError::request("the recipe has no variant", "add a [variants.NAME] table"));
     };
-    same_data(first, &variants)?;
+    same_questions(&loaded.variants)?;
     let reserved = Reserved::new(request, &variants)?;
     let folder = loaded.path.parent().unwrap_or(Path::new("."));
-    let data = ExperimentData::load(&first.recipe, folder, &mut |event| {
+    let data = ExperimentData::load_until(&first.recipe, folder, stop, &mut |event| {
         if worth_a_line(&event) {
             reporter.note(&event.to_string());
         }
     })?;
     let read = started.elapsed().as_secs_f64();
-    let entered = reserved.enter(request, &variants)?;
+    let planned = planned(&variants, &data)?;
+    let mut entered = reserved.enter(request, &variants, &record::data_manifest(&data))?;
+    let earlier_record = entered.record.take();
+    let before = earlier_record.as_ref().map(|record| record.status.clone());
     let dir = &entered.dir;
-    let mut record = record::begin(request, &entered, &variants, &data)?;
+    let mut record = record::begin(request, dir, earlier_record, &variants, &data)?;
     *record.seconds.entry("data".to_owned()).or_insert(0.0) += read;
     let earlier = record.seconds.get("total").copied().unwrap_or_default();
     let tick = |record: &mut RunRecord| {
@@ -127,7 +132,7 @@ pub fn run(
         record.updated = seconds_since_1970();
     };
 
-    let worked = run_variants(request, &variants, dir, &data, &mut record, reporter, stop);
+    let worked = run_variants(request, planned, dir, &data, &mut record, reporter, stop);
     let place = |name: &String| loaded.variants.iter().position(|variant| variant.name == *name);
     record.variants.sort_by(|a, _, b, _| place(a).cmp(&place(b)));
     tick(&mut record);
@@ -137,6 +142,11 @@ pub fn run(
         Some(outcomes) => {
             let variants = comparison::with_earlier(request, dir, &record, outcomes, reporter)?;
             let comparison = comparison::write(request, dir, &data, &variants)?;
+            for variant in &variants {
+                if let Some(note) = &variant.gate_note {
+                    reporter.note(&format!("`{}`: {note}", variant.name));
+                }
+            }
             let report = report::write(request, dir, &record, &data, &variants, comparison.as_ref())?;
             let dir = dir.clone();
             Ok(RunOutcome::Finished(Box::new(Finished { dir, variants, comparison, report })))
@@ -144,9 +154,16 @@ pub fn run(
     });
     tick(&mut record);
     record.status = match &outcome {
-        Ok(RunOutcome::Finished(_)) => RunStatus::Finished,
+        Ok(RunOutcome::Finished(finished)) if finished.variants.iter().all(VariantOutcome::is_trained) => {
+            RunStatus::Finished
+        }
+        Ok(RunOutcome::Finished(_)) => RunStatus::Interrupted,
         Ok(RunOutcome::Trained { .. }) => RunStatus::Trained,
-        Ok(RunOutcome::Interrupted { .. }) => RunStatus::Interrupted,
+        Ok(RunOutcome::Interrupted { .. }) => match before {
+            // An evaluation that is stopped takes nothing from a run.
+            Some(before) if request.job == Job::Evaluate && before != RunStatus::Running => before,
+            _ => RunStatus::Interrupted,
+        },
         Err(error) => RunStatus::Failed { error: error.to_string() },
     };
     let written = dir.write_record(&record);
@@ -171,19 +188,31 @@ fn chosen<'r>(loaded: &'r LoadedRecipe, names: &[String]) -> Result<Vec<&'r Vari
     Ok(loaded.variants.iter().filter(|v| names.is_empty() || names.contains(&v.name)).collect())
 }
 
+/// The shapes of every variant's batches. Whatever training would refuse is refused here, for all of them.
+fn planned<'r>(
+    variants: &[&'r Variant],
+    data: &ExperimentData,
+) -> Result<Vec<(&'r Variant, PackingPlan)>, ExperimentError> {
+    let plan = |variant: &&'r Variant| {
+        train::check(&variant.recipe)?;
+        Ok((*variant, data.plan(&variant.recipe)?))
+    };
+    variants.iter().map(plan).collect()
+}
+
 /// The outcome of every variant; `None` where one was stopped. After training alone there is none to list.
 fn run_variants(
     request: &RunRequest<'_>,
-    variants: &[&Variant],
+    planned: Vec<(&Variant, PackingPlan)>,
     dir: &RunDir,
     data: &ExperimentData,
     record: &mut RunRecord,
     reporter: &mut dyn Reporter,
     stop: &AtomicBool,
 ) -> Result<Option<Vec<VariantOutcome>>, ExperimentError> {
-    let mut outcomes = Vec::with_capacity(variants.len());
-    for variant in variants {
-        let ended = run_variant(request, variant, dir, data, record, reporter, stop);
+    let mut outcomes = Vec::with_capacity(planned.len());
+    for (variant, plan) in planned {
+        let ended = run_variant(request, variant, plan, dir, data, record, reporter, stop);
         if let Err(error) = &ended {
             let entry = record.variants.entry(variant.name.clone()).or_default();
             entry.status = RunStatus::Failed { error: error.to_string() };
@@ -208,13 +237,14 @@ enum Ended {
 fn run_variant(
     request: &RunRequest<'_>,
     variant: &Variant,
+    plan: PackingPlan,
     dir: &RunDir,
     data: &ExperimentData,
     record: &mut RunRecord,
     reporter: &mut dyn Reporter,
     stop: &AtomicBool,
 ) -> Result<Ended, ExperimentError> {
-    let mut ready = Ready::compile(variant, data, dir, record, reporter)?;
+    let mut ready = Ready::compile(variant, plan, dir, record, reporter)?;
     if request.job == Job::Evaluate {
         ready.restore()?;
     } else {
@@ -237,26 +267,5 @@ fn worth_a_line(event: &AssetEvent) -> bool {
         AssetEvent::Unpacking { done, .. } => *done == 0,
         AssetEvent::Downloading { done, .. } => *done == 0,
         _ => true,
-    }
-}
-
-/// Variants may differ in whether the picture is shown, not in what is asked.
-fn same_data(first: &Variant, variants: &[&Variant]) -> Result<(), ExperimentError> {
-    let same = |a: &Recipe, b: &Recipe| {
-        a.data.source == b.data.source
-            && a.data.seed == b.data.seed
-            && a.data.validation == b.data.validation
-            && a.data.train_limit == b.data.train_limit
-            && a.data.test_limit == b.data.test_limit
-            && a.model.vision.image_size == b.model.vision.image_size
-            && a.eval.split == b.eval.split
-            && a.eval.limit == b.eval.limit
-    };
-    match variants.iter().find(|variant| !same(&first.recipe, &variant.recipe)) {
-        None => Ok(()),
-        Some(other) => Err(ExperimentError::request(
-            format!("variant `{}` uses other data than `{}`", other.name, first.name),
-            "variants are compared on the same questions: give them one [data] source, seed, limits and held-out share",
-        )),
     }
 }

@@ -147,7 +147,8 @@ impl TrainStep for ModelStep<'_> {
         let wanted = micro.step == 1 || micro.step.is_multiple_of(self.gates_every);
         let gate_means = if wanted && !model.gates.is_empty() {
             let mut gates = GateMoments::default();
-            gates.add(&model.step, &model.gates, batch.batch.real_rows())?;
+            let rows: Vec<usize> = (0..batch.batch.real_rows()).collect();
+            gates.add(&model.step, &model.gates, &rows)?;
             Some(gates.means())
         } else {
             None

@@ -21,6 +21,16 @@ use super::model::Model;
 use super::step::{ModelStep, Stream};
 use super::{ExperimentData, ExperimentError};
 
+/// Refuses settings that cannot be trained with.
+///
+/// # Errors
+/// What is unsound, all at once.
+pub(super) fn check(recipe: &recipe::Recipe) -> Result<(), ExperimentError> {
+    let settings = &recipe.train;
+    Trainer::new(train_options(settings, ""), groups(settings), schedule(settings))?;
+    Ok(())
+}
+
 /// Trains a model, from its newest checkpoint if `resume` says so and there is one.
 ///
 /// # Errors
@@ -75,7 +85,7 @@ pub fn train(
     Ok(trainer.run(&mut step, &mut source, &mut io)?)
 }
 
-/// Puts the weights of a variant's newest checkpoint into a model.
+/// Puts the weights of a variant's newest checkpoint into a model; returns its step.
 ///
 /// # Errors
 /// There is no checkpoint, or it is damaged or of another model.
@@ -83,7 +93,7 @@ pub(super) fn restore_newest(
     model: &mut Model,
     recipe: &recipe::Recipe,
     dir: &VariantDir,
-) -> Result<(), ExperimentError> {
+) -> Result<u64, ExperimentError> {
     let checkpoints = Checkpoints::new(dir.checkpoints_path(), recipe.train.keep_checkpoints);
     let newest = checkpoints.newest()?.ok_or_else(|| {
         ExperimentError::request(
@@ -92,7 +102,8 @@ pub(super) fn restore_newest(
         )
     })?;
     let mut step = ModelStep::new(model, pool_of(recipe), recipe.train.betas, 1);
-    Ok(newest.restore_model(&mut step, RestorePart::Parameters)?)
+    newest.restore_model(&mut step, RestorePart::Parameters)?;
+    Ok(newest.state().step)
 }
 
 fn train_options(settings: &recipe::Train, hash: &str) -> TrainOptions {

@@ -9,10 +9,12 @@ use crossloom_eval::metrics::Metric;
 use crossloom_eval::samples::write_samples;
 use crossloom_model::BatchShape;
 use crossloom_recipe::Variant;
+use crossloom_train::checkpoint::Checkpoints;
 use crossloom_train::progress::{Phase, ProgressUpdate};
 use crossloom_train::run_dir::{RunDir, RunRecord, RunStatus, VariantDir, VariantRecord};
 use crossloom_train::trainer::Outcome;
 
+use super::gates::saturation;
 use super::model::Model;
 use super::outcome::{self, VariantOutcome};
 use super::record::describe;
@@ -25,27 +27,29 @@ pub(super) struct Ready<'v> {
     variant: &'v Variant,
     model: Model,
     plan: PackingPlan,
+    run: RunDir,
     dir: VariantDir,
+    /// Steps that the weights in memory were trained for.
+    steps: u64,
 }
 
 impl<'v> Ready<'v> {
     /// Builds and compiles a variant.
     pub(super) fn compile(
         variant: &'v Variant,
-        data: &ExperimentData,
-        dir: &RunDir,
+        plan: PackingPlan,
+        run: &RunDir,
         record: &mut RunRecord,
         reporter: &mut dyn Reporter,
     ) -> Result<Self, ExperimentError> {
         reporter.begin(&variant.name, Stage::Compile);
         let start = Instant::now();
-        let plan = data.plan(&variant.recipe)?;
         let model = Model::new(&variant.recipe, batch_shape(&plan), plan.vocab_size)?;
-        let dir = dir.variant(&variant.name)?;
+        let dir = run.variant(&variant.name)?;
         let entry = record.variants.entry(variant.name.clone()).or_default();
         describe(entry, &variant.recipe, &model);
         spent(entry, "compile", start);
-        Ok(Self { variant, model, plan, dir })
+        Ok(Self { variant, model, plan, run: run.clone(), dir, steps: 0 })
     }
 
     /// Trains it and writes down how that went. Says whether all steps are done.
@@ -60,6 +64,10 @@ impl<'v> Ready<'v> {
         let Variant { name, recipe, .. } = self.variant;
         reporter.begin(name, Stage::Train);
         let start = Instant::now();
+        let newest = Checkpoints::new(self.dir.checkpoints_path(), 0).steps()?.last().copied();
+        if newest.is_none_or(|done| done < recipe.train.steps) {
+            self.forget_answers(record)?;
+        }
         data.tokenizer.save(&self.dir.path().join("tokenizer.json"))?;
         let entry = record.variants.entry(name.clone()).or_default();
         entry.status = RunStatus::Running;
@@ -69,6 +77,7 @@ impl<'v> Ready<'v> {
         let finished = summary.outcome == Outcome::Finished;
         entry.status = if finished { RunStatus::Trained } else { RunStatus::Interrupted };
         entry.steps = summary.completed;
+        self.steps = summary.completed;
         // A session without a step learns nothing new about these.
         entry.final_loss = summary.last.as_ref().map(|step| step.loss).or(entry.final_loss);
         entry.step_ms = summary.median_step.map(|seconds| 1e3 * seconds).or(entry.step_ms);
@@ -82,7 +91,23 @@ impl<'v> Ready<'v> {
 
     /// Puts the weights of the newest checkpoint into it.
     pub(super) fn restore(&mut self) -> Result<(), ExperimentError> {
-        restore_newest(&mut self.model, &self.variant.recipe, &self.dir)
+        self.steps = restore_newest(&mut self.model, &self.variant.recipe, &self.dir)?;
+        Ok(())
+    }
+
+    /// Forgets the answers of an earlier model or of earlier settings: in the record first, so that no answers that are half
+    /// replaced are ever taken for whole.
+    fn forget_answers(&self, record: &mut RunRecord) -> Result<(), ExperimentError> {
+        let entry = record.variants.entry(self.variant.name.clone()).or_default();
+        entry.evaluated_as.clear();
+        entry.role.clear();
+        entry.gates.clear();
+        entry.gate_note = None;
+        if entry.status == RunStatus::Finished {
+            entry.status = RunStatus::Trained;
+        }
+        self.run.write_record(record)?;
+        Ok(self.dir.remove_answers()?)
     }
 
     /// Answers the evaluation split; `None` when stopped.
@@ -113,6 +138,7 @@ impl<'v> Ready<'v> {
         let results =
             Results::from_records(&evaluation.records, Metric::ExactMatch, &resampling(&recipe.eval))
                 .map_err(|e| ExperimentError::Score { variant: name.clone(), message: e.to_string() })?;
+        self.forget_answers(record)?;
         let samples = self.dir.samples_path();
         write_samples(&samples, &evaluation.records)
             .map_err(|e| ExperimentError::File { path: samples, message: e.to_string() })?;
@@ -121,9 +147,12 @@ impl<'v> Ready<'v> {
         self.dir.write("results.json", &json)?;
         let entry = record.variants.entry(name.clone()).or_default();
         spent(entry, "evaluate", start);
-        entry.status = RunStatus::Finished;
+        let whole = self.steps >= recipe.train.steps;
+        entry.status = if whole { RunStatus::Finished } else { RunStatus::Interrupted };
+        entry.steps = self.steps;
         outcome::role_name(outcome::role(recipe)).clone_into(&mut entry.role);
-        entry.evaluated_as = outcome::evaluated_as(recipe);
+        entry.evaluated_as = outcome::evaluated_as(recipe, self.steps);
+        entry.gate_note = saturation(recipe, &evaluation.gates);
         entry.gates = evaluation.gates;
         Ok(Some(VariantOutcome::new(self.variant, evaluation.records, results, entry, self.dir)))
     }

@@ -50,7 +50,7 @@ log_every = 2
 bootstrap_samples = 200
 "#;
 
-const VARIANTS: &str = r#"
+pub(crate) const VARIANTS: &str = r#"
 [variants.a]
 baseline = true
 [variants.b]
@@ -59,23 +59,23 @@ train.lr = 1e-3
 data.image = "withheld"
 "#;
 
-fn folder(more: &str) -> TempDir {
+pub(crate) fn folder(more: &str) -> TempDir {
     folder_with(&[("tiny.toml", &format!("{RECIPE}{more}"))])
 }
 
-fn verb(folder: &TempDir, verb: &str, more: &[&str]) -> Said {
+pub(crate) fn verb(folder: &TempDir, verb: &str, more: &[&str]) -> Said {
     crossloom_in(folder.path(), &[&[verb, "tiny.toml"], more].concat())
 }
 
 /// The only run.
-fn run_of(folder: &TempDir) -> PathBuf {
+pub(crate) fn run_of(folder: &TempDir) -> PathBuf {
     let mut runs = fs::read_dir(folder.path().join("runs")).unwrap().map(|entry| entry.unwrap().path());
     let run = runs.next().unwrap();
     assert_eq!(runs.next(), None);
     run
 }
 
-fn json(path: &Path) -> Value {
+pub(crate) fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
@@ -83,7 +83,7 @@ fn lines(path: &Path) -> Vec<Value> {
     fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn columns(comparison: &Value) -> Vec<&str> {
+pub(crate) fn columns(comparison: &Value) -> Vec<&str> {
     comparison["columns"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect()
 }
 
@@ -279,7 +279,9 @@ fn held_out_pictures_are_measured_and_scored_and_never_trained() {
         .map(|record| (record["step"].as_u64().unwrap(), record["held_out_loss"].is_number()))
         .collect();
     assert_eq!(held_out, [(1, true), (2, true), (3, true), (4, true)]);
-    assert!(fs::read_to_string(run.join("report.html")).unwrap().contains("Dots: held-out data."));
+    let report = fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(report.contains("Dots: held-out data."));
+    assert!(report.contains("Part of the validation questions answered"));
     // The same pictures are scored in every run, and trained on without the hold-out.
     let ids = |path: &Path| -> Vec<Value> { lines(path).iter().map(|r| r["image"].clone()).collect() };
     let first = ids(&run.join("tiny/samples.jsonl"));

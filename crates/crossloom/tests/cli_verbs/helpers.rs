@@ -33,11 +33,7 @@ pub(crate) fn write_run(
                     truth: vec!["red".to_owned()],
                 };
                 let text = if number < *right { "red" } else { "blue" }.to_owned();
-                SampleRecord::answered(
-                    &question,
-                    Answer { text, finished: true, logprob: None },
-                    Metric::ExactMatch,
-                )
+                SampleRecord::answered(&question, Answer { text, finished: true }, Metric::ExactMatch)
             })
             .collect();
         let resampling = Resampling { resamples: 200, ..Resampling::default() };

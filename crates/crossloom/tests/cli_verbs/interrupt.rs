@@ -94,6 +94,58 @@ fn a_trained_variant_answers_questions_about_a_picture() {
     let document = ask("what color is the shape?").exits(0).json();
     assert_eq!(document["answers"][0]["question"], "what color is the shape?");
     assert!(document["answers"][0]["answer"].is_string());
+    assert!(document["answers"][0]["finished"].is_boolean());
+}
+
+#[test]
+fn an_answer_that_is_cut_is_told_and_a_blind_variant_is_not_shown_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("red.png");
+    std::fs::write(&picture, RED_PNG).unwrap();
+    let question = ["--image", picture.to_str().unwrap(), "--question", "what color is the shape?"];
+    let short = ["--set", "eval.max_new_tokens=1", "--variant"];
+    run(folder.path(), &[&short[..], &["cli"]].concat()).exits(0);
+    let ask = |variant, more: &[&str]| {
+        verb("generate", folder.path(), &[&short[..], &[variant], &question[..], more].concat())
+    };
+    let document = ask("cli", &["--json"]).exits(0).json();
+    assert_eq!(document["answers"][0]["finished"], false, "{document}");
+    let said = ask("cli", &[]).exits(0);
+    assert!(said.out.contains("(cut at the longest length)"), "{}", said.out);
+    ask("question_only", &[]).exits(2).complains(&["`question_only` was trained with the picture withheld"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_while_data_is_fetched_ends_the_program_that_fetches() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let (python, pid) = (folder.path().join("python3"), folder.path().join("pid"));
+    std::fs::write(&python, format!("#!/bin/sh\necho $$ > {}\nexec sleep 60\n", pid.display())).unwrap();
+    std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let runs = folder.path().join("runs");
+    let mut command = program(&workspace());
+    command.args(["run", "recipes/quickstart.toml", "--out"]).arg(&runs);
+    command.env("PATH", path).env("CROSSLOOM_CACHE", folder.path().join("cache"));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let started = std::time::Instant::now();
+    let fetching = loop {
+        match std::fs::read_to_string(&pid) {
+            Ok(text) if text.ends_with('\n') => break text,
+            _ => assert!(started.elapsed().as_secs() < 50, "it fetches nothing"),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("interrupted while the data was fetched"), "{said}");
+    assert!(started.elapsed().as_secs() < 50, "it did not wait");
+    assert!(!runs.exists(), "nothing was recorded");
+    let alive = Command::new("kill").args(["-0", fetching.trim()]).stderr(Stdio::null()).status().unwrap();
+    assert!(!alive.success(), "the program that fetches goes on");
 }
 
 #[cfg(unix)]

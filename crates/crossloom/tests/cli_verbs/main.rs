@@ -15,5 +15,6 @@ mod machine;
 mod recipes;
 mod resolve;
 mod runs;
+mod stale;
 mod support;
 mod usage;

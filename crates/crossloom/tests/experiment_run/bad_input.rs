@@ -26,8 +26,11 @@ fn an_empty_data_set_is_refused_with_its_place() {
 #[test]
 fn sequences_that_are_too_long_are_told_with_both_numbers_and_a_way_out() {
     let folder = tempfile::tempdir().unwrap();
-    let recipe = recipe(&["model.language.max_positions=20"]);
-    let Err(error) = try_run(&recipe, &["projector"], folder.path(), Entry::New) else { panic!("it runs") };
+    // `projector` could be trained, but nothing is before all that are asked for can be.
+    let recipe = recipe(&["variants.cli.model.language.max_positions=20"]);
+    let chosen = ["projector", "cli"];
+    let Err(error) = try_run(&recipe, &chosen, folder.path(), Entry::New) else { panic!("it runs") };
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was written");
     let error = error.to_string();
     for part in ["the language model allows 20", "model.language.max_positions", "questions_per_sequence"] {
         assert!(error.contains(part), "{error}");
@@ -128,6 +131,22 @@ fn questions_about_a_picture_are_answered_or_refused_for_a_reason() {
     trained.refuses(&huge, &[question], &["huge.png", "20000"]);
     trained.refuses(&trained.file("not.png", b"a text"), &[question], &["not.png"]);
     trained.refuses(&trained.folder.path().join("none.png"), &[question], &["none.png"]);
+}
+
+#[test]
+fn a_picture_is_not_shown_to_a_variant_that_cannot_see_it() {
+    let trained = Trained::new();
+    let image = trained.file("good.png", &trained.picture.to_png().unwrap());
+    let blind = trained.recipe.variant("question_only").unwrap();
+    let request = GenerateRequest {
+        recipe: &blind.recipe,
+        folder: Path::new("."),
+        dir: &trained.dir,
+        image,
+        questions: vec![trained.question.clone()],
+    };
+    let error = generate(&request).unwrap_err().to_string();
+    assert!(error.contains("picture withheld") && error.contains("ask a variant"), "{error}");
 }
 
 #[test]

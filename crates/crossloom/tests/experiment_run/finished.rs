@@ -96,6 +96,20 @@ fn all_files_are_there_and_say_what_was_done() {
 }
 
 #[test]
+fn gates_are_those_of_the_sequences_that_were_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = ["train.steps=2", "train.warmup=1"];
+    let deviations = |sets: &[&str], entry| -> Vec<f64> {
+        let finished = finish(&recipe(&[&short, sets].concat()), &["cli"], folder.path(), entry);
+        finished.variants[0].gates.values().map(|gate| gate.deviation).collect()
+    };
+    let all = deviations(&[], Entry::New);
+    let one = deviations(&["eval.limit=1"], Entry::Resume);
+    assert!(all.iter().all(|&deviation| deviation > 1e-6), "{all:?}");
+    assert!(one.iter().all(|&deviation| deviation < 1e-7), "one sequence does not vary: {one:?}");
+}
+
+#[test]
 fn a_run_is_not_overwritten_but_replaced_or_continued_when_asked() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = recipe(&["train.steps=2", "train.warmup=1"]);

@@ -1,14 +1,16 @@
 //! Stops on request, resume, and what cannot be resumed.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossloom::experiment::ExperimentError;
+use crossloom::experiment::{ExperimentError, Job, Reporter, RunOutcome, RunRequest, Stage, run};
 use crossloom_train::TrainError;
 use crossloom_train::checkpoint::Checkpoints;
 use crossloom_train::metrics::read_metrics;
+use crossloom_train::progress::{Progress, ProgressUpdate};
 use crossloom_train::run_dir::{RunDir, RunStatus};
 
-use crate::support::{Entry, finish, interrupt, recipe, try_run};
+use crate::support::{Entry, finish, interrupt, recipe, request, try_run};
 
 fn weights(run: &Path, variant: &str, step: u64) -> Vec<Vec<u8>> {
     let folder = run.join(variant).join("checkpoints").join(format!("step-{step}"));
@@ -71,6 +73,37 @@ fn a_stop_before_the_first_step_can_be_continued_too() {
     finish(&recipe, &["projector"], parts.path(), Entry::Resume);
     let expected = finish(&recipe, &["projector"], whole.path(), Entry::New);
     assert_eq!(weights(&run, "projector", 2), weights(expected.dir.path(), "projector", 2));
+}
+
+/// Sets a stop flag once an evaluation begins.
+struct StopEvaluation<'s>(&'s AtomicBool);
+
+impl Progress for StopEvaluation<'_> {
+    fn update(&mut self, _: &ProgressUpdate) {}
+}
+
+impl Reporter for StopEvaluation<'_> {
+    fn begin(&mut self, _: &str, stage: Stage) {
+        self.0.store(stage == Stage::Evaluate, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_stopped_evaluation_takes_nothing_from_a_finished_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(&["train.steps=2", "train.warmup=1"]);
+    let finished = finish(&recipe, &["projector"], folder.path(), Entry::New);
+    let before = finished.dir.read_record().unwrap();
+    let stop = AtomicBool::new(false);
+    let request =
+        RunRequest { job: Job::Evaluate, ..request(&recipe, &["projector"], folder.path(), Entry::New) };
+    let ended = run(&request, &mut StopEvaluation(&stop), &stop).unwrap();
+    assert!(matches!(ended, RunOutcome::Interrupted { .. }));
+    let after = finished.dir.read_record().unwrap();
+    let (was, is) = (&before.variants["projector"], &after.variants["projector"]);
+    assert_eq!((after.status, &is.status), (RunStatus::Finished, &was.status));
+    assert_eq!((&is.evaluated_as, &is.gates), (&was.evaluated_as, &was.gates));
+    assert!(finished.variants[0].dir.results_path().exists());
 }
 
 #[test]

@@ -85,6 +85,7 @@ fn variant_lines(
             listed(results.by_type.iter().map(|(kind, e)| format!("{kind} {:.3}", e.mean))),
         ));
     }
+    lines.extend(variant.gate_note.iter().map(|note| ("gates", note.clone())));
     if !variant.bytes.is_empty() {
         lines.push((
             "memory",

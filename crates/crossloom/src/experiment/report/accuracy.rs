@@ -5,6 +5,7 @@ use crossloom_eval::{Comparison, Role};
 use crossloom_report as report;
 
 use crate::experiment::VariantOutcome;
+use crate::experiment::outcome::split_name;
 
 fn estimate(e: &Estimate) -> report::Estimate {
     report::Estimate { mean: e.mean, low: e.low, high: e.high }
@@ -64,6 +65,7 @@ pub(super) fn accuracy(
     }
     let resampling = comparison.map_or(first.results.resampling, |comparison| comparison.resampling);
     report::AccuracyTable {
+        split: split_name(first.recipe.eval.split).to_owned(),
         columns,
         rows,
         confidence: resampling.confidence,

@@ -101,7 +101,8 @@ fn rows_that_only_fill_a_batch_do_not_count_in_the_mean_gate() {
         load_batch(&mut model.predict, batch, pool_of(&recipe)).unwrap();
         model.predict.run(&mut model.store).unwrap();
         let mut gates = GateMoments::default();
-        gates.add(&model.predict, &model.gates, rows).unwrap();
+        let rows: Vec<usize> = (0..rows).collect();
+        gates.add(&model.predict, &model.gates, &rows).unwrap();
         gates.records()
     };
     let (three, four) = (gates_of(&drawn.batch, 3), gates_of(&drawn.batch, 4));
