@@ -7,6 +7,7 @@ mod error;
 mod interrupt;
 mod options;
 mod quantity;
+mod run_options;
 mod table;
 mod terminal;
 
@@ -22,6 +23,7 @@ pub use error::CliError;
 pub use interrupt::stop_on_interrupt;
 pub use options::{RecipeArgs, RunsArgs, VariantArgs, VerifyArgs};
 pub use quantity::{bytes, counted, duration, grouped, scaled, utc};
+pub use run_options::{EntryArgs, SubjectArgs, ThreadArgs};
 pub use table::Table;
 pub use terminal::Terminal;
 

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::run::{How, ThreadArgs, perform};
-use crate::cli::{CliError, RecipeArgs, RunsArgs, Terminal, VariantArgs};
+use super::run::{How, perform};
+use crate::cli::{CliError, EntryArgs, SubjectArgs, Terminal};
 use crate::experiment::Job;
 
 const AFTER_HELP: &str = "\
@@ -23,13 +23,7 @@ pub const LONG_ABOUT: &str = "Answer the evaluation questions with the newest ch
 #[command(after_long_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
-    recipe: RecipeArgs,
-    #[command(flatten)]
-    variant: VariantArgs,
-    #[command(flatten)]
-    runs: RunsArgs,
-    #[command(flatten)]
-    threads: ThreadArgs,
+    subject: SubjectArgs,
     /// Write one JSON document: the run's folder, its report and the comparison.
     #[arg(long)]
     json: bool,
@@ -40,6 +34,6 @@ pub struct Args {
 /// # Errors
 /// The recipe cannot be used or was not trained; evaluation failed, or was interrupted.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
-    let how = How { job: Job::Evaluate, resume: false, force: false, json: args.json };
-    perform(how, &args.recipe, &args.variant, &args.runs, args.threads, terminal)
+    let how = How { job: Job::Evaluate, entry: EntryArgs::default(), json: args.json };
+    perform(how, &args.subject, terminal)
 }

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::run::ThreadArgs;
 use super::runs::Runs;
-use crate::cli::{CliError, RecipeArgs, RunsArgs, Table, Terminal, VariantArgs};
+use crate::cli::{CliError, SubjectArgs, Table, Terminal};
 use crate::experiment::{GenerateRequest, generate};
 
 /// What the verb is for.
@@ -26,19 +25,13 @@ The recipe and its overrides must be those that were run; they find the run's fo
 #[command(after_long_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
-    recipe: RecipeArgs,
-    #[command(flatten)]
-    variant: VariantArgs,
-    #[command(flatten)]
-    runs: RunsArgs,
+    subject: SubjectArgs,
     /// The picture, PNG or JPEG.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     image: PathBuf,
     /// A question about it; may be given several times.
     #[arg(long = "question", value_name = "TEXT", required = true)]
     questions: Vec<String>,
-    #[command(flatten)]
-    threads: ThreadArgs,
     /// Write one JSON document: every question with its answer, and whether that ended by itself.
     #[arg(long)]
     json: bool,
@@ -49,14 +42,15 @@ pub struct Args {
 /// # Errors
 /// The recipe cannot be used or was not run; a picture that cannot be read; a word that the model does not know.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
-    let loaded = args.recipe.load(terminal)?;
-    let variant = args.variant.only(&loaded)?;
-    let run = Runs::below(&args.runs.out).of_recipe(&loaded)?;
+    let SubjectArgs { recipe, variant, runs, threads } = &args.subject;
+    let loaded = recipe.load(terminal)?;
+    let variant = variant.only(&loaded)?;
+    let run = Runs::below(&runs.out).of_recipe(&loaded)?;
     let dir = run.variant_path(&variant.name).map_err(CliError::failed)?;
-    args.threads.apply()?;
+    threads.apply()?;
     let answers = generate(&GenerateRequest {
         recipe: &variant.recipe,
-        folder: args.recipe.folder(),
+        folder: recipe.folder(),
         dir: &dir,
         image: args.image.clone(),
         questions: args.questions.clone(),

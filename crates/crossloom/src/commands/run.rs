@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crossloom_eval::Comparison;
 use serde_json::json;
 
-use crate::cli::{CliError, RecipeArgs, RunsArgs, Terminal, VariantArgs, stop_on_interrupt};
+use crate::cli::{CliError, EntryArgs, SubjectArgs, Terminal, stop_on_interrupt};
 use crate::experiment::{self, Finished, Job, RunOutcome, RunRequest};
 use crate::progress;
 
@@ -30,44 +30,12 @@ checkpoint and exits with 130; --resume continues as if nothing had happened.";
 #[command(after_long_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
-    recipe: RecipeArgs,
+    subject: SubjectArgs,
     #[command(flatten)]
-    variant: VariantArgs,
-    #[command(flatten)]
-    runs: RunsArgs,
-    /// Continue a run of this recipe that is there already. Settings for logging, checkpoints and scoring may differ.
-    #[arg(long, conflicts_with = "force")]
-    resume: bool,
-    /// Throw away a run of this recipe that is there already; with `--variant`, that variant alone.
-    #[arg(long)]
-    force: bool,
-    #[command(flatten)]
-    threads: ThreadArgs,
+    entry: EntryArgs,
     /// Write one JSON document: the run's folder, its report and the comparison.
     #[arg(long)]
     json: bool,
-}
-
-/// How many threads compute.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub struct ThreadArgs {
-    /// Threads that compute; results do not depend on it. Default: one per processor.
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-}
-
-impl ThreadArgs {
-    /// Makes it so, for the whole process.
-    ///
-    /// # Errors
-    /// The system does not give so many threads.
-    pub fn apply(self) -> Result<(), CliError> {
-        let Some(threads) = self.threads else { return Ok(()) };
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(usize::from(threads))
-            .build_global()
-            .map_err(|error| CliError::failed(format!("cannot start {threads} threads: {error}")))
-    }
 }
 
 /// Runs a recipe.
@@ -75,8 +43,7 @@ impl ThreadArgs {
 /// # Errors
 /// The recipe cannot be used; the run failed, or was interrupted.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
-    let how = How { job: Job::All, resume: args.resume, force: args.force, json: args.json };
-    perform(how, &args.recipe, &args.variant, &args.runs, args.threads, terminal)
+    perform(How { job: Job::All, entry: args.entry, json: args.json }, &args.subject, terminal)
 }
 
 /// How a recipe is run.
@@ -84,23 +51,15 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
 pub(super) struct How {
     /// How much of the road.
     pub(super) job: Job,
-    /// Continue a run that is there.
-    pub(super) resume: bool,
-    /// Replace a run that is there.
-    pub(super) force: bool,
+    /// What becomes of a run that is there.
+    pub(super) entry: EntryArgs,
     /// Answer with one JSON document.
     pub(super) json: bool,
 }
 
 /// Runs a recipe, wholly or in part, and prints what came out.
-pub(super) fn perform(
-    how: How,
-    recipe: &RecipeArgs,
-    variant: &VariantArgs,
-    runs: &RunsArgs,
-    threads: ThreadArgs,
-    terminal: &Terminal,
-) -> Result<ExitCode, CliError> {
+pub(super) fn perform(how: How, subject: &SubjectArgs, terminal: &Terminal) -> Result<ExitCode, CliError> {
+    let SubjectArgs { recipe, variant, runs, threads } = subject;
     let loaded = recipe.load(terminal)?;
     variant.choose(&loaded)?;
     threads.apply()?;
@@ -110,8 +69,8 @@ pub(super) fn perform(
         job: how.job,
         variants: variant.variant.iter().cloned().collect(),
         out: runs.out.clone(),
-        resume: how.resume,
-        force: how.force,
+        resume: how.entry.resume,
+        force: how.entry.force,
         command: typed(),
     };
     let mut reporter = progress::reporter(terminal);

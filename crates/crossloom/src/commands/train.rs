@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::run::{How, ThreadArgs, perform};
-use crate::cli::{CliError, RecipeArgs, RunsArgs, Terminal, VariantArgs};
+use super::run::{How, perform};
+use crate::cli::{CliError, EntryArgs, SubjectArgs, Terminal};
 use crate::experiment::Job;
 
 const AFTER_HELP: &str = "\
@@ -23,19 +23,9 @@ pub const LONG_ABOUT: &str = "Train every variant of a recipe, or one, and write
 #[command(after_long_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
-    recipe: RecipeArgs,
+    subject: SubjectArgs,
     #[command(flatten)]
-    variant: VariantArgs,
-    #[command(flatten)]
-    runs: RunsArgs,
-    /// Continue a run of this recipe that is there already. Settings for logging, checkpoints and scoring may differ.
-    #[arg(long, conflicts_with = "force")]
-    resume: bool,
-    /// Throw away a run of this recipe that is there already; with `--variant`, that variant alone.
-    #[arg(long)]
-    force: bool,
-    #[command(flatten)]
-    threads: ThreadArgs,
+    entry: EntryArgs,
     /// Write one JSON document: the run's folder.
     #[arg(long)]
     json: bool,
@@ -46,6 +36,5 @@ pub struct Args {
 /// # Errors
 /// The recipe cannot be used; training failed, or was interrupted.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
-    let how = How { job: Job::Train, resume: args.resume, force: args.force, json: args.json };
-    perform(how, &args.recipe, &args.variant, &args.runs, args.threads, terminal)
+    perform(How { job: Job::Train, entry: args.entry, json: args.json }, &args.subject, terminal)
 }

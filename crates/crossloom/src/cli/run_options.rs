@@ -1,0 +1,53 @@
+//! Arguments that the verbs share which make a run or use one.
+
+use super::{CliError, RecipeArgs, RunsArgs, VariantArgs};
+
+/// Which run: a recipe, its variants, where its runs lie; and how many threads compute.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SubjectArgs {
+    /// The recipe with its overrides.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// One of its variants, or all.
+    #[command(flatten)]
+    pub variant: VariantArgs,
+    /// The folder of all runs.
+    #[command(flatten)]
+    pub runs: RunsArgs,
+    /// The threads.
+    #[command(flatten)]
+    pub threads: ThreadArgs,
+}
+
+/// What becomes of a run that is there already. Without either it is left alone, and that is an error.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct EntryArgs {
+    /// Continue a run of this recipe that is there already. Settings for logging, checkpoints and scoring may differ.
+    #[arg(long, conflicts_with = "force")]
+    pub resume: bool,
+    /// Throw away a run of this recipe that is there already; with `--variant`, that variant alone.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// How many threads compute.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct ThreadArgs {
+    /// Threads that compute; results do not depend on it. Default: one per processor.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl ThreadArgs {
+    /// Makes it so, for the whole process.
+    ///
+    /// # Errors
+    /// The system does not give so many threads.
+    pub fn apply(self) -> Result<(), CliError> {
+        let Some(threads) = self.threads else { return Ok(()) };
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(usize::from(threads))
+            .build_global()
+            .map_err(|error| CliError::failed(format!("cannot start {threads} threads: {error}")))
+    }
+}
