@@ -16,6 +16,7 @@ use crossloom_compiler::explain::explain;
 use crossloom_data::packing::{PackedBatch, TrainingOptions, TrainingPacker};
 use crossloom_model::BatchShape;
 use crossloom_recipe::{GatePool, LoadOptions, Split, load};
+use crossloom_run::backends::{Executable, RunError, Store};
 use crossloom_run::{Data, Model, load_batch};
 
 const WARM_UP: usize = 5;
@@ -41,17 +42,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let data = Data::load(recipe, folder, &mut |_| ())?;
     let plan = data.plan(recipe)?;
     let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
-    let mut model = Model::new(recipe, shape, plan.vocab_size)?;
+    let Model { mut store, training: Some(training), .. } = Model::new(recipe, shape, plan.vocab_size)?
+    else {
+        return Err("the model has no training step".into());
+    };
+    let mut step = training.step;
     let (split, encoded) = data.images(Split::Train);
     let mut packer = TrainingPacker::new(&plan, encoded, split.images(), TrainingOptions::default())?;
     let mut batch = PackedBatch::new(&plan);
     packer.fill(&mut batch)?;
-    load_batch(&mut model.step, &batch, GatePool::Image)?;
+    load_batch(&mut step, &batch, GatePool::Image)?;
 
     let pool = rayon::ThreadPoolBuilder::new().build()?;
-    let (totals, best) = pool.install(|| measure(&mut model))?;
+    let (totals, best) = pool.install(|| measure(&mut step, &mut store))?;
     let median = totals[totals.len() / 2];
-    let cost = explain(model.step.plan(), 2);
+    let cost = explain(step.plan(), 2);
     if json {
         println!(
             "{{\"median_ms\": {:.3}, \"flops\": {}, \"planned_bytes\": {}, \"peak_rss_bytes\": {}}}",
@@ -72,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         cost.flops as f64 / 1e9 / median,
         cost.peak_bytes() as f64 / 1e6
     );
-    print_kernels(&model, &best);
+    print_kernels(&step, &best);
     Ok(())
 }
 
@@ -86,28 +91,28 @@ fn peak_resident_bytes() -> Result<u64, Box<dyn Error>> {
 }
 
 /// Times of whole steps, ascending, and the best time of every kernel call.
-fn measure(model: &mut Model) -> Result<(Vec<f64>, Vec<f64>), crossloom_run::backends::RunError> {
+fn measure(step: &mut Executable, store: &mut Store) -> Result<(Vec<f64>, Vec<f64>), RunError> {
     for _ in 0..WARM_UP {
-        model.step.run(&mut model.store)?;
+        step.run(store)?;
     }
     let mut totals = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
         let start = Instant::now();
-        model.step.run(&mut model.store)?;
+        step.run(store)?;
         totals.push(start.elapsed().as_secs_f64());
     }
     totals.sort_by(f64::total_cmp);
-    let mut best = vec![f64::INFINITY; model.step.plan().steps.len()];
+    let mut best = vec![f64::INFINITY; step.plan().steps.len()];
     for _ in 0..ROUNDS / 2 {
-        for time in model.step.run_profiled(&mut model.store)? {
+        for time in step.run_profiled(store)? {
             best[time.step] = best[time.step].min(time.time.as_secs_f64());
         }
     }
     Ok((totals, best))
 }
 
-fn print_kernels(model: &Model, best: &[f64]) {
-    let plan = model.step.plan();
+fn print_kernels(step: &Executable, best: &[f64]) {
+    let plan = step.plan();
     let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
     for (step, &seconds) in plan.steps.iter().zip(best) {
         let inst = plan.func.inst(step.inst);

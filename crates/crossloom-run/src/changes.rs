@@ -3,22 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crossloom_recipe::{LoadOptions, LoadedRecipe, Recipe, load_text};
+use crossloom_recipe::{LoadedRecipe, Recipe};
 use crossloom_train::checkpoint::RecipeChange;
 use crossloom_train::run_dir::{RunDir, list_runs};
 use serde_json::Value;
 
-/// Begins each variant in a file of resolved recipes.
-const HEADING: &str = "# variant ";
-
-/// All variants of a recipe, resolved, one after the other.
-pub(crate) fn resolved(loaded: &LoadedRecipe) -> String {
-    let mut text = String::new();
-    for variant in &loaded.variants {
-        text += &format!("{HEADING}{}\n{}\n", variant.name, variant.resolved_toml_with_provenance());
-    }
-    text
-}
+use crate::resolved;
 
 /// The newest other run of a recipe of this name, and how what it trained differs. `None` where there is none, or its
 /// recipe cannot be read any more.
@@ -26,29 +16,13 @@ pub(crate) fn nearest_other(out: &Path, loaded: &LoadedRecipe) -> Option<(RunDir
     let own = RunDir::id_of(&loaded.base.name, &loaded.training_hash());
     let (runs, _) = list_runs(out).ok()?;
     let other = runs.into_iter().find(|run| run.record.name == loaded.base.name && run.dir.id() != own)?.dir;
-    let before = std::fs::read_to_string(other.recipe_path()).ok()?;
-    let changes = changes(&recipes(&before)?, loaded);
+    let before = resolved::load(&other, &[]).ok()?;
+    let changes = changes(&by_name(before), loaded);
     Some((other, changes))
 }
 
-/// The recipes of a file that [`resolved`] wrote.
-fn recipes(text: &str) -> Option<BTreeMap<String, Recipe>> {
-    let mut sections: Vec<(String, String)> = Vec::new();
-    for line in text.lines() {
-        match (line.strip_prefix(HEADING), sections.last_mut()) {
-            (Some(name), _) => sections.push((name.to_owned(), String::new())),
-            (None, Some((_, section))) => {
-                section.push_str(line);
-                section.push('\n');
-            }
-            (None, None) => {}
-        }
-    }
-    let read = |(name, text): (String, String)| {
-        let loaded = load_text(Path::new("recipe.resolved.toml"), &text, &LoadOptions::default()).ok()?;
-        Some((name, loaded.base))
-    };
-    sections.into_iter().map(read).collect()
+fn by_name(loaded: LoadedRecipe) -> BTreeMap<String, Recipe> {
+    loaded.variants.into_iter().map(|variant| (variant.name, variant.recipe)).collect()
 }
 
 /// Changed settings of variants that both have, and variants that only one has. A setting that changed in several variants
@@ -102,6 +76,8 @@ fn flatten(prefix: &str, value: &Value, into: &mut BTreeMap<String, String>) {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use crossloom_recipe::LoadOptions;
+
     use super::*;
 
     #[test]
@@ -111,7 +87,7 @@ mod tests {
             let sets = sets.iter().map(|set| (*set).to_owned()).collect();
             crossloom_recipe::load(&path, &LoadOptions { sets }).unwrap()
         };
-        let before = recipes(&resolved(&load(&[]))).unwrap();
+        let before = by_name(resolved::read(Path::new("x"), &resolved::text(&load(&[])), &[]).unwrap());
         assert_eq!(changes(&before, &load(&["train.log_every=9", "eval.limit=3"])), []);
         let told: Vec<String> = (changes(&before, &load(&["train.lr=0.5", "data.validation=0.25"])).iter())
             .map(ToString::to_string)

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossloom_data::image::Normalization;
 use crossloom_data::packing::{AnswerMode, EvaluationPacker, PackedBatch, PackingPlan};
 use crossloom_eval::metrics::Metric;
 use crossloom_eval::samples::{Answer, Question, SampleRecord};
@@ -15,6 +14,7 @@ use crate::batch::{load_batch, pool_of};
 use crate::data::image_mode;
 use crate::gates::GateMoments;
 use crate::model::Model;
+use crate::processor::Processor;
 use crate::{Data, ExperimentError};
 
 /// Answers of a model, and the gates over all sequences with a question that was asked.
@@ -39,8 +39,13 @@ pub fn evaluate(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Option<Evaluation>, ExperimentError> {
     let (split, encoded) = data.images(recipe.eval.split);
-    let packer =
-        EvaluationPacker::new(plan, encoded, split.images(), &Normalization::HALF, image_mode(recipe))?;
+    let packer = EvaluationPacker::new(
+        plan,
+        encoded,
+        split.images(),
+        &Processor::of(&recipe.model.vision).normalization(),
+        image_mode(recipe),
+    )?;
     let pool = pool_of(recipe);
     let mut batch = PackedBatch::new(plan);
     let mut wanted = encoded.examples();

@@ -29,6 +29,8 @@ pub struct Experiment<'r> {
     pub variants: Vec<String>,
     /// The folder of all runs.
     pub out: PathBuf,
+    /// The run's own folder, where it is known, as of a run that was moved; else it is the recipe's below `out`.
+    pub folder: Option<RunDir>,
     /// What becomes of a run that is there already.
     pub entry: Entry,
     /// The command as it was typed, for the report.
@@ -82,7 +84,7 @@ impl<'r> Experiment<'r> {
             return Err(ExperimentError::request("the recipe has no variant", "add a [variants.NAME] table"));
         };
         same_questions(&loaded.variants)?;
-        let claim = Claim::new(loaded, &variants, &self.out, self.job, self.entry)?;
+        let claim = Claim::new(loaded, &variants, &self.out, self.folder.as_ref(), self.job, self.entry)?;
         let folder = loaded.path.parent().unwrap_or(Path::new("."));
         let data = Data::load_until(&first.recipe, folder, stop, &mut |event| {
             if worth_a_line(&event) {
@@ -93,9 +95,14 @@ impl<'r> Experiment<'r> {
         let planned = planned(&variants, &data)?;
         let mut held = claim.enter(&record::data_manifest(&data))?;
         let earlier_record = held.record.take();
+        let told = earlier_record.as_ref().map_or(0, |record| record.notes.len());
         let before = earlier_record.as_ref().map(|record| record.status.clone());
         let dir = &held.dir;
-        let mut record = record::begin(loaded, dir, earlier_record, &variants, &data)?;
+        let mut record =
+            record::begin(loaded, dir, earlier_record, &variants, &data, self.job, self.folder.is_some())?;
+        for note in record.notes.iter().skip(told) {
+            progress.note(note);
+        }
         *record.seconds.entry("data".to_owned()).or_insert(0.0) += read;
         let earlier = record.seconds.get("total").copied().unwrap_or_default();
         let tick = |record: &mut RunRecord| {
@@ -204,10 +211,8 @@ impl<'r> Experiment<'r> {
         progress: &mut dyn RunProgress,
         stop: &AtomicBool,
     ) -> Result<Ended, ExperimentError> {
-        let mut ready = VariantRun::compile(variant, plan, dir, record, progress)?;
-        if self.job == Job::Evaluate {
-            ready.restore()?;
-        } else {
+        let mut ready = VariantRun::compile(variant, plan, self.job, dir, record, progress)?;
+        if self.job != Job::Evaluate {
             let finished = ready.train(data, self.entry == Entry::Resume, record, progress, stop)?;
             dir.write_record(record)?;
             if !finished {

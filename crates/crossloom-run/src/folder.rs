@@ -13,6 +13,10 @@ use crate::{ExperimentError, record};
 /// Differences to another run that are told.
 const TOLD: usize = 6;
 
+/// Why a run is not extended.
+const FIXED_LENGTH: &str = ". It cannot be extended: its learning rate depends on the number of all steps. That of \
+                            train.schedule = \"constant\" with train.warmup in whole steps does not";
+
 /// A run's folder that may be entered; it need not exist yet. Where it does, its lock is held.
 pub struct Claim<'r> {
     wanted: Wanted<'r>,
@@ -39,7 +43,7 @@ pub struct RunFolder {
 }
 
 impl<'r> Claim<'r> {
-    /// Locks the folder of a recipe below `out`, if there is one, and refuses what must not be done there. Nothing is made
+    /// Locks the folder of a recipe below `out`, if there is one, or the one that is named, and refuses what must not be done there. Nothing is made
     /// or removed.
     ///
     /// # Errors
@@ -48,13 +52,18 @@ impl<'r> Claim<'r> {
         recipe: &'r LoadedRecipe,
         variants: &'r [&'r Variant],
         out: &'r Path,
+        folder: Option<&RunDir>,
         job: Job,
         entry: Entry,
     ) -> Result<Self, ExperimentError> {
         for variant in variants {
             check_variant_name(&variant.name)?;
         }
-        let existing = match RunDir::existing(out, &recipe.base.name, &recipe.training_hash())? {
+        let existing = match folder {
+            Some(dir) => Some(dir.clone()),
+            None => RunDir::existing(out, &recipe.base.name, &recipe.training_hash())?,
+        };
+        let existing = match existing {
             Some(dir) => {
                 let lock = dir.lock()?;
                 Some((dir, lock))
@@ -118,9 +127,25 @@ impl Wanted<'_> {
                 folders.push(folder);
             }
         }
+        for (variant, folder) in variants.iter().zip(&folders) {
+            let done =
+                Checkpoints::new(folder.checkpoints_path(), 0).steps()?.last().copied().unwrap_or_default();
+            let wanted = variant.recipe.train.steps;
+            if done > wanted && entry != Entry::Replace {
+                return Err(ExperimentError::request(
+                    format!(
+                        "`{}` was trained for {done} steps already, the recipe says {wanted}",
+                        variant.name
+                    ),
+                    format!(
+                        "set train.steps to at least {done}, or begin anew with --force or another --out"
+                    ),
+                ));
+            }
+        }
         let trained = folders.iter().filter(|folder| folder.holds_checkpoint()).count();
         let id = RunDir::id_of(&recipe.base.name, &recipe.training_hash());
-        let path = out.join(id);
+        let path = dir.map_or_else(|| out.join(id), |dir| dir.path().to_owned());
         let path = path.display();
         if job == Job::Evaluate && trained < variants.len() {
             let untrained = |folder: &&Variant| {
@@ -157,6 +182,8 @@ impl Wanted<'_> {
         if told.is_empty() {
             return format!("; {path} is another run of it");
         }
-        format!("; {path} was made with other settings: {}{more}", told.join(", "))
+        let only_longer = changes.iter().all(|change| change.key == "train.steps");
+        let rule = if only_longer { FIXED_LENGTH } else { "" };
+        format!("; {path} was made with other settings: {}{more}{rule}", told.join(", "))
     }
 }

@@ -1,6 +1,5 @@
 //! The loss on pictures that are never trained on.
 
-use crossloom_data::image::Normalization;
 use crossloom_data::packing::{AnswerMode, EvaluationPacker, PackedBatch, PackingPlan};
 use crossloom_recipe::{Recipe, Split};
 use crossloom_train::metrics::Scalars;
@@ -8,6 +7,7 @@ use crossloom_train::step::BoxError;
 
 use crate::batch::load_batch;
 use crate::data::image_mode;
+use crate::processor::Processor;
 use crate::step::ModelStep;
 use crate::{Data, ExperimentError};
 
@@ -34,8 +34,13 @@ impl<'d> HeldOut<'d> {
             return Ok(None);
         }
         let (split, encoded) = data.images(Split::Validation);
-        let packer =
-            EvaluationPacker::new(plan, encoded, split.images(), &Normalization::HALF, image_mode(recipe))?;
+        let packer = EvaluationPacker::new(
+            plan,
+            encoded,
+            split.images(),
+            &Processor::of(&recipe.model.vision).normalization(),
+            image_mode(recipe),
+        )?;
         Ok(Some(Self { packer, batch: PackedBatch::new(plan) }))
     }
 
@@ -46,13 +51,12 @@ impl<'d> HeldOut<'d> {
 
     /// Mean loss over all target tokens of the held-out questions, in nats. It reads the weights and changes nothing.
     pub(crate) fn measure(&mut self, step: &mut ModelStep<'_>) -> Result<Scalars, BoxError> {
-        let (model, pool) = step.parts();
-        let Some(loss) = &mut model.held_out else { return Ok(Scalars::new()) };
+        let (Some(loss), store, pool) = step.held_out() else { return Ok(Scalars::new()) };
         let (mut sum, mut targets) = (0.0, 0.0);
         for index in 0..self.packer.batches() {
             self.packer.fill(index, AnswerMode::Given, &mut self.batch)?;
             load_batch(loss, &self.batch, pool)?;
-            loss.run(&mut model.store)?;
+            loss.run(store)?;
             let weight = self.batch.trained_targets() as f64;
             sum += weight * f64::from(loss.result("loss")?[0]);
             targets += weight;

@@ -13,7 +13,7 @@
 //! - [`folder`]: what may be done in a run's folder is settled, under its lock, before anything is written.
 //! - [`data`]: pictures, questions, tokenizer, split by split.
 //! - [`graph`]: a recipe's functions; [`model`]: compiled, with their weights; [`backends`]: what they are compiled for.
-//! - [`generate()`]: a finished run is asked.
+//! - [`Trained`]: a finished run is asked; its folder is enough, because every variant's [`Interface`] lies in it.
 //! - [`stages`]: a recipe as topology, luminal graph, IR, fused IR and plan, and what it costs. Nothing runs.
 
 mod batch;
@@ -22,16 +22,18 @@ mod compare;
 mod error;
 mod evaluate;
 mod gates;
-mod generate;
 mod held_out;
+mod interface;
 mod job;
 mod outcome;
+mod processor;
 mod progress;
 mod record;
 mod report;
 mod step;
 mod stream;
 mod train;
+mod trained;
 mod variant;
 
 pub mod backends;
@@ -42,6 +44,7 @@ pub mod folder;
 pub mod graph;
 pub mod machine;
 pub mod model;
+pub mod resolved;
 pub mod stages;
 
 pub use batch::load_batch;
@@ -49,10 +52,12 @@ pub use data::Data;
 pub use error::ExperimentError;
 pub use evaluate::evaluate;
 pub use experiment::{Experiment, Finished, RunOutcome};
-pub use generate::{GenerateRequest, Generated, generate};
+pub use interface::Interface;
 pub use job::{Entry, Job};
 pub use model::Model;
 pub use outcome::VariantOutcome;
+pub use processor::Processor;
 pub use progress::{Activity, RunProgress, Unheard};
 pub use step::ModelStep;
 pub use train::train;
+pub use trained::{Answered, Trained, generate};

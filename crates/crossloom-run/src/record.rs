@@ -11,18 +11,22 @@ use crossloom_train::run_dir::{DataManifest, RunDir, RunDirError, RunRecord, Run
 use crossloom_train::trainer::seconds_since_1970;
 use indexmap::IndexMap;
 
-use crate::changes::resolved;
+use crate::backends::instruction_set;
+use crate::job::Job;
 use crate::machine::processor;
 use crate::model::Model;
-use crate::{Data, ExperimentError};
+use crate::{Data, ExperimentError, resolved};
 
-/// Begins the record of a run, or continues the one that was there, and writes it with the resolved recipe.
+/// Begins the record of a run, or continues the one that was there, and writes it with the resolved recipe. `moved` says
+/// that the recipe was found in the run's folder, and not where it was written.
 pub(crate) fn begin(
     loaded: &LoadedRecipe,
     dir: &RunDir,
     earlier: Option<RunRecord>,
     variants: &[&Variant],
     data: &Data,
+    job: Job,
+    moved: bool,
 ) -> Result<RunRecord, ExperimentError> {
     let mut record = earlier.unwrap_or_else(|| RunRecord::new(&loaded.base.name, &loaded.training_hash()));
     // A variant that begins anew has nothing of its past left.
@@ -37,17 +41,47 @@ pub(crate) fn begin(
     }
     record.updated = now;
     record.status = RunStatus::Running;
-    record.recipe_path = loaded.path.display().to_string();
+    if !moved {
+        record.recipe_path = loaded.path.display().to_string();
+    }
     record.versions.insert("crossloom".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     let folder = loaded.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    (record.git_commit, record.git_dirty) = git(folder.unwrap_or(Path::new(".")));
-    record.device = processor().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    record.threads = rayon::current_num_threads() as u64;
+    if !moved {
+        (record.git_commit, record.git_dirty) = git(folder.unwrap_or(Path::new(".")));
+    }
+    // What a run was evaluated on says nothing of how it was trained.
+    if job != Job::Evaluate || record.device.is_empty() {
+        record.notes.extend(went_on_elsewhere(&record));
+        (record.device, record.instruction_set) = here();
+        record.threads = rayon::current_num_threads() as u64;
+    }
     record.seeds = shared_seeds(&loaded.variants);
     record.data = vec![data_manifest(data)];
-    dir.write("recipe.resolved.toml", resolved(loaded).as_bytes())?;
+    dir.write("recipe.resolved.toml", resolved::text(loaded).as_bytes())?;
     dir.write_record(&record)?;
     Ok(record)
+}
+
+/// The device and the instruction set of its kernels.
+fn here() -> (String, String) {
+    let device = processor().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    (device, instruction_set().to_owned())
+}
+
+/// Where bit-identity ends: steps of a run that goes on with another instruction set, or on another processor, differ in
+/// their last bits from those that would have been.
+fn went_on_elsewhere(record: &RunRecord) -> Option<String> {
+    let (device, set) = here();
+    let (before, old_set) = (&record.device, &record.instruction_set);
+    let steps = record.variants.values().map(|variant| variant.steps).max().unwrap_or_default();
+    if before.is_empty() || steps == 0 || (*before == device && *old_set == set) {
+        return None;
+    }
+    let old_set = if old_set.is_empty() { "unknown" } else { old_set };
+    Some(format!(
+        "went on with {device} ({set}) after {before} ({old_set}): from the last checkpoint on, the last bits may differ from \
+         a run that never moved"
+    ))
 }
 
 /// What is known of a variant once it is compiled; what an earlier process found out stays.
@@ -55,8 +89,11 @@ pub(crate) fn describe(entry: &mut VariantRecord, recipe: &Recipe, model: &Model
     entry.parameters = model.parameters();
     entry.trainable_parameters = trained(recipe, model);
     entry.seeds = seeds(recipe);
-    entry.kernel_choices = kernel_choices(model);
-    entry.bytes = memory(model);
+    // A model that only predicts says nothing new about its training.
+    if let Some(training) = &model.training {
+        entry.kernel_choices = kernel_choices(model);
+        entry.bytes = memory(training.step.plan());
+    }
 }
 
 /// The seeds of a variant by purpose.
@@ -93,8 +130,8 @@ fn kernel_choices(model: &Model) -> IndexMap<String, String> {
     model.executables().flat_map(|(name, exe)| of_plan(name, exe.plan())).collect()
 }
 
-fn memory(model: &Model) -> IndexMap<String, u64> {
-    let e = crossloom_compiler::explain::explain(model.step.plan(), 1);
+fn memory(plan: &Plan) -> IndexMap<String, u64> {
+    let e = crossloom_compiler::explain::explain(plan, 1);
     [
         ("weights", e.weight_bytes),
         ("state", e.state_bytes),

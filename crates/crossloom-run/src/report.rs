@@ -15,10 +15,9 @@ use indexmap::IndexMap;
 
 use self::accuracy::accuracy;
 use self::topology::topology;
-use crate::changes::resolved;
 use crate::date::utc;
 use crate::held_out::HELD_OUT_LOSS;
-use crate::{Data, ExperimentError, VariantOutcome};
+use crate::{Data, ExperimentError, VariantOutcome, resolved};
 
 /// Pictures shown in the report.
 const SAMPLES: usize = 24;
@@ -128,7 +127,7 @@ fn reproduction(
     data: &Data,
     variants: &[VariantOutcome],
 ) -> report::Reproduction {
-    let recipe = resolved(loaded);
+    let recipe = resolved::text(loaded);
     let mut timings = vec![report::Timing {
         phase: "data".to_owned(),
         variant: None,

@@ -1,22 +1,24 @@
 //! The compiled model as the training loop sees it.
 
 use crossloom_compiler::training::{ACCUMULATOR, MICRO_WEIGHT, hyper_input};
-use crossloom_ir::Role;
-use crossloom_recipe::GatePool;
+use crossloom_recipe::{GatePool, PointAddress, VisionAddress};
 use crossloom_train::groups::Part;
 use crossloom_train::step::{
     BoxError, MicroOutput, MicroStep, ModelState, NonFinite, TrainStep, Update, Visit, share_of_targets,
 };
 
-use crate::backends::{self, Executable};
+use crate::ExperimentError;
+use crate::backends::{self, Executable, Store};
 use crate::batch::load_batch;
 use crate::gates::GateMoments;
-use crate::model::Model;
+use crate::model::{Model, Training, visit_state};
 use crate::stream::TrainingBatch;
 
 /// A model in training.
 pub struct ModelStep<'m> {
-    model: &'m mut Model,
+    store: &'m mut Store,
+    training: &'m mut Training,
+    gates: &'m [(PointAddress, Vec<VisionAddress>)],
     pool: GatePool,
     beta1: f64,
     beta2: f64,
@@ -26,13 +28,28 @@ pub struct ModelStep<'m> {
 
 impl<'m> ModelStep<'m> {
     /// The step of a model; `betas` are AdamW's decay rates, for its bias corrections.
-    pub fn new(model: &'m mut Model, pool: GatePool, betas: [f64; 2], gates_every: u64) -> Self {
-        Self { model, pool, beta1: betas[0], beta2: betas[1], gates_every: gates_every.max(1) }
+    ///
+    /// # Errors
+    /// A model that was built to predict only.
+    pub fn new(
+        model: &'m mut Model,
+        pool: GatePool,
+        betas: [f64; 2],
+        gates_every: u64,
+    ) -> Result<Self, ExperimentError> {
+        let Model { store, training: Some(training), gates, .. } = model else {
+            return Err(ExperimentError::request(
+                "the model was built to predict and has no training step",
+                "build it with Model::new",
+            ));
+        };
+        let gates_every = gates_every.max(1);
+        Ok(Self { store, training, gates, pool, beta1: betas[0], beta2: betas[1], gates_every })
     }
 
-    /// The model with the positions over which its gates pool.
-    pub(crate) fn parts(&mut self) -> (&mut Model, GatePool) {
-        (self.model, self.pool)
+    /// The graph of the held-out loss, the store it runs on, and the positions over which gates pool.
+    pub(crate) fn held_out(&mut self) -> (Option<&mut Executable>, &mut Store, GatePool) {
+        (self.training.held_out.as_mut(), self.store, self.pool)
     }
 
     fn set_rates(exe: &mut Executable, update: &Update, betas: [f64; 2]) -> Result<(), BoxError> {
@@ -54,16 +71,11 @@ impl<'m> ModelStep<'m> {
 
 impl ModelState for ModelStep<'_> {
     fn visit_state(&self, visit: &mut Visit<'_>) -> Result<(), BoxError> {
-        for (name, role, ty, values) in self.model.store.iter() {
-            if role == Role::Weight || !name.starts_with(ACCUMULATOR) {
-                visit(name, &ty.shape, values)?;
-            }
-        }
-        Ok(())
+        visit_state(self.store, visit)
     }
 
     fn load_state(&mut self, name: &str, values: &[f32]) -> Result<(), BoxError> {
-        Ok(self.model.store.set(name, values)?)
+        Ok(self.store.set(name, values)?)
     }
 }
 
@@ -72,29 +84,29 @@ impl TrainStep for ModelStep<'_> {
 
     fn micro_step(&mut self, batch: &TrainingBatch, micro: &MicroStep<'_>) -> Result<MicroOutput, BoxError> {
         let betas = [self.beta1, self.beta2];
-        let model = &mut *self.model;
-        load_batch(&mut model.step, &batch.batch, self.pool)?;
-        if model.step.has_input(MICRO_WEIGHT) {
-            model.step.input_mut(MICRO_WEIGHT)?[0] = micro.weight;
+        let Training { step, apply, .. } = &mut *self.training;
+        load_batch(step, &batch.batch, self.pool)?;
+        if step.has_input(MICRO_WEIGHT) {
+            step.input_mut(MICRO_WEIGHT)?[0] = micro.weight;
         } else if let Some(update) = micro.update {
-            Self::set_rates(&mut model.step, update, betas)?;
+            Self::set_rates(step, update, betas)?;
         }
-        model.step.run(&mut model.store)?;
-        let loss = model.step.result("loss")?[0];
-        let grad_norm = match (micro.update, &mut model.apply) {
+        step.run(self.store)?;
+        let loss = step.result("loss")?[0];
+        let grad_norm = match (micro.update, apply.as_mut()) {
             (None, _) => None,
-            (Some(_), None) => Some(model.step.result("grad_norm")?[0]),
+            (Some(_), None) => Some(step.result("grad_norm")?[0]),
             (Some(update), Some(apply)) => {
                 Self::set_rates(apply, update, betas)?;
-                apply.run(&mut model.store)?;
+                apply.run(self.store)?;
                 Some(apply.result("grad_norm")?[0])
             }
         };
         let wanted = micro.step == 1 || micro.step.is_multiple_of(self.gates_every);
-        let gate_means = if wanted && !model.gates.is_empty() {
+        let gate_means = if wanted && !self.gates.is_empty() {
             let mut gates = GateMoments::default();
             let rows: Vec<usize> = (0..batch.batch.real_rows()).collect();
-            gates.add(&model.step, &model.gates, &rows)?;
+            gates.add(step, self.gates, &rows)?;
             Some(gates.means())
         } else {
             None
@@ -103,7 +115,7 @@ impl TrainStep for ModelStep<'_> {
     }
 
     fn discard_gradients(&mut self) {
-        self.model.store.clear(ACCUMULATOR);
+        self.store.clear(ACCUMULATOR);
     }
 
     fn locate_non_finite(&mut self, batches: &[TrainingBatch], update: &Update) -> Option<NonFinite> {
@@ -111,27 +123,27 @@ impl TrainStep for ModelStep<'_> {
         // what they left in the accumulators must go first.
         self.discard_gradients();
         let betas = [self.beta1, self.beta2];
-        let model = &mut *self.model;
+        let Training { step, apply, .. } = &mut *self.training;
         let named = |found: backends::NonFinite| NonFinite {
             op: found.op,
             scope: found.scope,
             value_name: found.value,
         };
         for (index, batch) in batches.iter().enumerate() {
-            load_batch(&mut model.step, &batch.batch, self.pool).ok()?;
-            if model.step.has_input(MICRO_WEIGHT) {
+            load_batch(step, &batch.batch, self.pool).ok()?;
+            if step.has_input(MICRO_WEIGHT) {
                 let weight = share_of_targets(batches, index) as f32;
-                model.step.input_mut(MICRO_WEIGHT).ok()?[0] = weight;
+                step.input_mut(MICRO_WEIGHT).ok()?[0] = weight;
             } else {
-                Self::set_rates(&mut model.step, update, betas).ok()?;
+                Self::set_rates(step, update, betas).ok()?;
             }
-            if let Some(found) = model.step.find_non_finite(&mut model.store).ok()? {
+            if let Some(found) = step.find_non_finite(self.store).ok()? {
                 return Some(named(found));
             }
         }
-        let apply = model.apply.as_mut()?;
+        let apply = apply.as_mut()?;
         Self::set_rates(apply, update, betas).ok()?;
-        apply.find_non_finite(&mut model.store).ok()?.map(named)
+        apply.find_non_finite(self.store).ok()?.map(named)
     }
 }
 

@@ -46,8 +46,8 @@ impl BatchSource for TrainingStream<'_> {
         Ok(TrainingBatch { batch: Rc::clone(&self.spare) })
     }
 
-    fn state(&self) -> Value {
-        serde_json::to_value(self.packer.state()).unwrap_or(Value::Null)
+    fn state(&self) -> Result<Value, BoxError> {
+        Ok(serde_json::to_value(self.packer.state())?)
     }
 
     fn restore(&mut self, state: &Value) -> Result<(), BoxError> {

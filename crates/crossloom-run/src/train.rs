@@ -2,10 +2,9 @@
 
 use std::sync::atomic::AtomicBool;
 
-use crossloom_data::image::Normalization;
 use crossloom_data::packing::{PackedBatch, PackingPlan, TrainingOptions, TrainingPacker};
 use crossloom_recipe as recipe;
-use crossloom_train::checkpoint::{Checkpoints, RestorePart, ResumePolicy};
+use crossloom_train::checkpoint::{Checkpoints, ResumePolicy};
 use crossloom_train::groups::{ParamGroups, Part, PartSettings};
 use crossloom_train::metrics::{JsonlSink, MetricSink, Scalars, TensorBoardSink};
 use crossloom_train::progress::Progress;
@@ -18,6 +17,7 @@ use crate::batch::pool_of;
 use crate::data::image_mode;
 use crate::held_out::HeldOut;
 use crate::model::Model;
+use crate::processor::Processor;
 use crate::step::ModelStep;
 use crate::stream::TrainingStream;
 use crate::{Data, ExperimentError};
@@ -50,20 +50,24 @@ pub fn train(
     let (split, encoded) = data.images(recipe::Split::Train);
     let options = TrainingOptions {
         seed: recipe.data.seed,
-        normalization: Normalization::HALF,
+        normalization: Processor::of(&recipe.model.vision).normalization(),
         image_mode: image_mode(recipe),
         ..TrainingOptions::default()
     };
     let packer = TrainingPacker::new(plan, encoded, split.images(), options)?;
     let mut source = TrainingStream::new(packer, PackedBatch::new(plan));
-    let mut step = ModelStep::new(model, pool_of(recipe), settings.betas, settings.log_every);
     let hash = recipe.training_hash();
+    let checkpoints = Checkpoints::new(dir.checkpoints_path(), settings.keep_checkpoints);
+    let newest = if resume { checkpoints.newest()? } else { None };
+    if newest.is_none() {
+        model.start(settings.seed)?;
+    }
+    let mut step = ModelStep::new(model, pool_of(recipe), settings.betas, settings.log_every)?;
     let mut held_out = HeldOut::new(recipe, data, plan)?;
     let mut options = train_options(settings, &hash);
     options.validate_every = held_out.as_ref().map(|_| HeldOut::every(recipe));
     let mut trainer = Trainer::new(options, groups(settings), schedule(settings))?;
-    let checkpoints = Checkpoints::new(dir.checkpoints_path(), settings.keep_checkpoints);
-    if resume && let Some(newest) = checkpoints.newest()? {
+    if let Some(newest) = newest {
         // Runs of other recipes have other folders, so only a checkpoint that was put here by hand is of another recipe.
         let policy = ResumePolicy { recipe_hash: &hash, changes: &|_| None };
         trainer.resume(&newest, &policy, &mut step, &mut source)?;
@@ -84,27 +88,6 @@ pub fn train(
         validate: Some(&mut validate),
     };
     Ok(trainer.run(&mut step, &mut source, &mut io)?)
-}
-
-/// Puts the weights of a variant's newest checkpoint into a model; returns its step.
-///
-/// # Errors
-/// There is no checkpoint, or it is damaged or of another model.
-pub(crate) fn restore_newest(
-    model: &mut Model,
-    recipe: &recipe::Recipe,
-    dir: &VariantDir,
-) -> Result<u64, ExperimentError> {
-    let checkpoints = Checkpoints::new(dir.checkpoints_path(), recipe.train.keep_checkpoints);
-    let newest = checkpoints.newest()?.ok_or_else(|| {
-        ExperimentError::request(
-            format!("{} holds no checkpoint", dir.checkpoints_path().display()),
-            "train the variant first: crossloom run",
-        )
-    })?;
-    let mut step = ModelStep::new(model, pool_of(recipe), recipe.train.betas, 1);
-    newest.restore_model(&mut step, RestorePart::Parameters)?;
-    Ok(newest.state().step)
 }
 
 fn train_options(settings: &recipe::Train, hash: &str) -> TrainOptions {

@@ -16,11 +16,14 @@ use crossloom_train::trainer::Outcome;
 
 use crate::evaluate::{evaluate, resampling};
 use crate::gates::saturation;
+use crate::interface::Interface;
+use crate::job::Job;
 use crate::model::Model;
 use crate::outcome::{self, VariantOutcome};
 use crate::progress::{Activity, RunProgress};
 use crate::record::describe;
-use crate::train::{restore_newest, train};
+use crate::train::train;
+use crate::trained::no_checkpoint;
 use crate::{Data, ExperimentError};
 
 /// A variant whose model is in memory.
@@ -35,22 +38,30 @@ pub(crate) struct VariantRun<'v> {
 }
 
 impl<'v> VariantRun<'v> {
-    /// Builds and compiles a variant.
+    /// Builds and compiles a variant: to be trained, or, to be evaluated, with the weights of its newest checkpoint.
     pub(crate) fn compile(
         variant: &'v Variant,
         plan: PackingPlan,
+        job: Job,
         run: &RunDir,
         record: &mut RunRecord,
         progress: &mut dyn RunProgress,
     ) -> Result<Self, ExperimentError> {
         progress.begin(&variant.name, Activity::Compile);
         let start = Instant::now();
-        let model = Model::new(&variant.recipe, batch_shape(&plan), plan.vocab_size)?;
         let dir = run.variant(&variant.name)?;
+        let (recipe, shape) = (&variant.recipe, batch_shape(&plan));
+        let (model, steps) = if job == Job::Evaluate {
+            let checkpoints = Checkpoints::new(dir.checkpoints_path(), recipe.train.keep_checkpoints);
+            let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(&dir))?;
+            (Model::restored(recipe, shape, plan.vocab_size, &newest)?, newest.state().step)
+        } else {
+            (Model::to_train(recipe, shape, plan.vocab_size)?, 0)
+        };
         let entry = record.variants.entry(variant.name.clone()).or_default();
         describe(entry, &variant.recipe, &model);
         spent(entry, "compile", start);
-        Ok(Self { variant, model, plan, run: run.clone(), dir, steps: 0 })
+        Ok(Self { variant, model, plan, run: run.clone(), dir, steps })
     }
 
     /// Trains it and writes down how that went. Says whether all steps are done.
@@ -69,7 +80,7 @@ impl<'v> VariantRun<'v> {
         if newest.is_none_or(|done| done < recipe.train.steps) {
             self.forget_answers(record)?;
         }
-        data.tokenizer.save(&self.dir.path().join("tokenizer.json"))?;
+        Interface::new(recipe, &self.plan).write(&self.dir, &data.tokenizer)?;
         let entry = record.variants.entry(name.clone()).or_default();
         entry.status = RunStatus::Running;
         let summary = train(recipe, data, &self.plan, &mut self.model, &self.dir, resume, stop, progress);
@@ -88,12 +99,6 @@ impl<'v> VariantRun<'v> {
         };
         entry.checkpoint = summary.checkpoint.as_ref().and_then(below).or(entry.checkpoint.take());
         Ok(finished)
-    }
-
-    /// Puts the weights of the newest checkpoint into it.
-    pub(crate) fn restore(&mut self) -> Result<(), ExperimentError> {
-        self.steps = restore_newest(&mut self.model, &self.variant.recipe, &self.dir)?;
-        Ok(())
     }
 
     /// Forgets the answers of an earlier model or of earlier settings: in the record first, so that no answers that are half

@@ -56,14 +56,14 @@ fn update(step: u64) -> Update {
     Update { step, max_grad_norm: Some(1.0), rates }
 }
 
-fn contaminate(model: &mut Model, prefix: &str) {
-    let names: Vec<(String, usize)> = (model.store.iter())
+fn contaminate(store: &mut Store, prefix: &str) {
+    let names: Vec<(String, usize)> = (store.iter())
         .filter(|(name, ..)| name.starts_with(prefix))
         .map(|(name, _, ty, _)| (name.to_owned(), ty.shape.iter().product()))
         .collect();
     assert!(!names.is_empty(), "{prefix}");
     for (name, elements) in names {
-        model.store.set(&name, &vec![f32::NAN; elements]).unwrap();
+        store.set(&name, &vec![f32::NAN; elements]).unwrap();
     }
 }
 
@@ -73,12 +73,12 @@ fn a_non_finite_gradient_is_traced_to_the_micro_batch_that_made_it() {
     let (data, plan) = data(&recipe);
     let mut model = model(&recipe, &plan);
     let mut drawn = batches(&data, &plan, 3);
-    contaminate(&mut model, ACCUMULATOR);
-    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1);
+    contaminate(&mut model.store, ACCUMULATOR);
+    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
     // What a step left in the accumulators is no fault of sound batches.
     assert_eq!(step.locate_non_finite(&drawn, &update(1)), None);
     Rc::make_mut(&mut drawn[1].batch).pixels_bchw[7] = f32::NAN;
-    contaminate(step.model, ACCUMULATOR);
+    contaminate(step.store, ACCUMULATOR);
     let found = step.locate_non_finite(&drawn, &update(1)).unwrap();
     assert!(found.scope.starts_with("vision"), "{found}");
 }
@@ -89,8 +89,8 @@ fn a_non_finite_moment_is_found_in_the_update() {
     let (data, plan) = data(&recipe);
     let mut model = model(&recipe, &plan);
     let drawn = batches(&data, &plan, 2);
-    contaminate(&mut model, "optimizer.m.");
-    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1);
+    contaminate(&mut model.store, "optimizer.m.");
+    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
     let found = step.locate_non_finite(&drawn, &update(1)).unwrap();
     assert!(found.scope.contains("optimizer"), "{found}");
 }
@@ -134,7 +134,7 @@ fn brute_force(recipe: &Recipe, split: Split) -> f64 {
     let (mut sum, mut targets) = (0.0, 0.0);
     for index in 0..packer.batches() {
         packer.fill(index, AnswerMode::Given, &mut batch).unwrap();
-        let loss = model.held_out.as_mut().unwrap();
+        let loss = model.training.as_mut().unwrap().held_out.as_mut().unwrap();
         load_batch(loss, &batch, pool_of(&alone)).unwrap();
         loss.run(&mut model.store).unwrap();
         let count = batch.trained_targets() as f64;
@@ -158,7 +158,7 @@ fn the_held_out_loss_is_that_of_the_held_out_pictures_and_changes_nothing() {
         model.store.iter().flat_map(|(_, _, _, values)| values.iter().map(|x| x.to_bits())).collect()
     };
     let before = bits(&model);
-    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1);
+    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
     let loss = held_out.measure(&mut step).unwrap()[HELD_OUT_LOSS];
     assert_eq!(bits(&model), before);
     let (held, trained) = (brute_force(&recipe, Split::Validation), brute_force(&recipe, Split::Train));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crossloom_data::image::Image;
-use crossloom_run::{Data, GenerateRequest, Generated, generate};
+use crossloom_run::{Answered, Data, generate};
 use crossloom_train::run_dir::VariantDir;
 use tempfile::TempDir;
 
@@ -65,15 +65,10 @@ impl Trained {
         path
     }
 
-    fn ask(&self, image: &Path, questions: &[&str]) -> Result<Vec<Generated>, String> {
-        let request = GenerateRequest {
-            recipe: &self.recipe.variant("cli").unwrap().recipe,
-            folder: Path::new("."),
-            dir: &self.dir,
-            image: image.to_owned(),
-            questions: questions.iter().map(|q| (*q).to_owned()).collect(),
-        };
-        generate(&request).map_err(|e| e.to_string())
+    fn ask(&self, image: &Path, questions: &[&str]) -> Result<Vec<Answered>, String> {
+        let questions: Vec<String> = questions.iter().map(|q| (*q).to_owned()).collect();
+        let recipe = &self.recipe.variant("cli").unwrap().recipe;
+        generate(&self.dir, recipe, image, &questions).map_err(|e| e.to_string())
     }
 
     fn refuses(&self, image: &Path, questions: &[&str], parts: &[&str]) {
@@ -138,14 +133,9 @@ fn a_picture_is_not_shown_to_a_variant_that_cannot_see_it() {
     let trained = Trained::new();
     let image = trained.file("good.png", &trained.picture.to_png().unwrap());
     let blind = trained.recipe.variant("question_only").unwrap();
-    let request = GenerateRequest {
-        recipe: &blind.recipe,
-        folder: Path::new("."),
-        dir: &trained.dir,
-        image,
-        questions: vec![trained.question.clone()],
-    };
-    let error = generate(&request).unwrap_err().to_string();
+    let error = generate(&trained.dir, &blind.recipe, &image, std::slice::from_ref(&trained.question))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("picture withheld") && error.contains("ask a variant"), "{error}");
 }
 
@@ -155,4 +145,26 @@ fn a_variant_without_a_checkpoint_cannot_answer() {
     let good = trained.file("good.png", &trained.picture.to_png().unwrap());
     std::fs::remove_dir_all(trained.dir.checkpoints_path()).unwrap();
     trained.refuses(&good, &[&trained.question], &["holds no checkpoint", "crossloom run"]);
+}
+
+#[test]
+fn a_folder_without_an_interface_or_with_a_damaged_one_says_so() {
+    let trained = Trained::new();
+    let good = trained.file("good.png", &trained.picture.to_png().unwrap());
+    let path = trained.dir.path().join("interface.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let question = trained.question.as_str();
+    for (from, to, part) in [
+        ("\"version\": 1", "\"version\": 2", "has version 2; this crossloom reads 1"),
+        ("\"vocab_size\": ", "\"vocab_size\": 9", "vocabulary"),
+        ("\"sequence_len\": ", "\"sequence_len\": 999999999999", "is damaged"),
+        ("\"image_size\": ", "\"image_size\": 1", "image size"),
+        ("\"std\": [", "\"std\": [0.0,", "is damaged"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        std::fs::write(&path, text.replace(from, to)).unwrap();
+        trained.refuses(&good, &[question], &["interface.json", part]);
+    }
+    std::fs::remove_file(&path).unwrap();
+    trained.refuses(&good, &[question], &["holds no interface.json", "run its recipe again"]);
 }

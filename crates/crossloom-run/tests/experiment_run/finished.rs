@@ -137,3 +137,44 @@ fn a_variant_that_the_recipe_lacks_is_named_with_those_it_has() {
     assert!(error.to_string().contains("no variant `clip`") && error.to_string().contains("cli"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was written");
 }
+
+#[test]
+fn a_copied_folder_alone_is_asked_and_answers_as_it_did() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let recipe = recipe(&[]);
+    let finished = finish(&recipe, &["cli"], folder.path(), Entry::New);
+    let data = Data::load(&recipe.variants[0].recipe, Path::new("."), &mut |_| ()).unwrap();
+    let copy = elsewhere.path().join("copy");
+    copy_folder(finished.dir.path(), &copy);
+    drop(folder);
+    let run = RunDir::open(&copy).unwrap();
+    let kept = crossloom_run::resolved::load(&run, &[]).unwrap();
+    let cli = &kept.variant("cli").unwrap().recipe;
+    let mut trained = crossloom_run::Trained::load(&run.variant_path("cli").unwrap(), cli).unwrap();
+    let split = data.images(crossloom_recipe::Split::Test).0;
+    let records = &finished.variants[0].records;
+    assert!(records.len() > 10);
+    for (example, record) in split.examples().iter().zip(records) {
+        let image = elsewhere.path().join("picture.png");
+        std::fs::write(&image, split.images().image(example.image).unwrap().to_png().unwrap()).unwrap();
+        let answers = trained.ask(&image, std::slice::from_ref(&example.question)).unwrap();
+        assert_eq!(Some(&answers[0].answer), record.answer.as_ref(), "{}", example.question);
+    }
+    let Err(error) = crossloom_run::resolved::load(&run, &["train.lr=0.5".to_owned()]) else {
+        panic!("it loads")
+    };
+    assert!(error.to_string().contains("another run"), "{error}");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}

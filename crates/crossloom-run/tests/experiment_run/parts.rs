@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crossloom_recipe::{GatePool, LoadedRecipe, Part, Recipe};
-use crossloom_run::ModelStep;
+use crossloom_recipe::{LoadedRecipe, Part, Recipe};
 use crossloom_train::checkpoint::{Checkpoints, RestorePart};
 
 use crate::models::{data, model, weights};
@@ -27,15 +26,14 @@ fn train(loaded: &LoadedRecipe) -> Trained {
     let mut model = model(cli, &plan);
     let start = weights(&model);
     let parts = model.params.iter().map(|param| (param.name.clone(), param.part)).collect();
-    restore(&mut model, cli, &finished.dir.path().join("cli/checkpoints"));
+    restore(&mut model, &finished.dir.path().join("cli/checkpoints"));
     Trained { start, end: weights(&model), parts }
 }
 
-fn restore(model: &mut crossloom_run::Model, recipe: &Recipe, checkpoints: &Path) {
+fn restore(model: &mut crossloom_run::Model, checkpoints: &Path) {
     let checkpoints = Checkpoints::new(checkpoints, 0);
     let newest = checkpoints.newest().unwrap().unwrap();
-    let mut step = ModelStep::new(model, GatePool::Image, recipe.train.betas, 1);
-    newest.restore_model(&mut step, RestorePart::Parameters).unwrap();
+    newest.restore_model(model, RestorePart::Parameters).unwrap();
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {

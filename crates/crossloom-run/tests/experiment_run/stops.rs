@@ -161,3 +161,60 @@ fn a_value_that_is_not_finite_stops_the_run_with_step_op_and_scope() {
         );
     }
 }
+
+#[test]
+fn a_run_with_a_constant_rate_is_extended_as_if_it_had_been_longer_from_the_start() {
+    let constant = |steps: &'static str| {
+        let steps = format!("train.steps={steps}");
+        recipe(&[
+            "train.schedule='constant'",
+            "train.warmup=2",
+            "variants.question_only.train.steps=7",
+            &steps,
+        ])
+    };
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let long = finish(&constant("7"), &["cli"], whole.path(), Entry::New);
+    let short = finish(&constant("3"), &["cli"], parts.path(), Entry::New);
+    let extended = finish(&constant("7"), &["cli"], parts.path(), Entry::Resume);
+    assert_eq!(extended.dir.path(), short.dir.path(), "the number of steps is no part of the folder's name");
+    assert!(weights(long.dir.path(), "cli", 7) == weights(extended.dir.path(), "cli", 7));
+    assert_eq!(extended.dir.read_record().unwrap().variants["cli"].steps, 7);
+    let Err(error) = try_run(&constant("5"), &["cli"], parts.path(), Entry::Resume) else {
+        panic!("it runs")
+    };
+    assert!(error.to_string().contains("was trained for 7 steps already, the recipe says 5"), "{error}");
+}
+
+#[test]
+fn a_run_whose_rate_depends_on_its_length_is_not_extended_and_the_reason_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    finish(&recipe(&["train.steps=2"]), &["cli"], folder.path(), Entry::New);
+    let longer = recipe(&["train.steps=4"]);
+    let Err(error) = try_run(&longer, &["cli"], folder.path(), Entry::Resume) else { panic!("it runs") };
+    let error = error.to_string();
+    for part in ["nothing to resume", "train.steps: 2 → 4", "cannot be extended", "constant"] {
+        assert!(error.contains(part), "`{part}` is not in: {error}");
+    }
+}
+
+#[test]
+fn a_run_that_goes_on_with_another_instruction_set_says_where_bit_identity_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(&[]);
+    let run = interrupt(&recipe, &["cli"], folder.path(), Entry::New, 2);
+    let dir = RunDir::open(&run).unwrap();
+    let mut record = dir.read_record().unwrap();
+    assert!(record.notes.is_empty() && !record.instruction_set.is_empty());
+    record.instruction_set = "another".to_owned();
+    dir.write_record(&record).unwrap();
+    let finished = finish(&recipe, &["cli"], folder.path(), Entry::Resume);
+    let record = finished.dir.read_record().unwrap();
+    assert_eq!(record.notes.len(), 1);
+    assert!(
+        record.notes[0].contains("(another)") && record.notes[0].contains("last bits"),
+        "{:?}",
+        record.notes
+    );
+    assert_ne!(record.instruction_set, "another");
+}

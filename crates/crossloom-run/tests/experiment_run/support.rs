@@ -57,6 +57,7 @@ pub(crate) fn request<'r>(
         job: Job::All,
         variants: variants.iter().map(|name| (*name).to_owned()).collect(),
         out: out.to_owned(),
+        folder: None,
         entry,
         command: "crossloom run recipes/synthetic.toml".to_owned(),
     }

@@ -10,8 +10,9 @@ const AFTER_HELP: &str = "\
 Examples:
   $ crossloom eval recipes/synthetic.toml
   $ crossloom eval recipes/quickstart.toml --variant cli --json
+  $ crossloom eval runs/quickstart-1a2b3c4d --set eval.limit=100
 
-The recipe and its overrides must be those that were trained; they find the run's folder. Settings for logging, checkpoints \
+The recipe and its overrides must be those that were trained; they find the run's folder, which may stand in their place. Settings for logging, checkpoints \
 and scoring may differ: another split, another limit. Variants that are not named keep their answers. Nothing is trained.";
 
 /// What `--help` says first.

@@ -59,8 +59,14 @@ pub(super) struct How {
 
 /// Runs a recipe, wholly or in part, and prints what came out.
 pub(super) fn perform(how: How, subject: &SubjectArgs, terminal: &Terminal) -> Result<ExitCode, CliError> {
-    let SubjectArgs { recipe, variant, runs, threads } = subject;
-    let loaded = recipe.load(terminal)?;
+    let SubjectArgs { variant, runs, threads, .. } = subject;
+    let (loaded, folder) = subject.load(terminal)?;
+    if folder.is_some() && how.job != Job::Evaluate {
+        return Err(CliError::usage(
+            format!("`{}` is the folder of a run, not a recipe", subject.recipe.recipe.display()),
+            "give the recipe, with --resume to continue its run; `eval` and `generate` take a run's folder",
+        ));
+    }
     variant.choose(&loaded)?;
     threads.apply()?;
     let stop = stop_on_interrupt()?;
@@ -69,6 +75,7 @@ pub(super) fn perform(how: How, subject: &SubjectArgs, terminal: &Terminal) -> R
         job: how.job,
         variants: variant.variant.iter().cloned().collect(),
         out: runs.out.clone(),
+        folder,
         entry: how.entry.into(),
         command: typed(),
     };
