@@ -68,6 +68,8 @@ registry! {
     attention::Attention,
     attention::AttentionGrad,
     attention::Rope,
+    attention::CacheWrite,
+    attention::CachedAttention,
     // rows
     rows::Softmax,
     rows::Argmax,

@@ -4,6 +4,7 @@
 //! by the compiler until it has one.
 
 mod attention;
+mod cache;
 mod elementwise;
 mod ids;
 mod inject;
@@ -61,6 +62,8 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) ->
         | Op::AddRmsNorm(_) => norm::lower(op, inputs),
         Op::Attention(op) => attention::lower(op, inputs),
         Op::AttentionGrad(op) => attention::lower_grad(&op.0, inputs),
+        Op::CacheWrite(_) => Some(cache::lower_write(inputs)),
+        Op::CachedAttention(op) => cache::lower_attention(op, inputs),
         Op::Rope(op) => Some(rope::lower(op, inputs)),
         Op::Softmax(_)
         | Op::Argmax(_)
