@@ -28,8 +28,12 @@ impl From<crate::kernels::KernelError> for KernelError {
     }
 }
 
-/// The kernel for an op on those types.
+/// The kernel for an op on those types. One that takes or gives other element types is none for them.
 pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
+    choose(op, inputs, outputs).filter(|lowered| lowered.takes(inputs, outputs))
+}
+
+fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
     match op {
         Op::Unary(_) | Op::Binary(_) | Op::Affine(_) | Op::FusedElementwise(_) | Op::Constant(_) => {
             elementwise::lower(op, outputs)
