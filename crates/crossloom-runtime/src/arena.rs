@@ -83,7 +83,11 @@ impl State {
     }
 
     /// The memory, allocated if it is not there: after the arena could not grow.
-    pub(crate) fn memory(&mut self, store: &Store, inner: &mut Inner) -> Result<Arc<dyn DeviceMemory>, RunError> {
+    pub(crate) fn memory(
+        &mut self,
+        store: &Store,
+        inner: &mut Inner,
+    ) -> Result<Arc<dyn DeviceMemory>, RunError> {
         if self.memory.is_none() {
             self.memory = Some(store.allocate(inner, self.size)?);
         }

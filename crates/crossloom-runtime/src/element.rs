@@ -15,3 +15,15 @@ impl Element for f32 {
 impl Element for i32 {
     const DTYPE: DType = DType::I32;
 }
+
+impl Element for half::bf16 {
+    const DTYPE: DType = DType::Bf16;
+}
+
+impl Element for half::f16 {
+    const DTYPE: DType = DType::F16;
+}
+
+impl Element for u8 {
+    const DTYPE: DType = DType::U8;
+}

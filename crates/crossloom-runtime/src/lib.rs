@@ -23,6 +23,7 @@ mod device;
 mod element;
 mod error;
 mod executable;
+pub mod limits;
 mod mapped;
 mod null;
 mod session;
@@ -32,9 +33,7 @@ pub mod testing;
 
 pub use arena::Arena;
 pub use budget::{Budget, Reservation};
-pub use device::{
-    Device, DeviceBound, DeviceMemory, DeviceProgram, DeviceQueue, Event, HostBytes, Pending,
-};
+pub use device::{Device, DeviceBound, DeviceMemory, DeviceProgram, DeviceQueue, Event, HostBytes, Pending};
 pub use element::Element;
 pub use error::RunError;
 pub use executable::{Executable, VerifiedPlan};

@@ -102,7 +102,8 @@ impl MappedFile {
             SafeTensors::read_metadata(bytes.as_slice()).map_err(|e| failed(e.to_string()))?;
         // The length of the header is eight bytes in front of it.
         let start = header_len + size_of::<u64>();
-        let mapped = Self { path: path.to_owned(), file, version: Version::of(&metadata), bytes, start, header };
+        let mapped =
+            Self { path: path.to_owned(), file, version: Version::of(&metadata), bytes, start, header };
         mapped.check()?;
         Ok(Arc::new(mapped))
     }
@@ -129,11 +130,20 @@ impl MappedFile {
     /// # Errors
     /// The file has none of that name, or its element type is none of ours.
     pub fn tensor(self: &Arc<Self>, name: &str) -> Result<(TensorType, MappedTensor), RunError> {
-        let Some(info) = self.header.info(name) else { return Err(self.failed(format!("has no tensor `{name}`"))) };
+        let Some(info) = self.header.info(name) else {
+            return Err(self.failed(format!("has no tensor `{name}`")));
+        };
         let dtype = match info.dtype {
             Dtype::F32 => DType::F32,
+            Dtype::BF16 => DType::Bf16,
+            Dtype::F16 => DType::F16,
             Dtype::I32 => DType::I32,
-            other => return Err(self.failed(format!("tensor `{name}` has elements of type {other:?}, which is not supported"))),
+            Dtype::U8 => DType::U8,
+            other => {
+                return Err(self.failed(format!(
+                    "tensor `{name}` has elements of type {other:?}, which is not supported"
+                )));
+            }
         };
         let ty = TensorType { dtype, shape: info.shape.clone() };
         let (from, to) = info.data_offsets;
@@ -157,7 +167,8 @@ impl MappedFile {
         for (now, what) in [(Version::of(&open), "changed"), (Version::of(&named), "been replaced")] {
             if now != self.version {
                 let (was, is) = (self.version.len, now.len);
-                let message = format!("has {what} since its header was checked (it had {was} bytes and has {is})");
+                let message =
+                    format!("has {what} since its header was checked (it had {was} bytes and has {is})");
                 return Err(self.failed(format!("{message}; weights that are mapped must not be written")));
             }
         }

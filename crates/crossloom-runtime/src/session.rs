@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossloom_compiler::plan::{Block, Place};
-use crossloom_ir::{Role, TensorType, Value};
+use crossloom_ir::{DType, Role, TensorType, Value};
 
 use crate::arena::State;
 use crate::store::{Inner, Memory};
@@ -384,12 +384,16 @@ fn typed<T: Element>(kind: &'static str, name: &str, ty: &TensorType, given: usi
     Ok(())
 }
 
-/// How to tell whether all elements are finite; `None` of types that have nothing else.
+/// How to tell whether all elements are finite; `None` of types that have nothing else, or that no step makes.
 fn finite_of(ty: &TensorType) -> Option<fn(&[u8]) -> bool> {
     match ty.dtype {
-        crossloom_ir::DType::F32 => Some(|bytes| {
-            bytes.chunks_exact(4).all(|word| bytemuck::pod_read_unaligned::<f32>(word).is_finite())
-        }),
-        crossloom_ir::DType::I32 => None,
+        DType::F32 => Some(|bytes| all(bytes, f32::is_finite)),
+        DType::Bf16 => Some(|bytes| all(bytes, half::bf16::is_finite)),
+        DType::F16 => Some(|bytes| all(bytes, half::f16::is_finite)),
+        DType::I32 | DType::U8 | DType::Q8_0 | DType::Q4_0 | DType::Q4_1 | DType::Q4K | DType::Q6K => None,
     }
+}
+
+fn all<T: Element>(bytes: &[u8], holds: fn(T) -> bool) -> bool {
+    bytes.chunks_exact(size_of::<T>()).all(|element| holds(bytemuck::pod_read_unaligned(element)))
 }

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crossloom_compiler::plan::element_alignment;
 use crossloom_ir::{Func, Role, TensorType};
 
-use crate::{
-    Device, DeviceMemory, DeviceQueue, Element, HostBytes, MappedFile, Reservation, RunError,
-};
+use crate::{Device, DeviceMemory, DeviceQueue, Element, HostBytes, MappedFile, Reservation, RunError};
 
 /// Where a tensor's memory comes from.
 #[derive(Clone, Debug)]
@@ -149,7 +148,14 @@ impl Store {
         file.check()?;
         let (ty, tensor) = file.tensor(name)?;
         let copied = file.is_copy();
-        self.adopt(name, Role::Weight, &ty, Home::Mapped(Arc::clone(file)), &(Arc::new(tensor) as HostBytes), copied)
+        self.adopt(
+            name,
+            Role::Weight,
+            &ty,
+            Home::Mapped(Arc::clone(file)),
+            &(Arc::new(tensor) as HostBytes),
+            copied,
+        )
     }
 
     /// Adds a read-only tensor whose memory, on the host, the caller owns and does not write.
@@ -177,10 +183,11 @@ impl Store {
     ) -> Result<(), RunError> {
         let mut inner = self.lock();
         if inner.index.contains_key(name) {
-            let message = format!("tensor `{name}` is in the store already and cannot be {} as well", home.name());
+            let message =
+                format!("tensor `{name}` is in the store already and cannot be {} as well", home.name());
             return Err(RunError::device(self.device().name(), message));
         }
-        let alignment = ty.dtype.size();
+        let alignment = element_alignment(ty.dtype);
         let in_place = inner.queue.adopts_in_place(bytes, alignment);
         let resident = copied || !in_place;
         let reservation = resident.then(|| self.device().budget().reserve(ty.bytes())).transpose()?;
@@ -257,7 +264,8 @@ impl Store {
     /// The device failed.
     pub fn clear(&self, prefix: &str) -> Result<(), RunError> {
         let inner = &mut *self.lock();
-        let owned = |entry: &&Entry| entry.info.name.starts_with(prefix) && matches!(entry.info.home, Home::Owned);
+        let owned =
+            |entry: &&Entry| entry.info.name.starts_with(prefix) && matches!(entry.info.home, Home::Owned);
         inner.entries.iter().filter(owned).try_for_each(|entry| inner.queue.clear(&*entry.memory.raw))
     }
 }

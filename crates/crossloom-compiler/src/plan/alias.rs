@@ -3,7 +3,7 @@
 use crossloom_ir::func::ValueDef;
 use crossloom_ir::interp::strides;
 use crossloom_ir::op::Op;
-use crossloom_ir::{Func, TensorType, Value};
+use crossloom_ir::{Func, Value};
 
 use crate::Kernel;
 
@@ -143,15 +143,10 @@ pub(super) fn view_offset(func: &Func, op: &Op, inputs: &[Value]) -> Option<usiz
             let ty = func.ty(inputs[0]);
             let shape = &ty.shape;
             let contiguous = shape[..slice.axis].iter().all(|&extent| extent == 1);
-            contiguous.then(|| bytes_of(ty, slice.start * strides(shape)[slice.axis]))
+            contiguous.then(|| ty.dtype.bytes_of(slice.start * strides(shape)[slice.axis]))
         }
         _ => None,
     }
-}
-
-/// Bytes of so many adjacent elements of a tensor of that type.
-fn bytes_of(ty: &TensorType, elements: usize) -> usize {
-    TensorType { dtype: ty.dtype, shape: vec![elements] }.bytes()
 }
 
 /// For every value, whether it is a result that nobody reads and that its kernel can leave out.

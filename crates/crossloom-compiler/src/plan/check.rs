@@ -14,7 +14,7 @@ use crossloom_ir::func::ValueDef;
 use crossloom_ir::{IrError, IrErrors, Role, Value};
 
 use super::alias::view_offset;
-use super::{Block, Place, Plan};
+use super::{Block, Place, Plan, element_alignment};
 
 /// Checks a plan; returns all violations.
 ///
@@ -67,7 +67,7 @@ fn check_bounds(plan: &Plan, errors: &mut Vec<IrError>) {
             let message = format!("lies at {}+{} of a block of {room} bytes", place.offset, place.len);
             errors.push(IrError::new(message).with_value(value));
         }
-        if !place.offset.is_multiple_of(ty.dtype.size()) {
+        if !place.offset.is_multiple_of(element_alignment(ty.dtype)) {
             let message = format!("starts at {}, which is within an element of {}", place.offset, ty.dtype);
             errors.push(IrError::new(message).with_value(value));
         }

@@ -13,7 +13,13 @@ mod print;
 pub use build::plan;
 pub use check::check;
 
-use crossloom_ir::{Func, Inst, Value};
+use crossloom_ir::{DType, Func, Inst, Value};
+
+/// What the address of an element of that type is a multiple of, in bytes.
+pub fn element_alignment(dtype: DType) -> usize {
+    // Blocks of quantized elements hold numbers of two bytes.
+    if dtype.is_quantized() { 2 } else { dtype.bytes_of(1) }
+}
 
 /// A block of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -185,8 +185,7 @@ fn three_steps_follow_the_loop_written_by_hand() {
         let mut expected: Store = start(&forward, 1);
         expected.extend(forward.params().iter().map(|p| (p.name.clone(), store[&p.name].clone())));
         let mut by_hand = ByHand::new(&forward);
-        let compiled =
-            compile(&forward, &Mode::Train(&spec), &NullTarget, Options { verify: true }).unwrap();
+        let compiled = compile(&forward, &Mode::Train(&spec), &NullTarget, Options { verify: true }).unwrap();
         let plan = &compiled.main.plan;
         let mut planned = store.clone();
         for step in 1..=3 {

@@ -143,7 +143,8 @@ impl Lowered {
     /// Whether it is a kernel for operands and results of those types.
     pub(super) fn takes(&self, inputs: &[&TensorType], outputs: &[&TensorType]) -> bool {
         let are = |types: &[&TensorType], but: &[(usize, DType)]| {
-            let wanted = |i: usize| but.iter().find(|(at, _)| *at == i).map_or(DType::F32, |(_, dtype)| *dtype);
+            let wanted =
+                |i: usize| but.iter().find(|(at, _)| *at == i).map_or(DType::F32, |(_, dtype)| *dtype);
             types.iter().enumerate().all(|(i, ty)| ty.dtype == wanted(i))
         };
         match &self.types {
@@ -222,7 +223,9 @@ impl<'a> Io<'a> {
     /// # Errors
     /// The step does not have `N` results: a defect of the lowering.
     #[allow(clippy::type_complexity, reason = "a tuple is taken apart where it is made")]
-    pub(super) fn take<const N: usize>(self) -> Result<(Inputs<'a>, [Out<'a>; N], &'a mut [f32]), KernelError> {
+    pub(super) fn take<const N: usize>(
+        self,
+    ) -> Result<(Inputs<'a>, [Out<'a>; N], &'a mut [f32]), KernelError> {
         if self.outputs.len() != N {
             return Err(KernelError(format!(
                 "the kernel writes {N} results, the step has {}",
@@ -272,8 +275,8 @@ impl<'a> Out<'a> {
     /// The elements have another size.
     pub(super) fn words(self) -> Result<&'a mut [f32], KernelError> {
         match self.slice.dtype {
-            DType::F32 => self.of(),
             DType::I32 => Ok(bytemuck::cast_slice_mut(self.of::<i32>()?)),
+            _ => self.of(),
         }
     }
 }

@@ -82,7 +82,8 @@ impl CpuProgram {
             return Err(failed(format!("{} blocks of memory for {} parameters", blocks.len(), params.len())));
         }
         let needs = params.iter().map(|param| plan.func.ty(param.value).bytes());
-        for (index, (block, need)) in blocks.iter().zip(std::iter::once(arena_bytes).chain(needs)).enumerate() {
+        for (index, (block, need)) in blocks.iter().zip(std::iter::once(arena_bytes).chain(needs)).enumerate()
+        {
             let fits = if index == 0 { block.len() >= need } else { block.len() == need };
             if !fits {
                 return Err(failed(format!("block {index} has {} bytes, {need} are needed", block.len())));
@@ -111,7 +112,7 @@ impl CpuProgram {
             let offset = if place.len == 0 { 0 } else { place.offset };
             // SAFETY: the verified plan keeps the range within its block, whose length was just checked.
             let start = unsafe { block.start().add(offset) };
-            if !start.addr().is_multiple_of(dtype.size()) {
+            if !start.addr().is_multiple_of(plan::element_alignment(dtype)) {
                 return Err(failed(format!("{value} does not start at a whole element")));
             }
             Ok(RawSlice { start, bytes: place.len, dtype })
@@ -119,7 +120,10 @@ impl CpuProgram {
         let values = self.values.iter().map(|&value| slice(value)).collect::<Result<_, _>>()?;
         // SAFETY: scratch lies within the arena's block, whose length was just checked.
         let start = unsafe { blocks[0].start().add(plan.scratch_offset()) };
-        Ok(Slices { values, scratch: RawSlice { start, bytes: plan.scratch, dtype: crossloom_ir::DType::F32 } })
+        Ok(Slices {
+            values,
+            scratch: RawSlice { start, bytes: plan.scratch, dtype: crossloom_ir::DType::F32 },
+        })
     }
 }
 

@@ -60,6 +60,7 @@ fn check_plan(plan: Plan, args: &[Arg], expected: &[Tensor<f64>], what: &str) {
                 let ids: Vec<i32> = arg.data.iter().map(|&x| x as i32).collect();
                 session.write(&param.name, &ids).unwrap();
             }
+            other => panic!("{other} as an argument"),
         }
     }
     // A second run finds the arena full of the first one's values.
@@ -70,6 +71,7 @@ fn check_plan(plan: Plan, args: &[Arg], expected: &[Tensor<f64>], what: &str) {
         let given: Vec<f64> = match func.ty(result.value).dtype {
             DType::F32 => session.read::<f32>(&result.name).unwrap().into_iter().map(f64::from).collect(),
             DType::I32 => session.read::<i32>(&result.name).unwrap().into_iter().map(f64::from).collect(),
+            other => panic!("{other} as a result"),
         };
         assert_close(&given, &expected.data, FLOOR, TOLERANCE, &format!("{what}, result `{}`", result.name));
     }

@@ -149,6 +149,7 @@ pub fn feed(session: &mut Session, seed: u64) {
                 let ids: Vec<i32> = values.into_iter().map(|x| x as i32).collect();
                 session.write(&param.name, &ids).unwrap();
             }
+            other => panic!("{other} as an input"),
         }
     }
 }

@@ -15,8 +15,8 @@ use std::time::Duration;
 use crossloom_compiler::Target;
 
 use crate::{
-    Budget, Device, DeviceBound, DeviceMemory, DeviceProgram, DeviceQueue, Event, HostBytes, Pending, RunError,
-    VerifiedPlan,
+    Budget, Device, DeviceBound, DeviceMemory, DeviceProgram, DeviceQueue, Event, HostBytes, Pending,
+    RunError, VerifiedPlan,
 };
 
 const NAME: &str = "separate";
@@ -90,8 +90,7 @@ impl Device for SeparateDevice {
     fn queue(&self) -> Result<Box<dyn DeviceQueue>, RunError> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let (work, todo) = channel();
-        let world =
-            World { queue: self.inner.queue()?, memories: BTreeMap::new(), bounds: BTreeMap::new() };
+        let world = World { queue: self.inner.queue()?, memories: BTreeMap::new(), bounds: BTreeMap::new() };
         let (delay, gate) = (self.delay, Arc::clone(&self.gate));
         thread::spawn(move || worker(world, &todo, delay, &gate));
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -92,8 +92,10 @@ pub fn types(device: &Arc<dyn Device>) {
     let (store, arena) = store(device);
     let mut session = Session::new(&executable(device, SCALE), &arena).unwrap();
     session.run().unwrap();
-    let ints = |error: RunError| assert!(matches!(error, RunError::WrongType { asked: DType::I32, .. }), "{error}");
-    let floats = |error: RunError| assert!(matches!(error, RunError::WrongType { asked: DType::F32, .. }), "{error}");
+    let ints =
+        |error: RunError| assert!(matches!(error, RunError::WrongType { asked: DType::I32, .. }), "{error}");
+    let floats =
+        |error: RunError| assert!(matches!(error, RunError::WrongType { asked: DType::F32, .. }), "{error}");
     let length = |error: RunError| assert!(matches!(error, RunError::Length { given: 2, .. }), "{error}");
     let unknown = |error: RunError| assert!(matches!(error, RunError::Unknown { .. }), "{error}");
     ints(session.write("x", &[1, 2, 3]).unwrap_err());
@@ -199,7 +201,11 @@ pub fn errors(device: &Arc<dyn Device>) {
         // The error belongs to the run that failed, not to whoever runs next.
         other.run().unwrap();
         other.read::<f32>("y").unwrap();
-        named(started.and_then(|()| if wait { session.wait() } else { session.read::<f32>("rows").map(|_| ()) }).unwrap_err());
+        named(
+            started
+                .and_then(|()| if wait { session.wait() } else { session.read::<f32>("rows").map(|_| ()) })
+                .unwrap_err(),
+        );
         let after = session.read::<f32>("rows").unwrap_err();
         assert!(matches!(after, RunError::NotRun { .. }), "{after}");
         session.write("id", &[2, 0]).unwrap();
@@ -271,7 +277,9 @@ pub fn budgets(device: &dyn Fn(crate::Budget) -> Arc<dyn Device>) {
     let (inputs, tensors) = (12 + 8, 12 + 12);
     assert_eq!(budget.used(), inputs + tensors + arena.bytes());
     let large = |n: usize| {
-        format!("func @large {{\n  input %x \"z\": f32[2]\n  %0 = broadcast %x {{axes = [1], shape = [{n}, 2]}} : f32[{n}, 2]\n  %1 = affine %0 {{mul = 2.0, add = 0.0}} : f32[{n}, 2]\n return \"z\" = %1\n}}\n")
+        format!(
+            "func @large {{\n  input %x \"z\": f32[2]\n  %0 = broadcast %x {{axes = [1], shape = [{n}, 2]}} : f32[{n}, 2]\n  %1 = affine %0 {{mul = 2.0, add = 0.0}} : f32[{n}, 2]\n return \"z\" = %1\n}}\n"
+        )
     };
     let error = Session::new(&executable(store.device(), &large(2048)), &arena).unwrap_err();
     assert!(matches!(error, RunError::OverBudget { limit: 4096, .. }), "{error}");
@@ -320,7 +328,8 @@ fn training_session(device: &Arc<dyn Device>) -> Session {
     };
     let set = compile(&func, &Mode::Train(&spec), device.target(), Options { verify: true }).unwrap();
     let store = Store::new(device).unwrap();
-    let session = Session::new(&Executable::new(device, set.main.plan).unwrap(), &Arena::new(&store)).unwrap();
+    let session =
+        Session::new(&Executable::new(device, set.main.plan).unwrap(), &Arena::new(&store)).unwrap();
     for (at, tensor) in store.tensors().into_iter().filter(|tensor| tensor.role == Role::Weight).enumerate() {
         let value = |i: usize| ((i * 7919 + at * 31) % 1000) as f32 / 500.0 - 1.0;
         store.write(&tensor.name, &(0..tensor.ty.elements()).map(value).collect::<Vec<_>>()).unwrap();

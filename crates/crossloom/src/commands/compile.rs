@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::graph::SizeArgs;
-use crate::cli::{CliError, RecipeArgs, Table, Terminal, VariantArgs, VerifyArgs, bytes, duration};
-use crate::stages::{Mode, Program, Subject, program};
+use crate::cli::{CliError, RecipeArgs, Table, Terminal, VariantArgs, VerifyArgs, bytes, choice, duration};
+use crossloom_run::stages::{Mode, Program, Subject, program};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -30,7 +30,7 @@ pub struct Args {
     #[command(flatten)]
     variant: VariantArgs,
     /// What the model is built for.
-    #[arg(long, value_enum, default_value_t = Mode::Train)]
+    #[arg(long, value_parser = choice(&Mode::ALL, Mode::name, Mode::about), default_value = "train")]
     mode: Mode,
     #[command(flatten)]
     sizes: SizeArgs,
@@ -81,11 +81,11 @@ fn document(name: &str, program: &Program) -> Value {
         .map(|plan| {
             json!({
                 "name": plan.func.name,
-                "backend": plan.backend,
+                "backend": plan.target,
                 "kernel_calls": plan.steps.len(),
-                "arena_bytes": 4 * plan.arena,
-                "lower_bound_bytes": 4 * plan.lower_bound,
-                "scratch_bytes": 4 * plan.scratch,
+                "arena_bytes": plan.arena,
+                "lower_bound_bytes": plan.lower_bound,
+                "scratch_bytes": plan.scratch,
             })
         })
         .collect();
@@ -107,10 +107,10 @@ fn text(name: &str, program: &Program) -> String {
     ]);
     let mut text = format!("variant {name}: compiled in {}\n\n{passes}", duration(program.time));
     for plan in program.plans() {
-        let (arena, scratch) = (bytes(4 * plan.arena as u64), bytes(4 * plan.scratch as u64));
+        let (arena, scratch) = (bytes(plan.arena as u64), bytes(plan.scratch as u64));
         text.push_str(&format!(
             "\n  {} for {}: arena {arena}, scratch {scratch}\n",
-            plan.func.name, plan.backend
+            plan.func.name, plan.target
         ));
         for line in plan.summary().lines() {
             text.push_str(&format!("    {line}\n"));

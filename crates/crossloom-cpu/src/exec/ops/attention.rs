@@ -35,7 +35,8 @@ fn shape(op: &Op, q: &TensorType, k: &TensorType) -> Attention {
 pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
     let shape = shape(op, inputs[0], inputs[1]);
     let kernel = Forward { shape, segments: op.segments };
-    (shape.head_dim <= MAX_HEAD_DIM).then(|| Lowered::with_scratch("attention", shape.scratch_len(), kernel).ints(&[3], &[]))
+    (shape.head_dim <= MAX_HEAD_DIM)
+        .then(|| Lowered::with_scratch("attention", shape.scratch_len(), kernel).ints(&[3], &[]))
 }
 
 pub(super) fn lower_grad(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {

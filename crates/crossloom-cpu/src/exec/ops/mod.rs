@@ -4,6 +4,7 @@
 //! by the compiler until it has one.
 
 mod attention;
+mod cache;
 mod elementwise;
 mod ids;
 mod inject;
@@ -17,6 +18,7 @@ mod reduce;
 mod rope;
 mod rows;
 
+use crossloom_ir::op::Affine;
 use crossloom_ir::{Op, TensorType};
 
 use super::io::{KernelError, Lowered};
@@ -35,6 +37,8 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) ->
 
 fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
     match op {
+        // Between words of one type nothing is left to convert.
+        Op::Convert(_) => elementwise::lower(&Op::Affine(Affine { mul: 1.0, add: 0.0 }), outputs),
         Op::Unary(_) | Op::Binary(_) | Op::Affine(_) | Op::FusedElementwise(_) | Op::Constant(_) => {
             elementwise::lower(op, outputs)
         }
@@ -58,6 +62,8 @@ fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lo
         | Op::AddRmsNorm(_) => norm::lower(op, inputs),
         Op::Attention(op) => attention::lower(op, inputs),
         Op::AttentionGrad(op) => attention::lower_grad(&op.0, inputs),
+        Op::CacheWrite(_) => Some(cache::lower_write(inputs)),
+        Op::CachedAttention(op) => cache::lower_attention(op, inputs),
         Op::Rope(op) => Some(rope::lower(op, inputs)),
         Op::Softmax(_)
         | Op::Argmax(_)

@@ -41,8 +41,12 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
             Lowered::new("softmax", Softmax { rows: first.rows(), cols }).in_place(vec![(0, 0)])
         }
         Op::Argmax(_) => Lowered::new("argmax", Argmax { cols }).ints(&[], &[0]),
-        Op::Embedding(_) => Lowered::new("embedding", Embedding { vocab: first.shape[0], cols }).ints(&[1], &[]),
-        Op::EmbeddingGrad(op) => Lowered::new("embedding_grad", EmbeddingGrad { vocab: op.vocab, cols }).ints(&[1], &[]),
+        Op::Embedding(_) => {
+            Lowered::new("embedding", Embedding { vocab: first.shape[0], cols }).ints(&[1], &[])
+        }
+        Op::EmbeddingGrad(op) => {
+            Lowered::new("embedding_grad", EmbeddingGrad { vocab: op.vocab, cols }).ints(&[1], &[])
+        }
         Op::GatherRows(_) => Lowered::new("gather_rows", Gather(indexed())).ints(&[1], &[]),
         Op::ScatterRows(op) => {
             let mode = match op.mode {

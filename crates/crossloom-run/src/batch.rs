@@ -1,0 +1,38 @@
+//! A packed batch as the inputs of a compiled graph.
+
+use crossloom_data::packing::{IMAGE_SEGMENT, PackedBatch};
+use crossloom_model::inputs;
+use crossloom_recipe::{Gate, GatePool, Recipe};
+use crossloom_runtime::{RunError, Session};
+
+/// Writes a batch into a session's inputs. `pool` says over which positions AGF pools the hidden state.
+///
+/// # Errors
+/// The batch has other shapes than the graph was built for.
+pub fn load_batch(session: &mut Session, batch: &PackedBatch, pool: GatePool) -> Result<(), RunError> {
+    session.write(inputs::PIXELS, &batch.pixels_bchw)?;
+    session.write(inputs::TOKENS, &batch.tokens_bt)?;
+    session.write(inputs::POSITIONS, &batch.positions_bt)?;
+    session.write(inputs::SEGMENTS, &batch.segments_bt)?;
+    session.write(inputs::IMAGE_INDEX, &batch.image_index_bn)?;
+    session.write(inputs::TARGET_INDEX, &batch.target_index_bm)?;
+    if session.has_input(inputs::TARGETS) {
+        session.write(inputs::TARGETS, &batch.targets_bm)?;
+    }
+    match pool {
+        GatePool::Prompt => session.write(inputs::POOL_MASK, &batch.prompt_mask_bt),
+        GatePool::Image => {
+            let pooled = |&segment: &i32| f32::from(u8::from(segment == IMAGE_SEGMENT));
+            let mask: Vec<f32> = batch.segments_bt.iter().map(pooled).collect();
+            session.write(inputs::POOL_MASK, &mask)
+        }
+    }
+}
+
+/// The positions over which a recipe's gates pool; the image where it has no such gate.
+pub(crate) fn pool_of(recipe: &Recipe) -> GatePool {
+    match &recipe.topology.gate {
+        Gate::Agf(agf) => agf.pool,
+        _ => GatePool::Image,
+    }
+}
