@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crossloom_ir::expand::expand_insts;
 use crossloom_ir::{Func, InstData, IrErrors, TensorType, Value, verify};
 
-use crate::Backend;
+use crate::Target;
 use crate::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, Pass, after};
 use crate::plan::{self, Plan};
 use crate::training::{Training, TrainingFuncs, training};
@@ -57,33 +57,33 @@ pub struct Options {
     pub verify: bool,
 }
 
-/// Compiles a forward function for a backend.
+/// Compiles a forward function for a target.
 ///
 /// # Errors
-/// The function does not verify or cannot be differentiated, or the backend lacks a kernel for something that has no
+/// The function does not verify or cannot be differentiated, or the target lacks a kernel for something that has no
 /// expansion. All errors that were found at the failing stage.
 pub fn compile(
     forward: &Func,
     mode: &Mode<'_>,
-    backend: &dyn Backend,
+    target: &dyn Target,
     options: Options,
 ) -> Result<CompiledSet, IrErrors> {
     verify::verify(forward)?;
     let mut records = Vec::new();
     let forward = run_recorded(forward.clone(), &BEFORE_AUTODIFF, options, &mut records)?;
     match mode {
-        Mode::Forward => Ok(CompiledSet { main: finish(&forward, backend, options, records)?, apply: None }),
+        Mode::Forward => Ok(CompiledSet { main: finish(&forward, target, options, records)?, apply: None }),
         Mode::Train(spec) => match training(&forward, spec)? {
             TrainingFuncs::Step(step) => {
                 let step = checked("differentiation", step, options)?;
-                Ok(CompiledSet { main: finish(&step, backend, options, records)?, apply: None })
+                Ok(CompiledSet { main: finish(&step, target, options, records)?, apply: None })
             }
             TrainingFuncs::Accumulated { micro, apply } => {
                 let micro = checked("differentiation", micro, options)?;
                 let apply = checked("differentiation", apply, options)?;
                 Ok(CompiledSet {
-                    main: finish(&micro, backend, options, records)?,
-                    apply: Some(finish(&apply, backend, options, Vec::new())?),
+                    main: finish(&micro, target, options, records)?,
+                    apply: Some(finish(&apply, target, options, Vec::new())?),
                 })
             }
         },
@@ -112,27 +112,27 @@ fn run_recorded(
 
 fn finish(
     func: &Func,
-    backend: &dyn Backend,
+    target: &dyn Target,
     options: Options,
     mut records: Vec<PassRecord>,
 ) -> Result<Compiled, IrErrors> {
-    let func = legalize(func, backend, options)?;
+    let func = legalize(func, target, options)?;
     let func = run_recorded(func, &AFTER_AUTODIFF, options, &mut records)?;
-    // The passes fuse without asking; what the backend cannot do fused is taken apart again.
-    let func = legalize(&func, backend, options)?;
-    let plan = plan::plan(func, backend)?;
+    // The passes fuse without asking; what the target cannot do fused is taken apart again.
+    let func = legalize(&func, target, options)?;
+    let plan = plan::plan(func, target)?;
     // The executors' unsafe code rests on what this proves, so it runs always.
     plan::check(&plan)?;
     Ok(Compiled { plan, passes: records })
 }
 
-/// Expands instructions the backend has no kernel for until it has kernels for all of them. Of two instructions of one op
-/// only the one whose types the backend refuses is expanded. What has neither kernel nor expansion stays; the planner
+/// Expands instructions the target has no kernel for until it has kernels for all of them. Of two instructions of one op
+/// only the one whose types the target refuses is expanded. What has neither kernel nor expansion stays; the planner
 /// reports it with its scope.
-fn legalize(func: &Func, backend: &dyn Backend, options: Options) -> Result<Func, IrErrors> {
+fn legalize(func: &Func, target: &dyn Target, options: Options) -> Result<Func, IrErrors> {
     let lacks = |func: &Func, inst: &InstData| {
         let types = |values: &[Value]| values.iter().map(|&v| func.ty(v)).collect::<Vec<&TensorType>>();
-        backend.kernel(&inst.op, &types(&inst.inputs), &types(&inst.outputs)).is_none()
+        target.kernel(&inst.op, &types(&inst.inputs), &types(&inst.outputs)).is_none()
     };
     checked("legalization", expand_insts(func, lacks)?, options)
 }

@@ -56,4 +56,6 @@ pub use graph::{LuminalGraph, ParamInfo, ResultInfo};
 pub use lift::{Lifted, lift};
 pub use luminal;
 pub use picture::{Depth, Picture};
-pub use region::{CompiledRegion, CrossloomCompiler, Data, DataRef, Interpreter, Region, RegionCompiler};
+pub use region::{
+    CompiledRegion, CrossloomCompiler, Data, DataRef, DeviceRegions, Interpreter, Region, RegionCompiler,
+};

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crossloom_cpu::region::CpuRegions;
+use crossloom_cpu::CpuDevice;
 use crossloom_graph::{GraphBuilder, Interpreter, LuminalGraph, decompose};
 use crossloom_ir::attrs::Attrs;
 use crossloom_ir::op::{
@@ -112,7 +112,7 @@ fn check(seen: &mut BTreeSet<&'static str>, op: impl Into<Op>, operands: &[Opera
     graph.compile_region(&Interpreter).unwrap();
     assert_close(&format!("{what}: region"), &run(&mut graph, operands), &expected);
     let mut graph = build();
-    graph.compile_region(&CpuRegions).unwrap();
+    graph.compile_region(&DeviceRegions(CpuDevice::shared())).unwrap();
     assert_close(&format!("{what}: region on the CPU"), &run(&mut graph, operands), &expected);
     let mut primitives = decompose(&func).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_close(&format!("{what}: decomposed"), &run(&mut primitives, operands), &expected);
