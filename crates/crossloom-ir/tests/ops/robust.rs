@@ -127,7 +127,8 @@ fn exercise(op: &Op, types: &[TensorType]) {
         }
     }
     // An expansion may refuse an empty axis (there is no largest element), but only as an error.
-    if let Err(error) = expand_inst(&mut func.builder(), &inst, &params) {
+    let asked = func.dtypes(&inst.outputs);
+    if let Err(error) = expand_inst(&mut func.builder(), &inst, &params, &asked) {
         assert!(error.to_string().contains("empty axis"), "{}: {error}", op.mnemonic());
     }
 }

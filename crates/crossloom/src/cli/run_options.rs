@@ -1,5 +1,7 @@
 //! Arguments that the verbs share which make a run or use one.
 
+use crossloom_run::Entry;
+
 use super::{CliError, RecipeArgs, RunsArgs, VariantArgs};
 
 /// Which run: a recipe, its variants, where its runs lie; and how many threads compute.
@@ -28,6 +30,16 @@ pub struct EntryArgs {
     /// Throw away a run of this recipe that is there already; with `--variant`, that variant alone.
     #[arg(long)]
     pub force: bool,
+}
+
+impl From<EntryArgs> for Entry {
+    fn from(args: EntryArgs) -> Self {
+        match args {
+            EntryArgs { resume: true, .. } => Self::Resume,
+            EntryArgs { force: true, .. } => Self::Replace,
+            _ => Self::New,
+        }
+    }
 }
 
 /// How many threads compute.

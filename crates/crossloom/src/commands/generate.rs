@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::runs::Runs;
 use crate::cli::{CliError, SubjectArgs, Table, Terminal};
-use crate::experiment::{GenerateRequest, generate};
+use crossloom_run::{GenerateRequest, generate};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\

@@ -6,8 +6,8 @@ use crossloom_eval::Comparison;
 use serde_json::json;
 
 use crate::cli::{CliError, EntryArgs, SubjectArgs, Terminal, stop_on_interrupt};
-use crate::experiment::{self, Finished, Job, RunOutcome, RunRequest};
 use crate::progress;
+use crossloom_run::{Experiment, Finished, Job, RunOutcome};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -64,18 +64,17 @@ pub(super) fn perform(how: How, subject: &SubjectArgs, terminal: &Terminal) -> R
     variant.choose(&loaded)?;
     threads.apply()?;
     let stop = stop_on_interrupt()?;
-    let request = RunRequest {
+    let experiment = Experiment {
         recipe: &loaded,
         job: how.job,
         variants: variant.variant.iter().cloned().collect(),
         out: runs.out.clone(),
-        resume: how.entry.resume,
-        force: how.entry.force,
+        entry: how.entry.into(),
         command: typed(),
     };
     let mut reporter = progress::reporter(terminal);
     // Inside the pool: kernels then share its threads without asking for them, and a step allocates nothing.
-    let outcome = rayon::scope(|_| experiment::run(&request, reporter.as_mut(), &stop));
+    let outcome = rayon::scope(|_| experiment.run(reporter.as_mut(), &stop));
     drop(reporter);
     match outcome? {
         RunOutcome::Finished(finished) => {
