@@ -391,6 +391,7 @@ fn every_op_on_the_cpu_is_the_reference() {
         products,
         norms,
         attention,
+        cache,
         rows,
         losses,
         pooling,
