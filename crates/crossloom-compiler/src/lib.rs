@@ -13,5 +13,6 @@ pub mod plan;
 pub mod training;
 
 pub use backend::{Backend, Kernel, NullBackend};
-pub use pipeline::{Compiled, CompiledSet, Mode, Options, compile};
+pub use passes::precision::{Policy, Precision};
+pub use pipeline::{Compiled, CompiledSet, Mode, Options, compile, compile_as};
 pub use plan::Plan;
