@@ -12,6 +12,7 @@ pub mod plan;
 pub mod target;
 pub mod training;
 
-pub use pipeline::{Compiled, CompiledSet, Mode, Options, compile};
+pub use passes::precision::{Policy, Precision};
+pub use pipeline::{Compiled, CompiledSet, Mode, Options, compile, compile_as};
 pub use plan::Plan;
 pub use target::{Kernel, NullTarget, Target};
