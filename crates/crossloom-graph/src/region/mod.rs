@@ -1,23 +1,20 @@
 //! Compiled regions: a whole graph as one luminal node.
 //!
-//! A backend implements [`RegionCompiler`] and [`Region`]; [`CrossloomCompiler`] makes a `luminal::Compiler` of it. The
+//! A backend implements [`RegionCompiler`] and [`Region`]; [`CrossloomCompiler`](crate::CrossloomCompiler) makes a
+//! `luminal::Compiler` of it. The
 //! region holds weights and state itself and takes only the inputs, because luminal numbers the edges of a node with
 //! 8 bits and would copy or track every weight at every run.
 
 mod compiled;
-mod compiler;
 mod data;
 mod interpreter;
 mod operator;
-mod splice;
 
 pub use compiled::CompiledRegion;
-pub use compiler::CrossloomCompiler;
 pub use data::{Data, DataRef};
 pub use interpreter::Interpreter;
 
 pub(crate) use operator::RegionOperator;
-pub(crate) use splice::splice;
 
 use crossloom_ir::Func;
 

@@ -7,6 +7,7 @@ mod compiler;
 mod decompose;
 mod describe;
 mod four_ways;
+mod layers;
 mod limits;
 mod native;
 mod ops;

@@ -19,7 +19,7 @@ mod shapes;
 use clap::ValueEnum;
 use crossloom_compiler::Backend;
 use crossloom_cpu::exec::CpuBackend;
-use crossloom_graph::Picture;
+use crossloom_picture::Picture;
 use crossloom_ir::Func;
 use crossloom_model::Outputs;
 use crossloom_recipe::{Recipe, Topology};
@@ -27,7 +27,7 @@ use serde_json::json;
 
 use crate::experiment::forward_func;
 
-pub use crossloom_graph::Depth;
+pub use crossloom_picture::Depth;
 
 pub use compiled::{Program, program};
 pub use edges::{EdgeTrace, TracedNode, trace_edge};
@@ -218,9 +218,7 @@ fn topology(subject: &Subject<'_>, format: Format) -> Result<String, StageError>
         .with_title(title(subject));
     match format {
         Format::Text => Ok(topology.to_text()),
-        Format::Mermaid => Ok(topology.to_mermaid()),
-        Format::Dot => Ok(topology.to_dot()),
-        Format::Svg => Ok(topology.to_svg(None)),
+        Format::Mermaid | Format::Dot | Format::Svg => Ok(drawn(&topology.picture(None), format)),
         Format::Json => pretty(&topology.to_json()),
     }
 }
