@@ -42,7 +42,8 @@ fn an_svg_names_every_edge_and_shows_weights() {
     assert!(svg.contains("data-edge=\"weak\"><title>weak  W = 0.250</title>"), "{svg}");
     assert!(svg.contains("stroke-width=\"2.35\""), "0.8 + 6.2 × 0.25: {svg}");
     assert!(svg.contains(">a note</text>"), "{svg}");
-    let lone = Columns { left: Column::default(), right: Column::default(), links: Vec::new(), ..two_by_one() };
+    let lone =
+        Columns { left: Column::default(), right: Column::default(), links: Vec::new(), ..two_by_one() };
     assert!(Picture::of_columns(&lone).to_svg().ends_with("</svg>\n"));
 }
 

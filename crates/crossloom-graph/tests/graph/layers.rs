@@ -5,7 +5,18 @@ use std::path::Path;
 
 /// The order in which `lib.rs` lists them.
 const LAYERS: [&str; 13] = [
-    "error", "guard", "order", "wiring", "slots", "operator", "region", "lift", "splice", "describe", "graph", "builder",
+    "error",
+    "guard",
+    "order",
+    "wiring",
+    "slots",
+    "operator",
+    "region",
+    "lift",
+    "splice",
+    "describe",
+    "graph",
+    "builder",
     "decompose",
 ];
 

@@ -58,7 +58,8 @@ impl Picture {
         let left = Place::of(&labels(frames[0]), rows, MARGIN);
         let right = Place::of(&labels(frames[1]), rows, MARGIN + left.width + SPAN);
         let bottom = HEAD + rows as f64 * STEP;
-        let notes = if self.notes.is_empty() { MARGIN } else { 12.0 + NOTE * self.notes.len().max(NOTES) as f64 };
+        let notes =
+            if self.notes.is_empty() { MARGIN } else { 12.0 + NOTE * self.notes.len().max(NOTES) as f64 };
 
         let mut svg = words(MARGIN, 30.0, 17, 600, &self.title);
         for (place, frame) in [&left, &right].into_iter().zip(frames) {

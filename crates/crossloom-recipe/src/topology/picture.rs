@@ -20,10 +20,10 @@ impl Topology {
     /// inject look alike. The input's edge is thick.
     pub fn picture(&self, weights: Option<&EdgeWeights>) -> Picture {
         let (states, places) = (self.states(), self.places());
-        let taps = states.iter().enumerate().map(|(index, state)| Plate {
-            label: state.to_string(),
-            tint: tint(index, states.len()),
-        });
+        let taps = states
+            .iter()
+            .enumerate()
+            .map(|(index, state)| Plate { label: state.to_string(), tint: tint(index, states.len()) });
         let points = places.iter().map(|place| Plate {
             label: place.to_string(),
             tint: if *place == PointAddress::Input { INPUT } else { POINT }.to_owned(),

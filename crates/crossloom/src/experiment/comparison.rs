@@ -1,7 +1,7 @@
 //! The comparison of a run's variants.
 
 use crossloom_eval::Prior;
-use crossloom_eval::compare::{CompareOptions, Comparison, Contender, Role, compare};
+use crossloom_eval::compare::{CompareOptions, Comparison, Contender, Standing, compare};
 use crossloom_eval::metrics::Metric;
 use crossloom_eval::prior::question_only_prior;
 use crossloom_eval::samples::Question;
@@ -51,7 +51,7 @@ pub(super) fn write(
     data: &ExperimentData,
     variants: &[VariantOutcome],
 ) -> Result<Option<Comparison>, ExperimentError> {
-    if !variants.iter().any(|v| v.role == Role::Model) {
+    if !variants.iter().any(|v| v.role == Standing::Model) {
         // What an earlier evaluation compared is there no more.
         for file in [TEXT, JSON] {
             dir.remove(file)?;
@@ -59,7 +59,7 @@ pub(super) fn write(
         return Ok(None);
     }
     let marked = |v: &&VariantOutcome| {
-        v.role == Role::Model && request.recipe.variant(&v.name).is_some_and(|variant| variant.baseline)
+        v.role == Standing::Model && request.recipe.variant(&v.name).is_some_and(|variant| variant.baseline)
     };
     let baseline = variants.iter().find(marked).map(|v| v.name.clone());
     let contenders: Vec<Contender<'_>> =

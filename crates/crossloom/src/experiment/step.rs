@@ -7,7 +7,6 @@ use crossloom_cpu::exec::Executable;
 use crossloom_data::packing::{PackedBatch, TrainingPacker};
 use crossloom_ir::Role;
 use crossloom_recipe::GatePool;
-use crossloom_train::groups::Part;
 use crossloom_train::step::{
     BatchSource, BoxError, MicroOutput, MicroStep, ModelState, NonFinite, TrainBatch, TrainStep, Update,
     Visit, share_of_targets,
@@ -92,14 +91,10 @@ impl<'m> ModelStep<'m> {
     fn set_rates(exe: &mut Executable, update: &Update, betas: [f64; 2]) -> Result<(), BoxError> {
         let t = update.step as i32;
         let corrections = betas.map(|beta| (1.0 - beta.powi(t)).recip() as f32);
-        for part in Part::ALL {
+        for (part, rate) in update.rates.iter() {
             let name = hyper_input(part.name());
             if exe.has_input(&name) {
-                exe.input_mut(&name)?.copy_from_slice(&[
-                    update.rates.get(part).lr,
-                    corrections[0],
-                    corrections[1],
-                ]);
+                exe.input_mut(&name)?.copy_from_slice(&[rate as f32, corrections[0], corrections[1]]);
             }
         }
         Ok(())

@@ -19,9 +19,9 @@ mod shapes;
 use clap::ValueEnum;
 use crossloom_compiler::Backend;
 use crossloom_cpu::exec::CpuBackend;
-use crossloom_picture::Picture;
 use crossloom_ir::Func;
 use crossloom_model::Outputs;
+use crossloom_picture::Picture;
 use crossloom_recipe::{Recipe, Topology};
 use serde_json::json;
 
