@@ -1,6 +1,6 @@
 //! Resizing, with the filters of the reference image processors and the arithmetic of Pillow, which they use: weights
 //! rounded to 22 bits after the point, first along rows and then along columns, each pass rounded and clipped to 8 bits.
-//! The result is Pillow's, bit for bit.
+//! The result is that of Pillow 11 and 12, bit for bit; Pillow 13 turns the two passes around where that is less work.
 
 use serde::{Deserialize, Serialize};
 
