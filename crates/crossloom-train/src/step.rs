@@ -92,9 +92,7 @@ pub fn share_of_targets<B: TrainBatch>(batches: &[B], index: usize) -> f64 {
 pub struct Update {
     /// Number of this update, counted from 1 (the `t` of Adam's bias correction).
     pub step: u64,
-    /// Scale the whole gradient down to this global L2 norm if it is longer; `None` leaves it.
-    pub max_grad_norm: Option<f32>,
-    /// Learning rate (schedule applied) and weight decay of every part.
+    /// Learning rate of every part in this update, the schedule applied.
     pub rates: PartRates,
 }
 

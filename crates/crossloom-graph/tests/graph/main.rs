@@ -8,6 +8,7 @@ mod decompose;
 mod describe;
 mod device;
 mod four_ways;
+mod layers;
 mod limits;
 mod native;
 mod ops;

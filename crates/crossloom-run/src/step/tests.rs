@@ -6,7 +6,7 @@ use crossloom_data::image::Normalization;
 use crossloom_data::packing::{AnswerMode, EvaluationPacker, ImageMode, PackingPlan, TrainingOptions};
 use crossloom_model::BatchShape;
 use crossloom_recipe::{LoadOptions, Recipe, Split, load};
-use crossloom_train::groups::ParamGroups;
+use crossloom_train::groups::PartRates;
 
 use std::rc::Rc;
 
@@ -52,8 +52,7 @@ fn batches(data: &Data, plan: &PackingPlan, count: usize) -> Vec<TrainingBatch> 
 }
 
 fn update(step: u64) -> Update {
-    let rates = ParamGroups::uniform(1e-3, 0.0).rates(1.0);
-    Update { step, max_grad_norm: Some(1.0), rates }
+    Update { step, rates: PartRates::uniform(1e-3) }
 }
 
 fn contaminate(store: &Store, prefix: &str) {

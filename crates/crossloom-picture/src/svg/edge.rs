@@ -1,6 +1,6 @@
 //! The way of an edge from box to box.
 
-use super::layout::Rect;
+use super::place::Rect;
 
 /// Length of an arrow's head.
 const HEAD: f64 = 6.0;

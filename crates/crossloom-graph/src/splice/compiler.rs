@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use luminal::prelude::{Compiler, Graph, ToIdsMut};
 
-use super::{CompiledRegion, RegionCompiler, splice};
+use super::splice;
 use crate::operator::FailureCell;
-use crate::{GraphError, lift};
+use crate::{CompiledRegion, GraphError, RegionCompiler, lift};
 
 /// Replaces a luminal graph, of our operators or of luminal's own primitives, by one compiled region.
 ///

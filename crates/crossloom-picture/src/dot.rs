@@ -1,17 +1,19 @@
 //! A Graphviz digraph.
 
-use super::tree::Tree;
-use super::{Cell, Picture};
-use crate::describe::NodeKind;
+use crate::tree::Tree;
+use crate::{Arrangement, Cell, Edge, Kind, Picture};
 
 impl Picture {
     /// The picture in Graphviz' language.
     pub fn to_dot(&self) -> String {
-        let mut text = format!("digraph {} {{\n  node [shape=box];\n", quoted(&self.title));
+        let mut text = format!("digraph {} {{\n", quoted(&self.title));
+        if self.arrangement == Arrangement::Columns {
+            text += "  rankdir=LR;\n";
+        }
+        text += "  node [shape=box];\n";
         self.dot_frame(&self.tree, 1, &mut 0, &mut text);
         for edge in &self.edges {
-            let label = edge.label().map_or(String::new(), |label| format!(" [label={}]", quoted(&label)));
-            text += &format!("  n{} -> n{}{label};\n", edge.from, edge.to);
+            text += &format!("  n{} -> n{}{};\n", edge.from, edge.to, attributes(edge));
         }
         text + "}\n"
     }
@@ -19,7 +21,7 @@ impl Picture {
     fn dot_frame(&self, frame: &Tree, depth: usize, frames: &mut usize, text: &mut String) {
         let indent = "  ".repeat(depth);
         for &index in &frame.cells {
-            *text += &format!("{indent}{}\n", cell(index, &self.cells[index]));
+            *text += &format!("{indent}{}\n", cell(index, &self.boxes[index]));
         }
         for inner in &frame.frames {
             if inner.label.is_empty() {
@@ -37,13 +39,21 @@ impl Picture {
 
 fn cell(index: usize, cell: &Cell) -> String {
     let shape = match cell.kind {
-        NodeKind::Input | NodeKind::Weight | NodeKind::State => ", shape=parallelogram",
-        NodeKind::Result => ", shape=oval",
-        NodeKind::Region => ", shape=box3d",
-        NodeKind::Op | NodeKind::Constant => "",
+        Kind::Given | Kind::Kept => ", shape=parallelogram",
+        Kind::Result => ", shape=oval",
+        Kind::Region => ", shape=box3d",
+        Kind::Op => "",
     };
     let label = [std::slice::from_ref(&cell.title), &cell.lines[..]].concat().join("\n");
     format!("n{index} [label={}{shape}];", quoted(&label))
+}
+
+fn attributes(edge: &Edge) -> String {
+    let name = edge.name.as_ref().map(|name| format!("id={}", quoted(name)));
+    let label = edge.label.as_ref().map(|label| format!("label={}", quoted(label)));
+    let style = edge.strong.then(|| "style=bold".to_owned());
+    let all: Vec<String> = [name, label, style].into_iter().flatten().collect();
+    if all.is_empty() { String::new() } else { format!(" [{}]", all.join(", ")) }
 }
 
 fn quoted(text: &str) -> String {

@@ -1,11 +1,10 @@
-//! The nodes of a function.
+//! Functions as the nodes of a [picture](crossloom_picture::Picture).
 
 use std::collections::BTreeSet;
 
-use crossloom_ir::{Func, InstData, Role, Value};
+use crossloom_picture::{Kind, Node};
 
-use super::Node;
-use crate::describe::NodeKind;
+use crate::{Func, InstData, Role, Value};
 
 /// The section of what a training step computes for its gradients only.
 const GRADIENTS: &str = "gradients";
@@ -17,15 +16,14 @@ const OPTIMIZER: &str = "optimizer";
 /// `label` says what is written on an instruction, and how many bytes each of its outputs takes; an instruction without
 /// a label only renames what it reads first, and is not drawn. In a training step, what the loss does not depend on is
 /// drawn below it.
-pub fn func_nodes(func: &Func, label: impl Fn(usize, &InstData) -> Option<(String, Vec<u64>)>) -> Vec<Node> {
+pub fn nodes(func: &Func, label: impl Fn(usize, &InstData) -> Option<(String, Vec<u64>)>) -> Vec<Node> {
     let mut nodes = Vec::new();
     let mut known: Vec<Option<(usize, usize)>> = vec![None; func.value_count()];
     for param in func.params() {
         known[param.value.index()] = Some((nodes.len(), 0));
         let kind = match param.role {
-            Role::Input => NodeKind::Input,
-            Role::Weight => NodeKind::Weight,
-            Role::State => NodeKind::State,
+            Role::Input => Kind::Given,
+            Role::Weight | Role::State => Kind::Kept,
         };
         let types = vec![func.ty(param.value).to_string()];
         nodes.push(Node { kind, label: param.name.clone(), types, ..Node::default() });
@@ -49,14 +47,14 @@ pub fn func_nodes(func: &Func, label: impl Fn(usize, &InstData) -> Option<(Strin
         };
         let types = inst.outputs.iter().map(|&value| func.ty(value).to_string()).collect();
         let scope = scope.to_owned();
-        nodes.push(Node { kind: NodeKind::Op, label, types, scope, section, inputs, bytes });
+        nodes.push(Node { kind: Kind::Op, label, types, scope, section, inputs, bytes });
     }
     // New contents of parameters are no results that anybody reads.
     for result in func.results().iter().filter(|result| result.updates.is_none()) {
         let inputs: Vec<_> = known[result.value.index()].into_iter().collect();
         let section = inputs.first().and_then(|&(source, _): &(usize, usize)| nodes[source].section.clone());
         nodes.push(Node {
-            kind: NodeKind::Result,
+            kind: Kind::Result,
             label: result.name.clone(),
             types: vec![func.ty(result.value).to_string()],
             section,

@@ -1,5 +1,9 @@
 //! Replacing a graph by a region. Everything that can fail comes first, so that an error leaves the graph as it was.
 
+mod compiler;
+
+pub use compiler::CrossloomCompiler;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crossloom_ir::{Role, TensorType};
@@ -8,15 +12,15 @@ use luminal::prelude::petgraph::Direction;
 use luminal::prelude::petgraph::visit::EdgeRef;
 use luminal::prelude::{Graph, NodeIndex};
 
-use super::{CompiledRegion, RegionCompiler, RegionOperator};
 use crate::operator::{FailureCell, Load, Output};
+use crate::region::RegionOperator;
 use crate::wiring::{MAX_EDGES, connect, refresh, tracker};
-use crate::{GraphError, Lifted, guard};
+use crate::{CompiledRegion, GraphError, Lifted, RegionCompiler, guard};
 
 /// Compiles a lifted graph and puts the region in its place; `ids` follow the results to their new nodes.
 ///
 /// # Errors
-/// See [`CrossloomCompiler::try_compile`](super::CrossloomCompiler::try_compile). The graph is then as before.
+/// See [`CrossloomCompiler::try_compile`](CrossloomCompiler::try_compile). The graph is then as before.
 pub(crate) fn splice(
     graph: &mut Graph,
     lifted: Lifted,

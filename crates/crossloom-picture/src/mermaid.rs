@@ -1,17 +1,22 @@
 //! A Mermaid flow chart, which Markdown hosts draw.
 
-use super::tree::Tree;
-use super::{Cell, Picture};
-use crate::describe::NodeKind;
+use crate::tree::Tree;
+use crate::{Arrangement, Cell, Kind, Picture};
 
 impl Picture {
     /// The picture as a Mermaid flow chart.
     pub fn to_mermaid(&self) -> String {
-        let mut text = "flowchart TD\n".to_owned();
+        let direction = match self.arrangement {
+            Arrangement::Layers => "TD",
+            Arrangement::Columns => "LR",
+        };
+        let mut text = format!("flowchart {direction}\n");
         self.mermaid_frame(&self.tree, 1, &mut 0, &mut text);
         for edge in &self.edges {
-            let label = edge.label().map_or(String::new(), |label| format!("|\"{}\"|", escaped(&label)));
-            text += &format!("  n{} -->{label} n{}\n", edge.from, edge.to);
+            let arrow = if edge.strong { "==>" } else { "-->" };
+            let label =
+                edge.label.as_ref().map_or(String::new(), |label| format!("|\"{}\"|", escaped(label)));
+            text += &format!("  n{} {arrow}{label} n{}\n", edge.from, edge.to);
         }
         text
     }
@@ -19,7 +24,7 @@ impl Picture {
     fn mermaid_frame(&self, frame: &Tree, depth: usize, frames: &mut usize, text: &mut String) {
         let indent = "  ".repeat(depth);
         for &index in &frame.cells {
-            *text += &format!("{indent}n{index}{}\n", cell(&self.cells[index]));
+            *text += &format!("{indent}n{index}{}\n", cell(&self.boxes[index]));
         }
         for inner in &frame.frames {
             if inner.label.is_empty() {
@@ -39,10 +44,10 @@ fn cell(cell: &Cell) -> String {
         std::iter::once(&cell.title).chain(&cell.lines).map(|line| escaped(line)).collect();
     let label = lines.join("<br/>");
     match cell.kind {
-        NodeKind::Input | NodeKind::Weight | NodeKind::State => format!("[/\"{label}\"/]"),
-        NodeKind::Result => format!("([\"{label}\"])"),
-        NodeKind::Region => format!("[[\"{label}\"]]"),
-        NodeKind::Op | NodeKind::Constant => format!("[\"{label}\"]"),
+        Kind::Given | Kind::Kept => format!("[/\"{label}\"/]"),
+        Kind::Result => format!("([\"{label}\"])"),
+        Kind::Region => format!("[[\"{label}\"]]"),
+        Kind::Op => format!("[\"{label}\"]"),
     }
 }
 

@@ -5,8 +5,8 @@
 //! is in them from top to bottom; sections lie below one another and are read in turns from the left and from the right,
 //! so that a gradient lies below what it belongs to.
 
-use super::super::tree::Tree;
-use super::super::{Cell, Edge};
+use crate::tree::Tree;
+use crate::{Cell, Edge};
 
 /// Space between the layers of a frame and between its neighbours.
 const GAP: f64 = 26.0;

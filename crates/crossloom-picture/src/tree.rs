@@ -1,6 +1,6 @@
 //! Boxes in the nested frames of their scopes.
 
-use super::Cell;
+use crate::Cell;
 
 /// A frame: the boxes and frames directly in it, in the order of the boxes.
 #[derive(Clone, Debug, Default)]
