@@ -21,8 +21,12 @@ pub mod exec;
 pub mod kernels;
 pub mod region;
 
+mod element;
+mod isa;
 mod math;
 mod parallel;
 mod simd;
 
+pub use element::{Element, Floats, FloatsMut};
+pub use isa::{Isa, IsaError, isa};
 pub use region::luminal_compiler;

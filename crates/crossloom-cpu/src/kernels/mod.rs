@@ -13,6 +13,7 @@ mod adamw;
 mod agf_inject;
 mod attention;
 mod attn_pool;
+mod convert;
 mod cross_entropy;
 mod elementwise;
 mod embedding;
@@ -25,14 +26,16 @@ mod rope;
 mod rows;
 mod softmax;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod view;
 
-pub use activation::Activation;
+pub use crossloom_ir::op::Activation;
+
 pub use adamw::{AdamW, AdamWStep, adamw};
 pub use agf_inject::{AgfInject, agf_inject, agf_inject_grad, agf_inject_state_grad};
 pub use attention::{Attention, attention, attention_grad};
 pub use attn_pool::{AttnPool, attn_pool, attn_pool_grad};
+pub use convert::convert;
 pub use cross_entropy::{cross_entropy, cross_entropy_grad};
 pub use elementwise::{BinaryOp, Broadcast, Program, Step, UnaryOp};
 pub use embedding::{embedding, embedding_grad};
