@@ -164,6 +164,7 @@ fn is_low_operand(op: &Op, operand: usize) -> bool {
 
 /// What the readers of a value say about it.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "four questions, each answered on its own")]
 struct Mark {
     /// A product reads it.
     product: bool,
