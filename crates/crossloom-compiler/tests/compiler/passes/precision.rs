@@ -202,3 +202,21 @@ fn nothing_changes_in_f32() {
     let func = network();
     assert_eq!(apply(&func, &Policy::default()).unwrap(), func);
 }
+
+/// The products of an accumulating step read copies that its other half writes.
+#[test]
+fn accumulated_updates_reach_the_copies() {
+    let spec = Training { accumulate: 2, ..spec() };
+    let policy = bf16(DType::Bf16);
+    let set = compile_as(&network(), &Mode::Train(&spec), &NullBackend, &policy, Options { verify: true });
+    let set = set.unwrap_or_else(|errors| panic!("{errors}"));
+    let (micro, apply) = (set.main.plan.func, set.apply.unwrap().plan.func);
+    let read: Vec<&str> =
+        micro.params().iter().map(|p| p.name.as_str()).filter(|n| n.starts_with("bf16.")).collect();
+    assert_eq!(read.len(), 7);
+    for name in read {
+        let written = apply.results().iter().find(|result| result.name == name && result.updates.is_some());
+        let written = written.unwrap_or_else(|| panic!("`{name}` is read but never written"));
+        assert_eq!(apply.dtype(written.value), DType::Bf16);
+    }
+}
