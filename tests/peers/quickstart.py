@@ -113,7 +113,7 @@ def peak_rss():
 
 
 def crossloom(variant):
-    command = ["cargo", "run", "-q", "--release", "-p", "crossloom", "--example", "step_profile", "--",
+    command = ["cargo", "run", "-q", "--release", "-p", "crossloom-run", "--example", "step_profile", "--",
                str(RECIPE), variant, "--json"]
     return command, {**os.environ, "RAYON_NUM_THREADS": str(THREADS)}
 

@@ -96,6 +96,7 @@ fn run(graph: &mut LuminalGraph, given: &[(String, DType, Vec<f32>)], results: &
             DType::I32 => {
                 graph.set_ids(name, &values.iter().map(|&id| id as i32).collect::<Vec<_>>()).unwrap();
             }
+            other => panic!("a graph takes no input of type {other}"),
         }
     }
     graph.execute().unwrap();

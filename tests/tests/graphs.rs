@@ -14,7 +14,7 @@ mod shipped;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crossloom::stages::{Depth, Format, Mode, Shapes, Stage, Subject, render};
+use crossloom_run::stages::{Depth, Format, Mode, Shapes, Stage, Subject, render};
 use serde_json::Value;
 use shipped::{recipe, recipes, root};
 

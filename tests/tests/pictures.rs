@@ -4,7 +4,7 @@
 mod shipped;
 mod xml;
 
-use crossloom::stages::{Depth, Format, Mode, Shapes, Stage, Subject, render};
+use crossloom_run::stages::{Depth, Format, Mode, Shapes, Stage, Subject, render};
 use shipped::{recipe, recipes};
 
 /// The first variant of every recipe, and its `cli` variant if it has one, for prediction and for training.

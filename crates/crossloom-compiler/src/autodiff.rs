@@ -46,6 +46,11 @@ pub fn backward(func: &mut Func, loss: Value, wrt: &[Value]) -> Result<Vec<Optio
         let message = format!("only a scalar can be differentiated, this is {}", func.ty(loss));
         return Err(IrError::new(message).with_value(loss).into());
     }
+    let quantized = wrt.iter().find(|&&value| func.dtype(value).is_quantized());
+    if let Some(&value) = quantized {
+        let message = format!("is {}; nothing is differentiated by quantized weights", func.ty(value));
+        return Err(IrError::new(message).with_value(value).into());
+    }
     let mut tape = Tape { needed: vec![false; func.value_count()], grads: vec![None; func.value_count()] };
     for value in wrt {
         tape.needed[value.index()] = true;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crossloom_ir::func::ResultDef;
 use crossloom_ir::op::{AdamW, BinaryKind, GlobalNorm};
-use crossloom_ir::{Func, IrError, IrErrors, Role, Scope, TensorType, Value};
+use crossloom_ir::{DType, Func, IrError, IrErrors, Role, Scope, TensorType, Value};
 
 use crate::autodiff;
 
@@ -97,7 +97,7 @@ pub fn training(forward: &Func, spec: &Training) -> Result<TrainingFuncs, IrErro
         let factor = b.broadcast(weight, &shape, &[])?;
         let share = b.mul(grad, factor)?;
         let total = b.add(sum, share)?;
-        func.add_update(sum, total);
+        func.add_update(sum, total)?;
     }
     Ok(TrainingFuncs::Accumulated { micro: func, apply: apply_func(forward, spec, &trained)? })
 }
@@ -131,6 +131,11 @@ fn resolve_groups(forward: &Func, spec: &Training) -> Result<Vec<Trained>, IrErr
                     errors
                         .push(IrError::new(format!("weight `{name}` is named more than once in the groups")));
                 }
+                Some(&weight) if forward.dtype(weight) != DType::F32 => errors.push(IrError::new(format!(
+                    "group `{}` names `{name}`, which is {}; weights are trained in f32",
+                    g.name,
+                    forward.ty(weight)
+                ))),
                 Some(&weight) => {
                     let decay = if forward.ty(weight).rank() >= 2 { g.weight_decay } else { 0.0 };
                     trained.push(Trained { name: name.clone(), weight, group, decay });
@@ -169,7 +174,7 @@ fn apply_func(forward: &Func, spec: &Training, trained: &[Trained]) -> Result<Fu
         let mut b = func.builder();
         b.set_scope(scope.clone());
         let zeros = b.zeros_like(sum)?;
-        func.add_update(sum, zeros);
+        func.add_update(sum, zeros)?;
     }
     Ok(func)
 }
@@ -190,7 +195,7 @@ fn optimizer(func: &mut Func, spec: &Training, trained: &[Trained], grads: &[Val
         let op = AdamW { beta1: spec.beta1, beta2: spec.beta2, eps: spec.eps, weight_decay: t.decay };
         let out = func.push(op, &[t.weight, grad, m, v, hypers[t.group], scale], &scope)?;
         for (param, value) in [t.weight, m, v].into_iter().zip(out) {
-            func.add_update(param, value);
+            func.add_update(param, value)?;
         }
     }
     func.add_result("grad_norm", norm);

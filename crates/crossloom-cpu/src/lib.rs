@@ -26,3 +26,4 @@ mod parallel;
 mod simd;
 
 pub use region::luminal_compiler;
+pub use simd::instruction_set;

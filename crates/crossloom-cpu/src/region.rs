@@ -91,6 +91,7 @@ impl Region for CpuRegion {
         match self.store.ty(name)?.dtype {
             DType::F32 => self.store.get(name).map(|values| Data::F32(values.to_vec())),
             DType::I32 => self.store.get_ints(name).map(|values| Data::I32(values.to_vec())),
+            _ => None,
         }
     }
 
@@ -100,10 +101,11 @@ impl Region for CpuRegion {
         let func = &self.executable.plan().func;
         let given = func.results().iter().filter(|result| result.updates.is_none());
         let read = given.map(|result| match func.ty(result.value).dtype {
-            DType::F32 => self.executable.result_in(&self.store, &result.name).map(|v| Data::F32(v.to_vec())),
             DType::I32 => {
                 self.executable.int_result_in(&self.store, &result.name).map(|v| Data::I32(v.to_vec()))
             }
+            // Reading a result as floats that holds none is an error of the executable.
+            _ => self.executable.result_in(&self.store, &result.name).map(|v| Data::F32(v.to_vec())),
         });
         Ok(read.collect::<Result<_, RunError>>()?)
     }

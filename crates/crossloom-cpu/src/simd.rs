@@ -27,6 +27,20 @@ fn choose() -> pulp::Arch {
     }
 }
 
+/// The instruction set in use, by name: two machines with the same give the same bits.
+pub fn instruction_set() -> &'static str {
+    match arch() {
+        pulp::Arch::Scalar => "plain",
+        #[cfg(target_arch = "x86_64")]
+        pulp::Arch::V3(_) => "avx2",
+        #[cfg(target_arch = "x86_64")]
+        pulp::Arch::V4(_) => "avx512",
+        #[cfg(target_arch = "aarch64")]
+        pulp::Arch::Neon(_) => "neon",
+        _ => "other",
+    }
+}
+
 /// One register of `f32` lanes.
 #[derive(Clone, Copy)]
 pub(crate) struct Vf<S: Simd> {

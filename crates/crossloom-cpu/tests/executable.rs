@@ -103,7 +103,7 @@ fn two_parameters_of_one_name_are_refused() {
     let ty = TensorType::f32([4]);
     let (a, b) = (func.add_param("w", Role::Weight, ty.clone()), func.add_param("w", Role::Weight, ty));
     let sum = func.builder().add(a, b).unwrap();
-    func.add_update(a, sum);
+    func.add_update(a, sum).unwrap();
     refused(plan::plan(func, &CpuBackend).unwrap(), "`w`");
 }
 

@@ -1,10 +1,10 @@
 //! Appending instructions with little ceremony.
 
 use crate::op::{
-    Affine, Binary, BinaryKind, Broadcast, Concat, Constant, Linear, Matmul, Op, Pad, Reduce, ReduceKind,
-    Reshape, Slice, Transpose, Unary, UnaryKind,
+    Affine, Binary, BinaryKind, Broadcast, Concat, Constant, Convert, Linear, Matmul, Op, Pad, Reduce,
+    ReduceKind, Reshape, Slice, Transpose, Unary, UnaryKind,
 };
-use crate::{Func, IrError, Scope, Value};
+use crate::{DType, Func, IrError, Scope, Value};
 
 /// Appends to a function, in a current scope.
 #[derive(Debug)]
@@ -48,6 +48,39 @@ impl<'f> Builder<'f> {
     pub fn push(&mut self, op: impl Into<Op>, inputs: &[Value]) -> Result<Vec<Value>, IrError> {
         let scope = self.scope.clone();
         self.func.push(op, inputs, &scope)
+    }
+
+    /// Appends an op whose outputs are to have those element types; see [`Func::push_as`].
+    ///
+    /// # Errors
+    /// The op's type rule does not hold, or does not allow those types.
+    pub fn push_as(
+        &mut self,
+        op: impl Into<Op>,
+        inputs: &[Value],
+        asked: &[DType],
+    ) -> Result<Vec<Value>, IrError> {
+        let scope = self.scope.clone();
+        self.func.push_as(op, inputs, asked, &scope)
+    }
+
+    /// Appends an op of one output, which is to have that element type.
+    ///
+    /// # Errors
+    /// As [`Builder::push_as`].
+    pub fn one_as(&mut self, op: impl Into<Op>, inputs: &[Value], asked: DType) -> One {
+        let op = op.into();
+        let mnemonic = op.mnemonic();
+        let outputs = self.push_as(op, inputs, &[asked])?;
+        outputs.first().copied().ok_or_else(|| IrError::new("has no output").with_op(mnemonic))
+    }
+
+    /// The float `x` as that float type; `x` itself if it is of that type.
+    ///
+    /// # Errors
+    /// One of the types is no float type.
+    pub fn convert(&mut self, x: Value, dtype: DType) -> One {
+        if self.func.dtype(x) == dtype { Ok(x) } else { self.one_as(Convert, &[x], dtype) }
     }
 
     /// Appends an op and returns its first output.

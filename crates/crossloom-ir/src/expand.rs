@@ -2,7 +2,7 @@
 
 use crate::func::InstData;
 use crate::rewrite::Rewriter;
-use crate::{Builder, Func, IrError, Op, Value};
+use crate::{Builder, DType, Func, IrError, Op, Value};
 
 /// Rewrites `func` until only primitive ops are left.
 ///
@@ -43,7 +43,7 @@ fn expand_once(func: &Func, select: &impl Fn(&Func, &InstData) -> bool) -> Resul
         if select(func, inst) {
             let inputs = rewriter.get_all(&inst.inputs)?;
             let mut builder = rewriter.builder(&inst.scope);
-            if let Some(outputs) = expand_inst(&mut builder, inst, &inputs)? {
+            if let Some(outputs) = expand_inst(&mut builder, inst, &inputs, &func.dtypes(&inst.outputs))? {
                 rewriter.set_all(&inst.outputs, &outputs);
                 changed = true;
                 continue;
@@ -54,7 +54,8 @@ fn expand_once(func: &Func, select: &impl Fn(&Func, &InstData) -> bool) -> Resul
     Ok((rewriter.finish()?, changed))
 }
 
-/// Emits the expansion of one instruction; checks that it keeps the instruction's types.
+/// Emits the expansion of one instruction whose outputs have those element types. Its inner values are `f32`: the results
+/// alone are rounded, by a conversion at the end where they are of another type.
 ///
 /// # Errors
 /// The expansion breaks a type rule or gives outputs of other types.
@@ -62,11 +63,18 @@ pub fn expand_inst(
     b: &mut Builder<'_>,
     inst: &InstData,
     inputs: &[Value],
+    asked: &[DType],
 ) -> Result<Option<Vec<Value>>, IrError> {
     let located = |error: IrError| error.with_op(inst.op.mnemonic()).with_scope(&inst.scope);
     let types: Vec<_> = inputs.iter().map(|&v| b.func().ty(v).clone()).collect();
-    let Some(outputs) = inst.op.expand(b, inputs).map_err(located)? else { return Ok(None) };
-    let expected = inst.op.infer(&types.iter().collect::<Vec<_>>()).map_err(|m| located(IrError::new(m)))?;
+    let Some(mut outputs) = inst.op.expand(b, inputs).map_err(located)? else { return Ok(None) };
+    let types: Vec<_> = types.iter().collect();
+    let expected = inst.op.infer_as(&types, asked).map_err(|m| located(IrError::new(m)))?;
+    for (output, ty) in outputs.iter_mut().zip(&expected) {
+        if b.func().dtype(*output).is_float() && ty.dtype.is_float() {
+            *output = b.convert(*output, ty.dtype).map_err(located)?;
+        }
+    }
     let given: Vec<_> = outputs.iter().map(|&v| b.func().ty(v).clone()).collect();
     if given == expected {
         Ok(Some(outputs))

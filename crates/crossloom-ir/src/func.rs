@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Builder, Inst, IrError, Op, TensorType, Value};
+use crate::{Builder, DType, Inst, IrError, Op, TensorType, Value};
 
 /// Dotted path that says which part of the model an instruction belongs to, such as `vision.block.7.attn`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -147,7 +147,8 @@ impl Func {
         value
     }
 
-    /// Appends an instruction after checking it against the op's type rule; returns its outputs.
+    /// Appends an instruction after checking it against the op's type rule; returns its outputs. Float results that the
+    /// op computes are `f32`; what only moves data keeps its type.
     ///
     /// # Errors
     /// The type rule's complaint, with the op and the scope.
@@ -157,9 +158,37 @@ impl Func {
         inputs: &[Value],
         scope: &Scope,
     ) -> Result<Vec<Value>, IrError> {
-        let op = op.into();
+        self.append(op.into(), inputs, None, scope)
+    }
+
+    /// As [`Func::push`], but asks for the element type of every output. A float result that the op computes may have
+    /// any float type, to which it is rounded; other results have the type that they have.
+    ///
+    /// # Errors
+    /// The type rule's complaint, or why a result cannot have the type that is asked for.
+    pub fn push_as(
+        &mut self,
+        op: impl Into<Op>,
+        inputs: &[Value],
+        asked: &[DType],
+        scope: &Scope,
+    ) -> Result<Vec<Value>, IrError> {
+        self.append(op.into(), inputs, Some(asked), scope)
+    }
+
+    fn append(
+        &mut self,
+        op: Op,
+        inputs: &[Value],
+        asked: Option<&[DType]>,
+        scope: &Scope,
+    ) -> Result<Vec<Value>, IrError> {
         let types: Vec<&TensorType> = inputs.iter().map(|&v| self.ty(v)).collect();
-        let out_types = op.infer(&types).map_err(|message| {
+        let inferred = match asked {
+            None => op.infer(&types),
+            Some(asked) => op.infer_as(&types, asked),
+        };
+        let out_types = inferred.map_err(|message| {
             let shown: Vec<String> = types.iter().map(ToString::to_string).collect();
             IrError::new(format!("{message} (operands: {})", shown.join(", ")))
                 .with_op(op.mnemonic())
@@ -190,11 +219,16 @@ impl Func {
     }
 
     /// Makes `value` the new content of the parameter `param`.
-    pub fn add_update(&mut self, param: Value, value: Value) {
-        if let ValueDef::Param(index) = self.def(param) {
-            let name = self.params[index].name.clone();
-            self.results.push(ResultDef { name, value, updates: Some(index) });
-        }
+    ///
+    /// # Errors
+    /// `param` is no parameter.
+    pub fn add_update(&mut self, param: Value, value: Value) -> Result<(), IrError> {
+        let ValueDef::Param(index) = self.def(param) else {
+            return Err(IrError::new("is no parameter, so it cannot be updated").with_value(param));
+        };
+        let name = self.params[index].name.clone();
+        self.results.push(ResultDef { name, value, updates: Some(index) });
+        Ok(())
     }
 
     /// A builder that appends at the end of this function.
@@ -205,6 +239,16 @@ impl Func {
     /// Type of a value.
     pub fn ty(&self, value: Value) -> &TensorType {
         &self.values[value.index()].ty
+    }
+
+    /// Element type of a value.
+    pub fn dtype(&self, value: Value) -> DType {
+        self.ty(value).dtype
+    }
+
+    /// Element types of values, as [`Func::push_as`] takes them.
+    pub fn dtypes(&self, values: &[Value]) -> Vec<DType> {
+        values.iter().map(|&v| self.dtype(v)).collect()
     }
 
     /// Shape of a value.

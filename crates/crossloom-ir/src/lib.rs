@@ -16,6 +16,7 @@
 pub mod attrs;
 pub mod builder;
 pub mod cost;
+pub mod dtype;
 pub mod entity;
 pub mod error;
 pub mod expand;
@@ -31,9 +32,10 @@ pub mod verify;
 
 pub use builder::Builder;
 pub use cost::Cost;
+pub use dtype::DType;
 pub use entity::{Inst, Value};
 pub use error::{IrError, IrErrors};
 pub use func::{Func, InstData, Param, Role, Scope};
 pub use interp::{Real, Tensor};
 pub use op::{Op, OpSpec};
-pub use types::{DType, TensorType};
+pub use types::TensorType;

@@ -68,13 +68,14 @@ impl<'o> Rewriter<'o> {
         }
     }
 
-    /// Copies an instruction with its operands replaced.
+    /// Copies an instruction with its operands replaced; its results keep their types.
     ///
     /// # Errors
     /// An operand is not rewritten yet, or its new type no longer fits.
     pub fn copy(&mut self, inst: &InstData) -> Result<(), IrError> {
         let inputs = self.get_all(&inst.inputs)?;
-        let outputs = self.new.push(inst.op.clone(), &inputs, &inst.scope)?;
+        let asked = self.old.dtypes(&inst.outputs);
+        let outputs = self.new.push_as(inst.op.clone(), &inputs, &asked, &inst.scope)?;
         self.set_all(&inst.outputs, &outputs);
         Ok(())
     }
@@ -90,7 +91,7 @@ impl<'o> Rewriter<'o> {
                 None => self.new.add_result(result.name.clone(), value),
                 Some(param) => {
                     let param = self.new.params()[param].value;
-                    self.new.add_update(param, value);
+                    self.new.add_update(param, value)?;
                 }
             }
         }

@@ -1,40 +1,8 @@
-//! Element types and tensor types.
+//! Tensor types.
 
 use std::fmt;
 
-/// Element type of a tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum DType {
-    /// 32-bit IEEE float.
-    F32,
-    /// 32-bit signed integer: token ids, positions, indices, segment numbers.
-    I32,
-}
-
-impl DType {
-    /// Size of one element in bytes.
-    pub const fn size(self) -> usize {
-        4
-    }
-
-    /// The type of that printed name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "f32" => Some(Self::F32),
-            "i32" => Some(Self::I32),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for DType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::I32 => "i32",
-        })
-    }
-}
+use crate::DType;
 
 /// Element type and static shape, row-major and contiguous. A scalar has no dimensions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,7 +14,12 @@ pub struct TensorType {
 }
 
 impl TensorType {
-    /// A float tensor of that shape.
+    /// A tensor of that element type and shape.
+    pub fn new(dtype: DType, shape: impl Into<Vec<usize>>) -> Self {
+        Self { dtype, shape: shape.into() }
+    }
+
+    /// An `f32` tensor of that shape.
     pub fn f32(shape: impl Into<Vec<usize>>) -> Self {
         Self { dtype: DType::F32, shape: shape.into() }
     }
@@ -66,9 +39,20 @@ impl TensorType {
         self.shape.iter().product()
     }
 
-    /// Size in bytes.
+    /// Size in bytes, row by row: a block never reaches into the next row.
     pub fn bytes(&self) -> usize {
-        self.elements() * self.dtype.size()
+        self.rows() * self.dtype.bytes_of(self.last())
+    }
+
+    /// The same shape of another element type.
+    #[must_use]
+    pub fn with_dtype(&self, dtype: DType) -> Self {
+        Self { dtype, shape: self.shape.clone() }
+    }
+
+    /// Whether the last axis is a whole number of blocks, as it must be in memory.
+    pub fn has_whole_blocks(&self) -> bool {
+        self.last().is_multiple_of(self.dtype.block().0)
     }
 
     /// Extent of the last axis; 1 for a scalar.

@@ -49,7 +49,7 @@ fn the_layout_is_this() {
     b.set_scope(Scope::default());
     let stepped = b.affine(w, 0.9, 0.0).unwrap();
     func.add_result("loss", loss);
-    func.add_update(w, stepped);
+    func.add_update(w, stepped).unwrap();
     assert_eq!(
         print(&func),
         r#"func @train {
@@ -187,7 +187,7 @@ fn every_error_is_found_with_its_line() {
         r#"func @f {
   input  %x "x": f32[2, 3]
   wieght %w "w": f32[2, 3]
-  input  %h "h": f16[2]
+  input  %h "h": f61[2]
   %a = tahn %x : f32[2, 3]
   %b = add %x, %missing : f32[2, 3]
   %c = add %x, %b : f32[3, 2]
@@ -201,7 +201,7 @@ fn every_error_is_found_with_its_line() {
 "#,
         &[
             "line 3: `wieght` is no role of a parameter; there are input, weight and state",
-            "line 4: there is no element type `f16`; there are f32 and i32",
+            "line 4: there is no element type `f61`; there are f32, bf16, f16, i32, u8, q8_0, q4_0, q4_1, q4_k, q6_k",
             "line 5: there is no op `tahn`; did you mean `tanh`?",
             "line 6: `%missing` is not defined before this line [value %missing]",
             "line 7: add: `%c` is written as f32[3, 2], but is f32[2, 3]",

@@ -24,7 +24,7 @@ fn a_training_step_is_well_formed() {
     let stepped = b.affine(w, 0.5, 0.0).unwrap();
     let norm = b.reduce_sum(w, &[0, 1]).unwrap();
     func.add_result("loss", loss);
-    func.add_update(w, stepped);
+    func.add_update(w, stepped).unwrap();
     func.add_result("norm", norm);
     assert_eq!(verify(&func), Ok(()));
 }
@@ -40,9 +40,9 @@ fn all_findings_are_collected_in_order() {
     func.add_result("y", y);
     func.add_result("y", x);
     func.add_result("", x);
-    func.add_update(x, y);
-    func.add_update(state, y);
-    func.add_update(state, state);
+    func.add_update(x, y).unwrap();
+    func.add_update(state, y).unwrap();
+    func.add_update(state, state).unwrap();
     let errors: Vec<String> = found(&func).into_iter().map(|(_, error)| error).collect();
     assert_eq!(
         errors,

@@ -93,12 +93,17 @@ fn draw_op(mnemonic: &str, rng: &mut ChaCha8Rng) -> Option<Op> {
 fn draw_type(rng: &mut ChaCha8Rng) -> TensorType {
     let rank = rng.random_range(0..5);
     let shape: Vec<usize> = (0..rank).map(|_| *[0, 1, 2, 2, 2, 4, 4].choose(rng).unwrap()).collect();
-    let dtype = if rng.random_bool(0.25) { DType::I32 } else { DType::F32 };
+    let dtype = match rng.random_range(0..8) {
+        0 | 1 => DType::I32,
+        2 => *DType::ALL.choose(rng).unwrap(),
+        3 => DType::Bf16,
+        _ => DType::F32,
+    };
     TensorType { dtype, shape }
 }
 
 fn draw_tensor(ty: &TensorType, rng: &mut ChaCha8Rng) -> Tensor<f64> {
-    let integer = ty.dtype == DType::I32;
+    let integer = ty.dtype.is_integer();
     Tensor::from_fn(ty.shape.clone(), |_| {
         if integer { f64::from(rng.random_range(-2..5)) } else { rng.random_range(-1.0..1.0) }
     })

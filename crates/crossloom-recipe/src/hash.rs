@@ -49,6 +49,11 @@ impl Recipe {
                 }
             }
         }
+        if self.train.can_be_extended()
+            && let Some(train) = value.pointer_mut("/train").and_then(Value::as_object_mut)
+        {
+            train.remove("steps");
+        }
         value
     }
 }

@@ -36,7 +36,10 @@ pub trait BatchSource {
     /// [`restore`](Self::restore) on a fresh source yields the same stream from there on.
     ///
     /// Use integers and strings only: a float may lose its last bit on the way through JSON.
-    fn state(&self) -> Value;
+    ///
+    /// # Errors
+    /// The position cannot be written down; a checkpoint without it would be worthless, so none is made.
+    fn state(&self) -> Result<Value, BoxError>;
 
     /// Go to a position that [`state`](Self::state) returned, perhaps in an earlier process.
     fn restore(&mut self, state: &Value) -> Result<(), BoxError>;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crossloom_ir::expand::expand_where;
 use crossloom_ir::op::{AttnPool, Op};
 use crossloom_ir::rewrite::Rewriter;
-use crossloom_ir::{Func, Inst, IrError, IrErrors, Value};
+use crossloom_ir::{DType, Func, Inst, IrError, IrErrors, Value};
 
 use super::Pass;
 
@@ -38,8 +38,8 @@ impl Pass for AgfFusion {
 
 /// Pools that can be merged, in program order.
 fn pool_groups(func: &Func) -> Vec<Vec<Inst>> {
-    // By features and the bits of the scale; in order of the first pool.
-    let mut group_of: BTreeMap<(Value, u64), usize> = BTreeMap::new();
+    // By features, the bits of the scale and the types of query and results; in order of the first pool.
+    let mut group_of: BTreeMap<(Value, u64, DType, Vec<DType>), usize> = BTreeMap::new();
     let mut groups: Vec<Vec<Inst>> = Vec::new();
     let mut behind_pool = vec![false; func.value_count()];
     for (index, inst) in func.insts().iter().enumerate() {
@@ -47,7 +47,7 @@ fn pool_groups(func: &Func) -> Vec<Vec<Inst>> {
         if let Op::AttnPool(AttnPool { scale, masked: false }) = inst.op {
             let (x, query) = (inst.inputs[0], inst.inputs[1]);
             if !behind_pool[query.index()] {
-                let key = (x, scale.to_bits());
+                let key = (x, scale.to_bits(), func.dtype(query), func.dtypes(&inst.outputs));
                 let group = *group_of.entry(key).or_insert_with(|| {
                     groups.push(Vec::new());
                     groups.len() - 1
@@ -122,7 +122,7 @@ impl Mover<'_> {
         let x = self.rewriter.get(first.inputs[0])?;
         let mut b = self.rewriter.builder(&first.scope);
         let all = b.concat(&queries, 0)?;
-        let merged = b.push(first.op.clone(), &[x, all])?;
+        let merged = b.push_as(first.op.clone(), &[x, all], &func.dtypes(&first.outputs))?;
         let mut start = 0;
         for (&inst, &query) in group.iter().zip(&queries) {
             let mut b = self.rewriter.builder(&func.inst(inst).scope);

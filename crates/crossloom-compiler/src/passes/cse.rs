@@ -1,12 +1,12 @@
 //! Common subexpression elimination.
 //!
-//! Before: any function (ops have no side effects). After: no two instructions have the same op, attributes and
-//! operands. The first one stays, with its scope.
+//! Before: any function (ops have no side effects). After: no two instructions have the same op, attributes, operands and
+//! result types. The first one stays, with its scope.
 
 use std::collections::HashMap;
 
 use crossloom_ir::rewrite::Rewriter;
-use crossloom_ir::{Func, IrErrors, Value};
+use crossloom_ir::{DType, Func, IrErrors, Value};
 
 use super::Pass;
 
@@ -22,10 +22,11 @@ impl Pass for Cse {
     fn run(&self, func: &Func) -> Result<Func, IrErrors> {
         let mut rewriter = Rewriter::new(func);
         // Only looked up, never iterated: the order of a hash map cannot be seen.
-        let mut seen: HashMap<(String, Vec<Value>), Vec<Value>> = HashMap::new();
+        let mut seen: HashMap<(String, Vec<DType>, Vec<Value>), Vec<Value>> = HashMap::new();
         for inst in func.insts() {
             let inputs = rewriter.get_all(&inst.inputs)?;
-            let key = (format!("{}{}", inst.op.mnemonic(), inst.op.attrs()), inputs);
+            let op = format!("{}{}", inst.op.mnemonic(), inst.op.attrs());
+            let key = (op, func.dtypes(&inst.outputs), inputs);
             if let Some(outputs) = seen.get(&key) {
                 rewriter.set_all(&inst.outputs, &outputs.clone());
                 continue;

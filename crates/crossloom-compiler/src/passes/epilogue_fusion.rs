@@ -7,7 +7,7 @@
 use crossloom_ir::func::InstData;
 use crossloom_ir::op::{Binary, BinaryKind, Linear, Op, Unary, UnaryKind};
 use crossloom_ir::rewrite::Rewriter;
-use crossloom_ir::{Func, Inst, IrErrors, Value};
+use crossloom_ir::{DType, Func, Inst, IrErrors, Value};
 
 use super::Pass;
 
@@ -52,8 +52,11 @@ impl Pass for EpilogueFusion {
             if let Some(residual) = found.residual {
                 inputs.push(rewriter.get(residual)?);
             }
-            let output = rewriter.builder(&linear.scope).one(found.op, &inputs)?;
-            rewriter.set(inst.outputs[0], output);
+            // The second output of a layer with an activation is what the activation is of.
+            let mut types = func.dtypes(&inst.outputs);
+            types.extend(found.op.act.map(|_| DType::F32));
+            let outputs = rewriter.builder(&linear.scope).push_as(found.op, &inputs, &types)?;
+            rewriter.set(inst.outputs[0], outputs[0]);
         }
         Ok(rewriter.finish()?)
     }
@@ -62,7 +65,10 @@ impl Pass for EpilogueFusion {
 fn match_site(func: &Func, inst: &InstData, uses: &[usize], absorbed: &[bool]) -> Option<Match> {
     let plain = |value: Value| match func.def_inst(value) {
         Some((at, InstData { op: Op::Linear(op), .. }))
-            if uses[value.index()] == 1 && !absorbed[at.index()] && op.act.is_none() && !op.residual =>
+            // A layer whose result is rounded gives another number to what reads it.
+            if uses[value.index()] == 1
+                && func.dtype(value) == DType::F32
+                && !absorbed[at.index()] && op.act.is_none() && !op.residual =>
         {
             Some((at, *op))
         }

@@ -9,7 +9,7 @@
 use crossloom_ir::func::InstData;
 use crossloom_ir::op::{AddLayerNorm, AddRmsNorm, Binary, BinaryKind, LayerNormGrad, Op, RmsNormGrad};
 use crossloom_ir::rewrite::Rewriter;
-use crossloom_ir::{Func, Inst, IrError, IrErrors, Value};
+use crossloom_ir::{DType, Func, Inst, IrError, IrErrors, Value};
 
 use super::Pass;
 
@@ -54,6 +54,11 @@ impl Pass for NormFusion {
     }
 }
 
+/// Whether it is a sum whose reader, made one with it, reads the same number: one that is not rounded.
+fn is_wide_sum(func: &Func, inst: &InstData) -> bool {
+    is_sum(&inst.op) && func.dtype(inst.outputs[0]) == DType::F32
+}
+
 fn is_sum(op: &Op) -> bool {
     matches!(op, Op::Binary(Binary(BinaryKind::Add)))
 }
@@ -72,7 +77,7 @@ fn match_norms(func: &Func, fates: &mut [Fate]) {
         // The norm moves up to the sum; the gradient ops may still move down.
         let in_time =
             |&v: &Value| func.def_inst(v).is_none_or(|(def, by)| def < at && !is_norm_gradient(&by.op));
-        if is_sum(&sum.op)
+        if is_wide_sum(func, sum)
             && matches!(fates[at.index()], Fate::Copied)
             && inst.inputs[1..].iter().all(in_time)
         {
@@ -98,9 +103,10 @@ fn match_gradients(func: &Func, fates: &mut [Fate]) {
                 _ => false,
             };
             let only_use = grad.outputs[0] == value && uses[value.index()] == 1;
+            let wide = func.dtype(value) == DType::F32;
             // The gradient op moves down to the sum.
             let in_time = grad.outputs[1..].iter().all(|v| first_reads[v.index()] > index);
-            if plain && only_use && in_time {
+            if plain && only_use && wide && in_time {
                 fates[at.index()] = Fate::Absorbed;
                 fates[index] = Fate::SumOfGradient(at, other);
                 break;
@@ -128,7 +134,9 @@ fn fuse_sum(rewriter: &mut Rewriter<'_>, sum: &InstData, norm: &InstData) -> Res
         Op::RmsNorm(op) => AddRmsNorm { eps: op.eps }.into(),
         other => return Err(IrError::new("is matched as a norm but is none").with_op(other.mnemonic())),
     };
-    let outputs = rewriter.builder(&norm.scope).push(op, &inputs)?;
+    let old = rewriter.old();
+    let types = [old.dtypes(&sum.outputs), old.dtypes(&norm.outputs)].concat();
+    let outputs = rewriter.builder(&norm.scope).push_as(op, &inputs, &types)?;
     rewriter.set(sum.outputs[0], outputs[0]);
     rewriter.set_all(&norm.outputs, &outputs[1..]);
     Ok(())
@@ -149,7 +157,9 @@ fn fuse_gradient(
             return Err(IrError::new("is matched as a norm gradient but is none").with_op(other.mnemonic()));
         }
     };
-    let outputs = rewriter.builder(&grad.scope).push(op, &inputs)?;
+    let old = rewriter.old();
+    let types = [old.dtypes(&sum.outputs), old.dtypes(&grad.outputs[1..])].concat();
+    let outputs = rewriter.builder(&grad.scope).push_as(op, &inputs, &types)?;
     rewriter.set(sum.outputs[0], outputs[0]);
     rewriter.set_all(&grad.outputs[1..], &outputs[1..]);
     Ok(())

@@ -9,7 +9,7 @@
 use crossloom_ir::func::InstData;
 use crossloom_ir::op::{Binary, BinaryKind, Broadcast, Matmul, Op, Reduce, ReduceKind, Transpose};
 use crossloom_ir::rewrite::Rewriter;
-use crossloom_ir::{Func, IrError, IrErrors, Value};
+use crossloom_ir::{DType, Func, IrError, IrErrors, Value};
 
 use super::Pass;
 
@@ -61,6 +61,8 @@ fn product(func: &Func, sum: &InstData, uses: &[usize]) -> Option<Product> {
     if *axes != [last]
         || uses[products.index()] != 1
         || !matches!(inst.op, Op::Binary(Binary(BinaryKind::Mul)))
+        // Products that are rounded one by one are another sum.
+        || func.dtype(products) != DType::F32
     {
         return None;
     }
@@ -131,7 +133,7 @@ fn emit(rewriter: &mut Rewriter<'_>, sum: &InstData, product: &Product) -> Resul
     let mut b = rewriter.builder(&sum.scope);
     // The right operand is rows by width, which is transposed to a product.
     let op = Matmul { transpose_a: transposed[0], transpose_b: !transposed[1] };
-    let y = b.one(op, &operands)?;
+    let y = b.one_as(op, &operands, func.dtype(sum.outputs[0]))?;
     let y = b.reshape(y, &shape)?;
     rewriter.set(sum.outputs[0], y);
     Ok(())

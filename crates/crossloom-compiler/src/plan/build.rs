@@ -1,6 +1,7 @@
 //! From code to a plan.
 
 use crossloom_ir::func::{InstData, ResultDef, ValueDef};
+use crossloom_ir::op::Affine;
 use crossloom_ir::{Func, Inst, IrError, IrErrors, Value};
 
 use super::alias::Aliases;
@@ -65,16 +66,22 @@ fn copy_foreign_updates(func: &Func) -> Result<Func, IrErrors> {
     copy_results(func, &foreign)
 }
 
+/// Appends a copy of a value, of its own type.
+fn copy(func: &mut Func, value: Value) -> Result<Value, IrErrors> {
+    let dtype = func.dtype(value);
+    Ok(func.builder().one_as(Affine { mul: 1.0, add: 0.0 }, &[value], dtype)?)
+}
+
 /// Returns copies, made at the end, of the results that are picked.
 fn copy_results(func: &Func, picked: &[bool]) -> Result<Func, IrErrors> {
     let mut func = func.clone();
     let results = func.results().to_vec();
     func.clear_results();
     for (result, &picked) in results.into_iter().zip(picked) {
-        let value = if picked { func.builder().affine(result.value, 1.0, 0.0)? } else { result.value };
+        let value = if picked { copy(&mut func, result.value)? } else { result.value };
         match result.updates {
             None => func.add_result(result.name, value),
-            Some(param) => func.add_update(func.params()[param].value, value),
+            Some(param) => func.add_update(func.params()[param].value, value)?,
         }
     }
     Ok(func)

@@ -44,6 +44,18 @@ pub enum KernelError {
         /// One past the largest index allowed.
         bound: usize,
     },
+    /// An index is given again where each may be given once.
+    #[error("{kernel}: `{operand}`[{position}] is {index}, as another before it")]
+    Twice {
+        /// The kernel that was called.
+        kernel: &'static str,
+        /// The index list.
+        operand: &'static str,
+        /// The position in the list.
+        position: usize,
+        /// The value found there.
+        index: i64,
+    },
 }
 
 /// Checks that `actual >= expected`.

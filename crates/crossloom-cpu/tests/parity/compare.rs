@@ -54,11 +54,11 @@ fn check_plan(plan: Plan, args: &[Arg], expected: &[Tensor<f64>], what: &str) {
     let func = exe.plan().func.clone();
     for (param, arg) in func.params().iter().zip(args) {
         match arg.ty.dtype {
-            DType::F32 => exe.input_mut(&param.name).unwrap().copy_from_slice(&arg.data),
             DType::I32 => {
                 let target = exe.int_input_mut(&param.name).unwrap();
                 target.iter_mut().zip(&arg.data).for_each(|(t, &x)| *t = x as i32);
             }
+            _ => exe.input_mut(&param.name).unwrap().copy_from_slice(&arg.data),
         }
     }
     // A second run finds the arena full of the first one's values.
@@ -67,8 +67,8 @@ fn check_plan(plan: Plan, args: &[Arg], expected: &[Tensor<f64>], what: &str) {
     }
     for (result, expected) in func.results().iter().zip(expected) {
         let given: Vec<f64> = match func.ty(result.value).dtype {
-            DType::F32 => exe.result(&result.name).unwrap().iter().map(|&x| f64::from(x)).collect(),
             DType::I32 => exe.int_result(&result.name).unwrap().iter().map(|&x| f64::from(x)).collect(),
+            _ => exe.result(&result.name).unwrap().iter().map(|&x| f64::from(x)).collect(),
         };
         assert_close(&given, &expected.data, FLOOR, TOLERANCE, &format!("{what}, result `{}`", result.name));
     }

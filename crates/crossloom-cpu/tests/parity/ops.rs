@@ -6,11 +6,11 @@ use crossloom_ir::Op;
 use crossloom_ir::interp::run;
 use crossloom_ir::op::{
     Activation, AdamW, AddLayerNorm, AddRmsNorm, Affine, AgfGate, AgfInject, AgfInjectGrad, AmpProject,
-    Argmax, Attach, Attention, AttentionGrad, AttnPool, AttnPoolGrad, Binary, BinaryKind, Broadcast, Concat,
-    Constant, CrossEntropy, CrossEntropyGrad, Embedding, EmbeddingGrad, FusedElementwise, GatherRows,
-    GlobalNorm, Iota, LayerNorm, LayerNormGrad, Linear, Load, Matmul, Pad, PoolAttention, Reduce, ReduceKind,
-    Reshape, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step, ToFloat, ToInt,
-    Transpose, Unary, UnaryKind,
+    Argmax, Attach, Attention, AttentionGrad, AttnPool, AttnPoolGrad, Binary, BinaryKind, Broadcast,
+    CacheWrite, CachedAttention, Concat, Constant, CrossEntropy, CrossEntropyGrad, Embedding, EmbeddingGrad,
+    FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm, LayerNormGrad, Linear, Load, Matmul, Pad,
+    PoolAttention, Reduce, ReduceKind, Reshape, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Slice,
+    Softmax, Step, ToFloat, ToInt, Transpose, Unary, UnaryKind,
 };
 
 use crate::compare::{Arg, between, check, floats, random, random_whole, whole};
@@ -210,6 +210,34 @@ fn attention(seen: &mut Seen) {
         for inverse in [false, true] {
             let args = [random(&[3, 11, width], 4), random_whole(&[3, 11], 0, 300, 5)];
             seen.insert(check(Rope { head_dim, theta: 1e4, inverse }, &args));
+        }
+    }
+}
+
+/// Two rows go on with slots 2 and 0 of three, of which the second has fewer real positions than the call.
+fn cache(seen: &mut Seen) {
+    for (tokens, capacity, starts) in [(1, 5, [4, 0]), (3, 40, [33, 5]), (30, 300, [270, 0])] {
+        let place = || {
+            let real = tokens as i32;
+            [whole(&[2], &[2, 0]), whole(&[2], &starts), whole(&[2], &[real, real - 1])]
+        };
+        for width in [1, 6, 64] {
+            let rows = random(&[2, tokens, width], 2);
+            let args = [vec![random(&[3, capacity, width], 1), rows], place().to_vec()].concat();
+            seen.insert(check(CacheWrite, &args));
+        }
+        let marks = vec![random_whole(&[3, capacity], -1, 4, 1), random_whole(&[2, tokens], -1, 4, 2)];
+        seen.insert(check(CacheWrite, &[marks, place().to_vec()].concat()));
+        for (heads, kv_heads, head_dim) in [(1, 1, 1), (4, 2, 5), (6, 1, 16), (3, 3, 40)] {
+            for segments in [false, true] {
+                let op = CachedAttention { heads, kv_heads, segments, scale: 0.4 };
+                let kv = [3, capacity, kv_heads * head_dim];
+                let mut args =
+                    vec![random(&[2, tokens, heads * head_dim], 1), random(&kv, 2), random(&kv, 3)];
+                args.extend(segments.then(|| random_whole(&[3, capacity], -1, 4, 4)));
+                args.extend(place());
+                seen.insert(check(op, &args));
+            }
         }
     }
 }

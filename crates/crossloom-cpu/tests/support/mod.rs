@@ -136,11 +136,11 @@ pub fn feed(exe: &mut Executable, seed: u64) {
     for param in func.params().iter().filter(|p| p.role == Role::Input) {
         let values = input(&param.name, func.shape(param.value), seed);
         match func.ty(param.value).dtype {
-            DType::F32 => exe.input_mut(&param.name).unwrap().copy_from_slice(&values),
             DType::I32 => {
                 let target = exe.int_input_mut(&param.name).unwrap();
                 target.iter_mut().zip(values).for_each(|(t, x)| *t = x as i32);
             }
+            _ => exe.input_mut(&param.name).unwrap().copy_from_slice(&values),
         }
     }
 }

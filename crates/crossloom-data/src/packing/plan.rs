@@ -1,6 +1,6 @@
 //! The static shapes of every batch of a run.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{EncodedSplit, PackingError};
 use crate::datasets::ImageStore;
@@ -48,7 +48,8 @@ impl PackingOptions {
 }
 
 /// The static shapes of a run: the same for training, evaluation and generation, so that one compiled graph serves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PackingPlan {
     /// Rows of a batch, `B`.
@@ -142,6 +143,37 @@ impl PackingPlan {
         plan.sequence_len = sequence_len;
         plan.check_size()?;
         Ok(plan)
+    }
+
+    /// Refuses shapes that no data has, as a damaged file may hold them.
+    ///
+    /// # Errors
+    /// A shape that is 0, no room for text, special tokens outside the vocabulary, or an array that would be too large.
+    pub fn check(&self) -> Result<(), PackingError> {
+        let wrong =
+            |key, value: usize, rule| Err(PackingError::Option { key, value: value.to_string(), rule });
+        for (key, value) in [
+            ("batch_size", self.batch_size),
+            ("visual_tokens", self.visual_tokens),
+            ("targets", self.targets),
+            ("image_width", self.image_width as usize),
+            ("image_height", self.image_height as usize),
+            ("questions_per_sequence", self.questions_per_sequence),
+            ("max_new_tokens", self.max_new_tokens),
+        ] {
+            if value == 0 {
+                return wrong(key, value, "above 0");
+            }
+        }
+        if self.sequence_len <= self.visual_tokens {
+            return wrong("sequence_len", self.sequence_len, "above the number of visual tokens");
+        }
+        let SpecialTokens { pad, image, unk, eos, answer } = self.special;
+        let known = |id: i32| usize::try_from(id).is_ok_and(|id| id < self.vocab_size);
+        if ![pad, image, unk, eos, answer].into_iter().all(known) {
+            return wrong("vocab_size", self.vocab_size, "above every special token");
+        }
+        self.check_size()
     }
 
     /// The shape of `pixels_bchw`.

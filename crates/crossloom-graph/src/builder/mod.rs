@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crossloom_ir::{IrError, Op, Role, Scope, TensorType};
+use crossloom_ir::{DType, IrError, Op, Role, Scope, TensorType};
 use luminal::prelude::{Graph, NodeIndex};
 
 use crate::operator::{FailureCell, IrOperator, Load, Output};
@@ -65,6 +65,10 @@ impl GraphBuilder {
         if !self.names.insert(format!("param {name}")) {
             self.defects
                 .push(IrError::new(format!("there are two parameters `{name}`")).with_scope(&self.scope));
+        }
+        if !matches!(ty.dtype, DType::F32 | DType::I32) {
+            let message = format!("parameter `{name}` is {ty}; a luminal graph holds f32 and i32");
+            self.defects.push(IrError::new(message).with_scope(&self.scope));
         }
         let node = self.graph.add_op(Load::new(name, role, ty.clone(), self.failure.clone())).finish();
         if role != Role::Input {

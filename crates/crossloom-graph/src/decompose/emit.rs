@@ -15,7 +15,7 @@ use crate::wiring::connect;
 
 /// Whether an op may become a view, so that its readers read the operand's buffer.
 pub(super) fn is_view(op: &Op) -> bool {
-    matches!(op, Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) | Op::ToFloat(_))
+    matches!(op, Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) | Op::ToFloat(_) | Op::Convert(_))
 }
 
 impl Emitter<'_> {
@@ -75,7 +75,7 @@ impl Emitter<'_> {
             }
             (Op::Slice(slice), [x]) => self.cut(x, slice.axis, slice.start, slice.len, &shape),
             (Op::Pad(pad), [x]) => self.pad(x, pad.axis, (pad.before, pad.after), &shape),
-            (Op::ToFloat(_), [x]) => Ok(x.clone()),
+            (Op::ToFloat(_) | Op::Convert(_), [x]) => Ok(x.clone()),
             (Op::ToInt(_), [x]) => self.truncate(x, &shape),
             _ => Err(IrError::new("has no expansion into luminal's primitives")),
         }

@@ -17,7 +17,7 @@ mod view;
 use std::collections::BTreeMap;
 
 use crossloom_ir::expand::to_primitives;
-use crossloom_ir::{Func, IrError, IrErrors, Op, Role, Value};
+use crossloom_ir::{DType, Func, IrError, IrErrors, Op, Role, Value};
 use luminal::op::{Contiguous, Function};
 use luminal::prelude::{Graph, NodeIndex, Tensor};
 
@@ -27,12 +27,26 @@ use crate::slots::{Place, ResultSlot};
 use crate::wiring::connect;
 use crate::{GraphError, LuminalGraph, ParamInfo, ResultInfo};
 
+/// luminal holds floats of 32 bits, and ids in them. Another type would have to be rounded, which no primitive does.
+fn only_luminal_types(func: &Func) -> Result<(), IrErrors> {
+    let all = func.params().iter().map(|param| param.value);
+    let all = all.chain(func.insts().iter().flat_map(|inst| inst.outputs.iter().copied()));
+    let other = all.filter(|&value| !matches!(func.dtype(value), DType::F32 | DType::I32));
+    let errors: Vec<IrError> = other
+        .map(|value| {
+            IrError::new(format!("is {}; luminal holds f32 and i32", func.ty(value))).with_value(value)
+        })
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(IrErrors(errors)) }
+}
+
 /// Builds the graph of luminal's primitives that computes `func`. Run it as it is, or after
 /// [`LuminalGraph::compile_luminal_cpu`]; luminal evaluates index expressions per element, so keep it small.
 ///
 /// # Errors
-/// An op without an expansion into primitives, an empty tensor, or a shape that luminal cannot hold; all of them.
+/// A value that is neither `f32` nor `i32`, an op without an expansion into primitives, an empty tensor, or a shape that luminal cannot hold; all of them.
 pub fn decompose(func: &Func) -> Result<LuminalGraph, GraphError> {
+    only_luminal_types(func)?;
     let func = to_primitives(func)?;
     let mut emitter = Emitter::new(&func);
     let params =

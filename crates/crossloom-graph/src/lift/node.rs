@@ -1,6 +1,6 @@
 //! One node, its operands and what they become.
 
-use crossloom_ir::op::{Reshape, ToFloat};
+use crossloom_ir::op::{Convert, Reshape, ToFloat};
 use crossloom_ir::{DType, IrError, Op, Scope, TensorType, Value};
 use luminal::op::{Constant, ConstantValue, Function};
 use luminal::prelude::NodeIndex;
@@ -119,7 +119,8 @@ impl<'g> Lifter<'g> {
     pub(super) fn float(&mut self, value: Value) -> Result<Value, Failure> {
         match self.done.func.ty(value).dtype {
             DType::F32 => Ok(value),
-            DType::I32 => self.one(ToFloat, &[value]),
+            dtype if dtype.is_integer() => self.one(ToFloat, &[value]),
+            _ => self.one(Convert, &[value]),
         }
     }
 

@@ -78,7 +78,11 @@ impl Lifter<'_> {
                 }
                 self.done.func.add_result(name, value);
             }
-            Some((_, Some(param))) => self.done.func.add_update(param, value),
+            Some((_, Some(param))) => {
+                if let Err(error) = self.done.func.add_update(param, value) {
+                    return self.errors.push(error.with_op(format!("result {name}")));
+                }
+            }
             Some((param, None)) => {
                 let message = format!("updates the parameter `{param}`, which does not exist");
                 return self.errors.push(IrError::new(message).with_op(format!("result {name}")));

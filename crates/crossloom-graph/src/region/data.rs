@@ -24,8 +24,8 @@ impl Data {
     /// From the floats that luminal holds.
     pub(crate) fn from_luminal(values: Vec<f32>, dtype: DType) -> Self {
         match dtype {
-            DType::F32 => Self::F32(values),
             DType::I32 => Self::I32(values.into_iter().map(|id| id as i32).collect()),
+            _ => Self::F32(values),
         }
     }
 

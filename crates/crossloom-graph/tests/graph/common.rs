@@ -17,8 +17,8 @@ pub(crate) fn data(name: &str, ty: &TensorType) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..ty.elements())
         .map(|_| match ty.dtype {
-            DType::F32 => rng.random_range(-1.0..1.0),
             DType::I32 => rng.random_range(0..5) as f32,
+            _ => rng.random_range(-1.0..1.0),
         })
         .collect()
 }
@@ -29,10 +29,10 @@ pub(crate) fn fill(graph: &mut LuminalGraph) {
     for param in params {
         let values = data(&param.name, &param.ty);
         match param.ty.dtype {
-            DType::F32 => graph.set(&param.name, &values).unwrap(),
             DType::I32 => {
                 graph.set_ids(&param.name, &values.iter().map(|&id| id as i32).collect::<Vec<_>>()).unwrap();
             }
+            _ => graph.set(&param.name, &values).unwrap(),
         }
     }
 }
@@ -49,8 +49,8 @@ pub(crate) fn read(graph: &LuminalGraph) -> Vec<Vec<f32>> {
     let results = graph.results().filter(|result| result.updates.is_none());
     results
         .map(|result| match result.ty.dtype {
-            DType::F32 => graph.get(&result.name).unwrap(),
             DType::I32 => graph.get_ids(&result.name).unwrap().into_iter().map(|id| id as f32).collect(),
+            _ => graph.get(&result.name).unwrap(),
         })
         .collect()
 }

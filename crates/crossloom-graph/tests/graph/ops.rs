@@ -70,10 +70,10 @@ fn set(graph: &mut LuminalGraph, operands: &[Operand]) {
         let name = format!("p{at}");
         let values = operand.data(&name);
         match operand.ty().dtype {
-            DType::F32 => graph.set(&name, &values).unwrap(),
             DType::I32 => {
                 graph.set_ids(&name, &values.iter().map(|&id| id as i32).collect::<Vec<_>>()).unwrap();
             }
+            _ => graph.set(&name, &values).unwrap(),
         }
     }
 }

@@ -38,7 +38,7 @@ fn lifting_gives_back_what_was_built() {
     let z = b.add(both[1], state).unwrap();
     let z = b.mul(z, both[0]).unwrap();
     func.add_result("z", z);
-    func.add_update(state, z);
+    func.add_update(state, z).unwrap();
     func.add_result("same z", z);
     assert_eq!(lifted, func);
 }

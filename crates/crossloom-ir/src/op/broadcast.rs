@@ -35,6 +35,10 @@ impl OpSpec for Broadcast {
         Ok(vec![TensorType { dtype: x.dtype, shape: self.shape.clone() }])
     }
 
+    fn moves(&self) -> bool {
+        true
+    }
+
     fn eval<T: Real>(&self, inputs: &[&Tensor<T>]) -> Result<Vec<Tensor<T>>, String> {
         let x = inputs[0];
         let in_strides = strides(&x.shape);

@@ -30,6 +30,11 @@ pub(super) fn whole(name: &str, ty: &TensorType) -> Result<(), String> {
     ensure(ty.dtype == DType::I32, || format!("{name} is {ty}, must hold whole numbers (i32)"))
 }
 
+/// Checks that an operand holds whole numbers of any width.
+pub(super) fn integer(name: &str, ty: &TensorType) -> Result<(), String> {
+    ensure(ty.dtype.is_integer(), || format!("{name} is {ty}, must hold whole numbers"))
+}
+
 /// Checks that an operand holds floats under that many axes.
 pub(super) fn float_axes(name: &str, ty: &TensorType, axes: usize) -> Result<(), String> {
     ensure(ty.dtype == DType::F32 && ty.rank() == axes, || {

@@ -39,6 +39,10 @@ impl OpSpec for Concat {
         Ok(vec![TensorType { dtype: first.dtype, shape }])
     }
 
+    fn moves(&self) -> bool {
+        true
+    }
+
     fn eval<T: Real>(&self, inputs: &[&Tensor<T>]) -> Result<Vec<Tensor<T>>, String> {
         let mut shape = inputs[0].shape.clone();
         shape[self.axis] = inputs.iter().map(|x| x.shape[self.axis]).sum();

@@ -67,6 +67,10 @@ impl OpSpec for Linear {
         Ok(if self.act.is_some() { vec![y.clone(), y] } else { vec![y] })
     }
 
+    fn dequantizes(&self, operand: usize) -> bool {
+        operand == 1
+    }
+
     fn eval<T: Real>(&self, inputs: &[&Tensor<T>]) -> Result<Vec<Tensor<T>>, String> {
         let (x, w) = (inputs[0], inputs[1]);
         let (n, k) = (w.shape[0], w.shape[1]);

@@ -73,6 +73,10 @@ impl OpSpec for Matmul {
         Ok(vec![TensorType::f32(shape)])
     }
 
+    fn dequantizes(&self, operand: usize) -> bool {
+        operand == 1
+    }
+
     fn eval<T: Real>(&self, inputs: &[&Tensor<T>]) -> Result<Vec<Tensor<T>>, String> {
         let [a, b] = [inputs[0], inputs[1]];
         let p = self.extents(&a.shape, &b.shape);

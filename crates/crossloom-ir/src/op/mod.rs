@@ -23,6 +23,7 @@ mod optim;
 mod pad;
 mod reduce;
 mod reshape;
+pub mod result_types;
 mod rows;
 mod slice;
 mod spec;
@@ -40,6 +41,7 @@ registry! {
     unary::Unary,
     binary::Binary,
     affine::Affine,
+    convert::Convert,
     convert::ToFloat,
     convert::ToInt,
     fused::FusedElementwise,
@@ -66,6 +68,8 @@ registry! {
     attention::Attention,
     attention::AttentionGrad,
     attention::Rope,
+    attention::CacheWrite,
+    attention::CachedAttention,
     // rows
     rows::Softmax,
     rows::Argmax,

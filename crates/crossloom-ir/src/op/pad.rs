@@ -42,6 +42,10 @@ impl OpSpec for Pad {
         Ok(vec![TensorType::f32(shape)])
     }
 
+    fn moves(&self) -> bool {
+        true
+    }
+
     fn eval<T: Real>(&self, inputs: &[&Tensor<T>]) -> Result<Vec<Tensor<T>>, String> {
         let x = inputs[0];
         let mut shape = x.shape.clone();

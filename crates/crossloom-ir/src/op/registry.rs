@@ -48,12 +48,19 @@ macro_rules! registry {
                 match self { $(Self::$ty(op) => op.attrs(),)* }
             }
 
-            /// The type rule, see [`OpSpec::infer`].
-            ///
-            /// # Errors
-            /// What is wrong with the operand types.
-            pub fn infer(&self, inputs: &[&$crate::TensorType]) -> Result<Vec<$crate::TensorType>, String> {
+            /// The op's own rule, for operands whose floats are `f32`; see [`OpSpec::infer`].
+            fn rule(&self, inputs: &[&$crate::TensorType]) -> Result<Vec<$crate::TensorType>, String> {
                 match self { $(Self::$ty(op) => op.infer(inputs),)* }
+            }
+
+            /// Whether it only moves data, see [`OpSpec::moves`].
+            pub fn moves(&self) -> bool {
+                match self { $(Self::$ty(op) => op.moves(),)* }
+            }
+
+            /// Whether that operand may be quantized, see [`OpSpec::dequantizes`].
+            pub fn dequantizes(&self, operand: usize) -> bool {
+                match self { $(Self::$ty(op) => op.dequantizes(operand),)* }
             }
 
             /// The reference semantics, see [`OpSpec::eval`].

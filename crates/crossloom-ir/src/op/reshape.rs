@@ -31,6 +31,10 @@ impl OpSpec for Reshape {
         Ok(vec![TensorType { dtype: x.dtype, shape: self.shape.clone() }])
     }
 
+    fn moves(&self) -> bool {
+        true
+    }
+
     fn eval<T: Real>(&self, inputs: &[&Tensor<T>]) -> Result<Vec<Tensor<T>>, String> {
         Ok(vec![Tensor { shape: self.shape.clone(), data: inputs[0].data.clone() }])
     }

@@ -44,6 +44,10 @@ impl OpSpec for Slice {
         Ok(vec![TensorType { dtype: x.dtype, shape }])
     }
 
+    fn moves(&self) -> bool {
+        true
+    }
+
     fn eval<T: Real>(&self, inputs: &[&Tensor<T>]) -> Result<Vec<Tensor<T>>, String> {
         let x = inputs[0];
         let mut shape = x.shape.clone();

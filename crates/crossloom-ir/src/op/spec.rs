@@ -25,11 +25,23 @@ pub trait OpSpec: Clone + PartialEq + std::fmt::Debug + Into<Op> {
     /// Missing or mistyped attributes.
     fn from_attrs(mnemonic: &str, attrs: &mut Attrs) -> Result<Self, String>;
 
-    /// The type rule: output types from operand types.
+    /// The op's type rule: output types from operand types. Floats of every width are `f32` to it; element types beyond
+    /// that are the matter of [`result_types`](super::result_types).
     ///
     /// # Errors
     /// What is wrong with the operand types.
     fn infer(&self, inputs: &[&TensorType]) -> Result<Vec<TensorType>, String>;
+
+    /// Whether it only moves data: every number of a float result is one of the operands' or zero, so that the result
+    /// has their type.
+    fn moves(&self) -> bool {
+        false
+    }
+
+    /// Whether that operand may be block-quantized: the weight of a product, the table of a gather.
+    fn dequantizes(&self, _operand: usize) -> bool {
+        false
+    }
 
     /// The reference semantics; operand types have passed [`OpSpec::infer`].
     ///

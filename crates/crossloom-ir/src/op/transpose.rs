@@ -34,6 +34,10 @@ impl OpSpec for Transpose {
         Ok(vec![TensorType { dtype: x.dtype, shape: self.perm.iter().map(|&a| x.shape[a]).collect() }])
     }
 
+    fn moves(&self) -> bool {
+        true
+    }
+
     fn eval<T: Real>(&self, inputs: &[&Tensor<T>]) -> Result<Vec<Tensor<T>>, String> {
         let x = inputs[0];
         let shape: Vec<usize> = self.perm.iter().map(|&a| x.shape[a]).collect();

@@ -7,7 +7,7 @@ use super::nearest::nearest;
 use super::statement::{Instruction, Statement, statement};
 use crate::func::{Role, Scope};
 use crate::verify::{MAX_ELEMENTS, elements_within_limit};
-use crate::{Func, IrError, IrErrors, Op, TensorType, Value};
+use crate::{DType, Func, IrError, IrErrors, Op, TensorType, Value};
 
 /// The line of every statement of a parsed text, counted from 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -238,7 +238,8 @@ impl<'a> Assembler<'a> {
         let mut values = Vec::new();
         let scope = self.scope.clone();
         if let (Some(op), Some(operands), Some(func)) = (op, operands, self.target()) {
-            match func.push(op, &operands, &scope) {
+            let asked: Vec<DType> = inst.types.iter().map(|ty| ty.dtype).collect();
+            match func.push_as(op, &operands, &asked, &scope) {
                 Ok(outputs) => values = outputs,
                 Err(error) => self.report(error),
             }
@@ -289,8 +290,11 @@ impl<'a> Assembler<'a> {
             if !elements_within_limit(&inferred.shape) {
                 let message = format!("gives a tensor of more than {MAX_ELEMENTS} elements, {inferred}");
                 self.report_in(op.mnemonic(), message);
-            } else if inferred != written {
+            } else if inferred.shape != written.shape {
                 let message = format!("`%{label}` is written as {written}, but is {inferred}");
+                self.report_in(op.mnemonic(), message);
+            } else if let Err(why) = op.check_asked(inputs, inferred.dtype, written.dtype) {
+                let message = format!("`%{label}` is written as {written}, but is {inferred}: {why}");
                 self.report_in(op.mnemonic(), message);
             }
         }
@@ -312,8 +316,10 @@ impl<'a> Assembler<'a> {
             self.report(error.with_value(format_args!("%{param}")));
         }
         let (target, value) = (target.and_then(|known| known.value), value.and_then(|known| known.value));
-        if let (Some(target), Some(value), Some(func)) = (target, value, self.target()) {
-            func.add_update(target, value);
+        if let (Some(target), Some(value), Some(func)) = (target, value, self.target())
+            && let Err(error) = func.add_update(target, value)
+        {
+            self.report(error);
         }
     }
 

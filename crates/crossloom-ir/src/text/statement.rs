@@ -4,8 +4,8 @@ use super::MAX_DEPTH;
 use super::lex::{Token, lex};
 use crate::attrs::{Attr, Attrs};
 use crate::func::Role;
-use crate::types::{DType, TensorType};
 use crate::verify::{MAX_ELEMENTS, elements_within_limit};
+use crate::{DType, TensorType};
 
 /// What one line says. Labels are those of the text, not yet values.
 #[derive(Debug, PartialEq)]
@@ -199,8 +199,9 @@ impl<'a> Cursor<'_, 'a> {
     /// A tensor type, such as `f32[2, 3]`.
     fn ty(&mut self) -> Result<TensorType, String> {
         let name = self.word("a type such as `f32[2, 3]`")?;
-        let dtype = DType::from_name(name)
-            .ok_or_else(|| format!("there is no element type `{name}`; there are f32 and i32"))?;
+        let dtype = DType::from_name(name).ok_or_else(|| {
+            format!("there is no element type `{name}`; there are {}", DType::ALL.map(DType::name).join(", "))
+        })?;
         self.expect('[')?;
         let mut shape = Vec::new();
         while !self.skip(']') {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::function::Function;
 use super::{Finding, MAX_ELEMENTS, Site, elements_within_limit};
-use crate::func::{InstData, Role, ValueDef};
+use crate::func::{InstData, Param, Role, ValueDef};
 use crate::{Inst, IrError, TensorType, Value};
 
 fn report(findings: &mut Vec<Finding>, site: Site, error: IrError) {
@@ -107,13 +107,30 @@ pub(super) fn values(function: &Function<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
+/// What is wrong with a quantized parameter.
+fn quantized(param: &Param, ty: &TensorType) -> Vec<String> {
+    if !ty.dtype.is_quantized() {
+        return Vec::new();
+    }
+    let mut messages = Vec::new();
+    if !ty.has_whole_blocks() {
+        let (block, _) = ty.dtype.block();
+        messages.push(format!("the last axis of {ty} is no whole number of blocks of {block} elements"));
+    }
+    if param.role != Role::Weight {
+        messages.push(format!("`{}` is {ty}, a type of weights, but no weight", param.name));
+    }
+    messages
+}
+
 /// Every instruction satisfies its type rule, and no tensor is too large.
 pub(super) fn types(function: &Function<'_>, findings: &mut Vec<Finding>) {
     let too_large = |ty: &TensorType| {
         (!elements_within_limit(&ty.shape)).then(|| format!("{ty} has more than {MAX_ELEMENTS} elements"))
     };
     for (index, param) in function.params.iter().enumerate() {
-        if let Some(message) = function.ty(param.value).and_then(too_large) {
+        let Some(ty) = function.ty(param.value) else { continue };
+        for message in too_large(ty).into_iter().chain(quantized(param, ty)) {
             report(findings, Site::Param(index), IrError::new(message).with_value(param.value));
         }
     }
@@ -144,10 +161,25 @@ pub(super) fn types(function: &Function<'_>, findings: &mut Vec<Finding>) {
             continue;
         }
         for ((&value, recorded), inferred) in inst.outputs.iter().zip(outputs).zip(&inferred) {
-            if let Some(recorded) = recorded.filter(|&recorded| recorded != inferred) {
-                let message = format!("gives {inferred}, recorded is {recorded}");
-                report(findings, site, about(inst, message).with_value(value));
-            }
+            let Some(recorded) = recorded else { continue };
+            let message = if recorded.shape != inferred.shape {
+                format!("gives {inferred}, recorded is {recorded}")
+            } else if let Err(why) = inst.op.check_asked(&inputs, inferred.dtype, recorded.dtype) {
+                format!("gives {inferred}, recorded is {recorded}: {why}")
+            } else {
+                continue;
+            };
+            report(findings, site, about(inst, message).with_value(value));
+        }
+    }
+}
+
+/// No result is quantized: such weights are neither computed nor trained.
+pub(super) fn quantized_results(function: &Function<'_>, findings: &mut Vec<Finding>) {
+    for (index, result) in function.results.iter().enumerate() {
+        if let Some(ty) = function.ty(result.value).filter(|ty| ty.dtype.is_quantized()) {
+            let message = format!("`{}` is {ty}, a type of weights, which are no results", result.name);
+            report(findings, Site::Result(index), IrError::new(message).with_value(result.value));
         }
     }
 }

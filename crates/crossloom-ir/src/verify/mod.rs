@@ -7,9 +7,12 @@
 //! - Every result is a value of the function.
 //!
 //! **Types**
-//! - Every instruction satisfies its op's type rule, which says how many operands it takes, which of them are `f32` and
-//!   which `i32`, how many axes they have (so no scalar stands where rows are meant), and how their extents fit.
-//! - The outputs are as many as the type rule gives, and of those types.
+//! - Every instruction satisfies its op's type rule, which says how many operands it takes, which of them are floats and
+//!   which whole numbers, how many axes they have (so no scalar stands where rows are meant), and how their extents fit.
+//! - The outputs are as many as the type rule gives, and of those types. Only the *float* type of a float result that the
+//!   op computes is the instruction's choice: what moves data keeps its operand's type, and its operands are of one type.
+//! - A quantized value is a weight parameter, the last axis of which is a whole number of blocks, and is read only as the
+//!   weight of a product or the table of a gather. It is no result.
 //! - No tensor has more than [`MAX_ELEMENTS`] elements, so no size or offset computed from a type overflows.
 //!
 //! **Names**
@@ -91,6 +94,7 @@ fn check(function: &Function<'_>) -> Vec<Finding> {
     checks::names(function, &mut findings);
     checks::values(function, &mut findings);
     checks::types(function, &mut findings);
+    checks::quantized_results(function, &mut findings);
     checks::updates(function, &mut findings);
     checks::scopes(function, &mut findings);
     findings.sort_by_key(|finding| finding.site);

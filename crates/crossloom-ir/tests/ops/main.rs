@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod attention;
+mod cache;
 mod elementwise;
 mod fused;
 mod inject;

@@ -31,6 +31,8 @@ fn the_contract_is_complete() {
         "attention",
         "attention_grad",
         "rope",
+        "cache_write",
+        "cached_attention",
         "embedding",
         "embedding_grad",
         "gather_rows",

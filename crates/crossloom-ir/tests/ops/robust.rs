@@ -3,9 +3,9 @@
 use crossloom_ir::expand::expand_inst;
 use crossloom_ir::op::{
     Activation, AdamW, AddLayerNorm, AddRmsNorm, AgfGate, AgfInject, AgfInjectGrad, AmpProject, Argmax,
-    Attach, Attention, AttentionGrad, AttnPool, AttnPoolGrad, CrossEntropy, CrossEntropyGrad, Embedding,
-    EmbeddingGrad, GatherRows, GlobalNorm, LayerNorm, LayerNormGrad, Linear, Matmul, Op, PoolAttention,
-    RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Softmax, ToFloat, ToInt,
+    Attach, Attention, AttentionGrad, AttnPool, AttnPoolGrad, CacheWrite, CachedAttention, CrossEntropy,
+    CrossEntropyGrad, Embedding, EmbeddingGrad, GatherRows, GlobalNorm, LayerNorm, LayerNormGrad, Linear,
+    Matmul, Op, PoolAttention, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Softmax, ToFloat, ToInt,
 };
 use crossloom_ir::{DType, Func, Role, Scope, Tensor, TensorType};
 use proptest::prelude::*;
@@ -37,6 +37,11 @@ fn samples() -> Vec<(Op, Vec<TensorType>)> {
         (Argmax.into(), vec![x.clone()]),
         (attention.into(), vec![q.clone(), k.clone(), k.clone(), s.clone()]),
         (AttentionGrad(attention).into(), vec![o.clone(), q, k.clone(), k, o, lse, s.clone()]),
+        (CacheWrite.into(), vec![f(&[3, 5, 4]), x.clone(), i(&[2]), i(&[2]), i(&[2])]),
+        (
+            CachedAttention { heads: 2, kv_heads: 1, segments: true, scale: 1.0 }.into(),
+            vec![f(&[2, 3, 8]), f(&[4, 5, 4]), f(&[4, 5, 4]), i(&[4, 5]), i(&[2]), i(&[2]), i(&[2])],
+        ),
         (Rope { head_dim: 4, theta: 10.0, inverse: false }.into(), vec![f(&[2, 3, 8]), s]),
         (Embedding.into(), vec![f(&[5, 4]), i(&[2, 3])]),
         (EmbeddingGrad { vocab: 5 }.into(), vec![x.clone(), i(&[2, 3])]),
@@ -122,7 +127,8 @@ fn exercise(op: &Op, types: &[TensorType]) {
         }
     }
     // An expansion may refuse an empty axis (there is no largest element), but only as an error.
-    if let Err(error) = expand_inst(&mut func.builder(), &inst, &params) {
+    let asked = func.dtypes(&inst.outputs);
+    if let Err(error) = expand_inst(&mut func.builder(), &inst, &params, &asked) {
         assert!(error.to_string().contains("empty axis"), "{}: {error}", op.mnemonic());
     }
 }

@@ -3,7 +3,8 @@
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use super::fields::{Cx, Fields};
-use crate::schema::{Activation, LanguageModel, Projector, ProjectorKind, VisionModel};
+use crate::diagnostic::Finding;
+use crate::schema::{Activation, LanguageModel, Projector, ProjectorKind, Resample, VisionModel};
 use crate::tree::Node;
 
 /// Widest layer that is accepted.
@@ -27,6 +28,9 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) -> Option<VisionModel> {
     let post_norm = f.or("post_norm", false);
     let qkv_bias = f.or("qkv_bias", true);
     let patch_bias = f.or("patch_bias", true);
+    let image_mean = channels_in(&mut f, "image_mean", 0.0, 1.0);
+    let image_std = channels_in(&mut f, "image_std", 0.001, 10.0);
+    let resample = f.or("resample", Resample::Bicubic);
     f.finish();
     Some(VisionModel {
         preset: preset?,
@@ -45,7 +49,22 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) -> Option<VisionModel> {
         post_norm: post_norm?,
         qkv_bias: qkv_bias?,
         patch_bias: patch_bias?,
+        image_mean: image_mean?,
+        image_std: image_std?,
+        resample: resample?,
     })
+}
+
+/// A number for red, green and blue each; 0.5 where nothing is said.
+fn channels_in(f: &mut Fields<'_, '_>, key: &'static str, least: f64, most: f64) -> Option<[f64; 3]> {
+    let values: [f64; 3] = f.or(key, [0.5; 3])?;
+    if values.iter().all(|value| (least..=most).contains(value)) {
+        return Some(values);
+    }
+    let span = f.ask(key).map(|node| node.span);
+    let message = format!("all of `model.vision.{key}` must be from {least} to {most}");
+    f.cx.report(Finding::error(span, message).help("samples are on the scale 0 to 1"));
+    None
 }
 
 pub(super) fn language(root: &Node, cx: &mut Cx) -> Option<LanguageModel> {

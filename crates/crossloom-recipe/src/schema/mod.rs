@@ -15,7 +15,8 @@ pub use address::{AddressError, PointAddress, VisionAddress};
 pub use data::{Data, ImageUse, Source};
 pub use eval::{Eval, Split};
 pub use model::{
-    Activation, LanguageFamily, LanguageModel, Model, Projector, ProjectorKind, VisionFamily, VisionModel,
+    Activation, LanguageFamily, LanguageModel, Model, Projector, ProjectorKind, Resample, VisionFamily,
+    VisionModel,
 };
 pub(crate) use topology::NamedWiring;
 pub use topology::{

@@ -69,6 +69,15 @@ pub struct VisionModel {
     /// A bias on the patch embedding (SigLIP has one, CLIP has none).
     #[schemars(extend("default" = true))]
     pub patch_bias: bool,
+    /// Subtracted from red, green and blue, on the scale 0 to 1, before the encoder reads a picture.
+    #[schemars(inner(range(min = 0.0, max = 1.0)), extend("default" = [0.5, 0.5, 0.5]))]
+    pub image_mean: [f64; 3],
+    /// Divided by, after that.
+    #[schemars(inner(range(min = 0.001, max = 10.0)), extend("default" = [0.5, 0.5, 0.5]))]
+    pub image_std: [f64; 3],
+    /// How a picture of another size is brought to `image_size`.
+    #[schemars(extend("default" = "bicubic"))]
+    pub resample: Resample,
 }
 
 impl VisionModel {
@@ -86,6 +95,16 @@ impl VisionModel {
     pub fn head_dim(&self) -> usize {
         self.hidden.checked_div(self.heads).unwrap_or(0)
     }
+}
+
+/// Filters that resize a picture. Both widen their support when it shrinks, as Pillow does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Resample {
+    /// A triangle of two pixels.
+    Bilinear,
+    /// A cubic of four pixels (CLIP, SigLIP).
+    Bicubic,
 }
 
 /// Architecture families of vision encoders.

@@ -66,6 +66,12 @@ impl Train {
         }
     }
 
+    /// Whether a step does the same whatever the number of steps is, so that a finished training can go on: the learning
+    /// rate is constant and its warm-up a number of steps. Then `steps` is no part of what identifies a training.
+    pub fn can_be_extended(&self) -> bool {
+        self.schedule == Schedule::Constant && matches!(self.warmup, Warmup::Steps(_))
+    }
+
     /// Peak learning rate of a part: 0 when it is frozen.
     pub fn part_lr(&self, part: Part) -> f64 {
         let training = self.parts.get(part);

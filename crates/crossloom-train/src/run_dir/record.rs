@@ -128,6 +128,10 @@ pub struct RunRecord {
     pub git_dirty: Option<bool>,
     /// The device, in words.
     pub device: String,
+    /// The instruction set of its kernels, of which the last bits depend.
+    pub instruction_set: String,
+    /// What a reader must know of how the run came about, such as that it went on elsewhere.
+    pub notes: Vec<String>,
     /// Threads used.
     pub threads: u64,
     /// Seeds by purpose, those that all variants share.

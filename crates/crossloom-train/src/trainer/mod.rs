@@ -208,7 +208,7 @@ impl Trainer {
         checkpoints: &Checkpoints,
         model: &S,
         source: &D,
-    ) -> Result<SavedCheckpoint, CheckpointError>
+    ) -> Result<SavedCheckpoint, TrainError>
     where
         S: TrainStep,
         D: BatchSource<Batch = S::Batch>,
@@ -217,14 +217,14 @@ impl Trainer {
             schema_version: SCHEMA_VERSION,
             step: self.completed,
             recipe_hash: self.options.recipe_hash.clone(),
-            sampler: source.state(),
+            sampler: step::position(source, self.completed + 1)?,
             rng: model.rng_state(),
             window_loss_bits: self.window.loss.to_bits(),
             window_steps: self.window.steps,
             window_tokens: self.window.tokens,
             total_tokens: self.total_tokens,
         };
-        checkpoints.save(model, &state)
+        Ok(checkpoints.save(model, &state)?)
     }
 }
 

@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use serde_json::Value;
+
 use super::error::{NonFiniteReport, TrainError};
 use super::io::TrainIo;
 use super::{Session, Trainer};
@@ -30,7 +32,10 @@ impl Trainer {
         let step = self.completed + 1;
         let _span = tracing::debug_span!("step", step).entered();
         // A step of one micro-batch is never abandoned half-way, so it needs no way back.
-        let before = (self.options.accumulate > 1).then(|| (source.state(), model.rng_state()));
+        let before = match self.options.accumulate {
+            0 | 1 => None,
+            _ => Some((position(source, step)?, model.rng_state())),
+        };
 
         let begun = Instant::now();
         let batches = self.fetch(source, step)?;
@@ -99,6 +104,11 @@ impl Trainer {
         }
         if batches.is_empty() { Err(TrainError::NoTargets { step, samples: empty }) } else { Ok(batches) }
     }
+}
+
+/// Where a source stands before a step.
+pub(super) fn position<D: BatchSource>(source: &D, step: u64) -> Result<Value, TrainError> {
+    source.state().map_err(|source| TrainError::Data { step, source })
 }
 
 fn non_finite<S: TrainStep>(

@@ -99,8 +99,8 @@ impl BatchSource for FakeSource {
         Ok(FakeBatch(batch))
     }
 
-    fn state(&self) -> Value {
-        json!({ "epoch": self.epoch, "position": self.position, "batches": self.batches })
+    fn state(&self) -> Result<Value, BoxError> {
+        Ok(json!({ "epoch": self.epoch, "position": self.position, "batches": self.batches }))
     }
 
     fn restore(&mut self, state: &Value) -> Result<(), BoxError> {

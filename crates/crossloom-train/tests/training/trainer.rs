@@ -148,8 +148,8 @@ fn an_empty_data_set_is_an_error_that_says_so() {
         fn next_batch(&mut self) -> Result<FakeBatch, BoxError> {
             Err("the data set `easy-vqa` has no samples".into())
         }
-        fn state(&self) -> serde_json::Value {
-            serde_json::Value::Null
+        fn state(&self) -> Result<serde_json::Value, BoxError> {
+            Ok(serde_json::Value::Null)
         }
         fn restore(&mut self, _state: &serde_json::Value) -> Result<(), BoxError> {
             Ok(())
@@ -269,7 +269,7 @@ impl BatchSource for Slow {
         self.0.next_batch()
     }
 
-    fn state(&self) -> serde_json::Value {
+    fn state(&self) -> Result<serde_json::Value, BoxError> {
         self.0.state()
     }
 

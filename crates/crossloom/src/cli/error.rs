@@ -5,8 +5,7 @@ use std::io;
 use crossloom_data::assets::AssetError;
 use crossloom_recipe::Diagnostics;
 
-use crate::experiment::ExperimentError;
-use crate::stages::StageError;
+use crossloom_run::ExperimentError;
 
 /// Why a verb did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -80,19 +79,6 @@ impl From<ExperimentError> for CliError {
             ExperimentError::Request { message, help } => Self::Usage { message, help: Some(help) },
             ExperimentError::Stopped => Self::Interrupted(error.to_string()),
             other => Self::failed(with_sources(&other)),
-        }
-    }
-}
-
-impl From<StageError> for CliError {
-    fn from(error: StageError) -> Self {
-        match error {
-            StageError::Experiment(error) => (*error).into(),
-            StageError::Request { .. } => {
-                let help = error.help();
-                Self::Usage { message: error.to_string(), help }
-            }
-            StageError::Json(_) => Self::failed(error),
         }
     }
 }

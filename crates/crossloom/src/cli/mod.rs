@@ -3,6 +3,7 @@
 //! [`Cli`] is the one description of all verbs and options; parsing, help, completions and their tests come from it.
 //! Exit codes are those of [`CliError::exit_code`].
 
+mod choice;
 mod error;
 mod interrupt;
 mod options;
@@ -19,10 +20,11 @@ use clap::{Parser, Subcommand};
 
 use crate::commands;
 
+pub use choice::choice;
 pub use error::CliError;
 pub use interrupt::stop_on_interrupt;
 pub use options::{RecipeArgs, RunsArgs, VariantArgs, VerifyArgs};
-pub use quantity::{bytes, counted, duration, grouped, scaled, utc};
+pub use quantity::{bytes, counted, duration, grouped, scaled};
 pub use run_options::{EntryArgs, SubjectArgs, ThreadArgs};
 pub use table::Table;
 pub use terminal::Terminal;

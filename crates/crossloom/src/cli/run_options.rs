@@ -1,6 +1,10 @@
 //! Arguments that the verbs share which make a run or use one.
 
-use super::{CliError, RecipeArgs, RunsArgs, VariantArgs};
+use crossloom_recipe::LoadedRecipe;
+use crossloom_run::{Entry, resolved};
+use crossloom_train::run_dir::RunDir;
+
+use super::{CliError, RecipeArgs, RunsArgs, Terminal, VariantArgs};
 
 /// Which run: a recipe, its variants, where its runs lie; and how many threads compute.
 #[derive(Debug, Clone, clap::Args)]
@@ -19,6 +23,26 @@ pub struct SubjectArgs {
     pub threads: ThreadArgs,
 }
 
+impl SubjectArgs {
+    /// The recipe; where a run's folder was given in its place, the one that lies in it, with the run.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the recipe or with the folder.
+    pub fn load(&self, terminal: &Terminal) -> Result<(LoadedRecipe, Option<RunDir>), CliError> {
+        let path = &self.recipe.recipe;
+        if !path.is_dir() {
+            return Ok((self.recipe.load(terminal)?, None));
+        }
+        let run = RunDir::open(path).map_err(|_| {
+            CliError::usage(
+                format!("`{}` is no run: it holds no run.json", path.display()),
+                "give a recipe, or the folder of a run; `crossloom runs ls` lists runs",
+            )
+        })?;
+        Ok((resolved::load(&run, &self.recipe.sets)?, Some(run)))
+    }
+}
+
 /// What becomes of a run that is there already. Without either it is left alone, and that is an error.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct EntryArgs {
@@ -28,6 +52,16 @@ pub struct EntryArgs {
     /// Throw away a run of this recipe that is there already; with `--variant`, that variant alone.
     #[arg(long)]
     pub force: bool,
+}
+
+impl From<EntryArgs> for Entry {
+    fn from(args: EntryArgs) -> Self {
+        match args {
+            EntryArgs { resume: true, .. } => Self::Resume,
+            EntryArgs { force: true, .. } => Self::Replace,
+            _ => Self::New,
+        }
+    }
 }
 
 /// How many threads compute.

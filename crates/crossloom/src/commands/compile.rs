@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::graph::SizeArgs;
-use crate::cli::{CliError, RecipeArgs, Table, Terminal, VariantArgs, VerifyArgs, bytes, duration};
-use crate::stages::{Mode, Program, Subject, program};
+use crate::cli::{CliError, RecipeArgs, Table, Terminal, VariantArgs, VerifyArgs, bytes, choice, duration};
+use crossloom_run::stages::{Mode, Program, Subject, program};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -30,7 +30,7 @@ pub struct Args {
     #[command(flatten)]
     variant: VariantArgs,
     /// What the model is built for.
-    #[arg(long, value_enum, default_value_t = Mode::Train)]
+    #[arg(long, value_parser = choice(&Mode::ALL, Mode::name, Mode::about), default_value = "train")]
     mode: Mode,
     #[command(flatten)]
     sizes: SizeArgs,

@@ -8,8 +8,8 @@ use crossloom_data::assets::AssetCache;
 use serde::Serialize;
 
 use crate::cli::{CliError, Terminal, bytes, counted};
-use crate::machine::processor;
-use crate::stages::backend;
+use crossloom_run::backends::backend;
+use crossloom_run::machine::processor;
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\

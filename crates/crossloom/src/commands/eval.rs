@@ -4,14 +4,15 @@ use std::process::ExitCode;
 
 use super::run::{How, perform};
 use crate::cli::{CliError, EntryArgs, SubjectArgs, Terminal};
-use crate::experiment::Job;
+use crossloom_run::Job;
 
 const AFTER_HELP: &str = "\
 Examples:
   $ crossloom eval recipes/synthetic.toml
   $ crossloom eval recipes/quickstart.toml --variant cli --json
+  $ crossloom eval runs/quickstart-1a2b3c4d --set eval.limit=100
 
-The recipe and its overrides must be those that were trained; they find the run's folder. Settings for logging, checkpoints \
+The recipe and its overrides must be those that were trained; they find the run's folder, which may stand in their place. Settings for logging, checkpoints \
 and scoring may differ: another split, another limit. Variants that are not named keep their answers. Nothing is trained.";
 
 /// What `--help` says first.

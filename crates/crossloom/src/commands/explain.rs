@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::graph::SizeArgs;
 use crate::cli::{CliError, RecipeArgs, Table, Terminal, VariantArgs, bytes, grouped, scaled};
-use crate::stages::{EdgeTrace, Explained, Mode, Ratio, StageError, Subject, explain, trace_edge};
+use crossloom_run::ExperimentError;
+use crossloom_run::stages::{EdgeTrace, Explained, Mode, Ratio, Subject, explain, trace_edge};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -55,7 +56,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     let variants = args.variant.choose(&loaded)?;
     if let Some(edge) = &args.why {
         let mut traces = Vec::new();
-        let mut missing: Option<StageError> = None;
+        let mut missing: Option<ExperimentError> = None;
         for variant in variants {
             let recipe = &variant.recipe;
             let shapes = args.sizes.of(recipe)?;
@@ -63,8 +64,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
             match trace_edge(&subject, edge) {
                 Ok(trace) => traces.push((variant.name.as_str(), trace)),
                 // Other variants may have it; of those that do not, the one with the most edges has the most to say.
-                Err(error @ StageError::Request { .. }) => {
-                    let said = |error: &StageError| error.help().map_or(0, |help| help.len());
+                Err(error @ ExperimentError::Request { .. }) => {
+                    let said = |error: &ExperimentError| error.help().map_or(0, str::len);
                     if missing.as_ref().is_none_or(|missing| said(missing) < said(&error)) {
                         missing = Some(error);
                     }

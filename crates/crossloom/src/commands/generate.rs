@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::runs::Runs;
 use crate::cli::{CliError, SubjectArgs, Table, Terminal};
-use crate::experiment::{GenerateRequest, generate};
+use crossloom_run::generate;
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -16,9 +16,12 @@ Answer questions about a picture with a trained variant. All questions see the p
 const AFTER_HELP: &str = "\
 Examples:
   $ crossloom generate recipes/quickstart.toml --variant cli --image shape.png --question \"is there a red shape?\"
+  $ crossloom generate runs/quickstart-1a2b3c4d --variant cli --image shape.png --question \"is there a red shape?\"
   $ crossloom generate recipes/synthetic.toml --variant cli --image a.png --question red? --question blue? --json
 
-The recipe and its overrides must be those that were run; they find the run's folder and the variant's newest checkpoint.";
+In place of a recipe stands the folder of a run, which is all that is needed: neither the data set nor the network, also \
+where it was copied to another machine. A recipe and its overrides must be those that were run; they find the folder. The \
+variant's newest checkpoint answers.";
 
 /// Arguments of `generate`.
 #[derive(Debug, clap::Args)]
@@ -42,19 +45,17 @@ pub struct Args {
 /// # Errors
 /// The recipe cannot be used or was not run; a picture that cannot be read; a word that the model does not know.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
-    let SubjectArgs { recipe, variant, runs, threads } = &args.subject;
-    let loaded = recipe.load(terminal)?;
+    let SubjectArgs { variant, runs, threads, .. } = &args.subject;
+    let (loaded, run) = args.subject.load(terminal)?;
     let variant = variant.only(&loaded)?;
-    let run = Runs::below(&runs.out).of_recipe(&loaded)?;
+    let run = match run {
+        Some(run) => run,
+        None => Runs::below(&runs.out).of_recipe(&loaded)?,
+    };
     let dir = run.variant_path(&variant.name).map_err(CliError::failed)?;
     threads.apply()?;
-    let answers = generate(&GenerateRequest {
-        recipe: &variant.recipe,
-        folder: recipe.folder(),
-        dir: &dir,
-        image: args.image.clone(),
-        questions: args.questions.clone(),
-    })?;
+    // Inside the pool, as a run is.
+    let answers = rayon::scope(|_| generate(&dir, &variant.recipe, &args.image, &args.questions))?;
     if args.json {
         let image = args.image.display().to_string();
         terminal.json(&json!({ "image": image, "variant": variant.name, "answers": answers }))?;

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::{CliError, RecipeArgs, Terminal, VariantArgs, VerifyArgs};
-use crate::stages::{Depth, Format, Mode, Shapes, Stage, Subject, render};
+use crate::cli::{CliError, RecipeArgs, Terminal, VariantArgs, VerifyArgs, choice};
+use crossloom_run::stages::{Depth, Format, Mode, Shapes, Stage, Subject, render};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -37,13 +37,13 @@ pub struct Args {
     #[command(flatten)]
     variant: VariantArgs,
     /// How far along the road from recipe to kernels.
-    #[arg(long, value_enum, default_value_t = Stage::Topology)]
+    #[arg(long, value_parser = choice(&Stage::ALL, Stage::name, Stage::about), default_value = "topology")]
     stage: Stage,
     /// How it is written.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_parser = choice(&Format::ALL, Format::name, Format::about), default_value = "text")]
     format: Format,
     /// What the model is built for.
-    #[arg(long, value_enum, default_value_t = Mode::Train)]
+    #[arg(long, value_parser = choice(&Mode::ALL, Mode::name, Mode::about), default_value = "train")]
     mode: Mode,
     /// How many parts of a scope's path a picture tells apart, or `all` for every operation.
     #[arg(long, value_name = "PARTS", default_value = "3", value_parser = depth)]

@@ -6,8 +6,8 @@ use crossloom_eval::Comparison;
 use serde_json::json;
 
 use crate::cli::{CliError, EntryArgs, SubjectArgs, Terminal, stop_on_interrupt};
-use crate::experiment::{self, Finished, Job, RunOutcome, RunRequest};
 use crate::progress;
+use crossloom_run::{Experiment, Finished, Job, RunOutcome};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -59,23 +59,29 @@ pub(super) struct How {
 
 /// Runs a recipe, wholly or in part, and prints what came out.
 pub(super) fn perform(how: How, subject: &SubjectArgs, terminal: &Terminal) -> Result<ExitCode, CliError> {
-    let SubjectArgs { recipe, variant, runs, threads } = subject;
-    let loaded = recipe.load(terminal)?;
+    let SubjectArgs { variant, runs, threads, .. } = subject;
+    let (loaded, folder) = subject.load(terminal)?;
+    if folder.is_some() && how.job != Job::Evaluate {
+        return Err(CliError::usage(
+            format!("`{}` is the folder of a run, not a recipe", subject.recipe.recipe.display()),
+            "give the recipe, with --resume to continue its run; `eval` and `generate` take a run's folder",
+        ));
+    }
     variant.choose(&loaded)?;
     threads.apply()?;
     let stop = stop_on_interrupt()?;
-    let request = RunRequest {
+    let experiment = Experiment {
         recipe: &loaded,
         job: how.job,
         variants: variant.variant.iter().cloned().collect(),
         out: runs.out.clone(),
-        resume: how.entry.resume,
-        force: how.entry.force,
+        folder,
+        entry: how.entry.into(),
         command: typed(),
     };
     let mut reporter = progress::reporter(terminal);
     // Inside the pool: kernels then share its threads without asking for them, and a step allocates nothing.
-    let outcome = rayon::scope(|_| experiment::run(&request, reporter.as_mut(), &stop));
+    let outcome = rayon::scope(|_| experiment.run(reporter.as_mut(), &stop));
     drop(reporter);
     match outcome? {
         RunOutcome::Finished(finished) => {

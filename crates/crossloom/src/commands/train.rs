@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::run::{How, perform};
 use crate::cli::{CliError, EntryArgs, SubjectArgs, Terminal};
-use crate::experiment::Job;
+use crossloom_run::Job;
 
 const AFTER_HELP: &str = "\
 Examples:

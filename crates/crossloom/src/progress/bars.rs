@@ -6,7 +6,7 @@ use crossloom_train::progress::{Progress, ProgressUpdate};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::words;
-use crate::experiment::{Reporter, Stage};
+use crossloom_run::{Activity, RunProgress};
 
 /// Draws one bar per stage on standard error; finished ones stay.
 #[derive(Debug, Default)]
@@ -84,10 +84,10 @@ impl Progress for Bars {
     }
 }
 
-impl Reporter for Bars {
-    fn begin(&mut self, variant: &str, stage: Stage) {
+impl RunProgress for Bars {
+    fn begin(&mut self, variant: &str, activity: Activity) {
         variant.clone_into(&mut self.variant);
-        self.spin(format!("{variant}: {}", words::stage(stage)));
+        self.spin(format!("{variant}: {}", words::activity(activity)));
     }
 }
 
@@ -111,9 +111,9 @@ mod tests {
     #[test]
     fn a_stage_ends_its_predecessor_and_a_phase_has_its_own_bar() {
         let mut bars = Bars::new();
-        bars.begin("cli", Stage::Compile);
+        bars.begin("cli", Activity::Compile);
         assert_eq!(bars.bar.as_ref().unwrap().length(), None);
-        bars.begin("cli", Stage::Train);
+        bars.begin("cli", Activity::Train);
         bars.update(&update(Phase::Train, 4));
         let bar = bars.bar.clone().unwrap();
         assert_eq!((bar.length(), bar.position(), bar.prefix().as_str()), (Some(9), 4, "cli train"));

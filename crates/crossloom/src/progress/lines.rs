@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossloom_train::progress::{Progress, ProgressUpdate};
 
 use super::words;
-use crate::experiment::{Reporter, Stage};
+use crossloom_run::{Activity, RunProgress};
 
 /// Time between two lines of one stage.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -63,10 +63,10 @@ impl Progress for Lines {
     }
 }
 
-impl Reporter for Lines {
-    fn begin(&mut self, variant: &str, stage: Stage) {
+impl RunProgress for Lines {
+    fn begin(&mut self, variant: &str, activity: Activity) {
         variant.clone_into(&mut self.variant);
-        self.line(&format!("{variant}: {}", words::stage(stage)));
+        self.line(&format!("{variant}: {}", words::activity(activity)));
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
         lines.interval = interval;
         lines.note("downloading: 5 of 10 bytes");
         lines.note("ready");
-        lines.begin("cli", Stage::Train);
+        lines.begin("cli", Activity::Train);
         for step in 1..=3 {
             lines.update(&ProgressUpdate {
                 phase: Phase::Train,

@@ -5,14 +5,14 @@ use std::time::Duration;
 use crossloom_train::progress::{Phase, ProgressUpdate};
 
 use crate::cli::duration;
-use crate::experiment::Stage;
+use crossloom_run::Activity;
 
 /// What a variant is busy with.
-pub(super) fn stage(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Compile => "compiling",
-        Stage::Train => "training",
-        Stage::Evaluate => "evaluating",
+pub(super) fn activity(activity: Activity) -> &'static str {
+    match activity {
+        Activity::Compile => "compiling",
+        Activity::Train => "training",
+        Activity::Evaluate => "evaluating",
     }
 }
 

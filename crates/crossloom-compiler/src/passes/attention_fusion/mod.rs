@@ -17,7 +17,7 @@ mod softmax;
 
 use crossloom_ir::op::{Attention, Op};
 use crossloom_ir::rewrite::Rewriter;
-use crossloom_ir::{Func, IrError, IrErrors, Value};
+use crossloom_ir::{DType, Func, IrError, IrErrors, Value};
 
 use super::Pass;
 use layout::{Layout, Operand};
@@ -121,7 +121,8 @@ fn emit(rewriter: &mut Rewriter<'_>, found: &Found) -> Result<(), IrError> {
     let output = func.insts()[found.at].outputs[0];
     let shape = func.shape(output).to_vec();
     let mut b = rewriter.builder(&product.scope);
-    let mut o: Value = b.one(op, &operands)?;
+    let types = [func.dtype(output), DType::F32];
+    let mut o: Value = b.push_as(op, &operands, &types)?[0];
     if found.split {
         o = b.reshape(o, &[samples, queries, heads, width])?;
         o = b.transpose(o, &[0, 2, 1, 3])?;

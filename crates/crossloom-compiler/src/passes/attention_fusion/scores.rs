@@ -2,7 +2,7 @@
 
 use crossloom_ir::func::InstData;
 use crossloom_ir::op::{Affine, Binary, BinaryKind, Op};
-use crossloom_ir::{Func, Value};
+use crossloom_ir::{DType, Func, Value};
 
 use super::layout::Operand;
 use super::{mask, softmax};
@@ -69,6 +69,10 @@ pub(super) fn find(func: &Func, product: &InstData, index: usize, users: &[Vec<u
     };
     let inside = |member: &usize| {
         let outputs = &func.insts()[*member].outputs;
+        // The op holds scores and probabilities in no memory, so it rounds none of them.
+        if outputs.iter().any(|&output| func.dtype(output) != DType::F32) {
+            return false;
+        }
         let mut readers = outputs.iter().flat_map(|output| &users[output.index()]);
         readers.all(|reader| *reader == index || members.contains(reader))
     };

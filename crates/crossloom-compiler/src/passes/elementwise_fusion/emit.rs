@@ -75,6 +75,11 @@ impl Emitter<'_, '_> {
                     found.ok_or_else(|| IrError::new("is no operand of the region").with_value(input))?,
                 );
             }
+            if matches!(inst.op, Op::Convert(_)) {
+                // Reading widens, and storing rounds.
+                register.insert(inst.outputs[0], args[0]);
+                continue;
+            }
             body.push(match &inst.op {
                 Op::Unary(Unary(kind)) => Step::Unary(*kind, args[0]),
                 Op::Binary(Binary(kind)) => Step::Binary(*kind, args[0], args[1]),
@@ -87,7 +92,7 @@ impl Emitter<'_, '_> {
         let stores = stored.iter().filter_map(|v| register.get(v).copied()).collect();
         let loads = sources.iter().map(|(_, mode)| *mode).collect();
         let op = FusedElementwise { shape: shape.to_vec(), loads, body, stores };
-        let outputs = self.rewriter.builder(scope).push(op, &operands)?;
+        let outputs = self.rewriter.builder(scope).push_as(op, &operands, &func.dtypes(&stored))?;
         self.rewriter.set_all(&stored, &outputs);
         Ok(())
     }

@@ -2,7 +2,9 @@
 //!
 //! Before: any function. After: no element-wise instruction whose value is read only by element-wise instructions of
 //! the same shape stands alone, up to [`MAX_LOADS`] operands and [`MAX_STEPS`] steps; each such tree is one
-//! `fused_elementwise`, placed where its last instruction stood. A value that anything else reads ends a tree.
+//! `fused_elementwise`, placed where its last instruction stood. A value that anything else reads ends a tree, and so does
+//! a 16-bit one: the inner values of the fused op are `f32`, its operands are widened as they are read and its results
+//! rounded as they are stored, so that fusion leaves out no rounding and adds none. Conversions are no steps of it.
 //! Broadcasts of scalars, of vectors over the last axis and of one number per row are loads of the fused op, and so are
 //! constants that only element-wise instructions read. Trees that read the same full operand are one op with several
 //! results, placed where the first of them stood, so that the operand is read once; this is done where everything the

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crossloom_ir::Value;
 use crossloom_ir::func::ValueDef;
 use crossloom_ir::op::Load;
+use crossloom_ir::{DType, Value};
 
 use super::site::{Operand, Site, Source};
 use super::{MAX_LOADS, MAX_STEPS};
@@ -57,6 +57,7 @@ fn grow(site: &Site<'_>, root: usize, taken: &[bool]) -> Vec<usize> {
         let output = site.func.insts()[candidate].outputs[0];
         let fits = members.len() < MAX_STEPS
             && site.is_elementwise(candidate)
+            && site.func.dtype(output) == DType::F32
             && !taken[candidate]
             && site.users[output.index()].iter().all(|user| members.contains(user));
         if !fits {

@@ -64,7 +64,7 @@ impl<'f> Site<'f> {
         let Some((at, inst)) = self.func.def_inst(value) else { return full };
         match &inst.op {
             Op::Constant(c) if self.is_number(at.index()) => {
-                (Source::Number(c.value.to_bits()), Load::Scalar)
+                (Source::Number(self.func.dtype(value).round(c.value).to_bits()), Load::Scalar)
             }
             Op::Broadcast(op) => {
                 let (rank, source) = (shape.len(), inst.inputs[0]);
@@ -104,5 +104,5 @@ impl<'f> Site<'f> {
 
 /// Whether an op can be part of a region.
 fn fits(op: &Op) -> bool {
-    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Affine(_))
+    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Affine(_) | Op::Convert(_))
 }

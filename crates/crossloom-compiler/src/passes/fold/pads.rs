@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use crossloom_ir::func::InstData;
 use crossloom_ir::op::{Binary, BinaryKind, Op, Pad};
 use crossloom_ir::rewrite::Rewriter;
-use crossloom_ir::{Func, IrError, Value};
+use crossloom_ir::{DType, Func, IrError, Value};
 
 /// A tree of sums that is rewritten.
 struct Tree {
@@ -31,7 +31,7 @@ pub(super) fn join_all(func: &Func) -> Result<Func, IrError> {
     let mut gone = vec![false; func.insts().len()];
     // Last to first, so that a sum is met as the root of the largest tree it is part of.
     for root in (0..func.insts().len()).rev() {
-        if inside[root] || !is_sum(&func.insts()[root]) {
+        if inside[root] || !is_sum(func, &func.insts()[root]) {
             continue;
         }
         if let Some(tree) = find_tree(func, root, &uses, &mut inside) {
@@ -52,14 +52,17 @@ pub(super) fn join_all(func: &Func) -> Result<Func, IrError> {
     rewriter.finish()
 }
 
-fn is_sum(inst: &InstData) -> bool {
-    matches!(inst.op, Op::Binary(Binary(BinaryKind::Add)))
+/// Sums of 16-bit results are rounded one by one, so they stay.
+fn is_sum(func: &Func, inst: &InstData) -> bool {
+    matches!(inst.op, Op::Binary(Binary(BinaryKind::Add))) && func.dtype(inst.outputs[0]) == DType::F32
 }
 
 /// The pad that an instruction is, and the extent of its operand along the axis.
 fn pad_of(func: &Func, inst: usize) -> Option<(Pad, usize)> {
     match &func.insts()[inst] {
-        InstData { op: Op::Pad(pad), inputs, .. } => Some((*pad, func.shape(inputs[0])[pad.axis])),
+        InstData { op: Op::Pad(pad), inputs, .. } if func.dtype(inputs[0]) == DType::F32 => {
+            Some((*pad, func.shape(inputs[0])[pad.axis]))
+        }
         _ => None,
     }
 }
@@ -72,7 +75,7 @@ fn find_tree(func: &Func, root: usize, uses: &[usize], inside: &mut [bool]) -> O
         let alone =
             func.def_inst(value).filter(|_| uses[value.index()] == 1).map(|(at, inst)| (at.index(), inst));
         match alone {
-            Some((at, inst)) if is_sum(inst) => {
+            Some((at, inst)) if is_sum(func, inst) => {
                 inside[at] = true;
                 gone.push(at);
                 stack.extend(&inst.inputs);

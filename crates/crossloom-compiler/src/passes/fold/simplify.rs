@@ -5,7 +5,7 @@ use crossloom_ir::op::{
     Affine, Binary, BinaryKind, Constant, Iota, Op, ReduceKind, Reshape, Transpose, Unary,
 };
 use crossloom_ir::rewrite::Rewriter;
-use crossloom_ir::{Func, IrError, Value};
+use crossloom_ir::{DType, Func, IrError, Value};
 
 /// The function with every instruction as simple as its operands allow.
 pub(super) fn simplify_all(func: &Func) -> Result<Func, IrError> {
@@ -38,14 +38,15 @@ enum Simpler {
 
 fn emit(rewriter: &mut Rewriter<'_>, inst: &InstData, simpler: Simpler) -> Result<Value, IrError> {
     let shape = rewriter.old().shape(inst.outputs[0]).to_vec();
+    let dtype = rewriter.old().dtype(inst.outputs[0]);
     let mut b = rewriter.builder(&inst.scope);
     match simpler {
-        Simpler::Same(value) => Ok(value),
-        Simpler::Number(value) => b.one(Constant { value, shape }, &[]),
-        Simpler::Affine { x, mul, add } => b.affine(x, mul, add),
+        Simpler::Same(value) => b.convert(value, dtype),
+        Simpler::Number(value) => b.one_as(Constant { value, shape }, &[], dtype),
+        Simpler::Affine { x, mul, add } => b.one_as(Affine { mul, add }, &[x], dtype),
         Simpler::Count => {
             let from_zero = b.one(Iota { shape, axis: 0 }, &[])?;
-            b.affine(from_zero, 1.0, 1.0)
+            b.one_as(Affine { mul: 1.0, add: 1.0 }, &[from_zero], dtype)
         }
         Simpler::Moved(op, x) => b.one(op, &[x]),
     }
@@ -54,6 +55,7 @@ fn emit(rewriter: &mut Rewriter<'_>, inst: &InstData, simpler: Simpler) -> Resul
 /// What `inst` of `old` comes down to on operands of the new function, if that is less than it is.
 fn simplify(new: &Func, old: &Func, inst: &InstData, inputs: &[Value]) -> Option<Simpler> {
     let number = |i: usize| constant_of(new, inputs[i]);
+    let dtype = old.dtype(inst.outputs[0]);
     let moves_nothing = || new.shape(inputs[0]) == old.shape(inst.outputs[0]);
     match &inst.op {
         Op::Affine(Affine { mul, add }) => {
@@ -62,6 +64,7 @@ fn simplify(new: &Func, old: &Func, inst: &InstData, inputs: &[Value]) -> Option
                 _ => true,
             })
         }
+        Op::Convert(_) => converted(new, inputs[0], dtype),
         Op::Unary(Unary(kind)) => finite(kind.value(number(0)?)),
         Op::Binary(Binary(kind)) => binary(new, *kind, [inputs[0], inputs[1]], [number(0), number(1)]),
         Op::Reduce(op) if op.axes.is_empty() => Some(Simpler::Same(inputs[0])),
@@ -79,7 +82,7 @@ fn simplify(new: &Func, old: &Func, inst: &InstData, inputs: &[Value]) -> Option
         Op::Broadcast(_) | Op::Slice(_) => Some(Simpler::Number(number(0)?)),
         Op::Pad(_) if number(0) == Some(0.0) => Some(Simpler::Number(0.0)),
         Op::Reshape(op) => match &new.def_inst(inputs[0])?.1 {
-            InstData { op: Op::Constant(c), .. } => Some(Simpler::Number(c.value)),
+            InstData { op: Op::Constant(_), .. } => Some(Simpler::Number(number(0)?)),
             InstData { op: Op::Reshape(_), inputs: source, .. } if new.shape(source[0]) == op.shape => {
                 Some(Simpler::Same(source[0]))
             }
@@ -89,7 +92,7 @@ fn simplify(new: &Func, old: &Func, inst: &InstData, inputs: &[Value]) -> Option
             _ => None,
         },
         Op::Transpose(op) => match &new.def_inst(inputs[0])?.1 {
-            InstData { op: Op::Constant(c), .. } => Some(Simpler::Number(c.value)),
+            InstData { op: Op::Constant(_), .. } => Some(Simpler::Number(number(0)?)),
             InstData { op: Op::Transpose(inner), inputs: source, .. } => {
                 let perm: Vec<usize> = op.perm.iter().map(|&axis| inner.perm[axis]).collect();
                 Some(if is_identity(&perm) {
@@ -123,8 +126,12 @@ fn binary(new: &Func, kind: BinaryKind, on: [Value; 2], [x, y]: [Option<f64>; 2]
 fn affine(new: &Func, x: Value, mul: f64, add: f64) -> Option<Simpler> {
     let (mut x, mut mul, mut add) = (x, mul, add);
     loop {
+        if let Some(number) = constant_of(new, x) {
+            return finite(mul * number + add);
+        }
         match new.def_inst(x) {
-            Some((_, InstData { op: Op::Constant(c), .. })) => return finite(mul * c.value + add),
+            // What it reads was rounded on the way.
+            _ if new.dtype(x) != DType::F32 => break,
             // Otherwise `inner.add` would be rounded after it is multiplied instead of before.
             Some((_, InstData { op: Op::Affine(inner), inputs, .. })) if inner.add == 0.0 || mul == 1.0 => {
                 add += mul * inner.add;
@@ -137,6 +144,23 @@ fn affine(new: &Func, x: Value, mul: f64, add: f64) -> Option<Simpler> {
     Some(if mul == 1.0 && add == 0.0 { Simpler::Same(x) } else { Simpler::Affine { x, mul, add } })
 }
 
+/// `x` as that type. Widening changes no number, so what was widened is converted as it was before; a rounding to 16 bits
+/// stays.
+fn converted(new: &Func, x: Value, dtype: DType) -> Option<Simpler> {
+    if new.dtype(x) == dtype {
+        return Some(Simpler::Same(x));
+    }
+    if let Some(number) = constant_of(new, x) {
+        return finite(number);
+    }
+    match new.def_inst(x) {
+        Some((_, InstData { op: Op::Convert(_), inputs, .. })) if new.dtype(x) == DType::F32 => {
+            Some(Simpler::Same(inputs[0]))
+        }
+        _ => None,
+    }
+}
+
 fn finite(value: f64) -> Option<Simpler> {
     value.is_finite().then_some(Simpler::Number(value))
 }
@@ -147,7 +171,7 @@ fn is_identity(perm: &[usize]) -> bool {
 
 fn constant_of(func: &Func, value: Value) -> Option<f64> {
     match func.def_inst(value) {
-        Some((_, InstData { op: Op::Constant(c), .. })) => Some(c.value),
+        Some((_, InstData { op: Op::Constant(c), .. })) => Some(func.dtype(value).round(c.value)),
         _ => None,
     }
 }

@@ -50,8 +50,8 @@ pub(crate) fn apply(name: &str, func: &Func) -> Func {
 pub(crate) fn random_args(func: &Func, seed: u64) -> Vec<Tensor<f64>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut arg = |dtype: DType| match dtype {
-        DType::F32 => rng.random_range(-1.0..1.0),
-        DType::I32 => f64::from(rng.random_range(0..2)),
+        dtype if dtype.is_integer() => f64::from(rng.random_range(0..2)),
+        _ => rng.random_range(-1.0..1.0),
     };
     let types = func.params().iter().map(|p| func.ty(p.value));
     types.map(|ty| Tensor::from_fn(ty.shape.clone(), |_| arg(ty.dtype))).collect()

@@ -4,6 +4,7 @@
 //! by the compiler until it has one.
 
 mod attention;
+mod cache;
 mod elementwise;
 mod ids;
 mod inject;
@@ -17,7 +18,8 @@ mod reduce;
 mod rope;
 mod rows;
 
-use crossloom_ir::{Op, TensorType};
+use crossloom_ir::op::Affine;
+use crossloom_ir::{DType, Op, TensorType};
 
 use super::io::{KernelError, Lowered};
 pub(super) use rope::Tables;
@@ -28,9 +30,15 @@ impl From<crate::kernels::KernelError> for KernelError {
     }
 }
 
-/// The kernel for an op on those types.
+/// The kernel for an op on those types. Every kernel reads and writes 4-byte words: for no other type is there one, so
+/// that no memory is taken for what it is not.
 pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
+    if !inputs.iter().chain(outputs).all(|ty| matches!(ty.dtype, DType::F32 | DType::I32)) {
+        return None;
+    }
     match op {
+        // Between words of one type nothing is left to convert.
+        Op::Convert(_) => elementwise::lower(&Op::Affine(Affine { mul: 1.0, add: 0.0 }), outputs),
         Op::Unary(_) | Op::Binary(_) | Op::Affine(_) | Op::FusedElementwise(_) | Op::Constant(_) => {
             elementwise::lower(op, outputs)
         }
@@ -54,6 +62,8 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) ->
         | Op::AddRmsNorm(_) => norm::lower(op, inputs),
         Op::Attention(op) => attention::lower(op, inputs),
         Op::AttentionGrad(op) => attention::lower_grad(&op.0, inputs),
+        Op::CacheWrite(_) => Some(cache::lower_write(inputs)),
+        Op::CachedAttention(op) => cache::lower_attention(op, inputs),
         Op::Rope(op) => Some(rope::lower(op, inputs)),
         Op::Softmax(_)
         | Op::Argmax(_)

@@ -12,7 +12,7 @@ use crate::parallel::{self, SharedMut};
 use crate::simd::{self, Simd, Vf, dispatch, update0};
 
 /// Where the running maximum starts: low, but finite, so that masked scores of minus infinity give probability zero.
-const LOW: f32 = -1e30;
+pub(super) const LOW: f32 = -1e30;
 
 /// Attention: `o = softmax(scale q kᵀ + mask) v`, per head, and `lse [batch, heads, q_len]`, the log-sum-exp of the
 /// scaled scores (minus infinity where a query sees nothing, and `o` is 0).
@@ -209,7 +209,7 @@ fn forward_tile<S: Simd>(
 
 /// Running softmax: scores become probabilities up to the final factor; returns by what older sums shrink.
 #[inline(always)]
-fn softmax_step<S: Simd>(
+pub(super) fn softmax_step<S: Simd>(
     s: S,
     scores: *mut f32,
     rows: usize,

@@ -6,12 +6,16 @@
 //! query heads of its group, so that gradients of keys and values have one owner and one order.
 
 mod backward;
+mod cached;
+#[cfg(test)]
+mod cached_tests;
 mod forward;
 mod mask;
 #[cfg(test)]
 mod tests;
 
 pub use backward::attention_grad;
+pub use cached::{CachedAttention, cached_attention};
 pub use forward::attention;
 
 use super::error::{KernelError, need, same};

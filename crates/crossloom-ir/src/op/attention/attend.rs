@@ -73,11 +73,7 @@ impl Attention {
         segments: Option<Value>,
     ) -> Result<Value, IrError> {
         let Some(allowed) = heads::allowed_pairs(b, x, self.causal, segments)? else { return Ok(scores) };
-        let forbidden = emit::complement(b, allowed)?;
-        let bias = b.affine(forbidden, emit::FORBIDDEN, 0.0)?;
-        let bias = b.broadcast(bias, &[x.samples, x.heads, x.queries, x.keys], &[0, 2, 3])?;
-        let bias = b.reshape(bias, &[x.samples * x.heads, x.queries, x.keys])?;
-        b.add(scores, bias)
+        heads::forbid(b, x, scores, allowed)
     }
 }
 

@@ -92,16 +92,8 @@ pub(super) fn allowed_pairs(
         let segments = b.one(ToFloat, &[segments])?;
         let of_query = b.broadcast(segments, &shape, &[0, 1])?;
         let of_key = b.broadcast(segments, &shape, &[0, 2])?;
-        let prefix = emit::equals(b, of_key, 0.0)?;
-        let same = emit::equal(b, of_query, of_key)?;
-        let shared = emit::either(b, prefix, same)?;
-        let pad_query = emit::equals(b, of_query, -1.0)?;
-        let pad_key = emit::equals(b, of_key, -1.0)?;
-        let padding = emit::either(b, pad_query, pad_key)?;
-        let filled = emit::complement(b, padding)?;
-        let shared = b.mul(shared, filled)?;
         let itself = emit::equal(b, query, key)?;
-        allowed = Some(emit::either(b, shared, itself)?);
+        allowed = Some(segments_allow(b, of_query, of_key, itself)?);
     }
     if causal {
         let past = b.affine(query, 1.0, (e.keys - e.queries + 1) as f64)?;
@@ -112,6 +104,39 @@ pub(super) fn allowed_pairs(
         });
     }
     Ok(allowed)
+}
+
+/// 1 where the segment of a query lets it see a key: segment 0 and its own; padding (-1) sees itself only. `itself` is 1
+/// where key and query are one position.
+pub(super) fn segments_allow(
+    b: &mut Builder<'_>,
+    of_query: Value,
+    of_key: Value,
+    itself: Value,
+) -> Result<Value, IrError> {
+    let prefix = emit::equals(b, of_key, 0.0)?;
+    let same = emit::equal(b, of_query, of_key)?;
+    let shared = emit::either(b, prefix, same)?;
+    let pad_query = emit::equals(b, of_query, -1.0)?;
+    let pad_key = emit::equals(b, of_key, -1.0)?;
+    let padding = emit::either(b, pad_query, pad_key)?;
+    let filled = emit::complement(b, padding)?;
+    let shared = b.mul(shared, filled)?;
+    emit::either(b, shared, itself)
+}
+
+/// Adds a large negative number to those scores `[B heads, Tq, Tk]` that the mask `[B, Tq, Tk]` leaves out.
+pub(super) fn forbid(
+    b: &mut Builder<'_>,
+    e: &Extents,
+    scores: Value,
+    allowed: Value,
+) -> Result<Value, IrError> {
+    let forbidden = emit::complement(b, allowed)?;
+    let bias = b.affine(forbidden, emit::FORBIDDEN, 0.0)?;
+    let bias = b.broadcast(bias, &[e.samples, e.heads, e.queries, e.keys], &[0, 2, 3])?;
+    let bias = b.reshape(bias, &[e.samples * e.heads, e.queries, e.keys])?;
+    b.add(scores, bias)
 }
 
 fn three(b: &Builder<'_>, x: Value) -> [usize; 3] {

@@ -136,6 +136,11 @@ impl OpSpec for AmpProject {
         Ok(vec![TensorType::f32([self.taps, x.shape[0], x.shape[1], outer])])
     }
 
+    fn dequantizes(&self, operand: usize) -> bool {
+        let (w1, w2) = self.weight_indices();
+        operand == w1 || operand == w2
+    }
+
     fn eval<T: Real>(&self, inputs: &[&Tensor<T>]) -> Result<Vec<Tensor<T>>, String> {
         let (at1, at2) = self.weight_indices();
         let (b1, b2) = (self.bias.then(|| inputs[at1 + 1]), self.bias.then(|| inputs[at2 + 1]));

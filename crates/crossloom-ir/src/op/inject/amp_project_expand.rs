@@ -2,7 +2,7 @@
 
 use super::{AmpProject, Attach};
 use crate::op::{Linear, UnaryKind};
-use crate::{Builder, IrError, Value};
+use crate::{Builder, DType, IrError, Value};
 
 pub(super) fn expand(op: &AmpProject, b: &mut Builder<'_>, inputs: &[Value]) -> Result<Value, IrError> {
     let shape = b.func().shape(inputs[0]).to_vec();
@@ -60,10 +60,16 @@ fn add_branches(
     b.add(shared, branches)
 }
 
-/// Rows under one another.
+/// Rows under one another; taps of several float types as the one that holds them all.
 fn join(b: &mut Builder<'_>, parts: &[Value]) -> Result<Value, IrError> {
-    match parts {
-        [only] => Ok(*only),
-        parts => b.concat(parts, 0),
+    let [first, rest @ ..] = parts else { return Err(IrError::new("has no rows to join")) };
+    if rest.is_empty() {
+        return Ok(*first);
     }
+    let dtype = b.func().dtype(*first);
+    if rest.iter().all(|&part| b.func().dtype(part) == dtype) {
+        return b.concat(parts, 0);
+    }
+    let wide = parts.iter().map(|&part| b.convert(part, DType::F32)).collect::<Result<Vec<_>, _>>()?;
+    b.concat(&wide, 0)
 }

@@ -27,6 +27,14 @@ impl OpSpec for Embedding {
         Ok(vec![TensorType::f32(shape)])
     }
 
+    fn moves(&self) -> bool {
+        true
+    }
+
+    fn dequantizes(&self, operand: usize) -> bool {
+        operand == 0
+    }
+
     fn eval<T: Real>(&self, inputs: &[&Tensor<T>]) -> Result<Vec<Tensor<T>>, String> {
         let [table, ids] = [inputs[0], inputs[1]];
         let d = table.last();

@@ -28,6 +28,10 @@ impl OpSpec for GatherRows {
         Ok(vec![TensorType::f32([h.shape[0], index.shape[1], h.shape[2]])])
     }
 
+    fn moves(&self) -> bool {
+        true
+    }
+
     fn eval<T: Real>(&self, inputs: &[&Tensor<T>]) -> Result<Vec<Tensor<T>>, String> {
         let [h, index] = [inputs[0], inputs[1]];
         let (t, d, m) = (h.shape[1], h.shape[2], index.last());

@@ -60,6 +60,10 @@ impl OpSpec for ScatterRows {
         Ok(vec![h.clone()])
     }
 
+    fn moves(&self) -> bool {
+        self.mode == ScatterMode::Set
+    }
+
     fn eval<T: Real>(&self, inputs: &[&Tensor<T>]) -> Result<Vec<Tensor<T>>, String> {
         let [h, index, rows] = [inputs[0], inputs[1], inputs[2]];
         let (t, d, m) = (h.shape[1], h.shape[2], index.last());

@@ -57,7 +57,9 @@ fn backward(func: &mut Func, start: usize, end: usize, grads: &mut BTreeMap<Valu
             continue;
         }
         let first = func.insts().len();
-        let outputs = expand_inst(&mut func.builder(), &inst, &inst.inputs).unwrap().expect("an expansion");
+        let asked = func.dtypes(&inst.outputs);
+        let expansion = expand_inst(&mut func.builder(), &inst, &inst.inputs, &asked).unwrap();
+        let outputs = expansion.expect("an expansion");
         let last = func.insts().len();
         for (&output, grad) in outputs.iter().zip(out_grads) {
             accumulate(func, grads, output, grad);

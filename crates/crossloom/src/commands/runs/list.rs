@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use crossloom_run::date::utc;
 use crossloom_train::run_dir::{RunSummary, list_runs};
 use serde_json::{Map, Value, json};
 
 use super::results_of;
-use crate::cli::{CliError, Table, Terminal, utc};
+use crate::cli::{CliError, Table, Terminal};
 
 pub(super) const AFTER_HELP: &str = "\
 Examples:

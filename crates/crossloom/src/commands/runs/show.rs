@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use crossloom_run::date::utc;
 use crossloom_train::run_dir::{RunRecord, RunStatus, VariantRecord};
 use serde_json::{Map, json};
 
 use super::{Runs, read_json};
-use crate::cli::{CliError, Terminal, bytes, counted, grouped, utc};
+use crate::cli::{CliError, Terminal, bytes, counted, grouped};
 
 pub(super) const AFTER_HELP: &str = "\
 Examples:

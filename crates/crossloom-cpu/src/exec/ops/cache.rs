@@ -1,0 +1,68 @@
+//! Ops on a cache of keys and values to the kernels: `cache_write` (in place) and `cached_attention`.
+
+use crossloom_ir::TensorType;
+use crossloom_ir::op::CachedAttention as Op;
+
+use crate::exec::io::{CpuKernel, Inputs, Io, KernelError, Lowered};
+use crate::kernels::{CacheShape, CachedAttention, Places, cache_write, cached_attention};
+
+/// The widest head the kernel takes.
+const MAX_HEAD_DIM: usize = 256;
+
+struct Write {
+    shape: CacheShape,
+    width: usize,
+}
+
+struct Attend {
+    shape: CachedAttention,
+    segments: bool,
+}
+
+fn shape(cache: &TensorType, call: &TensorType) -> CacheShape {
+    let ([slots, capacity], [rows, tokens]) =
+        ([cache.shape[0], cache.shape[1]], [call.shape[0], call.shape[1]]);
+    CacheShape { slots, capacity, rows, tokens }
+}
+
+pub(super) fn lower_write(inputs: &[&TensorType]) -> Lowered {
+    let width = inputs[0].shape[2..].iter().product();
+    Lowered::new("cache_write", Write { shape: shape(inputs[0], inputs[1]), width }).in_place(vec![(0, 0)])
+}
+
+pub(super) fn lower_attention(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
+    let shape = CachedAttention {
+        cache: shape(inputs[1], inputs[0]),
+        heads: op.heads,
+        kv_heads: op.kv_heads,
+        head_dim: inputs[0].shape[2] / op.heads,
+        scale: op.scale as f32,
+    };
+    let kernel = Attend { shape, segments: op.segments };
+    (shape.head_dim <= MAX_HEAD_DIM)
+        .then(|| Lowered::with_scratch("cached_attention", shape.scratch_len(), kernel))
+}
+
+/// The three operands from `first` on that say where.
+fn places<'a>(inputs: &Inputs<'a>, first: usize) -> Places<'a> {
+    Places { slot: inputs.i32(first), start: inputs.i32(first + 1), count: inputs.i32(first + 2) }
+}
+
+impl CpuKernel for Write {
+    fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
+        let (inputs, [cache], _) = io.split()?;
+        inputs.take(0, cache);
+        // Whole numbers are moved as the words that they are.
+        Ok(cache_write(&self.shape, self.width, cache, inputs.f32(1), &places(&inputs, 2))?)
+    }
+}
+
+impl CpuKernel for Attend {
+    fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
+        let (inputs, [o], scratch) = io.split()?;
+        let segments = self.segments.then(|| inputs.i32(3));
+        let places = places(&inputs, 3 + usize::from(self.segments));
+        let [q, keys, values] = [0, 1, 2].map(|i| inputs.f32(i));
+        Ok(cached_attention(&self.shape, q, keys, values, segments, &places, o, scratch)?)
+    }
+}

@@ -1,0 +1,133 @@
+//! Where the time of a training step goes, kernel by kernel.
+//!
+//! ```text
+//! cargo run --release -p crossloom-run --example step_profile -- recipes/quickstart.toml cli [--json] [KEY=VALUE …]
+//! ```
+//!
+//! Prints the median step, then every kernel with its calls, time and rate. Times of kernels are the best of all
+//! rounds, so they show what the code can do; the median shows what the machine did.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::Path;
+use std::time::Instant;
+
+use crossloom_compiler::explain::explain;
+use crossloom_data::packing::{PackedBatch, TrainingOptions, TrainingPacker};
+use crossloom_model::BatchShape;
+use crossloom_recipe::{GatePool, LoadOptions, Split, load};
+use crossloom_run::backends::{Executable, RunError, Store};
+use crossloom_run::{Data, Model, load_batch};
+
+const WARM_UP: usize = 5;
+const ROUNDS: usize = 40;
+
+/// Best time, calls and operations of one kernel.
+#[derive(Default)]
+struct Row {
+    seconds: f64,
+    calls: usize,
+    flops: u64,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let json = args.iter().position(|a| a == "--json").map(|at| args.remove(at)).is_some();
+    let [path, variant, sets @ ..] = args.as_slice() else {
+        return Err("usage: step_profile RECIPE VARIANT [--json] [KEY=VALUE …]".into());
+    };
+    let loaded = load(Path::new(path), &LoadOptions { sets: sets.to_vec() }).map_err(|e| e.to_string())?;
+    let recipe = &loaded.variant(variant).ok_or("no such variant")?.recipe;
+    let folder = Path::new(path).parent().unwrap_or(Path::new("."));
+    let data = Data::load(recipe, folder, &mut |_| ())?;
+    let plan = data.plan(recipe)?;
+    let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+    let Model { mut store, training: Some(training), .. } = Model::new(recipe, shape, plan.vocab_size)?
+    else {
+        return Err("the model has no training step".into());
+    };
+    let mut step = training.step;
+    let (split, encoded) = data.images(Split::Train);
+    let mut packer = TrainingPacker::new(&plan, encoded, split.images(), TrainingOptions::default())?;
+    let mut batch = PackedBatch::new(&plan);
+    packer.fill(&mut batch)?;
+    load_batch(&mut step, &batch, GatePool::Image)?;
+
+    let pool = rayon::ThreadPoolBuilder::new().build()?;
+    let (totals, best) = pool.install(|| measure(&mut step, &mut store))?;
+    let median = totals[totals.len() / 2];
+    let cost = explain(step.plan(), 2);
+    if json {
+        println!(
+            "{{\"median_ms\": {:.3}, \"flops\": {}, \"planned_bytes\": {}, \"peak_rss_bytes\": {}}}",
+            1e3 * median,
+            cost.flops,
+            cost.peak_bytes(),
+            peak_resident_bytes()?
+        );
+        return Ok(());
+    }
+    println!(
+        "median step {:.2} ms ({:.1} to {:.1}), sum of best kernel times {:.2} ms, {:.2} GFLOP, {:.1} GFLOP/s, peak memory {:.1} MB",
+        1e3 * median,
+        1e3 * totals[0],
+        1e3 * totals[totals.len() - 1],
+        1e3 * best.iter().sum::<f64>(),
+        cost.flops as f64 / 1e9,
+        cost.flops as f64 / 1e9 / median,
+        cost.peak_bytes() as f64 / 1e6
+    );
+    print_kernels(&step, &best);
+    Ok(())
+}
+
+/// The most memory this process has had in RAM.
+fn peak_resident_bytes() -> Result<u64, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/self/status")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(1024 * kib)
+}
+
+/// Times of whole steps, ascending, and the best time of every kernel call.
+fn measure(step: &mut Executable, store: &mut Store) -> Result<(Vec<f64>, Vec<f64>), RunError> {
+    for _ in 0..WARM_UP {
+        step.run(store)?;
+    }
+    let mut totals = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        step.run(store)?;
+        totals.push(start.elapsed().as_secs_f64());
+    }
+    totals.sort_by(f64::total_cmp);
+    let mut best = vec![f64::INFINITY; step.plan().steps.len()];
+    for _ in 0..ROUNDS / 2 {
+        for time in step.run_profiled(store)? {
+            best[time.step] = best[time.step].min(time.time.as_secs_f64());
+        }
+    }
+    Ok((totals, best))
+}
+
+fn print_kernels(step: &Executable, best: &[f64]) {
+    let plan = step.plan();
+    let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
+    for (step, &seconds) in plan.steps.iter().zip(best) {
+        let inst = plan.func.inst(step.inst);
+        let inputs: Vec<_> = inst.inputs.iter().map(|&v| plan.func.ty(v)).collect();
+        let outputs: Vec<_> = inst.outputs.iter().map(|&v| plan.func.ty(v)).collect();
+        let row = rows.entry(step.kernel.as_str()).or_default();
+        row.seconds += seconds;
+        row.calls += 1;
+        row.flops += inst.op.cost(&inputs, &outputs).flops;
+    }
+    let mut rows: Vec<_> = rows.into_iter().collect();
+    rows.sort_by(|a, b| b.1.seconds.total_cmp(&a.1.seconds));
+    println!("{:>10}  {:>5}  {:>9}  kernel", "ms", "calls", "GFLOP/s");
+    for (kernel, row) in rows {
+        let rate = row.flops as f64 / row.seconds / 1e9;
+        println!("{:10.3}  {:5}  {rate:9.1}  {kernel}", 1e3 * row.seconds, row.calls);
+    }
+}

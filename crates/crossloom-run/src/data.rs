@@ -1,0 +1,204 @@
+//! The data of an experiment: read once, shared by all variants that ask for the same.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossloom_data::assets::AssetCache;
+use crossloom_data::assets::AssetEvent;
+use crossloom_data::datasets::{
+    DatasetManifest, EasyVqa, EasyVqaOptions, Synthetic, SyntheticOptions, VqaDataset, VqaSplit,
+};
+use crossloom_data::packing::{EncodedSplit, ImageMode, PackingOptions, PackingPlan};
+use crossloom_data::tokenizer::{Tokenizer, TokenizerOptions};
+use crossloom_data::{assets, image};
+use crossloom_recipe::{ImageUse, Recipe, Source, Split, Variant};
+
+use crate::ExperimentError;
+
+/// Pictures, questions, tokenizer.
+pub struct Data {
+    dataset: Box<dyn VqaDataset>,
+    /// Built from the training split's questions and answers, held-out ones included: words are no answers.
+    pub tokenizer: Tokenizer,
+    train: EncodedSplit,
+    /// Pictures of the training split that are never trained on.
+    validation: EncodedSplit,
+    test: EncodedSplit,
+}
+
+impl Data {
+    /// Reads (and if need be fetches) the data of a recipe. `folder` is the recipe's, for relative cache paths; `event`
+    /// hears what happens to assets.
+    ///
+    /// # Errors
+    /// Data that cannot be had or read; an empty data set; too few training pictures to hold any out.
+    pub fn load(
+        recipe: &Recipe,
+        folder: &Path,
+        event: &mut dyn FnMut(AssetEvent),
+    ) -> Result<Self, ExperimentError> {
+        Self::load_until(recipe, folder, &AtomicBool::new(false), event)
+    }
+
+    /// As [`Data::load`], but gives up soon after `stop` is set.
+    ///
+    /// # Errors
+    /// As there, and [`ExperimentError::Stopped`].
+    pub fn load_until(
+        recipe: &Recipe,
+        folder: &Path,
+        stop: &AtomicBool,
+        event: &mut dyn FnMut(AssetEvent),
+    ) -> Result<Self, ExperimentError> {
+        let opened = open(recipe, folder, stop, event);
+        // What was fetched stays in the cache; no run begins.
+        if stop.load(Ordering::SeqCst) {
+            return Err(ExperimentError::Stopped);
+        }
+        let dataset = opened?;
+        let tokenizer = Tokenizer::train(dataset.train().texts(), &TokenizerOptions::default())?;
+        let encode = |split| EncodedSplit::new(split, &tokenizer);
+        let (train, test) = (encode(dataset.train())?, encode(dataset.test())?);
+        let (train, validation) = train.hold_out(recipe.data.validation, recipe.data.seed)?;
+        Ok(Self { dataset, tokenizer, train, validation, test })
+    }
+
+    /// The static shapes of every batch of a recipe over this data.
+    ///
+    /// # Errors
+    /// Options out of range, or sequences longer than the language model allows.
+    pub fn plan(&self, recipe: &Recipe) -> Result<PackingPlan, ExperimentError> {
+        let vision = &recipe.model.vision;
+        let options = PackingOptions {
+            batch_size: recipe.train.batch_size,
+            visual_tokens: vision.tokens(),
+            questions_per_sequence: recipe.data.questions_per_sequence,
+            max_new_tokens: Some(recipe.eval.max_new_tokens),
+            ..PackingOptions::for_images(self.images(Split::Train).0.images())
+        };
+        let plan = PackingPlan::new(&[&self.train, &self.test], &options)?;
+        let limit = recipe.model.language.max_positions;
+        if plan.sequence_len > limit {
+            return Err(ExperimentError::request(
+                format!("sequences have {} positions, the language model allows {limit}", plan.sequence_len),
+                "raise model.language.max_positions or lower data.questions_per_sequence",
+            ));
+        }
+        vocabulary(recipe, plan.vocab_size)?;
+        Ok(plan)
+    }
+
+    /// Pictures with questions, and those of the questions that belong to the split as token ids. The training and the
+    /// validation split share pictures and numbering, and no question.
+    pub fn images(&self, split: Split) -> (&VqaSplit, &EncodedSplit) {
+        match split {
+            Split::Train => (self.dataset.train(), &self.train),
+            Split::Validation => (self.dataset.train(), &self.validation),
+            Split::Test => (self.dataset.test(), &self.test),
+        }
+    }
+
+    /// Counts and hashes of the data.
+    pub fn manifest(&self) -> DatasetManifest {
+        self.dataset.manifest()
+    }
+
+    /// The package that the data was unpacked from, where it was one.
+    pub fn asset(&self) -> Option<assets::Asset> {
+        let known = assets::Registry::built_in().ok()?;
+        known.find(self.name()).ok().cloned()
+    }
+
+    /// The data set's name.
+    pub fn name(&self) -> &str {
+        self.dataset.name()
+    }
+}
+
+/// Every token of the data has a row of the embedding.
+///
+/// # Errors
+/// A recipe whose `vocab_size` is smaller than the data's vocabulary.
+pub fn vocabulary(recipe: &Recipe, words: usize) -> Result<(), ExperimentError> {
+    match recipe.model.language.vocab_size {
+        Some(rows) if rows < words => Err(ExperimentError::request(
+            format!("the data has {words} different tokens, the language model has rows for {rows}"),
+            format!("set model.language.vocab_size to at least {words}, or leave it out"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn open(
+    recipe: &Recipe,
+    folder: &Path,
+    stop: &AtomicBool,
+    event: &mut dyn FnMut(AssetEvent),
+) -> Result<Box<dyn VqaDataset>, ExperimentError> {
+    let crossloom_recipe::Data { source, train_limit, test_limit, seed, cache, .. } = &recipe.data;
+    let side = recipe.model.vision.image_size as u32;
+    match source {
+        Source::EasyVqa {} => {
+            let cache = match cache {
+                Some(path) => AssetCache::new(
+                    folder.join(path),
+                    assets::Registry::built_in()?,
+                    Box::new(assets::Pip::default()),
+                ),
+                None => AssetCache::of_user()?,
+            };
+            let files = cache.ensure_until("easy-vqa", stop, event)?;
+            let options = EasyVqaOptions {
+                image_size: Some(side),
+                filter: image::ResizeFilter::Bicubic,
+                train_images: *train_limit,
+                test_images: *test_limit,
+            };
+            Ok(Box::new(EasyVqa::load(&files, &options)?))
+        }
+        Source::Synthetic { train_images, test_images, questions_per_image, image_size } => {
+            let limited = |count: usize, limit: &Option<usize>| limit.map_or(count, |limit| count.min(limit));
+            let options = SyntheticOptions {
+                seed: *seed,
+                train_images: limited(*train_images, train_limit),
+                test_images: limited(*test_images, test_limit),
+                image_size: *image_size as u32,
+                max_questions: *questions_per_image,
+                ..SyntheticOptions::default()
+            };
+            Ok(Box::new(Synthetic::generate(&options)?))
+        }
+    }
+}
+
+/// Whether the model sees the pictures.
+pub(crate) fn image_mode(recipe: &Recipe) -> ImageMode {
+    match recipe.data.image {
+        ImageUse::Given => ImageMode::Shown,
+        ImageUse::Withheld => ImageMode::Withheld,
+    }
+}
+
+/// Variants may differ in whether the picture is shown, not in what is asked: also those that are not run now, because
+/// answers that are there already join the comparison.
+pub(crate) fn same_questions(variants: &[Variant]) -> Result<(), ExperimentError> {
+    let same = |a: &Recipe, b: &Recipe| {
+        a.data.source == b.data.source
+            && a.data.seed == b.data.seed
+            && a.data.validation == b.data.validation
+            && a.data.train_limit == b.data.train_limit
+            && a.data.test_limit == b.data.test_limit
+            && a.model.vision.image_size == b.model.vision.image_size
+            && a.eval.split == b.eval.split
+            && a.eval.limit == b.eval.limit
+    };
+    let Some((first, others)) = variants.split_first() else { return Ok(()) };
+    match others.iter().find(|variant| !same(&first.recipe, &variant.recipe)) {
+        None => Ok(()),
+        Some(other) => Err(ExperimentError::request(
+            format!("variant `{}` uses other data than `{}`", other.name, first.name),
+            "variants are compared on the same questions: give them one [data] source, seed, limits and held-out share, and \
+             one image size",
+        )),
+    }
+}

@@ -1,0 +1,112 @@
+//! What can go wrong in a run.
+
+use std::path::PathBuf;
+
+use crossloom_ir::IrErrors;
+use crossloom_train::BoxError;
+
+/// Why a run ended without a result. Every message says where; the source says what.
+#[derive(Debug, thiserror::Error)]
+pub enum ExperimentError {
+    /// Data could not be fetched, read or packed.
+    #[error(transparent)]
+    Data(Box<crossloom_data::DataError>),
+    /// The recipe could not become a graph.
+    #[error(transparent)]
+    Model(#[from] crossloom_model::ModelError),
+    /// The recipe's wiring does not fit its taps and points.
+    #[error(transparent)]
+    Topology(#[from] crossloom_recipe::TopologyError),
+    /// The graph could not be compiled.
+    #[error("the graph does not compile:\n{0}")]
+    Compile(#[from] IrErrors),
+    /// A compiled graph could not be run.
+    #[error(transparent)]
+    Run(#[from] crate::backends::RunError),
+    /// Training stopped.
+    #[error(transparent)]
+    Train(#[from] crossloom_train::TrainError),
+    /// A checkpoint could not be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] crossloom_train::CheckpointError),
+    /// The run directory could not be read or written.
+    #[error(transparent)]
+    RunDir(#[from] crossloom_train::run_dir::RunDirError),
+    /// A metrics file could not be opened.
+    #[error(transparent)]
+    Sink(#[from] crossloom_train::metrics::SinkError),
+    /// Results could not be compared.
+    #[error(transparent)]
+    Compare(#[from] crossloom_eval::compare::CompareError),
+    /// Results could not be summarised.
+    #[error("the answers of variant `{variant}` could not be scored: {message}")]
+    Score {
+        /// The variant.
+        variant: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A file of the run could not be used.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The request does not fit the recipe.
+    #[error("{message} ({help})")]
+    Request {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        help: String,
+    },
+    /// A document could not be serialized.
+    #[error("cannot write JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Stopped on request before anything was written.
+    #[error("interrupted while the data was fetched; nothing was written")]
+    Stopped,
+    /// Anything an implementer of a trait reported.
+    #[error(transparent)]
+    Other(#[from] BoxError),
+}
+
+impl ExperimentError {
+    pub(crate) fn request(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Request { message: message.into(), help: help.into() }
+    }
+
+    /// What to do about it, where the request was at fault.
+    pub fn help(&self) -> Option<&str> {
+        match self {
+            Self::Request { help, .. } => Some(help),
+            _ => None,
+        }
+    }
+}
+
+impl From<crossloom_data::DataError> for ExperimentError {
+    fn from(error: crossloom_data::DataError) -> Self {
+        Self::Data(Box::new(error))
+    }
+}
+
+/// Turns an error of a part of the data crate into one of a run.
+macro_rules! from_data {
+    ($($ty:ty),*) => {
+        $(impl From<$ty> for ExperimentError {
+            fn from(error: $ty) -> Self {
+                crossloom_data::DataError::from(error).into()
+            }
+        })*
+    };
+}
+from_data!(
+    crossloom_data::assets::AssetError,
+    crossloom_data::datasets::DatasetError,
+    crossloom_data::image::ImageError,
+    crossloom_data::packing::PackingError,
+    crossloom_data::tokenizer::TokenizerError
+);

@@ -1,0 +1,129 @@
+//! Greedy answers to every question of a split.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossloom_data::packing::{AnswerMode, EvaluationPacker, PackedBatch, PackingPlan};
+use crossloom_eval::metrics::Metric;
+use crossloom_eval::samples::{Answer, Question, SampleRecord};
+use crossloom_eval::stats::Resampling;
+use crossloom_recipe::{Eval, GatePool, Recipe};
+use crossloom_train::run_dir::GateRecord;
+use indexmap::IndexMap;
+
+use crate::batch::{load_batch, pool_of};
+use crate::data::image_mode;
+use crate::gates::GateMoments;
+use crate::model::Model;
+use crate::processor::Processor;
+use crate::{Data, ExperimentError};
+
+/// Answers of a model, and the gates over all sequences with a question that was asked.
+pub struct Evaluation {
+    /// One record per question, in the data set's order.
+    pub records: Vec<SampleRecord>,
+    /// The gate of every edge.
+    pub gates: IndexMap<String, GateRecord>,
+}
+
+/// Answers every question of the recipe's evaluation split, or the first `eval.limit` of them. `progress` hears batches
+/// done and their number. Stops early, with `None`, when `stop` is set.
+///
+/// # Errors
+/// Data that cannot be packed, or a graph that cannot run on it.
+pub fn evaluate(
+    recipe: &Recipe,
+    data: &Data,
+    plan: &PackingPlan,
+    model: &mut Model,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Option<Evaluation>, ExperimentError> {
+    let (split, encoded) = data.images(recipe.eval.split);
+    let packer = EvaluationPacker::new(
+        plan,
+        encoded,
+        split.images(),
+        &Processor::of(&recipe.model.vision).normalization(),
+        image_mode(recipe),
+    )?;
+    let pool = pool_of(recipe);
+    let mut batch = PackedBatch::new(plan);
+    let mut wanted = encoded.examples();
+    wanted.truncate(recipe.eval.limit.unwrap_or(usize::MAX));
+    let mut answers: Vec<Option<Answer>> = vec![None; wanted.len()];
+    let mut open = wanted.len();
+    let mut gates = GateMoments::default();
+    for index in 0..packer.batches() {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        packer.fill(index, AnswerMode::Awaited, &mut batch)?;
+        let places: Vec<(usize, usize)> = (batch.questions().iter().enumerate())
+            .filter_map(|(place, question)| Some((place, wanted.binary_search(&question.example?).ok()?)))
+            .collect();
+        // Questions beyond the limit are not answered; what is left out is not run.
+        if !places.is_empty() {
+            let mut rows: Vec<usize> =
+                places.iter().map(|&(place, _)| batch.questions()[place].row).collect();
+            rows.sort_unstable();
+            rows.dedup();
+            answer(model, &mut batch, pool, &mut gates, &rows)?;
+        }
+        for (place, number) in places {
+            let text = data.tokenizer.decode(batch.generated(place));
+            let finished = batch.questions()[place].ended_by_eos;
+            open -= usize::from(answers[number].is_none());
+            answers[number] = Some(Answer { text, finished });
+        }
+        progress(index + 1, packer.batches());
+        if open == 0 {
+            break;
+        }
+    }
+    let records = wanted.iter().zip(answers).map(|(&number, answer)| {
+        let example = &split.examples()[number];
+        let asked = Question {
+            id: number.to_string(),
+            image: example.image_id.to_string(),
+            text: example.question.clone(),
+            kind: example.question_type.to_string(),
+            truth: vec![example.answer.clone()],
+        };
+        match answer {
+            Some(answer) => SampleRecord::answered(&asked, answer, Metric::ExactMatch),
+            None => SampleRecord::failed(&asked, "the question was in no batch"),
+        }
+    });
+    Ok(Some(Evaluation { records: records.collect(), gates: gates.records() }))
+}
+
+/// How intervals are computed.
+pub(crate) fn resampling(eval: &Eval) -> Resampling {
+    Resampling { resamples: eval.bootstrap_samples, confidence: eval.confidence, seed: eval.seed }
+}
+
+/// Generates the answers of a batch by recomputation; `gates` gets those of `rows` over the prompt.
+pub(crate) fn answer(
+    model: &mut Model,
+    batch: &mut PackedBatch,
+    pool: GatePool,
+    gates: &mut GateMoments,
+    rows: &[usize],
+) -> Result<(), ExperimentError> {
+    let targets = batch.plan().targets;
+    let mut next = Vec::with_capacity(batch.questions().len());
+    for pass in 0.. {
+        load_batch(&mut model.predict, batch, pool)?;
+        model.predict.run(&mut model.store)?;
+        if pass == 0 {
+            gates.add(&model.predict, &model.gates, rows)?;
+        }
+        let predictions = model.predict.int_result("predictions")?;
+        next.clear();
+        next.extend(batch.questions().iter().map(|q| predictions[q.row * targets + q.first_slot]));
+        if batch.append_generated(&next)? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}

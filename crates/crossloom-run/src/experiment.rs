@@ -1,0 +1,256 @@
+//! The main job: every variant of a recipe trained, evaluated, compared and reported.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use crossloom_data::assets::AssetEvent;
+use crossloom_data::packing::PackingPlan;
+use crossloom_eval::compare::Comparison;
+use crossloom_recipe::{LoadedRecipe, Variant};
+use crossloom_train::run_dir::{RunDir, RunRecord, RunStatus};
+use crossloom_train::trainer::seconds_since_1970;
+
+use crate::data::same_questions;
+use crate::folder::Claim;
+use crate::job::{Entry, Job};
+use crate::progress::RunProgress;
+use crate::variant::VariantRun;
+use crate::{Data, ExperimentError, VariantOutcome, compare, record, report, train};
+
+/// A recipe that is run.
+#[derive(Clone, Debug)]
+pub struct Experiment<'r> {
+    /// The recipe with its variants.
+    pub recipe: &'r LoadedRecipe,
+    /// How much of the road is walked.
+    pub job: Job,
+    /// Variants to run; empty means all.
+    pub variants: Vec<String>,
+    /// The folder of all runs.
+    pub out: PathBuf,
+    /// The run's own folder, where it is known, as of a run that was moved; else it is the recipe's below `out`.
+    pub folder: Option<RunDir>,
+    /// What becomes of a run that is there already.
+    pub entry: Entry,
+    /// The command as it was typed, for the report.
+    pub command: String,
+}
+
+/// A finished run.
+pub struct Finished {
+    /// Its folder.
+    pub dir: RunDir,
+    /// All variants that were evaluated, now or before, in the recipe's order.
+    pub variants: Vec<VariantOutcome>,
+    /// Their comparison; `None` where all of them are references.
+    pub comparison: Option<Comparison>,
+    /// The report.
+    pub report: PathBuf,
+}
+
+/// How a run ended.
+pub enum RunOutcome {
+    /// All variants are done.
+    Finished(Box<Finished>),
+    /// All variants are trained, as was asked.
+    Trained {
+        /// The run's folder.
+        dir: PathBuf,
+    },
+    /// Stopped on request; the newest checkpoint holds all completed steps.
+    Interrupted {
+        /// The run's folder.
+        dir: PathBuf,
+    },
+}
+
+impl<'r> Experiment<'r> {
+    /// Runs it. Whatever can be refused is refused, and the data is read, before anything is written.
+    ///
+    /// # Errors
+    /// Anything that keeps a variant from being trained, evaluated or written down. The run record then says `failed` and
+    /// what was finished stays.
+    pub fn run(
+        &self,
+        progress: &mut dyn RunProgress,
+        stop: &AtomicBool,
+    ) -> Result<RunOutcome, ExperimentError> {
+        let started = Instant::now();
+        let loaded = self.recipe;
+        tracing::info!(recipe = %loaded.base.name, job = ?self.job, entry = ?self.entry, "experiment");
+        let variants = self.chosen()?;
+        let Some(first) = variants.first() else {
+            return Err(ExperimentError::request("the recipe has no variant", "add a [variants.NAME] table"));
+        };
+        same_questions(&loaded.variants)?;
+        let claim = Claim::new(loaded, &variants, &self.out, self.folder.as_ref(), self.job, self.entry)?;
+        let folder = loaded.path.parent().unwrap_or(Path::new("."));
+        let data = Data::load_until(&first.recipe, folder, stop, &mut |event| {
+            if worth_a_line(&event) {
+                progress.note(&event.to_string());
+            }
+        })?;
+        let read = started.elapsed().as_secs_f64();
+        let planned = planned(&variants, &data)?;
+        let mut held = claim.enter(&record::data_manifest(&data))?;
+        let earlier_record = held.record.take();
+        let told = earlier_record.as_ref().map_or(0, |record| record.notes.len());
+        let before = earlier_record.as_ref().map(|record| record.status.clone());
+        let dir = &held.dir;
+        let mut record =
+            record::begin(loaded, dir, earlier_record, &variants, &data, self.job, self.folder.is_some())?;
+        for note in record.notes.iter().skip(told) {
+            progress.note(note);
+        }
+        *record.seconds.entry("data".to_owned()).or_insert(0.0) += read;
+        let earlier = record.seconds.get("total").copied().unwrap_or_default();
+        let tick = |record: &mut RunRecord| {
+            record.seconds.insert("total".to_owned(), earlier + started.elapsed().as_secs_f64());
+            record.updated = seconds_since_1970();
+        };
+
+        let worked = self.run_variants(planned, dir, &data, &mut record, progress, stop);
+        let place = |name: &String| loaded.variants.iter().position(|variant| variant.name == *name);
+        record.variants.sort_by(|a, _, b, _| place(a).cmp(&place(b)));
+        tick(&mut record);
+        let outcome = worked.and_then(|outcomes| match outcomes {
+            None => Ok(RunOutcome::Interrupted { dir: dir.path().to_owned() }),
+            Some(_) if self.job == Job::Train => Ok(RunOutcome::Trained { dir: dir.path().to_owned() }),
+            Some(outcomes) => {
+                let variants = compare::with_earlier(loaded, dir, &record, outcomes, progress)?;
+                let comparison = compare::write(loaded, dir, &data, &variants)?;
+                for variant in &variants {
+                    if let Some(note) = &variant.gate_note {
+                        progress.note(&format!("`{}`: {note}", variant.name));
+                    }
+                }
+                let report = report::write(
+                    loaded,
+                    &self.command,
+                    dir,
+                    &record,
+                    &data,
+                    &variants,
+                    comparison.as_ref(),
+                )?;
+                let dir = dir.clone();
+                Ok(RunOutcome::Finished(Box::new(Finished { dir, variants, comparison, report })))
+            }
+        });
+        tick(&mut record);
+        record.status = match &outcome {
+            Ok(RunOutcome::Finished(finished))
+                if finished.variants.iter().all(VariantOutcome::is_trained) =>
+            {
+                RunStatus::Finished
+            }
+            Ok(RunOutcome::Finished(_)) => RunStatus::Interrupted,
+            Ok(RunOutcome::Trained { .. }) => RunStatus::Trained,
+            Ok(RunOutcome::Interrupted { .. }) => match before {
+                // An evaluation that is stopped takes nothing from a run.
+                Some(before) if self.job == Job::Evaluate && before != RunStatus::Running => before,
+                _ => RunStatus::Interrupted,
+            },
+            Err(error) => RunStatus::Failed { error: error.to_string() },
+        };
+        let written = dir.write_record(&record);
+        // Where both fail, as on a full disk, the first failure is the one to tell.
+        let outcome = outcome?;
+        written?;
+        Ok(outcome)
+    }
+
+    /// The variants that are run, in the recipe's order.
+    fn chosen(&self) -> Result<Vec<&'r Variant>, ExperimentError> {
+        let (loaded, names) = (self.recipe, &self.variants);
+        let known: Vec<&str> = loaded.variants.iter().map(|v| v.name.as_str()).collect();
+        if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+            return Err(ExperimentError::request(
+                format!("the recipe has no variant `{unknown}`"),
+                format!("it has {}", known.join(", ")),
+            ));
+        }
+        Ok(loaded.variants.iter().filter(|v| names.is_empty() || names.contains(&v.name)).collect())
+    }
+
+    /// The outcome of every variant; `None` where one was stopped. After training alone there is none to list.
+    fn run_variants(
+        &self,
+        planned: Vec<(&Variant, PackingPlan)>,
+        dir: &RunDir,
+        data: &Data,
+        record: &mut RunRecord,
+        progress: &mut dyn RunProgress,
+        stop: &AtomicBool,
+    ) -> Result<Option<Vec<VariantOutcome>>, ExperimentError> {
+        let mut outcomes = Vec::with_capacity(planned.len());
+        for (variant, plan) in planned {
+            let ended = self.run_variant(variant, plan, dir, data, record, progress, stop);
+            if let Err(error) = &ended {
+                let entry = record.variants.entry(variant.name.clone()).or_default();
+                entry.status = RunStatus::Failed { error: error.to_string() };
+            }
+            match ended? {
+                Ended::Stopped => return Ok(None),
+                Ended::Trained => {}
+                Ended::Evaluated(outcome) => outcomes.push(*outcome),
+            }
+            dir.write_record(record)?;
+        }
+        Ok(Some(outcomes))
+    }
+
+    fn run_variant(
+        &self,
+        variant: &Variant,
+        plan: PackingPlan,
+        dir: &RunDir,
+        data: &Data,
+        record: &mut RunRecord,
+        progress: &mut dyn RunProgress,
+        stop: &AtomicBool,
+    ) -> Result<Ended, ExperimentError> {
+        let mut ready = VariantRun::compile(variant, plan, self.job, dir, record, progress)?;
+        if self.job != Job::Evaluate {
+            let finished = ready.train(data, self.entry == Entry::Resume, record, progress, stop)?;
+            dir.write_record(record)?;
+            if !finished {
+                return Ok(Ended::Stopped);
+            }
+        }
+        if self.job == Job::Train {
+            return Ok(Ended::Trained);
+        }
+        let outcome = ready.evaluate(data, record, progress, stop)?;
+        Ok(outcome.map_or(Ended::Stopped, |outcome| Ended::Evaluated(Box::new(outcome))))
+    }
+}
+
+/// The shapes of every variant's batches. Whatever training would refuse is refused here, for all of them.
+fn planned<'r>(
+    variants: &[&'r Variant],
+    data: &Data,
+) -> Result<Vec<(&'r Variant, PackingPlan)>, ExperimentError> {
+    let plan = |variant: &&'r Variant| {
+        train::check(&variant.recipe)?;
+        Ok((*variant, data.plan(&variant.recipe)?))
+    };
+    variants.iter().map(plan).collect()
+}
+
+/// How one variant ended.
+enum Ended {
+    Stopped,
+    Trained,
+    Evaluated(Box<VariantOutcome>),
+}
+
+/// Unpacking is told once, not file by file.
+fn worth_a_line(event: &AssetEvent) -> bool {
+    match event {
+        AssetEvent::Unpacking { done, .. } => *done == 0,
+        AssetEvent::Downloading { done, .. } => *done == 0,
+        _ => true,
+    }
+}

@@ -1,0 +1,122 @@
+//! How far gates open, over the sequences that hold data.
+
+use crossloom_model::GATE_RESULT;
+use crossloom_recipe::{Gate, PointAddress, Recipe, VisionAddress};
+use crossloom_train::run_dir::GateRecord;
+use crossloom_train::step::GateMeans;
+use indexmap::IndexMap;
+
+use crate::backends::{Executable, RunError};
+
+/// Sums over sequences of every edge's gate, which is a mean over channels.
+#[derive(Debug, Default)]
+pub(crate) struct GateMoments {
+    rows: usize,
+    /// By edge: the sum, and the sum of squares.
+    sums: IndexMap<String, (f64, f64)>,
+}
+
+impl GateMoments {
+    /// Adds the gates of some sequences of a batch that was just run; the others fill it up, or were not asked for.
+    pub(crate) fn add(
+        &mut self,
+        exe: &Executable,
+        gates: &[(PointAddress, Vec<VisionAddress>)],
+        rows: &[usize],
+    ) -> Result<(), RunError> {
+        for (point, taps) in gates {
+            let result = format!("{GATE_RESULT}{}", point.name());
+            let values = exe.result(&result)?;
+            let shape = exe.result_shape(&result)?;
+            let (batch, channels) = (shape[0], shape.get(2).copied().unwrap_or(1));
+            for (k, tap) in taps.iter().enumerate() {
+                let sums = self.sums.entry(format!("{tap}->{}", point.name())).or_default();
+                for &row in rows.iter().filter(|&&row| row < batch) {
+                    let of_edge = &values[(row * taps.len() + k) * channels..][..channels];
+                    let gate = of_edge.iter().map(|&w| f64::from(w)).sum::<f64>() / channels as f64;
+                    sums.0 += gate;
+                    sums.1 += gate * gate;
+                }
+            }
+        }
+        self.rows += rows.len();
+        Ok(())
+    }
+
+    /// Mean and standard deviation of every edge's gate, in topology order.
+    pub(crate) fn records(&self) -> IndexMap<String, GateRecord> {
+        let rows = self.rows.max(1) as f64;
+        let record = |&(sum, squares): &(f64, f64)| {
+            let mean = sum / rows;
+            GateRecord { mean, deviation: (squares / rows - mean * mean).max(0.0).sqrt() }
+        };
+        self.sums.iter().map(|(edge, sums)| (edge.clone(), record(sums))).collect()
+    }
+
+    /// The means alone.
+    pub(crate) fn means(&self) -> GateMeans {
+        self.records().into_iter().map(|(edge, gate)| (edge, gate.mean as f32)).collect()
+    }
+}
+
+/// What is to be said of gates that are closed or open for every evaluated sample; `None` where there are none, or where
+/// the recipe does not let gates depend on the picture.
+pub(crate) fn saturation(recipe: &Recipe, gates: &IndexMap<String, GateRecord>) -> Option<String> {
+    /// Nearer to 0 or 1 than this, and varying less, a gate is as good as fixed.
+    const NEAR: f64 = 1e-3;
+    if !matches!(recipe.topology.gate, Gate::Agf(_)) {
+        return None;
+    }
+    let fixed = || gates.values().filter(|gate| gate.deviation < NEAR);
+    let closed = fixed().filter(|gate| gate.mean.abs() < NEAR).count();
+    let open = fixed().filter(|gate| gate.mean > 1.0 - NEAR).count();
+    let are = |count: usize| if count == 1 { "is" } else { "are" };
+    let (all, end) = (gates.len(), "for every sample");
+    let what = match (closed, open) {
+        (0, 0) => return None,
+        (_, 0) => format!("{closed} of {all} gates {} closed {end}", are(closed)),
+        (0, _) => format!("{open} of {all} gates {} open {end}", are(open)),
+        _ => format!("{closed} of {all} gates {} closed and {open} open {end}", are(closed)),
+    };
+    let they = if closed + open == 1 { "it does" } else { "they do" };
+    Some(format!("{what}: {they} not depend on the picture"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use super::*;
+
+    fn gates(pairs: &[(f64, f64)]) -> IndexMap<String, GateRecord> {
+        let record = |&(mean, deviation): &(f64, f64)| GateRecord { mean, deviation };
+        pairs.iter().enumerate().map(|(i, pair)| (format!("block.{i}->layer.0"), record(pair))).collect()
+    }
+
+    #[test]
+    fn gates_that_are_the_same_for_every_sample_are_told() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/synthetic.toml");
+        let loaded = crossloom_recipe::load(&path, &crossloom_recipe::LoadOptions::default()).unwrap();
+        let cli = &loaded.variant("cli").unwrap().recipe;
+        let said = |pairs: &[(f64, f64)]| saturation(cli, &gates(pairs));
+        let mixed = [(1e-9, 0.0), (0.0002, 0.0001), (0.9999, 0.0), (0.5, 0.0), (0.0005, 0.01)];
+        assert_eq!(
+            said(&mixed).unwrap(),
+            "2 of 5 gates are closed and 1 open for every sample: they do not depend on the picture"
+        );
+        assert_eq!(
+            said(&[(1.0, 0.0), (0.3, 0.1)]).unwrap(),
+            "1 of 2 gates is open for every sample: it does not depend on the picture"
+        );
+        assert_eq!(
+            said(&[(0.0, 0.0), (0.0, 0.0)]).unwrap(),
+            "2 of 2 gates are closed for every sample: they do not depend on the picture"
+        );
+        assert_eq!(said(&[(0.018, 0.0), (0.99, 0.0)]), None);
+        let mut fixed = cli.clone();
+        fixed.topology.gate = Gate::Constant { value: 1.0 };
+        assert_eq!(saturation(&fixed, &gates(&[(1.0, 0.0)])), None, "a fixed weight is meant to be one");
+    }
+}

@@ -1,0 +1,47 @@
+//! From a recipe to the functions that are compiled.
+
+use crossloom_compiler::training::{Group, Training};
+use crossloom_ir::Func;
+use crossloom_model::{BatchShape, ModelGraph, Outputs, ParamSpec, build};
+use crossloom_recipe::{Part, Recipe, Topology};
+
+use crate::ExperimentError;
+
+/// The forward graph of a recipe, as a luminal graph and lifted to IR.
+///
+/// # Errors
+/// The wiring does not fit, or the graph cannot be built.
+pub fn forward_func(
+    recipe: &Recipe,
+    shape: BatchShape,
+    vocab: usize,
+    outputs: Outputs,
+) -> Result<(ModelGraph, Func), ExperimentError> {
+    let topology = Topology::new(recipe)?;
+    let edges: Vec<_> = topology.injections().map(|edge| (edge.tap, edge.point)).collect();
+    let model = build(recipe, &edges, shape, vocab, outputs)?;
+    let func = model.graph.lift()?;
+    Ok((model, func))
+}
+
+/// The optimizer of a recipe over a model's parameters.
+pub fn training_spec(recipe: &Recipe, params: &[ParamSpec]) -> Training {
+    let groups = Part::ALL
+        .into_iter()
+        .filter(|&part| recipe.train.parts.get(part).trainable)
+        .map(|part| Group {
+            name: part.name().to_owned(),
+            params: params.iter().filter(|p| p.part == part).map(|p| p.name.clone()).collect(),
+            weight_decay: recipe.train.part_weight_decay(part),
+        })
+        .filter(|group: &Group| !group.params.is_empty())
+        .collect();
+    Training {
+        groups,
+        beta1: recipe.train.betas[0],
+        beta2: recipe.train.betas[1],
+        eps: recipe.train.eps,
+        clip_norm: recipe.train.clip_norm,
+        accumulate: recipe.train.accumulate,
+    }
+}

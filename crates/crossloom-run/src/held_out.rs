@@ -1,0 +1,66 @@
+//! The loss on pictures that are never trained on.
+
+use crossloom_data::packing::{AnswerMode, EvaluationPacker, PackedBatch, PackingPlan};
+use crossloom_recipe::{Recipe, Split};
+use crossloom_train::metrics::Scalars;
+use crossloom_train::step::BoxError;
+
+use crate::batch::load_batch;
+use crate::data::image_mode;
+use crate::processor::Processor;
+use crate::step::ModelStep;
+use crate::{Data, ExperimentError};
+
+/// The name of the loss in metrics.
+pub(crate) const HELD_OUT_LOSS: &str = "held_out_loss";
+
+/// How often the loss is measured in a training, about.
+const TIMES: u64 = 20;
+
+/// The held-out pictures of a recipe, in batches with their answers.
+pub(crate) struct HeldOut<'d> {
+    packer: EvaluationPacker<'d>,
+    batch: PackedBatch,
+}
+
+impl<'d> HeldOut<'d> {
+    /// The held-out pictures; nothing where the recipe holds none out.
+    pub(crate) fn new(
+        recipe: &Recipe,
+        data: &'d Data,
+        plan: &PackingPlan,
+    ) -> Result<Option<Self>, ExperimentError> {
+        if recipe.data.validation == 0.0 {
+            return Ok(None);
+        }
+        let (split, encoded) = data.images(Split::Validation);
+        let packer = EvaluationPacker::new(
+            plan,
+            encoded,
+            split.images(),
+            &Processor::of(&recipe.model.vision).normalization(),
+            image_mode(recipe),
+        )?;
+        Ok(Some(Self { packer, batch: PackedBatch::new(plan) }))
+    }
+
+    /// Steps between two measurements.
+    pub(crate) fn every(recipe: &Recipe) -> u64 {
+        recipe.train.steps.div_ceil(TIMES).max(1)
+    }
+
+    /// Mean loss over all target tokens of the held-out questions, in nats. It reads the weights and changes nothing.
+    pub(crate) fn measure(&mut self, step: &mut ModelStep<'_>) -> Result<Scalars, BoxError> {
+        let (Some(loss), store, pool) = step.held_out() else { return Ok(Scalars::new()) };
+        let (mut sum, mut targets) = (0.0, 0.0);
+        for index in 0..self.packer.batches() {
+            self.packer.fill(index, AnswerMode::Given, &mut self.batch)?;
+            load_batch(loss, &self.batch, pool)?;
+            loss.run(store)?;
+            let weight = self.batch.trained_targets() as f64;
+            sum += weight * f64::from(loss.result("loss")?[0]);
+            targets += weight;
+        }
+        Ok(Scalars::from_iter([(HELD_OUT_LOSS.to_owned(), sum / f64::max(targets, 1.0))]))
+    }
+}

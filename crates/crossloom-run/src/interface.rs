@@ -1,0 +1,103 @@
+//! What a trained variant reads and answers with, written beside its checkpoints: with the recipe that the run's folder
+//! holds, it is all that is needed to ask the variant without its data set.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use crossloom_data::packing::PackingPlan;
+use crossloom_data::tokenizer::Tokenizer;
+use crossloom_recipe::Recipe;
+use crossloom_train::run_dir::VariantDir;
+use serde::{Deserialize, Serialize};
+
+use crate::ExperimentError;
+use crate::processor::Processor;
+
+/// The file, and that of the tokenizer.
+const FILE: &str = "interface.json";
+const TOKENIZER: &str = "tokenizer.json";
+/// Changes whenever the meaning of the file changes.
+const VERSION: u64 = 1;
+
+/// What a trained variant reads and answers with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interface {
+    version: u64,
+    /// The shapes of its batches, and the vocabulary.
+    pub shapes: PackingPlan,
+    /// What becomes of a picture.
+    pub processor: Processor,
+}
+
+impl Interface {
+    /// The interface of a recipe whose data has these shapes.
+    pub fn new(recipe: &Recipe, shapes: &PackingPlan) -> Self {
+        Self { version: VERSION, shapes: shapes.clone(), processor: Processor::of(&recipe.model.vision) }
+    }
+
+    /// Writes it and the tokenizer into a variant's folder.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn write(&self, dir: &VariantDir, tokenizer: &Tokenizer) -> Result<(), ExperimentError> {
+        dir.write(TOKENIZER, tokenizer.to_json()?.as_bytes())?;
+        Ok(dir.write(FILE, &serde_json::to_vec_pretty(self)?)?)
+    }
+
+    /// Reads it and the tokenizer from a variant's folder, and checks that they fit one another and the recipe.
+    ///
+    /// # Errors
+    /// A folder without the file, as runs of earlier versions are; a file of another version, or a damaged one.
+    pub fn read(dir: &VariantDir, recipe: &Recipe) -> Result<(Self, Tokenizer), ExperimentError> {
+        let path = dir.path().join(FILE);
+        let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => ExperimentError::request(
+                format!(
+                    "{} holds no {FILE}: it was not trained, or by an earlier crossloom",
+                    dir.path().display()
+                ),
+                "run its recipe again with this version",
+            ),
+            _ => file(&path, format!("cannot be read: {error}")),
+        })?;
+        let found: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|error| file(&path, format!("is damaged: {error}")))?;
+        let version = found.get("version").and_then(serde_json::Value::as_u64);
+        if version != Some(VERSION) {
+            let version = version.map_or_else(|| "none".to_owned(), |version| version.to_string());
+            return Err(file(&path, format!("has version {version}; this crossloom reads {VERSION}")));
+        }
+        let interface: Self =
+            serde_json::from_value(found).map_err(|error| file(&path, format!("is damaged: {error}")))?;
+        let tokenizer = Tokenizer::load(&dir.path().join(TOKENIZER))?;
+        interface.check(recipe, &tokenizer).map_err(|problem| file(&path, problem))?;
+        Ok((interface, tokenizer))
+    }
+
+    fn check(&self, recipe: &Recipe, tokenizer: &Tokenizer) -> Result<(), String> {
+        self.shapes.check().map_err(|error| format!("is damaged: {error}"))?;
+        self.processor.normalization().table().map_err(|error| format!("is damaged: {error}"))?;
+        let (vision, side) = (&recipe.model.vision, self.processor.image_size);
+        let agree = [
+            ("visual tokens", self.shapes.visual_tokens, vision.tokens()),
+            ("image size", side as usize, vision.image_size),
+            ("image width", self.shapes.image_width as usize, side as usize),
+            ("image height", self.shapes.image_height as usize, side as usize),
+            ("vocabulary", self.shapes.vocab_size, tokenizer.vocab_size()),
+        ];
+        match agree.into_iter().find(|(_, here, there)| here != there) {
+            Some((what, here, there)) => {
+                Err(format!("says {what} {here}, the recipe or the tokenizer beside it {there}"))
+            }
+            None if self.shapes.special != tokenizer.special() => {
+                Err("has other special tokens than the tokenizer beside it".to_owned())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn file(path: &Path, message: String) -> ExperimentError {
+    ExperimentError::File { path: path.to_owned(), message }
+}

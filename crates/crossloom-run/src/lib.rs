@@ -1,0 +1,63 @@
+//! What a recipe *does*, as a library: no arguments, no printing. A caller hears of a run through [`RunProgress`], and
+//! through `tracing` events.
+//!
+//! [`Experiment`] walks the stations, each a file of its name; a station knows those to its left and never the one that
+//! drives it:
+//!
+//! ```text
+//! Experiment ─▶ Claim, RunFolder ─▶ Data ─▶ Model ─▶ train ─▶ evaluate ─▶ compare ─▶ report
+//!               a folder, held      read   compiled   one VariantRun each   all variants
+//! ```
+//!
+//! - [`experiment`]: a recipe that is run, and how that ended.
+//! - [`folder`]: what may be done in a run's folder is settled, under its lock, before anything is written.
+//! - [`data`]: pictures, questions, tokenizer, split by split.
+//! - [`graph`]: a recipe's functions; [`model`]: compiled, with their weights; [`backends`]: what they are compiled for.
+//! - [`Trained`]: a finished run is asked; its folder is enough, because every variant's [`Interface`] lies in it.
+//! - [`stages`]: a recipe as topology, luminal graph, IR, fused IR and plan, and what it costs. Nothing runs.
+
+mod batch;
+mod changes;
+mod compare;
+mod error;
+mod evaluate;
+mod gates;
+mod held_out;
+mod interface;
+mod job;
+mod outcome;
+mod processor;
+mod progress;
+mod record;
+mod report;
+mod step;
+mod stream;
+mod train;
+mod trained;
+mod variant;
+
+pub mod backends;
+pub mod data;
+pub mod date;
+pub mod experiment;
+pub mod folder;
+pub mod graph;
+pub mod machine;
+pub mod model;
+pub mod resolved;
+pub mod stages;
+
+pub use batch::load_batch;
+pub use data::Data;
+pub use error::ExperimentError;
+pub use evaluate::evaluate;
+pub use experiment::{Experiment, Finished, RunOutcome};
+pub use interface::Interface;
+pub use job::{Entry, Job};
+pub use model::Model;
+pub use outcome::VariantOutcome;
+pub use processor::Processor;
+pub use progress::{Activity, RunProgress, Unheard};
+pub use step::ModelStep;
+pub use train::train;
+pub use trained::{Answered, Trained, generate};

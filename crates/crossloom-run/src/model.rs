@@ -1,0 +1,152 @@
+//! A recipe's model, compiled for training and for prediction over one set of weights.
+
+use crossloom_compiler::training::ACCUMULATOR;
+use crossloom_compiler::{Mode, Options, compile};
+use crossloom_ir::Role;
+use crossloom_model::{BatchShape, Outputs, ParamSpec, initial_value};
+use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
+use crossloom_train::checkpoint::{Checkpoint, RestorePart};
+use crossloom_train::step::{BoxError, ModelState, Visit};
+
+use crate::ExperimentError;
+use crate::backends::{Executable, RunError, Store, backend};
+use crate::graph::{forward_func, training_spec};
+
+/// Named weights, with the compiled graphs that work on them.
+pub struct Model {
+    /// Weights by name; of a model that is trained also its optimizer's state.
+    pub store: Store,
+    /// Predictions for evaluation and generation.
+    pub predict: Executable,
+    /// The training step, where the model was built to be trained.
+    pub training: Option<Training>,
+    /// Every weight.
+    pub params: Vec<ParamSpec>,
+    /// Every gated point with its taps.
+    pub gates: Vec<(PointAddress, Vec<VisionAddress>)>,
+    /// Whether all weights are zero until start values or a checkpoint's are put there.
+    blank: bool,
+}
+
+/// The compiled training step of a model.
+pub struct Training {
+    /// A training step, or its part for one micro-batch.
+    pub step: Executable,
+    /// With gradient accumulation: the end of a step.
+    pub apply: Option<Executable>,
+    /// Where pictures are held out: the loss alone.
+    pub held_out: Option<Executable>,
+}
+
+impl Model {
+    /// The model of a recipe for one batch shape, to be trained from its start values.
+    ///
+    /// # Errors
+    /// The graph cannot be built or compiled.
+    pub fn new(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
+        let mut model = Self::to_train(recipe, shape, vocab)?;
+        model.start(recipe.train.seed)?;
+        Ok(model)
+    }
+
+    /// The same without start values: [`crate::train()`] puts them there, or those of a checkpoint.
+    ///
+    /// # Errors
+    /// As [`Model::new`].
+    pub fn to_train(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
+        let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Loss)?;
+        let spec = training_spec(recipe, &graph.params);
+        let set = compile(&func, &Mode::Train(&spec), backend(), options())?;
+        let mut model = Self::to_predict(recipe, shape, vocab)?;
+        let held_out = (recipe.data.validation > 0.0)
+            .then(|| compile(&func, &Mode::Forward, backend(), options()))
+            .transpose()?;
+        let store = &mut model.store;
+        model.training = Some(Training {
+            step: Executable::new(set.main.plan, store)?,
+            apply: set.apply.map(|apply| Executable::new(apply.plan, store)).transpose()?,
+            held_out: held_out.map(|loss| Executable::new(loss.main.plan, store)).transpose()?,
+        });
+        Ok(model)
+    }
+
+    /// A trained model that predicts, with the weights of a checkpoint: no training step, no state of an optimizer, no
+    /// start values.
+    ///
+    /// # Errors
+    /// As [`Model::new`]; a checkpoint that is damaged or of another model.
+    pub fn restored(
+        recipe: &Recipe,
+        shape: BatchShape,
+        vocab: usize,
+        checkpoint: &Checkpoint<'_>,
+    ) -> Result<Self, ExperimentError> {
+        let mut model = Self::to_predict(recipe, shape, vocab)?;
+        checkpoint.restore_model(&mut model, RestorePart::Parameters)?;
+        model.blank = false;
+        Ok(model)
+    }
+
+    fn to_predict(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
+        let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Predictions)?;
+        let plan = compile(&func, &Mode::Forward, backend(), options())?.main.plan;
+        let mut store = Store::new();
+        let predict = Executable::new(plan, &mut store)?;
+        let (params, gates) = (graph.params, graph.gates);
+        Ok(Self { store, predict, training: None, params, gates, blank: true })
+    }
+
+    /// Puts start values where there are no values yet; each depends on the seed and its parameter's name only.
+    pub(crate) fn start(&mut self, seed: u64) -> Result<(), ExperimentError> {
+        if std::mem::replace(&mut self.blank, false) {
+            for param in &self.params {
+                let elements = param.shape.iter().product();
+                let values = initial_value(param.init, elements, seed, &param.name);
+                self.store.set(&param.name, &values).map_err(RunError::from)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Its executables, each with the name that a run's record gives it.
+    pub fn executables(&self) -> impl Iterator<Item = (&'static str, &Executable)> {
+        let training = self.training.as_ref();
+        [
+            ("train", training.map(|training| &training.step)),
+            ("predict", Some(&self.predict)),
+            ("apply", training.and_then(|training| training.apply.as_ref())),
+            ("held_out", training.and_then(|training| training.held_out.as_ref())),
+        ]
+        .into_iter()
+        .filter_map(|(name, exe)| Some((name, exe?)))
+    }
+
+    /// Number of weights (elements).
+    pub fn parameters(&self) -> u64 {
+        self.params.iter().map(|p| p.shape.iter().product::<usize>() as u64).sum()
+    }
+}
+
+impl ModelState for Model {
+    fn visit_state(&self, visit: &mut Visit<'_>) -> Result<(), BoxError> {
+        visit_state(&self.store, visit)
+    }
+
+    fn load_state(&mut self, name: &str, values: &[f32]) -> Result<(), BoxError> {
+        Ok(self.store.set(name, values)?)
+    }
+}
+
+/// What a checkpoint keeps of a store: gradients that accumulate are no state.
+pub(crate) fn visit_state(store: &Store, visit: &mut Visit<'_>) -> Result<(), BoxError> {
+    for (name, role, ty, values) in store.iter() {
+        if role == Role::Weight || !name.starts_with(ACCUMULATOR) {
+            visit(name, &ty.shape, values)?;
+        }
+    }
+    Ok(())
+}
+
+fn options() -> Options {
+    Options { verify: cfg!(debug_assertions) }
+}

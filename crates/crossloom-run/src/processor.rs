@@ -1,0 +1,52 @@
+//! How a picture becomes what a vision encoder reads.
+
+use std::path::Path;
+
+use crossloom_data::image::{Image, ImageLimits, Normalization, ResizeFilter};
+use crossloom_recipe::{Resample, VisionModel};
+use serde::{Deserialize, Serialize};
+
+use crate::ExperimentError;
+
+/// The image processor of a model: it belongs to the model's preset, and is written into the run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Processor {
+    /// Pixels per side that the encoder reads.
+    pub image_size: u32,
+    /// Subtracted from red, green and blue, on the scale 0 to 1.
+    pub mean: [f32; 3],
+    /// Divided by, after that.
+    pub std: [f32; 3],
+    /// How a picture of another size is resized.
+    pub resample: ResizeFilter,
+}
+
+impl Processor {
+    /// The processor of a vision encoder.
+    pub fn of(vision: &VisionModel) -> Self {
+        Self {
+            image_size: vision.image_size as u32,
+            mean: vision.image_mean.map(|value| value as f32),
+            std: vision.image_std.map(|value| value as f32),
+            resample: match vision.resample {
+                Resample::Bilinear => ResizeFilter::Bilinear,
+                Resample::Bicubic => ResizeFilter::Bicubic,
+            },
+        }
+    }
+
+    /// From samples to what the encoder reads.
+    pub fn normalization(&self) -> Normalization {
+        Normalization { mean: self.mean, std: self.std }
+    }
+
+    /// Reads a picture file and brings it to the encoder's size.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no picture, or is too large.
+    pub fn open(&self, path: &Path) -> Result<Image, ExperimentError> {
+        let image = Image::open(path, &ImageLimits::default())?;
+        Ok(image.resized(self.image_size, self.image_size, self.resample)?)
+    }
+}

@@ -1,0 +1,220 @@
+//! What a run writes down about itself.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crossloom_compiler::Plan;
+use crossloom_recipe::{LoadedRecipe, Recipe, Split, Variant};
+use crossloom_train::run_dir::{DataManifest, RunDir, RunDirError, RunRecord, RunStatus, VariantRecord};
+use crossloom_train::trainer::seconds_since_1970;
+use indexmap::IndexMap;
+
+use crate::backends::instruction_set;
+use crate::job::Job;
+use crate::machine::processor;
+use crate::model::Model;
+use crate::{Data, ExperimentError, resolved};
+
+/// Begins the record of a run, or continues the one that was there, and writes it with the resolved recipe. `moved` says
+/// that the recipe was found in the run's folder, and not where it was written.
+pub(crate) fn begin(
+    loaded: &LoadedRecipe,
+    dir: &RunDir,
+    earlier: Option<RunRecord>,
+    variants: &[&Variant],
+    data: &Data,
+    job: Job,
+    moved: bool,
+) -> Result<RunRecord, ExperimentError> {
+    let mut record = earlier.unwrap_or_else(|| RunRecord::new(&loaded.base.name, &loaded.training_hash()));
+    // A variant that begins anew has nothing of its past left.
+    for variant in variants {
+        if !dir.variant(&variant.name)?.holds_work() {
+            record.variants.shift_remove(&variant.name);
+        }
+    }
+    let now = seconds_since_1970();
+    if record.started == 0.0 {
+        record.started = now;
+    }
+    record.updated = now;
+    record.status = RunStatus::Running;
+    if !moved {
+        record.recipe_path = loaded.path.display().to_string();
+    }
+    record.versions.insert("crossloom".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    let folder = loaded.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if !moved {
+        (record.git_commit, record.git_dirty) = git(folder.unwrap_or(Path::new(".")));
+    }
+    // What a run was evaluated on says nothing of how it was trained.
+    if job != Job::Evaluate || record.device.is_empty() {
+        record.notes.extend(went_on_elsewhere(&record));
+        (record.device, record.instruction_set) = here();
+        record.threads = rayon::current_num_threads() as u64;
+    }
+    record.seeds = shared_seeds(&loaded.variants);
+    record.data = vec![data_manifest(data)];
+    dir.write("recipe.resolved.toml", resolved::text(loaded).as_bytes())?;
+    dir.write_record(&record)?;
+    Ok(record)
+}
+
+/// The device and the instruction set of its kernels.
+fn here() -> (String, String) {
+    let device = processor().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    (device, instruction_set().to_owned())
+}
+
+/// Where bit-identity ends: steps of a run that goes on with another instruction set, or on another processor, differ in
+/// their last bits from those that would have been.
+fn went_on_elsewhere(record: &RunRecord) -> Option<String> {
+    let (device, set) = here();
+    let (before, old_set) = (&record.device, &record.instruction_set);
+    let steps = record.variants.values().map(|variant| variant.steps).max().unwrap_or_default();
+    if before.is_empty() || steps == 0 || (*before == device && *old_set == set) {
+        return None;
+    }
+    let old_set = if old_set.is_empty() { "unknown" } else { old_set };
+    Some(format!(
+        "went on with {device} ({set}) after {before} ({old_set}): from the last checkpoint on, the last bits may differ from \
+         a run that never moved"
+    ))
+}
+
+/// What is known of a variant once it is compiled; what an earlier process found out stays.
+pub(crate) fn describe(entry: &mut VariantRecord, recipe: &Recipe, model: &Model) {
+    entry.parameters = model.parameters();
+    entry.trainable_parameters = trained(recipe, model);
+    entry.seeds = seeds(recipe);
+    // A model that only predicts says nothing new about its training.
+    if let Some(training) = &model.training {
+        entry.kernel_choices = kernel_choices(model);
+        entry.bytes = memory(training.step.plan());
+    }
+}
+
+/// The seeds of a variant by purpose.
+fn seeds(recipe: &Recipe) -> BTreeMap<String, u64> {
+    let seeds = [("train", recipe.train.seed), ("data", recipe.data.seed), ("eval", recipe.eval.seed)];
+    seeds.into_iter().map(|(purpose, seed)| (purpose.to_owned(), seed)).collect()
+}
+
+/// The seeds in which all variants agree.
+fn shared_seeds(variants: &[Variant]) -> BTreeMap<String, u64> {
+    let mut shared = variants.first().map(|variant| seeds(&variant.recipe)).unwrap_or_default();
+    for variant in variants {
+        let own = seeds(&variant.recipe);
+        shared.retain(|purpose, seed| own.get(purpose) == Some(seed));
+    }
+    shared
+}
+
+fn trained(recipe: &Recipe, model: &Model) -> u64 {
+    let elements = |p: &crossloom_model::ParamSpec| p.shape.iter().product::<usize>() as u64;
+    model.params.iter().filter(|p| recipe.train.parts.get(p.part).trainable).map(elements).sum()
+}
+
+/// The kernel of every planned op, named by its plan and its first result, as `graph --stage plan` prints them.
+fn kernel_choices(model: &Model) -> IndexMap<String, String> {
+    let of_plan = |name: &'static str, plan: &Plan| -> Vec<(String, String)> {
+        let site = |number: usize, step: &crossloom_compiler::plan::Step| {
+            let value = plan.func.inst(step.inst).outputs.first();
+            value.map_or_else(|| format!("{name} call {number}"), |value| format!("{name} {value}"))
+        };
+        let named = plan.steps.iter().enumerate();
+        named.map(|(number, step)| (site(number, step), step.kernel.clone())).collect()
+    };
+    model.executables().flat_map(|(name, exe)| of_plan(name, exe.plan())).collect()
+}
+
+fn memory(plan: &Plan) -> IndexMap<String, u64> {
+    let e = crossloom_compiler::explain::explain(plan, 1);
+    [
+        ("weights", e.weight_bytes),
+        ("state", e.state_bytes),
+        ("inputs", e.input_bytes),
+        ("arena", e.arena_bytes),
+        ("scratch", e.scratch_bytes),
+    ]
+    .into_iter()
+    .map(|(name, bytes)| (name.to_owned(), bytes))
+    .collect()
+}
+
+/// The record of a run that is there; `None` where it has none. A damaged one is not replaced unasked.
+pub(crate) fn earlier(dir: &RunDir) -> Result<Option<RunRecord>, ExperimentError> {
+    match dir.read_record() {
+        Ok(record) => Ok(Some(record)),
+        Err(RunDirError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Refuses to continue a run with other data than it began with.
+pub(crate) fn same_content(record: &RunRecord, data: &DataManifest) -> Result<(), ExperimentError> {
+    let Some(before) = record.data.first() else { return Ok(()) };
+    // Older records have no hashes.
+    let changed = |(split, hash): &(&String, &String)| data.content.get(*split) != Some(*hash);
+    match before.content.iter().find(changed) {
+        None => Ok(()),
+        Some((split, _)) => Err(ExperimentError::request(
+            format!(
+                "the data is not what the run began with: the {split} split of {} has changed",
+                data.name
+            ),
+            "put the former data back, replace the whole run with --force, or write elsewhere with --out",
+        )),
+    }
+}
+
+/// What is written down of the data.
+pub(crate) fn data_manifest(data: &Data) -> DataManifest {
+    let manifest = data.manifest();
+    let splits = [("train", Split::Train), ("validation", Split::Validation), ("test", Split::Test)];
+    let asset = data.asset();
+    DataManifest {
+        name: manifest.name,
+        version: asset.as_ref().map(|asset| asset.version.clone()).unwrap_or_default(),
+        source: manifest.source,
+        sha256: asset.map(|asset| asset.sha256).unwrap_or_default(),
+        splits: splits
+            .into_iter()
+            .map(|(name, split)| (name.to_owned(), data.images(split).1.examples().len() as u64))
+            .filter(|(_, questions)| *questions > 0)
+            .collect(),
+        content: [("train", manifest.train.blake3), ("test", manifest.test.blake3)]
+            .map(|(split, hash)| (split.to_owned(), hash))
+            .into(),
+    }
+}
+
+/// The commit of the checkout that a folder lies in, and whether it has uncommitted changes; nothing where there is no
+/// checkout or no git.
+fn git(folder: &Path) -> (Option<String>, Option<bool>) {
+    let ask = |arguments: &[&str]| {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(folder).args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
+        let output = command.output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let commit = ask(&["rev-parse", "--verify", "HEAD"]);
+    let changed = commit.as_ref().and_then(|_| ask(&["status", "--porcelain", "--untracked-files=no"]));
+    (commit, changed.map(|changed| !changed.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_folder_outside_of_any_checkout_has_no_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(git(folder.path()), (None, None));
+        assert_eq!(git(&folder.path().join("absent")), (None, None));
+    }
+}

@@ -1,0 +1,199 @@
+//! Mapping a run onto the report.
+
+mod accuracy;
+mod topology;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crossloom_eval::Comparison;
+use crossloom_recipe::LoadedRecipe;
+use crossloom_report as report;
+use crossloom_train::metrics::{MetricPhase, MetricRecord, read_metrics};
+use crossloom_train::run_dir::{RunDir, RunRecord};
+use indexmap::IndexMap;
+
+use self::accuracy::accuracy;
+use self::topology::topology;
+use crate::date::utc;
+use crate::held_out::HELD_OUT_LOSS;
+use crate::{Data, ExperimentError, VariantOutcome, resolved};
+
+/// Pictures shown in the report.
+const SAMPLES: usize = 24;
+
+/// Writes `report.html` and returns its path.
+pub(crate) fn write(
+    loaded: &LoadedRecipe,
+    command: &str,
+    dir: &RunDir,
+    record: &RunRecord,
+    data: &Data,
+    variants: &[VariantOutcome],
+    comparison: Option<&Comparison>,
+) -> Result<PathBuf, ExperimentError> {
+    let page = report::ReportData {
+        name: record.name.clone(),
+        verdict: match comparison {
+            Some(comparison) => comparison.verdict.first().cloned(),
+            None => Some("Only references were evaluated: there is no model to compare.".to_owned()),
+        },
+        key_figures: Vec::new(),
+        provenance: report::Provenance {
+            date: utc(record.updated),
+            recipe_hash: record.recipe_hash.clone(),
+            device: format!("{}, {} threads", record.device, record.threads),
+            total_seconds: record.seconds.get("total").copied(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        accuracy: accuracy(variants, comparison),
+        variants: variants.iter().map(variant).collect::<Result<_, _>>()?,
+        samples: samples(data, variants),
+        reproduction: reproduction(loaded, command, record, data, variants),
+    };
+    dir.write("report.html", report::render(&page).as_bytes())?;
+    Ok(dir.report_path())
+}
+
+fn variant(outcome: &VariantOutcome) -> Result<report::Variant, ExperimentError> {
+    let metrics = read_metrics(&outcome.dir.metrics_path())?;
+    let (metrics, held_out): (Vec<MetricRecord>, Vec<MetricRecord>) =
+        metrics.into_iter().partition(|m| m.phase == MetricPhase::Train);
+    let series = |name: &str| -> report::Series {
+        metrics.iter().filter_map(|m| Some((m.step, *m.scalars.get(name)?))).collect()
+    };
+    let lr = metrics.iter().flat_map(|m| m.scalars.keys()).find(|name| name.starts_with("lr/")).cloned();
+    Ok(report::Variant {
+        name: outcome.name.clone(),
+        description: description(outcome),
+        topology: topology(outcome, &series)?,
+        gate_note: outcome.gate_note.clone(),
+        curves: report::Curves {
+            loss: series("loss"),
+            held_out_loss: held_out
+                .iter()
+                .filter_map(|m| Some((m.step, *m.scalars.get(HELD_OUT_LOSS)?)))
+                .collect(),
+            learning_rate: lr.map(|name| series(&name)).unwrap_or_default(),
+            gradient_norm: series("grad_norm"),
+        },
+    })
+}
+
+/// What a variant is, and whether it is not yet all that.
+fn description(outcome: &VariantOutcome) -> String {
+    let partly = outcome.partly_trained().map(|partly| format!("Only {partly}."));
+    let parts = [outcome.description.clone(), partly.unwrap_or_default()];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// Every n-th question, so that pictures and question types are spread over the whole split.
+fn samples(data: &Data, variants: &[VariantOutcome]) -> report::SampleSet {
+    let Some(first) = variants.first() else { return report::SampleSet::default() };
+    let images = data.images(first.recipe.eval.split).0;
+    let stride = (first.records.len() / SAMPLES).max(1);
+    let mut items = Vec::new();
+    for (number, sample) in first.records.iter().enumerate().step_by(stride).take(SAMPLES) {
+        let example = sample.id.parse::<usize>().ok().and_then(|id| images.examples().get(id));
+        let picture =
+            example.and_then(|e| images.images().image(e.image)).and_then(|image| image.to_png().ok());
+        let answers = variants
+            .iter()
+            .filter_map(|v| v.records.get(number).map(|r| (v, r)))
+            .filter(|(_, r)| r.id == sample.id)
+            .map(|(v, r)| report::Answer {
+                variant: v.name.clone(),
+                text: r.answer.clone().unwrap_or_else(|| "(failed)".to_owned()),
+                correct: r.correct,
+            })
+            .collect();
+        items.push(report::Sample {
+            id: sample.id.clone(),
+            picture,
+            alt: format!("picture {} of the {} set", sample.image, data.name()),
+            kind: sample.kind.clone(),
+            question: sample.question.clone(),
+            truth: sample.truth.join(" or "),
+            answers,
+        });
+    }
+    report::SampleSet { selection: format!("every {stride}th question of the split"), items }
+}
+
+fn reproduction(
+    loaded: &LoadedRecipe,
+    command: &str,
+    record: &RunRecord,
+    data: &Data,
+    variants: &[VariantOutcome],
+) -> report::Reproduction {
+    let recipe = resolved::text(loaded);
+    let mut timings = vec![report::Timing {
+        phase: "data".to_owned(),
+        variant: None,
+        seconds: record.seconds.get("data").copied().unwrap_or_default(),
+    }];
+    for variant in variants {
+        timings.extend(variant.seconds.iter().map(|(phase, seconds)| report::Timing {
+            phase: phase.clone(),
+            variant: Some(variant.name.clone()),
+            seconds: *seconds,
+        }));
+    }
+    let kernels = record.variants.iter().flat_map(|(name, v)| kernels(name, &v.kernel_choices)).collect();
+    report::Reproduction {
+        command: command.to_owned(),
+        recipe,
+        environment: vec![
+            ("device".to_owned(), record.device.clone()),
+            ("threads".to_owned(), record.threads.to_string()),
+            (
+                "seeds".to_owned(),
+                record.seeds.iter().map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>().join(", "),
+            ),
+        ]
+        .into_iter()
+        .chain(commit(record))
+        .collect(),
+        kernels,
+        assets: assets(data),
+        timings,
+    }
+}
+
+/// How often each kernel is called in a training step.
+fn kernels(variant: &str, choices: &IndexMap<String, String>) -> Vec<report::KernelChoice> {
+    let mut calls: BTreeMap<&str, usize> = BTreeMap::new();
+    let of_step = |site: &str| site.starts_with("train ") || site.starts_with("apply ");
+    for (_, kernel) in choices.iter().filter(|(site, _)| of_step(site)) {
+        *calls.entry(kernel).or_default() += 1;
+    }
+    let choice = |(kernel, calls): (&str, usize)| report::KernelChoice {
+        site: variant.to_owned(),
+        shape: String::new(),
+        kernel: kernel.to_owned(),
+        note: format!("{calls} calls per step"),
+    };
+    calls.into_iter().map(choice).collect()
+}
+
+fn commit(record: &RunRecord) -> Option<(String, String)> {
+    let dirty = if record.git_dirty == Some(true) { ", with uncommitted changes" } else { "" };
+    Some(("recipe's commit".to_owned(), format!("{}{dirty}", record.git_commit.as_ref()?)))
+}
+
+fn assets(data: &Data) -> Vec<report::Asset> {
+    let manifest = data.manifest();
+    match data.asset() {
+        Some(asset) => vec![report::Asset {
+            name: asset.id(),
+            source: manifest.source,
+            bytes: Some(asset.bytes),
+            sha256: asset.sha256.clone(),
+            licence: asset.licence.clone(),
+        }],
+        None => {
+            vec![report::Asset { name: manifest.name, source: manifest.source, ..report::Asset::default() }]
+        }
+    }
+}

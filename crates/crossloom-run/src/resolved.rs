@@ -1,0 +1,125 @@
+//! The recipe that a run's folder keeps: every variant with all its settings, one after the other.
+
+use std::path::Path;
+
+use crossloom_recipe::{LoadOptions, LoadedRecipe, Provenance, Variant, load_text};
+use crossloom_train::run_dir::RunDir;
+use indexmap::IndexMap;
+
+use crate::ExperimentError;
+
+/// Begins each variant.
+const HEADING: &str = "# variant ";
+/// Stands below the heading of the variant with which the others are compared.
+const BASELINE: &str = "# baseline";
+/// Stands below the heading, before what a variant is.
+const DESCRIPTION: &str = "# is ";
+
+/// All variants of a recipe, resolved.
+pub(crate) fn text(loaded: &LoadedRecipe) -> String {
+    let mut text = String::new();
+    for variant in &loaded.variants {
+        text += &format!("{HEADING}{}\n", variant.name);
+        if variant.baseline {
+            text += &format!("{BASELINE}\n");
+        }
+        if !variant.description.is_empty() {
+            text += &format!("{DESCRIPTION}{}\n", variant.description.replace(['\n', '\r'], " "));
+        }
+        text += &format!("{}\n", variant.resolved_toml_with_provenance());
+    }
+    text
+}
+
+/// The recipe of a run, with settings overridden as `--set` does: only such that change nothing of what was trained.
+///
+/// # Errors
+/// A folder without its recipe, one that this version cannot read, or a setting that would make it another run.
+pub fn load(run: &RunDir, sets: &[String]) -> Result<LoadedRecipe, ExperimentError> {
+    let path = run.recipe_path();
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| ExperimentError::File { path: path.clone(), message: error.to_string() })?;
+    let record = run.read_record()?;
+    let as_it_was = read(&path, &text, &[])?;
+    let hash = record.recipe_hash;
+    let same = |loaded: &LoadedRecipe| loaded.training_hash() == hash;
+    if !same(&as_it_was) {
+        return Err(ExperimentError::request(
+            format!("{} is the run of an earlier crossloom, or its recipe was changed", run.path().display()),
+            "run its recipe again with this version",
+        ));
+    }
+    if sets.is_empty() {
+        return Ok(as_it_was);
+    }
+    let changed = read(&path, &text, sets)?;
+    if !same(&changed) {
+        return Err(ExperimentError::request(
+            format!("with {} it would be another run than {}", sets.join(", "), run.path().display()),
+            "only settings for logging, checkpoints and scoring may differ; give the recipe to train with others",
+        ));
+    }
+    Ok(changed)
+}
+
+/// The recipe of such a text.
+pub(crate) fn read(path: &Path, text: &str, sets: &[String]) -> Result<LoadedRecipe, ExperimentError> {
+    let damaged = |message: String| ExperimentError::File { path: path.to_owned(), message };
+    let mut sections: Vec<(&str, String)> = Vec::new();
+    for line in text.lines() {
+        match (line.strip_prefix(HEADING), sections.last_mut()) {
+            (Some(name), _) => sections.push((name, String::new())),
+            (None, Some((_, section))) => {
+                section.push_str(line);
+                section.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    let mut variants = Vec::with_capacity(sections.len());
+    for (name, section) in sections {
+        let options = LoadOptions { sets: sets.to_vec() };
+        let loaded = load_text(path, &section, &options)
+            .map_err(|problems| damaged(format!("variant `{name}` cannot be read:\n{problems}")))?;
+        let head = || section.lines().take_while(|line| line.starts_with('#'));
+        variants.push(Variant {
+            name: name.to_owned(),
+            description: head()
+                .find_map(|line| line.strip_prefix(DESCRIPTION))
+                .unwrap_or_default()
+                .to_owned(),
+            baseline: head().any(|line| line == BASELINE),
+            axes: IndexMap::new(),
+            recipe: loaded.base,
+            provenance: loaded.provenance,
+        });
+    }
+    let Some(first) = variants.first() else { return Err(damaged("holds no variant".to_owned())) };
+    Ok(LoadedRecipe {
+        path: path.to_owned(),
+        files: vec![path.to_owned()],
+        base: first.recipe.clone(),
+        provenance: Provenance::default(),
+        variants,
+        warnings: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_recipe_that_a_run_kept_is_the_one_that_was_run() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/quickstart.toml");
+        let loaded = crossloom_recipe::load(&path, &LoadOptions::default()).unwrap();
+        let kept = read(Path::new("kept"), &text(&loaded), &[]).unwrap();
+        assert_eq!(kept.content_hash(), loaded.content_hash());
+        assert_eq!(kept.base.name, loaded.base.name);
+        for (kept, variant) in kept.variants.iter().zip(&loaded.variants) {
+            assert_eq!((&kept.description, kept.baseline), (&variant.description, variant.baseline));
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What a variant costs, answered before anything runs.
+
+use std::collections::BTreeMap;
+
+use crossloom_compiler::explain::{ScopeCost, explain as explain_plan};
+use crossloom_ir::Role;
+use crossloom_recipe::{Fusion, FusionKind, Gate, Part, Recipe, Wiring};
+use indexmap::IndexMap;
+use serde::Serialize;
+
+use super::compiled::{Program, program};
+use super::plan::kernel_counts;
+use super::{Mode, Shapes, Subject};
+use crate::ExperimentError;
+
+/// Everything that is known of a variant before it runs.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explained {
+    /// The variant.
+    pub variant: String,
+    /// Sizes of its batches.
+    pub shapes: Shapes,
+    /// Parameters by part of the model.
+    pub parameters: IndexMap<&'static str, PartParameters>,
+    /// A training step, all micro-batches of it.
+    pub train: Costs,
+    /// A forward pass of one batch.
+    pub forward: Costs,
+    /// Costs of a training step by scope.
+    pub by_scope: BTreeMap<String, ScopeCost>,
+    /// The passes that the training step went through.
+    pub passes: Vec<PassCounts>,
+    /// Kernel calls of a training step by kernel.
+    pub kernels: BTreeMap<String, usize>,
+    /// Against the same model without its injection; absent where there is none.
+    pub overhead: Option<Overhead>,
+}
+
+/// Parameters of a part, in elements.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PartParameters {
+    /// All of them.
+    pub total: u64,
+    /// Those that training changes.
+    pub trained: u64,
+}
+
+/// What a call costs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Costs {
+    /// Floating-point operations.
+    pub flops: u64,
+    /// Bytes moved, if every operand is read once and every result written once.
+    pub bytes_moved: u64,
+    /// Kernel calls.
+    pub kernel_calls: u64,
+    /// Memory while it runs.
+    pub memory: Memory,
+}
+
+/// Memory by purpose, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Parameters.
+    pub weights: u64,
+    /// Moments of the optimizer and gradient accumulators.
+    pub optimizer: u64,
+    /// The arena: activations and gradients at their peak.
+    pub activations_and_gradients: u64,
+    /// The batch.
+    pub inputs: u64,
+    /// Working memory of kernels.
+    pub scratch: u64,
+    /// All of it.
+    pub peak: u64,
+}
+
+/// A pass with the number of instructions around it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PassCounts {
+    /// Its name.
+    pub name: &'static str,
+    /// Instructions before.
+    pub before: usize,
+    /// Instructions after.
+    pub after: usize,
+}
+
+/// A figure without and with the injection.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Ratio {
+    /// Without.
+    pub without: u64,
+    /// With.
+    pub with: u64,
+    /// `with / without`.
+    pub ratio: f64,
+}
+
+/// What the injection adds to the same model without it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Overhead {
+    /// Parameters.
+    pub parameters: Ratio,
+    /// FLOPs of a training step.
+    pub train_flops: Ratio,
+    /// FLOPs of a forward pass.
+    pub forward_flops: Ratio,
+    /// Bytes moved by a training step.
+    pub train_bytes_moved: Ratio,
+    /// Peak memory of a training step.
+    pub train_peak: Ratio,
+}
+
+/// Explains a variant; scopes are cut to their first `depth` parts.
+///
+/// # Errors
+/// The variant cannot be built or compiled.
+pub fn explain(
+    name: &str,
+    recipe: &Recipe,
+    shapes: Shapes,
+    depth: usize,
+) -> Result<Explained, ExperimentError> {
+    let compile = |recipe, mode| program(&Subject { name, recipe, shapes, mode, verify: false });
+    let (train, forward) = (compile(recipe, Mode::Train)?, compile(recipe, Mode::Forward)?);
+    let (train_costs, forward_costs) = (costs(recipe, &train), costs(recipe, &forward));
+    let overhead = if recipe.topology.injects() {
+        let bare = without_injection(recipe);
+        let (bare_train, bare_forward) = (compile(&bare, Mode::Train)?, compile(&bare, Mode::Forward)?);
+        let (bare_costs, bare_forward) = (costs(&bare, &bare_train), costs(&bare, &bare_forward));
+        Some(Overhead {
+            parameters: ratio(elements(&bare_train), elements(&train)),
+            train_flops: ratio(bare_costs.flops, train_costs.flops),
+            forward_flops: ratio(bare_forward.flops, forward_costs.flops),
+            train_bytes_moved: ratio(bare_costs.bytes_moved, train_costs.bytes_moved),
+            train_peak: ratio(bare_costs.memory.peak, train_costs.memory.peak),
+        })
+    } else {
+        None
+    };
+    Ok(Explained {
+        variant: name.to_owned(),
+        shapes,
+        parameters: parameters(recipe, &train),
+        train: train_costs,
+        forward: forward_costs,
+        by_scope: by_scope(recipe, &train, depth),
+        passes: (train.passes())
+            .map(|pass| PassCounts { name: pass.name, before: pass.before, after: pass.after })
+            .collect(),
+        kernels: kernel_counts(train.plans()),
+        overhead,
+    })
+}
+
+/// The same model with nothing injected.
+fn without_injection(recipe: &Recipe) -> Recipe {
+    let mut bare = recipe.clone();
+    bare.topology.taps.clear();
+    bare.topology.points.clear();
+    bare.topology.wiring = Wiring::Dense;
+    bare.topology.gate = Gate::None {};
+    bare.topology.fusion = Fusion { kind: FusionKind::Add, ..bare.topology.fusion };
+    bare
+}
+
+fn ratio(without: u64, with: u64) -> Ratio {
+    Ratio { without, with, ratio: with as f64 / without.max(1) as f64 }
+}
+
+fn elements(program: &Program) -> u64 {
+    program.params.iter().map(|param| param.shape.iter().product::<usize>() as u64).sum()
+}
+
+fn parameters(recipe: &Recipe, program: &Program) -> IndexMap<&'static str, PartParameters> {
+    let mut parts: IndexMap<&'static str, PartParameters> = IndexMap::new();
+    for part in Part::ALL {
+        let mut sum = PartParameters::default();
+        let trainable = recipe.train.parts.get(part).trainable;
+        for param in program.params.iter().filter(|param| param.part == part) {
+            let elements = param.shape.iter().product::<usize>() as u64;
+            sum.total += elements;
+            sum.trained += if trainable { elements } else { 0 };
+        }
+        if sum.total > 0 {
+            parts.insert(part.name(), sum);
+        }
+    }
+    parts
+}
+
+/// How often each plan of a program runs per call.
+fn repeats(recipe: &Recipe, program: &Program) -> u64 {
+    if program.set.apply.is_some() { recipe.train.accumulate as u64 } else { 1 }
+}
+
+fn costs(recipe: &Recipe, program: &Program) -> Costs {
+    let mut costs = Costs::default();
+    let mut kept: BTreeMap<&str, (Role, u64)> = BTreeMap::new();
+    for (index, plan) in program.plans().enumerate() {
+        let times = if index == 0 { repeats(recipe, program) } else { 1 };
+        let explained = explain_plan(plan, 1);
+        costs.flops += times * explained.flops;
+        costs.bytes_moved += times * explained.bytes_moved;
+        costs.kernel_calls += times * plan.steps.len() as u64;
+        costs.memory.activations_and_gradients += explained.arena_bytes;
+        costs.memory.inputs += explained.input_bytes;
+        costs.memory.scratch += explained.scratch_bytes;
+        // Weights and state are shared by all plans of a program.
+        for param in plan.func.params().iter().filter(|param| param.role != Role::Input) {
+            kept.insert(&param.name, (param.role, plan.func.ty(param.value).bytes() as u64));
+        }
+    }
+    let memory = &mut costs.memory;
+    let of = |wanted: Role| kept.values().filter(|(role, _)| *role == wanted).map(|(_, bytes)| bytes).sum();
+    (memory.weights, memory.optimizer) = (of(Role::Weight), of(Role::State));
+    memory.peak =
+        memory.weights + memory.optimizer + memory.activations_and_gradients + memory.inputs + memory.scratch;
+    costs
+}
+
+fn by_scope(recipe: &Recipe, program: &Program, depth: usize) -> BTreeMap<String, ScopeCost> {
+    let mut scopes: BTreeMap<String, ScopeCost> = BTreeMap::new();
+    for (index, plan) in program.plans().enumerate() {
+        let times = if index == 0 { repeats(recipe, program) } else { 1 };
+        for (scope, cost) in explain_plan(plan, depth).by_scope {
+            let entry = scopes.entry(scope).or_default();
+            entry.flops += times * cost.flops;
+            entry.bytes += times * cost.bytes;
+            entry.calls += times * cost.calls;
+        }
+    }
+    scopes
+}

@@ -1,0 +1,264 @@
+//! What a recipe becomes on its way to kernels, without running anything.
+//!
+//! ```text
+//! Recipe ─▶ topology ─▶ luminal graph ─▶ IR ─▶ fused IR ─▶ plan
+//! ```
+//!
+//! [`render`] writes any stage in any form; the command line and the snapshots in `graphs/` both use it. Every
+//! output depends on the recipe, the shapes and the backend alone, never on time, memory addresses or the machine.
+
+mod compiled;
+mod edges;
+mod explain;
+mod ir;
+mod picture;
+mod plan;
+mod shapes;
+
+use crossloom_ir::Func;
+use crossloom_model::Outputs;
+use crossloom_picture::Picture;
+use crossloom_recipe::{Recipe, Topology};
+use serde_json::json;
+
+use crate::ExperimentError;
+use crate::graph::forward_func;
+
+pub use crossloom_picture::Depth;
+
+pub use compiled::{Program, program};
+pub use edges::{EdgeTrace, TracedNode, trace_edge};
+pub use explain::{Costs, Explained, Memory, Overhead, PartParameters, PassCounts, Ratio, explain};
+pub use ir::func_json;
+pub use plan::plan_json;
+pub use shapes::Shapes;
+
+/// A point on the road from recipe to kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Taps, points and edges.
+    Topology,
+    /// The luminal graph whose nodes are crossloom's operators.
+    Luminal,
+    /// The same as typed SSA.
+    Ir,
+    /// The IR after all passes; with `--mode train`, the whole training step.
+    Fused,
+    /// Kernel calls and memory.
+    Plan,
+}
+
+/// A form in which a stage is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For reading; of `ir` and `fused`, the text that the IR's parser reads.
+    Text,
+    /// A Mermaid flow chart, which Markdown hosts draw.
+    Mermaid,
+    /// A Graphviz digraph.
+    Dot,
+    /// A picture.
+    Svg,
+    /// For programs.
+    Json,
+}
+
+/// What the model is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Predictions, as evaluation and generation run it.
+    Forward,
+    /// The loss; from `fused` on the whole training step.
+    Train,
+}
+
+impl Stage {
+    /// All stages, in the order of the road.
+    pub const ALL: [Self; 5] = [Self::Topology, Self::Luminal, Self::Ir, Self::Fused, Self::Plan];
+
+    /// The name it has on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Topology => "topology",
+            Self::Luminal => "luminal",
+            Self::Ir => "ir",
+            Self::Fused => "fused",
+            Self::Plan => "plan",
+        }
+    }
+
+    /// What it shows.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Topology => "Taps, points and edges",
+            Self::Luminal => "The luminal graph whose nodes are crossloom's operators",
+            Self::Ir => "The same as typed SSA",
+            Self::Fused => "The IR after all passes; with `--mode train`, the whole training step",
+            Self::Plan => "Kernel calls and memory",
+        }
+    }
+}
+
+impl Format {
+    /// All forms. Every stage has all of them.
+    pub const ALL: [Self; 5] = [Self::Text, Self::Mermaid, Self::Dot, Self::Svg, Self::Json];
+
+    /// The name it has on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Mermaid => "mermaid",
+            Self::Dot => "dot",
+            Self::Svg => "svg",
+            Self::Json => "json",
+        }
+    }
+
+    /// What it is for.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Text => "For reading; of `ir` and `fused`, the text that the IR's parser reads",
+            Self::Mermaid => "A Mermaid flow chart, which Markdown hosts draw",
+            Self::Dot => "A Graphviz digraph",
+            Self::Svg => "A picture",
+            Self::Json => "For programs",
+        }
+    }
+}
+
+impl Mode {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Forward, Self::Train];
+
+    /// The name it has on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Train => "train",
+        }
+    }
+
+    /// What is built.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Forward => "Predictions, as evaluation and generation run it",
+            Self::Train => "The loss; from `fused` on the whole training step",
+        }
+    }
+
+    pub(crate) fn outputs(self) -> Outputs {
+        match self {
+            Self::Forward => Outputs::Predictions,
+            Self::Train => Outputs::Loss,
+        }
+    }
+}
+
+/// One variant, for one batch shape.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'r> {
+    /// The variant's name, the title of pictures.
+    pub name: &'r str,
+    /// Its recipe.
+    pub recipe: &'r Recipe,
+    /// Sizes of its batches.
+    pub shapes: Shapes,
+    /// What it is built for.
+    pub mode: Mode,
+    /// Whether the verifiers run after every pass. In debug builds they always do.
+    pub verify: bool,
+}
+
+/// Writes a stage of a variant. JSON is one document. `depth` is how far the pictures of the stages after the topology tell
+/// scopes apart.
+///
+/// # Errors
+/// The recipe does not get that far.
+pub fn render(
+    subject: &Subject<'_>,
+    stage: Stage,
+    format: Format,
+    depth: Depth,
+) -> Result<String, ExperimentError> {
+    match stage {
+        Stage::Topology => topology(subject, format),
+        Stage::Luminal => luminal(subject, format, depth),
+        Stage::Ir => {
+            let Subject { recipe, shapes, mode, .. } = *subject;
+            let (_, func) = forward_func(recipe, shapes.batch, shapes.vocab, mode.outputs())?;
+            match format {
+                Format::Text => Ok(crossloom_ir::text::print(&func)),
+                Format::Json => pretty(&json!({ "functions": [func_json(&func)] })),
+                _ => Ok(drawn(&picture::of_funcs(&title(subject), &[&func], depth), format)),
+            }
+        }
+        Stage::Fused => {
+            let program = program(subject)?;
+            let funcs: Vec<&Func> = program.plans().map(|plan| &plan.func).collect();
+            match format {
+                Format::Text => Ok(joined(funcs.into_iter().map(crossloom_ir::text::print))),
+                Format::Json => {
+                    let functions: Vec<_> = funcs.into_iter().map(func_json).collect();
+                    pretty(&json!({ "functions": functions }))
+                }
+                _ => Ok(drawn(&picture::of_funcs(&title(subject), &funcs, depth), format)),
+            }
+        }
+        Stage::Plan => {
+            let program = program(subject)?;
+            match format {
+                Format::Text => Ok(joined(program.plans().map(plan::plan_text))),
+                Format::Json => {
+                    let functions: Vec<_> = program.plans().map(plan_json).collect();
+                    pretty(&json!({ "functions": functions }))
+                }
+                _ => Ok(drawn(&picture::of_plans(&title(subject), program.plans(), depth), format)),
+            }
+        }
+    }
+}
+
+/// The heading of a picture.
+fn title(subject: &Subject<'_>) -> String {
+    if subject.name == subject.recipe.name {
+        subject.name.to_owned()
+    } else {
+        format!("{} · {}", subject.recipe.name, subject.name)
+    }
+}
+
+/// A picture in one of its forms.
+fn drawn(picture: &Picture, format: Format) -> String {
+    match format {
+        Format::Mermaid => picture.to_mermaid(),
+        Format::Dot => picture.to_dot(),
+        Format::Svg | Format::Text | Format::Json => picture.to_svg(),
+    }
+}
+
+fn topology(subject: &Subject<'_>, format: Format) -> Result<String, ExperimentError> {
+    let topology = Topology::new(subject.recipe).map_err(ExperimentError::from)?.with_title(title(subject));
+    match format {
+        Format::Text => Ok(topology.to_text()),
+        Format::Mermaid | Format::Dot | Format::Svg => Ok(drawn(&topology.picture(None), format)),
+        Format::Json => pretty(&topology.to_json()),
+    }
+}
+
+fn luminal(subject: &Subject<'_>, format: Format, depth: Depth) -> Result<String, ExperimentError> {
+    let Subject { recipe, shapes, mode, .. } = *subject;
+    let (model, _) = forward_func(recipe, shapes.batch, shapes.vocab, mode.outputs())?;
+    match format {
+        Format::Text => Ok(model.graph.to_text()),
+        Format::Json => Ok(model.graph.to_json()?),
+        _ => Ok(drawn(&model.graph.picture(depth).titled(&title(subject)), format)),
+    }
+}
+
+fn pretty(value: &serde_json::Value) -> Result<String, ExperimentError> {
+    Ok(serde_json::to_string_pretty(value)?)
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join("\n")
+}

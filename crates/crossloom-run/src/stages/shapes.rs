@@ -1,0 +1,185 @@
+//! Sizes of a recipe's batches when no data is at hand.
+//!
+//! Stages are shown before anything is fetched, so the sizes come from the recipe by one rule:
+//! - *synthetic* data is drawn (at most the first `DRAWN` pictures of a split, which show every word and the longest
+//!   question many times over) and measured exactly as a run does;
+//! - *easy-VQA* is one fixed package, so what a run would measure is known: `EASY_VQA`.
+//!
+//! Then `T` = image tokens + questions per sequence × (longest question + 1 + longest answer), rounded up to 8, where the
+//! longest answer counts `max_new_tokens − 1` if that is more; and `M` = questions per sequence × (longest answer + 1).
+
+use std::path::Path;
+
+use crossloom_model::BatchShape;
+use crossloom_recipe::{Recipe, Source};
+use serde::Serialize;
+
+use crate::ExperimentError;
+use crate::data::{Data, vocabulary};
+
+/// Pictures of a synthetic split that are drawn to measure it.
+const DRAWN: usize = 512;
+
+/// What a run measures of easy-VQA 1.0.
+const EASY_VQA: Measured = Measured { vocab: 33, question: 10, answer: 1 };
+
+/// What sizes depend on in a data set, in tokens.
+struct Measured {
+    vocab: usize,
+    question: usize,
+    answer: usize,
+}
+
+/// Sizes of a batch and of the vocabulary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Shapes {
+    /// Sequences, positions and targets.
+    #[serde(serialize_with = "batch_shape")]
+    pub batch: BatchShape,
+    /// Tokens of the vocabulary.
+    pub vocab: usize,
+}
+
+fn batch_shape<S: serde::Serializer>(shape: &BatchShape, serializer: S) -> Result<S::Ok, S::Error> {
+    let BatchShape { batch, tokens, targets } = *shape;
+    serde_json::json!({ "sequences": batch, "positions": tokens, "targets": targets }).serialize(serializer)
+}
+
+impl Shapes {
+    /// The sizes that a run of the recipe has.
+    ///
+    /// # Errors
+    /// Sequences longer than the language model allows; fewer rows of the embedding than tokens; synthetic data that
+    /// cannot be drawn.
+    pub fn of(recipe: &Recipe) -> Result<Self, ExperimentError> {
+        let shapes = match &recipe.data.source {
+            Source::EasyVqa {} => {
+                vocabulary(recipe, EASY_VQA.vocab)?;
+                Self::from_lengths(recipe, &EASY_VQA)
+            }
+            Source::Synthetic { .. } => return Self::drawn(recipe),
+        };
+        let (tokens, limit) = (shapes.batch.tokens, recipe.model.language.max_positions);
+        if tokens > limit {
+            return Err(ExperimentError::Request {
+                message: format!("sequences have {tokens} positions, the language model allows {limit}"),
+                help: "raise model.language.max_positions or lower data.questions_per_sequence".to_owned(),
+            });
+        }
+        Ok(shapes)
+    }
+
+    /// Sizes for stages that do not depend on them, or where they are given: the picture and one token, two words.
+    pub fn unmeasured(recipe: &Recipe) -> Self {
+        Self::from_lengths(recipe, &Measured { vocab: 2, question: 1, answer: 1 })
+    }
+
+    /// The same with another number of positions or words, where given.
+    ///
+    /// # Errors
+    /// Too few positions for the picture and one token, or no words.
+    pub fn with(
+        mut self,
+        recipe: &Recipe,
+        tokens: Option<usize>,
+        vocab: Option<usize>,
+    ) -> Result<Self, ExperimentError> {
+        if let Some(tokens) = tokens {
+            let (least, most) = (recipe.model.vision.tokens() + 1, recipe.model.language.max_positions);
+            if !(least..=most).contains(&tokens) {
+                return Err(ExperimentError::Request {
+                    message: format!("a sequence of {tokens} positions does not fit the recipe"),
+                    help: format!("the picture needs {least} and the language model allows {most}"),
+                });
+            }
+            self.batch.tokens = tokens;
+        }
+        self.vocab = vocab.unwrap_or(self.vocab);
+        Ok(self)
+    }
+
+    fn from_lengths(recipe: &Recipe, measured: &Measured) -> Self {
+        let questions = recipe.data.questions_per_sequence;
+        let answer = measured.answer.max(recipe.eval.max_new_tokens.saturating_sub(1));
+        let text = questions.saturating_mul(measured.question + 1 + answer);
+        let tokens = recipe.model.vision.tokens().saturating_add(text);
+        let batch = BatchShape {
+            batch: recipe.train.batch_size,
+            tokens: tokens.checked_next_multiple_of(8).unwrap_or(usize::MAX),
+            targets: questions.saturating_mul(measured.answer + 1),
+        };
+        Self { batch, vocab: measured.vocab }
+    }
+
+    fn drawn(recipe: &Recipe) -> Result<Self, ExperimentError> {
+        let mut recipe = recipe.clone();
+        let limited = |limit: Option<usize>| Some(limit.map_or(DRAWN, |limit| limit.min(DRAWN)));
+        recipe.data.train_limit = limited(recipe.data.train_limit);
+        recipe.data.test_limit = limited(recipe.data.test_limit);
+        // TrainingBatch data reads no file, so any folder will do.
+        let data = Data::load(&recipe, Path::new("."), &mut |_| ())?;
+        let plan = data.plan(&recipe)?;
+        let batch = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+        Ok(Self { batch, vocab: plan.vocab_size })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use crossloom_recipe::{LoadOptions, load};
+
+    use super::*;
+
+    fn recipe(name: &str) -> Recipe {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+        load(&folder.join(name), &LoadOptions::default()).unwrap().variants[0].recipe.clone()
+    }
+
+    fn measured(recipe: &Recipe) -> Shapes {
+        let plan = Data::load(recipe, Path::new("."), &mut |_| ()).unwrap().plan(recipe).unwrap();
+        let batch = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+        Shapes { batch, vocab: plan.vocab_size }
+    }
+
+    #[test]
+    fn drawing_a_few_pictures_measures_what_a_run_measures() {
+        let mut recipe = recipe("synthetic.toml");
+        assert_eq!(Shapes::of(&recipe).unwrap(), measured(&recipe));
+        if let Source::Synthetic { train_images, test_images, .. } = &mut recipe.data.source {
+            (*train_images, *test_images) = (4 * DRAWN, 2 * DRAWN);
+        }
+        assert_eq!(Shapes::of(&recipe).unwrap(), measured(&recipe));
+    }
+
+    #[test]
+    fn a_run_of_easy_vqa_has_the_known_sizes() {
+        let mut recipe = recipe("quickstart.toml");
+        (recipe.data.questions_per_sequence, recipe.eval.max_new_tokens) = (8, 3);
+        (recipe.train.batch_size, recipe.model.vision.image_size, recipe.model.vision.patch_size) =
+            (16, 64, 8);
+        let known = Shapes::of(&recipe).unwrap();
+        let batch = BatchShape { batch: 16, tokens: 64 + 8 * 13, targets: 16 };
+        assert_eq!(known, Shapes { batch, vocab: 33 });
+        if std::env::var("CROSSLOOM_NETWORK_TESTS").as_deref() != Ok("1") {
+            println!("not compared with the data: set CROSSLOOM_NETWORK_TESTS=1 to fetch it");
+            return;
+        }
+        assert_eq!(known, measured(&recipe));
+        (recipe.data.questions_per_sequence, recipe.eval.max_new_tokens) = (3, 1);
+        assert_eq!(Shapes::of(&recipe).unwrap(), measured(&recipe));
+    }
+
+    #[test]
+    fn sequences_that_the_model_does_not_allow_are_refused() {
+        let mut recipe = recipe("quickstart.toml");
+        let tokens = Shapes::of(&recipe).unwrap().batch.tokens;
+        recipe.model.language.max_positions = tokens;
+        assert!(Shapes::of(&recipe).is_ok());
+        recipe.model.language.max_positions = tokens - 1;
+        let error = Shapes::of(&recipe).unwrap_err();
+        assert!(error.to_string().contains(&format!("{tokens} positions")), "{error}");
+        assert!(error.help().is_some());
+    }
+}

@@ -1,0 +1,166 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use crossloom_data::image::Normalization;
+use crossloom_data::packing::{AnswerMode, EvaluationPacker, ImageMode, PackingPlan, TrainingOptions};
+use crossloom_model::BatchShape;
+use crossloom_recipe::{LoadOptions, Recipe, Split, load};
+use crossloom_train::groups::PartRates;
+
+use std::rc::Rc;
+
+use crossloom_data::packing::{PackedBatch, TrainingPacker};
+
+use super::*;
+use crate::Data;
+use crate::batch::pool_of;
+use crate::held_out::{HELD_OUT_LOSS, HeldOut};
+
+/// A variant of the synthetic recipe on very little data.
+fn recipe(variant: &str, sets: &[&str]) -> Recipe {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/synthetic.toml");
+    let small = [
+        "data.source={ kind = 'synthetic', train_images = 16, test_images = 4, questions_per_image = 3 }",
+        "train.batch_size=2",
+    ];
+    let sets = small.iter().chain(sets).map(|set| (*set).to_owned()).collect();
+    load(&path, &LoadOptions { sets }).unwrap().variant(variant).unwrap().recipe.clone()
+}
+
+fn data(recipe: &Recipe) -> (Data, PackingPlan) {
+    let data = Data::load(recipe, Path::new("."), &mut |_| ()).unwrap();
+    let plan = data.plan(recipe).unwrap();
+    (data, plan)
+}
+
+fn model(recipe: &Recipe, plan: &PackingPlan) -> Model {
+    let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+    Model::new(recipe, shape, plan.vocab_size).unwrap()
+}
+
+fn batches(data: &Data, plan: &PackingPlan, count: usize) -> Vec<TrainingBatch> {
+    let (split, encoded) = data.images(Split::Train);
+    let mut packer = TrainingPacker::new(plan, encoded, split.images(), TrainingOptions::default()).unwrap();
+    (0..count)
+        .map(|_| {
+            let mut batch = PackedBatch::new(plan);
+            packer.fill(&mut batch).unwrap();
+            TrainingBatch { batch: Rc::new(batch) }
+        })
+        .collect()
+}
+
+fn update(step: u64) -> Update {
+    Update { step, rates: PartRates::uniform(1e-3) }
+}
+
+fn contaminate(store: &mut Store, prefix: &str) {
+    let names: Vec<(String, usize)> = (store.iter())
+        .filter(|(name, ..)| name.starts_with(prefix))
+        .map(|(name, _, ty, _)| (name.to_owned(), ty.shape.iter().product()))
+        .collect();
+    assert!(!names.is_empty(), "{prefix}");
+    for (name, elements) in names {
+        store.set(&name, &vec![f32::NAN; elements]).unwrap();
+    }
+}
+
+#[test]
+fn a_non_finite_gradient_is_traced_to_the_micro_batch_that_made_it() {
+    let recipe = recipe("projector", &["train.accumulate=3"]);
+    let (data, plan) = data(&recipe);
+    let mut model = model(&recipe, &plan);
+    let mut drawn = batches(&data, &plan, 3);
+    contaminate(&mut model.store, ACCUMULATOR);
+    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
+    // What a step left in the accumulators is no fault of sound batches.
+    assert_eq!(step.locate_non_finite(&drawn, &update(1)), None);
+    Rc::make_mut(&mut drawn[1].batch).pixels_bchw[7] = f32::NAN;
+    contaminate(step.store, ACCUMULATOR);
+    let found = step.locate_non_finite(&drawn, &update(1)).unwrap();
+    assert!(found.scope.starts_with("vision"), "{found}");
+}
+
+#[test]
+fn a_non_finite_moment_is_found_in_the_update() {
+    let recipe = recipe("projector", &["train.accumulate=2"]);
+    let (data, plan) = data(&recipe);
+    let mut model = model(&recipe, &plan);
+    let drawn = batches(&data, &plan, 2);
+    contaminate(&mut model.store, "optimizer.m.");
+    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
+    let found = step.locate_non_finite(&drawn, &update(1)).unwrap();
+    assert!(found.scope.contains("optimizer"), "{found}");
+}
+
+#[test]
+fn rows_that_only_fill_a_batch_do_not_count_in_the_mean_gate() {
+    let recipe = recipe("cli", &["train.batch_size=4"]);
+    let (data, plan) = data(&recipe);
+    let mut model = model(&recipe, &plan);
+    let mut drawn = batches(&data, &plan, 1).remove(0);
+    let mut gates_of = |batch: &PackedBatch, rows: usize| {
+        load_batch(&mut model.predict, batch, pool_of(&recipe)).unwrap();
+        model.predict.run(&mut model.store).unwrap();
+        let mut gates = GateMoments::default();
+        let rows: Vec<usize> = (0..rows).collect();
+        gates.add(&model.predict, &model.gates, &rows).unwrap();
+        gates.records()
+    };
+    let (three, four) = (gates_of(&drawn.batch, 3), gates_of(&drawn.batch, 4));
+    assert!(!three.is_empty());
+    // The fourth picture blanked, as in a filling row.
+    let batch = Rc::make_mut(&mut drawn.batch);
+    let pixels = batch.pixels_bchw.len() / 4;
+    batch.pixels_bchw[3 * pixels..].fill(0.0);
+    assert_eq!(gates_of(&drawn.batch, 3), three);
+    assert_ne!(gates_of(&drawn.batch, 4), four);
+    assert!(four.values().all(|gate| gate.deviation >= 0.0 && gate.mean > 0.0));
+}
+
+/// The mean loss over all answers of a split, one question at a time.
+fn brute_force(recipe: &Recipe, split: Split) -> f64 {
+    let mut alone = recipe.clone();
+    (alone.train.batch_size, alone.data.questions_per_sequence) = (1, 1);
+    let (data, plan) = data(&alone);
+    let mut model = model(&alone, &plan);
+    let (pictures, encoded) = data.images(split);
+    let packer =
+        EvaluationPacker::new(&plan, encoded, pictures.images(), &Normalization::HALF, ImageMode::Shown)
+            .unwrap();
+    let mut batch = PackedBatch::new(&plan);
+    let (mut sum, mut targets) = (0.0, 0.0);
+    for index in 0..packer.batches() {
+        packer.fill(index, AnswerMode::Given, &mut batch).unwrap();
+        let loss = model.training.as_mut().unwrap().held_out.as_mut().unwrap();
+        load_batch(loss, &batch, pool_of(&alone)).unwrap();
+        loss.run(&mut model.store).unwrap();
+        let count = batch.trained_targets() as f64;
+        sum += count * f64::from(loss.result("loss").unwrap()[0]);
+        targets += count;
+    }
+    sum / targets
+}
+
+#[test]
+fn the_held_out_loss_is_that_of_the_held_out_pictures_and_changes_nothing() {
+    let recipe = recipe("projector", &["data.validation=0.3"]);
+    let (data, plan) = data(&recipe);
+    let mut model = model(&recipe, &plan);
+    let (pictures, held) = data.images(Split::Validation);
+    let held: std::collections::BTreeSet<usize> =
+        held.examples().iter().map(|&number| pictures.examples()[number].image).collect();
+    assert_eq!(held.len(), 5);
+    let mut held_out = HeldOut::new(&recipe, &data, &plan).unwrap().unwrap();
+    let bits = |model: &Model| -> Vec<u32> {
+        model.store.iter().flat_map(|(_, _, _, values)| values.iter().map(|x| x.to_bits())).collect()
+    };
+    let before = bits(&model);
+    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
+    let loss = held_out.measure(&mut step).unwrap()[HELD_OUT_LOSS];
+    assert_eq!(bits(&model), before);
+    let (held, trained) = (brute_force(&recipe, Split::Validation), brute_force(&recipe, Split::Train));
+    assert!((loss - held).abs() < 1e-5, "{loss}, one by one {held}");
+    assert!((loss - trained).abs() > 1e-5, "the trained pictures have {trained}");
+}

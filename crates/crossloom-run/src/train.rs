@@ -1,0 +1,118 @@
+//! Training one variant.
+
+use std::sync::atomic::AtomicBool;
+
+use crossloom_data::packing::{PackedBatch, PackingPlan, TrainingOptions, TrainingPacker};
+use crossloom_recipe as recipe;
+use crossloom_train::checkpoint::{Checkpoints, ResumePolicy};
+use crossloom_train::groups::PartRates;
+use crossloom_train::metrics::{JsonlSink, MetricSink, Scalars, TensorBoardSink};
+use crossloom_train::progress::Progress;
+use crossloom_train::run_dir::VariantDir;
+use crossloom_train::schedule::RateCurve;
+use crossloom_train::step::BoxError;
+use crossloom_train::trainer::{Summary, TrainIo, TrainOptions, Trainer};
+
+use crate::batch::pool_of;
+use crate::data::image_mode;
+use crate::held_out::HeldOut;
+use crate::model::Model;
+use crate::processor::Processor;
+use crate::step::ModelStep;
+use crate::stream::TrainingStream;
+use crate::{Data, ExperimentError};
+
+/// Refuses settings that cannot be trained with.
+///
+/// # Errors
+/// What is unsound, all at once.
+pub(crate) fn check(recipe: &recipe::Recipe) -> Result<(), ExperimentError> {
+    let settings = &recipe.train;
+    Trainer::new(train_options(settings, ""), peak_rates(settings), rate_curve(settings))?;
+    Ok(())
+}
+
+/// Trains a model, from its newest checkpoint if `resume` says so and there is one.
+///
+/// # Errors
+/// A checkpoint of another recipe or a damaged one, a file that cannot be written, a value that is not finite.
+pub fn train(
+    recipe: &recipe::Recipe,
+    data: &Data,
+    plan: &PackingPlan,
+    model: &mut Model,
+    dir: &VariantDir,
+    resume: bool,
+    stop: &AtomicBool,
+    progress: &mut dyn Progress,
+) -> Result<Summary, ExperimentError> {
+    let settings = &recipe.train;
+    let (split, encoded) = data.images(recipe::Split::Train);
+    let options = TrainingOptions {
+        seed: recipe.data.seed,
+        normalization: Processor::of(&recipe.model.vision).normalization(),
+        image_mode: image_mode(recipe),
+        ..TrainingOptions::default()
+    };
+    let packer = TrainingPacker::new(plan, encoded, split.images(), options)?;
+    let mut source = TrainingStream::new(packer, PackedBatch::new(plan));
+    let hash = recipe.training_hash();
+    let checkpoints = Checkpoints::new(dir.checkpoints_path(), settings.keep_checkpoints);
+    let newest = if resume { checkpoints.newest()? } else { None };
+    if newest.is_none() {
+        model.start(settings.seed)?;
+    }
+    let mut step = ModelStep::new(model, pool_of(recipe), settings.betas, settings.log_every)?;
+    let mut held_out = HeldOut::new(recipe, data, plan)?;
+    let mut options = train_options(settings, &hash);
+    options.validate_every = held_out.as_ref().map(|_| HeldOut::every(recipe));
+    let mut trainer = Trainer::new(options, peak_rates(settings), rate_curve(settings))?;
+    if let Some(newest) = newest {
+        // Runs of other recipes have other folders, so only a checkpoint that was put here by hand is of another recipe.
+        let policy = ResumePolicy { recipe_hash: &hash, changes: &|_| None };
+        trainer.resume(&newest, &policy, &mut step, &mut source)?;
+        progress.note(&format!("continues after step {}", trainer.completed()));
+    }
+    let mut sinks: Vec<Box<dyn MetricSink>> = vec![
+        Box::new(JsonlSink::open(dir.metrics_path(), trainer.completed())?),
+        Box::new(TensorBoardSink::create(&dir.tensorboard_path(), trainer.completed())?),
+    ];
+    let mut validate = |step: &mut ModelStep<'_>, _: u64| -> Result<Scalars, BoxError> {
+        held_out.as_mut().map_or_else(|| Ok(Scalars::new()), |held_out| held_out.measure(step))
+    };
+    let mut io = TrainIo {
+        progress,
+        sinks: &mut sinks,
+        checkpoints: Some(&checkpoints),
+        stop,
+        validate: Some(&mut validate),
+    };
+    Ok(trainer.run(&mut step, &mut source, &mut io)?)
+}
+
+fn train_options(settings: &recipe::Train, hash: &str) -> TrainOptions {
+    TrainOptions {
+        steps: settings.steps,
+        accumulate: settings.accumulate,
+        log_every: settings.log_every,
+        checkpoint_every: (settings.checkpoint_every > 0).then_some(settings.checkpoint_every),
+        validate_every: None,
+        recipe_hash: hash.to_owned(),
+    }
+}
+
+fn peak_rates(settings: &recipe::Train) -> PartRates {
+    recipe::Part::ALL.into_iter().fold(PartRates::uniform(settings.lr), |rates, part| {
+        let trained = settings.parts.get(part).trainable;
+        rates.with(part, trained.then(|| settings.part_lr(part)))
+    })
+}
+
+fn rate_curve(settings: &recipe::Train) -> RateCurve {
+    RateCurve {
+        shape: settings.schedule,
+        warmup_steps: settings.warmup_steps(),
+        total_steps: settings.steps,
+        min_ratio: settings.min_lr_ratio,
+    }
+}

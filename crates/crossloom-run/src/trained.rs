@@ -1,0 +1,138 @@
+//! A trained variant, as its run's folder holds it.
+
+use std::path::Path;
+
+use crossloom_data::packing::{ImageMode, PackedBatch};
+use crossloom_data::tokenizer::Tokenizer;
+use crossloom_model::BatchShape;
+use crossloom_recipe::{GatePool, Recipe};
+use crossloom_train::checkpoint::Checkpoints;
+use crossloom_train::run_dir::VariantDir;
+
+use crate::ExperimentError;
+use crate::batch::pool_of;
+use crate::data::image_mode;
+use crate::evaluate::answer;
+use crate::gates::GateMoments;
+use crate::interface::Interface;
+use crate::model::Model;
+use crate::processor::Processor;
+
+/// A trained variant that can be asked. Its folder is all it needs: no data set, no network.
+pub struct Trained {
+    model: Model,
+    tokenizer: Tokenizer,
+    processor: Processor,
+    pool: GatePool,
+    /// A batch of one picture.
+    batch: PackedBatch,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Answered {
+    /// The question.
+    pub question: String,
+    /// The model's answer.
+    pub answer: String,
+    /// Whether it ended by itself; else it was cut at its longest length.
+    pub finished: bool,
+}
+
+/// A picture and questions about it, read and checked.
+struct Prompt {
+    image: crossloom_data::image::Image,
+    questions: Vec<(String, Vec<i32>)>,
+}
+
+impl Trained {
+    /// Loads the newest checkpoint of a variant for prediction. `check` sees what the variant reads before anything heavy is
+    /// done.
+    fn load_with<T>(
+        dir: &VariantDir,
+        recipe: &Recipe,
+        check: impl FnOnce(&Tokenizer, &Processor) -> Result<T, ExperimentError>,
+    ) -> Result<(Self, T), ExperimentError> {
+        if image_mode(recipe) == ImageMode::Withheld {
+            return Err(ExperimentError::request(
+                format!("variant `{}` was trained with the picture withheld and cannot see one", dir.name()),
+                "ask a variant that is given the picture",
+            ));
+        }
+        let (Interface { mut shapes, processor, .. }, tokenizer) = Interface::read(dir, recipe)?;
+        let checked = check(&tokenizer, &processor)?;
+        // A row's numbers do not depend on the other rows of its batch.
+        shapes.batch_size = 1;
+        let checkpoints = Checkpoints::new(dir.checkpoints_path(), recipe.train.keep_checkpoints);
+        let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir))?;
+        let shape = BatchShape { batch: 1, tokens: shapes.sequence_len, targets: shapes.targets };
+        let model = Model::restored(recipe, shape, shapes.vocab_size, &newest)?;
+        let (pool, batch) = (pool_of(recipe), PackedBatch::new(&shapes));
+        Ok((Self { model, tokenizer, processor, pool, batch }, checked))
+    }
+
+    /// Loads the newest checkpoint of a variant.
+    ///
+    /// # Errors
+    /// A variant that is trained without pictures; a folder of an earlier version; no checkpoint, or a damaged one.
+    pub fn load(dir: &VariantDir, recipe: &Recipe) -> Result<Self, ExperimentError> {
+        Ok(Self::load_with(dir, recipe, |_, _| Ok(()))?.0)
+    }
+
+    /// Answers questions about a picture file; each sees the picture, none sees another.
+    ///
+    /// # Errors
+    /// A picture that cannot be read; a word the tokenizer does not know; too many or too long questions.
+    pub fn ask(&mut self, image: &Path, questions: &[String]) -> Result<Vec<Answered>, ExperimentError> {
+        let prompt = prompt(&self.tokenizer, &self.processor, image, questions)?;
+        self.answer(prompt)
+    }
+
+    fn answer(&mut self, prompt: Prompt) -> Result<Vec<Answered>, ExperimentError> {
+        let (texts, tokens): (Vec<String>, Vec<Vec<i32>>) = prompt.questions.into_iter().unzip();
+        self.batch.fill_prompts(&[(&prompt.image, tokens)], &self.processor.normalization())?;
+        answer(&mut self.model, &mut self.batch, self.pool, &mut GateMoments::default(), &[])?;
+        let answered = texts.into_iter().enumerate().map(|(i, question)| Answered {
+            question,
+            answer: self.tokenizer.decode(self.batch.generated(i)),
+            finished: self.batch.questions()[i].ended_by_eos,
+        });
+        Ok(answered.collect())
+    }
+}
+
+/// Loads the newest checkpoint of a variant and asks it, once. Everything a person may get wrong is checked before anything
+/// heavy is done.
+///
+/// # Errors
+/// Those of [`Trained::load`] and [`Trained::ask`].
+pub fn generate(
+    dir: &VariantDir,
+    recipe: &Recipe,
+    image: &Path,
+    questions: &[String],
+) -> Result<Vec<Answered>, ExperimentError> {
+    let (mut trained, prompt) = Trained::load_with(dir, recipe, |tokenizer, processor| {
+        prompt(tokenizer, processor, image, questions)
+    })?;
+    trained.answer(prompt)
+}
+
+fn prompt(
+    tokenizer: &Tokenizer,
+    processor: &Processor,
+    image: &Path,
+    questions: &[String],
+) -> Result<Prompt, ExperimentError> {
+    let encoded = questions.iter().map(|text| Ok((text.clone(), tokenizer.encode(text)?)));
+    let questions = encoded.collect::<Result<_, ExperimentError>>()?;
+    Ok(Prompt { image: processor.open(image)?, questions })
+}
+
+/// What is wrong where a variant has no checkpoint.
+pub(crate) fn no_checkpoint(dir: &VariantDir) -> ExperimentError {
+    ExperimentError::request(
+        format!("{} holds no checkpoint", dir.checkpoints_path().display()),
+        "train the variant first: crossloom run",
+    )
+}

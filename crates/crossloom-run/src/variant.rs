@@ -1,0 +1,174 @@
+//! One variant: trained or restored, then evaluated.
+
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use crossloom_data::packing::PackingPlan;
+use crossloom_eval::Results;
+use crossloom_eval::metrics::Metric;
+use crossloom_eval::samples::write_samples;
+use crossloom_model::BatchShape;
+use crossloom_recipe::Variant;
+use crossloom_train::checkpoint::Checkpoints;
+use crossloom_train::progress::{Phase, ProgressUpdate};
+use crossloom_train::run_dir::{RunDir, RunRecord, RunStatus, VariantDir, VariantRecord};
+use crossloom_train::trainer::Outcome;
+
+use crate::evaluate::{evaluate, resampling};
+use crate::gates::saturation;
+use crate::interface::Interface;
+use crate::job::Job;
+use crate::model::Model;
+use crate::outcome::{self, VariantOutcome};
+use crate::progress::{Activity, RunProgress};
+use crate::record::describe;
+use crate::train::train;
+use crate::trained::no_checkpoint;
+use crate::{Data, ExperimentError};
+
+/// A variant whose model is in memory.
+pub(crate) struct VariantRun<'v> {
+    variant: &'v Variant,
+    model: Model,
+    plan: PackingPlan,
+    run: RunDir,
+    dir: VariantDir,
+    /// Steps that the weights in memory were trained for.
+    steps: u64,
+}
+
+impl<'v> VariantRun<'v> {
+    /// Builds and compiles a variant: to be trained, or, to be evaluated, with the weights of its newest checkpoint.
+    pub(crate) fn compile(
+        variant: &'v Variant,
+        plan: PackingPlan,
+        job: Job,
+        run: &RunDir,
+        record: &mut RunRecord,
+        progress: &mut dyn RunProgress,
+    ) -> Result<Self, ExperimentError> {
+        progress.begin(&variant.name, Activity::Compile);
+        let start = Instant::now();
+        let dir = run.variant(&variant.name)?;
+        let (recipe, shape) = (&variant.recipe, batch_shape(&plan));
+        let (model, steps) = if job == Job::Evaluate {
+            let checkpoints = Checkpoints::new(dir.checkpoints_path(), recipe.train.keep_checkpoints);
+            let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(&dir))?;
+            (Model::restored(recipe, shape, plan.vocab_size, &newest)?, newest.state().step)
+        } else {
+            (Model::to_train(recipe, shape, plan.vocab_size)?, 0)
+        };
+        let entry = record.variants.entry(variant.name.clone()).or_default();
+        describe(entry, &variant.recipe, &model);
+        spent(entry, "compile", start);
+        Ok(Self { variant, model, plan, run: run.clone(), dir, steps })
+    }
+
+    /// Trains it and writes down how that went. Says whether all steps are done.
+    pub(crate) fn train(
+        &mut self,
+        data: &Data,
+        resume: bool,
+        record: &mut RunRecord,
+        progress: &mut dyn RunProgress,
+        stop: &AtomicBool,
+    ) -> Result<bool, ExperimentError> {
+        let Variant { name, recipe, .. } = self.variant;
+        progress.begin(name, Activity::Train);
+        let start = Instant::now();
+        let newest = Checkpoints::new(self.dir.checkpoints_path(), 0).steps()?.last().copied();
+        if newest.is_none_or(|done| done < recipe.train.steps) {
+            self.forget_answers(record)?;
+        }
+        Interface::new(recipe, &self.plan).write(&self.dir, &data.tokenizer)?;
+        let entry = record.variants.entry(name.clone()).or_default();
+        entry.status = RunStatus::Running;
+        let summary = train(recipe, data, &self.plan, &mut self.model, &self.dir, resume, stop, progress);
+        spent(entry, "train", start);
+        let summary = summary?;
+        let finished = summary.outcome == Outcome::Finished;
+        entry.status = if finished { RunStatus::Trained } else { RunStatus::Interrupted };
+        entry.steps = summary.completed;
+        self.steps = summary.completed;
+        // A session without a step learns nothing new about these.
+        entry.final_loss = summary.last.as_ref().map(|step| step.loss).or(entry.final_loss);
+        entry.step_ms = summary.median_step.map(|seconds| 1e3 * seconds).or(entry.step_ms);
+        let below = |path: &std::path::PathBuf| {
+            let step = path.file_name()?.to_string_lossy().into_owned();
+            Some(format!("{name}/checkpoints/{step}"))
+        };
+        entry.checkpoint = summary.checkpoint.as_ref().and_then(below).or(entry.checkpoint.take());
+        Ok(finished)
+    }
+
+    /// Forgets the answers of an earlier model or of earlier settings: in the record first, so that no answers that are half
+    /// replaced are ever taken for whole.
+    fn forget_answers(&self, record: &mut RunRecord) -> Result<(), ExperimentError> {
+        let entry = record.variants.entry(self.variant.name.clone()).or_default();
+        entry.evaluated_as.clear();
+        entry.role.clear();
+        entry.gates.clear();
+        entry.gate_note = None;
+        if entry.status == RunStatus::Finished {
+            entry.status = RunStatus::Trained;
+        }
+        self.run.write_record(record)?;
+        Ok(self.dir.remove_answers()?)
+    }
+
+    /// Answers the evaluation split; `None` when stopped.
+    pub(crate) fn evaluate(
+        mut self,
+        data: &Data,
+        record: &mut RunRecord,
+        progress: &mut dyn RunProgress,
+        stop: &AtomicBool,
+    ) -> Result<Option<VariantOutcome>, ExperimentError> {
+        let Variant { name, recipe, .. } = self.variant;
+        progress.begin(name, Activity::Evaluate);
+        let start = Instant::now();
+        let mut hear = |done: usize, of: usize| {
+            let rate = done as f64 / start.elapsed().as_secs_f64().max(1e-9);
+            progress.update(&ProgressUpdate {
+                phase: Phase::Evaluate,
+                step: done as u64,
+                steps: of as u64,
+                steps_per_second: Some(rate),
+                loss: None,
+                eta: Some(Duration::from_secs_f64((of - done) as f64 / rate)),
+            });
+        };
+        let Some(evaluation) = evaluate(recipe, data, &self.plan, &mut self.model, stop, &mut hear)? else {
+            return Ok(None);
+        };
+        let results =
+            Results::from_records(&evaluation.records, Metric::ExactMatch, &resampling(&recipe.eval))
+                .map_err(|e| ExperimentError::Score { variant: name.clone(), message: e.to_string() })?;
+        self.forget_answers(record)?;
+        let samples = self.dir.samples_path();
+        write_samples(&samples, &evaluation.records)
+            .map_err(|e| ExperimentError::File { path: samples, message: e.to_string() })?;
+        let json = serde_json::to_vec_pretty(&results)
+            .map_err(|e| ExperimentError::File { path: self.dir.results_path(), message: e.to_string() })?;
+        self.dir.write("results.json", &json)?;
+        let entry = record.variants.entry(name.clone()).or_default();
+        spent(entry, "evaluate", start);
+        let whole = self.steps >= recipe.train.steps;
+        entry.status = if whole { RunStatus::Finished } else { RunStatus::Interrupted };
+        entry.steps = self.steps;
+        outcome::role_name(outcome::role(recipe)).clone_into(&mut entry.role);
+        entry.evaluated_as = outcome::evaluated_as(recipe, self.steps);
+        entry.gate_note = saturation(recipe, &evaluation.gates);
+        entry.gates = evaluation.gates;
+        Ok(Some(VariantOutcome::new(self.variant, evaluation.records, results, entry, self.dir)))
+    }
+}
+
+pub(crate) fn batch_shape(plan: &PackingPlan) -> BatchShape {
+    BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets }
+}
+
+/// Adds to the seconds of a phase, which are those of all processes.
+fn spent(entry: &mut VariantRecord, phase: &str, since: Instant) {
+    *entry.seconds.entry(phase.to_owned()).or_insert(0.0) += since.elapsed().as_secs_f64();
+}

@@ -1,0 +1,92 @@
+//! How a part is trained touches that part alone.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crossloom_recipe::{LoadedRecipe, Part, Recipe};
+use crossloom_train::checkpoint::{Checkpoints, RestorePart};
+
+use crate::models::{data, model, weights};
+use crate::support::{Entry, finish, recipe};
+
+type Weights = BTreeMap<String, Vec<f32>>;
+
+/// The weights of `cli` before and after its training, and the part to which each belongs.
+struct Trained {
+    start: Weights,
+    end: Weights,
+    parts: BTreeMap<String, Part>,
+}
+
+fn train(loaded: &LoadedRecipe) -> Trained {
+    let folder = tempfile::tempdir().unwrap();
+    let finished = finish(loaded, &["cli"], folder.path(), Entry::New);
+    let cli: &Recipe = &loaded.variant("cli").unwrap().recipe;
+    let (_, plan) = data(cli);
+    let mut model = model(cli, &plan);
+    let start = weights(&model);
+    let parts = model.params.iter().map(|param| (param.name.clone(), param.part)).collect();
+    restore(&mut model, &finished.dir.path().join("cli/checkpoints"));
+    Trained { start, end: weights(&model), parts }
+}
+
+fn restore(model: &mut crossloom_run::Model, checkpoints: &Path) {
+    let checkpoints = Checkpoints::new(checkpoints, 0);
+    let newest = checkpoints.newest().unwrap().unwrap();
+    newest.restore_model(model, RestorePart::Parameters).unwrap();
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// The weights that two models have otherwise, of those of a part and of those of the others.
+fn differing(
+    a: &Weights,
+    b: &Weights,
+    parts: &BTreeMap<String, Part>,
+    part: Part,
+) -> [(usize, Vec<String>); 2] {
+    assert!(a.keys().eq(b.keys()) && a.keys().eq(parts.keys()));
+    [true, false].map(|wanted| {
+        let of: Vec<&String> = a.keys().filter(|name| (parts[*name] == part) == wanted).collect();
+        let differ = of.iter().filter(|name| bits(&a[**name]) != bits(&b[**name]));
+        (of.len(), differ.map(|name| (*name).clone()).collect())
+    })
+}
+
+#[test]
+fn a_frozen_part_keeps_its_start_values_and_all_others_move() {
+    let trained = train(&recipe(&["train.parts.vision.trainable=false"]));
+    let [(vision, moved), (others, also_moved)] =
+        differing(&trained.start, &trained.end, &trained.parts, Part::Vision);
+    assert!(vision > 10 && moved.is_empty(), "of {vision} vision weights {moved:?} moved");
+    assert!(others > 10);
+    let stood: Vec<&String> = (trained.parts.iter())
+        .filter(|(name, part)| **part != Part::Vision && !also_moved.contains(name))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(stood.is_empty(), "{stood:?} did not move");
+}
+
+#[test]
+fn a_factor_on_the_rate_of_the_gates_changes_the_first_update_of_the_gates_alone() {
+    let first_step = |sets: &[&str]| {
+        let one = ["train.steps=1", "variants.question_only.train.steps=1", "train.warmup=0"];
+        train(&recipe(&[&one[..], sets].concat()))
+    };
+    let plain = first_step(&[]);
+    let scaled = first_step(&["train.parts.gate.lr_scale=4"]);
+    assert!(plain.start == scaled.start, "both start alike");
+    let [(gates, differ), (_, others)] = differing(&plain.end, &scaled.end, &plain.parts, Part::Gate);
+    assert!(others.is_empty(), "{others:?} differ");
+    assert!(gates > 0 && !differ.is_empty());
+    // AdamW's step is proportional to the rate.
+    for name in plain.parts.iter().filter(|(_, part)| **part == Part::Gate).map(|(name, _)| name) {
+        let start = &plain.start[name];
+        for ((start, plain), scaled) in start.iter().zip(&plain.end[name]).zip(&scaled.end[name]) {
+            let (once, more) = (f64::from(plain - start), f64::from(scaled - start));
+            assert!((more - 4.0 * once).abs() <= 1e-6 + 1e-3 * once.abs(), "{name}: {once}, {more}");
+        }
+    }
+}
