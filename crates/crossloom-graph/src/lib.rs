@@ -59,6 +59,6 @@ pub use error::{BoxError, GraphError};
 pub use graph::LuminalGraph;
 pub use lift::{Lifted, lift};
 pub use luminal;
-pub use region::{CompiledRegion, Data, DataRef, Interpreter, Region, RegionCompiler};
+pub use region::{CompiledRegion, Data, DataRef, DeviceRegions, Interpreter, Region, RegionCompiler};
 pub use slots::{ParamInfo, ResultInfo};
 pub use splice::CrossloomCompiler;

@@ -1,12 +1,19 @@
 //! The backends: the one place outside tests that names their crates.
 
-use crossloom_compiler::Backend;
-use crossloom_cpu::exec::CpuBackend;
+use std::sync::Arc;
 
-pub use crossloom_cpu::exec::{Executable, NonFinite, RunError, Store};
+use crossloom_compiler::Target;
+use crossloom_cpu::{CpuDevice, CpuTarget};
+use crossloom_runtime::Device;
+
 pub use crossloom_cpu::instruction_set;
 
-/// The backend that recipes are compiled for.
-pub fn backend() -> &'static dyn Backend {
-    &CpuBackend
+/// The target that recipes are compiled for.
+pub fn target() -> &'static dyn Target {
+    &CpuTarget
+}
+
+/// The device that recipes run on.
+pub fn device() -> Arc<dyn Device> {
+    CpuDevice::shared()
 }

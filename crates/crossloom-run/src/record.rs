@@ -127,7 +127,7 @@ fn kernel_choices(model: &Model) -> IndexMap<String, String> {
         let named = plan.steps.iter().enumerate();
         named.map(|(number, step)| (site(number, step), step.kernel.clone())).collect()
     };
-    model.executables().flat_map(|(name, exe)| of_plan(name, exe.plan())).collect()
+    model.sessions().flat_map(|(name, session)| of_plan(name, session.plan())).collect()
 }
 
 fn memory(plan: &Plan) -> IndexMap<String, u64> {

@@ -149,7 +149,10 @@ pub trait TrainStep: ModelState {
     fn micro_step(&mut self, batch: &Self::Batch, micro: &MicroStep<'_>) -> Result<MicroOutput, BoxError>;
 
     /// Forget the gradients of a step that was abandoned between two micro-batches.
-    fn discard_gradients(&mut self);
+    ///
+    /// # Errors
+    /// The device that holds them failed.
+    fn discard_gradients(&mut self) -> Result<(), BoxError>;
 
     /// After a non-finite loss or gradient in a step over `batches`: find the value that was non-finite first, by doing the
     /// step again from cleared gradients, micro-batch by micro-batch, its update included. May be slow. Each micro-batch has

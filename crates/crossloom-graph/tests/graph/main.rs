@@ -6,6 +6,7 @@ mod common;
 mod compiler;
 mod decompose;
 mod describe;
+mod device;
 mod four_ways;
 mod layers;
 mod limits;

@@ -20,7 +20,7 @@ pub(super) fn of_plans<'p>(title: &str, plans: impl Iterator<Item = &'p Plan>, d
         let kernels: BTreeMap<usize, &str> =
             plan.steps.iter().map(|step| (step.inst.index(), step.kernel.as_str())).collect();
         let call = |index: usize, inst: &InstData| {
-            let bytes = inst.outputs.iter().map(|&value| 4 * plan.place(value).len as u64).collect();
+            let bytes = inst.outputs.iter().map(|&value| plan.place(value).len as u64).collect();
             kernels.get(&index).map(|kernel| ((*kernel).to_owned(), bytes))
         };
         (plan.func.name.as_str(), nodes(&plan.func, call))

@@ -44,7 +44,7 @@ impl Trainer {
         let mut output = StepOutput { tokens: tokens as u64, ..StepOutput::default() };
         for (index, batch) in batches.iter().enumerate() {
             if index > 0 && stopped() {
-                model.discard_gradients();
+                model.discard_gradients().map_err(|source| TrainError::Step { step, source })?;
                 if let Some((position, rng)) = &before {
                     source.restore(position).map_err(|source| TrainError::Data { step, source })?;
                     model.restore_rng(rng).map_err(|source| TrainError::Step { step, source })?;

@@ -242,9 +242,10 @@ impl TrainStep for FakeModel {
         Ok(MicroOutput { loss, grad_norm, gate_means })
     }
 
-    fn discard_gradients(&mut self) {
+    fn discard_gradients(&mut self) -> Result<(), BoxError> {
         self.discarded.set(self.discarded.get() + 1);
         self.gradient = [vec![9.0; WIDTH], vec![9.0; 1]];
+        Ok(())
     }
 
     fn locate_non_finite(&mut self, batches: &[FakeBatch], update: &Update) -> Option<NonFinite> {

@@ -51,7 +51,7 @@ pub(super) fn lower(op: &Op, outputs: &[&TensorType]) -> Option<Lowered> {
 impl CpuKernel for Elementwise {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (mut from, mut to) = ([std::ptr::null(); OPERANDS], [std::ptr::null_mut(); OPERANDS]);
-        let (inputs, outputs) = io.addresses();
+        let (inputs, outputs) = io.addresses()?;
         let (operands, results) = (inputs.len().min(OPERANDS), outputs.len().min(OPERANDS));
         from.iter_mut().zip(inputs).for_each(|(slot, input)| *slot = input);
         to.iter_mut().zip(outputs).for_each(|(slot, output)| *slot = output);

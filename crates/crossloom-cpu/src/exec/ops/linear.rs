@@ -29,7 +29,7 @@ pub(super) fn lower_matmul(op: Matmul, inputs: &[&TensorType]) -> Lowered {
 impl CpuKernel for MatmulKernel {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [c], scratch) = io.split()?;
-        Ok(gemm(&self.0, inputs.f32(0), inputs.f32(1), c, Epilogue::None, scratch)?)
+        Ok(gemm(&self.0, inputs.f32(0)?, inputs.f32(1)?, c, Epilogue::None, scratch)?)
     }
 }
 
@@ -61,12 +61,12 @@ impl CpuKernel for LinearKernel {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         if let Some(activation) = self.act {
             let (inputs, [y, pre], scratch) = io.split()?;
-            let bias = self.bias.then(|| inputs.f32(2));
+            let bias = inputs.f32_if(self.bias, 2)?;
             let epilogue = Epilogue::Activation { bias, activation, pre: Some(pre) };
-            return Ok(gemm(&self.product, inputs.f32(0), inputs.f32(1), y, epilogue, scratch)?);
+            return Ok(gemm(&self.product, inputs.f32(0)?, inputs.f32(1)?, y, epilogue, scratch)?);
         }
         let (inputs, [y], scratch) = io.split()?;
-        let (x, w, bias) = (inputs.f32(0), inputs.f32(1), self.bias.then(|| inputs.f32(2)));
+        let (x, w, bias) = (inputs.f32(0)?, inputs.f32(1)?, inputs.f32_if(self.bias, 2)?);
         match self.residual {
             // The residual is what the result's memory already holds.
             Some(at) if inputs.is_taken(at) => {
@@ -74,7 +74,7 @@ impl CpuKernel for LinearKernel {
                 gemm(&self.product.scaled(1.0, 1.0), x, w, y, epilogue, scratch)?;
             }
             Some(at) => {
-                let epilogue = Epilogue::Residual { bias, residual: inputs.f32(at) };
+                let epilogue = Epilogue::Residual { bias, residual: inputs.f32(at)? };
                 gemm(&self.product, x, w, y, epilogue, scratch)?;
             }
             None => gemm(&self.product, x, w, y, bias.map_or(Epilogue::None, Epilogue::Bias), scratch)?,

@@ -1,17 +1,22 @@
 //! The CPU as a target of the compiler.
 
-use crossloom_compiler::{Backend, Kernel};
+use crossloom_compiler::{Kernel, Target};
 use crossloom_ir::{Op, TensorType};
 
+use super::memory::ALIGN;
 use super::ops::lower;
 
-/// The CPU backend.
+/// The CPU's kernels.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct CpuBackend;
+pub struct CpuTarget;
 
-impl Backend for CpuBackend {
+impl Target for CpuTarget {
     fn name(&self) -> &'static str {
         "cpu"
+    }
+
+    fn alignment(&self) -> usize {
+        ALIGN
     }
 
     fn kernel(&self, op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Kernel> {
@@ -19,6 +24,7 @@ impl Backend for CpuBackend {
             name: lowered.name.to_owned(),
             scratch: lowered.scratch,
             in_place: lowered.in_place,
+            optional: lowered.optional,
         })
     }
 }

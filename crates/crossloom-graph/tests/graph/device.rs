@@ -1,12 +1,9 @@
 //! Graphs of luminal's own tensors: what they are compiled to.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use crossloom_compiler::{Mode, Options, compile};
-use crossloom_cpu::exec::CpuBackend;
-use crossloom_cpu::luminal_compiler;
-use crossloom_graph::lift;
+use crossloom_cpu::{CpuDevice, CpuTarget};
 use crossloom_graph::luminal::prelude::*;
+use crossloom_graph::{CrossloomCompiler, lift};
 
 const SAMPLES: usize = 2;
 const TIME: usize = 5;
@@ -43,14 +40,14 @@ fn attention_of_luminals_primitives_is_one_kernel() {
         let mut cx = Graph::new();
         let mut y = attention(&mut cx, causal).retrieve();
         let func = lift(&cx, "attention").unwrap().func;
-        let plan = compile(&func, &Mode::Forward, &CpuBackend, Options { verify: true }).unwrap().main.plan;
+        let plan = compile(&func, &Mode::Forward, &CpuTarget, Options { verify: true }).unwrap().main.plan;
         let kernels: Vec<&str> = plan.steps.iter().map(|step| step.kernel.as_str()).collect();
         assert_eq!(kernels, ["attention"], "{plan}");
 
         cx.execute();
         let expected = y.data();
         y.drop();
-        let compiler = luminal_compiler();
+        let compiler = CrossloomCompiler::for_device(CpuDevice::shared());
         cx.compile(&compiler, &mut y);
         assert!(compiler.last_error().is_none());
         cx.execute();
@@ -58,4 +55,31 @@ fn attention_of_luminals_primitives_is_one_kernel() {
             assert!((given - expected).abs() < 1e-5, "{given} {expected}");
         }
     }
+}
+
+/// A table's rows, in a function that counts its calls before it looks anything up.
+#[test]
+fn a_run_that_fails_leaves_parameters_as_they_were() {
+    use crossloom_graph::{DataRef, DeviceRegions, RegionCompiler as _};
+    let source = r#"func @counted {
+  input  %id "id": i32[2]
+  state  %n "n": f32[1]
+  weight %table "table": f32[3, 2]
+  "":
+    %0 = affine %n {mul = 1.0, add = 1.0} : f32[1]
+    %1 = embedding %table, %id : f32[2, 2]
+  return "rows" = %1
+  update %n = %0
+}
+"#;
+    let func = crossloom_ir::text::parse(source).unwrap_or_else(|e| panic!("{e}"));
+    let mut region = DeviceRegions(CpuDevice::shared()).compile(&func).unwrap();
+    let count =
+        |region: &dyn crossloom_graph::Region| region.get("n").unwrap().as_ref() == DataRef::F32(&[2.0]);
+    region.set("n", DataRef::F32(&[1.0])).unwrap();
+    region.run(&[DataRef::I32(&[0, 2])]).unwrap();
+    assert!(count(&*region));
+    let error = region.run(&[DataRef::I32(&[0, 3])]).unwrap_err().to_string();
+    assert!(error.contains("embedding"), "{error}");
+    assert!(count(&*region), "the update before the step that failed is taken back");
 }

@@ -1,10 +1,11 @@
-//! What an executable refuses: plans that are not sound, and stores it does not know.
+//! What the CPU refuses: plans that are not sound, or that ask of kernels what they cannot.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use crossloom_compiler::plan::{self, Block, Place, Plan};
-use crossloom_cpu::exec::{CpuBackend, Executable, RunError, Store};
+use crossloom_cpu::{CpuDevice, CpuTarget};
 use crossloom_ir::{Func, Role, TensorType, Value, text};
+use crossloom_runtime::{Executable, RunError};
 
 const TEXT: &str = r#"func @net {
   input  %x "x": f32[4, 8]
@@ -23,21 +24,19 @@ const TEXT: &str = r#"func @net {
 "#;
 
 fn planned(source: &str) -> Plan {
-    plan::plan(text::parse(source).unwrap_or_else(|e| panic!("{e}")), &CpuBackend).unwrap()
+    plan::plan(text::parse(source).unwrap_or_else(|e| panic!("{e}")), &CpuTarget).unwrap()
 }
 
-/// The plan is refused, the error says that, and the store is as it was.
+/// The plan is refused, and the error says that.
 fn refused(plan: Plan, says: &str) {
-    let mut store = Store::new();
-    let error = Executable::new(plan, &mut store).unwrap_err();
+    let error = Executable::new(&CpuDevice::shared(), plan).unwrap_err();
     assert!(matches!(error, RunError::Plan(_)), "{error:?}");
     assert!(error.to_string().contains(says), "{error}");
-    assert_eq!(store.iter().count(), 0);
 }
 
 #[test]
 fn a_plan_whose_values_overlap_or_leave_their_block_is_refused() {
-    assert!(Executable::new(planned(TEXT), &mut Store::new()).is_ok());
+    assert!(Executable::new(&CpuDevice::shared(), planned(TEXT)).is_ok());
     let output = |plan: &Plan, step: usize, output: usize| -> Value {
         plan.func.inst(plan.steps[step].inst).outputs[output]
     };
@@ -52,8 +51,8 @@ fn a_plan_whose_values_overlap_or_leave_their_block_is_refused() {
     refused(plan, "of a block of");
 
     let mut plan = planned(TEXT);
-    plan.places[value.index()] = Place { block: Block::Param(7), offset: 0, len: 32 };
-    refused(plan, "of a block of 0 words");
+    plan.places[value.index()] = Place { block: Block::Param(7), offset: 0, len: 128 };
+    refused(plan, "of a block of 0 bytes");
 
     let mut plan = planned(TEXT);
     plan.places.pop();
@@ -70,8 +69,8 @@ fn more_memory_than_there_can_be_is_refused() {
     plan.arena = usize::MAX;
     refused(plan, "needs an arena of");
     let mut plan = planned(TEXT);
-    plan.scratch = usize::MAX / 4;
-    refused(plan, "words of scratch");
+    plan.scratch = usize::MAX / 2;
+    refused(plan, "bytes of scratch");
 }
 
 #[test]
@@ -79,7 +78,7 @@ fn less_scratch_than_a_kernel_needs_is_refused() {
     let mut plan = planned(TEXT);
     assert!(plan.scratch > 0);
     plan.scratch -= 1;
-    let error = Executable::new(plan, &mut Store::new()).unwrap_err();
+    let error = Executable::new(&CpuDevice::shared(), plan).unwrap_err();
     assert!(matches!(error, RunError::NoKernel { .. }), "{error:?}");
 }
 
@@ -104,45 +103,37 @@ fn two_parameters_of_one_name_are_refused() {
     let (a, b) = (func.add_param("w", Role::Weight, ty.clone()), func.add_param("w", Role::Weight, ty));
     let sum = func.builder().add(a, b).unwrap();
     func.add_update(a, sum).unwrap();
-    refused(plan::plan(func, &CpuBackend).unwrap(), "`w`");
+    refused(plan::plan(func, &CpuTarget).unwrap(), "`w`");
+}
+
+/// Its first operand is moved to integers: no kernel takes them, and none reads them as something else.
+#[test]
+fn a_kernel_is_bound_only_to_the_types_it_takes() {
+    let source = "func @f {\n  input %x \"x\": i32[4]\n  %0 = to_float %x : f32[4]\n  return \"y\" = %0\n}\n";
+    let mut plan = planned(source);
+    plan.steps[0].kernel = "elementwise".to_owned();
+    let error = Executable::new(&CpuDevice::shared(), plan).unwrap_err();
+    let shown = error.to_string();
+    assert!(matches!(error, RunError::NoKernel { .. }) && shown.contains("i32[4], f32[4]"), "{shown}");
+    // Copies take elements of any type.
+    let source = "func @f {\n  input %x \"x\": i32[2, 3]\n  %0 = transpose %x {perm = [1, 0]} : i32[3, 2]\n  return \"y\" = %0\n}\n";
+    assert!(Executable::new(&CpuDevice::shared(), planned(source)).is_ok());
 }
 
 #[test]
-fn an_executable_runs_on_the_store_it_was_made_for() {
-    let mut own = Store::new();
-    let mut exe = Executable::new(planned(TEXT), &mut own).unwrap();
-    // One that has nothing, and one that has the same tensors in another order.
-    let mut empty = Store::new();
-    let mut other = Store::new();
-    let mut reversed = Func::new("reversed");
-    for (name, shape) in [("g", vec![8]), ("w", vec![8, 8])] {
-        reversed.add_param(name, Role::Weight, TensorType::f32(shape));
-    }
-    other.add_params(&reversed).unwrap();
-    for store in [&mut empty, &mut other] {
-        let error = exe.run(store).unwrap_err();
-        assert_eq!(error, RunError::OtherStore { function: "net".to_owned() });
-        assert!(exe.run_profiled(store).is_err());
-        assert!(exe.find_non_finite(store).is_err());
-    }
-    own.set("g", &[1.0; 8]).unwrap();
-    exe.run(&mut own).unwrap();
-    // A store is itself wherever it is moved, and may grow.
-    let mut own = Box::new(own);
-    own.add_params(&text::parse("func @more {\n  weight %m \"m\": f32[2]\n}\n").unwrap()).unwrap();
-    exe.run(&mut own).unwrap();
-    assert!(exe.result("y").unwrap().iter().all(|x| *x > 0.0));
+fn a_plan_for_less_alignment_is_refused() {
+    let mut plan = planned(TEXT);
+    plan.alignment = 16;
+    refused(plan, "aligned to 16 bytes");
 }
 
+/// A norm writes its statistics whether they are read or not.
 #[test]
-fn a_result_in_a_store_is_read_from_that_store() {
-    let source = "func @f {\n  weight %w \"w\": f32[2]\n  %0 = exp %w : f32[2]\n  return \"old\" = %w\n  return \"y\" = %0\n}\n";
-    let mut store = Store::new();
-    let mut exe = Executable::new(planned(source), &mut store).unwrap();
-    store.set("w", &[1.0, 2.0]).unwrap();
-    exe.run(&mut store).unwrap();
-    assert_eq!(exe.result_in(&store, "old").unwrap(), [1.0, 2.0]);
-    let error = exe.result_in(&Store::new(), "old").unwrap_err();
-    assert!(matches!(error, RunError::OtherStore { .. }), "{error:?}");
-    assert!(matches!(exe.result("old"), Err(RunError::Unknown { .. })));
+fn a_result_is_left_out_only_by_a_kernel_that_can() {
+    let mut plan = planned(TEXT);
+    let at = plan.steps.iter().position(|step| step.kernel == "add_rms_norm").unwrap();
+    let unread = plan.func.inst(plan.steps[at].inst).outputs[2];
+    plan.places[unread.index()].len = 0;
+    plan::check(&plan).unwrap();
+    refused(plan, "cannot leave out result 2");
 }
