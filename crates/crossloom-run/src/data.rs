@@ -10,7 +10,7 @@ use crossloom_data::datasets::{
 };
 use crossloom_data::packing::{EncodedSplit, ImageMode, PackingOptions, PackingPlan};
 use crossloom_data::tokenizer::{Tokenizer, TokenizerOptions};
-use crossloom_data::{assets, datasets, image};
+use crossloom_data::{assets, image};
 use crossloom_recipe::{ImageUse, Recipe, Source, Split, Variant};
 
 use crate::ExperimentError;

@@ -3,7 +3,6 @@
 use crossloom_compiler::training::{ACCUMULATOR, MICRO_WEIGHT, hyper_input};
 use crossloom_recipe::{GatePool, PointAddress, VisionAddress};
 use crossloom_runtime::{RunError, Session, Store};
-use crossloom_train::groups::Part;
 use crossloom_train::step::{
     BoxError, MicroOutput, MicroStep, ModelState, NonFinite, TrainStep, Update, Visit, share_of_targets,
 };
@@ -55,10 +54,10 @@ impl<'m> ModelStep<'m> {
     fn set_rates(session: &mut Session, update: &Update, betas: [f64; 2]) -> Result<(), BoxError> {
         let t = update.step as i32;
         let corrections = betas.map(|beta| (1.0 - beta.powi(t)).recip() as f32);
-        for part in Part::ALL {
+        for (part, rate) in update.rates.iter() {
             let name = hyper_input(part.name());
             if session.has_input(&name) {
-                session.write(&name, &[update.rates.get(part).lr, corrections[0], corrections[1]])?;
+                session.write(&name, &[rate as f32, corrections[0], corrections[1]])?;
             }
         }
         Ok(())
