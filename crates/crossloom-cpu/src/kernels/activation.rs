@@ -144,6 +144,8 @@ pub(crate) fn reference(activation: crossloom_ir::op::Activation, x: f64) -> f64
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use crossloom_ir::op::Activation;
+
     use super::*;
     use crate::kernels::elementwise::{Broadcast, Program, Step, UnaryOp};
     use crate::kernels::testing::{assert_close, random};
