@@ -5,8 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crossloom_cpu::region::CpuRegions;
-use crossloom_graph::{LuminalGraph, decompose};
+use crossloom_cpu::CpuDevice;
+use crossloom_graph::{DeviceRegions, LuminalGraph, decompose};
 use crossloom_ir::{DType, Func, Role, Tensor, interp};
 use crossloom_model::{BatchShape, ModelGraph, Outputs, build, initial_value, inputs};
 use crossloom_recipe::{LoadOptions, Recipe, Topology, load_text};
@@ -145,7 +145,7 @@ fn every_method_computes_the_same_four_ways() {
         assert_close(&what, &run(&mut primitives, &given, &names), &expected);
         let what = format!("{method}: plain luminal");
         assert_close(&what, &run(&mut model.graph, &given, &names), &expected);
-        model.graph.compile_region(&CpuRegions).unwrap();
+        model.graph.compile_region(&DeviceRegions(CpuDevice::shared())).unwrap();
         assert_close(&format!("{method}: compiled"), &run(&mut model.graph, &given, &names), &expected);
     }
 }

@@ -51,8 +51,8 @@ impl Explanation {
 /// Explains a plan; scopes are cut to their first `depth` parts.
 pub fn explain(plan: &Plan, depth: usize) -> Explanation {
     let mut out = Explanation {
-        arena_bytes: 4 * plan.arena as u64,
-        scratch_bytes: 4 * plan.scratch as u64,
+        arena_bytes: plan.arena as u64,
+        scratch_bytes: plan.scratch as u64,
         ..Explanation::default()
     };
     for param in plan.func.params() {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use crossloom_ir::expand::expand_insts;
 use crossloom_ir::{Func, InstData, IrErrors, TensorType, Value, verify};
 
-use crate::Backend;
+use crate::Target;
+use crate::passes::precision::{self, Policy};
 use crate::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, Pass, after};
 use crate::plan::{self, Plan};
 use crate::training::{Training, TrainingFuncs, training};
@@ -57,37 +58,65 @@ pub struct Options {
     pub verify: bool,
 }
 
-/// Compiles a forward function for a backend.
+/// Compiles a forward function for a target, with every float in the type that the function gives it.
 ///
 /// # Errors
-/// The function does not verify or cannot be differentiated, or the backend lacks a kernel for something that has no
-/// expansion. All errors that were found at the failing stage.
+/// As [`compile_as`].
 pub fn compile(
     forward: &Func,
     mode: &Mode<'_>,
-    backend: &dyn Backend,
+    target: &dyn Target,
+    options: Options,
+) -> Result<CompiledSet, IrErrors> {
+    compile_as(forward, mode, target, &Policy::default(), options)
+}
+
+/// Compiles a forward function for a target, with floats in the types that a policy gives them.
+///
+/// # Errors
+/// The function does not verify or cannot be differentiated, the policy does not fit it, or the target lacks a kernel
+/// for something that has no expansion. All errors that were found at the failing stage.
+pub fn compile_as(
+    forward: &Func,
+    mode: &Mode<'_>,
+    target: &dyn Target,
+    policy: &Policy,
     options: Options,
 ) -> Result<CompiledSet, IrErrors> {
     verify::verify(forward)?;
     let mut records = Vec::new();
     let forward = run_recorded(forward.clone(), &BEFORE_AUTODIFF, options, &mut records)?;
+    let finish = |func: &Func, records| finish(func, target, policy, options, records);
     match mode {
-        Mode::Forward => Ok(CompiledSet { main: finish(&forward, backend, options, records)?, apply: None }),
+        Mode::Forward => Ok(CompiledSet { main: finish(&forward, records)?, apply: None }),
         Mode::Train(spec) => match training(&forward, spec)? {
             TrainingFuncs::Step(step) => {
                 let step = checked("differentiation", step, options)?;
-                Ok(CompiledSet { main: finish(&step, backend, options, records)?, apply: None })
+                Ok(CompiledSet { main: finish(&step, records)?, apply: None })
             }
             TrainingFuncs::Accumulated { micro, apply } => {
                 let micro = checked("differentiation", micro, options)?;
                 let apply = checked("differentiation", apply, options)?;
-                Ok(CompiledSet {
-                    main: finish(&micro, backend, options, records)?,
-                    apply: Some(finish(&apply, backend, options, Vec::new())?),
-                })
+                let main = finish(&micro, records)?;
+                let apply = precision::write_copies(&apply, &precision::copied(&main.plan.func))?;
+                let apply = checked("pass `precision`", apply, options)?;
+                Ok(CompiledSet { main, apply: Some(finish(&apply, Vec::new())?) })
             }
         },
     }
+}
+
+fn recorded(
+    name: &'static str,
+    func: &Func,
+    records: &mut Vec<PassRecord>,
+    run: impl FnOnce(&Func) -> Result<Func, IrErrors>,
+) -> Result<Func, IrErrors> {
+    let start = Instant::now();
+    let new = run(func)?;
+    let (before, after) = (func.insts().len(), new.insts().len());
+    records.push(PassRecord { name, before, after, time: start.elapsed() });
+    Ok(new)
 }
 
 fn run_recorded(
@@ -98,41 +127,43 @@ fn run_recorded(
 ) -> Result<Func, IrErrors> {
     let mut func = func;
     for pass in passes {
-        let (start, before) = (Instant::now(), func.insts().len());
-        func = crate::passes::run_all(func, &[*pass], options.verify)?;
-        records.push(PassRecord {
-            name: pass.name(),
-            before,
-            after: func.insts().len(),
-            time: start.elapsed(),
-        });
+        func = recorded(pass.name(), &func, records, |func| {
+            checked(&format!("pass `{}`", pass.name()), pass.run(func)?, options)
+        })?;
     }
     Ok(func)
 }
 
 fn finish(
     func: &Func,
-    backend: &dyn Backend,
+    target: &dyn Target,
+    policy: &Policy,
     options: Options,
     mut records: Vec<PassRecord>,
 ) -> Result<Compiled, IrErrors> {
-    let func = legalize(func, backend, options)?;
+    let typed = if policy.is_f32() {
+        None
+    } else {
+        let apply = |func: &Func| checked("pass `precision`", precision::apply(func, policy)?, options);
+        Some(recorded("precision", func, &mut records, apply)?)
+    };
+    let func = legalize(typed.as_ref().unwrap_or(func), target, options)?;
     let func = run_recorded(func, &AFTER_AUTODIFF, options, &mut records)?;
-    // The passes fuse without asking; what the backend cannot do fused is taken apart again.
-    let func = legalize(&func, backend, options)?;
-    let plan = plan::plan(func, backend)?;
+    // The passes fuse without asking; what the target cannot do fused is taken apart again.
+    let func = legalize(&func, target, options)?;
+    let plan = plan::plan(func, target)?;
     // The executors' unsafe code rests on what this proves, so it runs always.
     plan::check(&plan)?;
     Ok(Compiled { plan, passes: records })
 }
 
-/// Expands instructions the backend has no kernel for until it has kernels for all of them. Of two instructions of one op
-/// only the one whose types the backend refuses is expanded. What has neither kernel nor expansion stays; the planner
+/// Expands instructions the target has no kernel for until it has kernels for all of them. Of two instructions of one op
+/// only the one whose types the target refuses is expanded. What has neither kernel nor expansion stays; the planner
 /// reports it with its scope.
-fn legalize(func: &Func, backend: &dyn Backend, options: Options) -> Result<Func, IrErrors> {
+fn legalize(func: &Func, target: &dyn Target, options: Options) -> Result<Func, IrErrors> {
     let lacks = |func: &Func, inst: &InstData| {
         let types = |values: &[Value]| values.iter().map(|&v| func.ty(v)).collect::<Vec<&TensorType>>();
-        backend.kernel(&inst.op, &types(&inst.inputs), &types(&inst.outputs)).is_none()
+        target.kernel(&inst.op, &types(&inst.inputs), &types(&inst.outputs)).is_none()
     };
     checked("legalization", expand_insts(func, lacks)?, options)
 }

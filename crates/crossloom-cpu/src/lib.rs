@@ -3,8 +3,7 @@
 //! * [`kernels`]: matrix products with fused epilogues, attention, norms, element-wise programs, losses, row
 //!   moves, pooling, injection and the optimizer, each with its gradient.
 //! * `math`: the vectorised elementary functions they share, with stated errors.
-//! * [`exec`]: plans bound to memory and run.
-//! * [`region`]: luminal graphs compiled into regions that run here.
+//! * [`exec`]: the device: plans bound to memory and run.
 //!
 //! Three rules hold for every kernel. It allocates nothing: scratch memory comes from the caller. Its result does
 //! not depend on the number of threads: work is cut into chunks that depend on the shapes alone, and every sum has
@@ -19,11 +18,13 @@
 
 pub mod exec;
 pub mod kernels;
-pub mod region;
 
+mod element;
+mod isa;
 mod math;
 mod parallel;
 mod simd;
 
-pub use region::luminal_compiler;
-pub use simd::instruction_set;
+pub use exec::{CpuDevice, CpuTarget};
+pub use element::{Element, Floats, FloatsMut};
+pub use isa::{Isa, IsaError, isa};

@@ -50,20 +50,27 @@ pub(crate) fn chunk_range(n: usize, chunk: usize, i: usize) -> std::ops::Range<u
 }
 
 /// A mutable base pointer that tasks share; each task makes only slices that no other task touches.
-#[derive(Clone, Copy)]
-pub(crate) struct SharedMut<'a> {
-    ptr: *mut f32,
+pub(crate) struct SharedMut<'a, T = f32> {
+    ptr: *mut T,
     len: usize,
-    life: std::marker::PhantomData<&'a mut [f32]>,
+    life: std::marker::PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: it is only a pointer and a length; whoever makes a slice of it promises that slices do not overlap.
-unsafe impl Send for SharedMut<'_> {}
+unsafe impl<T: Send> Send for SharedMut<'_, T> {}
 // SAFETY: as above.
-unsafe impl Sync for SharedMut<'_> {}
+unsafe impl<T: Send> Sync for SharedMut<'_, T> {}
 
-impl<'a> SharedMut<'a> {
-    pub(crate) fn new(slice: &'a mut [f32]) -> Self {
+impl<T> Clone for SharedMut<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for SharedMut<'_, T> {}
+
+impl<'a, T> SharedMut<'a, T> {
+    pub(crate) fn new(slice: &'a mut [T]) -> Self {
         Self { ptr: slice.as_mut_ptr(), len: slice.len(), life: std::marker::PhantomData }
     }
 
@@ -72,14 +79,14 @@ impl<'a> SharedMut<'a> {
     /// # Safety
     /// `start + len` is within the slice, and while the result lives nobody else reads or writes that part.
     #[inline(always)]
-    pub(crate) unsafe fn slice(&self, start: usize, len: usize) -> &'a mut [f32] {
+    pub(crate) unsafe fn slice(&self, start: usize, len: usize) -> &'a mut [T] {
         debug_assert!(start + len <= self.len);
         // SAFETY: in bounds and exclusive by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(start), len) }
     }
 
     /// The base pointer.
-    pub(crate) fn ptr(&self) -> *mut f32 {
+    pub(crate) fn ptr(&self) -> *mut T {
         self.ptr
     }
 }

@@ -7,29 +7,35 @@ mod counting;
 mod support;
 
 use counting::{Counting, allocations, counted_pool};
-use crossloom_cpu::exec::{Executable, Store};
 use crossloom_model::BatchShape;
-use support::{SHAPE, feed, fill, step, variant};
+use support::{SHAPE, feed, fill, hypers, session, step, variant};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Bits of everything that lives between steps, and allocations of every step.
-fn train(threads: usize, steps: usize) -> (Vec<(String, Vec<u32>)>, Vec<usize>) {
+/// Bytes of everything that lives between steps, and allocations of every step: writing an input, running, reading the
+/// loss.
+fn train(threads: usize, steps: usize) -> (Vec<(String, Vec<u8>)>, Vec<usize>) {
     let pool = counted_pool(threads);
     // As many pictures as make the kernels share their work among threads.
     let step = step(&variant("cli"), BatchShape { batch: 16, ..SHAPE }, 1);
     pool.install(|| {
-        let mut store = Store::new();
-        let mut exe = Executable::new(step.set.main.plan, &mut store).unwrap();
-        fill(&mut store, &step.params);
+        let mut session = session(step.set.main.plan);
+        fill(session.store(), &step.params);
+        let mut loss = [0.0_f32];
         let mut counts = Vec::with_capacity(steps);
         for seed in 0..steps {
-            feed(&mut exe, seed as u64);
-            counts.push(allocations(|| exe.run(&mut store).unwrap()));
+            feed(&mut session, seed as u64);
+            let hyper = hypers(&step.spec);
+            counts.push(allocations(|| {
+                session.write(&hyper[0], &[1e-2_f32, 1.5, 1.2]).unwrap();
+                session.run().unwrap();
+                session.read_into("loss", &mut loss).unwrap();
+            }));
         }
-        let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect();
-        (store.iter().map(|(name, _, _, values)| (name.to_owned(), bits(values))).collect(), counts)
+        let store = session.store();
+        let bytes = |name: &str| store.read_bytes(name).unwrap();
+        (store.tensors().into_iter().map(|t| (t.name.clone(), bytes(&t.name))).collect(), counts)
     })
 }
 

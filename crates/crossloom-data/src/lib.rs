@@ -7,7 +7,7 @@
 //! sequence) → [`sampler`] (the order of training) → [`assets`] (where real data comes from).
 //!
 //! ```
-//! use crossloom_data::datasets::{Split, Synthetic, SyntheticOptions, VqaDataset};
+//! use crossloom_data::datasets::{Synthetic, SyntheticOptions, VqaDataset};
 //! use crossloom_data::image::Normalization;
 //! use crossloom_data::packing::{
 //!     EncodedSplit, PackedBatch, PackingOptions, PackingPlan, TrainingOptions, TrainingPacker,
@@ -16,7 +16,7 @@
 //!
 //! # fn main() -> Result<(), crossloom_data::DataError> {
 //! let data = Synthetic::generate(&SyntheticOptions { train_images: 8, test_images: 4, ..Default::default() })?;
-//! let train = data.split(Split::Train);
+//! let train = data.train();
 //! let tokenizer = Tokenizer::train(train.texts(), &Default::default())?;
 //! let encoded = EncodedSplit::new(train, &tokenizer)?;
 //!

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use crossloom_data::assets::{AssetCache, AssetEvent};
-use crossloom_data::datasets::{EasyVqa, EasyVqaOptions, Split, VqaDataset};
+use crossloom_data::datasets::{EasyVqa, EasyVqaOptions, VqaDataset};
 use crossloom_data::image::Normalization;
 use crossloom_data::packing::{
     AnswerMode, EncodedSplit, EvaluationPacker, ImageMode, PackedBatch, PackingOptions, PackingPlan,
@@ -31,7 +31,7 @@ fn the_real_set_is_fetched_read_and_packed() {
     assert_eq!(manifest.test.question_types["yes_no"], 7136);
     assert_eq!(data.answers().len(), 13);
 
-    let (train, test) = (data.split(Split::Train), data.split(Split::Test));
+    let (train, test) = (data.train(), data.test());
     let tokenizer = Tokenizer::train(train.texts(), &TokenizerOptions::default()).unwrap();
     let (train_ids, test_ids) =
         (EncodedSplit::new(train, &tokenizer).unwrap(), EncodedSplit::new(test, &tokenizer).unwrap());

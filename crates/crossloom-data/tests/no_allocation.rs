@@ -5,7 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use crossloom_data::datasets::{Split, Synthetic, SyntheticOptions, VqaDataset};
+use crossloom_data::datasets::{Synthetic, SyntheticOptions, VqaDataset};
 use crossloom_data::image::Normalization;
 use crossloom_data::packing::{
     AnswerMode, EncodedSplit, EvaluationPacker, ImageMode, PackedBatch, PackingOptions, PackingPlan,
@@ -48,7 +48,7 @@ fn counted(work: impl FnOnce()) -> usize {
 fn filling_a_batch_does_not_allocate() {
     let options = SyntheticOptions { train_images: 20, image_size: 16, ..SyntheticOptions::default() };
     let data = Synthetic::generate(&options).unwrap();
-    let split = data.split(Split::Train);
+    let split = data.train();
     let tokenizer = Tokenizer::train(split.texts(), &TokenizerOptions::default()).unwrap();
     let encoded = EncodedSplit::new(split, &tokenizer).unwrap();
     let plan = PackingPlan::new(&[&encoded], &PackingOptions::for_images(split.images())).unwrap();

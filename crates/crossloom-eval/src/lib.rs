@@ -24,7 +24,7 @@ pub mod results;
 pub mod samples;
 pub mod stats;
 
-pub use compare::{CompareError, CompareOptions, Comparison, Contender, Role, compare};
+pub use compare::{CompareError, CompareOptions, Comparison, Contender, Standing, compare};
 pub use metrics::Metric;
 pub use prior::{Prior, question_only_prior};
 pub use results::Results;

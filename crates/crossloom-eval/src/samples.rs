@@ -1,8 +1,8 @@
 //! Per-sample records: every question with its answer, kept as JSON lines.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -128,23 +128,14 @@ pub enum SamplesError {
 
 /// Write all records as JSON lines, atomically: after a crash the file is the old one or the new one.
 pub fn write_samples(path: &Path, records: &[SampleRecord]) -> Result<(), SamplesError> {
-    let io_error = |source| SamplesError::Io { doing: "write", path: path.to_owned(), source };
-    let name =
-        path.file_name().ok_or_else(|| io_error(io::ErrorKind::InvalidInput.into()))?.to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let written = File::create(&temporary).and_then(|file| {
-        let mut out = BufWriter::new(file);
+    crossloom_files::write_atomic_with(path, |out| {
         for record in records {
-            serde_json::to_writer(&mut out, record)?;
+            serde_json::to_writer(&mut *out, record)?;
             out.write_all(b"\n")?;
         }
-        out.flush()?;
-        out.get_ref().sync_all()
-    });
-    written.and_then(|()| fs::rename(&temporary, path)).map_err(|error| {
-        let _ = fs::remove_file(&temporary);
-        io_error(error)
+        Ok(())
     })
+    .map_err(|source| SamplesError::Io { doing: "write", path: path.to_owned(), source })
 }
 
 /// Read all records; a damaged line or an id that appears twice is an error that names the line.

@@ -115,13 +115,9 @@ fn did_you_mean(near: Option<&str>) -> String {
     near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
 }
 
-/// The name that shares the longest prefix and suffix with `wanted`, if that is at least half of it.
+/// The name that takes the fewest edits, if they are at most half of its letters.
 pub(crate) fn nearest<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
-    let common = |name: &str| {
-        let prefix = wanted.chars().zip(name.chars()).take_while(|(a, b)| a == b).count();
-        let suffix = wanted.chars().rev().zip(name.chars().rev()).take_while(|(a, b)| a == b).count();
-        (prefix + suffix).min(wanted.chars().count())
-    };
-    let best = names.map(|name| (common(name), name)).max_by_key(|(shared, _)| *shared)?;
-    (2 * best.0 >= wanted.chars().count()).then(|| best.1.to_owned())
+    let edits = |name: &'n str| (strsim::osa_distance(wanted, name), name);
+    let (distance, name) = names.map(edits).min_by_key(|(distance, _)| *distance)?;
+    (2 * distance <= wanted.chars().count()).then(|| name.to_owned())
 }

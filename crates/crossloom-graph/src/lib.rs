@@ -1,13 +1,16 @@
 //! Graphs of crossloom in luminal: the only crate that names luminal.
 //!
-//! - [`builder`]: run-time shaped tensors over `luminal::Graph`, one node per IR op, type rules checked.
+//! Modules, each of which uses only those before it:
+//! - [`error`] what can go wrong; `guard` makes errors of panics; `order` the order of nodes; `wiring` the edges; `slots`
+//!   what a graph's owner knows about its nodes.
 //! - [`operator`]: the luminal operators: an IR op with its reference semantics, loads and results.
-//! - [`graph`]: [`LuminalGraph`], a safe owner of a luminal graph: values by name, errors instead of panics.
+//! - [`region`]: a whole graph as one luminal node, behind two traits that a backend implements.
 //! - [`mod@lift`]: a luminal graph, of our operators or of luminal's own primitives, as an IR function.
+//! - [`splice`]: [`CrossloomCompiler`], a `luminal::Compiler` that lifts a graph and puts one compiled region in its place.
+//! - [`mod@describe`]: nodes renumbered for snapshots, as text, JSON and pictures.
+//! - [`graph`]: [`LuminalGraph`], a safe owner of a luminal graph: values by name, errors instead of panics.
+//! - [`builder`]: run-time shaped tensors over `luminal::Graph`, one node per IR op, type rules checked.
 //! - [`mod@decompose`]: an IR function as a graph of luminal's own primitives, for luminal's own CPU compiler.
-//! - [`region`]: [`CrossloomCompiler`], a `luminal::Compiler` that replaces a graph by one compiled region.
-//! - [`mod@describe`]: nodes renumbered for snapshots, as text and JSON.
-//! - [`picture`]: boxes in the frames of their scopes, as Mermaid, DOT and SVG; of luminal graphs and of functions.
 //!
 //! ```
 //! use crossloom_graph::{GraphBuilder, Interpreter};
@@ -44,16 +47,18 @@ mod guard;
 pub mod lift;
 pub mod operator;
 mod order;
-pub mod picture;
 pub mod region;
+mod slots;
+pub mod splice;
 mod wiring;
 
 pub use builder::{GraphBuilder, Tensor};
 pub use decompose::decompose;
 pub use describe::{NodeInfo, describe};
 pub use error::{BoxError, GraphError};
-pub use graph::{LuminalGraph, ParamInfo, ResultInfo};
+pub use graph::LuminalGraph;
 pub use lift::{Lifted, lift};
 pub use luminal;
-pub use picture::{Depth, Picture};
-pub use region::{CompiledRegion, CrossloomCompiler, Data, DataRef, Interpreter, Region, RegionCompiler};
+pub use region::{CompiledRegion, Data, DataRef, DeviceRegions, Interpreter, Region, RegionCompiler};
+pub use slots::{ParamInfo, ResultInfo};
+pub use splice::CrossloomCompiler;

@@ -1,8 +1,10 @@
-//! The order in which nodes are visited everywhere: sources first, smaller node index first.
+//! The order in which nodes are visited everywhere, sources first, smaller node index first; and how nodes are called in
+//! errors.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
+use crossloom_ir::{IrError, IrErrors};
 use luminal::prelude::petgraph::Direction;
 use luminal::prelude::{MainGraph, NodeIndex};
 
@@ -36,4 +38,18 @@ pub(crate) fn topological(graph: &MainGraph) -> Result<Vec<NodeIndex>, Vec<NodeI
     }
     let seen: BTreeSet<NodeIndex> = order.into_iter().collect();
     Err(graph.node_indices().filter(|node| !seen.contains(node)).collect())
+}
+
+/// The error of a graph whose nodes wait for each other.
+pub(crate) fn cycle(graph: &MainGraph, nodes: &[NodeIndex]) -> IrErrors {
+    let shown: Vec<String> = nodes.iter().take(8).map(|&node| label(graph, node)).collect();
+    let more = if nodes.len() > shown.len() { ", …" } else { "" };
+    IrErrors::from(IrError::new(format!("these nodes wait for each other: {}{more}", shown.join(", "))))
+}
+
+/// A node in words: what it is, and its index.
+pub(crate) fn label(graph: &MainGraph, node: NodeIndex) -> String {
+    let text =
+        graph.node_weight(node).map_or_else(|| "missing".to_owned(), |operator| format!("{operator:?}"));
+    format!("{text} (node {})", node.index())
 }

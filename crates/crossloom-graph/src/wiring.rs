@@ -4,7 +4,7 @@ use luminal::prelude::petgraph::Direction;
 use luminal::prelude::petgraph::visit::EdgeRef;
 use luminal::prelude::{Dependency, Graph, MainGraph, NodeIndex, ShapeTracker};
 
-use crate::{GraphError, guard};
+use crate::{GraphError, guard, order};
 
 /// luminal numbers the inputs and outputs of a node with 8 bits.
 pub(crate) const MAX_EDGES: usize = 256;
@@ -84,7 +84,7 @@ pub(crate) fn is_plain(tracker: &ShapeTracker) -> bool {
 /// The graph has a cycle.
 pub(crate) fn refresh(graph: &mut Graph) -> Result<(), GraphError> {
     group_outgoing(&mut graph.graph);
-    crate::order::topological(&graph.graph).map_err(|nodes| crate::lift::cycle(&graph.graph, &nodes))?;
+    order::topological(&graph.graph).map_err(|nodes| order::cycle(&graph.graph, &nodes))?;
     guard::catch("sorting the graph", || graph.compile((), ()))
 }
 

@@ -8,6 +8,7 @@
 //! - [`text`]: the text form, parseable both ways.
 //! - [`verify`]: every property a well-formed function has.
 //! - [`interp`]: the reference interpreter, in `f32` and `f64`.
+//! - [`picture`]: functions as nodes to be drawn.
 //! - [`expand`]: rewriting a function into the primitive ops.
 //!
 //! This crate knows neither luminal, nor a backend, nor a model.
@@ -23,6 +24,7 @@ pub mod func;
 pub mod grad;
 pub mod interp;
 pub mod op;
+pub mod picture;
 pub mod rewrite;
 pub mod text;
 pub mod types;

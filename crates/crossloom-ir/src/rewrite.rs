@@ -1,7 +1,7 @@
 //! Rebuilding a function instruction by instruction: how passes change code.
 
-use crate::func::InstData;
-use crate::{Builder, Func, IrError, Scope, Value};
+use crate::func::{InstData, Param};
+use crate::{Builder, Func, IrError, Scope, TensorType, Value};
 
 /// A new function under construction, and what the old one's values became in it.
 #[derive(Debug)]
@@ -14,10 +14,15 @@ pub struct Rewriter<'o> {
 impl<'o> Rewriter<'o> {
     /// Starts from `old` with the same parameters and no instructions.
     pub fn new(old: &'o Func) -> Self {
+        Self::retyped(old, |param| old.ty(param.value).clone())
+    }
+
+    /// Starts from `old` with the same parameters, of the types that `ty` gives them, and no instructions.
+    pub fn retyped(old: &'o Func, ty: impl Fn(&Param) -> TensorType) -> Self {
         let mut new = Func::new(old.name.clone());
         let mut map = vec![None; old.value_count()];
         for param in old.params() {
-            let value = new.add_param(param.name.clone(), param.role, old.ty(param.value).clone());
+            let value = new.add_param(param.name.clone(), param.role, ty(param));
             map[param.value.index()] = Some(value);
         }
         Self { old, new, map }

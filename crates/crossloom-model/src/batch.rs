@@ -11,6 +11,43 @@ pub struct BatchShape {
     pub targets: usize,
 }
 
+/// The cache of keys and values: sequences that live between calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CacheShape {
+    /// S: sequences there is room for.
+    pub slots: usize,
+    /// C: positions of each.
+    pub capacity: usize,
+}
+
+/// Static sizes of a call on a cache. Calls of different rows and tokens may share one cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StepShape {
+    /// B: sequences of the cache that the call works on, at most.
+    pub rows: usize,
+    /// T: new positions of each, at most. One, or one per question of a packed sequence, when tokens are generated.
+    pub tokens: usize,
+    /// The cache.
+    pub cache: CacheShape,
+}
+
+/// Names of the state that prefill writes and decode reads and writes. Its memory needs no start value: what lies behind a
+/// sequence's length is never read.
+pub mod caches {
+    /// `[S, C]` i32: the segment of every position.
+    pub const SEGMENTS: &str = "cache.segments";
+
+    /// `[S, C, kv_heads head_dim]`: the keys of a decoder layer, turned by their rotary positions.
+    pub fn key(layer: usize) -> String {
+        format!("cache.layer.{layer}.key")
+    }
+
+    /// `[S, C, kv_heads head_dim]`: the values of a decoder layer.
+    pub fn value(layer: usize) -> String {
+        format!("cache.layer.{layer}.value")
+    }
+}
+
 /// Names of the graph's inputs.
 pub mod inputs {
     /// `[B, C, H, W]`: normalised pixels.
@@ -27,6 +64,21 @@ pub mod inputs {
     pub const POOL_MASK: &str = "pool_mask";
     /// `[B, M]` i32: positions whose next token is predicted.
     pub const TARGET_INDEX: &str = "target_index";
+    /// `[B]` i32: the sequence of the cache that a row goes on with. Rows of a count of 0 may name any.
+    pub const SLOT: &str = "slot";
+    /// `[B]` i32: the positions that sequence holds already.
+    pub const START: &str = "start";
+    /// `[B]` i32: how many of the row's positions are real.
+    pub const COUNT: &str = "count";
+    /// `[B, N, D]`: the input embeddings of the visual tokens, a result of `connect`.
+    pub const VISUAL: &str = "visual";
+    /// `[K, B, N, D]`: the features of the taps, a result of `connect`.
+    pub const FEATURES: &str = "features";
     /// `[B, M]` i32: the tokens to predict, -1 ignored.
     pub const TARGETS: &str = "targets";
+
+    /// `[B, N, Dv]`: the patch tokens of a vision state, a result of `encode`.
+    pub fn state(address: crossloom_recipe::VisionAddress) -> String {
+        format!("state.{address}")
+    }
 }

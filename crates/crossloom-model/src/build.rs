@@ -1,15 +1,15 @@
-//! The whole model as one graph.
+//! The pieces of a model, and the whole as one graph.
 
-use crossloom_graph::{GraphBuilder, LuminalGraph};
+use crossloom_graph::{GraphBuilder, LuminalGraph, Tensor};
 use crossloom_ir::op::{Argmax, CrossEntropy, ScatterMode, ScatterRows};
 use crossloom_ir::{Role, TensorType};
-use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
+use crossloom_recipe::{LanguageModel, PointAddress, Recipe, VisionAddress};
 
-use crate::injection::{Injector, PointGates, adapt};
-use crate::language::{Sequence, decoder_layer, embed_tokens, predict};
+use crate::injection::{Features, Injector, PointGates, adapt};
+use crate::language::{Memory, Sequence, decoder_layer, embed_tokens, predict};
 use crate::params::Params;
 use crate::projector::ProjectorWeights;
-use crate::vision::Tower;
+use crate::vision::States;
 use crate::{BatchShape, ModelError, ParamSpec, inputs};
 
 /// Results named `gate.{point}` hold the gate values of a point, `[B, K]` or `[B, K, D]`.
@@ -45,16 +45,11 @@ pub fn build(
     vocab: usize,
     outputs: Outputs,
 ) -> Result<ModelGraph, ModelError> {
+    let vocab = vocabulary(recipe, vocab)?;
     let (vision, language) = (&recipe.model.vision, &recipe.model.language);
-    let vocab = language.vocab_size.unwrap_or(vocab);
-    if vocab == 0 {
-        return Err(ModelError::Incomplete(
-            "the size of the vocabulary is not known: set model.language.vocab_size".into(),
-        ));
-    }
     let BatchShape { batch, tokens, targets } = shape;
-    let mut graph = GraphBuilder::new(&recipe.name);
-    let mut input = |name: &str, ty: TensorType| graph.param(name, Role::Input, ty);
+    let mut p = Params::new(GraphBuilder::new(&recipe.name));
+    let mut input = |name: &str, ty: TensorType| p.graph.param(name, Role::Input, ty);
     let side = vision.image_size;
     let pixels = input(inputs::PIXELS, TensorType::f32([batch, vision.channels, side, side]));
     let ids = input(inputs::TOKENS, TensorType::i32([batch, tokens]));
@@ -63,45 +58,116 @@ pub fn build(
     let image_index = input(inputs::IMAGE_INDEX, TensorType::i32([batch, vision.tokens()]));
     let pool_mask = input(inputs::POOL_MASK, TensorType::f32([batch, tokens]));
     let target_index = input(inputs::TARGET_INDEX, TensorType::i32([batch, targets]));
-    let mut p = Params::new(graph);
 
-    let tower = Tower::build(&mut p, pixels, vision)?;
-    p.enter("projector");
-    let tap = tower.tap(&mut p, recipe.topology.input)?;
-    let visual = ProjectorWeights::shared(&mut p, &recipe.model).apply(&mut p, tap, &recipe.model)?;
-    p.leave();
-    p.enter("language.embed");
-    let embedded = embed_tokens(&mut p, ids, language, vocab)?;
-    let mut h = p.graph.one(ScatterRows { mode: ScatterMode::Set }, &[embedded, image_index, visual])?;
-    p.leave();
-
-    let injector = if edges.is_empty() {
-        None
-    } else {
-        p.enter("inject");
-        let features = adapt(&mut p, &tower, &recipe.topology.taps, &recipe.topology.adapter, &recipe.model)?;
-        p.leave();
-        Some(Injector { spec: &recipe.topology, features, points: by_point(edges), image_index, pool_mask })
+    let states = States::encode(&mut p, recipe, pixels)?;
+    let visual = embeddings(&mut p, &states, recipe)?;
+    let h = embed(&mut p, ids, Some((visual, image_index)), language, vocab)?;
+    let injector = match features(&mut p, &states, recipe, edges)? {
+        None => None,
+        Some(features) => {
+            let points = by_point(edges);
+            Some(Injector { spec: &recipe.topology, features, points, image_index, pool_mask })
+        }
     };
-    let sequence = Sequence { positions, segments };
-    let mut gates: Vec<PointGates> = Vec::new();
+    let sequence = Sequence { positions, memory: Memory::Sequence { segments } };
+    let (h, gates) = layers(&mut p, h, sequence, language, injector.as_ref())?;
+    head(&mut p, h, Some(target_index), language, vocab, outputs)?;
+    Ok(finish(p, gates))
+}
+
+/// The size of the vocabulary: the model's, or that of the tokenizer.
+pub(crate) fn vocabulary(recipe: &Recipe, tokenizer: usize) -> Result<usize, ModelError> {
+    let vocab = recipe.model.language.vocab_size.unwrap_or(tokenizer);
+    if vocab == 0 {
+        return Err(ModelError::Incomplete(
+            "the size of the vocabulary is not known: set model.language.vocab_size".into(),
+        ));
+    }
+    Ok(vocab)
+}
+
+/// `[B, N, Dv]` to the input embeddings `[B, N, D]` of the visual tokens.
+pub(crate) fn embeddings(p: &mut Params, states: &States, recipe: &Recipe) -> Result<Tensor, ModelError> {
+    p.enter("projector");
+    let tap = states.get(recipe.topology.input)?;
+    let visual = ProjectorWeights::shared(p, &recipe.model).apply(p, tap, &recipe.model)?;
+    p.leave();
+    Ok(visual)
+}
+
+/// The features of all taps; nothing where no edge carries them.
+pub(crate) fn features(
+    p: &mut Params,
+    states: &States,
+    recipe: &Recipe,
+    edges: &[(VisionAddress, PointAddress)],
+) -> Result<Option<Features>, ModelError> {
+    if edges.is_empty() {
+        return Ok(None);
+    }
+    p.enter("inject");
+    let features = adapt(p, states, &recipe.topology.taps, &recipe.topology.adapter, &recipe.model)?;
+    p.leave();
+    Ok(Some(features))
+}
+
+/// Token ids `[B, T]` to the input `[B, T, D]` of the first layer; visual tokens replace the embeddings at their
+/// positions `[B, N]`.
+pub(crate) fn embed(
+    p: &mut Params,
+    ids: Tensor,
+    visual: Option<(Tensor, Tensor)>,
+    language: &LanguageModel,
+    vocab: usize,
+) -> Result<Tensor, ModelError> {
+    p.enter("language.embed");
+    let mut h = embed_tokens(p, ids, language, vocab)?;
+    if let Some((visual, image_index)) = visual {
+        h = p.graph.one(ScatterRows { mode: ScatterMode::Set }, &[h, image_index, visual])?;
+    }
+    p.leave();
+    Ok(h)
+}
+
+/// All decoder layers, with an injection at its points: the last state and the gates of every point.
+pub(crate) fn layers(
+    p: &mut Params,
+    mut h: Tensor,
+    sequence: Sequence,
+    language: &LanguageModel,
+    injector: Option<&Injector<'_>>,
+) -> Result<(Tensor, Vec<PointGates>), ModelError> {
+    let mut gates = Vec::new();
     for layer in 0..language.layers {
-        if let Some(injector) = &injector {
-            h = injector.inject(&mut p, h, PointAddress::Before(layer), &mut gates)?;
+        if let Some(injector) = injector {
+            h = injector.inject(p, h, PointAddress::Before(layer), &mut gates)?;
         }
         p.enter(&format!("language.layer.{layer}"));
-        h = decoder_layer(&mut p, h, sequence, language, layer)?;
+        h = decoder_layer(p, h, sequence, language, layer)?;
         p.leave();
-        if let Some(injector) = &injector {
-            h = injector.inject(&mut p, h, PointAddress::After(layer), &mut gates)?;
+        if let Some(injector) = injector {
+            h = injector.inject(p, h, PointAddress::After(layer), &mut gates)?;
         }
     }
+    Ok((h, gates))
+}
+
+/// The results at the positions `[B, M]` that are read, or at all.
+pub(crate) fn head(
+    p: &mut Params,
+    h: Tensor,
+    target_index: Option<Tensor>,
+    language: &LanguageModel,
+    vocab: usize,
+    outputs: Outputs,
+) -> Result<(), ModelError> {
     p.enter("language.head");
-    let logits = predict(&mut p, h, target_index, language, vocab)?;
+    let shape = p.graph.shape(target_index.unwrap_or(h))[..2].to_vec();
+    let logits = predict(p, h, target_index, language, vocab)?;
     match outputs {
         Outputs::Loss => {
-            let wanted = p.graph.param(inputs::TARGETS, Role::Input, TensorType::i32([batch, targets]));
-            let wanted = p.graph.reshape(wanted, &[batch * targets])?;
+            let wanted = p.graph.param(inputs::TARGETS, Role::Input, TensorType::i32(&shape[..]));
+            let wanted = p.graph.reshape(wanted, &[shape.iter().product()])?;
             let loss = p.graph.one(CrossEntropy, &[logits, wanted])?;
             p.graph.result("loss", loss);
         }
@@ -112,16 +178,21 @@ pub fn build(
         }
     }
     p.leave();
+    Ok(())
+}
+
+/// The graph, with the gates among its results.
+pub(crate) fn finish(mut p: Params, gates: Vec<PointGates>) -> ModelGraph {
     for point in &gates {
         p.graph.result(&format!("{GATE_RESULT}{}", point.point.name()), point.gates);
     }
     let (graph, params) = p.finish();
     let gates = gates.into_iter().map(|g| (g.point, g.taps)).collect();
-    Ok(ModelGraph { graph: graph.finish(), params, gates })
+    ModelGraph { graph: graph.finish(), params, gates }
 }
 
 /// The taps of every point, in the order of the edges.
-fn by_point(edges: &[(VisionAddress, PointAddress)]) -> Vec<(PointAddress, Vec<VisionAddress>)> {
+pub(crate) fn by_point(edges: &[(VisionAddress, PointAddress)]) -> Vec<(PointAddress, Vec<VisionAddress>)> {
     let mut points: Vec<(PointAddress, Vec<VisionAddress>)> = Vec::new();
     for &(tap, point) in edges {
         match points.iter_mut().find(|(at, _)| *at == point) {

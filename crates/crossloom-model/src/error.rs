@@ -11,4 +11,12 @@ pub enum ModelError {
     /// The recipe leaves something open that the graph needs.
     #[error("{0}")]
     Incomplete(String),
+    /// A prompt cannot be read piece by piece.
+    #[error("a prompt of `{recipe}` cannot be read in chunks: {reason}")]
+    Chunks {
+        /// The recipe's name.
+        recipe: String,
+        /// What needs the whole.
+        reason: String,
+    },
 }

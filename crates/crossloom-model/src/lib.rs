@@ -6,16 +6,20 @@
 
 pub mod batch;
 mod build;
+mod chunks;
 mod error;
 mod init;
 mod injection;
 mod language;
 mod params;
+mod phases;
 mod projector;
 mod vision;
 
-pub use batch::{BatchShape, inputs};
+pub use batch::{BatchShape, CacheShape, StepShape, caches, inputs};
 pub use build::{GATE_RESULT, ModelGraph, Outputs, build};
+pub use chunks::{Chunking, chunking};
 pub use error::ModelError;
 pub use init::{Init, initial_value};
 pub use params::ParamSpec;
+pub use phases::{Span, connect, decode, encode, encode_and_connect, prefill};

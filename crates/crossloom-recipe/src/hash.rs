@@ -1,5 +1,8 @@
 //! The identity of an experiment: two recipes with the same hash compute the same thing.
 
+use std::fmt::Debug;
+
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::load::LoadedRecipe;
@@ -80,7 +83,7 @@ impl LoadedRecipe {
 
 /// JSON with sorted keys, without what does not change the experiment.
 fn canonical(recipe: &Recipe) -> Value {
-    let mut value = serde_json::to_value(recipe).unwrap_or_default();
+    let mut value = plain(recipe);
     let mut remove = |table: &str, key: &str| {
         if let Some(table) = value.pointer_mut(table).and_then(Value::as_object_mut) {
             table.remove(key);
@@ -93,4 +96,39 @@ fn canonical(recipe: &Recipe) -> Value {
     remove("/model/language", "preset");
     value.sort_all_objects();
     value
+}
+
+/// The value as JSON. What JSON cannot say (a number that is not finite would become null, which no recipe has) is told
+/// apart by its debugging form, so that no two values are one.
+fn plain<T: Serialize + Debug>(value: &T) -> Value {
+    match serde_json::to_value(value) {
+        Ok(json) if !has_null(&json) => json,
+        _ => Value::String(format!("{value:?}")),
+    }
+}
+
+fn has_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.iter().any(has_null),
+        Value::Object(entries) => entries.values().any(has_null),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn what_json_cannot_say_is_not_null() {
+        // A map whose keys are no strings has no JSON.
+        let map = |value: i32| BTreeMap::from([((1, 2), value)]);
+        assert!(serde_json::to_value(map(1)).is_err());
+        assert_ne!(plain(&map(1)), plain(&map(2)));
+        assert_ne!(plain(&f64::NAN), plain(&f64::INFINITY));
+        assert_eq!(plain(&1.5), serde_json::json!(1.5));
+    }
 }

@@ -1,16 +1,16 @@
 //! Built-in dimensions of known models: data files, compiled in.
 
-/// Parts of a model that have presets.
+/// The halves of a model, which have presets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum Half {
     Vision,
     Language,
 }
 
-impl Part {
+impl Half {
     pub(crate) const ALL: [Self; 2] = [Self::Vision, Self::Language];
 
-    /// The table that a preset of this part fills.
+    /// The table that a preset of this half fills.
     pub(crate) fn table(self) -> &'static str {
         match self {
             Self::Vision => "model.vision",
@@ -42,12 +42,12 @@ const VISION: &[(&str, &str)] = presets![
 const LANGUAGE: &[(&str, &str)] =
     presets!["llama-tiny", "qwen2-0.5b", "qwen2-7b", "smollm2-135m", "vicuna-7b-v1.5",];
 
-/// The names of all presets of a part.
-pub(crate) fn names(part: Part) -> impl Iterator<Item = &'static str> + Clone {
+/// The names of all presets of a half.
+pub(crate) fn names(part: Half) -> impl Iterator<Item = &'static str> + Clone {
     part.presets().iter().map(|(name, _)| *name)
 }
 
 /// The TOML text of a preset.
-pub(crate) fn text(part: Part, name: &str) -> Option<&'static str> {
+pub(crate) fn text(part: Half, name: &str) -> Option<&'static str> {
     part.presets().iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }

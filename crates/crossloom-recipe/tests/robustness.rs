@@ -16,7 +16,7 @@ fn any_text(text: &str, sets: Vec<String>) {
         Ok(loaded) => {
             for variant in &loaded.variants {
                 let topology = Topology::new(&variant.recipe).unwrap();
-                assert!(topology.to_svg(None).ends_with("</svg>\n"));
+                assert!(topology.picture(None).to_svg().ends_with("</svg>\n"));
                 let again = variant.resolved_toml_with_provenance();
                 let again = load_text(Path::new("again.toml"), &again, &LoadOptions::default()).unwrap();
                 assert_eq!(again.base, variant.recipe);

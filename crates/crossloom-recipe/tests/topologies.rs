@@ -161,10 +161,10 @@ fn addresses_are_read_as_they_are_written() {
 fn pictures() {
     let topology = topology(&["topology.input=embed"]).with_title("pictures <&>");
     insta::assert_snapshot!("text", topology.to_text());
-    insta::assert_snapshot!("mermaid", topology.to_mermaid());
-    insta::assert_snapshot!("dot", topology.to_dot());
+    insta::assert_snapshot!("mermaid", topology.picture(None).to_mermaid());
+    insta::assert_snapshot!("dot", topology.picture(None).to_dot());
     insta::assert_snapshot!("json", serde_json::to_string_pretty(&topology.to_json()).unwrap());
-    insta::assert_snapshot!("svg", topology.to_svg(None));
+    insta::assert_snapshot!("svg", topology.picture(None).to_svg());
     let nothing = recipe(&["topology.taps=[]", "topology.points=[]"]);
     insta::assert_snapshot!("text_of_nothing", Topology::new(&nothing).unwrap().to_text());
 }
@@ -174,7 +174,7 @@ fn a_heavier_edge_is_drawn_wider_on_top_and_with_its_weight() {
     let topology = topology(&[]);
     let names: Vec<String> = topology.injections().map(|edge| edge.name()).collect();
     let weights: EdgeWeights = names.iter().cloned().zip([0.0, 1.0, f64::NAN, 7.0]).collect();
-    let svg = topology.to_svg(Some(&weights));
+    let svg = topology.picture(Some(&weights)).to_svg();
     let width = |name: &str| -> f64 {
         let end = svg.find(&format!("data-edge=\"{}\"", name.replace('>', "&gt;"))).unwrap();
         let start = svg[..end].rfind("stroke-width=\"").unwrap() + 14;

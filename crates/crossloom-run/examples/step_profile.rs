@@ -16,7 +16,7 @@ use crossloom_compiler::explain::explain;
 use crossloom_data::packing::{PackedBatch, TrainingOptions, TrainingPacker};
 use crossloom_model::BatchShape;
 use crossloom_recipe::{GatePool, LoadOptions, Split, load};
-use crossloom_run::backends::{Executable, RunError, Store};
+use crossloom_runtime::{RunError, Session};
 use crossloom_run::{Data, Model, load_batch};
 
 const WARM_UP: usize = 5;
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let data = Data::load(recipe, folder, &mut |_| ())?;
     let plan = data.plan(recipe)?;
     let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
-    let Model { mut store, training: Some(training), .. } = Model::new(recipe, shape, plan.vocab_size)?
+    let Model { training: Some(training), .. } = Model::new(recipe, shape, plan.vocab_size)?
     else {
         return Err("the model has no training step".into());
     };
@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     load_batch(&mut step, &batch, GatePool::Image)?;
 
     let pool = rayon::ThreadPoolBuilder::new().build()?;
-    let (totals, best) = pool.install(|| measure(&mut step, &mut store))?;
+    let (totals, best) = pool.install(|| measure(&mut step))?;
     let median = totals[totals.len() / 2];
     let cost = explain(step.plan(), 2);
     if json {
@@ -91,27 +91,27 @@ fn peak_resident_bytes() -> Result<u64, Box<dyn Error>> {
 }
 
 /// Times of whole steps, ascending, and the best time of every kernel call.
-fn measure(step: &mut Executable, store: &mut Store) -> Result<(Vec<f64>, Vec<f64>), RunError> {
+fn measure(step: &mut Session) -> Result<(Vec<f64>, Vec<f64>), RunError> {
     for _ in 0..WARM_UP {
-        step.run(store)?;
+        step.run()?;
     }
     let mut totals = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
         let start = Instant::now();
-        step.run(store)?;
+        step.run()?;
         totals.push(start.elapsed().as_secs_f64());
     }
     totals.sort_by(f64::total_cmp);
     let mut best = vec![f64::INFINITY; step.plan().steps.len()];
     for _ in 0..ROUNDS / 2 {
-        for time in step.run_profiled(store)? {
+        for time in step.profile()? {
             best[time.step] = best[time.step].min(time.time.as_secs_f64());
         }
     }
     Ok((totals, best))
 }
 
-fn print_kernels(step: &Executable, best: &[f64]) {
+fn print_kernels(step: &Session, best: &[f64]) {
     let plan = step.plan();
     let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
     for (step, &seconds) in plan.steps.iter().zip(best) {

@@ -3,31 +3,28 @@
 use crossloom_data::packing::{IMAGE_SEGMENT, PackedBatch};
 use crossloom_model::inputs;
 use crossloom_recipe::{Gate, GatePool, Recipe};
+use crossloom_runtime::{RunError, Session};
 
-use crate::backends::{Executable, RunError};
-
-/// Writes a batch into an executable's inputs. `pool` says over which positions AGF pools the hidden state.
+/// Writes a batch into a session's inputs. `pool` says over which positions AGF pools the hidden state.
 ///
 /// # Errors
 /// The batch has other shapes than the graph was built for.
-pub fn load_batch(exe: &mut Executable, batch: &PackedBatch, pool: GatePool) -> Result<(), RunError> {
-    floats(exe, inputs::PIXELS, &batch.pixels_bchw)?;
-    ints(exe, inputs::TOKENS, &batch.tokens_bt)?;
-    ints(exe, inputs::POSITIONS, &batch.positions_bt)?;
-    ints(exe, inputs::SEGMENTS, &batch.segments_bt)?;
-    ints(exe, inputs::IMAGE_INDEX, &batch.image_index_bn)?;
-    ints(exe, inputs::TARGET_INDEX, &batch.target_index_bm)?;
-    if exe.has_input(inputs::TARGETS) {
-        ints(exe, inputs::TARGETS, &batch.targets_bm)?;
+pub fn load_batch(session: &mut Session, batch: &PackedBatch, pool: GatePool) -> Result<(), RunError> {
+    session.write(inputs::PIXELS, &batch.pixels_bchw)?;
+    session.write(inputs::TOKENS, &batch.tokens_bt)?;
+    session.write(inputs::POSITIONS, &batch.positions_bt)?;
+    session.write(inputs::SEGMENTS, &batch.segments_bt)?;
+    session.write(inputs::IMAGE_INDEX, &batch.image_index_bn)?;
+    session.write(inputs::TARGET_INDEX, &batch.target_index_bm)?;
+    if session.has_input(inputs::TARGETS) {
+        session.write(inputs::TARGETS, &batch.targets_bm)?;
     }
     match pool {
-        GatePool::Prompt => floats(exe, inputs::POOL_MASK, &batch.prompt_mask_bt),
+        GatePool::Prompt => session.write(inputs::POOL_MASK, &batch.prompt_mask_bt),
         GatePool::Image => {
-            let mask = exe.input_mut(inputs::POOL_MASK)?;
-            for (pooled, &segment) in mask.iter_mut().zip(&batch.segments_bt) {
-                *pooled = f32::from(u8::from(segment == IMAGE_SEGMENT));
-            }
-            Ok(())
+            let pooled = |&segment: &i32| f32::from(u8::from(segment == IMAGE_SEGMENT));
+            let mask: Vec<f32> = batch.segments_bt.iter().map(pooled).collect();
+            session.write(inputs::POOL_MASK, &mask)
         }
     }
 }
@@ -38,25 +35,4 @@ pub(crate) fn pool_of(recipe: &Recipe) -> GatePool {
         Gate::Agf(agf) => agf.pool,
         _ => GatePool::Image,
     }
-}
-
-fn floats(exe: &mut Executable, name: &str, values: &[f32]) -> Result<(), RunError> {
-    let target = exe.input_mut(name)?;
-    check(name, target.len(), values.len())?;
-    target.copy_from_slice(values);
-    Ok(())
-}
-
-fn ints(exe: &mut Executable, name: &str, values: &[i32]) -> Result<(), RunError> {
-    let target = exe.int_input_mut(name)?;
-    check(name, target.len(), values.len())?;
-    target.copy_from_slice(values);
-    Ok(())
-}
-
-fn check(name: &str, expected: usize, given: usize) -> Result<(), RunError> {
-    if expected == given {
-        return Ok(());
-    }
-    Err(RunError::InputLength { name: name.to_owned(), expected, given })
 }

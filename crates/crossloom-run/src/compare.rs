@@ -1,7 +1,7 @@
 //! The comparison of a run's variants.
 
 use crossloom_eval::Prior;
-use crossloom_eval::compare::{CompareOptions, Comparison, Contender, Role, compare};
+use crossloom_eval::compare::{CompareOptions, Comparison, Contender, Standing, compare};
 use crossloom_eval::metrics::Metric;
 use crossloom_eval::prior::question_only_prior;
 use crossloom_eval::samples::Question;
@@ -52,7 +52,7 @@ pub(crate) fn write(
     data: &Data,
     variants: &[VariantOutcome],
 ) -> Result<Option<Comparison>, ExperimentError> {
-    if !variants.iter().any(|v| v.role == Role::Model) {
+    if !variants.iter().any(|v| v.role == Standing::Model) {
         // What an earlier evaluation compared is there no more.
         for file in [TEXT, JSON] {
             dir.remove(file)?;
@@ -60,7 +60,7 @@ pub(crate) fn write(
         return Ok(None);
     }
     let marked = |v: &&VariantOutcome| {
-        v.role == Role::Model && loaded.variant(&v.name).is_some_and(|variant| variant.baseline)
+        v.role == Standing::Model && loaded.variant(&v.name).is_some_and(|variant| variant.baseline)
     };
     let baseline = variants.iter().find(marked).map(|v| v.name.clone());
     let contenders: Vec<Contender<'_>> =

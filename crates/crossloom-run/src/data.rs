@@ -10,7 +10,7 @@ use crossloom_data::datasets::{
 };
 use crossloom_data::packing::{EncodedSplit, ImageMode, PackingOptions, PackingPlan};
 use crossloom_data::tokenizer::{Tokenizer, TokenizerOptions};
-use crossloom_data::{assets, datasets, image};
+use crossloom_data::{assets, image};
 use crossloom_recipe::{ImageUse, Recipe, Source, Split, Variant};
 
 use crate::ExperimentError;
@@ -56,10 +56,9 @@ impl Data {
             return Err(ExperimentError::Stopped);
         }
         let dataset = opened?;
-        let train = dataset.split(datasets::Split::Train);
-        let tokenizer = Tokenizer::train(train.texts(), &TokenizerOptions::default())?;
-        let encode = |split| EncodedSplit::new(dataset.split(split), &tokenizer);
-        let (train, test) = (encode(datasets::Split::Train)?, encode(datasets::Split::Test)?);
+        let tokenizer = Tokenizer::train(dataset.train().texts(), &TokenizerOptions::default())?;
+        let encode = |split| EncodedSplit::new(split, &tokenizer);
+        let (train, test) = (encode(dataset.train())?, encode(dataset.test())?);
         let (train, validation) = train.hold_out(recipe.data.validation, recipe.data.seed)?;
         Ok(Self { dataset, tokenizer, train, validation, test })
     }
@@ -93,9 +92,9 @@ impl Data {
     /// validation split share pictures and numbering, and no question.
     pub fn images(&self, split: Split) -> (&VqaSplit, &EncodedSplit) {
         match split {
-            Split::Train => (self.dataset.split(datasets::Split::Train), &self.train),
-            Split::Validation => (self.dataset.split(datasets::Split::Train), &self.validation),
-            Split::Test => (self.dataset.split(datasets::Split::Test), &self.test),
+            Split::Train => (self.dataset.train(), &self.train),
+            Split::Validation => (self.dataset.train(), &self.validation),
+            Split::Test => (self.dataset.test(), &self.test),
         }
     }
 

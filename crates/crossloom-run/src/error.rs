@@ -22,7 +22,7 @@ pub enum ExperimentError {
     Compile(#[from] IrErrors),
     /// A compiled graph could not be run.
     #[error(transparent)]
-    Run(#[from] crate::backends::RunError),
+    Run(#[from] crossloom_runtime::RunError),
     /// Training stopped.
     #[error(transparent)]
     Train(#[from] crossloom_train::TrainError),

@@ -114,11 +114,11 @@ pub(crate) fn answer(
     let mut next = Vec::with_capacity(batch.questions().len());
     for pass in 0.. {
         load_batch(&mut model.predict, batch, pool)?;
-        model.predict.run(&mut model.store)?;
+        model.predict.run()?;
         if pass == 0 {
             gates.add(&model.predict, &model.gates, rows)?;
         }
-        let predictions = model.predict.int_result("predictions")?;
+        let predictions = model.predict.read::<i32>("predictions")?;
         next.clear();
         next.extend(batch.questions().iter().map(|q| predictions[q.row * targets + q.first_slot]));
         if batch.append_generated(&next)? == 0 {

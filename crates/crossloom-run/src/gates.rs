@@ -2,11 +2,10 @@
 
 use crossloom_model::GATE_RESULT;
 use crossloom_recipe::{Gate, PointAddress, Recipe, VisionAddress};
+use crossloom_runtime::{RunError, Session};
 use crossloom_train::run_dir::GateRecord;
 use crossloom_train::step::GateMeans;
 use indexmap::IndexMap;
-
-use crate::backends::{Executable, RunError};
 
 /// Sums over sequences of every edge's gate, which is a mean over channels.
 #[derive(Debug, Default)]
@@ -20,14 +19,14 @@ impl GateMoments {
     /// Adds the gates of some sequences of a batch that was just run; the others fill it up, or were not asked for.
     pub(crate) fn add(
         &mut self,
-        exe: &Executable,
+        session: &Session,
         gates: &[(PointAddress, Vec<VisionAddress>)],
         rows: &[usize],
     ) -> Result<(), RunError> {
         for (point, taps) in gates {
             let result = format!("{GATE_RESULT}{}", point.name());
-            let values = exe.result(&result)?;
-            let shape = exe.result_shape(&result)?;
+            let values = session.read::<f32>(&result)?;
+            let shape = &session.result_type(&result)?.shape;
             let (batch, channels) = (shape[0], shape.get(2).copied().unwrap_or(1));
             for (k, tap) in taps.iter().enumerate() {
                 let sums = self.sums.entry(format!("{tap}->{}", point.name())).or_default();

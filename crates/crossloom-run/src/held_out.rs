@@ -51,14 +51,14 @@ impl<'d> HeldOut<'d> {
 
     /// Mean loss over all target tokens of the held-out questions, in nats. It reads the weights and changes nothing.
     pub(crate) fn measure(&mut self, step: &mut ModelStep<'_>) -> Result<Scalars, BoxError> {
-        let (Some(loss), store, pool) = step.held_out() else { return Ok(Scalars::new()) };
+        let (Some(loss), pool) = step.held_out() else { return Ok(Scalars::new()) };
         let (mut sum, mut targets) = (0.0, 0.0);
         for index in 0..self.packer.batches() {
             self.packer.fill(index, AnswerMode::Given, &mut self.batch)?;
             load_batch(loss, &self.batch, pool)?;
-            loss.run(store)?;
+            loss.run()?;
             let weight = self.batch.trained_targets() as f64;
-            sum += weight * f64::from(loss.result("loss")?[0]);
+            sum += weight * f64::from(loss.read::<f32>("loss")?[0]);
             targets += weight;
         }
         Ok(Scalars::from_iter([(HELD_OUT_LOSS.to_owned(), sum / f64::max(targets, 1.0))]))

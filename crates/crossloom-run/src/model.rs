@@ -1,23 +1,26 @@
 //! A recipe's model, compiled for training and for prediction over one set of weights.
 
 use crossloom_compiler::training::ACCUMULATOR;
-use crossloom_compiler::{Mode, Options, compile};
+use crossloom_compiler::{Mode, Options, Plan, compile};
 use crossloom_ir::Role;
 use crossloom_model::{BatchShape, Outputs, ParamSpec, initial_value};
 use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
+use crossloom_runtime::{Arena, Executable, RunError, Session, Store};
 use crossloom_train::checkpoint::{Checkpoint, RestorePart};
 use crossloom_train::step::{BoxError, ModelState, Visit};
 
 use crate::ExperimentError;
-use crate::backends::{Executable, RunError, Store, backend};
+use crate::backends::device;
 use crate::graph::{forward_func, training_spec};
 
 /// Named weights, with the compiled graphs that work on them.
 pub struct Model {
     /// Weights by name; of a model that is trained also its optimizer's state.
     pub store: Store,
+    /// Memory of intermediate values, which all sessions share: one runs at a time, and its results are read before the next.
+    arena: Arena,
     /// Predictions for evaluation and generation.
-    pub predict: Executable,
+    pub predict: Session,
     /// The training step, where the model was built to be trained.
     pub training: Option<Training>,
     /// Every weight.
@@ -31,11 +34,11 @@ pub struct Model {
 /// The compiled training step of a model.
 pub struct Training {
     /// A training step, or its part for one micro-batch.
-    pub step: Executable,
+    pub step: Session,
     /// With gradient accumulation: the end of a step.
-    pub apply: Option<Executable>,
+    pub apply: Option<Session>,
     /// Where pictures are held out: the loss alone.
-    pub held_out: Option<Executable>,
+    pub held_out: Option<Session>,
 }
 
 impl Model {
@@ -56,16 +59,16 @@ impl Model {
     pub fn to_train(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
         let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Loss)?;
         let spec = training_spec(recipe, &graph.params);
-        let set = compile(&func, &Mode::Train(&spec), backend(), options())?;
         let mut model = Self::to_predict(recipe, shape, vocab)?;
+        let device = model.store.device().clone();
+        let set = compile(&func, &Mode::Train(&spec), device.target(), options())?;
         let held_out = (recipe.data.validation > 0.0)
-            .then(|| compile(&func, &Mode::Forward, backend(), options()))
+            .then(|| compile(&func, &Mode::Forward, device.target(), options()))
             .transpose()?;
-        let store = &mut model.store;
         model.training = Some(Training {
-            step: Executable::new(set.main.plan, store)?,
-            apply: set.apply.map(|apply| Executable::new(apply.plan, store)).transpose()?,
-            held_out: held_out.map(|loss| Executable::new(loss.main.plan, store)).transpose()?,
+            step: model.session(set.main.plan)?,
+            apply: set.apply.map(|apply| model.session(apply.plan)).transpose()?,
+            held_out: held_out.map(|loss| model.session(loss.main.plan)).transpose()?,
         });
         Ok(model)
     }
@@ -89,11 +92,17 @@ impl Model {
 
     fn to_predict(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
         let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Predictions)?;
-        let plan = compile(&func, &Mode::Forward, backend(), options())?.main.plan;
-        let mut store = Store::new();
-        let predict = Executable::new(plan, &mut store)?;
+        let device = device();
+        let plan = compile(&func, &Mode::Forward, device.target(), options())?.main.plan;
+        let store = Store::new(&device)?;
+        let arena = Arena::new(&store);
+        let predict = Session::new(&Executable::new(&device, plan)?, &arena)?;
         let (params, gates) = (graph.params, graph.gates);
-        Ok(Self { store, predict, training: None, params, gates, blank: true })
+        Ok(Self { store, arena, predict, training: None, params, gates, blank: true })
+    }
+
+    fn session(&self, plan: Plan) -> Result<Session, RunError> {
+        Session::new(&Executable::new(self.store.device(), plan)?, &self.arena)
     }
 
     /// Puts start values where there are no values yet; each depends on the seed and its parameter's name only.
@@ -102,14 +111,14 @@ impl Model {
             for param in &self.params {
                 let elements = param.shape.iter().product();
                 let values = initial_value(param.init, elements, seed, &param.name);
-                self.store.set(&param.name, &values).map_err(RunError::from)?;
+                self.store.write(&param.name, &values)?;
             }
         }
         Ok(())
     }
 
-    /// Its executables, each with the name that a run's record gives it.
-    pub fn executables(&self) -> impl Iterator<Item = (&'static str, &Executable)> {
+    /// Its sessions, each with the name that a run's record gives it.
+    pub fn sessions(&self) -> impl Iterator<Item = (&'static str, &Session)> {
         let training = self.training.as_ref();
         [
             ("train", training.map(|training| &training.step)),
@@ -133,15 +142,15 @@ impl ModelState for Model {
     }
 
     fn load_state(&mut self, name: &str, values: &[f32]) -> Result<(), BoxError> {
-        Ok(self.store.set(name, values)?)
+        Ok(self.store.write(name, values)?)
     }
 }
 
 /// What a checkpoint keeps of a store: gradients that accumulate are no state.
 pub(crate) fn visit_state(store: &Store, visit: &mut Visit<'_>) -> Result<(), BoxError> {
-    for (name, role, ty, values) in store.iter() {
-        if role == Role::Weight || !name.starts_with(ACCUMULATOR) {
-            visit(name, &ty.shape, values)?;
+    for tensor in store.tensors() {
+        if tensor.role == Role::Weight || !tensor.name.starts_with(ACCUMULATOR) {
+            visit(&tensor.name, &tensor.ty.shape, &store.read(&tensor.name)?)?;
         }
     }
     Ok(())

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crossloom_eval::Results;
-use crossloom_eval::compare::Role;
+use crossloom_eval::compare::Standing;
 use crossloom_eval::samples::{SampleRecord, read_samples};
-use crossloom_recipe::{ImageUse, Recipe, Split, Variant};
+use crossloom_recipe::{ImageUse, Recipe, Variant};
 use crossloom_train::checkpoint::Checkpoints;
 use crossloom_train::run_dir::{GateRecord, RunDir, RunRecord, VariantDir, VariantRecord};
 use indexmap::IndexMap;
@@ -21,7 +21,7 @@ pub struct VariantOutcome {
     /// Its recipe.
     pub recipe: Recipe,
     /// Whether it competes or is a yardstick.
-    pub role: Role,
+    pub role: Standing,
     /// One record per question.
     pub records: Vec<SampleRecord>,
     /// Its numbers.
@@ -104,27 +104,18 @@ impl VariantOutcome {
 }
 
 /// The question-only models are yardsticks, not contenders.
-pub(crate) fn role(recipe: &Recipe) -> Role {
+pub(crate) fn role(recipe: &Recipe) -> Standing {
     match recipe.data.image {
-        ImageUse::Given => Role::Model,
-        ImageUse::Withheld => Role::Reference,
+        ImageUse::Given => Standing::Model,
+        ImageUse::Withheld => Standing::Reference,
     }
 }
 
 /// The role as a record has it.
-pub(crate) fn role_name(role: Role) -> &'static str {
+pub(crate) fn role_name(role: Standing) -> &'static str {
     match role {
-        Role::Model => "model",
-        Role::Reference => "reference",
-    }
-}
-
-/// The name of a split.
-pub(crate) fn split_name(split: Split) -> &'static str {
-    match split {
-        Split::Train => "train",
-        Split::Validation => "validation",
-        Split::Test => "test",
+        Standing::Model => "model",
+        Standing::Reference => "reference",
     }
 }
 
@@ -132,7 +123,7 @@ pub(crate) fn split_name(split: Split) -> &'static str {
 /// answers. Only answers that were given under the settings of now, by the newest checkpoint, are compared.
 pub(crate) fn evaluated_as(recipe: &Recipe, step: u64) -> BTreeMap<String, String> {
     let eval = &recipe.eval;
-    let split = split_name(eval.split);
+    let split = eval.split.name();
     let limit = eval.limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string());
     let (tokens, step) = (eval.max_new_tokens.to_string(), step.to_string());
     [("split", split), ("limit", &limit), ("max_new_tokens", &tokens), ("step", &step)]

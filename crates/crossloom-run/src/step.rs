@@ -2,13 +2,12 @@
 
 use crossloom_compiler::training::{ACCUMULATOR, MICRO_WEIGHT, hyper_input};
 use crossloom_recipe::{GatePool, PointAddress, VisionAddress};
-use crossloom_train::groups::Part;
+use crossloom_runtime::{RunError, Session, Store};
 use crossloom_train::step::{
     BoxError, MicroOutput, MicroStep, ModelState, NonFinite, TrainStep, Update, Visit, share_of_targets,
 };
 
 use crate::ExperimentError;
-use crate::backends::{self, Executable, Store};
 use crate::batch::load_batch;
 use crate::gates::GateMoments;
 use crate::model::{Model, Training, visit_state};
@@ -47,22 +46,18 @@ impl<'m> ModelStep<'m> {
         Ok(Self { store, training, gates, pool, beta1: betas[0], beta2: betas[1], gates_every })
     }
 
-    /// The graph of the held-out loss, the store it runs on, and the positions over which gates pool.
-    pub(crate) fn held_out(&mut self) -> (Option<&mut Executable>, &mut Store, GatePool) {
-        (self.training.held_out.as_mut(), self.store, self.pool)
+    /// The graph of the held-out loss and the positions over which gates pool.
+    pub(crate) fn held_out(&mut self) -> (Option<&mut Session>, GatePool) {
+        (self.training.held_out.as_mut(), self.pool)
     }
 
-    fn set_rates(exe: &mut Executable, update: &Update, betas: [f64; 2]) -> Result<(), BoxError> {
+    fn set_rates(session: &mut Session, update: &Update, betas: [f64; 2]) -> Result<(), BoxError> {
         let t = update.step as i32;
         let corrections = betas.map(|beta| (1.0 - beta.powi(t)).recip() as f32);
-        for part in Part::ALL {
+        for (part, rate) in update.rates.iter() {
             let name = hyper_input(part.name());
-            if exe.has_input(&name) {
-                exe.input_mut(&name)?.copy_from_slice(&[
-                    update.rates.get(part).lr,
-                    corrections[0],
-                    corrections[1],
-                ]);
+            if session.has_input(&name) {
+                session.write(&name, &[rate as f32, corrections[0], corrections[1]])?;
             }
         }
         Ok(())
@@ -75,7 +70,7 @@ impl ModelState for ModelStep<'_> {
     }
 
     fn load_state(&mut self, name: &str, values: &[f32]) -> Result<(), BoxError> {
-        Ok(self.store.set(name, values)?)
+        Ok(self.store.write(name, values)?)
     }
 }
 
@@ -87,21 +82,12 @@ impl TrainStep for ModelStep<'_> {
         let Training { step, apply, .. } = &mut *self.training;
         load_batch(step, &batch.batch, self.pool)?;
         if step.has_input(MICRO_WEIGHT) {
-            step.input_mut(MICRO_WEIGHT)?[0] = micro.weight;
+            step.write(MICRO_WEIGHT, &[micro.weight])?;
         } else if let Some(update) = micro.update {
             Self::set_rates(step, update, betas)?;
         }
-        step.run(self.store)?;
-        let loss = step.result("loss")?[0];
-        let grad_norm = match (micro.update, apply.as_mut()) {
-            (None, _) => None,
-            (Some(_), None) => Some(step.result("grad_norm")?[0]),
-            (Some(update), Some(apply)) => {
-                Self::set_rates(apply, update, betas)?;
-                apply.run(self.store)?;
-                Some(apply.result("grad_norm")?[0])
-            }
-        };
+        step.run()?;
+        let loss = scalar(step, "loss")?;
         let wanted = micro.step == 1 || micro.step.is_multiple_of(self.gates_every);
         let gate_means = if wanted && !self.gates.is_empty() {
             let mut gates = GateMoments::default();
@@ -111,20 +97,30 @@ impl TrainStep for ModelStep<'_> {
         } else {
             None
         };
+        // What ends a step runs in the same arena, so it comes after everything that is read of this part.
+        let grad_norm = match (micro.update, apply.as_mut()) {
+            (None, _) => None,
+            (Some(_), None) => Some(scalar(step, "grad_norm")?),
+            (Some(update), Some(apply)) => {
+                Self::set_rates(apply, update, betas)?;
+                apply.run()?;
+                Some(scalar(apply, "grad_norm")?)
+            }
+        };
         Ok(MicroOutput { loss, grad_norm, gate_means })
     }
 
-    fn discard_gradients(&mut self) {
-        self.store.clear(ACCUMULATOR);
+    fn discard_gradients(&mut self) -> Result<(), BoxError> {
+        Ok(self.store.clear(ACCUMULATOR)?)
     }
 
     fn locate_non_finite(&mut self, batches: &[TrainingBatch], update: &Update) -> Option<NonFinite> {
         // The update of a step whose gradient is not finite changes nothing, so the same batches show the same value; but
         // what they left in the accumulators must go first.
-        self.discard_gradients();
+        self.discard_gradients().ok()?;
         let betas = [self.beta1, self.beta2];
         let Training { step, apply, .. } = &mut *self.training;
-        let named = |found: backends::NonFinite| NonFinite {
+        let named = |found: crossloom_runtime::NonFinite| NonFinite {
             op: found.op,
             scope: found.scope,
             value_name: found.value,
@@ -133,18 +129,25 @@ impl TrainStep for ModelStep<'_> {
             load_batch(step, &batch.batch, self.pool).ok()?;
             if step.has_input(MICRO_WEIGHT) {
                 let weight = share_of_targets(batches, index) as f32;
-                step.input_mut(MICRO_WEIGHT).ok()?[0] = weight;
+                step.write(MICRO_WEIGHT, &[weight]).ok()?;
             } else {
                 Self::set_rates(step, update, betas).ok()?;
             }
-            if let Some(found) = step.find_non_finite(self.store).ok()? {
+            if let Some(found) = step.find_non_finite().ok()? {
                 return Some(named(found));
             }
         }
         let apply = apply.as_mut()?;
         Self::set_rates(apply, update, betas).ok()?;
-        apply.find_non_finite(self.store).ok()?.map(named)
+        apply.find_non_finite().ok()?.map(named)
     }
+}
+
+/// The only element of a float result.
+fn scalar(session: &Session, name: &str) -> Result<f32, RunError> {
+    let mut value = [0.0];
+    session.read_into(name, &mut value)?;
+    Ok(value[0])
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicBool;
 use crossloom_data::packing::{PackedBatch, PackingPlan, TrainingOptions, TrainingPacker};
 use crossloom_recipe as recipe;
 use crossloom_train::checkpoint::{Checkpoints, ResumePolicy};
-use crossloom_train::groups::{ParamGroups, Part, PartSettings};
+use crossloom_train::groups::PartRates;
 use crossloom_train::metrics::{JsonlSink, MetricSink, Scalars, TensorBoardSink};
 use crossloom_train::progress::Progress;
 use crossloom_train::run_dir::VariantDir;
-use crossloom_train::schedule::{Schedule, ScheduleShape};
+use crossloom_train::schedule::RateCurve;
 use crossloom_train::step::BoxError;
 use crossloom_train::trainer::{Summary, TrainIo, TrainOptions, Trainer};
 
@@ -28,7 +28,7 @@ use crate::{Data, ExperimentError};
 /// What is unsound, all at once.
 pub(crate) fn check(recipe: &recipe::Recipe) -> Result<(), ExperimentError> {
     let settings = &recipe.train;
-    Trainer::new(train_options(settings, ""), groups(settings), schedule(settings))?;
+    Trainer::new(train_options(settings, ""), peak_rates(settings), rate_curve(settings))?;
     Ok(())
 }
 
@@ -66,7 +66,7 @@ pub fn train(
     let mut held_out = HeldOut::new(recipe, data, plan)?;
     let mut options = train_options(settings, &hash);
     options.validate_every = held_out.as_ref().map(|_| HeldOut::every(recipe));
-    let mut trainer = Trainer::new(options, groups(settings), schedule(settings))?;
+    let mut trainer = Trainer::new(options, peak_rates(settings), rate_curve(settings))?;
     if let Some(newest) = newest {
         // Runs of other recipes have other folders, so only a checkpoint that was put here by hand is of another recipe.
         let policy = ResumePolicy { recipe_hash: &hash, changes: &|_| None };
@@ -94,7 +94,6 @@ fn train_options(settings: &recipe::Train, hash: &str) -> TrainOptions {
     TrainOptions {
         steps: settings.steps,
         accumulate: settings.accumulate,
-        max_grad_norm: settings.clip_norm.map(|norm| norm as f32),
         log_every: settings.log_every,
         checkpoint_every: (settings.checkpoint_every > 0).then_some(settings.checkpoint_every),
         validate_every: None,
@@ -102,37 +101,16 @@ fn train_options(settings: &recipe::Train, hash: &str) -> TrainOptions {
     }
 }
 
-fn groups(settings: &recipe::Train) -> ParamGroups {
-    let mut groups = ParamGroups::uniform(settings.lr, settings.weight_decay);
-    for part in recipe::Part::ALL {
-        let own = PartSettings {
-            trainable: settings.parts.get(part).trainable,
-            lr: settings.part_lr(part),
-            weight_decay: settings.part_weight_decay(part),
-        };
-        groups = groups.with(loop_part(part), own);
-    }
-    groups
+fn peak_rates(settings: &recipe::Train) -> PartRates {
+    recipe::Part::ALL.into_iter().fold(PartRates::uniform(settings.lr), |rates, part| {
+        let trained = settings.parts.get(part).trainable;
+        rates.with(part, trained.then(|| settings.part_lr(part)))
+    })
 }
 
-fn loop_part(part: recipe::Part) -> Part {
-    match part {
-        recipe::Part::Vision => Part::Vision,
-        recipe::Part::Projector => Part::Projector,
-        recipe::Part::Adapter => Part::Adapter,
-        recipe::Part::Gate => Part::Gate,
-        recipe::Part::Language => Part::Language,
-    }
-}
-
-fn schedule(settings: &recipe::Train) -> Schedule {
-    let shape = match settings.schedule {
-        recipe::Schedule::Cosine => ScheduleShape::Cosine,
-        recipe::Schedule::Linear => ScheduleShape::Linear,
-        recipe::Schedule::Constant => ScheduleShape::Constant,
-    };
-    Schedule {
-        shape,
+fn rate_curve(settings: &recipe::Train) -> RateCurve {
+    RateCurve {
+        shape: settings.schedule,
         warmup_steps: settings.warmup_steps(),
         total_steps: settings.steps,
         min_ratio: settings.min_lr_ratio,

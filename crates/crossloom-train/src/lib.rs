@@ -1,6 +1,7 @@
 //! Training for crossloom: *when* to do a step, with which learning rates, and how to survive a crash.
 //!
-//! This crate knows no method, no kernel and no graph. The model comes in through three traits:
+//! This crate knows no method, no kernel and no graph; of recipes it knows the names of the parts of a model and of the
+//! schedules. The model comes in through three traits:
 //!
 //! | trait | what it is | who implements it |
 //! |---|---|---|
@@ -33,11 +34,11 @@ pub mod trainer;
 pub use checkpoint::{
     Checkpoint, CheckpointError, Checkpoints, RecipeChange, RestorePart, ResumePolicy, TrainState,
 };
-pub use groups::{ParamGroups, Part, PartRate, PartRates, PartSettings};
+pub use groups::PartRates;
 pub use metrics::{JsonlSink, MetricPhase, MetricRecord, MetricSink, Scalars, TensorBoardSink};
 pub use progress::{Phase, Progress, ProgressUpdate, Silent};
 pub use run_dir::{RunDir, RunRecord, VariantDir};
-pub use schedule::{Schedule, ScheduleShape};
+pub use schedule::RateCurve;
 pub use step::{
     BatchSource, BoxError, GateMeans, MicroOutput, MicroStep, ModelState, NonFinite, StepOutput, TrainBatch,
     TrainStep, Update, Visit, share_of_targets,

@@ -13,25 +13,13 @@
 //! The first update of the warm-up is not wasted on a rate of zero, the peak is reached at `s = w - 1` and held at
 //! `s = w`, and the last update still has a rate above `r`. Past the end (`s ≥ T`) the factor is `r` (`constant`: 1).
 
-use serde::{Deserialize, Serialize};
-
-/// How the factor falls after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScheduleShape {
-    /// Half a cosine wave from 1 to the minimum ratio.
-    Cosine,
-    /// A straight line from 1 to the minimum ratio.
-    Linear,
-    /// Stays at 1.
-    Constant,
-}
+use crossloom_recipe::Schedule;
 
 /// A warm-up followed by a decay.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Schedule {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RateCurve {
     /// How the factor falls after the warm-up.
-    pub shape: ScheduleShape,
+    pub shape: Schedule,
     /// Updates of the linear warm-up; 0 starts at the peak.
     pub warmup_steps: u64,
     /// All updates of the training, warm-up included.
@@ -40,7 +28,7 @@ pub struct Schedule {
     pub min_ratio: f64,
 }
 
-impl Schedule {
+impl RateCurve {
     /// The factor of the update with index `s`, counted from 0. The same on every platform.
     pub fn factor(&self, s: u64) -> f64 {
         if s < self.warmup_steps {
@@ -50,9 +38,9 @@ impl Schedule {
         let done = s - self.warmup_steps;
         let p = if done >= decay_steps { 1.0 } else { done as f64 / decay_steps as f64 };
         let fall = match self.shape {
-            ScheduleShape::Constant => return 1.0,
-            ScheduleShape::Linear => 1.0 - p,
-            ScheduleShape::Cosine => 0.5 * (1.0 + libm::cos(std::f64::consts::PI * p)),
+            Schedule::Constant => return 1.0,
+            Schedule::Linear => 1.0 - p,
+            Schedule::Cosine => 0.5 * (1.0 + libm::cos(std::f64::consts::PI * p)),
         };
         self.min_ratio + (1.0 - self.min_ratio) * fall
     }
@@ -78,11 +66,11 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    fn schedule(shape: ScheduleShape) -> Schedule {
-        Schedule { shape, warmup_steps: 4, total_steps: 12, min_ratio: 0.1 }
+    fn schedule(shape: Schedule) -> RateCurve {
+        RateCurve { shape, warmup_steps: 4, total_steps: 12, min_ratio: 0.1 }
     }
 
-    fn check(shape: ScheduleShape, expected: &[(u64, f64)]) {
+    fn check(shape: Schedule, expected: &[(u64, f64)]) {
         for &(s, factor) in expected {
             let got = schedule(shape).factor(s);
             assert!((got - factor).abs() < 1e-12, "{shape:?} at {s}: {got}, expected {factor}");
@@ -91,7 +79,7 @@ mod tests {
 
     #[test]
     fn warm_up_is_linear_and_wastes_no_step() {
-        for shape in [ScheduleShape::Cosine, ScheduleShape::Linear, ScheduleShape::Constant] {
+        for shape in [Schedule::Cosine, Schedule::Linear, Schedule::Constant] {
             check(shape, &[(0, 0.25), (1, 0.5), (2, 0.75), (3, 1.0), (4, 1.0)]);
         }
     }
@@ -101,7 +89,7 @@ mod tests {
         // 8 decay updates: p = 1/4 → cos 45° = 0.7071…, p = 1/2 → 0, p = 3/4 → -0.7071…
         let root_half = std::f64::consts::FRAC_1_SQRT_2;
         check(
-            ScheduleShape::Cosine,
+            Schedule::Cosine,
             &[
                 (6, 0.1 + 0.45 * (1.0 + root_half)),
                 (8, 0.55),
@@ -114,30 +102,29 @@ mod tests {
 
     #[test]
     fn linear_by_hand() {
-        check(ScheduleShape::Linear, &[(6, 0.775), (8, 0.55), (11, 0.2125), (12, 0.1), (1000, 0.1)]);
+        check(Schedule::Linear, &[(6, 0.775), (8, 0.55), (11, 0.2125), (12, 0.1), (1000, 0.1)]);
     }
 
     #[test]
     fn constant_stays() {
-        check(ScheduleShape::Constant, &[(4, 1.0), (11, 1.0), (500, 1.0)]);
+        check(Schedule::Constant, &[(4, 1.0), (11, 1.0), (500, 1.0)]);
     }
 
     #[test]
     fn no_warm_up_starts_at_the_peak_and_degenerate_lengths_are_defined() {
         let schedule =
-            Schedule { shape: ScheduleShape::Cosine, warmup_steps: 0, total_steps: 10, min_ratio: 0.0 };
+            RateCurve { shape: Schedule::Cosine, warmup_steps: 0, total_steps: 10, min_ratio: 0.0 };
         assert_eq!(schedule.factor(0), 1.0);
         assert!(schedule.factor(9) > 0.0);
-        let only_warmup = Schedule { warmup_steps: 3, total_steps: 3, ..schedule };
+        let only_warmup = RateCurve { warmup_steps: 3, total_steps: 3, ..schedule };
         assert_eq!((only_warmup.factor(2), only_warmup.factor(3)), (1.0, 0.0));
-        assert_eq!(Schedule { total_steps: 0, ..schedule }.factor(0), 0.0);
+        assert_eq!(RateCurve { total_steps: 0, ..schedule }.factor(0), 0.0);
     }
 
     #[test]
     fn unsound_schedules_are_named() {
-        let bad =
-            Schedule { shape: ScheduleShape::Linear, warmup_steps: 5, total_steps: 4, min_ratio: f64::NAN };
+        let bad = RateCurve { shape: Schedule::Linear, warmup_steps: 5, total_steps: 4, min_ratio: f64::NAN };
         assert_eq!(bad.problems().len(), 2);
-        assert!(schedule(ScheduleShape::Linear).problems().is_empty());
+        assert!(schedule(Schedule::Linear).problems().is_empty());
     }
 }

@@ -92,9 +92,7 @@ pub fn share_of_targets<B: TrainBatch>(batches: &[B], index: usize) -> f64 {
 pub struct Update {
     /// Number of this update, counted from 1 (the `t` of Adam's bias correction).
     pub step: u64,
-    /// Scale the whole gradient down to this global L2 norm if it is longer; `None` leaves it.
-    pub max_grad_norm: Option<f32>,
-    /// Learning rate (schedule applied) and weight decay of every part.
+    /// Learning rate of every part in this update, the schedule applied.
     pub rates: PartRates,
 }
 
@@ -151,7 +149,10 @@ pub trait TrainStep: ModelState {
     fn micro_step(&mut self, batch: &Self::Batch, micro: &MicroStep<'_>) -> Result<MicroOutput, BoxError>;
 
     /// Forget the gradients of a step that was abandoned between two micro-batches.
-    fn discard_gradients(&mut self);
+    ///
+    /// # Errors
+    /// The device that holds them failed.
+    fn discard_gradients(&mut self) -> Result<(), BoxError>;
 
     /// After a non-finite loss or gradient in a step over `batches`: find the value that was non-finite first, by doing the
     /// step again from cleared gradients, micro-batch by micro-batch, its update included. May be slow. Each micro-batch has

@@ -1,7 +1,7 @@
 //! The parts of a filetest: header, function, trailer.
 
 use crossloom_ir::interp::Tensor;
-use crossloom_ir::{DType, Func, text, verify};
+use crossloom_ir::{Func, text, verify};
 
 use super::tensor;
 
@@ -146,7 +146,7 @@ pub(super) fn arguments(
         let text = given.iter().find(|(name, _)| *name == param.name).map(|(_, value)| *value);
         let tensor = match text {
             Some(text) => tensor::read(text, ty),
-            None if seeded && ty.dtype == DType::F32 => tensor::read(&format!("uniform {}", index + 1), ty),
+            None if seeded && ty.dtype.is_float() => tensor::read(&format!("uniform {}", index + 1), ty),
             None => Err("there is no `with` line for it".to_owned()),
         };
         arguments.push(tensor.map_err(|message| format!("parameter `{}`: {message}", param.name))?);

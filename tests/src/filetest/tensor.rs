@@ -1,7 +1,7 @@
 //! Tensors in directives: `[[1, 2], [3, 4]]`, one number for all elements, or a seeded generator.
 
+use crossloom_ir::TensorType;
 use crossloom_ir::interp::Tensor;
-use crossloom_ir::{DType, TensorType};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -31,7 +31,7 @@ pub(super) fn read(text: &str, ty: &TensorType) -> Result<Tensor<f64>, String> {
         }
         _ => literal(text, ty)?,
     };
-    if ty.dtype == DType::I32 && tensor.data.iter().any(|x| x.fract() != 0.0) {
+    if ty.dtype.is_integer() && tensor.data.iter().any(|x| x.fract() != 0.0) {
         return Err(format!("{ty} holds whole numbers"));
     }
     Ok(tensor)

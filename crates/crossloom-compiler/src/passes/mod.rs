@@ -9,6 +9,7 @@ mod elementwise_fusion;
 mod epilogue_fusion;
 mod fold;
 mod norm_fusion;
+pub mod precision;
 mod product_fusion;
 
 use crossloom_ir::{Func, IrErrors, verify};

@@ -19,7 +19,7 @@ pub(super) struct NormFusion;
 
 /// What becomes of an instruction.
 #[derive(Clone, Copy)]
-enum Role {
+enum Fate {
     /// It stays.
     Copied,
     /// Another instruction makes its outputs.
@@ -36,16 +36,16 @@ impl Pass for NormFusion {
     }
 
     fn run(&self, func: &Func) -> Result<Func, IrErrors> {
-        let mut roles = vec![Role::Copied; func.insts().len()];
-        match_norms(func, &mut roles);
-        match_gradients(func, &mut roles);
+        let mut fates = vec![Fate::Copied; func.insts().len()];
+        match_norms(func, &mut fates);
+        match_gradients(func, &mut fates);
         let mut rewriter = Rewriter::new(func);
-        for (inst, role) in func.insts().iter().zip(&roles) {
-            match *role {
-                Role::Copied => rewriter.copy(inst)?,
-                Role::Absorbed => {}
-                Role::SumOf(norm) => fuse_sum(&mut rewriter, inst, func.inst(norm))?,
-                Role::SumOfGradient(grad, other) => {
+        for (inst, fate) in func.insts().iter().zip(&fates) {
+            match *fate {
+                Fate::Copied => rewriter.copy(inst)?,
+                Fate::Absorbed => {}
+                Fate::SumOf(norm) => fuse_sum(&mut rewriter, inst, func.inst(norm))?,
+                Fate::SumOfGradient(grad, other) => {
                     fuse_gradient(&mut rewriter, inst, func.inst(grad), other)?;
                 }
             }
@@ -68,7 +68,7 @@ fn is_norm_gradient(op: &Op) -> bool {
 }
 
 /// Gives every sum the first norm that reads it.
-fn match_norms(func: &Func, roles: &mut [Role]) {
+fn match_norms(func: &Func, fates: &mut [Fate]) {
     for (index, inst) in func.insts().iter().enumerate() {
         if !matches!(inst.op, Op::LayerNorm(_) | Op::RmsNorm(_)) {
             continue;
@@ -78,21 +78,21 @@ fn match_norms(func: &Func, roles: &mut [Role]) {
         let in_time =
             |&v: &Value| func.def_inst(v).is_none_or(|(def, by)| def < at && !is_norm_gradient(&by.op));
         if is_wide_sum(func, sum)
-            && matches!(roles[at.index()], Role::Copied)
+            && matches!(fates[at.index()], Fate::Copied)
             && inst.inputs[1..].iter().all(in_time)
         {
-            roles[at.index()] = Role::SumOf(Inst(index as u32));
-            roles[index] = Role::Absorbed;
+            fates[at.index()] = Fate::SumOf(Inst(index as u32));
+            fates[index] = Fate::Absorbed;
         }
     }
 }
 
 /// Gives every other sum the norm gradient it reads.
-fn match_gradients(func: &Func, roles: &mut [Role]) {
+fn match_gradients(func: &Func, fates: &mut [Fate]) {
     let uses = func.use_counts();
     let first_reads = first_reads(func);
     for (index, inst) in func.insts().iter().enumerate() {
-        if !is_sum(&inst.op) || !matches!(roles[index], Role::Copied) {
+        if !is_sum(&inst.op) || !matches!(fates[index], Fate::Copied) {
             continue;
         }
         for (value, other) in [(inst.inputs[0], inst.inputs[1]), (inst.inputs[1], inst.inputs[0])] {
@@ -107,8 +107,8 @@ fn match_gradients(func: &Func, roles: &mut [Role]) {
             // The gradient op moves down to the sum.
             let in_time = grad.outputs[1..].iter().all(|v| first_reads[v.index()] > index);
             if plain && only_use && wide && in_time {
-                roles[at.index()] = Role::Absorbed;
-                roles[index] = Role::SumOfGradient(at, other);
+                fates[at.index()] = Fate::Absorbed;
+                fates[index] = Fate::SumOfGradient(at, other);
                 break;
             }
         }

@@ -12,7 +12,7 @@ use crate::Kernel;
 pub(super) struct View {
     /// The value that owns the memory.
     pub(super) root: Value,
-    /// First word within the root.
+    /// First byte within the root.
     pub(super) offset: usize,
 }
 
@@ -25,6 +25,8 @@ pub(super) struct Aliases {
     pub(super) in_place: Vec<Vec<(usize, usize)>>,
     /// For every instruction, whether it only renames memory.
     pub(super) renames: Vec<bool>,
+    /// For every value, whether nobody reads it and the kernel that would make it can leave it out.
+    pub(super) skipped: Vec<bool>,
     /// For every root, the last instruction that reads or makes what lives in its memory; `usize::MAX` if it outlives
     /// the function. A parameter that nothing reads has none.
     pub(super) last_use: Vec<Option<usize>>,
@@ -40,6 +42,7 @@ impl Aliases {
             views: (0..count).map(|i| View { root: Value(i as u32), offset: 0 }).collect(),
             in_place: vec![Vec::new(); func.insts().len()],
             renames: vec![false; func.insts().len()],
+            skipped: skipped(func, kernels),
             last_use: vec![None; count],
             members: (0..count).map(|i| vec![Value(i as u32)]).collect(),
         };
@@ -95,7 +98,7 @@ impl Aliases {
                     continue;
                 };
                 let view = self.views[input.index()];
-                let whole = view.offset == 0 && func.ty(view.root).elements() == func.ty(output).elements();
+                let whole = view.offset == 0 && func.ty(view.root).bytes() == func.ty(output).bytes();
                 let dies = self.last_use[view.root.index()] == Some(index);
                 let allowed = dies
                     && match func.def(view.root) {
@@ -110,7 +113,8 @@ impl Aliases {
                 let other_operand =
                     inst.inputs.iter().enumerate().any(|(j, &v)| j != i && self.root(v) == view.root);
                 let free = !taken_inputs.contains(&view.root) && !taken_outputs.contains(&o);
-                if whole && allowed && !other_operand && free {
+                let skipped = self.skipped[output.index()];
+                if whole && allowed && !other_operand && free && !skipped {
                     taken_inputs.push(view.root);
                     taken_outputs.push(o);
                     self.share(output, view.root);
@@ -131,15 +135,29 @@ impl Aliases {
     }
 }
 
-/// If the op only renames memory: how far into its operand the result starts, in words.
+/// If the op only renames memory: how far into its operand the result starts, in bytes.
 pub(super) fn view_offset(func: &Func, op: &Op, inputs: &[Value]) -> Option<usize> {
     match op {
         Op::Reshape(_) => Some(0),
         Op::Slice(slice) => {
-            let shape = func.shape(inputs[0]);
+            let ty = func.ty(inputs[0]);
+            let shape = &ty.shape;
             let contiguous = shape[..slice.axis].iter().all(|&extent| extent == 1);
-            contiguous.then(|| slice.start * strides(shape)[slice.axis])
+            contiguous.then(|| ty.dtype.bytes_of(slice.start * strides(shape)[slice.axis]))
         }
         _ => None,
     }
+}
+
+/// For every value, whether it is a result that nobody reads and that its kernel can leave out.
+fn skipped(func: &Func, kernels: &[Option<Kernel>]) -> Vec<bool> {
+    let uses = func.use_counts();
+    let mut skipped = vec![false; func.value_count()];
+    for (inst, kernel) in func.insts().iter().zip(kernels) {
+        let optional = kernel.iter().flat_map(|kernel| &kernel.optional);
+        for output in optional.filter_map(|&o| inst.outputs.get(o)) {
+            skipped[output.index()] = uses[output.index()] == 0;
+        }
+    }
+    skipped
 }

@@ -2,9 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Offsets and lengths are multiples of this many words (64 bytes: a cache line, an AVX-512 register).
-pub(super) const ALIGN: usize = 16;
-
 /// Free ranges of an arena that grows at its end.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
@@ -12,22 +9,22 @@ pub(super) struct Arena {
     free: BTreeMap<usize, usize>,
     /// The same by (length, offset), to find the tightest one.
     by_len: BTreeSet<(usize, usize)>,
-    /// Words so far.
+    /// Bytes so far.
     len: usize,
 }
 
-/// The length that is really reserved for so many words.
-pub(super) fn padded(len: usize) -> usize {
-    len.next_multiple_of(ALIGN).max(ALIGN)
+/// The length that is really reserved for so many bytes: a multiple of the alignment, so that offsets are too.
+pub(super) fn padded(len: usize, alignment: usize) -> usize {
+    len.next_multiple_of(alignment).max(alignment)
 }
 
 impl Arena {
-    /// Words the arena needs.
+    /// Bytes the arena needs.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// Reserves `len` words (padded by the caller) and returns their offset.
+    /// Reserves `len` bytes (padded by the caller) and returns their offset.
     pub(super) fn take(&mut self, len: usize) -> usize {
         if let Some(&(found, offset)) = self.by_len.range((len, 0)..).next() {
             self.remove(offset, found);

@@ -7,38 +7,43 @@ use crossloom_ir::{Func, Inst, IrError, IrErrors, Value};
 use super::alias::Aliases;
 use super::arena::{Arena, padded};
 use super::{Block, Place, Plan, Step};
-use crate::{Backend, Kernel};
+use crate::{Kernel, Target};
 
 /// Lays a function out in memory and chooses its kernels.
 ///
 /// # Errors
-/// Every instruction the backend has no kernel for; every update whose value cannot be written to its parameter.
+/// Every instruction the target has no kernel for; every update whose value cannot be written to its parameter.
 #[allow(
     clippy::needless_pass_by_value,
     reason = "the plan takes over the function, which callers have no use for"
 )]
-pub fn plan(func: Func, backend: &dyn Backend) -> Result<Plan, IrErrors> {
+pub fn plan(func: Func, target: &dyn Target) -> Result<Plan, IrErrors> {
     let mut func = copy_foreign_updates(&func)?;
-    let mut kernels = choose_kernels(&func, backend);
+    let mut kernels = choose_kernels(&func, target);
     let mut aliases = Aliases::of(&func, &kernels);
     let early: Vec<bool> = func.results().iter().map(|result| is_early(&func, &aliases, result)).collect();
     if early.contains(&true) {
         func = copy_results(&func, &early)?;
-        kernels = choose_kernels(&func, backend);
+        kernels = choose_kernels(&func, target);
         aliases = Aliases::of(&func, &kernels);
     }
-    let (steps, scratch) = schedule(&func, backend, &aliases, &kernels)?;
-    let targets = update_targets(&func, &aliases)?;
-    let (blocks, arena, lower_bound) = allocate(&func, &aliases, &targets);
+    let (steps, scratch) = schedule(&func, target, &aliases, &kernels)?;
+    let homes = update_targets(&func, &aliases)?;
+    let alignment = target.alignment();
+    let (blocks, arena, lower_bound) = allocate(&func, &aliases, &homes, alignment);
     let places = (0..func.value_count())
         .map(|i| {
             let value = Value(i as u32);
+            if aliases.skipped[i] {
+                return Place { block: Block::Arena, offset: 0, len: 0 };
+            }
             let view = aliases.views[i];
             let (block, start) = blocks[view.root.index()];
-            Place { block, offset: start + view.offset, len: func.ty(value).elements() }
+            Place { block, offset: start + view.offset, len: func.ty(value).bytes() }
         })
         .collect();
-    Ok(Plan { func, backend: backend.name().to_owned(), places, steps, arena, scratch, lower_bound })
+    let target = target.name().to_owned();
+    Ok(Plan { func, target, alignment, places, steps, arena, scratch, lower_bound })
 }
 
 /// Gives every update a value of its own: one that is a parameter's memory or part of another value's, or that several
@@ -57,7 +62,7 @@ fn copy_foreign_updates(func: &Func) -> Result<Func, IrErrors> {
             (ValueDef::Param(p), Some(param)) => p != param,
             (ValueDef::Output(..), None) => false,
             (ValueDef::Output(..), Some(param)) => {
-                let whole = func.ty(root).elements() == func.ty(func.params()[param].value).elements();
+                let whole = func.ty(root).bytes() == func.ty(func.params()[param].value).bytes();
                 !whole || std::mem::replace(&mut taken[root.index()], true)
             }
         }
@@ -117,12 +122,12 @@ fn update_targets(func: &Func, aliases: &Aliases) -> Result<Vec<Option<usize>>, 
     if errors.is_empty() { Ok(targets) } else { Err(IrErrors(errors)) }
 }
 
-/// The backend's kernel for every instruction.
-fn choose_kernels(func: &Func, backend: &dyn Backend) -> Vec<Option<Kernel>> {
+/// The target's kernel for every instruction.
+fn choose_kernels(func: &Func, target: &dyn Target) -> Vec<Option<Kernel>> {
     let choose = |inst: &InstData| {
         let inputs: Vec<_> = inst.inputs.iter().map(|&v| func.ty(v)).collect();
         let outputs: Vec<_> = inst.outputs.iter().map(|&v| func.ty(v)).collect();
-        backend.kernel(&inst.op, &inputs, &outputs)
+        target.kernel(&inst.op, &inputs, &outputs)
     };
     func.insts().iter().map(choose).collect()
 }
@@ -130,7 +135,7 @@ fn choose_kernels(func: &Func, backend: &dyn Backend) -> Vec<Option<Kernel>> {
 /// One step per instruction that does more than rename memory, and the largest working memory.
 fn schedule(
     func: &Func,
-    backend: &dyn Backend,
+    target: &dyn Target,
     aliases: &Aliases,
     kernels: &[Option<Kernel>],
 ) -> Result<(Vec<Step>, usize), IrErrors> {
@@ -144,7 +149,7 @@ fn schedule(
             }
             None => {
                 let message =
-                    format!("backend `{}` has no kernel for it and it has no expansion", backend.name());
+                    format!("target `{}` has no kernel for it and it has no expansion", target.name());
                 errors.push(IrError::new(message).with_op(inst.op.mnemonic()).with_scope(&inst.scope));
             }
         }
@@ -152,11 +157,12 @@ fn schedule(
     if errors.is_empty() { Ok((steps, scratch)) } else { Err(IrErrors(errors)) }
 }
 
-/// Block and start of every root, the arena's length and the lower bound, in words.
+/// Block and start of every root, the arena's length and the lower bound, in bytes.
 fn allocate(
     func: &Func,
     aliases: &Aliases,
-    targets: &[Option<usize>],
+    homes: &[Option<usize>],
+    alignment: usize,
 ) -> (Vec<(Block, usize)>, usize, usize) {
     let mut blocks = vec![(Block::Arena, 0); func.value_count()];
     for (index, param) in func.params().iter().enumerate() {
@@ -166,14 +172,14 @@ fn allocate(
     let (mut arena, mut alive, mut lower_bound) = (Arena::default(), 0, 0);
     for (index, inst) in func.insts().iter().enumerate() {
         for &output in &inst.outputs {
-            if aliases.root(output) != output {
+            if aliases.root(output) != output || aliases.skipped[output.index()] {
                 continue;
             }
-            if let Some(param) = targets[output.index()] {
+            if let Some(param) = homes[output.index()] {
                 blocks[output.index()] = (Block::Param(param), 0);
                 continue;
             }
-            let len = padded(func.ty(output).elements());
+            let len = padded(func.ty(output).bytes(), alignment);
             blocks[output.index()] = (Block::Arena, arena.take(len));
             alive += len;
             let last = aliases.last_use[output.index()].unwrap_or(index);
@@ -183,7 +189,7 @@ fn allocate(
         }
         lower_bound = lower_bound.max(alive);
         for &value in &dying[index] {
-            let len = padded(func.ty(value).elements());
+            let len = padded(func.ty(value).bytes(), alignment);
             arena.give(blocks[value.index()].1, len);
             alive -= len;
         }

@@ -1,6 +1,8 @@
 //! The plan verifier. What it proves is what the executors' `unsafe` code relies on:
 //!
-//! - every value lies within its block, and has the length of its type; a parameter lies in its own block;
+//! - every value lies within its block, and has the bytes of its type; a parameter lies in its own block; what a step
+//!   writes starts at a multiple of the plan's alignment, a view at one of its element;
+//! - a value without memory is read by nobody;
 //! - the steps are the instructions in program order, but for those that only rename memory, whose result lies where
 //!   their operand does;
 //! - outputs of one step are disjoint from each other and from every input, except pairs declared in place, which
@@ -12,7 +14,7 @@ use crossloom_ir::func::ValueDef;
 use crossloom_ir::{IrError, IrErrors, Role, Value};
 
 use super::alias::view_offset;
-use super::{Block, Place, Plan};
+use super::{Block, Place, Plan, element_alignment};
 
 /// Checks a plan; returns all violations.
 ///
@@ -20,6 +22,9 @@ use super::{Block, Place, Plan};
 /// Each violation, with the value, op and scope.
 pub fn check(plan: &Plan) -> Result<(), IrErrors> {
     let mut errors = Vec::new();
+    if !plan.alignment.is_power_of_two() {
+        errors.push(IrError::new(format!("an alignment of {} bytes is no power of two", plan.alignment)));
+    }
     check_bounds(plan, &mut errors);
     check_order(plan, &mut errors);
     if !errors.is_empty() {
@@ -32,7 +37,7 @@ pub fn check(plan: &Plan) -> Result<(), IrErrors> {
 }
 
 fn overlap(a: Place, b: Place) -> bool {
-    a.block == b.block && a.offset < b.offset + b.len && b.offset < a.offset + a.len
+    a.len > 0 && b.len > 0 && a.block == b.block && a.offset < b.offset + b.len && b.offset < a.offset + a.len
 }
 
 fn check_bounds(plan: &Plan, errors: &mut Vec<IrError>) {
@@ -47,15 +52,23 @@ fn check_bounds(plan: &Plan, errors: &mut Vec<IrError>) {
             errors.push(IrError::new(message).with_value(param.value));
         }
     }
+    let uses = plan.func.use_counts();
     for index in 0..plan.func.value_count() {
         let value = Value(index as u32);
-        let (place, elements) = (plan.place(value), plan.func.ty(value).elements());
+        let (place, ty) = (plan.place(value), plan.func.ty(value));
         let room = match place.block {
             Block::Arena => plan.arena,
-            Block::Param(p) => plan.func.params().get(p).map_or(0, |p| plan.func.ty(p.value).elements()),
+            Block::Param(p) => plan.func.params().get(p).map_or(0, |p| plan.func.ty(p.value).bytes()),
         };
-        if place.len != elements || place.offset.checked_add(place.len).is_none_or(|end| end > room) {
-            let message = format!("lies at {}+{} of a block of {room} words", place.offset, place.len);
+        if place.len == 0 && uses[index] == 0 {
+            continue;
+        }
+        if place.len != ty.bytes() || place.offset.checked_add(place.len).is_none_or(|end| end > room) {
+            let message = format!("lies at {}+{} of a block of {room} bytes", place.offset, place.len);
+            errors.push(IrError::new(message).with_value(value));
+        }
+        if !place.offset.is_multiple_of(element_alignment(ty.dtype)) {
+            let message = format!("starts at {}, which is within an element of {}", place.offset, ty.dtype);
             errors.push(IrError::new(message).with_value(value));
         }
     }
@@ -93,6 +106,11 @@ fn check_steps(plan: &Plan, errors: &mut Vec<IrError>) {
         }
         for (o, &output) in inst.outputs.iter().enumerate() {
             let at = plan.place(output);
+            if !at.offset.is_multiple_of(plan.alignment) {
+                let message = format!("is written at {}, no multiple of {}", at.offset, plan.alignment);
+                let error = IrError::new(message).with_value(output).with_op(inst.op.mnemonic());
+                errors.push(error.with_scope(&inst.scope));
+            }
             let clash = inst.inputs.iter().enumerate().any(|(i, &input)| {
                 let from = plan.place(input);
                 if step.in_place.contains(&(i, o)) { from != at } else { overlap(from, at) }

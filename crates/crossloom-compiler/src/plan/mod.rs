@@ -13,7 +13,13 @@ mod print;
 pub use build::plan;
 pub use check::check;
 
-use crossloom_ir::{Func, Inst, Value};
+use crossloom_ir::{DType, Func, Inst, Value};
+
+/// What the address of an element of that type is a multiple of, in bytes.
+pub fn element_alignment(dtype: DType) -> usize {
+    // Blocks of quantized elements hold numbers of two bytes.
+    if dtype.is_quantized() { 2 } else { dtype.bytes_of(1) }
+}
 
 /// A block of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,14 +30,15 @@ pub enum Block {
     Arena,
 }
 
-/// Where a value lives: `len` words from `offset` in a block.
+/// Where a value lives: `len` bytes from `offset` in a block. A result that nobody reads and that its kernel leaves out
+/// has no bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The block.
     pub block: Block,
-    /// First word.
+    /// First byte.
     pub offset: usize,
-    /// Number of 4-byte words.
+    /// Number of bytes.
     pub len: usize,
 }
 
@@ -51,17 +58,19 @@ pub struct Step {
 pub struct Plan {
     /// The code.
     pub func: Func,
-    /// Name of the backend whose kernels were chosen.
-    pub backend: String,
+    /// Name of the target whose kernels were chosen.
+    pub target: String,
+    /// What the offset of everything that a step writes is a multiple of, in bytes.
+    pub alignment: usize,
     /// Where every value lives, by value.
     pub places: Vec<Place>,
     /// Kernel calls in order; instructions that only rename memory have none.
     pub steps: Vec<Step>,
-    /// Words of the arena.
+    /// Bytes of the arena.
     pub arena: usize,
-    /// Working memory of the largest kernel, in words.
+    /// Working memory of the largest kernel, in bytes.
     pub scratch: usize,
-    /// The most words that are alive at one time: no arena can be smaller.
+    /// The most bytes that are alive at one time: no arena can be smaller.
     pub lower_bound: usize,
 }
 
@@ -69,5 +78,14 @@ impl Plan {
     /// Where a value lives.
     pub fn place(&self, value: Value) -> Place {
         self.places[value.index()]
+    }
+
+    /// The first step that writes the memory of the parameter of that index.
+    pub fn writer(&self, param: usize) -> Option<&Step> {
+        let writes = |step: &&Step| {
+            let outputs = &self.func.inst(step.inst).outputs;
+            outputs.iter().any(|&value| self.place(value).block == Block::Param(param))
+        };
+        self.steps.iter().find(writes)
     }
 }

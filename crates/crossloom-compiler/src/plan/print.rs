@@ -17,9 +17,9 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "plan @{} for {}: {} kernel calls, arena {} words (lower bound {}), scratch {} words",
+            "plan @{} for {}: {} kernel calls, arena {} bytes (lower bound {}), scratch {} bytes",
             self.func.name,
-            self.backend,
+            self.target,
             self.steps.len(),
             self.arena,
             self.lower_bound,
@@ -56,7 +56,7 @@ impl Plan {
             *counts.entry(step.kernel.as_str()).or_insert(0usize) += 1;
         }
         let mut text = format!(
-            "kernel calls {}\narena words {}\nlower bound {}\nscratch words {}\n",
+            "kernel calls {}\narena bytes {}\nlower bound {}\nscratch bytes {}\n",
             self.steps.len(),
             self.arena,
             self.lower_bound,

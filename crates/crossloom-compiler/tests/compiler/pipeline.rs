@@ -1,9 +1,9 @@
-//! The whole compiler: what it records, and what it does about kernels a backend lacks.
+//! The whole compiler: what it records, and what it does about kernels a target lacks.
 
 use crossloom_compiler::explain::explain;
 use crossloom_compiler::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, Pass};
 use crossloom_compiler::training::{Group, Training};
-use crossloom_compiler::{Backend, Kernel, Mode, NullBackend, Options, Plan, compile};
+use crossloom_compiler::{Kernel, Mode, NullTarget, Options, Plan, Target, compile};
 use crossloom_ir::interp::run;
 use crossloom_ir::{Func, Op, TensorType};
 
@@ -52,20 +52,24 @@ fn spec() -> Training {
 /// Has kernels for everything but those ops, none of which work in place.
 struct Lacking(&'static [&'static str]);
 
-impl Backend for Lacking {
+impl Target for Lacking {
     fn name(&self) -> &'static str {
         "lacking"
     }
 
+    fn alignment(&self) -> usize {
+        32
+    }
+
     fn kernel(&self, op: &Op, _: &[&TensorType], _: &[&TensorType]) -> Option<Kernel> {
         let has = !self.0.contains(&op.mnemonic());
-        has.then(|| Kernel { name: op.mnemonic().to_owned(), scratch: 7, in_place: vec![] })
+        has.then(|| Kernel { name: op.mnemonic().to_owned(), scratch: 7, ..Kernel::default() })
     }
 }
 
 #[test]
 fn every_pass_is_recorded_in_order() {
-    let set = compile(&network(), &Mode::Train(&spec()), &NullBackend, Options { verify: true }).unwrap();
+    let set = compile(&network(), &Mode::Train(&spec()), &NullTarget, Options { verify: true }).unwrap();
     let names: Vec<&str> = set.main.passes.iter().map(|record| record.name).collect();
     let expected: Vec<&str> = BEFORE_AUTODIFF.into_iter().chain(AFTER_AUTODIFF).map(Pass::name).collect();
     assert_eq!(names, expected);
@@ -77,21 +81,21 @@ fn every_pass_is_recorded_in_order() {
 }
 
 #[test]
-fn what_a_backend_lacks_is_expanded_also_where_a_pass_made_it() {
+fn what_a_target_lacks_is_expanded_also_where_a_pass_made_it() {
     for lacks in [
         &["softmax", "linear", "gelu_erf_grad"][..],
         &["fused_elementwise"],
         &["add_rms_norm", "rms_norm", "layer_norm_grad"],
         &["fused_elementwise", "add_rms_norm", "rms_norm_grad", "matmul", "div"],
     ] {
-        let backend = Lacking(lacks);
+        let target = Lacking(lacks);
         for mode in [Mode::Forward, Mode::Train(&spec())] {
-            let plan = compile(&network(), &mode, &backend, Options { verify: true }).unwrap().main.plan;
+            let plan = compile(&network(), &mode, &target, Options { verify: true }).unwrap().main.plan;
             assert!(plan.steps.iter().all(|step| !lacks.contains(&step.kernel.as_str())), "{plan}");
             assert!(plan.steps.iter().all(|step| step.in_place.is_empty()));
             assert_eq!(plan.scratch, 7);
             // The reference of the error function is not a polynomial, its expansion is.
-            let reference = compile(&network(), &mode, &NullBackend, Options::default()).unwrap().main.plan;
+            let reference = compile(&network(), &mode, &NullTarget, Options::default()).unwrap().main.plan;
             let args = random_args(&plan.func, 3).into_iter().map(|mut arg| {
                 arg.data.iter_mut().for_each(|x| *x = x.abs());
                 arg
@@ -108,9 +112,13 @@ fn what_a_backend_lacks_is_expanded_also_where_a_pass_made_it() {
 /// Has no kernel for attention with heads wider than 4.
 struct Narrow;
 
-impl Backend for Narrow {
+impl Target for Narrow {
     fn name(&self) -> &'static str {
         "narrow"
+    }
+
+    fn alignment(&self) -> usize {
+        64
     }
 
     fn kernel(&self, op: &Op, inputs: &[&TensorType], _: &[&TensorType]) -> Option<Kernel> {
@@ -119,12 +127,12 @@ impl Backend for Narrow {
             Op::AttentionGrad(op) => inputs[1].last() / op.0.heads <= 4,
             _ => true,
         };
-        fits.then(|| Kernel { name: op.mnemonic().to_owned(), scratch: 0, in_place: vec![] })
+        fits.then(|| Kernel { name: op.mnemonic().to_owned(), ..Kernel::default() })
     }
 }
 
 #[test]
-fn of_one_op_only_what_the_backend_refuses_is_expanded() {
+fn of_one_op_only_what_the_target_refuses_is_expanded() {
     let func = parse(
         r#"func @two {
   input  %x "x": f32[2, 3, 8]
@@ -142,7 +150,7 @@ fn of_one_op_only_what_the_backend_refuses_is_expanded() {
     train.groups[0].params = vec!["w".to_owned()];
     for mode in [Mode::Forward, Mode::Train(&train)] {
         let plan = compile(&func, &mode, &Narrow, Options { verify: true }).unwrap().main.plan;
-        let reference = compile(&func, &mode, &NullBackend, Options::default()).unwrap().main.plan;
+        let reference = compile(&func, &mode, &NullTarget, Options::default()).unwrap().main.plan;
         let count = |plan: &Plan, kernel: &str| plan.steps.iter().filter(|s| s.kernel == kernel).count();
         for kernel in ["attention", "attention_grad"] {
             let all = count(&reference, kernel);
@@ -168,7 +176,7 @@ fn all_that_has_neither_a_kernel_nor_an_expansion_is_reported() {
     let errors = compile(&network(), &Mode::Forward, &Lacking(&["reduce_sum", "exp2"]), Options::default());
     let errors = errors.unwrap_err().to_string();
     assert!(
-        errors.contains("reduce_sum: backend `lacking` has no kernel for it and it has no expansion"),
+        errors.contains("reduce_sum: target `lacking` has no kernel for it and it has no expansion"),
         "{errors}"
     );
     assert!(errors.contains("[in loss]"), "{errors}");
@@ -178,12 +186,12 @@ fn all_that_has_neither_a_kernel_nor_an_expansion_is_reported() {
 fn a_wrong_training_setting_is_an_error_not_a_panic() {
     let mut wrong = spec();
     wrong.groups[0].params.push("nowhere".to_owned());
-    assert!(compile(&network(), &Mode::Train(&wrong), &NullBackend, Options::default()).is_err());
+    assert!(compile(&network(), &Mode::Train(&wrong), &NullTarget, Options::default()).is_err());
 }
 
 #[test]
 fn an_explanation_counts_memory_exactly_and_work_by_scope() {
-    let set = compile(&network(), &Mode::Train(&spec()), &NullBackend, Options::default()).unwrap();
+    let set = compile(&network(), &Mode::Train(&spec()), &NullTarget, Options::default()).unwrap();
     let plan = &set.main.plan;
     let all = explain(plan, usize::MAX);
     assert_eq!(all.parameters, 3 + 3 + 9);
@@ -191,7 +199,7 @@ fn an_explanation_counts_memory_exactly_and_work_by_scope() {
     // Two moments per weight.
     assert_eq!(all.state_bytes, 2 * all.weight_bytes);
     assert_eq!(all.input_bytes, 4 * (12 + 12 + 3));
-    assert_eq!(all.arena_bytes, 4 * plan.arena as u64);
+    assert_eq!(all.arena_bytes, plan.arena as u64);
     assert_eq!(all.peak_bytes(), all.weight_bytes + all.state_bytes + all.input_bytes + all.arena_bytes);
     for depth in [0, 1, 2] {
         let cut = explain(plan, depth);
@@ -210,7 +218,7 @@ fn the_work_of_a_product_is_counted() {
     let func = parse(
         "func @f {\n  input %x \"x\": f32[4, 3]\n  weight %w \"w\": f32[5, 3]\n  a.b:\n    %1 = linear %x, %w : f32[4, 5]\n  return \"y\" = %1\n}\n",
     );
-    let set = compile(&func, &Mode::Forward, &NullBackend, Options::default()).unwrap();
+    let set = compile(&func, &Mode::Forward, &NullTarget, Options::default()).unwrap();
     let all = explain(&set.main.plan, 1);
     assert_eq!((all.flops, all.bytes_moved), (2 * 4 * 3 * 5, 4 * (12 + 15 + 20)));
     assert_eq!(all.by_scope["a"].calls, 1);

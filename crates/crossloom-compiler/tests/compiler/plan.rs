@@ -2,9 +2,9 @@
 
 use crossloom_compiler::plan::{Block, Plan, check};
 use crossloom_compiler::training::{Group, Training};
-use crossloom_compiler::{CompiledSet, Mode, NullBackend, Options, compile};
+use crossloom_compiler::{CompiledSet, Kernel, Mode, NullTarget, Options, Target, compile};
 use crossloom_ir::interp::run;
-use crossloom_ir::{Func, Inst, Role, Tensor, Value};
+use crossloom_ir::{Func, Inst, Op, Role, Tensor, TensorType, Value};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -26,12 +26,12 @@ fn train_spec(func: &Func, accumulate: usize) -> Training {
 }
 
 fn forward(func: &Func) -> CompiledSet {
-    compile(func, &Mode::Forward, &NullBackend, Options { verify: true }).unwrap()
+    compile(func, &Mode::Forward, &NullTarget, Options { verify: true }).unwrap()
 }
 
 fn train(func: &Func, accumulate: usize) -> CompiledSet {
     let spec = train_spec(func, accumulate);
-    compile(func, &Mode::Train(&spec), &NullBackend, Options { verify: true }).unwrap()
+    compile(func, &Mode::Train(&spec), &NullTarget, Options { verify: true }).unwrap()
 }
 
 /// Arguments of a compiled function: those of the program by name, the rest random; second moments are positive.
@@ -124,7 +124,7 @@ fn mutate(plan: &mut Plan, rng: &mut ChaCha8Rng) -> String {
     let value = rng.random_range(0..plan.places.len());
     match rng.random_range(0..7) {
         0 => {
-            let to = rng.random_range(0..plan.arena);
+            let to = rng.random_range(0..plan.arena / 16) * 16;
             plan.places[value].offset = to;
             format!("%{value} moved to {to}")
         }
@@ -185,7 +185,7 @@ fn chain() -> Plan {
 }
 "#,
     );
-    crossloom_compiler::plan::plan(func, &NullBackend).unwrap()
+    crossloom_compiler::plan::plan(func, &NullTarget).unwrap()
 }
 
 /// The output of the step of that number.
@@ -201,7 +201,7 @@ fn rejected(plan: &Plan, message: &str) {
 #[test]
 fn the_arena_of_a_chain_is_its_lower_bound() {
     let plan = chain();
-    assert_eq!((plan.arena, plan.lower_bound), (128, 128));
+    assert_eq!((plan.arena, plan.lower_bound), (512, 512));
     assert_eq!(plan.steps.len(), 5);
     check(&plan).unwrap();
 }
@@ -214,25 +214,33 @@ fn a_value_over_another_that_is_still_read_is_rejected() {
     rejected(&plan, "is written over an operand or another result of the same step");
     let mut plan = chain();
     let sums = output(&plan, 3);
-    plan.places[sums.index()].offset = plan.places[output(&plan, 2).index()].offset + 8;
+    plan.places[sums.index()].offset = plan.places[output(&plan, 2).index()].offset + 64;
     rejected(&plan, "is written over an operand");
 }
 
 #[test]
 fn a_value_outside_its_block_is_rejected() {
     let mut plan = chain();
-    plan.arena -= 16;
-    rejected(&plan, "of a block of 112 words");
+    plan.arena -= 64;
+    rejected(&plan, "of a block of 448 bytes");
     let mut plan = chain();
     let value = output(&plan, 1);
     plan.places[value.index()].block = Block::Param(99);
-    rejected(&plan, "of a block of 0 words");
+    rejected(&plan, "of a block of 0 bytes");
     let mut plan = chain();
     plan.places[value.index()].offset = usize::MAX - 3;
     rejected(&plan, "of a block of");
     let mut plan = chain();
     plan.places[value.index()].len = 8;
     rejected(&plan, "+8 of a block of");
+    for (offset, says) in [(4, "is written at 4, no multiple of 64"), (2, "within an element of f32")] {
+        let mut plan = chain();
+        plan.places[value.index()].offset = offset;
+        rejected(&plan, says);
+    }
+    let mut plan = chain();
+    plan.alignment = 48;
+    rejected(&plan, "no power of two");
 }
 
 #[test]
@@ -286,7 +294,7 @@ fn a_missing_step_that_would_have_worked_in_place_is_rejected() {
 }
 "#,
     );
-    let plan = crossloom_compiler::plan::plan(func, &NullBackend).unwrap();
+    let plan = crossloom_compiler::plan::plan(func, &NullTarget).unwrap();
     check(&plan).unwrap();
     for step in 0..3 {
         let mut plan = plan.clone();
@@ -318,7 +326,7 @@ fn weights_moments_and_accumulators_are_updated_in_place() {
         assert!(steps.into_iter().all(|step| step.in_place == [(0, 0), (2, 1), (3, 2)]));
     }
     // Nothing of the optimizer is in the arena of the part that only applies.
-    assert!(apply.plan.arena <= 16 * 8, "{}", apply.plan);
+    assert!(apply.plan.arena <= 64 * 8, "{}", apply.plan);
     let micro = &accumulated.main.plan;
     for result in micro.func.results() {
         if let Some(param) = result.updates {
@@ -334,7 +342,7 @@ fn with_state(body: &str) -> Plan {
     let func = parse(&format!(
         "func @f {{\n  input %x \"x\": f32[4]\n  state %m \"m\": f32[4]\n  state %n \"n\": f32[4]\n  \"\":\n{body}\n}}\n"
     ));
-    let plan = crossloom_compiler::plan::plan(func, &NullBackend).unwrap();
+    let plan = crossloom_compiler::plan::plan(func, &NullTarget).unwrap();
     check(&plan).unwrap();
     let args = random_args(&plan.func, 9);
     assert_eq!(wrong_result(&plan, &args), None, "{plan}");
@@ -377,10 +385,78 @@ fn an_update_prefers_the_memory_it_belongs_to() {
     for sum in ["add %1, %m", "add %m, %1"] {
         let plan = with_state(&format!("%1 = exp %x : f32[4]\n %2 = {sum} : f32[4]\n update %m = %2"));
         assert_eq!(plan.steps.len(), 2, "{plan}");
-        assert_eq!(plan.arena, 16);
+        assert_eq!(plan.arena, 64);
     }
     // Also when it is returned as well.
     let plan =
         with_state("%1 = exp %x : f32[4]\n %2 = add %1, %m : f32[4]\n update %m = %2\n return \"y\" = %2");
     assert_eq!(plan.steps.len(), 2, "{plan}");
+}
+
+/// Has a kernel for every op, each of which can leave out all results but the first.
+struct Frugal;
+
+impl Target for Frugal {
+    fn name(&self) -> &'static str {
+        "frugal"
+    }
+
+    fn alignment(&self) -> usize {
+        256
+    }
+
+    fn kernel(&self, op: &Op, _: &[&TensorType], outputs: &[&TensorType]) -> Option<Kernel> {
+        let name = op.mnemonic().to_owned();
+        Some(Kernel {
+            name,
+            in_place: op.in_place(),
+            optional: (1..outputs.len()).collect(),
+            ..Kernel::default()
+        })
+    }
+}
+
+/// A norm of which the mean is read and the other statistic is not.
+fn norms() -> Func {
+    parse(
+        r#"func @norms {
+  input  %x "x": f32[4, 16]
+  weight %g "g": f32[16]
+  weight %b "b": f32[16]
+  "":
+    %0, %1, %2 = layer_norm %x, %g, %b {eps = 0.1} : f32[4, 16], f32[4], f32[4]
+    %3 = exp %1 : f32[4]
+  return "y" = %0
+  return "mean" = %3
+}
+"#,
+    )
+}
+
+#[test]
+fn a_result_that_nobody_reads_has_no_memory_if_its_kernel_can_leave_it_out() {
+    let plan = crossloom_compiler::plan::plan(norms(), &Frugal).unwrap();
+    check(&plan).unwrap();
+    let outputs = &plan.func.inst(plan.steps[0].inst).outputs;
+    let lens: Vec<usize> = outputs.iter().map(|&value| plan.place(value).len).collect();
+    assert_eq!(lens, [256, 16, 0]);
+    assert_eq!((plan.arena, plan.alignment), (512, 256), "{plan}");
+    assert_eq!(wrong_result(&plan, &random_args(&plan.func, 3)), None);
+    // One whose kernel must write it has its memory, read or not.
+    let plan = crossloom_compiler::plan::plan(norms(), &NullTarget).unwrap();
+    let unread = plan.func.inst(plan.steps[0].inst).outputs[2];
+    assert_eq!(plan.place(unread).len, 16);
+}
+
+#[test]
+fn a_value_without_memory_that_is_read_is_rejected() {
+    let mut plan = crossloom_compiler::plan::plan(norms(), &Frugal).unwrap();
+    for output in [0, 1] {
+        let value = plan.func.inst(plan.steps[0].inst).outputs[output];
+        let place = plan.places[value.index()];
+        plan.places[value.index()].len = 0;
+        rejected(&plan, "+0 of a block of");
+        plan.places[value.index()] = place;
+    }
+    check(&plan).unwrap();
 }

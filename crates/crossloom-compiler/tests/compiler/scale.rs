@@ -1,7 +1,7 @@
 //! The work of compiling is linear in the number of layers.
 
 use crossloom_compiler::training::{Group, Training};
-use crossloom_compiler::{CompiledSet, Mode, NullBackend, Options, compile};
+use crossloom_compiler::{CompiledSet, Mode, NullTarget, Options, compile};
 use crossloom_ir::op::{
     Activation, AgfGate, AgfInject, AmpProject, Attach, Attention, CrossEntropy, Embedding, LayerNorm,
     PoolAttention, RmsNorm, Rope, ScatterMode, ScatterRows, UnaryKind,
@@ -182,7 +182,7 @@ struct Work {
 fn work(func: &Func, mode: &Mode<'_>) -> (CompiledSet, Work) {
     let mut set = None;
     let allocations = counted_pool(1).install(|| {
-        allocations(|| set = Some(compile(func, mode, &NullBackend, Options::default()).unwrap()))
+        allocations(|| set = Some(compile(func, mode, &NullTarget, Options::default()).unwrap()))
     });
     let set = set.unwrap();
     let parts = || std::iter::once(&set.main).chain(&set.apply);
@@ -203,7 +203,7 @@ fn show(layers: usize, func: &Func, set: &CompiledSet) {
     for pass in &set.main.passes {
         println!("  {:20} {:6} -> {:6} {:?}", pass.name, pass.before, pass.after, pass.time);
     }
-    println!("  arena {} MiB, lower bound {} MiB", plan.arena >> 18, plan.lower_bound >> 18);
+    println!("  arena {} MiB, lower bound {} MiB", plan.arena >> 20, plan.lower_bound >> 20);
 }
 
 #[test]

@@ -1,19 +1,16 @@
-//! Running plans on the CPU.
+//! The CPU as a device.
 //!
-//! [`Executable`] runs a [`Plan`](crossloom_compiler::Plan) over a [`Store`] of named weights and state. Kernels see
-//! plain slices; the one piece of `unsafe` is where those slices are made from the plan. Plans can be made by anybody, so
-//! [`Executable::new`] has the plan verifier prove that they are disjoint, and runs on the store it was made for only.
+//! [`CpuDevice`] makes plans ready and gives queues; a queue runs at once what it is given. Kernels see plain typed
+//! slices; the one piece of `unsafe` is where those slices are made from a plan. Plans can be made by anybody, so a
+//! program is made only of a [`VerifiedPlan`](crossloom_runtime::VerifiedPlan), whose values are proved to be disjoint,
+//! and is bound only to memory of the queue that runs it, each piece once.
 
-mod backend;
-mod error;
-mod executable;
+mod device;
 mod io;
 mod memory;
 mod ops;
-mod store;
+mod program;
+mod target;
 
-pub use backend::CpuBackend;
-pub use error::RunError;
-pub use executable::{Executable, NonFinite, StepTime};
-pub use memory::Buffer;
-pub use store::{Store, StoreError};
+pub use device::CpuDevice;
+pub use target::CpuTarget;

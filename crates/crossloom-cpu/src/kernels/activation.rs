@@ -1,21 +1,9 @@
 //! Activations and their slopes, as parts of element-wise programs and of epilogues.
 
+use crossloom_ir::op::Activation;
+
 use crate::math::{erf_v, exp_v, sigmoid_v};
 use crate::simd::{Simd, Vf, update0};
-
-/// An element-wise activation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Activation {
-    /// `0.5 x (1 + tanh(sqrt(2/π) (x + 0.044715 x³)))`.
-    GeluTanh,
-    /// `0.5 x (1 + erf(x / sqrt 2))`.
-    GeluErf,
-    /// `x sigmoid(1.702 x)`.
-    QuickGelu,
-    /// `x sigmoid(x)`.
-    Silu,
-}
 
 /// An activation as a type, so that the choice is made outside of the loops.
 pub(crate) trait Function {
@@ -99,20 +87,21 @@ impl Function for Silu {
 macro_rules! with_function {
     ($activation:expr, $f:ident => $body:expr) => {{
         use crate::kernels::activation as act;
+        use crossloom_ir::op::Activation;
         match $activation {
-            act::Activation::GeluTanh => {
+            Activation::GeluTanh => {
                 type $f = act::GeluTanh;
                 $body
             }
-            act::Activation::GeluErf => {
+            Activation::GeluErf => {
                 type $f = act::GeluErf;
                 $body
             }
-            act::Activation::QuickGelu => {
+            Activation::QuickGelu => {
                 type $f = act::QuickGelu;
                 $body
             }
-            act::Activation::Silu => {
+            Activation::Silu => {
                 type $f = act::Silu;
                 $body
             }

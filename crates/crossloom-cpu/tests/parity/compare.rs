@@ -1,12 +1,14 @@
 //! A function on the CPU beside the same function in the interpreter.
 
-use crossloom_compiler::{Backend as _, Mode, Options, Plan, compile, plan};
-use crossloom_cpu::exec::{CpuBackend, Executable, Store};
+use crossloom_compiler::{Mode, Options, Plan, Target as _, compile, plan};
+use crossloom_cpu::CpuTarget;
 use crossloom_ir::interp::run;
 use crossloom_ir::op::Affine;
 use crossloom_ir::{DType, Func, Op, Role, Scope, Tensor, TensorType, text};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+use crate::support::session;
 
 /// Largest difference allowed, relative to the largest expected magnitude of the tensor.
 const TOLERANCE: f64 = 1e-4;
@@ -49,26 +51,27 @@ pub(crate) fn random_whole(shape: &[usize], low: i32, high: i32, seed: u64) -> A
 
 /// Runs a plan on the CPU and compares every result.
 fn check_plan(plan: Plan, args: &[Arg], expected: &[Tensor<f64>], what: &str) {
-    let mut store = Store::new();
-    let mut exe = Executable::new(plan, &mut store).unwrap_or_else(|e| panic!("{what}: {e}"));
-    let func = exe.plan().func.clone();
+    let mut session = session(plan);
+    let func = session.plan().func.clone();
     for (param, arg) in func.params().iter().zip(args) {
         match arg.ty.dtype {
+            DType::F32 => session.write(&param.name, &arg.data).unwrap(),
             DType::I32 => {
-                let target = exe.int_input_mut(&param.name).unwrap();
-                target.iter_mut().zip(&arg.data).for_each(|(t, &x)| *t = x as i32);
+                let ids: Vec<i32> = arg.data.iter().map(|&x| x as i32).collect();
+                session.write(&param.name, &ids).unwrap();
             }
-            _ => exe.input_mut(&param.name).unwrap().copy_from_slice(&arg.data),
+            other => panic!("{other} as an argument"),
         }
     }
     // A second run finds the arena full of the first one's values.
     for _ in 0..2 {
-        exe.run(&mut store).unwrap_or_else(|e| panic!("{what}: {e}"));
+        session.run().unwrap_or_else(|e| panic!("{what}: {e}"));
     }
     for (result, expected) in func.results().iter().zip(expected) {
         let given: Vec<f64> = match func.ty(result.value).dtype {
-            DType::I32 => exe.int_result(&result.name).unwrap().iter().map(|&x| f64::from(x)).collect(),
-            _ => exe.result(&result.name).unwrap().iter().map(|&x| f64::from(x)).collect(),
+            DType::F32 => session.read::<f32>(&result.name).unwrap().into_iter().map(f64::from).collect(),
+            DType::I32 => session.read::<i32>(&result.name).unwrap().into_iter().map(f64::from).collect(),
+            other => panic!("{other} as a result"),
         };
         assert_close(&given, &expected.data, FLOOR, TOLERANCE, &format!("{what}, result `{}`", result.name));
     }
@@ -116,7 +119,7 @@ fn has_kernel(op: &Op, func: &Func) -> Option<Vec<(usize, usize)>> {
     let inst = func.insts().last().unwrap();
     let inputs: Vec<_> = inst.inputs.iter().map(|&v| func.ty(v)).collect();
     let outputs: Vec<_> = inst.outputs.iter().map(|&v| func.ty(v)).collect();
-    CpuBackend.kernel(op, &inputs, &outputs).map(|kernel| kernel.in_place)
+    CpuTarget.kernel(op, &inputs, &outputs).map(|kernel| kernel.in_place)
 }
 
 /// The op compiled, and where the CPU has a kernel for it also that kernel alone: with operands that live on, and, where
@@ -126,12 +129,12 @@ pub(crate) fn check(op: impl Into<Op>, args: &[Arg]) -> &'static str {
     let func = function_of(&op, args, false);
     let expected = run(&func, &tensors(args)).unwrap_or_else(|e| panic!("{}: {e}", op.mnemonic()));
     let shown = format!("{} of {}", op.mnemonic(), text::print(&func));
-    let compiled = compile(&func, &Mode::Forward, &CpuBackend, Options { verify: true });
+    let compiled = compile(&func, &Mode::Forward, &CpuTarget, Options { verify: true });
     let compiled = compiled.unwrap_or_else(|e| panic!("{shown}: {e}"));
     check_plan(compiled.main.plan, args, &expected, &format!("compiled {shown}"));
     if let Some(in_place) = has_kernel(&op, &func) {
-        check_plan(plan::plan(func, &CpuBackend).unwrap(), args, &expected, &format!("plain {shown}"));
-        let copied = plan::plan(function_of(&op, args, true), &CpuBackend).unwrap();
+        check_plan(plan::plan(func, &CpuTarget).unwrap(), args, &expected, &format!("plain {shown}"));
+        let copied = plan::plan(function_of(&op, args, true), &CpuTarget).unwrap();
         plan::check(&copied).unwrap();
         let floats = in_place.iter().any(|&(input, _)| args[input].ty.dtype == DType::F32);
         let taken = copied.steps.last().is_some_and(|step| !step.in_place.is_empty());
@@ -146,7 +149,7 @@ pub(crate) fn check(op: impl Into<Op>, args: &[Arg]) -> &'static str {
 /// A function of inputs only, compiled.
 pub(crate) fn check_function(func: &Func, args: &[Arg]) {
     let expected = run(func, &tensors(args)).unwrap_or_else(|e| panic!("{e}"));
-    let compiled = compile(func, &Mode::Forward, &CpuBackend, Options { verify: true });
+    let compiled = compile(func, &Mode::Forward, &CpuTarget, Options { verify: true });
     let compiled = compiled.unwrap_or_else(|e| panic!("{e}"));
     check_plan(compiled.main.plan, args, &expected, &text::print(func));
 }

@@ -7,10 +7,10 @@ use crossloom_ir::interp::run;
 use crossloom_ir::op::{
     Activation, AdamW, AddLayerNorm, AddRmsNorm, Affine, AgfGate, AgfInject, AgfInjectGrad, AmpProject,
     Argmax, Attach, Attention, AttentionGrad, AttnPool, AttnPoolGrad, Binary, BinaryKind, Broadcast,
-    CacheWrite, CachedAttention, Concat, Constant, CrossEntropy, CrossEntropyGrad, Embedding, EmbeddingGrad,
-    FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm, LayerNormGrad, Linear, Load, Matmul, Pad,
-    PoolAttention, Reduce, ReduceKind, Reshape, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Slice,
-    Softmax, Step, ToFloat, ToInt, Transpose, Unary, UnaryKind,
+    CacheWrite, CachedAttention, Concat, Constant, Convert, CrossEntropy, CrossEntropyGrad, Embedding,
+    EmbeddingGrad, FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm, LayerNormGrad, Linear, Load,
+    Matmul, Pad, PoolAttention, Reduce, ReduceKind, Reshape, RmsNorm, RmsNormGrad, Rope, ScatterMode,
+    ScatterRows, Slice, Softmax, Step, ToFloat, ToInt, Transpose, Unary, UnaryKind,
 };
 
 use crate::compare::{Arg, between, check, floats, random, random_whole, whole};
@@ -46,6 +46,7 @@ fn elementwise(seen: &mut Seen) {
         }
         seen.insert(check(Affine { mul: -1.5, add: 0.25 }, &[random(shape, seed)]));
         seen.insert(check(Constant { value: 0.3, shape: shape.to_vec() }, &[]));
+        seen.insert(check(Convert, &[random(shape, seed)]));
         seen.insert(check(ToFloat, &[random_whole(shape, -100, 100, seed)]));
         seen.insert(check(ToInt, &[between(shape, -9.0, 9.0, seed)]));
         seen.insert(check(Iota { shape: shape.to_vec(), axis: shape.len() - 1 }, &[]));
@@ -391,6 +392,7 @@ fn every_op_on_the_cpu_is_the_reference() {
         products,
         norms,
         attention,
+        cache,
         rows,
         losses,
         pooling,

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use crossloom_compiler::training::{Group, Training, hyper_input};
 use crossloom_compiler::{CompiledSet, Mode, Options, compile};
-use crossloom_cpu::exec::{CpuBackend, Executable, Store};
+use crossloom_cpu::{CpuDevice, CpuTarget};
 use crossloom_ir::{DType, Func, Role};
 use crossloom_model::{BatchShape, Init, Outputs, ParamSpec, build, initial_value, inputs};
 use crossloom_recipe::{LoadOptions, Part, Recipe, Topology, load, load_text};
+use crossloom_runtime::{Arena, Executable, Session, Store};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -75,7 +76,7 @@ pub fn step(recipe: &Recipe, shape: BatchShape, accumulate: usize) -> Step {
         .filter(|group: &Group| !group.params.is_empty())
         .collect();
     let spec = Training { groups, beta1: 0.9, beta2: 0.99, eps: 1e-8, clip_norm: Some(1.0), accumulate };
-    let set = compile(&forward, &Mode::Train(&spec), &CpuBackend, Options { verify: true })
+    let set = compile(&forward, &Mode::Train(&spec), &CpuTarget, Options { verify: true })
         .unwrap_or_else(|e| panic!("{e}"));
     Step { forward, spec, params: model.params, set }
 }
@@ -130,27 +131,33 @@ pub fn input(name: &str, shape: &[usize], seed: u64) -> Vec<f32> {
     }
 }
 
-/// Writes all inputs of an executable.
-pub fn feed(exe: &mut Executable, seed: u64) {
-    let func = exe.plan().func.clone();
+/// A plan on the CPU, with a store and an arena of its own.
+pub fn session(plan: crossloom_compiler::Plan) -> Session {
+    let device = CpuDevice::shared();
+    let arena = Arena::new(&Store::new(&device).unwrap());
+    Session::new(&Executable::new(&device, plan).unwrap(), &arena).unwrap()
+}
+
+/// Writes all inputs of a session.
+pub fn feed(session: &mut Session, seed: u64) {
+    let func = session.plan().func.clone();
     for param in func.params().iter().filter(|p| p.role == Role::Input) {
         let values = input(&param.name, func.shape(param.value), seed);
         match func.ty(param.value).dtype {
+            DType::F32 => session.write(&param.name, &values).unwrap(),
             DType::I32 => {
-                let target = exe.int_input_mut(&param.name).unwrap();
-                target.iter_mut().zip(values).for_each(|(t, x)| *t = x as i32);
+                let ids: Vec<i32> = values.into_iter().map(|x| x as i32).collect();
+                session.write(&param.name, &ids).unwrap();
             }
-            _ => exe.input_mut(&param.name).unwrap().copy_from_slice(&values),
+            other => panic!("{other} as an input"),
         }
     }
 }
 
 /// Writes the start values of a store.
-pub fn fill(store: &mut Store, params: &[ParamSpec]) {
-    let all: Vec<(String, usize)> =
-        store.iter().map(|(name, _, ty, _)| (name.to_owned(), ty.elements())).collect();
-    for (name, elements) in all {
-        store.set(&name, &start(params, &name, elements)).unwrap();
+pub fn fill(store: &Store, params: &[ParamSpec]) {
+    for tensor in store.tensors() {
+        store.write(&tensor.name, &start(params, &tensor.name, tensor.ty.elements())).unwrap();
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::{DatasetError, Example, ImageStore, QuestionType, Split, VqaDataset, VqaSplit};
+use super::{DatasetError, Example, ImageStore, QuestionType, VqaDataset, VqaSplit};
 use crate::image::{Image, ImageError, ImageLimits, ResizeFilter};
 
 const NAME: &str = "easy-vqa";
@@ -46,8 +46,8 @@ impl EasyVqa {
     pub fn load(folder: &Path, options: &EasyVqaOptions) -> Result<Self, DatasetError> {
         let data = folder.join(DATA_FOLDER);
         Ok(Self {
-            train: load_split(&data.join("train"), Split::Train, options.train_images, options)?,
-            test: load_split(&data.join("test"), Split::Test, options.test_images, options)?,
+            train: load_split(&data, "train", options.train_images, options)?,
+            test: load_split(&data, "test", options.test_images, options)?,
         })
     }
 }
@@ -61,20 +61,22 @@ impl VqaDataset for EasyVqa {
         "PyPI easy-vqa 1.0".to_owned()
     }
 
-    fn split(&self, split: Split) -> &VqaSplit {
-        match split {
-            Split::Train => &self.train,
-            Split::Test => &self.test,
-        }
+    fn train(&self) -> &VqaSplit {
+        &self.train
+    }
+
+    fn test(&self) -> &VqaSplit {
+        &self.test
     }
 }
 
 fn load_split(
-    folder: &Path,
-    split: Split,
+    data: &Path,
+    split: &'static str,
     limit: Option<usize>,
     options: &EasyVqaOptions,
 ) -> Result<VqaSplit, DatasetError> {
+    let folder = data.join(split);
     let mut questions = read_questions(&folder.join("questions.json"))?;
     let mut ids: BTreeSet<u64> = questions.iter().map(|(_, _, id)| *id).collect();
     if let Some(limit) = limit {
@@ -191,7 +193,7 @@ mod tests {
     #[test]
     fn questions_find_their_pictures() {
         let data = EasyVqa::load(package().path(), &EasyVqaOptions::default()).unwrap();
-        let train = data.split(Split::Train);
+        let train = data.train();
         assert_eq!(train.images().len(), 2);
         let first = &train.examples()[0];
         assert_eq!((first.image, first.image_id), (1, 11));
@@ -208,12 +210,12 @@ mod tests {
         let options =
             EasyVqaOptions { image_size: Some(2), train_images: Some(1), ..EasyVqaOptions::default() };
         let data = EasyVqa::load(package().path(), &options).unwrap();
-        let train = data.split(Split::Train);
+        let train = data.train();
         assert_eq!((train.images().len(), train.images().width(), train.examples().len()), (1, 2, 2));
         assert!(train.examples().iter().all(|example| example.image_id == 3));
         let none = EasyVqaOptions { test_images: Some(0), ..options };
         let error = EasyVqa::load(package().path(), &none).unwrap_err();
-        assert!(matches!(error, DatasetError::Empty { split: Split::Test, .. }), "{error}");
+        assert!(matches!(error, DatasetError::Empty { split: "test", .. }), "{error}");
     }
 
     #[test]
@@ -221,7 +223,7 @@ mod tests {
         let folder = package();
         fs::write(questions(&folder, "train"), "[]").unwrap();
         let (error, message) = error(&folder);
-        assert!(matches!(error, DatasetError::Empty { split: Split::Train, .. }));
+        assert!(matches!(error, DatasetError::Empty { split: "train", .. }));
         assert!(message.contains("the train split is empty"), "{message}");
     }
 

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::Split;
 use crate::image::ImageError;
 
 /// Why a data set cannot be used.
@@ -16,7 +15,7 @@ pub enum DatasetError {
         /// The data set.
         name: String,
         /// The split.
-        split: Split,
+        split: &'static str,
         /// How many pictures it has.
         images: usize,
         /// How many questions it has.
@@ -28,7 +27,7 @@ pub enum DatasetError {
         /// The data set.
         name: String,
         /// The split.
-        split: Split,
+        split: &'static str,
         /// One line per problem.
         problems: Vec<String>,
     },

@@ -17,7 +17,7 @@ pub use easy_vqa::{EasyVqa, EasyVqaOptions};
 pub use error::DatasetError;
 pub use manifest::{DatasetManifest, SplitManifest};
 pub use question_type::QuestionType;
-pub use split::{Example, Split, VqaSplit};
+pub use split::{Example, VqaSplit};
 pub use store::ImageStore;
 pub use synthetic::{Synthetic, SyntheticOptions};
 
@@ -29,12 +29,15 @@ pub trait VqaDataset: Send + Sync {
     /// Where the data comes from, in one line: package and version, or generator and seed.
     fn source(&self) -> String;
 
-    /// One of the splits.
-    fn split(&self, split: Split) -> &VqaSplit;
+    /// What a model learns from.
+    fn train(&self) -> &VqaSplit;
+
+    /// What a model is measured on.
+    fn test(&self) -> &VqaSplit;
 
     /// The different answers of the training split, in alphabetical order.
     fn answers(&self) -> Vec<String> {
-        let examples = self.split(Split::Train).examples();
+        let examples = self.train().examples();
         let distinct: BTreeSet<&str> = examples.iter().map(|example| example.answer.as_str()).collect();
         distinct.into_iter().map(str::to_owned).collect()
     }
@@ -44,8 +47,8 @@ pub trait VqaDataset: Send + Sync {
         DatasetManifest {
             name: self.name().to_owned(),
             source: self.source(),
-            train: self.split(Split::Train).manifest(),
-            test: self.split(Split::Test).manifest(),
+            train: self.train().manifest(),
+            test: self.test().manifest(),
         }
     }
 }

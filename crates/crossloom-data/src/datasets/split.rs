@@ -1,29 +1,8 @@
 //! One split of a data set, checked when it is made.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::{DatasetError, ImageStore, QuestionType};
-
-/// Which part of a data set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    /// What a model learns from.
-    Train,
-    /// What a model is measured on.
-    Test,
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Train => "train",
-            Self::Test => "test",
-        })
-    }
-}
 
 /// One question about one picture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +33,7 @@ impl VqaSplit {
     /// When there is no picture or no example, an example points at no picture, or a text is blank (all are listed).
     pub fn new(
         name: &str,
-        split: Split,
+        split: &'static str,
         images: ImageStore,
         examples: Vec<Example>,
     ) -> Result<Self, DatasetError> {

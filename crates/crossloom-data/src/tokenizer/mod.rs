@@ -9,7 +9,7 @@ mod nearest;
 mod train;
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -132,17 +132,9 @@ impl Tokenizer {
     /// # Errors
     /// When the file cannot be written; an older file is then untouched.
     pub fn save(&self, path: &Path) -> Result<(), TokenizerError> {
-        let io_error = |source| TokenizerError::Io { path: path.to_owned(), source };
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        // A temporary file is for its owner alone; this one is to be read like any other file of a run.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder).map_err(io_error)?;
-        file.write_all(self.to_json()?.as_bytes()).map_err(io_error)?;
-        file.as_file().sync_all().map_err(io_error)?;
-        file.persist(path).map_err(|error| io_error(error.error))?;
-        Ok(())
+        let json = self.to_json()?;
+        crossloom_files::write_atomic(path, json.as_bytes())
+            .map_err(|source| TokenizerError::Io { path: path.to_owned(), source })
     }
 
     /// The ids of a text whose every word must be known.

@@ -20,7 +20,7 @@ use crate::stats::{
 /// What a run is in a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Role {
+pub enum Standing {
     /// One of the models that compete.
     Model,
     /// A yardstick, such as the same model without the picture; it cannot win.
@@ -33,7 +33,7 @@ pub struct Contender<'a> {
     /// The name of its column.
     pub name: &'a str,
     /// Model or yardstick.
-    pub role: Role,
+    pub role: Standing,
     /// Its samples, failed ones included.
     pub records: &'a [SampleRecord],
 }
@@ -57,7 +57,7 @@ pub struct Column {
     /// The run's name.
     pub name: String,
     /// Model or yardstick.
-    pub role: Role,
+    pub role: Standing,
     /// Its numbers.
     pub results: Results,
 }
@@ -212,7 +212,7 @@ pub fn compare(contenders: &[Contender<'_>], options: &CompareOptions) -> Result
             return Err(CompareError::Name(name.to_owned()));
         }
     }
-    let models: Vec<&Contender<'_>> = contenders.iter().filter(|run| run.role == Role::Model).collect();
+    let models: Vec<&Contender<'_>> = contenders.iter().filter(|run| run.role == Standing::Model).collect();
     let baseline = match &options.baseline {
         None => models.first().copied().ok_or(CompareError::NoModel)?,
         Some(name) => {
@@ -236,7 +236,7 @@ pub fn compare(contenders: &[Contender<'_>], options: &CompareOptions) -> Result
         others.map(|run| difference(run, baseline, options)).collect::<Result<Vec<_>, CompareError>>()?;
     adjust(&mut differences, options);
     let mut over_references = Vec::new();
-    for reference in contenders.iter().filter(|run| run.role == Role::Reference) {
+    for reference in contenders.iter().filter(|run| run.role == Standing::Reference) {
         for model in &models {
             over_references.push(difference(model, reference, options)?);
         }

@@ -1,6 +1,6 @@
 //! What a comparison means, in sentences that claim no more than the numbers.
 
-use super::{Comparison, Difference, Role};
+use super::{Comparison, Difference, Standing};
 use crate::stats::{MIN_CLUSTERS, normal_quantile};
 
 /// Points: hundredths of the score.
@@ -117,7 +117,7 @@ fn best_of_many(comparison: &Comparison) -> String {
 }
 
 fn against_references(comparison: &Comparison) -> Vec<String> {
-    let references = comparison.columns.iter().filter(|column| column.role == Role::Reference);
+    let references = comparison.columns.iter().filter(|column| column.role == Standing::Reference);
     references
         .map(|reference| {
             let found: Vec<&Difference> =
@@ -142,7 +142,7 @@ fn against_references(comparison: &Comparison) -> Vec<String> {
 }
 
 fn against_priors(comparison: &Comparison) -> Vec<String> {
-    let models = || comparison.columns.iter().filter(|column| column.role == Role::Model);
+    let models = || comparison.columns.iter().filter(|column| column.role == Standing::Model);
     comparison
         .priors
         .iter()

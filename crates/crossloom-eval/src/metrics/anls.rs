@@ -15,7 +15,7 @@ pub fn anls(answer: &str, truths: &[String]) -> f64 {
         .iter()
         .map(|truth| {
             let length = raw_answer.max(raw_length(truth));
-            let distance = levenshtein(&collapse(truth), &collapsed_answer);
+            let distance = strsim::levenshtein(&collapse(truth), &collapsed_answer);
             if length == 0 { 0.0 } else { distance as f64 / length as f64 }
         })
         .fold(f64::INFINITY, f64::min);
@@ -23,27 +23,12 @@ pub fn anls(answer: &str, truths: &[String]) -> f64 {
     if score < THRESHOLD { 0.0 } else { score }
 }
 
-fn collapse(text: &str) -> Vec<char> {
-    text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ").chars().collect()
+fn collapse(text: &str) -> String {
+    text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn raw_length(text: &str) -> usize {
     text.to_uppercase().chars().count()
-}
-
-/// Least number of insertions, deletions and replacements of characters that turn `a` into `b`.
-fn levenshtein(a: &[char], b: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -58,11 +43,10 @@ mod tests {
 
     #[test]
     fn distances_by_hand() {
-        let chars = |text: &str| text.chars().collect::<Vec<_>>();
         for (a, b, distance) in
             [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "", 3), ("ab", "ba", 2), ("äb", "ab", 1)]
         {
-            assert_eq!(levenshtein(&chars(a), &chars(b)), distance, "{a} {b}");
+            assert_eq!(strsim::levenshtein(a, b), distance, "{a} {b}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! A comparison says who wins, and says so only when the numbers do.
 
 use crossloom_eval::{
-    Answer, CompareError, CompareOptions, Comparison, Contender, Metric, Question, Resampling, Role,
-    SampleRecord, StatsError, compare, question_only_prior,
+    Answer, CompareError, CompareOptions, Comparison, Contender, Metric, Question, Resampling, SampleRecord,
+    Standing, StatsError, compare, question_only_prior,
 };
 
 use rand::{Rng, SeedableRng};
@@ -49,7 +49,7 @@ fn options() -> CompareOptions {
 }
 
 fn model<'a>(name: &'a str, records: &'a [SampleRecord]) -> Contender<'a> {
-    Contender { name, role: Role::Model, records }
+    Contender { name, role: Standing::Model, records }
 }
 
 fn two(first: &[SampleRecord], second: &[SampleRecord]) -> Comparison {
@@ -104,7 +104,7 @@ fn the_table_has_every_type_run_prior_and_difference() {
     let contenders = [
         model("projector", &projector),
         model("cli", &cli),
-        Contender { name: "question_only", role: Role::Reference, records: &blind },
+        Contender { name: "question_only", role: Standing::Reference, records: &blind },
     ];
     let options = CompareOptions { priors: vec![("prior".into(), prior)], ..options() };
     let comparison = compare(&contenders, &options).unwrap();
@@ -142,7 +142,7 @@ fn the_table_has_every_type_run_prior_and_difference() {
 fn a_model_that_does_not_beat_the_blind_one_is_called_out() {
     let (seeing, blind) = (run(|i| coin(1, i, 0.6)), run(|i| coin(2, i, 0.6)));
     let contenders =
-        [model("cli", &seeing), Contender { name: "blind", role: Role::Reference, records: &blind }];
+        [model("cli", &seeing), Contender { name: "blind", role: Standing::Reference, records: &blind }];
     let comparison = compare(&contenders, &options()).unwrap();
     assert!(comparison.verdict[0].starts_with("Not significantly above `blind`"), "{:?}", comparison.verdict);
 }
@@ -194,7 +194,7 @@ fn tests_against_references_are_corrected_too() {
     let contenders = [
         model("a", &seeing),
         model("b", &other),
-        Contender { name: "blind", role: Role::Reference, records: &blind },
+        Contender { name: "blind", role: Standing::Reference, records: &blind },
     ];
     let comparison = compare(&contenders, &options()).unwrap();
     let [a, b] = &comparison.over_references[..] else { panic!("two tests") };
@@ -257,7 +257,7 @@ fn equal_ids_of_different_questions_are_not_paired() {
         let text = error.to_string();
         assert!(text.contains(&format!("`q3`, whose {what} is")) && text.contains("`projector`"), "{text}");
         // A yardstick is paired as well.
-        let blind = Contender { name: "blind", role: Role::Reference, records: &b };
+        let blind = Contender { name: "blind", role: Standing::Reference, records: &b };
         assert!(compare(&[model("cli", &a), blind], &options()).is_err(), "{what}");
     }
 }

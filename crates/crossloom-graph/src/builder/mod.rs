@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crossloom_ir::{DType, IrError, Op, Role, Scope, TensorType};
 use luminal::prelude::{Graph, NodeIndex};
 
-use crate::graph::{Place, ResultSlot};
 use crate::operator::{FailureCell, IrOperator, Load, Output};
+use crate::slots::{Place, ResultSlot};
 use crate::wiring::{MAX_EDGES, connect, tracker};
 use crate::{GraphError, LuminalGraph, ParamInfo, ResultInfo};
 

@@ -22,8 +22,8 @@ use luminal::op::{Contiguous, Function};
 use luminal::prelude::{Graph, NodeIndex, Tensor};
 
 use self::view::View;
-use crate::graph::{Place, ResultSlot};
 use crate::operator::FailureCell;
+use crate::slots::{Place, ResultSlot};
 use crate::wiring::connect;
 use crate::{GraphError, LuminalGraph, ParamInfo, ResultInfo};
 

@@ -5,14 +5,14 @@ mod text;
 
 use std::collections::BTreeMap;
 
+use crossloom_picture::{Depth, Kind, Node, Picture};
 use luminal::op::{Constant, Function};
 use luminal::prelude::{Graph, NodeIndex, ShapeTracker};
 use serde::Serialize;
 
-use crate::lift::Hints;
 use crate::operator::{IrOperator, Load, Output};
-use crate::picture::{Depth, Node, Picture};
 use crate::region::RegionOperator;
+use crate::slots::Hints;
 use crate::wiring::{self, is_plain};
 use crate::{lift, order};
 
@@ -35,6 +35,19 @@ pub enum NodeKind {
     Region,
     /// A retrieved output.
     Result,
+}
+
+impl NodeKind {
+    /// What its box looks like.
+    fn drawn(self) -> Kind {
+        match self {
+            Self::Input => Kind::Given,
+            Self::Weight | Self::State => Kind::Kept,
+            Self::Op | Self::Constant => Kind::Op,
+            Self::Region => Kind::Region,
+            Self::Result => Kind::Result,
+        }
+    }
 }
 
 /// An operand of a node.
@@ -174,7 +187,7 @@ impl Described {
     pub(crate) fn picture(&self, depth: Depth) -> Picture {
         let nodes: Vec<Node> = (self.nodes.iter())
             .map(|node| Node {
-                kind: node.kind,
+                kind: node.kind.drawn(),
                 label: node.op.clone(),
                 types: node.shapes.clone(),
                 scope: node.scope.clone(),
@@ -182,6 +195,6 @@ impl Described {
                 ..Node::default()
             })
             .collect();
-        Picture::new(&self.name, &nodes, depth)
+        Picture::of_nodes(&self.name, &nodes, depth)
     }
 }

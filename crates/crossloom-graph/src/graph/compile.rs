@@ -3,8 +3,10 @@
 use crossloom_ir::{IrError, Role};
 use luminal::prelude::{CPUCompiler, Compiler, NodeIndex};
 
-use super::{LuminalGraph, Place};
-use crate::region::{RegionOperator, splice};
+use super::LuminalGraph;
+use crate::region::RegionOperator;
+use crate::slots::Place;
+use crate::splice::splice;
 use crate::{CompiledRegion, GraphError, RegionCompiler, guard, wiring};
 
 impl LuminalGraph {

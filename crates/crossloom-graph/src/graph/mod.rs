@@ -4,60 +4,14 @@ mod compile;
 mod run;
 mod values;
 
-use crossloom_ir::{Func, IrError, IrErrors, Role, TensorType};
+use crossloom_ir::{Func, IrError, IrErrors};
+use crossloom_picture::{Depth, Picture};
 use luminal::prelude::{Graph, NodeIndex};
 
 use crate::describe::{Described, describe_graph};
-use crate::lift::Hints;
 use crate::operator::FailureCell;
-use crate::picture::{Depth, Picture};
-use crate::{CompiledRegion, GraphError, NodeInfo, wiring};
-
-/// A parameter of a graph.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParamInfo {
-    /// Unique name.
-    pub name: String,
-    /// What it is to the graph.
-    pub role: Role,
-    /// Its type.
-    pub ty: TensorType,
-}
-
-/// A result of a graph.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResultInfo {
-    /// Unique name; of an update, the parameter's name.
-    pub name: String,
-    /// Its type.
-    pub ty: TensorType,
-    /// The parameter whose value it becomes after a run.
-    pub updates: Option<String>,
-}
-
-/// Where a parameter's data lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// In our own load node (inputs) or in the tensors luminal keeps for it (weights, state).
-    Load(NodeIndex),
-    /// The same with luminal's own load node.
-    Function(NodeIndex),
-    /// In the compiled region.
-    Region,
-}
-
-impl Place {
-    pub(crate) fn is(self, node: u32) -> bool {
-        self.node().is_some_and(|own| own.index() == node as usize)
-    }
-
-    pub(crate) fn node(self) -> Option<NodeIndex> {
-        match self {
-            Self::Load(node) | Self::Function(node) => Some(node),
-            Self::Region => None,
-        }
-    }
-}
+use crate::slots::{Hints, Place, ResultSlot};
+use crate::{CompiledRegion, GraphError, NodeInfo, ParamInfo, ResultInfo, wiring};
 
 #[derive(Clone, Debug)]
 struct ParamSlot {
@@ -65,14 +19,6 @@ struct ParamSlot {
     place: Place,
     /// A value was given to a load node of luminal's, which cannot be asked.
     given: bool,
-}
-
-/// A result and the node output that holds it.
-#[derive(Clone, Debug)]
-pub(crate) struct ResultSlot {
-    pub(crate) info: ResultInfo,
-    pub(crate) node: NodeIndex,
-    pub(crate) output: u8,
 }
 
 /// Owns a luminal graph. Values go in and out by name; ids are held as floats inside luminal, which is exact up to

@@ -4,10 +4,11 @@ use crossloom_ir::{DType, Role, TensorType};
 use luminal::op::Function;
 use luminal::prelude::{NodeIndex, Tensor};
 
-use super::{LuminalGraph, ParamSlot, Place};
+use super::{LuminalGraph, ParamSlot};
 use crate::GraphError;
 use crate::error::nearest;
 use crate::operator::Load;
+use crate::slots::Place;
 
 /// Up to here every whole number is a float.
 const EXACT_IDS: i32 = 1 << 24;

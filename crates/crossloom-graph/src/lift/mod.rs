@@ -17,10 +17,11 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crossloom_ir::{Func, IrError, IrErrors, TensorType, Value};
-use luminal::prelude::{Graph, MainGraph, NodeIndex};
+use luminal::prelude::{Graph, NodeIndex};
 
-use crate::graph::ResultSlot;
-use crate::{GraphError, ParamInfo, guard, order};
+use crate::order::{cycle, label};
+use crate::slots::Hints;
+use crate::{GraphError, guard, order};
 
 /// A lifted graph and where its parts came from.
 #[derive(Clone, Debug)]
@@ -44,15 +45,6 @@ pub fn lift(graph: &Graph, name: &str) -> Result<Lifted, IrErrors> {
     lift_with(graph, name, &Hints::default())
 }
 
-/// What the owner of a graph knows and luminal's own nodes do not say.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Hints {
-    /// Names, roles and types of luminal's load nodes.
-    pub(crate) params: BTreeMap<NodeIndex, ParamInfo>,
-    /// Names of results that are no output nodes of ours.
-    pub(crate) results: Vec<ResultSlot>,
-}
-
 pub(crate) fn lift_with(graph: &Graph, name: &str, hints: &Hints) -> Result<Lifted, IrErrors> {
     let lifter = run(graph, name, hints)?;
     if !lifter.errors.is_empty() {
@@ -69,20 +61,6 @@ pub(crate) fn types(graph: &Graph, hints: &Hints) -> BTreeMap<(NodeIndex, u8), T
         Some((key, lifter.done.func.ty((*value)?).clone()))
     };
     lifter.values.iter().filter_map(typed).collect()
-}
-
-/// The error of a graph whose nodes wait for each other.
-pub(crate) fn cycle(graph: &MainGraph, nodes: &[NodeIndex]) -> IrErrors {
-    let shown: Vec<String> = nodes.iter().take(8).map(|&node| label(graph, node)).collect();
-    let more = if nodes.len() > shown.len() { ", …" } else { "" };
-    IrErrors::from(IrError::new(format!("these nodes wait for each other: {}{more}", shown.join(", "))))
-}
-
-/// A node in words: what it is, and its index.
-pub(crate) fn label(graph: &MainGraph, node: NodeIndex) -> String {
-    let text =
-        graph.node_weight(node).map_or_else(|| "missing".to_owned(), |operator| format!("{operator:?}"));
-    format!("{text} (node {})", node.index())
 }
 
 fn run<'g>(graph: &'g Graph, name: &str, hints: &'g Hints) -> Result<Lifter<'g>, IrErrors> {

@@ -57,7 +57,7 @@ impl<'g> Lifter<'g> {
                 Some(Some(_)) => {}
                 Some(None) => return Err(Failure::Source),
                 None => {
-                    let from = super::label(&self.graph.graph, source.node);
+                    let from = crate::order::label(&self.graph.graph, source.node);
                     return Err(format!(
                         "operand {} reads output {} of {from}, which has none",
                         source.order, source.output

@@ -1,23 +1,22 @@
 //! Compiled regions: a whole graph as one luminal node.
 //!
-//! A backend implements [`RegionCompiler`] and [`Region`]; [`CrossloomCompiler`] makes a `luminal::Compiler` of it. The
+//! [`DeviceRegions`] runs them on any device of the runtime, [`Interpreter`] on none; both implement [`RegionCompiler`] and
+//! [`Region`], of which [`CrossloomCompiler`](crate::CrossloomCompiler) makes a `luminal::Compiler`. The
 //! region holds weights and state itself and takes only the inputs, because luminal numbers the edges of a node with
 //! 8 bits and would copy or track every weight at every run.
 
 mod compiled;
-mod compiler;
 mod data;
+mod device;
 mod interpreter;
 mod operator;
-mod splice;
 
 pub use compiled::CompiledRegion;
-pub use compiler::CrossloomCompiler;
 pub use data::{Data, DataRef};
+pub use device::DeviceRegions;
 pub use interpreter::Interpreter;
 
 pub(crate) use operator::RegionOperator;
-pub(crate) use splice::splice;
 
 use crossloom_ir::Func;
 

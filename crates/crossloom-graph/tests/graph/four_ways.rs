@@ -1,7 +1,7 @@
 //! One graph computes the same on plain luminal with our operators, decomposed into luminal's primitives (as they are
 //! and through luminal's CPU compiler), on the IR interpreter, and as a region compiled for the CPU backend.
 
-use crossloom_cpu::region::CpuRegions;
+use crossloom_cpu::CpuDevice;
 use crossloom_graph::decompose;
 
 use crate::common::{assert_close, interpreted, outputs, transformer};
@@ -21,7 +21,7 @@ fn all_ways_of_running_agree() {
     primitives.compile_luminal_cpu().unwrap();
     assert_close("luminal's CPU compiler", &outputs(&mut primitives), &reference);
 
-    graph.compile_region(&CpuRegions).unwrap();
+    graph.compile_region(&DeviceRegions(CpuDevice::shared())).unwrap();
     assert_close("compiled region", &outputs(&mut graph), &reference);
 }
 
@@ -35,7 +35,7 @@ fn the_decomposed_graph_lifts_back_to_the_same_function() {
     };
     assert_eq!(signature(&lifted), signature(&func));
     assert_close("lifted primitives", &interpreted(&lifted), &interpreted(&func));
-    primitives.compile_region(&CpuRegions).unwrap();
+    primitives.compile_region(&DeviceRegions(CpuDevice::shared())).unwrap();
     assert_close("compiled primitives", &outputs(&mut primitives), &interpreted(&func));
 }
 

@@ -3,7 +3,7 @@
 use crossloom_graph::luminal::nn::norm::RMSNorm;
 use crossloom_graph::luminal::prelude::*;
 use crossloom_graph::luminal::shape::symbolic::Expression;
-use crossloom_graph::{CrossloomCompiler, Interpreter, RegionCompiler, lift};
+use crossloom_graph::{CrossloomCompiler, DeviceRegions, Interpreter, RegionCompiler, lift};
 use crossloom_ir::Role;
 
 use crate::common::TOLERANCE;
@@ -21,8 +21,8 @@ fn numbers(count: usize) -> Vec<f32> {
 
 /// Builds a graph of one tensor and runs it on luminal, then compiled for every backend.
 fn check<S: Shape>(what: &str, build: impl Fn(&mut Graph) -> GraphTensor<S>) {
-    let backends: [(&str, &dyn RegionCompiler); 2] =
-        [("interpreter", &Interpreter), ("cpu", &crossloom_cpu::region::CpuRegions)];
+    let cpu = DeviceRegions(crossloom_cpu::CpuDevice::shared());
+    let backends: [(&str, &dyn RegionCompiler); 2] = [("interpreter", &Interpreter), ("cpu", &cpu)];
     for (backend, regions) in backends {
         let what = format!("{what} ({backend})");
         let graph = &mut Graph::new();

@@ -4,15 +4,15 @@
 
 use std::collections::BTreeSet;
 
-use crossloom_cpu::region::CpuRegions;
+use crossloom_cpu::CpuDevice;
 use crossloom_graph::{GraphBuilder, Interpreter, LuminalGraph, decompose};
 use crossloom_ir::attrs::Attrs;
 use crossloom_ir::op::{
     Activation, AdamW, Affine, AgfGate, AgfInject, AgfInjectGrad, AmpProject, Argmax, Attach, AttnPool,
-    AttnPoolGrad, Broadcast, Concat, Constant, CrossEntropy, CrossEntropyGrad, Embedding, EmbeddingGrad,
-    FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm, Linear, Load, Matmul, Pad, PoolAttention,
-    Reduce, ReduceKind, Reshape, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step, ToFloat, ToInt,
-    Transpose, UnaryKind,
+    AttnPoolGrad, Broadcast, Concat, Constant, Convert, CrossEntropy, CrossEntropyGrad, Embedding,
+    EmbeddingGrad, FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm, Linear, Load, Matmul, Pad,
+    PoolAttention, Reduce, ReduceKind, Reshape, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step,
+    ToFloat, ToInt, Transpose, UnaryKind,
 };
 use crossloom_ir::{DType, Func, Op, Role, Tensor, TensorType, interp};
 
@@ -112,7 +112,7 @@ fn check(seen: &mut BTreeSet<&'static str>, op: impl Into<Op>, operands: &[Opera
     graph.compile_region(&Interpreter).unwrap();
     assert_close(&format!("{what}: region"), &run(&mut graph, operands), &expected);
     let mut graph = build();
-    graph.compile_region(&CpuRegions).unwrap();
+    graph.compile_region(&DeviceRegions(CpuDevice::shared())).unwrap();
     assert_close(&format!("{what}: region on the CPU"), &run(&mut graph, operands), &expected);
     let mut primitives = decompose(&func).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_close(&format!("{what}: decomposed"), &run(&mut primitives, operands), &expected);
@@ -174,6 +174,7 @@ fn simple(seen: &mut BTreeSet<&'static str>) {
     check(seen, Affine { mul: -1.5, add: 0.5 }, &[f([2, 3])]);
     check(seen, Constant { value: 0.5, shape: vec![2, 3] }, &[]);
     check(seen, Iota { shape: vec![2, 3], axis: 0 }, &[]);
+    check(seen, Convert, &[f([2, 3])]);
     check(seen, ToFloat, &[ids([2, 2], &[-1, 3, 7])]);
     check(seen, ToInt, &[f([2, 3])]);
     check(seen, Reduce { kind: ReduceKind::Sum, axes: vec![0, 2] }, &[f([2, 3, 4])]);

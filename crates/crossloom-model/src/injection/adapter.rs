@@ -2,12 +2,13 @@
 
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{AmpProject, Attach, LayerNorm};
+use crossloom_ir::{Role, TensorType};
 use crossloom_recipe::{Adapter, AmpAttach, Model, Part, TapNorm, VisionAddress};
 
 use crate::params::Params;
 use crate::projector::ProjectorWeights;
-use crate::vision::{Tower, activation};
-use crate::{Init, ModelError};
+use crate::vision::{States, activation};
+use crate::{Init, ModelError, inputs};
 
 /// The aligned features of all injected taps, stacked.
 pub(crate) struct Features {
@@ -17,6 +18,17 @@ pub(crate) struct Features {
 }
 
 impl Features {
+    /// Those that were computed before, as an input.
+    pub(crate) fn given(p: &mut Params, taps: &[VisionAddress], model: &Model, batch: usize) -> Self {
+        let ty = TensorType::f32([taps.len(), batch, model.vision.tokens(), model.language.hidden]);
+        Self { stacked: p.graph.param(inputs::FEATURES, Role::Input, ty), taps: taps.to_vec() }
+    }
+
+    /// All, `[K, B, N, D]`.
+    pub(crate) fn stacked(&self) -> Tensor {
+        self.stacked
+    }
+
     /// The features of some taps, `[k, B, N, D]`, in that order.
     pub(crate) fn select(&self, p: &mut Params, taps: &[VisionAddress]) -> Result<Tensor, ModelError> {
         if taps == self.taps {
@@ -35,7 +47,7 @@ impl Features {
 /// Aligns every tap with the language model.
 pub(crate) fn adapt(
     p: &mut Params,
-    tower: &Tower,
+    states: &States,
     taps: &[VisionAddress],
     adapter: &Adapter,
     model: &Model,
@@ -43,7 +55,7 @@ pub(crate) fn adapt(
     p.enter("adapter");
     let mut inputs = Vec::with_capacity(taps.len());
     for &tap in taps {
-        let state = tower.tap(p, tap)?;
+        let state = states.get(tap)?;
         inputs.push(match adapter.tap_norm() {
             TapNorm::None => state,
             TapNorm::Layer => {

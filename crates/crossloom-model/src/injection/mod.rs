@@ -4,5 +4,5 @@ mod adapter;
 mod gate;
 mod inject;
 
-pub(crate) use adapter::adapt;
+pub(crate) use adapter::{Features, adapt};
 pub(crate) use inject::{Injector, PointGates};

@@ -1,9 +1,10 @@
 //! A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
 
 use crossloom_graph::Tensor;
-use crossloom_ir::op::{Activation, Attention, Embedding, GatherRows, RmsNorm, Rope, Unary, UnaryKind};
+use crossloom_ir::op::{Activation, Embedding, GatherRows, RmsNorm, Rope, Unary, UnaryKind};
 use crossloom_recipe::{LanguageModel, Part};
 
+use super::memory::Memory;
 use crate::params::Params;
 use crate::{Init, ModelError};
 
@@ -14,8 +15,8 @@ const PREFIX: &str = "language_model";
 pub(crate) struct Sequence {
     /// `[B, T]` rotary positions.
     pub(crate) positions: Tensor,
-    /// `[B, T]` segments, see [`crate::inputs::SEGMENTS`].
-    pub(crate) segments: Tensor,
+    /// What attention runs over.
+    pub(crate) memory: Memory,
 }
 
 fn embedding_table(p: &mut Params, model: &LanguageModel, vocab: usize) -> Tensor {
@@ -44,7 +45,7 @@ pub(crate) fn decoder_layer(
 ) -> Result<Tensor, ModelError> {
     let prefix = format!("{PREFIX}.model.layers.{layer}");
     p.enter("attn");
-    let h = attention(p, h, sequence, model, &prefix)?;
+    let h = attention(p, h, sequence, model, layer, &prefix)?;
     p.leave();
     p.enter("mlp");
     let h = feed_forward(p, h, model, &prefix)?;
@@ -62,6 +63,7 @@ fn attention(
     h: Tensor,
     sequence: Sequence,
     model: &LanguageModel,
+    layer: usize,
     prefix: &str,
 ) -> Result<Tensor, ModelError> {
     let (heads, kv_heads, head_dim) = (model.heads, model.kv_heads, model.head_dim);
@@ -77,9 +79,7 @@ fn attention(
     let rope = Rope { head_dim, theta: model.rope_theta, inverse: false };
     let q = p.graph.one(rope, &[q, sequence.positions])?;
     let k = p.graph.one(rope, &[k, sequence.positions])?;
-    let scale = (head_dim as f64).sqrt().recip();
-    let op = Attention { heads, kv_heads, causal: true, segments: true, scale };
-    let mixed = p.graph.one(op, &[q, k, v, sequence.segments])?;
+    let mixed = sequence.memory.attend(p, [q, k, v], model, layer)?;
     let name = format!("{prefix}.self_attn.o_proj");
     let (w, b) = p.linear(Part::Language, &name, model.hidden, heads * head_dim, false);
     let update = p.graph.linear(mixed, w, b)?;
@@ -106,15 +106,18 @@ fn feed_forward(
     Ok(p.graph.add(h, update)?)
 }
 
-/// Logits `[B*M, V]` of the positions in `target_index [B, M]`. Only those rows pass the last norm and the head.
+/// Logits `[B*M, V]` of the positions in `target_index [B, M]`, or of all. Only those rows pass the last norm and the head.
 pub(crate) fn predict(
     p: &mut Params,
     h: Tensor,
-    target_index: Tensor,
+    target_index: Option<Tensor>,
     model: &LanguageModel,
     vocab: usize,
 ) -> Result<Tensor, ModelError> {
-    let rows = p.graph.one(GatherRows, &[h, target_index])?;
+    let rows = match target_index {
+        Some(index) => p.graph.one(GatherRows, &[h, index])?,
+        None => h,
+    };
     let normed = rms_norm(p, rows, model, &format!("{PREFIX}.model.norm.weight"))?;
     let head = if model.tie_embeddings {
         embedding_table(p, model, vocab)

@@ -1,6 +1,9 @@
 //! Vision towers.
 
 mod embeddings;
+mod states;
 mod tower;
 
-pub(crate) use tower::{Tower, activation};
+pub(crate) use states::States;
+use tower::Tower;
+pub(crate) use tower::activation;

@@ -4,5 +4,6 @@
 
 mod behaviour;
 mod counts;
+mod phases;
 mod structure;
 mod support;

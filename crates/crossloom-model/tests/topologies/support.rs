@@ -14,6 +14,16 @@ pub(crate) fn recipes() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes")
 }
 
+/// Every shipped method.
+pub(crate) fn methods() -> Vec<String> {
+    let files = std::fs::read_dir(recipes().join("methods")).unwrap();
+    let mut names: Vec<String> =
+        files.map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned()).collect();
+    names.sort();
+    assert!(names.len() >= 11, "{names:?}");
+    names
+}
+
 /// A method on the models that the text declares; `topology.*` overrides the method's own.
 fn load(models: &str, method: &str, sets: &[&str]) -> Recipe {
     let text = format!("{models}[variants.v]\nextends = [\"methods/{method}.toml\"]\n");

@@ -55,8 +55,8 @@ pub(super) fn help_for_unknown(key: &str, asked: &[&'static str]) -> String {
 /// A hint for a table that lacks keys.
 pub(super) fn help_for_missing(table: &str) -> String {
     let presets = match table {
-        "model.vision" => crate::preset::names(crate::preset::Part::Vision),
-        "model.language" => crate::preset::names(crate::preset::Part::Language),
+        "model.vision" => crate::preset::names(crate::preset::Half::Vision),
+        "model.language" => crate::preset::names(crate::preset::Half::Language),
         "" => return "see `recipes/quickstart.toml` for a whole recipe".to_owned(),
         _ => return format!("`[{table}]` has no default for them"),
     };

@@ -29,7 +29,7 @@ pub(super) struct Loader {
 }
 
 /// A file on its way through `extends`.
-struct Place {
+struct Opened {
     /// The file, as it can be opened.
     path: PathBuf,
     /// As seen from the recipe's folder.
@@ -40,7 +40,7 @@ struct Place {
 
 /// In which role a file is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
+enum ReadAs {
     /// A recipe, or a part of one.
     Recipe,
     /// What a variant extends: a part of a recipe without variants of its own.
@@ -91,12 +91,12 @@ impl Loader {
     pub(super) fn document(&mut self, text: &str) -> Node {
         let name = self.path.file_name().map_or_else(|| self.path.clone(), PathBuf::from);
         let place =
-            Place { path: self.path.clone(), short: name.display().to_string(), root: folder(&self.path) };
+            Opened { path: self.path.clone(), short: name.display().to_string(), root: folder(&self.path) };
         let mut stack = vec![canonical(&self.path)];
-        self.tree(&place, text, Role::Recipe, &mut stack)
+        self.tree(&place, text, ReadAs::Recipe, &mut stack)
     }
 
-    fn tree(&mut self, place: &Place, text: &str, role: Role, stack: &mut Vec<PathBuf>) -> Node {
+    fn tree(&mut self, place: &Opened, text: &str, role: ReadAs, stack: &mut Vec<PathBuf>) -> Node {
         self.opened += 1;
         if !self.files.contains(&place.path) {
             self.files.push(place.path.clone());
@@ -116,7 +116,7 @@ impl Loader {
         if let Some(entry) = extends {
             self.extended(&entry.node, place, role, stack, &mut merged);
         }
-        if role == Role::Variant {
+        if role == ReadAs::Variant {
             for key in ["variants", "sweep"] {
                 if let Some(entry) = own.table_mut().and_then(|table| table.shift_remove(key)) {
                     let message = format!("a file that a variant extends cannot have `{key}`");
@@ -134,13 +134,13 @@ impl Loader {
     }
 
     /// Puts under every variant what it extends.
-    fn variant_extends(&mut self, own: &mut Node, place: &Place, stack: &mut Vec<PathBuf>) {
+    fn variant_extends(&mut self, own: &mut Node, place: &Opened, stack: &mut Vec<PathBuf>) {
         let Some(variants) = own.get_mut("variants").and_then(Node::table_mut) else { return };
         for entry in variants.values_mut() {
             let node = &mut entry.node;
             let mut under = Node::new(Value::Table(Table::new()), node.span);
             if let Some(extends) = node.table_mut().and_then(|table| table.shift_remove("extends")) {
-                self.extended(&extends.node, place, Role::Variant, stack, &mut under);
+                self.extended(&extends.node, place, ReadAs::Variant, stack, &mut under);
             }
             self.normalise(node);
             let layer = self.next_layer();
@@ -153,8 +153,8 @@ impl Loader {
     fn extended(
         &mut self,
         list: &Node,
-        place: &Place,
-        role: Role,
+        place: &Opened,
+        role: ReadAs,
         stack: &mut Vec<PathBuf>,
         merged: &mut Node,
     ) {
@@ -197,9 +197,9 @@ impl Loader {
     fn open(
         &self,
         text: &str,
-        place: &Place,
+        place: &Opened,
         stack: &[PathBuf],
-    ) -> Result<(Place, String), (String, String)> {
+    ) -> Result<(Opened, String), (String, String)> {
         let relative = Path::new(text);
         let path = place.path.parent().unwrap_or(Path::new("")).join(relative);
         let outside = || {
@@ -238,7 +238,7 @@ impl Loader {
         } else {
             (place.root.clone(), folder_relative(&place.short).join(relative).display().to_string())
         };
-        Ok((Place { path, short, root }, content))
+        Ok((Opened { path, short, root }, content))
     }
 }
 

@@ -4,7 +4,7 @@
 use super::files::Loader;
 use crate::decode::{RULES, SETS, SHORT_KINDS};
 use crate::diagnostic::{Finding, SourceKind, Sources, did_you_mean, listed};
-use crate::preset::{self, Part};
+use crate::preset::{self, Half};
 use crate::tree::{Entry, Node, Table, Value, merge, parse_document};
 
 impl Loader {
@@ -21,7 +21,7 @@ impl Loader {
                 node.whole = node.table().is_some_and(names_rule);
             }
         }
-        for part in Part::ALL {
+        for part in Half::ALL {
             expand_preset(tree, part, &mut self.sources, &mut self.findings);
         }
     }
@@ -48,7 +48,7 @@ fn short_kind(node: &mut Node) {
 }
 
 /// Puts the dimensions of a preset under the keys that are written beside it.
-fn expand_preset(tree: &mut Node, part: Part, sources: &mut Sources, findings: &mut Vec<Finding>) {
+fn expand_preset(tree: &mut Node, part: Half, sources: &mut Sources, findings: &mut Vec<Finding>) {
     let Some(table) = tree.get_mut(part.table()) else { return };
     let Some(chosen) = table.get("preset") else { return };
     let Some(name) = chosen.string().map(str::to_owned) else { return };

@@ -39,3 +39,14 @@ pub enum Split {
     /// The test pictures.
     Test,
 }
+
+impl Split {
+    /// The name it has in a recipe.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}

@@ -1,11 +1,10 @@
 //! Accuracies of the variants and of counted answers.
 
 use crossloom_eval::stats::{Estimate, PairedDifference};
-use crossloom_eval::{Comparison, Role};
+use crossloom_eval::{Comparison, Standing};
 use crossloom_report as report;
 
 use crate::VariantOutcome;
-use crate::outcome::split_name;
 
 fn estimate(e: &Estimate) -> report::Estimate {
     report::Estimate { mean: e.mean, low: e.low, high: e.high }
@@ -44,8 +43,8 @@ pub(super) fn accuracy(
         rows.push(report::AccuracyRow {
             name: variant.name.clone(),
             kind: match variant.role {
-                Role::Model => report::RowKind::Model,
-                Role::Reference => report::RowKind::QuestionOnly,
+                Standing::Model => report::RowKind::Model,
+                Standing::Reference => report::RowKind::QuestionOnly,
             },
             cells,
             difference: to_baseline.map(|d| difference(&d.overall)),
@@ -65,7 +64,7 @@ pub(super) fn accuracy(
     }
     let resampling = comparison.map_or(first.results.resampling, |comparison| comparison.resampling);
     report::AccuracyTable {
-        split: split_name(first.recipe.eval.split).to_owned(),
+        split: first.recipe.eval.split.name().to_owned(),
         columns,
         rows,
         confidence: resampling.confidence,

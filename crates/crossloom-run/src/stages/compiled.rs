@@ -8,7 +8,7 @@ use crossloom_model::ParamSpec;
 
 use super::{Mode, Subject};
 use crate::ExperimentError;
-use crate::backends::backend;
+use crate::backends::target;
 use crate::graph::{forward_func, training_spec};
 
 /// A variant, compiled for one mode.
@@ -48,6 +48,6 @@ pub fn program(subject: &Subject<'_>) -> Result<Program, ExperimentError> {
         Mode::Train => CompileMode::Train(&training),
         Mode::Forward => CompileMode::Forward,
     };
-    let set = compile(&func, &compiled_for, backend(), options).map_err(ExperimentError::from)?;
+    let set = compile(&func, &compiled_for, target(), options).map_err(ExperimentError::from)?;
     Ok(Program { set, params: model.params, time: start.elapsed() })
 }

@@ -15,16 +15,16 @@ mod picture;
 mod plan;
 mod shapes;
 
-use crossloom_graph::Picture;
 use crossloom_ir::Func;
 use crossloom_model::Outputs;
+use crossloom_picture::Picture;
 use crossloom_recipe::{Recipe, Topology};
 use serde_json::json;
 
 use crate::ExperimentError;
 use crate::graph::forward_func;
 
-pub use crossloom_graph::Depth;
+pub use crossloom_picture::Depth;
 
 pub use compiled::{Program, program};
 pub use edges::{EdgeTrace, TracedNode, trace_edge};
@@ -240,9 +240,7 @@ fn topology(subject: &Subject<'_>, format: Format) -> Result<String, ExperimentE
     let topology = Topology::new(subject.recipe).map_err(ExperimentError::from)?.with_title(title(subject));
     match format {
         Format::Text => Ok(topology.to_text()),
-        Format::Mermaid => Ok(topology.to_mermaid()),
-        Format::Dot => Ok(topology.to_dot()),
-        Format::Svg => Ok(topology.to_svg(None)),
+        Format::Mermaid | Format::Dot | Format::Svg => Ok(drawn(&topology.picture(None), format)),
         Format::Json => pretty(&topology.to_json()),
     }
 }

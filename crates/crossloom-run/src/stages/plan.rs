@@ -19,7 +19,7 @@ pub(super) fn plan_text(plan: &Plan) -> String {
     format!("{}\n{plan}", plan.summary())
 }
 
-/// Sizes in 4-byte words, kernel calls by name, and every call with its scope and places.
+/// Sizes in bytes, kernel calls by name, and every call with its scope and places.
 pub fn plan_json(plan: &Plan) -> Value {
     let place = |value: &crossloom_ir::Value| plan.place(*value).to_string();
     let steps: Vec<Value> = (plan.steps.iter())
@@ -36,10 +36,10 @@ pub fn plan_json(plan: &Plan) -> Value {
         .collect();
     json!({
         "name": plan.func.name,
-        "backend": plan.backend,
-        "arena_words": plan.arena,
-        "lower_bound_words": plan.lower_bound,
-        "scratch_words": plan.scratch,
+        "backend": plan.target,
+        "arena_bytes": plan.arena,
+        "lower_bound_bytes": plan.lower_bound,
+        "scratch_bytes": plan.scratch,
         "kernel_calls": plan.steps.len(),
         "kernels": kernel_counts(std::iter::once(plan)),
         "steps": steps,

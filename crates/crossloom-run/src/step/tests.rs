@@ -6,7 +6,7 @@ use crossloom_data::image::Normalization;
 use crossloom_data::packing::{AnswerMode, EvaluationPacker, ImageMode, PackingPlan, TrainingOptions};
 use crossloom_model::BatchShape;
 use crossloom_recipe::{LoadOptions, Recipe, Split, load};
-use crossloom_train::groups::ParamGroups;
+use crossloom_train::groups::PartRates;
 
 use std::rc::Rc;
 
@@ -52,18 +52,17 @@ fn batches(data: &Data, plan: &PackingPlan, count: usize) -> Vec<TrainingBatch> 
 }
 
 fn update(step: u64) -> Update {
-    let rates = ParamGroups::uniform(1e-3, 0.0).rates(1.0);
-    Update { step, max_grad_norm: Some(1.0), rates }
+    Update { step, rates: PartRates::uniform(1e-3) }
 }
 
-fn contaminate(store: &mut Store, prefix: &str) {
-    let names: Vec<(String, usize)> = (store.iter())
-        .filter(|(name, ..)| name.starts_with(prefix))
-        .map(|(name, _, ty, _)| (name.to_owned(), ty.shape.iter().product()))
+fn contaminate(store: &Store, prefix: &str) {
+    let names: Vec<(String, usize)> = (store.tensors().into_iter())
+        .filter(|tensor| tensor.name.starts_with(prefix))
+        .map(|tensor| (tensor.name.clone(), tensor.ty.elements()))
         .collect();
     assert!(!names.is_empty(), "{prefix}");
     for (name, elements) in names {
-        store.set(&name, &vec![f32::NAN; elements]).unwrap();
+        store.write(&name, &vec![f32::NAN; elements]).unwrap();
     }
 }
 
@@ -73,7 +72,7 @@ fn a_non_finite_gradient_is_traced_to_the_micro_batch_that_made_it() {
     let (data, plan) = data(&recipe);
     let mut model = model(&recipe, &plan);
     let mut drawn = batches(&data, &plan, 3);
-    contaminate(&mut model.store, ACCUMULATOR);
+    contaminate(&model.store, ACCUMULATOR);
     let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
     // What a step left in the accumulators is no fault of sound batches.
     assert_eq!(step.locate_non_finite(&drawn, &update(1)), None);
@@ -89,7 +88,7 @@ fn a_non_finite_moment_is_found_in_the_update() {
     let (data, plan) = data(&recipe);
     let mut model = model(&recipe, &plan);
     let drawn = batches(&data, &plan, 2);
-    contaminate(&mut model.store, "optimizer.m.");
+    contaminate(&model.store, "optimizer.m.");
     let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
     let found = step.locate_non_finite(&drawn, &update(1)).unwrap();
     assert!(found.scope.contains("optimizer"), "{found}");
@@ -103,7 +102,7 @@ fn rows_that_only_fill_a_batch_do_not_count_in_the_mean_gate() {
     let mut drawn = batches(&data, &plan, 1).remove(0);
     let mut gates_of = |batch: &PackedBatch, rows: usize| {
         load_batch(&mut model.predict, batch, pool_of(&recipe)).unwrap();
-        model.predict.run(&mut model.store).unwrap();
+        model.predict.run().unwrap();
         let mut gates = GateMoments::default();
         let rows: Vec<usize> = (0..rows).collect();
         gates.add(&model.predict, &model.gates, &rows).unwrap();
@@ -136,9 +135,9 @@ fn brute_force(recipe: &Recipe, split: Split) -> f64 {
         packer.fill(index, AnswerMode::Given, &mut batch).unwrap();
         let loss = model.training.as_mut().unwrap().held_out.as_mut().unwrap();
         load_batch(loss, &batch, pool_of(&alone)).unwrap();
-        loss.run(&mut model.store).unwrap();
+        loss.run().unwrap();
         let count = batch.trained_targets() as f64;
-        sum += count * f64::from(loss.result("loss").unwrap()[0]);
+        sum += count * f64::from(loss.read::<f32>("loss").unwrap()[0]);
         targets += count;
     }
     sum / targets
@@ -154,8 +153,9 @@ fn the_held_out_loss_is_that_of_the_held_out_pictures_and_changes_nothing() {
         held.examples().iter().map(|&number| pictures.examples()[number].image).collect();
     assert_eq!(held.len(), 5);
     let mut held_out = HeldOut::new(&recipe, &data, &plan).unwrap().unwrap();
-    let bits = |model: &Model| -> Vec<u32> {
-        model.store.iter().flat_map(|(_, _, _, values)| values.iter().map(|x| x.to_bits())).collect()
+    let bits = |model: &Model| -> Vec<u8> {
+        let tensors = model.store.tensors();
+        tensors.iter().flat_map(|tensor| model.store.read_bytes(&tensor.name).unwrap()).collect()
     };
     let before = bits(&model);
     let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();

@@ -33,15 +33,10 @@ impl Subject {
         let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
         let mut model = Model::new(recipe, shape, plan.vocab_size).unwrap();
         // The start values leave the branches of AMP and the values of some gates at zero: move everything a little.
-        let moved: Vec<(String, Vec<f32>)> = (model.store.iter())
-            .map(|(name, _, _, values)| (name, values))
-            .map(|(name, values)| {
-                let moved = values.iter().enumerate().map(|(i, x)| x + 0.05 * (i as f32).sin());
-                (name.to_owned(), moved.collect())
-            })
-            .collect();
-        for (name, values) in moved {
-            model.store.set(&name, &values).unwrap();
+        for tensor in model.store.tensors() {
+            let mut values = model.store.read::<f32>(&tensor.name).unwrap();
+            values.iter_mut().enumerate().for_each(|(i, x)| *x += 0.05 * (i as f32).sin());
+            model.store.write(&tensor.name, &values).unwrap();
         }
         let (split, encoded) = data.images(Split::Train);
         let mut batch = PackedBatch::new(&plan);
@@ -52,9 +47,9 @@ impl Subject {
 
     fn run(&mut self) -> Seen {
         load_batch(&mut self.model.predict, &self.batch, self.pool).unwrap();
-        self.model.predict.run(&mut self.model.store).unwrap();
+        self.model.predict.run().unwrap();
         let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
-        let read = |name: &str| bits(self.model.predict.result(name).unwrap());
+        let read = |name: &str| bits(&self.model.predict.read::<f32>(name).unwrap());
         let logits = read("logits");
         let width = logits.len() / self.batch.target_index_bm.len();
         let names = self.model.gates.iter().map(|(point, _)| format!("{GATE_RESULT}{}", point.name()));

@@ -27,8 +27,8 @@ pub(crate) fn model(recipe: &Recipe, plan: &PackingPlan) -> Model {
 }
 
 pub(crate) fn weights(model: &Model) -> BTreeMap<String, Vec<f32>> {
-    let weights = model.store.iter().filter(|(_, role, _, _)| *role == Role::Weight);
-    weights.map(|(name, _, _, values)| (name.to_owned(), values.to_vec())).collect()
+    let weights = model.store.tensors().into_iter().filter(|tensor| tensor.role == Role::Weight);
+    weights.map(|tensor| (tensor.name.clone(), model.store.read(&tensor.name).unwrap())).collect()
 }
 
 fn first_batch(recipe: &Recipe, data: &Data, plan: &PackingPlan) -> PackedBatch {
@@ -89,8 +89,8 @@ fn logits(recipe: &Recipe) -> Vec<f32> {
     let mut model = model(recipe, &plan);
     let batch = first_batch(recipe, &data, &plan);
     load_batch(&mut model.predict, &batch, GatePool::Image).unwrap();
-    model.predict.run(&mut model.store).unwrap();
-    model.predict.result("logits").unwrap().to_vec()
+    model.predict.run().unwrap();
+    model.predict.read("logits").unwrap()
 }
 
 #[test]

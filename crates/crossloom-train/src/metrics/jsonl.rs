@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Number, Value};
 
 use super::{MetricPhase, MetricRecord, MetricSink, Scalars, SinkError};
-use crate::run_dir::write_atomic;
+use crossloom_files::write_atomic;
 
 /// Appends records to a JSON-lines file.
 #[derive(Debug)]

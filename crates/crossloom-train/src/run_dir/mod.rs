@@ -13,13 +13,11 @@
 //!     results.json
 //! ```
 
-mod atomic;
 mod list;
 mod name;
 mod record;
 mod variant;
 
-pub use atomic::write_atomic;
 pub use list::{ListProblem, RunSummary, list_runs};
 pub use name::check_variant_name;
 pub use record::{DataManifest, GateRecord, RunRecord, RunStatus, VariantRecord};
@@ -27,6 +25,7 @@ pub use variant::VariantDir;
 
 use self::name::check_name;
 
+use crossloom_files::write_atomic;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};

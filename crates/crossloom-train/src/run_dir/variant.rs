@@ -4,7 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{RunDirError, io_error, remove_file, write_atomic};
+use crossloom_files::write_atomic;
+
+use super::{RunDirError, io_error, remove_file};
 use crate::checkpoint::Checkpoints;
 
 /// The folder of one variant of a run.

@@ -21,9 +21,9 @@ use crate::checkpoint::{
     Checkpoint, CheckpointError, Checkpoints, RestorePart, ResumePolicy, SCHEMA_VERSION, SavedCheckpoint,
     TrainState,
 };
-use crate::groups::ParamGroups;
+use crate::groups::PartRates;
 use crate::progress::Phase;
-use crate::schedule::Schedule;
+use crate::schedule::RateCurve;
 use crate::step::{BatchSource, StepOutput, TrainStep};
 
 /// How long and how often.
@@ -33,8 +33,6 @@ pub struct TrainOptions {
     pub steps: u64,
     /// Micro-batches per optimizer step, at least 1.
     pub accumulate: usize,
-    /// Global gradient-norm limit; `None` does not clip.
-    pub max_grad_norm: Option<f32>,
     /// A metric record every so many steps (and at the last one), at least 1.
     pub log_every: u64,
     /// A checkpoint every so many steps; `None` saves only at the end and on interruption.
@@ -49,8 +47,8 @@ pub struct TrainOptions {
 #[derive(Debug)]
 pub struct Trainer {
     options: TrainOptions,
-    groups: ParamGroups,
-    schedule: Schedule,
+    peaks: PartRates,
+    curve: RateCurve,
     completed: u64,
     total_tokens: u64,
     window: Window,
@@ -58,9 +56,9 @@ pub struct Trainer {
 
 impl Trainer {
     /// A trainer at step 0. All unsound settings are reported at once.
-    pub fn new(options: TrainOptions, groups: ParamGroups, schedule: Schedule) -> Result<Self, TrainError> {
-        let mut problems = groups.problems();
-        problems.extend(schedule.problems());
+    pub fn new(options: TrainOptions, peaks: PartRates, curve: RateCurve) -> Result<Self, TrainError> {
+        let mut problems = peaks.problems();
+        problems.extend(curve.problems());
         let counts = [
             ("accumulate", Some(options.accumulate as u64)),
             ("log_every", Some(options.log_every)),
@@ -72,15 +70,10 @@ impl Trainer {
                 problems.push(format!("`{name}` must be at least 1"));
             }
         }
-        if options.max_grad_norm.is_some_and(|limit| !(limit.is_finite() && limit > 0.0)) {
-            problems.push(
-                "`max_grad_norm` must be a number > 0; leave it out to train without clipping".to_owned(),
-            );
-        }
         if !problems.is_empty() {
             return Err(TrainError::Settings(problems));
         }
-        Ok(Self { options, groups, schedule, completed: 0, total_tokens: 0, window: Window::default() })
+        Ok(Self { options, peaks, curve, completed: 0, total_tokens: 0, window: Window::default() })
     }
 
     /// Completed optimizer steps.

@@ -40,15 +40,11 @@ impl Trainer {
         let begun = Instant::now();
         let batches = self.fetch(source, step)?;
         let tokens: usize = batches.iter().map(TrainBatch::target_tokens).sum();
-        let update = Update {
-            step,
-            max_grad_norm: self.options.max_grad_norm,
-            rates: self.groups.rates(self.schedule.factor(self.completed)),
-        };
+        let update = Update { step, rates: self.peaks.times(self.curve.factor(self.completed)) };
         let mut output = StepOutput { tokens: tokens as u64, ..StepOutput::default() };
         for (index, batch) in batches.iter().enumerate() {
             if index > 0 && stopped() {
-                model.discard_gradients();
+                model.discard_gradients().map_err(|source| TrainError::Step { step, source })?;
                 if let Some((position, rng)) = &before {
                     source.restore(position).map_err(|source| TrainError::Data { step, source })?;
                     model.restore_rng(rng).map_err(|source| TrainError::Step { step, source })?;

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crossloom_recipe::{Part, Schedule};
 use crossloom_train::{
     BatchSource, BoxError, Checkpoints, GateMeans, MetricSink, MicroOutput, MicroStep, ModelState, NonFinite,
-    ParamGroups, Part, RecipeChange, ResumePolicy, Schedule, ScheduleShape, Silent, Summary, TrainBatch,
-    TrainError, TrainIo, TrainOptions, TrainStep, Trainer, Update, Visit,
+    PartRates, RateCurve, RecipeChange, ResumePolicy, Silent, Summary, TrainBatch, TrainError, TrainIo,
+    TrainOptions, TrainStep, Trainer, Update, Visit,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -220,9 +221,10 @@ impl TrainStep for FakeModel {
         }
         let grad_norm = micro.update.map(|update| {
             let norm = self.gradient.iter().flatten().map(|g| g * g).sum::<f32>().sqrt();
-            let scale = update.max_grad_norm.map_or(1.0, |limit| (limit / norm).min(1.0));
-            let rates = [update.rates.get(Part::Language), update.rates.get(Part::Gate)];
-            self.lrs.push(rates.map(|rate| rate.lr));
+            let scale = (1.0 / norm).min(1.0);
+            let rates =
+                [Part::Language, Part::Gate].map(|part| update.rates.get(part).unwrap_or_default() as f32);
+            self.lrs.push(rates);
             for (i, rate) in rates.into_iter().enumerate() {
                 let parameter = if i == 0 { &mut self.weight } else { &mut self.bias };
                 for (j, parameter) in parameter.iter_mut().enumerate() {
@@ -231,7 +233,7 @@ impl TrainStep for FakeModel {
                     self.v[i][j] = 0.95 * self.v[i][j] + 0.05 * g * g;
                     let m = self.m[i][j] / (1.0 - 0.9_f32.powi(update.step as i32));
                     let v = self.v[i][j] / (1.0 - 0.95_f32.powi(update.step as i32));
-                    *parameter -= rate.lr * (m / (v.sqrt() + 1e-8) + rate.weight_decay * *parameter);
+                    *parameter -= rate * (m / (v.sqrt() + 1e-8) + 0.01 * *parameter);
                 }
             }
             norm
@@ -240,9 +242,10 @@ impl TrainStep for FakeModel {
         Ok(MicroOutput { loss, grad_norm, gate_means })
     }
 
-    fn discard_gradients(&mut self) {
+    fn discard_gradients(&mut self) -> Result<(), BoxError> {
         self.discarded.set(self.discarded.get() + 1);
         self.gradient = [vec![9.0; WIDTH], vec![9.0; 1]];
+        Ok(())
     }
 
     fn locate_non_finite(&mut self, batches: &[FakeBatch], update: &Update) -> Option<NonFinite> {
@@ -264,7 +267,6 @@ pub(crate) fn options(steps: u64) -> TrainOptions {
     TrainOptions {
         steps,
         accumulate: 1,
-        max_grad_norm: Some(1.0),
         log_every: 2,
         checkpoint_every: None,
         validate_every: None,
@@ -274,9 +276,8 @@ pub(crate) fn options(steps: u64) -> TrainOptions {
 
 /// A trainer whose schedule covers 40 steps, however many it will do.
 pub(crate) fn trainer(options: TrainOptions) -> Trainer {
-    let schedule =
-        Schedule { shape: ScheduleShape::Cosine, warmup_steps: 4, total_steps: 40, min_ratio: 0.1 };
-    Trainer::new(options, ParamGroups::uniform(0.05, 0.01), schedule).unwrap()
+    let schedule = RateCurve { shape: Schedule::Cosine, warmup_steps: 4, total_steps: 40, min_ratio: 0.1 };
+    Trainer::new(options, PartRates::uniform(0.05), schedule).unwrap()
 }
 
 pub(crate) fn run(

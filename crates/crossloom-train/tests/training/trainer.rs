@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::fake::*;
+use crossloom_recipe::{Part, Schedule};
 use crossloom_train::metrics::{SinkError, read_metrics};
 use crossloom_train::{
-    BatchSource, BoxError, Checkpoints, JsonlSink, MetricPhase, MetricRecord, MetricSink, Outcome,
-    ParamGroups, Part, PartSettings, Phase, Progress, ProgressUpdate, Scalars, Schedule, ScheduleShape,
-    TensorBoardSink, TrainError, TrainIo, TrainOptions, Trainer,
+    BatchSource, BoxError, Checkpoints, JsonlSink, MetricPhase, MetricRecord, MetricSink, Outcome, PartRates,
+    Phase, Progress, ProgressUpdate, RateCurve, Scalars, TensorBoardSink, TrainError, TrainIo, TrainOptions,
+    Trainer,
 };
 
 #[test]
@@ -37,12 +38,10 @@ fn accumulated_micro_batches_weigh_by_their_tokens() {
 
 #[test]
 fn training_learns_and_every_part_follows_the_schedule_at_its_own_rate() {
-    let gate = PartSettings { trainable: true, lr: 0.1, weight_decay: 0.0 };
-    let groups = ParamGroups::uniform(0.05, 0.0).with(Part::Gate, gate);
-    let schedule =
-        Schedule { shape: ScheduleShape::Linear, warmup_steps: 2, total_steps: 200, min_ratio: 0.0 };
+    let peaks = PartRates::uniform(0.05).with(Part::Gate, Some(0.1));
+    let schedule = RateCurve { shape: Schedule::Linear, warmup_steps: 2, total_steps: 200, min_ratio: 0.0 };
     let mut model = FakeModel { noise: 0.0, ..FakeModel::new() };
-    let mut trainer = Trainer::new(options(200), groups, schedule).unwrap();
+    let mut trainer = Trainer::new(options(200), peaks, schedule).unwrap();
     let summary = run(&mut trainer, &mut model, &mut FakeSource::new(5, &[8]), None, &never()).unwrap();
     assert!(summary.last.unwrap().loss < 1e-3);
     assert_eq!(model.lrs[..3], [[0.025, 0.05], [0.05, 0.1], [0.05, 0.1]]);
@@ -169,17 +168,15 @@ fn all_unsound_settings_are_reported_at_once() {
     let bad = TrainOptions {
         accumulate: 0,
         log_every: 0,
-        max_grad_norm: Some(0.0),
         checkpoint_every: Some(0),
         validate_every: Some(0),
         ..options(3)
     };
-    let schedule = Schedule { shape: ScheduleShape::Cosine, warmup_steps: 9, total_steps: 3, min_ratio: 2.0 };
-    let Err(TrainError::Settings(problems)) = Trainer::new(bad, ParamGroups::uniform(-1.0, 0.0), schedule)
-    else {
+    let schedule = RateCurve { shape: Schedule::Cosine, warmup_steps: 9, total_steps: 3, min_ratio: 2.0 };
+    let Err(TrainError::Settings(problems)) = Trainer::new(bad, PartRates::uniform(-1.0), schedule) else {
         panic!("accepted")
     };
-    assert_eq!(problems.len(), 5 + 2 + 5, "{problems:#?}");
+    assert_eq!(problems.len(), 5 + 2 + 4, "{problems:#?}");
 }
 
 #[test]

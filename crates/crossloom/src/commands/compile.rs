@@ -81,11 +81,11 @@ fn document(name: &str, program: &Program) -> Value {
         .map(|plan| {
             json!({
                 "name": plan.func.name,
-                "backend": plan.backend,
+                "backend": plan.target,
                 "kernel_calls": plan.steps.len(),
-                "arena_bytes": 4 * plan.arena,
-                "lower_bound_bytes": 4 * plan.lower_bound,
-                "scratch_bytes": 4 * plan.scratch,
+                "arena_bytes": plan.arena,
+                "lower_bound_bytes": plan.lower_bound,
+                "scratch_bytes": plan.scratch,
             })
         })
         .collect();
@@ -107,10 +107,10 @@ fn text(name: &str, program: &Program) -> String {
     ]);
     let mut text = format!("variant {name}: compiled in {}\n\n{passes}", duration(program.time));
     for plan in program.plans() {
-        let (arena, scratch) = (bytes(4 * plan.arena as u64), bytes(4 * plan.scratch as u64));
+        let (arena, scratch) = (bytes(plan.arena as u64), bytes(plan.scratch as u64));
         text.push_str(&format!(
             "\n  {} for {}: arena {arena}, scratch {scratch}\n",
-            plan.func.name, plan.backend
+            plan.func.name, plan.target
         ));
         for line in plan.summary().lines() {
             text.push_str(&format!("    {line}\n"));

@@ -8,7 +8,7 @@ use crossloom_data::assets::AssetCache;
 use serde::Serialize;
 
 use crate::cli::{CliError, Terminal, bytes, counted};
-use crossloom_run::backends::backend;
+use crossloom_run::backends::target;
 use crossloom_run::machine::processor;
 
 /// What the verb is for.
@@ -96,7 +96,7 @@ fn examine() -> Findings {
     let chromium = chromium.or_else(|| browsers.into_iter().find_map(on_path));
     Findings {
         crossloom: env!("CARGO_PKG_VERSION"),
-        backend: backend().name(),
+        backend: target().name(),
         os: env::consts::OS,
         arch: env::consts::ARCH,
         cpu: Cpu { model: processor(), features: cpu_features(), threads: rayon::current_num_threads() },

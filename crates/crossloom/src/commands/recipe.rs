@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crossloom_train::run_dir::write_atomic;
+use crossloom_files::write_atomic;
 use serde_json::json;
 use toml::Table as Toml;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crossloom_train::run_dir::write_atomic;
+use crossloom_files::write_atomic;
 
 use crate::cli::{CliError, Terminal};
 

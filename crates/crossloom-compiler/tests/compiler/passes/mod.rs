@@ -10,4 +10,5 @@ mod epilogue_fusion;
 mod fold;
 mod fold_pads;
 mod norm_fusion;
+mod precision;
 mod product_fusion;

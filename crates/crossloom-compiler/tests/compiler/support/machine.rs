@@ -1,4 +1,4 @@
-//! Runs a plan as an executor would: every value only ever exists in the memory that the plan gives it.
+//! Runs a plan as a device would: every value only ever exists in the memory that the plan gives it.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,10 @@ use crossloom_compiler::Plan;
 use crossloom_compiler::plan::{Block, Place};
 use crossloom_ir::{Tensor, Value};
 
-/// Memory of one call.
+/// Bytes of an element: all types of these tests have four.
+const WORD: usize = 4;
+
+/// Memory of one call, one `f64` per element.
 pub(crate) struct Machine<'p> {
     plan: &'p Plan,
     blocks: BTreeMap<Block, Vec<f64>>,
@@ -15,13 +18,13 @@ pub(crate) struct Machine<'p> {
 impl<'p> Machine<'p> {
     /// Puts arguments into the parameters' memory; the arena holds nothing but NaN.
     pub(crate) fn new(plan: &'p Plan, args: &[Tensor<f64>]) -> Self {
-        let mut blocks = BTreeMap::from([(Block::Arena, vec![f64::NAN; plan.arena])]);
+        let mut blocks = BTreeMap::from([(Block::Arena, vec![f64::NAN; plan.arena / WORD])]);
         blocks.extend(args.iter().enumerate().map(|(i, arg)| (Block::Param(i), arg.data.clone())));
         Self { plan, blocks }
     }
 
     fn range(place: Place) -> std::ops::Range<usize> {
-        place.offset..place.offset + place.len
+        place.offset / WORD..(place.offset + place.len) / WORD
     }
 
     /// What is where a value lives.
@@ -44,6 +47,9 @@ impl<'p> Machine<'p> {
             let outputs = inst.op.eval(&inputs.iter().collect::<Vec<_>>()).unwrap();
             for (&value, tensor) in inst.outputs.iter().zip(outputs) {
                 let place = self.plan.place(value);
+                if place.len == 0 {
+                    continue;
+                }
                 let block = self.blocks.get_mut(&place.block).unwrap();
                 block[Self::range(place)].copy_from_slice(&tensor.data);
             }

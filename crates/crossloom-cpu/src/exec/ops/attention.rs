@@ -35,14 +35,15 @@ fn shape(op: &Op, q: &TensorType, k: &TensorType) -> Attention {
 pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
     let shape = shape(op, inputs[0], inputs[1]);
     let kernel = Forward { shape, segments: op.segments };
-    (shape.head_dim <= MAX_HEAD_DIM).then(|| Lowered::with_scratch("attention", shape.scratch_len(), kernel))
+    (shape.head_dim <= MAX_HEAD_DIM)
+        .then(|| Lowered::with_scratch("attention", shape.scratch_len(), kernel).ints(&[3], &[]))
 }
 
 pub(super) fn lower_grad(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
     let shape = shape(op, inputs[1], inputs[2]);
     let kernel = Backward { shape, segments: op.segments };
     (shape.head_dim <= MAX_HEAD_DIM)
-        .then(|| Lowered::with_scratch("attention_grad", shape.grad_scratch_len(), kernel))
+        .then(|| Lowered::with_scratch("attention_grad", shape.grad_scratch_len(), kernel).ints(&[6], &[]))
 }
 
 /// Rows and columns of queries, and of keys and values.
@@ -57,10 +58,10 @@ impl CpuKernel for Forward {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (i, [o, lse], scratch) = io.split()?;
         let [(rows, cols), (kv_rows, kv_cols)] = extents(&self.shape);
-        let q = Mat::new(i.f32(0), rows, cols)?;
-        let k = Mat::new(i.f32(1), kv_rows, kv_cols)?;
-        let v = Mat::new(i.f32(2), kv_rows, kv_cols)?;
-        let segments = self.segments.then(|| i.i32(3));
+        let q = Mat::new(i.f32(0)?, rows, cols)?;
+        let k = Mat::new(i.f32(1)?, kv_rows, kv_cols)?;
+        let v = Mat::new(i.f32(2)?, kv_rows, kv_cols)?;
+        let segments = i.i32_if(self.segments, 3)?;
         let o = MatMut::new(o, rows, cols)?;
         Ok(attention(&self.shape, q, k, v, segments, o, lse, scratch)?)
     }
@@ -70,13 +71,13 @@ impl CpuKernel for Backward {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (i, [dq, dk, dv], scratch) = io.split()?;
         let [(rows, cols), (kv_rows, kv_cols)] = extents(&self.shape);
-        let d_o = Mat::new(i.f32(0), rows, cols)?;
-        let q = Mat::new(i.f32(1), rows, cols)?;
-        let k = Mat::new(i.f32(2), kv_rows, kv_cols)?;
-        let v = Mat::new(i.f32(3), kv_rows, kv_cols)?;
-        let o = Mat::new(i.f32(4), rows, cols)?;
-        let lse = i.f32(5);
-        let segments = self.segments.then(|| i.i32(6));
+        let d_o = Mat::new(i.f32(0)?, rows, cols)?;
+        let q = Mat::new(i.f32(1)?, rows, cols)?;
+        let k = Mat::new(i.f32(2)?, kv_rows, kv_cols)?;
+        let v = Mat::new(i.f32(3)?, kv_rows, kv_cols)?;
+        let o = Mat::new(i.f32(4)?, rows, cols)?;
+        let lse = i.f32(5)?;
+        let segments = i.i32_if(self.segments, 6)?;
         let (dq, dk, dv) = (
             MatMut::new(dq, rows, cols)?,
             MatMut::new(dk, kv_rows, kv_cols)?,

@@ -1,7 +1,7 @@
 //! Ops on a cache of keys and values to the kernels: `cache_write` (in place) and `cached_attention`.
 
-use crossloom_ir::TensorType;
 use crossloom_ir::op::CachedAttention as Op;
+use crossloom_ir::{DType, TensorType};
 
 use crate::exec::io::{CpuKernel, Inputs, Io, KernelError, Lowered};
 use crate::kernels::{CacheShape, CachedAttention, Places, cache_write, cached_attention};
@@ -27,7 +27,13 @@ fn shape(cache: &TensorType, call: &TensorType) -> CacheShape {
 
 pub(super) fn lower_write(inputs: &[&TensorType]) -> Lowered {
     let width = inputs[0].shape[2..].iter().product();
-    Lowered::new("cache_write", Write { shape: shape(inputs[0], inputs[1]), width }).in_place(vec![(0, 0)])
+    let kernel = Write { shape: shape(inputs[0], inputs[1]), width };
+    let lowered = Lowered::new("cache_write", kernel).in_place(vec![(0, 0)]);
+    // Whole numbers are moved as the words that they are.
+    match inputs[0].dtype {
+        DType::I32 => lowered.ints(&[0, 1, 2, 3, 4], &[0]),
+        _ => lowered.ints(&[2, 3, 4], &[]),
+    }
 }
 
 pub(super) fn lower_attention(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
@@ -39,30 +45,34 @@ pub(super) fn lower_attention(op: &Op, inputs: &[&TensorType]) -> Option<Lowered
         scale: op.scale as f32,
     };
     let kernel = Attend { shape, segments: op.segments };
-    (shape.head_dim <= MAX_HEAD_DIM)
-        .then(|| Lowered::with_scratch("cached_attention", shape.scratch_len(), kernel))
+    (shape.head_dim <= MAX_HEAD_DIM).then(|| {
+        Lowered::with_scratch("cached_attention", shape.scratch_len(), kernel).ints(&[3, 4, 5, 6], &[])
+    })
 }
 
 /// The three operands from `first` on that say where.
-fn places<'a>(inputs: &Inputs<'a>, first: usize) -> Places<'a> {
-    Places { slot: inputs.i32(first), start: inputs.i32(first + 1), count: inputs.i32(first + 2) }
+fn places<'a>(inputs: &Inputs<'a>, first: usize) -> Result<Places<'a>, KernelError> {
+    let [slot, start, count] = [inputs.i32(first)?, inputs.i32(first + 1)?, inputs.i32(first + 2)?];
+    Ok(Places { slot, start, count })
 }
 
 impl CpuKernel for Write {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [cache], _) = io.split()?;
-        inputs.take(0, cache);
-        // Whole numbers are moved as the words that they are.
-        Ok(cache_write(&self.shape, self.width, cache, inputs.f32(1), &places(&inputs, 2))?)
+        let (inputs, [cache], _) = io.take()?;
+        let cache = cache.words()?;
+        if !inputs.is_taken(0) {
+            cache.copy_from_slice(inputs.words(0)?);
+        }
+        Ok(cache_write(&self.shape, self.width, cache, inputs.words(1)?, &places(&inputs, 2)?)?)
     }
 }
 
 impl CpuKernel for Attend {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [o], scratch) = io.split()?;
-        let segments = self.segments.then(|| inputs.i32(3));
-        let places = places(&inputs, 3 + usize::from(self.segments));
-        let [q, keys, values] = [0, 1, 2].map(|i| inputs.f32(i));
+        let segments = inputs.i32_if(self.segments, 3)?;
+        let places = places(&inputs, 3 + usize::from(self.segments))?;
+        let [q, keys, values] = [inputs.f32(0)?, inputs.f32(1)?, inputs.f32(2)?];
         Ok(cached_attention(&self.shape, q, keys, values, segments, &places, o, scratch)?)
     }
 }

@@ -20,10 +20,10 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
     match op {
         Op::AgfInject(op) => {
             let kernel = Inject(shape(op.convex, op.channel));
-            Some(Lowered::new("agf_inject", kernel).in_place(vec![(0, 0)]))
+            Some(Lowered::new("agf_inject", kernel).in_place(vec![(0, 0)]).ints(&[3], &[]))
         }
         Op::AgfInjectGrad(op) => {
-            Some(Lowered::new("agf_inject_grad", InjectGrad(shape(op.convex, op.channel))))
+            Some(Lowered::new("agf_inject_grad", InjectGrad(shape(op.convex, op.channel))).ints(&[3], &[]))
         }
         _ => None,
     }
@@ -32,10 +32,10 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
 impl CpuKernel for Inject {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [h], _) = io.split()?;
-        let index = inputs.i32(3);
+        let index = inputs.i32(3)?;
         ids::check_distinct(index, self.0.tokens, self.0.len)?;
-        inputs.take(0, h);
-        Ok(agf_inject(&self.0, h, inputs.f32(1), inputs.f32(2), index)?)
+        inputs.take(0, h)?;
+        Ok(agf_inject(&self.0, h, inputs.f32(1)?, inputs.f32(2)?, index)?)
     }
 }
 
@@ -44,15 +44,15 @@ impl CpuKernel for InjectGrad {
         let p = &self.0;
         if !p.convex {
             let (inputs, [dv, dgate], _) = io.split()?;
-            let (dh, gate, v, index) = (inputs.f32(0), inputs.f32(1), inputs.f32(2), inputs.i32(3));
+            let (dh, gate, v, index) = (inputs.f32(0)?, inputs.f32(1)?, inputs.f32(2)?, inputs.i32(3)?);
             ids::check_distinct(index, p.tokens, p.len)?;
             return Ok(agf_inject_grad(p, dh, None, gate, v, index, dv, dgate)?);
         }
         let (inputs, [dv, dgate, dh], _) = io.split()?;
-        let (gate, v, index) = (inputs.f32(1), inputs.f32(2), inputs.i32(3));
+        let (gate, v, index) = (inputs.f32(1)?, inputs.f32(2)?, inputs.i32(3)?);
         ids::check_distinct(index, p.tokens, p.len)?;
-        inputs.take(0, dh);
-        agf_inject_grad(p, dh, Some(inputs.f32(4)), gate, v, index, dv, dgate)?;
+        inputs.take(0, dh)?;
+        agf_inject_grad(p, dh, Some(inputs.f32(4)?), gate, v, index, dv, dgate)?;
         Ok(agf_inject_state_grad(p, dh, gate, index)?)
     }
 }

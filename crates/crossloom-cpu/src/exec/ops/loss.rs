@@ -22,11 +22,11 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
     match op {
         Op::CrossEntropy(_) => {
             let kernel = Loss { rows: inputs[0].rows(), classes: inputs[0].last() };
-            Some(Lowered::new("cross_entropy", kernel))
+            Some(Lowered::new("cross_entropy", kernel).ints(&[1], &[]))
         }
         Op::CrossEntropyGrad(_) => {
             let kernel = LossGrad { rows: inputs[1].rows(), classes: inputs[1].last() };
-            Some(Lowered::new("cross_entropy_grad", kernel).in_place(vec![(1, 0)]))
+            Some(Lowered::new("cross_entropy_grad", kernel).in_place(vec![(1, 0)]).ints(&[2], &[]))
         }
         _ => None,
     }
@@ -35,9 +35,9 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
 impl CpuKernel for Loss {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [loss, lse], _) = io.split()?;
-        let targets = inputs.i32(1);
+        let targets = inputs.i32(1)?;
         ids::check("target", targets, self.classes, true)?;
-        loss[0] = cross_entropy(self.rows, self.classes, inputs.f32(0), targets, lse)?;
+        loss[0] = cross_entropy(self.rows, self.classes, inputs.f32(0)?, targets, lse)?;
         Ok(())
     }
 }
@@ -45,8 +45,8 @@ impl CpuKernel for Loss {
 impl CpuKernel for LossGrad {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        let (dloss, targets, lse) = (inputs.f32(0)[0], inputs.i32(2), inputs.f32(3));
-        let logits = (!inputs.is_taken(1)).then(|| inputs.f32(1));
+        let (dloss, targets, lse) = (inputs.f32(0)?[0], inputs.i32(2)?, inputs.f32(3)?);
+        let logits = inputs.unless_taken(1)?;
         ids::check("target", targets, self.classes, true)?;
         Ok(cross_entropy_grad(self.rows, self.classes, dloss, logits, targets, lse, out)?)
     }

@@ -19,7 +19,7 @@ mod rope;
 mod rows;
 
 use crossloom_ir::op::Affine;
-use crossloom_ir::{DType, Op, TensorType};
+use crossloom_ir::{Op, TensorType};
 
 use super::io::{KernelError, Lowered};
 pub(super) use rope::Tables;
@@ -30,12 +30,12 @@ impl From<crate::kernels::KernelError> for KernelError {
     }
 }
 
-/// The kernel for an op on those types. Every kernel reads and writes 4-byte words: for no other type is there one, so
-/// that no memory is taken for what it is not.
+/// The kernel for an op on those types. One that takes or gives other element types is none for them.
 pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
-    if !inputs.iter().chain(outputs).all(|ty| matches!(ty.dtype, DType::F32 | DType::I32)) {
-        return None;
-    }
+    choose(op, inputs, outputs).filter(|lowered| lowered.takes(inputs, outputs))
+}
+
+fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
     match op {
         // Between words of one type nothing is left to convert.
         Op::Convert(_) => elementwise::lower(&Op::Affine(Affine { mul: 1.0, add: 0.0 }), outputs),

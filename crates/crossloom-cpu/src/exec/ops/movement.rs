@@ -5,7 +5,7 @@ use crossloom_ir::TensorType;
 use crossloom_ir::interp::strides;
 use crossloom_ir::op::Op;
 
-use crate::exec::io::{CpuKernel, Io, KernelError, Lowered, ints};
+use crate::exec::io::{CpuKernel, Io, KernelError, Lowered};
 use crate::kernels::permute;
 use crate::parallel::{self, SharedMut, chunk_range};
 
@@ -54,8 +54,8 @@ struct Iota {
 pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
     let out = &outputs[0].shape;
     Some(match op {
-        Op::ToFloat(_) => Lowered::new("to_float", ToFloat),
-        Op::ToInt(_) => Lowered::new("to_int", ToInt),
+        Op::ToFloat(_) => Lowered::new("to_float", ToFloat).ints(&[0], &[]),
+        Op::ToInt(_) => Lowered::new("to_int", ToInt).ints(&[], &[0]),
         Op::Iota(op) => {
             let inner = out[op.axis + 1..].iter().product();
             Lowered::new("iota", Iota { inner, extent: out[op.axis] })
@@ -74,16 +74,16 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) ->
             let start = op.start * from[op.axis];
             return copy("slice", out, &from, start);
         }
-        Op::Reshape(_) => Lowered::new("copy", FlatCopy { start: 0 }),
+        Op::Reshape(_) => Lowered::new("copy", FlatCopy { start: 0 }).words(),
         Op::Concat(op) => {
             let lens = inputs.iter().map(|ty| ty.shape[op.axis..].iter().product()).collect();
-            Lowered::new("concat", Concat { outer: out[..op.axis].iter().product(), lens })
+            Lowered::new("concat", Concat { outer: out[..op.axis].iter().product(), lens }).words()
         }
         Op::Pad(op) => {
             let shape = &inputs[0].shape;
             let inner: usize = shape[op.axis + 1..].iter().product();
             let (before, len, after) = (op.before * inner, shape[op.axis] * inner, op.after * inner);
-            Lowered::new("pad", Pad { outer: shape[..op.axis].iter().product(), before, len, after })
+            Lowered::new("pad", Pad { outer: shape[..op.axis].iter().product(), before, len, after }).words()
         }
         _ => return None,
     })
@@ -102,16 +102,17 @@ fn copy(name: &'static str, shape: &[usize], steps: &[usize], start: usize) -> O
         }
     }
     if joined.is_empty() || matches!(joined[..], [(_, 1)]) {
-        return Some(Lowered::new(name, FlatCopy { start }));
+        return Some(Lowered::new(name, FlatCopy { start }).words());
     }
     let (shape, steps): (Vec<_>, Vec<_>) = joined.into_iter().unzip();
-    (shape.len() <= MAX_RANK).then(|| Lowered::new(name, StridedCopy { shape, steps, start }))
+    (shape.len() <= MAX_RANK).then(|| Lowered::new(name, StridedCopy { shape, steps, start }).words())
 }
 
 impl CpuKernel for StridedCopy {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [out], _) = io.split()?;
-        let source = inputs.f32(0).get(self.start..).unwrap_or_default();
+        let (inputs, [out], _) = io.take()?;
+        let out = out.words()?;
+        let source = inputs.words(0)?.get(self.start..).unwrap_or_default();
         Ok(permute(&self.shape, &self.steps, source, out)?)
     }
 }
@@ -126,7 +127,7 @@ struct Columns {
 
 impl Columns {
     /// Calls `fill(flat index among the columns, words)` for runs of adjacent words, in parallel.
-    fn fill(&self, out: SharedMut<'_>, fill: impl Fn(usize, &mut [f32]) + Sync) {
+    fn fill<T: Send>(&self, out: SharedMut<'_, T>, fill: impl Fn(usize, &mut [T]) + Sync) {
         let total = self.outer * self.len;
         parallel::for_each(total.div_ceil(CHUNK), |task| {
             let mut range = chunk_range(total, CHUNK, task);
@@ -147,15 +148,16 @@ impl Columns {
 }
 
 /// Calls `fill(index of the first, words)` for pieces of a result, in parallel.
-fn fill_all(out: &mut [f32], fill: impl Fn(usize, &mut [f32]) + Sync) {
+fn fill_all<T: Send>(out: &mut [T], fill: impl Fn(usize, &mut [T]) + Sync) {
     let len = out.len();
     Columns { outer: 1, len, first: 0, width: len }.fill(SharedMut::new(out), fill);
 }
 
 impl CpuKernel for FlatCopy {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [out], _) = io.split()?;
-        let source = inputs.f32(0).get(self.start..).unwrap_or_default();
+        let (inputs, [out], _) = io.take()?;
+        let out = out.words()?;
+        let source = inputs.words(0)?.get(self.start..).unwrap_or_default();
         fill_all(out, |at, words| words.copy_from_slice(&source[at..at + words.len()]));
         Ok(())
     }
@@ -163,11 +165,12 @@ impl CpuKernel for FlatCopy {
 
 impl CpuKernel for Concat {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [out], _) = io.split()?;
+        let (inputs, [out], _) = io.take()?;
+        let out = out.words()?;
         let (outer, width, out) = (self.outer, self.lens.iter().sum(), SharedMut::new(out));
         let mut first = 0;
         for (i, &len) in self.lens.iter().enumerate() {
-            Columns { outer, len, first, width }.copy(inputs.f32(i), out);
+            Columns { outer, len, first, width }.copy(inputs.words(i)?, out);
             first += len;
         }
         Ok(())
@@ -176,11 +179,12 @@ impl CpuKernel for Concat {
 
 impl CpuKernel for Pad {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [out], _) = io.split()?;
+        let (inputs, [out], _) = io.take()?;
+        let out = out.words()?;
         let Self { outer, before, len, after } = *self;
         let (width, out) = (before + len + after, SharedMut::new(out));
         Columns { outer, len: before, first: 0, width }.fill(out, |_, words| words.fill(0.0));
-        Columns { outer, len, first: before, width }.copy(inputs.f32(0), out);
+        Columns { outer, len, first: before, width }.copy(inputs.words(0)?, out);
         Columns { outer, len: after, first: before + len, width }.fill(out, |_, words| words.fill(0.0));
         Ok(())
     }
@@ -189,7 +193,7 @@ impl CpuKernel for Pad {
 impl CpuKernel for ToFloat {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        let x = inputs.i32(0);
+        let x = inputs.i32(0)?;
         fill_all(out, |at, words| words.iter_mut().zip(&x[at..]).for_each(|(y, &x)| *y = x as f32));
         Ok(())
     }
@@ -197,13 +201,14 @@ impl CpuKernel for ToFloat {
 
 impl CpuKernel for ToInt {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [out], _) = io.split()?;
-        let x = inputs.f32(0);
+        let (inputs, [out], _) = io.take()?;
+        let out = out.of::<i32>()?;
+        let x = inputs.f32(0)?;
         let bound = 2_147_483_648.0;
         if let Some(x) = x.iter().find(|x| !(-bound..bound).contains(*x)) {
             return Err(KernelError(format!("{x} is not representable as a whole number")));
         }
-        fill_all(out, |at, words| ints(words).iter_mut().zip(&x[at..]).for_each(|(y, &x)| *y = x as i32));
+        fill_all(out, |at, words| words.iter_mut().zip(&x[at..]).for_each(|(y, &x)| *y = x as i32));
         Ok(())
     }
 }

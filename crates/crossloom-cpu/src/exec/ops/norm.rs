@@ -48,18 +48,13 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
     Some(Lowered::with_scratch(name, scratch, kernel).in_place(in_place.into_iter().collect()))
 }
 
-/// The operand, unless the result holds it already.
-fn unless_taken<'a>(i: &Inputs<'a>, operand: usize) -> Option<&'a [f32]> {
-    (!i.is_taken(operand)).then(|| i.f32(operand))
-}
-
 /// The gradient that passes by on the residual stream.
-fn incoming<'a>(i: &Inputs<'a>, operand: Option<usize>) -> Incoming<'a> {
-    match operand {
+fn incoming<'a>(i: &Inputs<'a>, operand: Option<usize>) -> Result<Incoming<'a>, KernelError> {
+    Ok(match operand {
         None => Incoming::None,
         Some(at) if i.is_taken(at) => Incoming::Held,
-        Some(at) => Incoming::Add(i.f32(at)),
-    }
+        Some(at) => Incoming::Add(i.f32(at)?),
+    })
 }
 
 impl CpuKernel for NormKernel {
@@ -68,31 +63,31 @@ impl CpuKernel for NormKernel {
         match self.kind {
             Kind::Layer => {
                 let (i, [y, mean, rstd], _) = io.split()?;
-                layer_norm(rows, cols, eps, unless_taken(&i, 0), i.f32(1), i.f32(2), y, mean, rstd)?;
+                layer_norm(rows, cols, eps, i.unless_taken(0)?, i.f32(1)?, i.f32(2)?, y, mean, rstd)?;
             }
             Kind::AddLayer => {
                 let (i, [sum, y, mean, rstd], _) = io.split()?;
-                let x = unless_taken(&i, 0);
-                add_layer_norm(rows, cols, eps, x, i.f32(1), i.f32(2), i.f32(3), sum, y, mean, rstd)?;
+                let x = i.unless_taken(0)?;
+                add_layer_norm(rows, cols, eps, x, i.f32(1)?, i.f32(2)?, i.f32(3)?, sum, y, mean, rstd)?;
             }
             Kind::LayerGrad { residual } => {
                 let (i, [dx, dgamma, dbeta], scratch) = io.split()?;
-                let d_sum = incoming(&i, residual.then_some(5));
-                let (dy, x, gamma, mean, rstd) = (i.f32(0), i.f32(1), i.f32(2), i.f32(3), i.f32(4));
+                let d_sum = incoming(&i, residual.then_some(5))?;
+                let (dy, x, gamma, mean, rstd) = (i.f32(0)?, i.f32(1)?, i.f32(2)?, i.f32(3)?, i.f32(4)?);
                 layer_norm_grad(rows, cols, x, gamma, mean, rstd, dy, d_sum, dx, dgamma, dbeta, scratch)?;
             }
             Kind::Rms => {
                 let (i, [y, rstd], _) = io.split()?;
-                rms_norm(rows, cols, eps, unless_taken(&i, 0), i.f32(1), y, rstd)?;
+                rms_norm(rows, cols, eps, i.unless_taken(0)?, i.f32(1)?, y, rstd)?;
             }
             Kind::AddRms => {
                 let (i, [sum, y, rstd], _) = io.split()?;
-                add_rms_norm(rows, cols, eps, unless_taken(&i, 0), i.f32(1), i.f32(2), sum, y, rstd)?;
+                add_rms_norm(rows, cols, eps, i.unless_taken(0)?, i.f32(1)?, i.f32(2)?, sum, y, rstd)?;
             }
             Kind::RmsGrad { residual } => {
                 let (i, [dx, dgamma], scratch) = io.split()?;
-                let d_sum = incoming(&i, residual.then_some(4));
-                let (dy, x, gamma, rstd) = (i.f32(0), i.f32(1), i.f32(2), i.f32(3));
+                let d_sum = incoming(&i, residual.then_some(4))?;
+                let (dy, x, gamma, rstd) = (i.f32(0)?, i.f32(1)?, i.f32(2)?, i.f32(3)?);
                 rms_norm_grad(rows, cols, x, gamma, rstd, dy, d_sum, dx, dgamma, scratch)?;
             }
         }

@@ -24,7 +24,7 @@ pub(super) fn lower(op: &Op) -> Option<Lowered> {
 impl CpuKernel for GlobalNorm {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [norm], _) = io.split()?;
-        let squares: f64 = (0..inputs.len()).map(|i| sum_squares(inputs.f32(i))).sum();
+        let squares: f64 = (0..inputs.len()).map(|i| inputs.f32(i).map(sum_squares)).sum::<Result<_, _>>()?;
         norm[0] = squares.sqrt() as f32;
         Ok(())
     }
@@ -34,9 +34,9 @@ impl CpuKernel for Update {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [p, m, v], _) = io.split()?;
         for (i, out) in [(0, &mut *p), (2, &mut *m), (3, &mut *v)] {
-            inputs.take(i, out);
+            inputs.take(i, out)?;
         }
-        let (g, hyper, scale) = (inputs.f32(1), inputs.f32(4), inputs.f32(5)[0]);
+        let (g, hyper, scale) = (inputs.f32(1)?, inputs.f32(4)?, inputs.f32(5)?[0]);
         // A gradient that is not finite must not reach the weights: the step is reported and repeated for diagnosis.
         if !scale.is_finite() {
             return Ok(());

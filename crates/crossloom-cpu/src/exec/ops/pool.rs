@@ -38,15 +38,15 @@ pub(super) fn lower_grad(op: OpGrad, inputs: &[&TensorType]) -> Lowered {
 impl CpuKernel for Pool {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [pooled, probs], scratch) = io.split()?;
-        let mask = self.masked.then(|| inputs.f32(2));
-        Ok(attn_pool(&self.shape, inputs.f32(0), inputs.f32(1), mask, pooled, probs, scratch)?)
+        let mask = inputs.f32_if(self.masked, 2)?;
+        Ok(attn_pool(&self.shape, inputs.f32(0)?, inputs.f32(1)?, mask, pooled, probs, scratch)?)
     }
 }
 
 impl CpuKernel for PoolGrad {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [dx, dw], scratch) = io.split()?;
-        let (dpooled, x, w, probs) = (inputs.f32(0), inputs.f32(1), inputs.f32(2), inputs.f32(3));
+        let (dpooled, x, w, probs) = (inputs.f32(0)?, inputs.f32(1)?, inputs.f32(2)?, inputs.f32(3)?);
         Ok(attn_pool_grad(&self.0, dpooled, x, w, probs, dx, dw, scratch)?)
     }
 }

@@ -62,21 +62,21 @@ pub(super) fn lower(op: &Reduce, inputs: &[&TensorType]) -> Option<Lowered> {
 impl CpuKernel for SumLeading {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], scratch) = io.split()?;
-        Ok(sum_rows(self.rows, self.cols, inputs.f32(0), out, scratch)?)
+        Ok(sum_rows(self.rows, self.cols, inputs.f32(0)?, out, scratch)?)
     }
 }
 
 impl CpuKernel for SumTrailing {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        Ok(sum_cols(self.rows, self.cols, inputs.f32(0), out)?)
+        Ok(sum_cols(self.rows, self.cols, inputs.f32(0)?, out)?)
     }
 }
 
 impl CpuKernel for Middle {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        let (x, sum) = (inputs.f32(0), self.kind == ReduceKind::Sum);
+        let (x, sum) = (inputs.f32(0)?, self.kind == ReduceKind::Sum);
         let out = SharedMut::new(out);
         // A task has a few slabs or, of a large one, some columns; every result is combined in the order of the rows.
         let columns = self.inner.min(COLUMNS);

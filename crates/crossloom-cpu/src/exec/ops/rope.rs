@@ -61,7 +61,7 @@ pub(super) fn lower(op: &Rope, inputs: &[&TensorType]) -> Lowered {
         let table = tables.rope(count, head_dim, theta)?;
         Ok(RopeKernel { rows, cols, head_dim, inverse, table, every_row: (0..rows as i32).collect() })
     };
-    Lowered::with_tables("rope", rows * head_dim, bind).in_place(vec![(0, 0)])
+    Lowered::with_tables("rope", rows * head_dim, bind).in_place(vec![(0, 0)]).ints(&[1], &[])
 }
 
 impl RopeKernel {
@@ -102,8 +102,8 @@ impl RopeKernel {
 impl CpuKernel for RopeKernel {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], scratch) = io.split()?;
-        let positions = inputs.i32(1);
-        let x = (!inputs.is_taken(0)).then(|| inputs.f32(0));
+        let positions = inputs.i32(1)?;
+        let x = inputs.unless_taken(0)?;
         let (head_dim, half) = (self.head_dim, self.head_dim / 2);
         let Table { count, cos, sin, .. } = &*self.table;
         if positions.iter().all(|&p| usize::try_from(p).is_ok_and(|p| p < *count)) {
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(keys, [(8, 6, 10.0_f64.to_bits()), (8, 6, 100.0_f64.to_bits())]);
         // One owner here, and the kernels are gone.
         assert!(tables.0.values().all(|table| Arc::strong_count(table) == 1));
-        assert_eq!(lower(&Rope { head_dim: 6, theta: 1.0, inverse: false }, &types).scratch, 16 * 6);
+        assert_eq!(lower(&Rope { head_dim: 6, theta: 1.0, inverse: false }, &types).scratch, 4 * 16 * 6);
         assert_eq!(tables.0.len(), 2);
     }
 }

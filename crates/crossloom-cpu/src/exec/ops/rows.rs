@@ -5,7 +5,7 @@ use crossloom_ir::TensorType;
 use crossloom_ir::op::{Op, ScatterMode};
 
 use super::ids;
-use crate::exec::io::{CpuKernel, Io, KernelError, Lowered, ints};
+use crate::exec::io::{CpuKernel, Io, KernelError, Lowered};
 use crate::kernels::{Rows, Scatter, embedding, embedding_grad, gather_rows, scatter_rows, softmax};
 use crate::parallel::{self, SharedMut, chunk_range};
 
@@ -40,16 +40,20 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
         Op::Softmax(_) => {
             Lowered::new("softmax", Softmax { rows: first.rows(), cols }).in_place(vec![(0, 0)])
         }
-        Op::Argmax(_) => Lowered::new("argmax", Argmax { cols }),
-        Op::Embedding(_) => Lowered::new("embedding", Embedding { vocab: first.shape[0], cols }),
-        Op::EmbeddingGrad(op) => Lowered::new("embedding_grad", EmbeddingGrad { vocab: op.vocab, cols }),
-        Op::GatherRows(_) => Lowered::new("gather_rows", Gather(indexed())),
+        Op::Argmax(_) => Lowered::new("argmax", Argmax { cols }).ints(&[], &[0]),
+        Op::Embedding(_) => {
+            Lowered::new("embedding", Embedding { vocab: first.shape[0], cols }).ints(&[1], &[])
+        }
+        Op::EmbeddingGrad(op) => {
+            Lowered::new("embedding_grad", EmbeddingGrad { vocab: op.vocab, cols }).ints(&[1], &[])
+        }
+        Op::GatherRows(_) => Lowered::new("gather_rows", Gather(indexed())).ints(&[1], &[]),
         Op::ScatterRows(op) => {
             let mode = match op.mode {
                 ScatterMode::Set => Scatter::Set,
                 ScatterMode::Add => Scatter::Add,
             };
-            Lowered::new("scatter_rows", ScatterInto(indexed(), mode)).in_place(vec![(0, 0)])
+            Lowered::new("scatter_rows", ScatterInto(indexed(), mode)).in_place(vec![(0, 0)]).ints(&[1], &[])
         }
         _ => return None,
     })
@@ -58,15 +62,16 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
 impl CpuKernel for Softmax {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [y], _) = io.split()?;
-        let x = (!inputs.is_taken(0)).then(|| inputs.f32(0));
+        let x = inputs.unless_taken(0)?;
         Ok(softmax(self.rows, self.cols, x, y)?)
     }
 }
 
 impl CpuKernel for Argmax {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [out], _) = io.split()?;
-        let (x, cols, rows) = (inputs.f32(0), self.cols, out.len());
+        let (inputs, [out], _) = io.take()?;
+        let out = out.of::<i32>()?;
+        let (x, cols, rows) = (inputs.f32(0)?, self.cols, out.len());
         let per_task = (16_384 / cols.max(1)).max(1);
         let out = SharedMut::new(out);
         parallel::for_each(rows.div_ceil(per_task), |task| {
@@ -75,7 +80,7 @@ impl CpuKernel for Argmax {
                 let best = (1..cols).fold(0, |best, c| if row[c] > row[best] { c } else { best });
                 // SAFETY: every row has one result, written by its task alone.
                 let result = unsafe { out.slice(r, 1) };
-                ints(result)[0] = best as i32;
+                result[0] = best as i32;
             }
         });
         Ok(())
@@ -85,27 +90,27 @@ impl CpuKernel for Argmax {
 impl CpuKernel for Embedding {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        let ids = inputs.i32(1);
+        let ids = inputs.i32(1)?;
         ids::check("token id", ids, self.vocab, false)?;
-        Ok(embedding(self.vocab, self.cols, inputs.f32(0), ids, out)?)
+        Ok(embedding(self.vocab, self.cols, inputs.f32(0)?, ids, out)?)
     }
 }
 
 impl CpuKernel for EmbeddingGrad {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        let ids = inputs.i32(1);
+        let ids = inputs.i32(1)?;
         ids::check("token id", ids, self.vocab, false)?;
-        Ok(embedding_grad(self.vocab, self.cols, inputs.f32(0), ids, out)?)
+        Ok(embedding_grad(self.vocab, self.cols, inputs.f32(0)?, ids, out)?)
     }
 }
 
 impl CpuKernel for Gather {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [rows], _) = io.split()?;
-        let index = inputs.i32(1);
+        let index = inputs.i32(1)?;
         ids::check("position", index, self.0.len, true)?;
-        Ok(gather_rows(&self.0, inputs.f32(0), index, rows)?)
+        Ok(gather_rows(&self.0, inputs.f32(0)?, index, rows)?)
     }
 }
 
@@ -113,12 +118,12 @@ impl CpuKernel for ScatterInto {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [h], _) = io.split()?;
         let Self(shape, mode) = self;
-        let index = inputs.i32(1);
+        let index = inputs.i32(1)?;
         match mode {
             Scatter::Set => ids::check_distinct(index, shape.count, shape.len)?,
             Scatter::Add => ids::check("position", index, shape.len, true)?,
         }
-        inputs.take(0, h);
-        Ok(scatter_rows(shape, *mode, h, index, inputs.f32(2))?)
+        inputs.take(0, h)?;
+        Ok(scatter_rows(shape, *mode, h, index, inputs.f32(2)?)?)
     }
 }

@@ -8,7 +8,7 @@ mod questions;
 
 use rayon::prelude::*;
 
-use super::{DatasetError, Example, ImageStore, Split, VqaDataset, VqaSplit};
+use super::{DatasetError, Example, ImageStore, VqaDataset, VqaSplit};
 use crate::image::Image;
 use crate::seeded::{Purpose, SeededRng};
 
@@ -81,8 +81,8 @@ impl Synthetic {
         options.check()?;
         Ok(Self {
             options: *options,
-            train: generate_split(options, Split::Train, options.train_images)?,
-            test: generate_split(options, Split::Test, options.test_images)?,
+            train: draw(options, ("train", Purpose::SyntheticTrain), options.train_images)?,
+            test: draw(options, ("test", Purpose::SyntheticTest), options.test_images)?,
         })
     }
 }
@@ -96,19 +96,20 @@ impl VqaDataset for Synthetic {
         format!("generated shapes, seed {}", self.options.seed)
     }
 
-    fn split(&self, split: Split) -> &VqaSplit {
-        match split {
-            Split::Train => &self.train,
-            Split::Test => &self.test,
-        }
+    fn train(&self) -> &VqaSplit {
+        &self.train
+    }
+
+    fn test(&self) -> &VqaSplit {
+        &self.test
     }
 }
 
-fn generate_split(options: &SyntheticOptions, split: Split, count: usize) -> Result<VqaSplit, DatasetError> {
-    let purpose = match split {
-        Split::Train => Purpose::SyntheticTrain,
-        Split::Test => Purpose::SyntheticTest,
-    };
+fn draw(
+    options: &SyntheticOptions,
+    (split, purpose): (&'static str, Purpose),
+    count: usize,
+) -> Result<VqaSplit, DatasetError> {
     let mut images = ImageStore::with_capacity(options.image_size, options.image_size, count)?;
     let drawn: Vec<(Option<Image>, Vec<Example>)> = (0..count)
         .into_par_iter()
@@ -156,10 +157,10 @@ mod tests {
     fn a_larger_set_begins_with_the_smaller_one_and_splits_differ() {
         let few = Synthetic::generate(&SyntheticOptions { train_images: 10, ..small() }).unwrap();
         let many = Synthetic::generate(&small()).unwrap();
-        let (few_train, many_train) = (few.split(Split::Train), many.split(Split::Train));
+        let (few_train, many_train) = (few.train(), many.train());
         assert!(many_train.images().rgb().starts_with(few_train.images().rgb()));
         assert!(many_train.examples().starts_with(few_train.examples()));
-        assert_ne!(many_train.images().get(0), many.split(Split::Test).images().get(0));
+        assert_ne!(many_train.images().get(0), many.test().images().get(0));
     }
 
     #[test]
@@ -181,7 +182,7 @@ mod tests {
             "yes",
         ];
         assert_eq!(data.answers(), answers);
-        let examples = data.split(Split::Train).examples();
+        let examples = data.train().examples();
         let distinct: BTreeSet<(usize, &str)> =
             examples.iter().map(|example| (example.image, example.question.as_str())).collect();
         assert_eq!(distinct.len(), examples.len());
@@ -204,6 +205,6 @@ mod tests {
             assert!(error.to_string().starts_with(key), "{error}");
         }
         let empty = Synthetic::generate(&SyntheticOptions { train_images: 0, ..small() }).unwrap_err();
-        assert!(matches!(empty, DatasetError::Empty { split: Split::Train, .. }));
+        assert!(matches!(empty, DatasetError::Empty { split: "train", .. }));
     }
 }

@@ -11,7 +11,7 @@ mod rules;
 mod training;
 
 use super::*;
-use crate::datasets::{Example, ImageStore, QuestionType, Split, VqaSplit};
+use crate::datasets::{Example, ImageStore, QuestionType, VqaSplit};
 use crate::image::{Image, Normalization};
 use crate::tokenizer::{Tokenizer, TokenizerOptions};
 
@@ -41,7 +41,7 @@ impl Fixture {
                 question_type: QuestionType::of_shape_answer(answer),
             })
             .collect();
-        let split = VqaSplit::new("fixture", Split::Train, store, examples).unwrap();
+        let split = VqaSplit::new("fixture", "train", store, examples).unwrap();
         let tokenizer = Tokenizer::train(split.texts(), &TokenizerOptions::default()).unwrap();
         let encoded = EncodedSplit::new(&split, &tokenizer).unwrap();
         Self { split, tokenizer, encoded }

@@ -42,6 +42,10 @@ impl OpSpec for CacheWrite {
         Ok(vec![cache.clone()])
     }
 
+    fn moves(&self) -> bool {
+        true
+    }
+
     fn eval<T: Real>(&self, inputs: &[&Tensor<T>]) -> Result<Vec<Tensor<T>>, String> {
         let [old, rows] = [inputs[0], inputs[1]];
         let x = extents(&old.shape, &rows.shape);

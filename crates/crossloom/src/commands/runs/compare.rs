@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crossloom_eval::compare::{CompareOptions, Comparison, Contender, Role, compare};
+use crossloom_eval::compare::{CompareOptions, Comparison, Contender, Standing, compare};
 use crossloom_eval::{Metric, Resampling, Results, SampleRecord, read_samples};
 use crossloom_train::run_dir::RunDir;
 
@@ -41,7 +41,7 @@ pub(super) struct Args {
 struct Column {
     run: String,
     variant: String,
-    role: Role,
+    role: Standing,
     baseline: bool,
     results: Results,
     records: Vec<SampleRecord>,
@@ -80,7 +80,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), CliError> {
     let marked = columns.iter().position(|column| column.baseline).map(|at| names[at].clone());
     let contenders: Vec<Contender<'_>> = (columns.iter().zip(&names))
         .map(|(column, name)| {
-            let role = if args.references.contains(name) { Role::Reference } else { column.role };
+            let role = if args.references.contains(name) { Standing::Reference } else { column.role };
             Contender { name, role, records: &column.records }
         })
         .collect();
@@ -98,7 +98,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), CliError> {
 fn evaluated(run: &RunDir, only: Option<&str>) -> Result<Vec<Column>, CliError> {
     let record = run.read_record().map_err(CliError::failed)?;
     let comparison: Option<Comparison> = read_json(&run.path().join("comparison.json"))?;
-    let roles: BTreeMap<&str, Role> = (comparison.iter())
+    let roles: BTreeMap<&str, Standing> = (comparison.iter())
         .flat_map(|comparison| &comparison.columns)
         .map(|column| (column.name.as_str(), column.role))
         .collect();
@@ -125,10 +125,10 @@ fn evaluated(run: &RunDir, only: Option<&str>) -> Result<Vec<Column>, CliError> 
             run: run.id(),
             variant: name.to_owned(),
             role: match record.variants.get(name).map(|variant| variant.role.as_str()) {
-                Some("reference") => Role::Reference,
-                Some("model") => Role::Model,
+                Some("reference") => Standing::Reference,
+                Some("model") => Standing::Model,
                 // An older run has the roles in its comparison alone.
-                _ => roles.get(name).copied().unwrap_or(Role::Model),
+                _ => roles.get(name).copied().unwrap_or(Standing::Model),
             },
             baseline: comparison.as_ref().is_some_and(|comparison| comparison.baseline == name),
             results,

@@ -1,0 +1,222 @@
+//! Precision: what is held in 16 bits, and what that does to numbers.
+
+use std::collections::BTreeMap;
+
+use crossloom_compiler::passes::precision::apply;
+use crossloom_compiler::training::{Group, Training};
+use crossloom_compiler::{Mode, NullBackend, Options, Policy, Precision, compile_as};
+use crossloom_ir::interp::run;
+use crossloom_ir::{DType, Func, Role, Tensor, verify};
+
+use crate::support::parse;
+
+/// A frozen projection, a pre-norm block of attention and a gated MLP on the residual stream, and a loss.
+fn network() -> Func {
+    parse(
+        r#"func @net {
+  input  %p "pixels": f32[2, 4, 6]
+  input  %t "targets": i32[8]
+  weight %f "frozen": f32[8, 6]
+  weight %g "gamma": f32[8]
+  weight %q "q": f32[8, 8]
+  weight %k "k": f32[8, 8]
+  weight %v "v": f32[8, 8]
+  weight %o "o": f32[8, 8]
+  weight %u "up": f32[16, 8]
+  weight %d "down": f32[8, 16]
+  weight %h "head": f32[5, 8]
+  embed:
+    %x0 = linear %p, %f : f32[2, 4, 8]
+  attn:
+    %n0, %r0 = rms_norm %x0, %g {eps = 1e-6} : f32[2, 4, 8], f32[2, 4]
+    %qs = linear %n0, %q : f32[2, 4, 8]
+    %ks = linear %n0, %k : f32[2, 4, 8]
+    %vs = linear %n0, %v : f32[2, 4, 8]
+    %as, %lse = attention %qs, %ks, %vs {heads = 2, kv_heads = 2, causal = true, scale = 0.5} : f32[2, 4, 8], f32[2, 2, 4]
+    %os = linear %as, %o : f32[2, 4, 8]
+    %x1 = add %x0, %os : f32[2, 4, 8]
+  mlp:
+    %n1, %r1 = rms_norm %x1, %g {eps = 1e-6} : f32[2, 4, 8], f32[2, 4]
+    %up = linear %n1, %u : f32[2, 4, 16]
+    %act = silu %up : f32[2, 4, 16]
+    %hid = mul %act, %up : f32[2, 4, 16]
+    %down = linear %hid, %d : f32[2, 4, 8]
+    %x2 = add %x1, %down : f32[2, 4, 8]
+  head:
+    %n2, %r2 = rms_norm %x2, %g {eps = 1e-6} : f32[2, 4, 8], f32[2, 4]
+    %logits = linear %n2, %h : f32[2, 4, 5]
+    %rows = reshape %logits {shape = [8, 5]} : f32[8, 5]
+    %loss, %ll = cross_entropy %rows, %t : f32[], f32[8]
+  return "loss" = %loss
+}
+"#,
+    )
+}
+
+fn spec() -> Training {
+    let params = ["gamma", "q", "k", "v", "o", "up", "down", "head"].map(str::to_owned).to_vec();
+    Training {
+        groups: vec![Group { name: "all".to_owned(), params, weight_decay: 0.1 }],
+        beta1: 0.9,
+        beta2: 0.99,
+        eps: 1e-8,
+        clip_norm: Some(1.0),
+        accumulate: 1,
+    }
+}
+
+fn bf16(frozen: DType) -> Policy {
+    Policy { compute: Precision::Bf16, frozen: BTreeMap::from([("frozen".to_owned(), frozen)]) }
+}
+
+fn step(policy: &Policy) -> Func {
+    let set = compile_as(&network(), &Mode::Train(&spec()), &NullBackend, policy, Options { verify: true });
+    set.unwrap_or_else(|errors| panic!("{errors}")).main.plan.func
+}
+
+/// Element types of the float results of all instructions of a scope with that mnemonic, in order.
+fn types(func: &Func, scope: &str, mnemonic: &str) -> Vec<Vec<DType>> {
+    let insts = func.insts().iter();
+    let found = insts.filter(|inst| inst.scope.as_str() == scope && inst.op.mnemonic() == mnemonic);
+    found.map(|inst| func.dtypes(&inst.outputs)).collect()
+}
+
+#[test]
+fn the_table_holds_for_a_forward_pass() {
+    let func = apply(&network(), &bf16(DType::Bf16)).unwrap();
+    verify::verify(&func).unwrap();
+    let (low, wide) = (DType::Bf16, DType::F32);
+    assert_eq!(func.dtype(func.param("frozen").unwrap().value), low);
+    assert_eq!(types(&func, "attn", "rms_norm"), [[low, wide]]);
+    assert_eq!(types(&func, "attn", "linear"), [[low]; 4]);
+    assert_eq!(types(&func, "attn", "attention"), [[low, wide]]);
+    assert_eq!(types(&func, "attn", "add"), [[wide]], "the residual stream");
+    assert_eq!(types(&func, "mlp", "silu"), [[low]]);
+    assert_eq!(types(&func, "mlp", "mul"), [[low]]);
+    assert_eq!(types(&func, "mlp", "add"), [[wide]], "the residual stream");
+    assert_eq!(types(&func, "head", "linear"), [[wide]], "logits");
+    assert_eq!(types(&func, "head", "cross_entropy"), [[wide, wide]]);
+    // Trained weights are read through their copies, the one that no product reads has none.
+    let copies = func.params().iter().filter(|param| param.role == Role::State);
+    let names: Vec<&str> = copies.map(|param| param.name.as_str()).collect();
+    assert_eq!(names, ["bf16.q", "bf16.k", "bf16.v", "bf16.o", "bf16.up", "bf16.down", "bf16.head"]);
+    assert!(func.results().iter().all(|result| result.updates.is_none()));
+}
+
+#[test]
+fn a_step_trains_f32_masters_and_writes_their_copies() {
+    let func = step(&bf16(DType::Bf16));
+    let (low, wide) = (DType::Bf16, DType::F32);
+    for inst in func.insts() {
+        if ["adamw", "global_norm"].contains(&inst.op.mnemonic()) {
+            assert!(func.dtypes(&inst.inputs).iter().all(|&dtype| dtype == wide), "{:?}", inst.op);
+        }
+    }
+    // Weight gradients are products of 16-bit operands with f32 results.
+    for inst in func.insts().iter().filter(|inst| inst.op.mnemonic() == "matmul") {
+        assert_eq!(func.dtypes(&inst.inputs), [low, low]);
+    }
+    let gradients = func
+        .insts()
+        .iter()
+        .filter(|inst| inst.op.mnemonic() == "matmul" && func.dtype(inst.outputs[0]) == wide);
+    assert_eq!(gradients.count(), 7);
+    let args = sensible_args(&func);
+    let outputs = run(&func, &args).unwrap();
+    let new = |name: &str| {
+        let at = func.results().iter().position(|r| r.name == name && r.updates.is_some());
+        &outputs[at.unwrap_or_else(|| panic!("`{name}` is not updated"))]
+    };
+    for name in ["q", "k", "v", "o", "up", "down", "head"] {
+        let (master, copy) = (new(name), new(&format!("bf16.{name}")));
+        for i in 0..master.data.len() {
+            assert_eq!(copy.at(i), low.round(master.at(i)), "{name}[{i}]");
+        }
+    }
+}
+
+/// Arguments of a step, the same for every policy; copies hold what their masters hold.
+fn sensible_args(func: &Func) -> Vec<Tensor<f64>> {
+    let by_name = |name: &str| {
+        let seed = name.bytes().fold(7_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        let shape = func.params().iter().find(|p| p.name == name).map(|p| func.shape(p.value).to_vec());
+        let spread = |i: usize| ((seed % 1000) as f64 + i as f64 * 0.731).sin();
+        match name {
+            "targets" => Tensor::from_fn(shape.unwrap(), |i| (i % 5) as f64),
+            "hyper.all" => Tensor::new([3], vec![1e-3, 0.1, 0.01]).unwrap(),
+            _ if name.starts_with("optimizer.") => Tensor::splat(shape.unwrap(), 0.0),
+            _ => Tensor::from_fn(shape.unwrap(), |i| spread(i) / 2.0),
+        }
+    };
+    func.params().iter().map(|p| by_name(&p.name)).collect()
+}
+
+#[test]
+fn numbers_stay_within_the_rounding_of_16_bits() {
+    let (wide, low) = (step(&Policy::default()), step(&bf16(DType::Bf16)));
+    let mut args: BTreeMap<String, Tensor<f64>> = BTreeMap::new();
+    for (param, arg) in wide.params().iter().zip(sensible_args(&wide)) {
+        args.insert(param.name.clone(), arg);
+    }
+    let of = |func: &Func| -> Vec<Tensor<f64>> {
+        let args: Vec<_> = func
+            .params()
+            .iter()
+            .map(|p| args[p.name.strip_prefix("bf16.").unwrap_or(&p.name)].clone())
+            .collect();
+        run(func, &args).unwrap()
+    };
+    let read = |func: &Func, name: &str| {
+        let at = func.results().iter().position(|r| r.name == name && r.updates.is_none()).unwrap();
+        of(func)[at].at(0)
+    };
+    for name in ["loss", "grad_norm"] {
+        let (exact, rounded) = (read(&wide, name), read(&low, name));
+        let apart = (exact - rounded).abs() / exact.abs();
+        assert!(apart < 2e-2 && apart > 0.0, "{name}: {exact} and {rounded}");
+    }
+}
+
+#[test]
+fn frozen_weights_have_the_type_of_the_policy() {
+    let frozen = |dtype| Policy { compute: Precision::F32, ..bf16(dtype) };
+    let func = apply(&network(), &frozen(DType::Bf16)).unwrap();
+    verify::verify(&func).unwrap();
+    let low = func.params().iter().filter(|param| func.dtype(param.value) == DType::Bf16);
+    assert_eq!(low.map(|param| param.name.as_str()).collect::<Vec<_>>(), ["frozen"]);
+    assert!(func.insts().iter().all(|inst| func.dtypes(&inst.outputs).iter().all(|d| *d == DType::F32)));
+
+    let trained = Policy { frozen: BTreeMap::from([("pixels".to_owned(), DType::Bf16)]), ..bf16(DType::F32) };
+    let error = apply(&network(), &trained).unwrap_err().to_string();
+    assert!(error.contains("`pixels` is to be frozen as bf16, but is no weight"), "{error}");
+    let step = step(&Policy::default());
+    let trained = Policy { frozen: BTreeMap::from([("q".to_owned(), DType::Bf16)]), ..Policy::default() };
+    let error = apply(&step, &trained).unwrap_err().to_string();
+    assert!(error.contains("`q` is to be frozen as bf16, but is trained"), "{error}");
+    let whole = Policy { frozen: BTreeMap::from([("frozen".to_owned(), DType::I32)]), ..Policy::default() };
+    assert!(apply(&network(), &whole).unwrap_err().to_string().contains("cannot be i32"));
+}
+
+#[test]
+fn nothing_changes_in_f32() {
+    let func = network();
+    assert_eq!(apply(&func, &Policy::default()).unwrap(), func);
+}
+
+/// The products of an accumulating step read copies that its other half writes.
+#[test]
+fn accumulated_updates_reach_the_copies() {
+    let spec = Training { accumulate: 2, ..spec() };
+    let policy = bf16(DType::Bf16);
+    let set = compile_as(&network(), &Mode::Train(&spec), &NullBackend, &policy, Options { verify: true });
+    let set = set.unwrap_or_else(|errors| panic!("{errors}"));
+    let (micro, apply) = (set.main.plan.func, set.apply.unwrap().plan.func);
+    let read: Vec<&str> =
+        micro.params().iter().map(|p| p.name.as_str()).filter(|n| n.starts_with("bf16.")).collect();
+    assert_eq!(read.len(), 7);
+    for name in read {
+        let written = apply.results().iter().find(|result| result.name == name && result.updates.is_some());
+        let written = written.unwrap_or_else(|| panic!("`{name}` is read but never written"));
+        assert_eq!(apply.dtype(written.value), DType::Bf16);
+    }
+}

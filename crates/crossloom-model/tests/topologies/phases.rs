@@ -1,0 +1,261 @@
+//! Phases: prefill and decode compute what one forward pass computes; decode holds no injection.
+
+use std::collections::BTreeMap;
+
+use crossloom_ir::interp::run;
+use crossloom_ir::{Func, Role, Tensor};
+use crossloom_model::{
+    CacheShape, Chunking, ModelError, ModelGraph, ParamSpec, Span, StepShape, chunking, connect, decode,
+    encode, encode_and_connect, initial_value, inputs, prefill,
+};
+use crossloom_recipe::{PointAddress, Recipe, Topology, VisionAddress};
+
+use crate::support::{SHAPE, VOCAB, arguments, graph, methods, small};
+
+/// Largest difference of two logits: the interpreter computes in double precision, so what differs is the order of sums.
+const TOLERANCE: f64 = 1e-10;
+/// 16 image positions, and a text of five, of which the last two are generated.
+const PROMPT: usize = 19;
+const CACHE: CacheShape = CacheShape { slots: 3, capacity: 24 };
+
+type Named = BTreeMap<String, Tensor<f64>>;
+
+fn edges(recipe: &Recipe) -> Vec<(VisionAddress, PointAddress)> {
+    Topology::new(recipe).unwrap().injections().map(|edge| (edge.tap, edge.point)).collect()
+}
+
+/// A weight at its start value, but for the low-rank branches, which start at zero and would hide what they carry.
+fn weight(spec: &ParamSpec) -> Tensor<f64> {
+    let elements = spec.shape.iter().product();
+    let values = initial_value(spec.init, elements, 5, &spec.name);
+    let busy = spec.name.ends_with("lora_B.weight");
+    Tensor::from_fn(spec.shape.clone(), |i| {
+        if busy { (i as f64 * 0.7).sin() * 0.1 } else { f64::from(values[i]) }
+    })
+}
+
+/// Runs a graph on weights, state and inputs; the state becomes what the graph makes of it.
+fn call(model: &ModelGraph, state: &mut Named, given: &Named) -> Named {
+    let func = model.graph.lift().unwrap();
+    let argument = |p: &crossloom_ir::Param| match p.role {
+        Role::Weight => weight(model.params.iter().find(|spec| spec.name == p.name).unwrap()),
+        // Whatever is in a cache behind a sequence's length does not matter.
+        Role::State => state.get(&p.name).cloned().unwrap_or_else(|| Tensor::splat(func.shape(p.value), 7.0)),
+        Role::Input => given.get(&p.name).unwrap_or_else(|| panic!("no input `{}`", p.name)).clone(),
+    };
+    let args: Vec<_> = func.params().iter().map(argument).collect();
+    let results = run(&func, &args).unwrap_or_else(|e| panic!("{e}"));
+    let mut named = Named::new();
+    for (result, tensor) in func.results().iter().zip(results) {
+        let to = if result.updates.is_some() { &mut *state } else { &mut named };
+        to.insert(result.name.clone(), tensor);
+    }
+    named
+}
+
+/// The inputs of one forward pass over everything, by name.
+fn whole_inputs(func: &Func, model: &ModelGraph) -> Named {
+    let args = arguments(model, func, |_, values| values);
+    let named = func.params().iter().zip(args).filter(|(p, _)| p.role == Role::Input);
+    named.map(|(p, tensor)| (p.name.clone(), tensor)).collect()
+}
+
+/// The logits of every position of every row by one forward pass: `[rows][position]`.
+fn by_one_pass(recipe: &Recipe) -> (Named, Vec<Vec<Vec<f64>>>) {
+    let shape = crossloom_model::BatchShape { targets: SHAPE.tokens, ..SHAPE };
+    let model = graph(recipe, shape);
+    let func = model.graph.lift().unwrap();
+    let mut given = whole_inputs(&func, &model);
+    given.insert(
+        inputs::TARGET_INDEX.into(),
+        Tensor::from_fn([SHAPE.batch, SHAPE.tokens], |i| (i % SHAPE.tokens) as f64),
+    );
+    if chunking(recipe) == Chunking::AroundPictures {
+        let pictures =
+            Tensor::from_fn([SHAPE.batch, SHAPE.tokens], |i| f64::from(u8::from(i % SHAPE.tokens < 16)));
+        given.insert(inputs::POOL_MASK.into(), pictures);
+    }
+    let logits = call(&model, &mut Named::new(), &given)["logits"].clone();
+    let row = |b: usize| (0..SHAPE.tokens).map(|t| logits.row(b * SHAPE.tokens + t).to_vec()).collect();
+    (given, (0..SHAPE.batch).map(row).collect())
+}
+
+/// What `connect` gives for the pictures of `given`.
+fn seen(recipe: &Recipe, given: &Named) -> Named {
+    call(&encode_and_connect(recipe, &edges(recipe), SHAPE.batch).unwrap(), &mut Named::new(), given)
+}
+
+/// Positions `range` of both rows (the second one `lag` positions behind) as the inputs of a call of `tokens` positions.
+fn part(given: &Named, from: [usize; 2], to: [usize; 2], tokens: usize) -> Named {
+    let mut named = Named::new();
+    for name in [inputs::TOKENS, inputs::POSITIONS, inputs::SEGMENTS, inputs::POOL_MASK] {
+        let of = &given[name];
+        let value = |i: usize| {
+            let (b, t) = (i / tokens, i % tokens);
+            if from[b] + t < to[b] { of.data[b * SHAPE.tokens + from[b] + t] } else { 0.0 }
+        };
+        named.insert(name.into(), Tensor::from_fn([2, tokens], value));
+    }
+    let index = &given[inputs::IMAGE_INDEX];
+    let place = |i: usize| {
+        let (b, at) = (i / index.last(), index.data[i] as usize);
+        if (from[b]..to[b]).contains(&at) { (at - from[b]) as f64 } else { -1.0 }
+    };
+    named.insert(inputs::IMAGE_INDEX.into(), Tensor::from_fn(index.shape.clone(), place));
+    named.insert(inputs::TARGET_INDEX.into(), Tensor::from_fn([2, tokens], |i| (i % tokens) as f64));
+    named.insert(inputs::SLOT.into(), Tensor::from_fn([2], |b| [2.0, 0.0][b]));
+    named.insert(inputs::START.into(), Tensor::from_fn([2], |b| from[b] as f64));
+    named.insert(inputs::COUNT.into(), Tensor::from_fn([2], |b| (to[b] - from[b]) as f64));
+    named
+}
+
+fn assert_logits(
+    what: &str,
+    given: &Named,
+    tokens: usize,
+    expected: &[Vec<Vec<f64>>],
+    from: [usize; 2],
+    to: [usize; 2],
+) {
+    let logits = &given["logits"];
+    for b in 0..2 {
+        for t in from[b]..to[b] {
+            let row = logits.row(b * tokens + t - from[b]);
+            for (g, e) in row.iter().zip(&expected[b][t]) {
+                assert!((g - e).abs() < TOLERANCE, "{what}: row {b}, position {t}: {g}, should be {e}");
+            }
+        }
+    }
+}
+
+/// Reads prompts in the given pieces, then token by token, and compares all logits. Both rows are of different length.
+fn check(method: &str, recipe: &Recipe, pieces: &[([usize; 2], Span)]) {
+    let edges = edges(recipe);
+    let (given, expected) = by_one_pass(recipe);
+    let pictures = seen(recipe, &given);
+    let (mut state, mut at) = (Named::new(), [0, 0]);
+    for &(to, span) in pieces {
+        let tokens = (to[0] - at[0]).max(to[1] - at[1]) + 1;
+        let step = StepShape { rows: 2, tokens, cache: CACHE };
+        let model =
+            prefill(recipe, &edges, step, tokens, VOCAB, span).unwrap_or_else(|e| panic!("{method}: {e}"));
+        let mut part = part(&given, at, to, tokens);
+        part.extend(pictures.clone());
+        let results = call(&model, &mut state, &part);
+        assert_logits(&format!("{method}, prefill"), &results, tokens, &expected, at, to);
+        at = to;
+    }
+    let model = decode(recipe, &edges, StepShape { rows: 2, tokens: 1, cache: CACHE }, VOCAB).unwrap();
+    while at != [SHAPE.tokens; 2] {
+        let to = at.map(|at| (at + 1).min(SHAPE.tokens));
+        let results = call(&model, &mut state, &part(&given, at, to, 1));
+        assert_logits(&format!("{method}, decode"), &results, 1, &expected, at, to);
+        at = to;
+    }
+}
+
+#[test]
+fn prefill_and_decode_are_one_forward_pass_for_every_shipped_method() {
+    for method in methods() {
+        check(&method, &small(&method, &[]), &[([PROMPT, PROMPT], Span::Whole)]);
+    }
+}
+
+#[test]
+fn chunked_prefill_is_one_forward_pass_for_every_method_that_may_be_cut() {
+    let mut refused = 0;
+    for method in methods() {
+        for sets in [&[][..], &["topology.gate.pool=image"]] {
+            let agf = matches!(small(&method, &[]).topology.gate, crossloom_recipe::Gate::Agf(_));
+            if !sets.is_empty() && !agf {
+                continue;
+            }
+            let recipe = small(&method, sets);
+            match chunking(&recipe) {
+                Chunking::Anywhere => {
+                    check(
+                        &method,
+                        &recipe,
+                        &[([5, 9], Span::Chunk), ([17, 16], Span::Chunk), ([19, 18], Span::Text)],
+                    );
+                }
+                Chunking::AroundPictures => {
+                    check(&method, &recipe, &[([16, 17], Span::Chunk), ([19, 18], Span::Text)]);
+                }
+                Chunking::Never => {
+                    refused += 1;
+                    let step = StepShape { rows: 2, tokens: 8, cache: CACHE };
+                    for span in [Span::Chunk, Span::Text] {
+                        let error = prefill(&recipe, &edges(&recipe), step, 1, VOCAB, span).err().unwrap();
+                        assert!(matches!(error, ModelError::Chunks { .. }), "{method}: {error}");
+                        assert!(
+                            error.to_string().contains("pools the hidden state over the whole prompt"),
+                            "{error}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+    assert!(refused >= 5, "the methods with AGF pool the prompt as they are: {refused}");
+}
+
+#[test]
+fn a_decode_graph_holds_no_injection_and_reads_no_picture() {
+    for method in methods() {
+        let recipe = small(&method, &[]);
+        let edges = edges(&recipe);
+        let step = StepShape { rows: 2, tokens: 1, cache: CACHE };
+        let func = decode(&recipe, &edges, step, VOCAB).unwrap().graph.lift().unwrap();
+        for inst in func.insts() {
+            let (op, scope) = (inst.op.mnemonic(), inst.scope.as_str());
+            assert!(
+                !["agf_inject", "agf_gate", "amp_project", "attn_pool", "scatter_rows"].contains(&op),
+                "{method}: {op} in {scope}"
+            );
+            assert!(scope.starts_with("language."), "{method}: {op} in {scope}");
+        }
+        for param in func.params() {
+            let foreign = ["injection.", "vision_tower.", "multi_modal_projector."];
+            assert!(!foreign.iter().any(|prefix| param.name.starts_with(prefix)), "{method}: {}", param.name);
+            let pictures =
+                [inputs::VISUAL, inputs::FEATURES, inputs::PIXELS, inputs::POOL_MASK, inputs::IMAGE_INDEX];
+            assert!(!pictures.contains(&param.name.as_str()), "{method}: {}", param.name);
+        }
+        // The same check finds what prefill holds.
+        let prefill = prefill(&recipe, &edges, step, 1, VOCAB, Span::Whole).unwrap().graph.lift().unwrap();
+        let injections = prefill.insts().iter().filter(|inst| inst.op.mnemonic() == "agf_inject").count();
+        assert_eq!(injections == 0, edges.is_empty(), "{method}");
+    }
+}
+
+#[test]
+fn encoding_and_connecting_apart_is_doing_both_at_once() {
+    for method in methods() {
+        let recipe = small(&method, &[]);
+        let (given, _) = by_one_pass(&recipe);
+        let both = seen(&recipe, &given);
+        let states = call(&encode(&recipe, SHAPE.batch).unwrap(), &mut Named::new(), &given);
+        let apart =
+            call(&connect(&recipe, &edges(&recipe), SHAPE.batch).unwrap(), &mut Named::new(), &states);
+        assert_eq!(both, apart, "{method}");
+        assert_eq!(both.contains_key(inputs::FEATURES), recipe.topology.injects(), "{method}");
+    }
+}
+
+#[test]
+fn prompts_are_cut_where_their_gates_allow_it() {
+    let recipe = small("cli", &[]);
+    let cut = |chunking: Chunking, len, picture, tokens| {
+        chunking.cut(&recipe, len, picture, tokens).map_err(|e| e.to_string())
+    };
+    assert_eq!(cut(Chunking::Never, 20, 2..18, 20).unwrap(), [0..20]);
+    assert!(cut(Chunking::Never, 21, 2..18, 20).unwrap_err().contains("whole prompt"));
+    assert_eq!(cut(Chunking::Anywhere, 20, 2..18, 8).unwrap(), [0..8, 8..16, 16..20]);
+    assert_eq!(cut(Chunking::AroundPictures, 40, 6..22, 16).unwrap(), [0..6, 6..22, 22..38, 38..40]);
+    assert_eq!(cut(Chunking::AroundPictures, 40, 0..16, 20).unwrap(), [0..20, 20..40]);
+    assert!(
+        cut(Chunking::AroundPictures, 40, 6..22, 15).unwrap_err().contains("16 positions need one chunk")
+    );
+    assert!(cut(Chunking::Anywhere, 0, 0..0, 4).unwrap().is_empty());
+}

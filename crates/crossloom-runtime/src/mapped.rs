@@ -1,0 +1,213 @@
+//! Files of weights that stay where they are.
+//!
+//! A safetensors file is mapped, its header checked once by the `safetensors` crate, and its tensors are read where they
+//! lie. Two things can go wrong with memory that is a file, and both are told as errors:
+//!
+//! - *The file is written or replaced.* Size, time of last change and identity of the file are compared with those of when
+//!   the header was checked: when a session is bound, and before and after every run.
+//! - *The file is truncated.* Reading a page that the file no longer has ends the process (`SIGBUS`), so the same
+//!   comparison stands before every run. What no comparison can exclude is a truncation in the middle of a run. So a file
+//!   is mapped only if nobody but its owner may write it; one that group or others may write is read into memory instead,
+//!   at once, and can do what it likes then. Whoever may act as the owner can end the process anyway.
+
+use std::fmt;
+use std::fs::{File, Metadata};
+use std::io::Read as _;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crossloom_ir::{DType, TensorType};
+use safetensors::tensor::{Dtype, SafeTensors};
+
+use crate::RunError;
+
+/// A safetensors file whose header was checked.
+pub struct MappedFile {
+    path: PathBuf,
+    file: File,
+    version: Version,
+    bytes: Content,
+    /// Where data starts behind the header.
+    start: usize,
+    header: safetensors::tensor::Metadata,
+}
+
+/// The bytes of a file.
+enum Content {
+    Mapped(memmap2::Mmap),
+    Copied(Vec<u64>, usize),
+}
+
+/// What tells one state of a file from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Version {
+    len: u64,
+    modified: Option<SystemTime>,
+    #[cfg(unix)]
+    inode: (u64, u64),
+}
+
+impl Version {
+    fn of(metadata: &Metadata) -> Self {
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt as _;
+        Self {
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+            #[cfg(unix)]
+            inode: (metadata.dev(), metadata.ino()),
+        }
+    }
+}
+
+/// The bytes of one tensor of a file. They stay mapped as long as this exists.
+#[derive(Debug)]
+pub struct MappedTensor {
+    file: Arc<MappedFile>,
+    range: Range<usize>,
+}
+
+impl AsRef<[u8]> for MappedTensor {
+    fn as_ref(&self) -> &[u8] {
+        &self.file.bytes()[self.range.clone()]
+    }
+}
+
+impl MappedFile {
+    /// Maps a file and checks its header.
+    ///
+    /// # Errors
+    /// The file cannot be read, or it is no sound safetensors file.
+    pub fn open(path: &Path) -> Result<Arc<Self>, RunError> {
+        let failed = |message: String| RunError::File { path: path.to_owned(), message };
+        let mut file = File::open(path).map_err(|e| failed(e.to_string()))?;
+        let metadata = file.metadata().map_err(|e| failed(e.to_string()))?;
+        if !metadata.is_file() {
+            return Err(failed("is no regular file".to_owned()));
+        }
+        let bytes = if only_its_owner_writes(&metadata) {
+            // SAFETY: the mapping is private and read-only. That its file keeps its length and content is checked around
+            // every use, see the head of this module; its elements are types of which any bits are a value.
+            Content::Mapped(unsafe { memmap2::Mmap::map(&file) }.map_err(|e| failed(e.to_string()))?)
+        } else {
+            let len = usize::try_from(metadata.len()).map_err(|e| failed(e.to_string()))?;
+            let mut words = vec![0_u64; len.div_ceil(size_of::<u64>())];
+            let bytes = &mut bytemuck::cast_slice_mut(&mut words)[..len];
+            file.read_exact(bytes).map_err(|e| failed(e.to_string()))?;
+            Content::Copied(words, len)
+        };
+        let (header_len, header) =
+            SafeTensors::read_metadata(bytes.as_slice()).map_err(|e| failed(e.to_string()))?;
+        // The length of the header is eight bytes in front of it.
+        let start = header_len + size_of::<u64>();
+        let mapped =
+            Self { path: path.to_owned(), file, version: Version::of(&metadata), bytes, start, header };
+        mapped.check()?;
+        Ok(Arc::new(mapped))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it was read into memory because others than its owner may write it.
+    pub fn is_copy(&self) -> bool {
+        matches!(self.bytes, Content::Copied(..))
+    }
+
+    /// Names of its tensors, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.header.tensors().into_keys().collect();
+        names.sort();
+        names
+    }
+
+    /// A tensor of the file: its type, and its bytes.
+    ///
+    /// # Errors
+    /// The file has none of that name, or its element type is none of ours.
+    pub fn tensor(self: &Arc<Self>, name: &str) -> Result<(TensorType, MappedTensor), RunError> {
+        let Some(info) = self.header.info(name) else {
+            return Err(self.failed(format!("has no tensor `{name}`")));
+        };
+        let dtype = match info.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::BF16 => DType::Bf16,
+            Dtype::F16 => DType::F16,
+            Dtype::I32 => DType::I32,
+            Dtype::U8 => DType::U8,
+            other => {
+                return Err(self.failed(format!(
+                    "tensor `{name}` has elements of type {other:?}, which is not supported"
+                )));
+            }
+        };
+        let ty = TensorType { dtype, shape: info.shape.clone() };
+        let (from, to) = info.data_offsets;
+        let range = self.start + from..self.start + to;
+        if range.end > self.bytes().len() || range.len() != ty.bytes() {
+            return Err(self.failed(format!("tensor `{name}` does not lie within the file")));
+        }
+        Ok((ty, MappedTensor { file: Arc::clone(self), range }))
+    }
+
+    /// Whether the file is what it was when its header was checked.
+    ///
+    /// # Errors
+    /// It was written, truncated, replaced or removed. Of a file that was read into memory nothing is asked.
+    pub fn check(&self) -> Result<(), RunError> {
+        if self.is_copy() {
+            return Ok(());
+        }
+        let open = self.file.metadata().map_err(|e| self.failed(e.to_string()))?;
+        let named = std::fs::metadata(&self.path).map_err(|e| self.failed(format!("is gone: {e}")))?;
+        for (now, what) in [(Version::of(&open), "changed"), (Version::of(&named), "been replaced")] {
+            if now != self.version {
+                let (was, is) = (self.version.len, now.len);
+                let message =
+                    format!("has {what} since its header was checked (it had {was} bytes and has {is})");
+                return Err(self.failed(format!("{message}; weights that are mapped must not be written")));
+            }
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.as_slice()
+    }
+
+    fn failed(&self, message: String) -> RunError {
+        RunError::File { path: self.path.clone(), message }
+    }
+}
+
+impl Content {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Copied(words, len) => &bytemuck::cast_slice(words)[..*len],
+        }
+    }
+}
+
+/// Whether no other user may write the file.
+#[cfg(unix)]
+fn only_its_owner_writes(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    metadata.mode() & 0o022 == 0
+}
+
+/// Whether no other user may write the file, which cannot be told here.
+#[cfg(not(unix))]
+fn only_its_owner_writes(_: &Metadata) -> bool {
+    false
+}
+
+impl fmt::Debug for MappedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MappedFile({})", self.path.display())
+    }
+}

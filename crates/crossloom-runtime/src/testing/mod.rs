@@ -1,0 +1,8 @@
+//! What proves a device, and the interface itself: a device whose memory the host cannot reach, and the suite of sessions
+//! that every device must pass.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a suite of tests fails by panicking")]
+
+mod separate;
+pub mod suite;
+
+pub use separate::{Fault, SeparateDevice};
