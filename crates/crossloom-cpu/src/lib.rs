@@ -25,6 +25,6 @@ mod math;
 mod parallel;
 mod simd;
 
-pub use exec::{CpuDevice, CpuTarget};
 pub use element::{Element, Floats, FloatsMut};
+pub use exec::{CpuDevice, CpuTarget};
 pub use isa::{Isa, IsaError, isa};

@@ -6,7 +6,6 @@ use crossloom_compiler::Target;
 use crossloom_cpu::{CpuDevice, CpuTarget, Isa, isa};
 use crossloom_runtime::{Device, RunError};
 
-
 /// The target that recipes are compiled for.
 pub fn target() -> &'static dyn Target {
     &CpuTarget

@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 
 use crossloom_compiler::Plan;
 use crossloom_recipe::{LoadedRecipe, Recipe, Split, Variant};
+use crossloom_runtime::RunError;
 use crossloom_train::run_dir::{DataManifest, RunDir, RunDirError, RunRecord, RunStatus, VariantRecord};
 use crossloom_train::trainer::seconds_since_1970;
-use crossloom_runtime::RunError;
 use indexmap::IndexMap;
 
 use crate::backends::instruction_set;

@@ -11,9 +11,9 @@ use crossloom_runtime::{
 };
 
 use super::CpuTarget;
-use crate::isa;
 use super::memory::CpuMemory;
 use super::program::{CpuBound, CpuProgram};
+use crate::isa;
 
 pub(super) const NAME: &str = "cpu";
 

@@ -1,7 +1,5 @@
 //! Activations and their slopes, as parts of element-wise programs and of epilogues.
 
-use crossloom_ir::op::Activation;
-
 use crate::math::{erf_v, exp_v, sigmoid_v};
 use crate::simd::{Simd, Vf, update0};
 
@@ -118,7 +116,8 @@ pub(crate) fn value_in_place<S: Simd, F: Function>(s: S, y: &mut [f32]) {
 
 /// The value of an activation at `x` in `f64`, straight from its definition.
 #[cfg(test)]
-pub(crate) fn reference(activation: Activation, x: f64) -> f64 {
+pub(crate) fn reference(activation: crossloom_ir::op::Activation, x: f64) -> f64 {
+    use crossloom_ir::op::Activation;
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     match activation {
         Activation::GeluTanh => {
@@ -145,6 +144,8 @@ pub(crate) fn reference(activation: Activation, x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use crossloom_ir::op::Activation;
+
     use super::*;
     use crate::kernels::elementwise::{Broadcast, Program, Step, UnaryOp};
     use crate::kernels::testing::{assert_close, random};
