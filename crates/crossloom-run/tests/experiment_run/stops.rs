@@ -189,11 +189,11 @@ fn a_run_with_a_constant_rate_is_extended_as_if_it_had_been_longer_from_the_star
 #[test]
 fn a_run_whose_rate_depends_on_its_length_is_not_extended_and_the_reason_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    finish(&recipe(&["train.steps=2"]), &["cli"], folder.path(), Entry::New);
+    finish(&recipe(&["train.steps=3"]), &["cli"], folder.path(), Entry::New);
     let longer = recipe(&["train.steps=4"]);
     let Err(error) = try_run(&longer, &["cli"], folder.path(), Entry::Resume) else { panic!("it runs") };
     let error = error.to_string();
-    for part in ["nothing to resume", "train.steps: 2 → 4", "cannot be extended", "constant"] {
+    for part in ["nothing to resume", "train.steps: 3 → 4", "cannot be extended", "constant"] {
         assert!(error.contains(part), "`{part}` is not in: {error}");
     }
 }
