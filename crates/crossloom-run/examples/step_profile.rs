@@ -16,8 +16,8 @@ use crossloom_compiler::explain::explain;
 use crossloom_data::packing::{PackedBatch, TrainingOptions, TrainingPacker};
 use crossloom_model::BatchShape;
 use crossloom_recipe::{GatePool, LoadOptions, Split, load};
-use crossloom_runtime::{RunError, Session};
 use crossloom_run::{Data, Model, load_batch};
+use crossloom_runtime::{RunError, Session};
 
 const WARM_UP: usize = 5;
 const ROUNDS: usize = 40;
@@ -42,8 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let data = Data::load(recipe, folder, &mut |_| ())?;
     let plan = data.plan(recipe)?;
     let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
-    let Model { training: Some(training), .. } = Model::new(recipe, shape, plan.vocab_size)?
-    else {
+    let Model { training: Some(training), .. } = Model::new(recipe, shape, plan.vocab_size)? else {
         return Err("the model has no training step".into());
     };
     let mut step = training.step;

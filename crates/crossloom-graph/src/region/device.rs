@@ -6,15 +6,8 @@ use crossloom_compiler::{Mode, Options, compile};
 use crossloom_ir::{DType, Func, Role};
 use crossloom_runtime::{Arena, Device, Executable, RunError, Session, Store};
 
-use super::{CrossloomCompiler, Data, DataRef, Region, RegionCompiler};
+use super::{Data, DataRef, Region, RegionCompiler};
 use crate::BoxError;
-
-impl CrossloomCompiler<DeviceRegions> {
-    /// A `luminal::Compiler` that replaces a graph by one region of a device's kernels, planned like any forward pass.
-    pub fn for_device(device: Arc<dyn Device>) -> Self {
-        Self::new(DeviceRegions(device))
-    }
-}
 
 /// Compiles functions into regions that run on a device.
 #[derive(Clone, Debug)]

@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use crossloom_runtime::Device;
 use luminal::prelude::{Compiler, Graph, ToIdsMut};
 
 use super::splice;
 use crate::operator::FailureCell;
-use crate::{CompiledRegion, GraphError, RegionCompiler, lift};
+use crate::{CompiledRegion, DeviceRegions, GraphError, RegionCompiler, lift};
 
 /// Replaces a luminal graph, of our operators or of luminal's own primitives, by one compiled region.
 ///
@@ -28,6 +30,13 @@ pub struct CrossloomCompiler<R> {
 struct Last {
     error: Option<Rc<GraphError>>,
     region: Option<CompiledRegion>,
+}
+
+impl CrossloomCompiler<DeviceRegions> {
+    /// A `luminal::Compiler` that replaces a graph by one region of a device's kernels, planned like any forward pass.
+    pub fn for_device(device: Arc<dyn Device>) -> Self {
+        Self::new(DeviceRegions(device))
+    }
 }
 
 impl<R: RegionCompiler> CrossloomCompiler<R> {
