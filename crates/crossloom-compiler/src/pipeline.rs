@@ -97,7 +97,10 @@ pub fn compile_as(
             TrainingFuncs::Accumulated { micro, apply } => {
                 let micro = checked("differentiation", micro, options)?;
                 let apply = checked("differentiation", apply, options)?;
-                Ok(CompiledSet { main: finish(&micro, records)?, apply: Some(finish(&apply, Vec::new())?) })
+                let main = finish(&micro, records)?;
+                let apply = precision::write_copies(&apply, &precision::copied(&main.plan.func))?;
+                let apply = checked("pass `precision`", apply, options)?;
+                Ok(CompiledSet { main, apply: Some(finish(&apply, Vec::new())?) })
             }
         },
     }

@@ -24,6 +24,11 @@ fn data(n: usize) -> Vec<f32> {
     (0..n).map(|i| ((i * 7919) % 1000) as f32 / 1000.0 - 0.4).collect()
 }
 
+/// The same in `bf16`.
+fn narrow(x: &[f32]) -> Vec<half::bf16> {
+    x.iter().map(|x| half::bf16::from_f32(*x)).collect()
+}
+
 /// Runs a kernel that cannot fail on the shapes given here.
 fn run(result: Result<(), KernelError>) {
     if let Err(error) = result {
@@ -119,6 +124,43 @@ mod products {
             .bench_local(|| run(gemm(&p, &a, &b, &mut c, Epilogue::None, &mut scratch)));
     }
 
+    /// A square product in both types.
+    #[divan::bench(args = ["f32", "bf16"])]
+    fn square_1024(bencher: Bencher<'_, '_>, name: &str) {
+        let p = Gemm::nt(1024, 1024, 1024);
+        let (a, b) = (data(1 << 20), data(1 << 20));
+        let (low_a, low_b) = (narrow(&a), narrow(&b));
+        let (mut c, mut low_c) = (data(1 << 20), narrow(&a));
+        let mut scratch = data(p.scratch_len());
+        bencher.counter(ItemsCount::new(p.flops())).bench_local(|| {
+            if name == "f32" {
+                run(gemm(&p, &a, &b, &mut c, Epilogue::None, &mut scratch));
+            } else {
+                run(gemm(&p, &low_a, &low_b, &mut low_c, Epilogue::None, &mut scratch));
+            }
+        });
+    }
+
+    /// One row by a weight, as in decoding, and the rows at which tiles take over: bytes of the weight.
+    #[divan::bench(args = ["1 f32", "1 bf16", "8 f32", "8 bf16", "13 f32"])]
+    fn decode_4096(bencher: Bencher<'_, '_>, name: &str) {
+        let Some((m, kind)) = name.split_once(' ').and_then(|(m, kind)| Some((m.parse().ok()?, kind))) else {
+            return;
+        };
+        let p = Gemm::nt(m, 4096, 4096);
+        let (x, w, mut y) = (data(m * 4096), data(1 << 24), data(m * 4096));
+        let (low_x, low_w) = (narrow(&x), narrow(&w));
+        let mut scratch = data(p.scratch_len());
+        let bytes = (if kind == "f32" { 4 } else { 2 }) << 24;
+        bencher.counter(BytesCount::new(bytes as usize)).bench_local(|| {
+            if kind == "f32" {
+                run(gemm(&p, &x, &w, &mut y, Epilogue::None, &mut scratch));
+            } else {
+                run(gemm(&p, &low_x, &low_w, &mut y, Epilogue::None, &mut scratch));
+            }
+        });
+    }
+
     #[divan::bench(args = ["bias", "residual", "gelu"])]
     fn epilogue_1024_384_96(bencher: Bencher<'_, '_>, name: &str) {
         let p = Gemm::nt(1024, 384, 96);
@@ -128,9 +170,13 @@ mod products {
         let activation = Activation::GeluTanh;
         bencher.counter(ItemsCount::new(p.flops())).bench_local(|| {
             let epilogue = match name {
-                "bias" => Epilogue::Bias(&bias),
-                "residual" => Epilogue::Residual { bias: Some(&bias), residual: &other },
-                _ => Epilogue::Activation { bias: Some(&bias), activation, pre: Some(&mut pre) },
+                "bias" => Epilogue::Bias(bias[..].into()),
+                "residual" => Epilogue::Residual { bias: Some(bias[..].into()), residual: other[..].into() },
+                _ => Epilogue::Activation {
+                    bias: Some(bias[..].into()),
+                    activation,
+                    pre: Some(pre[..].as_mut().into()),
+                },
             };
             run(gemm(&p, &a, &b, &mut c, epilogue, &mut scratch));
         });

@@ -19,9 +19,12 @@
 pub mod exec;
 pub mod kernels;
 
+mod element;
+mod isa;
 mod math;
 mod parallel;
 mod simd;
 
+pub use element::{Element, Floats, FloatsMut};
 pub use exec::{CpuDevice, CpuTarget};
-pub use simd::instruction_set;
+pub use isa::{Isa, IsaError, isa};

@@ -8,37 +8,12 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 pub(crate) use pulp::Simd;
 
-/// The instruction set to use: the widest that the machine has, or a narrower one that the environment variable
-/// `CROSSLOOM_ISA` asks for (`avx2`, `plain`; read once). Results differ in the last bits between them.
+use crate::element::Element;
+
+/// What to dispatch on, see [`crate::isa`].
 #[inline]
 pub(crate) fn arch() -> pulp::Arch {
-    static ARCH: std::sync::OnceLock<pulp::Arch> = std::sync::OnceLock::new();
-    *ARCH.get_or_init(choose)
-}
-
-/// Reads the wish and the machine.
-#[cold]
-fn choose() -> pulp::Arch {
-    match std::env::var("CROSSLOOM_ISA").as_deref() {
-        Ok("plain") => pulp::Arch::Scalar,
-        #[cfg(target_arch = "x86_64")]
-        Ok("avx2") => pulp::x86::V3::try_new().map_or(pulp::Arch::Scalar, pulp::Arch::V3),
-        _ => pulp::Arch::new(),
-    }
-}
-
-/// The instruction set in use, by name: two machines with the same give the same bits.
-pub fn instruction_set() -> &'static str {
-    match arch() {
-        pulp::Arch::Scalar => "plain",
-        #[cfg(target_arch = "x86_64")]
-        pulp::Arch::V3(_) => "avx2",
-        #[cfg(target_arch = "x86_64")]
-        pulp::Arch::V4(_) => "avx512",
-        #[cfg(target_arch = "aarch64")]
-        pulp::Arch::Neon(_) => "neon",
-        _ => "other",
-    }
+    crate::isa::current().1
 }
 
 /// One register of `f32` lanes.
@@ -72,8 +47,8 @@ impl<S: Simd> Vf<S> {
 
     /// Loads at most one register from a slice; lanes past its end are zero.
     #[inline(always)]
-    pub(crate) fn load(s: S, x: &[f32]) -> Self {
-        Self { s, v: s.partial_load_f32s(x) }
+    pub(crate) fn load<E: Element>(s: S, x: &[E]) -> Self {
+        Self { s, v: E::load_some(s, x) }
     }
 
     /// Loads one whole register.
@@ -81,9 +56,9 @@ impl<S: Simd> Vf<S> {
     /// # Safety
     /// `p` is valid for reads of `S::F32_LANES` values.
     #[inline(always)]
-    pub(crate) unsafe fn load_ptr(s: S, p: *const f32) -> Self {
-        // SAFETY: the caller promises that the register's worth of values is readable; the read is unaligned.
-        Self { s, v: unsafe { p.cast::<S::f32s>().read_unaligned() } }
+    pub(crate) unsafe fn load_ptr<E: Element>(s: S, p: *const E) -> Self {
+        // SAFETY: the caller's promise is what the element type asks for.
+        Self { s, v: unsafe { E::load(s, p) } }
     }
 
     /// Loads the first `n` lanes (all of them when `n` is at least the register's width), others zero.
@@ -91,7 +66,7 @@ impl<S: Simd> Vf<S> {
     /// # Safety
     /// `p` is valid for reads of `min(n, S::F32_LANES)` values.
     #[inline(always)]
-    pub(crate) unsafe fn load_first(s: S, p: *const f32, n: usize) -> Self {
+    pub(crate) unsafe fn load_first<E: Element>(s: S, p: *const E, n: usize) -> Self {
         if n >= S::F32_LANES {
             // SAFETY: a whole register is readable by the caller's promise.
             unsafe { Self::load_ptr(s, p) }
@@ -106,9 +81,9 @@ impl<S: Simd> Vf<S> {
     /// # Safety
     /// `p` is valid for writes of `S::F32_LANES` values.
     #[inline(always)]
-    pub(crate) unsafe fn store_ptr(self, p: *mut f32) {
-        // SAFETY: the caller promises that the register's worth of values is writable; the write is unaligned.
-        unsafe { p.cast::<S::f32s>().write_unaligned(self.v) }
+    pub(crate) unsafe fn store_ptr<E: Element>(self, p: *mut E) {
+        // SAFETY: the caller's promise is what the element type asks for.
+        unsafe { E::store(self.s, self.v, p) }
     }
 
     /// Stores the first `n` lanes (all of them when `n` is at least the register's width).
@@ -116,7 +91,7 @@ impl<S: Simd> Vf<S> {
     /// # Safety
     /// `p` is valid for writes of `min(n, S::F32_LANES)` values.
     #[inline(always)]
-    pub(crate) unsafe fn store_first(self, p: *mut f32, n: usize) {
+    pub(crate) unsafe fn store_first<E: Element>(self, p: *mut E, n: usize) {
         if n >= S::F32_LANES {
             // SAFETY: a whole register is writable by the caller's promise.
             unsafe { self.store_ptr(p) }
@@ -128,8 +103,8 @@ impl<S: Simd> Vf<S> {
 
     /// Stores as many lanes as `y` has room for.
     #[inline(always)]
-    pub(crate) fn store(self, y: &mut [f32]) {
-        self.s.partial_store_f32s(y, self.v);
+    pub(crate) fn store<E: Element>(self, y: &mut [E]) {
+        E::store_some(self.s, self.v, y);
     }
 
     /// The raw register.
@@ -275,35 +250,49 @@ impl<S: Simd> Neg for Vf<S> {
     }
 }
 
-/// Whole registers of a slice, and the rest.
+/// `lanes!(s, n, [x, ..], to, |x, ..| f)`: `to[i] = f(x[i], ..)` for `n` elements, register by register. To be used in
+/// `unsafe` code: all pointers are valid for `n` elements; `to` may be one of them exactly, as each element is read before
+/// its place is written.
+macro_rules! lanes {
+    ($s:expr, $n:expr, [$($p:expr),+], $to:expr, |$($a:ident),+| $f:expr) => {{
+        let (s, n, to) = ($s, $n, $to);
+        let lanes = crate::simd::width(s);
+        let whole = n / lanes * lanes;
+        let mut i = 0;
+        while i < whole {
+            let y = {
+                $(let $a = crate::simd::Vf::load_ptr(s, $p.add(i));)+
+                $f
+            };
+            y.store_ptr(to.add(i));
+            i += lanes;
+        }
+        if i < n {
+            let y = {
+                $(let $a = crate::simd::Vf::load_first(s, $p.add(i), n - i);)+
+                $f
+            };
+            y.store_first(to.add(i), n - i);
+        }
+    }};
+}
+pub(crate) use lanes;
+
+/// Lanes of a register.
 #[inline(always)]
-pub(crate) fn split<S: Simd>(_: S, x: &[f32]) -> (&[S::f32s], &[f32]) {
-    S::as_simd_f32s(x)
+pub(crate) fn width<S: Simd>(_: S) -> usize {
+    S::F32_LANES
 }
 
-/// Whole registers of a slice, and the rest.
-#[inline(always)]
-pub(crate) fn split_mut<S: Simd>(_: S, x: &mut [f32]) -> (&mut [S::f32s], &mut [f32]) {
-    S::as_mut_simd_f32s(x)
-}
-
-/// `map1!(s, x, y, |x| f)`: `y[i] = f(x[i])`, register by register, over the shorter length. The function is written
-/// as a closure or named by its path, and is expanded in place.
+/// `map1!(s, x, y, |x| f)`: `y[i] = f(x[i])`, register by register, over the shorter length, for elements of any types.
+/// The function is written as a closure or named by its path, and is expanded in place.
 macro_rules! map1 {
     ($s:expr, $x:expr, $y:expr, $(#[$meta:meta])? |$a:ident| $f:expr $(,)?) => {{
-        let s = $s;
-        let (x, y): (&[f32], &mut [f32]) = ($x, $y);
+        let (x, y): (&[_], &mut [_]) = ($x, $y);
         let n = x.len().min(y.len());
-        let (xv, xt) = crate::simd::split(s, &x[..n]);
-        let (yv, yt) = crate::simd::split_mut(s, &mut y[..n]);
-        for (x, y) in xv.iter().zip(yv) {
-            let $a = crate::simd::Vf::new(s, *x);
-            *y = crate::simd::Vf::raw($f);
-        }
-        if !xt.is_empty() {
-            let $a = crate::simd::Vf::load(s, xt);
-            crate::simd::Vf::store($f, yt);
-        }
+        let (x, y) = (x.as_ptr(), y.as_mut_ptr());
+        // SAFETY: both slices hold `n` elements.
+        unsafe { crate::simd::lanes!($s, n, [x], y, |$a| $f) }
     }};
     ($s:expr, $x:expr, $y:expr, $f:path $(,)?) => {
         crate::simd::map1!($s, $x, $y, |x| $f(x))
@@ -314,17 +303,10 @@ pub(crate) use map1;
 /// `update0!(s, y, |y| f)`: `y[i] = f(y[i])`; as [`map1`].
 macro_rules! update0 {
     ($s:expr, $y:expr, $(#[$meta:meta])? |$b:ident| $f:expr $(,)?) => {{
-        let s = $s;
-        let y: &mut [f32] = $y;
-        let (yv, yt) = crate::simd::split_mut(s, y);
-        for y in yv {
-            let $b = crate::simd::Vf::new(s, *y);
-            *y = crate::simd::Vf::raw($f);
-        }
-        if !yt.is_empty() {
-            let $b = crate::simd::Vf::load(s, yt);
-            crate::simd::Vf::store($f, yt);
-        }
+        let y: &mut [_] = $y;
+        let (n, y) = (y.len(), y.as_mut_ptr());
+        // SAFETY: the slice holds `n` elements.
+        unsafe { crate::simd::lanes!($s, n, [y.cast_const()], y, |$b| $f) }
     }};
     ($s:expr, $y:expr, $f:path $(,)?) => {
         crate::simd::update0!($s, $y, |y| $f(y))
@@ -335,19 +317,11 @@ pub(crate) use update0;
 /// `update1!(s, a, y, |a, y| f)`: `y[i] = f(a[i], y[i])`; as [`map1`].
 macro_rules! update1 {
     ($s:expr, $x:expr, $y:expr, $(#[$meta:meta])? |$a:ident, $b:ident| $f:expr $(,)?) => {{
-        let s = $s;
-        let (x, y): (&[f32], &mut [f32]) = ($x, $y);
+        let (x, y): (&[_], &mut [_]) = ($x, $y);
         let n = x.len().min(y.len());
-        let (xv, xt) = crate::simd::split(s, &x[..n]);
-        let (yv, yt) = crate::simd::split_mut(s, &mut y[..n]);
-        for (x, y) in xv.iter().zip(yv) {
-            let ($a, $b) = (crate::simd::Vf::new(s, *x), crate::simd::Vf::new(s, *y));
-            *y = crate::simd::Vf::raw($f);
-        }
-        if !xt.is_empty() {
-            let ($a, $b) = (crate::simd::Vf::load(s, xt), crate::simd::Vf::load(s, yt));
-            crate::simd::Vf::store($f, yt);
-        }
+        let (x, y) = (x.as_ptr(), y.as_mut_ptr());
+        // SAFETY: both slices hold `n` elements.
+        unsafe { crate::simd::lanes!($s, n, [x, y.cast_const()], y, |$a, $b| $f) }
     }};
 }
 pub(crate) use update1;
@@ -355,20 +329,11 @@ pub(crate) use update1;
 /// `map2!(s, a, b, y, |a, b| f)`: `y[i] = f(a[i], b[i])`; as [`map1`].
 macro_rules! map2 {
     ($s:expr, $x:expr, $z:expr, $y:expr, $(#[$meta:meta])? |$a:ident, $b:ident| $f:expr $(,)?) => {{
-        let s = $s;
-        let (x, z, y): (&[f32], &[f32], &mut [f32]) = ($x, $z, $y);
+        let (x, z, y): (&[_], &[_], &mut [_]) = ($x, $z, $y);
         let n = x.len().min(z.len()).min(y.len());
-        let (xv, xt) = crate::simd::split(s, &x[..n]);
-        let (zv, zt) = crate::simd::split(s, &z[..n]);
-        let (yv, yt) = crate::simd::split_mut(s, &mut y[..n]);
-        for ((x, z), y) in xv.iter().zip(zv).zip(yv) {
-            let ($a, $b) = (crate::simd::Vf::new(s, *x), crate::simd::Vf::new(s, *z));
-            *y = crate::simd::Vf::raw($f);
-        }
-        if !xt.is_empty() {
-            let ($a, $b) = (crate::simd::Vf::load(s, xt), crate::simd::Vf::load(s, zt));
-            crate::simd::Vf::store($f, yt);
-        }
+        let (x, z, y) = (x.as_ptr(), z.as_ptr(), y.as_mut_ptr());
+        // SAFETY: all slices hold `n` elements.
+        unsafe { crate::simd::lanes!($s, n, [x, z], y, |$a, $b| $f) }
     }};
     ($s:expr, $x:expr, $z:expr, $y:expr, $f:path $(,)?) => {
         crate::simd::map2!($s, $x, $z, $y, |x, z| $f(x, z))
@@ -378,43 +343,53 @@ pub(crate) use map2;
 
 /// Dot product with four independent accumulators; the order of the sum depends on the length alone.
 #[inline(always)]
-pub(crate) fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
-    let n = a.len().min(b.len());
-    let (av, at) = S::as_simd_f32s(&a[..n]);
-    let (bv, bt) = S::as_simd_f32s(&b[..n]);
+pub(crate) fn dot<S: Simd, A: Element, B: Element>(s: S, a: &[A], b: &[B]) -> f32 {
+    let (lanes, n) = (S::F32_LANES, a.len().min(b.len()));
+    let (a, b) = (a.as_ptr(), b.as_ptr());
     let mut acc = [Vf::zero(s); 4];
-    let (a4, ar) = pulp::as_arrays::<4, _>(av);
-    let (b4, br) = pulp::as_arrays::<4, _>(bv);
-    for (a, b) in a4.iter().zip(b4) {
-        for l in 0..4 {
-            acc[l] = Vf::new(s, a[l]).mul_add(Vf::new(s, b[l]), acc[l]);
+    let mut i = 0;
+    // SAFETY: every register starts at `i` and ends at or before `n`, to where both slices reach.
+    unsafe {
+        while i + 4 * lanes <= n {
+            for (l, acc) in acc.iter_mut().enumerate() {
+                let at = i + l * lanes;
+                *acc = Vf::load_ptr(s, a.add(at)).mul_add(Vf::load_ptr(s, b.add(at)), *acc);
+            }
+            i += 4 * lanes;
         }
-    }
-    for (a, b) in ar.iter().zip(br) {
-        acc[0] = Vf::new(s, *a).mul_add(Vf::new(s, *b), acc[0]);
-    }
-    if !at.is_empty() {
-        acc[1] = Vf::load(s, at).mul_add(Vf::load(s, bt), acc[1]);
+        while i + lanes <= n {
+            acc[0] = Vf::load_ptr(s, a.add(i)).mul_add(Vf::load_ptr(s, b.add(i)), acc[0]);
+            i += lanes;
+        }
+        if i < n {
+            acc[1] = Vf::load_first(s, a.add(i), n - i).mul_add(Vf::load_first(s, b.add(i), n - i), acc[1]);
+        }
     }
     ((acc[0] + acc[1]) + (acc[2] + acc[3])).sum()
 }
 
 /// Sum of a slice with four independent accumulators; the order depends on the length alone.
 #[inline(always)]
-pub(crate) fn sum<S: Simd>(s: S, a: &[f32]) -> f32 {
-    let (av, at) = S::as_simd_f32s(a);
+pub(crate) fn sum<S: Simd, A: Element>(s: S, a: &[A]) -> f32 {
+    let (lanes, n) = (S::F32_LANES, a.len());
+    let a = a.as_ptr();
     let mut acc = [Vf::zero(s); 4];
-    let (a4, ar) = pulp::as_arrays::<4, _>(av);
-    for a in a4 {
-        for l in 0..4 {
-            acc[l] = acc[l] + Vf::new(s, a[l]);
+    let mut i = 0;
+    // SAFETY: every register starts at `i` and ends at or before `n`, to where the slice reaches.
+    unsafe {
+        while i + 4 * lanes <= n {
+            for (l, acc) in acc.iter_mut().enumerate() {
+                *acc = *acc + Vf::load_ptr(s, a.add(i + l * lanes));
+            }
+            i += 4 * lanes;
         }
-    }
-    for a in ar {
-        acc[0] = acc[0] + Vf::new(s, *a);
-    }
-    if !at.is_empty() {
-        acc[1] = acc[1] + Vf::load(s, at);
+        while i + lanes <= n {
+            acc[0] = acc[0] + Vf::load_ptr(s, a.add(i));
+            i += lanes;
+        }
+        if i < n {
+            acc[1] = acc[1] + Vf::load_first(s, a.add(i), n - i);
+        }
     }
     ((acc[0] + acc[1]) + (acc[2] + acc[3])).sum()
 }
@@ -436,14 +411,15 @@ pub(crate) fn max<S: Simd>(s: S, a: &[f32]) -> f32 {
 
 /// Defines a function that picks the instruction set at run time and calls a generic body with it.
 ///
-/// `dispatch!(fn name(a: A, b: B) -> R = body)` makes `name`, which calls `body(simd, a, b)`.
+/// `dispatch!(fn name(a: A, b: B) -> R = body)` makes `name`, which calls `body(simd, a, b)`. Type parameters, as in
+/// `fn name<E>(..)`, are element types.
 macro_rules! dispatch {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:path) => {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident $(<$($g:ident),+>)? ($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:path) => {
         $(#[$meta])*
         #[inline]
-        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
+        $vis fn $name $(<$($g: crate::element::Element),+>)? ($($arg: $ty),*) $(-> $ret)? {
             struct Op<T>(T);
-            impl pulp::WithSimd for Op<($($ty,)*)> {
+            impl $(<$($g: crate::element::Element),+>)? pulp::WithSimd for Op<($($ty,)*)> {
                 type Output = crate::simd::dispatch!(@ret $($ret)?);
                 #[inline(always)]
                 fn with_simd<S: pulp::Simd>(self, simd: S) -> Self::Output {

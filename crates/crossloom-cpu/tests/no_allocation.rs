@@ -31,7 +31,11 @@ fn kernels_allocate_nothing() {
         let (bias, mut pre, mut scratch) = (ones(p.n), ones(p.m * p.n), ones(p.scratch_len()));
         check("gemm", &mut || {
             let activation = Activation::GeluTanh;
-            let epilogue = Epilogue::Activation { bias: Some(&bias), activation, pre: Some(&mut pre) };
+            let epilogue = Epilogue::Activation {
+                bias: Some((&bias[..]).into()),
+                activation,
+                pre: Some((&mut pre[..]).into()),
+            };
             gemm(&p, &a, &b, &mut c, epilogue, &mut scratch).unwrap();
         });
     }

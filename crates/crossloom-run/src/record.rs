@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use crossloom_compiler::Plan;
 use crossloom_recipe::{LoadedRecipe, Recipe, Split, Variant};
+use crossloom_runtime::RunError;
 use crossloom_train::run_dir::{DataManifest, RunDir, RunDirError, RunRecord, RunStatus, VariantRecord};
 use crossloom_train::trainer::seconds_since_1970;
 use indexmap::IndexMap;
@@ -51,8 +52,8 @@ pub(crate) fn begin(
     }
     // What a run was evaluated on says nothing of how it was trained.
     if job != Job::Evaluate || record.device.is_empty() {
-        record.notes.extend(went_on_elsewhere(&record));
-        (record.device, record.instruction_set) = here();
+        record.notes.extend(went_on_elsewhere(&record)?);
+        (record.device, record.instruction_set) = here()?;
         record.threads = rayon::current_num_threads() as u64;
     }
     record.seeds = shared_seeds(&loaded.variants);
@@ -63,25 +64,25 @@ pub(crate) fn begin(
 }
 
 /// The device and the instruction set of its kernels.
-fn here() -> (String, String) {
+fn here() -> Result<(String, String), RunError> {
     let device = processor().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    (device, instruction_set().to_owned())
+    Ok((device, instruction_set()?.to_owned()))
 }
 
 /// Where bit-identity ends: steps of a run that goes on with another instruction set, or on another processor, differ in
 /// their last bits from those that would have been.
-fn went_on_elsewhere(record: &RunRecord) -> Option<String> {
-    let (device, set) = here();
+fn went_on_elsewhere(record: &RunRecord) -> Result<Option<String>, RunError> {
+    let (device, set) = here()?;
     let (before, old_set) = (&record.device, &record.instruction_set);
     let steps = record.variants.values().map(|variant| variant.steps).max().unwrap_or_default();
     if before.is_empty() || steps == 0 || (*before == device && *old_set == set) {
-        return None;
+        return Ok(None);
     }
     let old_set = if old_set.is_empty() { "unknown" } else { old_set };
-    Some(format!(
+    Ok(Some(format!(
         "went on with {device} ({set}) after {before} ({old_set}): from the last checkpoint on, the last bits may differ from \
          a run that never moved"
-    ))
+    )))
 }
 
 /// What is known of a variant once it is compiled; what an earlier process found out stays.

@@ -105,6 +105,28 @@ fn check(func: &Func, policy: &Policy) -> Result<(), IrErrors> {
     if errors.is_empty() { Ok(()) } else { Err(IrErrors(errors)) }
 }
 
+/// The weights whose copies a function reads.
+pub fn copied(func: &Func) -> Vec<String> {
+    let states = func.params().iter().filter(|param| param.role == Role::State);
+    states.filter_map(|param| param.name.strip_prefix(COPY)).map(str::to_owned).collect()
+}
+
+/// Makes a function write the copies of those of the named weights that it updates. With gradient accumulation the
+/// function that updates weights is not the one whose products read them.
+///
+/// # Errors
+/// Never in practice: a weight that is updated is `f32`.
+pub fn write_copies(func: &Func, names: &[String]) -> Result<Func, IrErrors> {
+    let mut func = func.clone();
+    let mut copies = Vec::new();
+    for name in names {
+        let Some(master) = func.param(name).map(|param| param.value) else { continue };
+        let ty = func.ty(master).with_dtype(DType::Bf16);
+        copies.push((master, func.add_param(format!("{COPY}{name}"), Role::State, ty)));
+    }
+    Ok(update_copies(func, &copies)?)
+}
+
 /// The step writes the 16-bit copy of every weight that it updates.
 fn update_copies(mut func: Func, copies: &[(Value, Value)]) -> Result<Func, IrError> {
     for &(master, copy) in copies {
@@ -164,6 +186,7 @@ fn is_low_operand(op: &Op, operand: usize) -> bool {
 
 /// What the readers of a value say about it.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "four questions, each answered on its own")]
 struct Mark {
     /// A product reads it.
     product: bool,

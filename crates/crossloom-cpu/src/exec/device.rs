@@ -13,6 +13,7 @@ use crossloom_runtime::{
 use super::CpuTarget;
 use super::memory::CpuMemory;
 use super::program::{CpuBound, CpuProgram};
+use crate::isa;
 
 pub(super) const NAME: &str = "cpu";
 
@@ -58,6 +59,7 @@ impl Device for CpuDevice {
     }
 
     fn queue(&self) -> Result<Box<dyn DeviceQueue>, RunError> {
+        isa().map_err(|error| failed(error.to_string()))?;
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Ok(Box::new(CpuQueue { number: NEXT.fetch_add(1, Ordering::Relaxed) }))
     }

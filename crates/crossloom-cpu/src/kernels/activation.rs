@@ -3,20 +3,6 @@
 use crate::math::{erf_v, exp_v, sigmoid_v};
 use crate::simd::{Simd, Vf, update0};
 
-/// An element-wise activation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Activation {
-    /// `0.5 x (1 + tanh(sqrt(2/π) (x + 0.044715 x³)))`.
-    GeluTanh,
-    /// `0.5 x (1 + erf(x / sqrt 2))`.
-    GeluErf,
-    /// `x sigmoid(1.702 x)`.
-    QuickGelu,
-    /// `x sigmoid(x)`.
-    Silu,
-}
-
 /// An activation as a type, so that the choice is made outside of the loops.
 pub(crate) trait Function {
     /// The value at `x`.
@@ -99,20 +85,21 @@ impl Function for Silu {
 macro_rules! with_function {
     ($activation:expr, $f:ident => $body:expr) => {{
         use crate::kernels::activation as act;
+        use crossloom_ir::op::Activation;
         match $activation {
-            act::Activation::GeluTanh => {
+            Activation::GeluTanh => {
                 type $f = act::GeluTanh;
                 $body
             }
-            act::Activation::GeluErf => {
+            Activation::GeluErf => {
                 type $f = act::GeluErf;
                 $body
             }
-            act::Activation::QuickGelu => {
+            Activation::QuickGelu => {
                 type $f = act::QuickGelu;
                 $body
             }
-            act::Activation::Silu => {
+            Activation::Silu => {
                 type $f = act::Silu;
                 $body
             }
@@ -129,7 +116,8 @@ pub(crate) fn value_in_place<S: Simd, F: Function>(s: S, y: &mut [f32]) {
 
 /// The value of an activation at `x` in `f64`, straight from its definition.
 #[cfg(test)]
-pub(crate) fn reference(activation: Activation, x: f64) -> f64 {
+pub(crate) fn reference(activation: crossloom_ir::op::Activation, x: f64) -> f64 {
+    use crossloom_ir::op::Activation;
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     match activation {
         Activation::GeluTanh => {
@@ -156,6 +144,8 @@ pub(crate) fn reference(activation: Activation, x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use crossloom_ir::op::Activation;
+
     use super::*;
     use crate::kernels::elementwise::{Broadcast, Program, Step, UnaryOp};
     use crate::kernels::testing::{assert_close, random};

@@ -61,14 +61,18 @@ impl AttnPool {
     }
 }
 
+dispatch!(fn pack(p: &AttnPool, m: &[f32], out: &mut [f32]) = pack_body);
+
 /// Packs `m [heads, cols]` transposed, in panels of 32 heads.
-fn pack(p: &AttnPool, m: &[f32], out: &mut [f32]) {
+#[inline(always)]
+fn pack_body<S: Simd>(s: S, p: &AttnPool, m: &[f32], out: &mut [f32]) {
     for (panel, out) in out.chunks_exact_mut((p.cols * PANEL).max(1)).enumerate() {
         let first = panel * PANEL;
         if first < p.heads && p.cols > 0 {
             // SAFETY: rows `first ..` of `m` exist, `cols` values each, and `out` holds a panel.
             unsafe {
-                pack_columns(m.as_ptr().add(first * p.cols), p.cols, p.cols, PANEL.min(p.heads - first), out);
+                let heads = PANEL.min(p.heads - first);
+                pack_columns(s, m.as_ptr().add(first * p.cols), p.cols, p.cols, heads, out);
             }
         }
     }

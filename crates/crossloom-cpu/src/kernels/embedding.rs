@@ -1,6 +1,8 @@
 //! Rows of a table by id, and the gradient of the table.
 
+use super::convert::convert_body;
 use super::error::{KernelError, indices, need};
+use crate::element::Element;
 use crate::parallel::{self, SharedMut, chunk_range};
 use crate::simd::{Simd, dispatch, update1};
 
@@ -11,12 +13,12 @@ const CHUNK: usize = 16_384;
 ///
 /// # Errors
 /// Where a buffer is too short or an id is outside of the table.
-pub fn embedding(
+pub fn embedding<T: Element, Y: Element>(
     vocab: usize,
     cols: usize,
-    table: &[f32],
+    table: &[T],
     ids: &[i32],
-    y: &mut [f32],
+    y: &mut [Y],
 ) -> Result<(), KernelError> {
     need("embedding", "table", table.len(), vocab * cols)?;
     need("embedding", "y", y.len(), ids.len() * cols)?;
@@ -28,23 +30,25 @@ pub fn embedding(
             // SAFETY: tasks own disjoint rows.
             let y = unsafe { y.slice(i * cols, cols) };
             match usize::try_from(ids[i]) {
-                Ok(id) => y.copy_from_slice(&table[id * cols..(id + 1) * cols]),
-                Err(_) => y.fill(0.0),
+                Ok(id) => take_row(&table[id * cols..(id + 1) * cols], y),
+                Err(_) => y.fill(Y::default()),
             }
         }
     });
     Ok(())
 }
 
+dispatch!(fn take_row<T, Y>(row: &[T], y: &mut [Y]) = convert_body);
+
 /// `d_table[ids[i]] += dy[i]` in the order of `i`, for `d_table [vocab, cols]`, which is zeroed first; an id of -1 is
 /// skipped. Tasks own ranges of the table.
 ///
 /// # Errors
 /// Where a buffer is too short or an id is outside of the table.
-pub fn embedding_grad(
+pub fn embedding_grad<E: Element>(
     vocab: usize,
     cols: usize,
-    dy: &[f32],
+    dy: &[E],
     ids: &[i32],
     d_table: &mut [f32],
 ) -> Result<(), KernelError> {
@@ -63,10 +67,10 @@ pub fn embedding_grad(
     Ok(())
 }
 
-dispatch!(fn grad_part(first: usize, cols: usize, dy: &[f32], ids: &[i32], part: &mut [f32]) = grad_body);
+dispatch!(fn grad_part<E>(first: usize, cols: usize, dy: &[E], ids: &[i32], part: &mut [f32]) = grad_body);
 
 #[inline(always)]
-fn grad_body<S: Simd>(s: S, first: usize, cols: usize, dy: &[f32], ids: &[i32], part: &mut [f32]) {
+fn grad_body<S: Simd, E: Element>(s: S, first: usize, cols: usize, dy: &[E], ids: &[i32], part: &mut [f32]) {
     for (i, id) in ids.iter().enumerate() {
         let Some(row) = usize::try_from(*id).ok().and_then(|id| id.checked_sub(first)) else { continue };
         if let Some(row) = part.get_mut(row * cols..(row + 1) * cols) {

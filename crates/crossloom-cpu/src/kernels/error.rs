@@ -69,6 +69,20 @@ pub(crate) fn need(
     if actual < expected { Err(KernelError::Length { kernel, operand, expected, actual }) } else { Ok(()) }
 }
 
+/// Checks that a result that can be left out, as an empty slice, is absent or long enough; says whether it is wanted.
+#[inline]
+pub(crate) fn wanted(
+    kernel: &'static str,
+    operand: &'static str,
+    actual: usize,
+    expected: usize,
+) -> Result<bool, KernelError> {
+    if actual == 0 {
+        return Ok(false);
+    }
+    need(kernel, operand, actual, expected).map(|()| true)
+}
+
 /// Checks that two sizes are equal.
 #[inline]
 pub(crate) fn same(

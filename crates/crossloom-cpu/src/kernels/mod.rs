@@ -14,6 +14,7 @@ mod agf_inject;
 mod attention;
 mod attn_pool;
 mod cache;
+mod convert;
 mod cross_entropy;
 mod elementwise;
 mod embedding;
@@ -26,15 +27,17 @@ mod rope;
 mod rows;
 mod softmax;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod view;
 
-pub use activation::Activation;
+pub use crossloom_ir::op::Activation;
+
 pub use adamw::{AdamW, AdamWStep, adamw};
 pub use agf_inject::{AgfInject, agf_inject, agf_inject_grad, agf_inject_state_grad};
 pub use attention::{Attention, CachedAttention, attention, attention_grad, cached_attention};
 pub use attn_pool::{AttnPool, attn_pool, attn_pool_grad};
 pub use cache::{CacheShape, Places, cache_write};
+pub use convert::convert;
 pub use cross_entropy::{cross_entropy, cross_entropy_grad};
 pub use elementwise::{BinaryOp, Broadcast, Program, Step, UnaryOp};
 pub use embedding::{embedding, embedding_grad};

@@ -10,11 +10,16 @@ const MAX_RANK: usize = 6;
 
 /// `y[i0, i1, ..] = x[i0 strides[0] + i1 strides[1] + ..]`: `y` is contiguous of the given `shape` (at most 6 axes, the
 /// last one fastest), `x` is read with any strides (0 repeats). A transposition, a patch cut or its inverse, a slice
-/// with a step, a broadcast.
+/// with a step, a broadcast. Bits only move, so elements are of any type of their size.
 ///
 /// # Errors
 /// Where there are too many axes, or a buffer is too short.
-pub fn permute(shape: &[usize], strides: &[usize], x: &[f32], y: &mut [f32]) -> Result<(), KernelError> {
+pub fn permute<T: Copy + Send + Sync>(
+    shape: &[usize],
+    strides: &[usize],
+    x: &[T],
+    y: &mut [T],
+) -> Result<(), KernelError> {
     need("permute", "largest rank", MAX_RANK, shape.len())?;
     same("permute", "strides", strides.len(), shape.len())?;
     let total: usize = shape.iter().product();
@@ -66,7 +71,7 @@ impl Walk {
     }
 
     /// Fills `y` from the given outer position on.
-    fn copy(&self, x: &[f32], y: &mut [f32], first: usize) {
+    fn copy<T: Copy>(&self, x: &[T], y: &mut [T], first: usize) {
         const LAST: usize = MAX_RANK - 1;
         let (inner, stride) = (self.shape[LAST], self.strides[LAST]);
         let mut index = [0; LAST];

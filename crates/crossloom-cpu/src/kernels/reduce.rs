@@ -1,6 +1,7 @@
 //! Sums in a fixed order: over rows, over columns, and of squares.
 
 use super::error::{KernelError, need};
+use crate::element::Element;
 use crate::parallel::{self, SharedMut, chunk_range};
 use crate::simd::{self, Simd, dispatch, update1};
 
@@ -10,7 +11,7 @@ const CHUNK: usize = 32_768;
 const ROWS: usize = 128;
 
 #[inline(always)]
-fn add_partials_body<S: Simd>(s: S, partials: &[f32], stride: usize, out: &mut [f32]) {
+fn add_partials_body<S: Simd, E: Element>(s: S, partials: &[E], stride: usize, out: &mut [f32]) {
     for partial in partials.chunks(stride.max(1)) {
         let n = out.len().min(partial.len());
         update1!(s, &partial[..n], &mut out[..n], |p, o| o + p);
@@ -18,11 +19,11 @@ fn add_partials_body<S: Simd>(s: S, partials: &[f32], stride: usize, out: &mut [
 }
 dispatch!(
     /// `out += partials[i * stride ..]` for every `i`, in order.
-    fn add_partials(partials: &[f32], stride: usize, out: &mut [f32]) = add_partials_body
+    fn add_partials<E>(partials: &[E], stride: usize, out: &mut [f32]) = add_partials_body
 );
 
 /// `out` becomes the sum of `partials[i * stride ..]` over `i`, in order.
-pub(crate) fn sum_partials(partials: &[f32], stride: usize, out: &mut [f32]) {
+pub(crate) fn sum_partials<E: Element>(partials: &[E], stride: usize, out: &mut [f32]) {
     out.fill(0.0);
     add_partials(partials, stride, out);
 }
@@ -36,10 +37,10 @@ pub fn sum_rows_scratch_len(rows: usize, cols: usize) -> usize {
 ///
 /// # Errors
 /// Where a buffer is too short; `scratch` holds [`sum_rows_scratch_len`] values.
-pub fn sum_rows(
+pub fn sum_rows<E: Element>(
     rows: usize,
     cols: usize,
-    x: &[f32],
+    x: &[E],
     out: &mut [f32],
     scratch: &mut [f32],
 ) -> Result<(), KernelError> {
@@ -67,18 +68,18 @@ pub fn sum_rows(
 }
 
 #[inline(always)]
-fn sum_cols_body<S: Simd>(s: S, cols: usize, x: &[f32], out: &mut [f32]) {
+fn sum_cols_body<S: Simd, E: Element>(s: S, cols: usize, x: &[E], out: &mut [f32]) {
     for (i, out) in out.iter_mut().enumerate() {
         *out = simd::sum(s, &x[i * cols..(i + 1) * cols]);
     }
 }
-dispatch!(fn sum_cols_task(cols: usize, x: &[f32], out: &mut [f32]) = sum_cols_body);
+dispatch!(fn sum_cols_task<E>(cols: usize, x: &[E], out: &mut [f32]) = sum_cols_body);
 
 /// `out[i] = sum_j x[i, j]` for `x: [rows, cols]`.
 ///
 /// # Errors
 /// Where a buffer is too short.
-pub fn sum_cols(rows: usize, cols: usize, x: &[f32], out: &mut [f32]) -> Result<(), KernelError> {
+pub fn sum_cols<E: Element>(rows: usize, cols: usize, x: &[E], out: &mut [f32]) -> Result<(), KernelError> {
     need("sum_cols", "x", x.len(), rows * cols)?;
     need("sum_cols", "out", out.len(), rows)?;
     let per_task = (CHUNK / cols.max(1)).max(1);
@@ -94,17 +95,17 @@ pub fn sum_cols(rows: usize, cols: usize, x: &[f32], out: &mut [f32]) -> Result<
 
 /// Squares of one chunk: `f32` sums over short blocks, `f64` over the blocks.
 #[inline(always)]
-fn squares_body<S: Simd>(s: S, x: &[f32]) -> f64 {
+fn squares_body<S: Simd, E: Element>(s: S, x: &[E]) -> f64 {
     let mut total = 0.0;
     for block in x.chunks(256) {
         total += f64::from(simd::dot(s, block, block));
     }
     total
 }
-dispatch!(fn squares_chunk(x: &[f32]) -> f64 = squares_body);
+dispatch!(fn squares_chunk<E>(x: &[E]) -> f64 = squares_body);
 
 /// `sum x²`, accumulated in `f64` along a fixed tree.
-pub fn sum_squares(x: &[f32]) -> f64 {
+pub fn sum_squares<E: Element>(x: &[E]) -> f64 {
     parallel::sum_f64(x.len().div_ceil(CHUNK), &|i| squares_chunk(&x[chunk_range(x.len(), CHUNK, i)]))
 }
 

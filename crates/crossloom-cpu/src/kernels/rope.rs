@@ -2,6 +2,7 @@
 
 use super::error::{KernelError, indices, need, same};
 use super::view::{Mat, MatMut};
+use crate::element::Element;
 use crate::parallel::{self, chunk_range};
 use crate::simd::{Simd, Vf, dispatch};
 
@@ -46,8 +47,8 @@ pub fn rope_table(
 ///
 /// # Errors
 /// Where sizes do not agree, or a position is outside of the table.
-pub fn rope_in_place(
-    x: MatMut<'_>,
+pub fn rope_in_place<E: Element>(
+    x: MatMut<'_, E>,
     positions: &[i32],
     table: RopeTable<'_>,
     inverse: bool,
@@ -61,12 +62,12 @@ pub fn rope_in_place(
 ///
 /// # Errors
 /// Where sizes do not agree, or a position is outside of the table.
-pub fn rope(
-    x: Mat<'_>,
+pub fn rope<X: Element, Y: Element>(
+    x: Mat<'_, X>,
     positions: &[i32],
     table: RopeTable<'_>,
     inverse: bool,
-    y: MatMut<'_>,
+    y: MatMut<'_, Y>,
 ) -> Result<(), KernelError> {
     check(x, positions, table)?;
     same("rope", "rows of y", y.rows(), x.rows())?;
@@ -75,7 +76,7 @@ pub fn rope(
     Ok(())
 }
 
-fn check(x: Mat<'_>, positions: &[i32], table: RopeTable<'_>) -> Result<(), KernelError> {
+fn check<E: Element>(x: Mat<'_, E>, positions: &[i32], table: RopeTable<'_>) -> Result<(), KernelError> {
     same("rope", "head_dim % 2", table.head_dim % 2, 0)?;
     need("rope", "head_dim", table.head_dim, 2)?;
     same("rope", "columns % head_dim", x.cols() % table.head_dim, 0)?;
@@ -85,17 +86,17 @@ fn check(x: Mat<'_>, positions: &[i32], table: RopeTable<'_>) -> Result<(), Kern
 }
 
 /// A base pointer that tasks share for reading.
-struct Source(*const f32);
+struct Source<E>(*const E);
 // SAFETY: only read, and never while anyone writes the same element (each task reads the rows it writes).
-unsafe impl Sync for Source {}
+unsafe impl<E: Element> Sync for Source<E> {}
 
 /// Values per task.
 const CHUNK: usize = 16_384;
 
-fn run(
-    x: *const f32,
+fn run<X: Element, Y: Element>(
+    x: *const X,
     x_stride: usize,
-    y: &MatMut<'_>,
+    y: &MatMut<'_, Y>,
     positions: &[i32],
     table: RopeTable<'_>,
     inverse: bool,
@@ -110,10 +111,10 @@ fn run(
 }
 
 dispatch!(
-    fn rows_task(
-        x: &Source,
+    fn rows_task<X, Y>(
+        x: &Source<X>,
         x_stride: usize,
-        y: &MatMut<'_>,
+        y: &MatMut<'_, Y>,
         first: usize,
         positions: &[i32],
         table: RopeTable<'_>,
@@ -122,11 +123,11 @@ dispatch!(
 );
 
 #[inline(always)]
-fn rows_body<S: Simd>(
+fn rows_body<S: Simd, X: Element, Y: Element>(
     s: S,
-    x: &Source,
+    x: &Source<X>,
     x_stride: usize,
-    y: &MatMut<'_>,
+    y: &MatMut<'_, Y>,
     first: usize,
     positions: &[i32],
     table: RopeTable<'_>,

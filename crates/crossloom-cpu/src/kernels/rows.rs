@@ -1,6 +1,7 @@
 //! Moving rows between a sequence and a list, by index, sample by sample.
 
 use super::error::{KernelError, indices, need};
+use crate::element::Element;
 use crate::parallel::{self, SharedMut, chunk_range};
 use crate::simd::{Simd, dispatch, update1};
 
@@ -31,7 +32,7 @@ impl Rows {
 ///
 /// # Errors
 /// Where a buffer is too short or an index is outside of its sample.
-pub fn gather_rows(p: &Rows, h: &[f32], index: &[i32], rows: &mut [f32]) -> Result<(), KernelError> {
+pub fn gather_rows<E: Element>(p: &Rows, h: &[E], index: &[i32], rows: &mut [E]) -> Result<(), KernelError> {
     p.check("gather_rows", h.len(), index, rows.len())?;
     let all = p.batch * p.count;
     let per_task = (16_384 / p.cols.max(1)).max(1);
@@ -45,7 +46,7 @@ pub fn gather_rows(p: &Rows, h: &[f32], index: &[i32], rows: &mut [f32]) -> Resu
                     let from = (i / p.count * p.len + at) * p.cols;
                     row.copy_from_slice(&h[from..from + p.cols]);
                 }
-                Err(_) => row.fill(0.0),
+                Err(_) => row.fill(E::default()),
             }
         }
     });
@@ -66,12 +67,12 @@ pub enum Scatter {
 ///
 /// # Errors
 /// Where a buffer is too short or an index is outside of its sample.
-pub fn scatter_rows(
+pub fn scatter_rows<E: Element>(
     p: &Rows,
     mode: Scatter,
-    h: &mut [f32],
+    h: &mut [E],
     index: &[i32],
-    rows: &[f32],
+    rows: &[E],
 ) -> Result<(), KernelError> {
     p.check("scatter_rows", h.len(), index, rows.len())?;
     let h = SharedMut::new(h);
@@ -90,10 +91,10 @@ pub fn scatter_rows(
     Ok(())
 }
 
-dispatch!(fn add_row(row: &[f32], to: &mut [f32]) = add_body);
+dispatch!(fn add_row<E>(row: &[E], to: &mut [E]) = add_body);
 
 #[inline(always)]
-fn add_body<S: Simd>(s: S, row: &[f32], to: &mut [f32]) {
+fn add_body<S: Simd, E: Element>(s: S, row: &[E], to: &mut [E]) {
     update1!(s, row, to, |r, t| t + r);
 }
 

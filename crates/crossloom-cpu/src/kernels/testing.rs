@@ -1,7 +1,10 @@
 //! What the tests of the kernels share.
 
+use half::bf16;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+use crate::isa::{FORCED, Isa};
 
 /// `n` seeded values in `[-1, 1)`.
 pub(crate) fn random(seed: u64, n: usize) -> Vec<f32> {
@@ -23,4 +26,24 @@ pub(crate) fn assert_close(got: &[f32], want: &[f32], tolerance: f32) {
 pub(crate) fn on_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
     #[allow(clippy::unwrap_used)]
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
+}
+
+/// Runs `f` on every instruction set that this machine has, and on one and on three threads each.
+pub(crate) fn on_each_isa(f: impl Fn() + Send + Sync) {
+    for isa in Isa::available() {
+        for threads in [1, 3] {
+            #[allow(clippy::unwrap_used)]
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .start_handler(move |_| FORCED.set(Some(isa)))
+                .build()
+                .unwrap();
+            pool.install(&f);
+        }
+    }
+}
+
+/// The nearest `bf16` values.
+pub(crate) fn narrow(x: &[f32]) -> Vec<bf16> {
+    x.iter().map(|x| bf16::from_f32(*x)).collect()
 }

@@ -3,42 +3,43 @@
 use std::marker::PhantomData;
 
 use super::error::{KernelError, need};
+use crate::element::Element;
 
 /// A read-only `[rows, cols]` view; columns are adjacent, rows are `row_stride` values apart.
 #[derive(Clone, Copy)]
-pub struct Mat<'a> {
-    ptr: *const f32,
+pub struct Mat<'a, E = f32> {
+    ptr: *const E,
     rows: usize,
     cols: usize,
     row_stride: usize,
-    life: PhantomData<&'a [f32]>,
+    life: PhantomData<&'a [E]>,
 }
 
-// SAFETY: a `Mat` gives out shared references to `f32` only, which are `Send` and `Sync`.
-unsafe impl Send for Mat<'_> {}
+// SAFETY: a `Mat` gives out shared references to floats only, which are `Send` and `Sync`.
+unsafe impl<E: Element> Send for Mat<'_, E> {}
 // SAFETY: as above.
-unsafe impl Sync for Mat<'_> {}
+unsafe impl<E: Element> Sync for Mat<'_, E> {}
 
 /// A writable `[rows, cols]` view; columns are adjacent, rows are `row_stride` values apart.
-pub struct MatMut<'a> {
-    ptr: *mut f32,
+pub struct MatMut<'a, E = f32> {
+    ptr: *mut E,
     rows: usize,
     cols: usize,
     row_stride: usize,
-    life: PhantomData<&'a mut [f32]>,
+    life: PhantomData<&'a mut [E]>,
 }
 
-// SAFETY: a `MatMut` owns its elements exclusively for its lifetime, like `&mut [f32]`.
-unsafe impl Send for MatMut<'_> {}
+// SAFETY: a `MatMut` owns its elements exclusively for its lifetime, like a mutable slice.
+unsafe impl<E: Element> Send for MatMut<'_, E> {}
 // SAFETY: a shared `MatMut` only allows shared reads; writing through `&self` is unsafe and has its own contract.
-unsafe impl Sync for MatMut<'_> {}
+unsafe impl<E: Element> Sync for MatMut<'_, E> {}
 
-impl<'a> Mat<'a> {
+impl<'a, E: Element> Mat<'a, E> {
     /// A contiguous `[rows, cols]` matrix.
     ///
     /// # Errors
     /// Where `data` is shorter than `rows * cols`.
-    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Result<Self, KernelError> {
+    pub fn new(data: &'a [E], rows: usize, cols: usize) -> Result<Self, KernelError> {
         Self::columns(data, rows, cols, 0, cols)
     }
 
@@ -47,7 +48,7 @@ impl<'a> Mat<'a> {
     /// # Errors
     /// Where the columns are outside of the matrix or `data` is too short.
     pub fn columns(
-        data: &'a [f32],
+        data: &'a [E],
         rows: usize,
         width: usize,
         first: usize,
@@ -76,7 +77,7 @@ impl<'a> Mat<'a> {
 
     /// Row `i`, where there is one; an empty slice otherwise.
     #[inline(always)]
-    pub fn row(&self, i: usize) -> &'a [f32] {
+    pub fn row(&self, i: usize) -> &'a [E] {
         if i < self.rows {
             // SAFETY: row `i` lies within the view by its construction.
             unsafe { std::slice::from_raw_parts(self.ptr.add(i * self.row_stride), self.cols) }
@@ -85,17 +86,17 @@ impl<'a> Mat<'a> {
         }
     }
 
-    pub(crate) fn ptr(&self) -> *const f32 {
+    pub(crate) fn ptr(&self) -> *const E {
         self.ptr
     }
 }
 
-impl<'a> MatMut<'a> {
+impl<'a, E: Element> MatMut<'a, E> {
     /// A contiguous `[rows, cols]` matrix.
     ///
     /// # Errors
     /// Where `data` is shorter than `rows * cols`.
-    pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Result<Self, KernelError> {
+    pub fn new(data: &'a mut [E], rows: usize, cols: usize) -> Result<Self, KernelError> {
         Self::columns(data, rows, cols, 0, cols)
     }
 
@@ -104,7 +105,7 @@ impl<'a> MatMut<'a> {
     /// # Errors
     /// Where the columns are outside of the matrix or `data` is too short.
     pub fn columns(
-        data: &'a mut [f32],
+        data: &'a mut [E],
         rows: usize,
         width: usize,
         first: usize,
@@ -132,7 +133,7 @@ impl<'a> MatMut<'a> {
     }
 
     /// The same matrix for reading.
-    pub fn as_ref(&self) -> Mat<'_> {
+    pub fn as_ref(&self) -> Mat<'_, E> {
         Mat {
             ptr: self.ptr,
             rows: self.rows,
@@ -148,13 +149,13 @@ impl<'a> MatMut<'a> {
     /// They exist, and nobody else touches them while the result lives.
     #[inline(always)]
     #[allow(clippy::mut_from_ref, reason = "tasks write disjoint cells; the caller promises it")]
-    pub(crate) unsafe fn cells(&self, i: usize, first: usize, cols: usize) -> &mut [f32] {
+    pub(crate) unsafe fn cells(&self, i: usize, first: usize, cols: usize) -> &mut [E] {
         debug_assert!(i < self.rows && first + cols <= self.cols);
         // SAFETY: in bounds and exclusive by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(i * self.row_stride + first), cols) }
     }
 
-    pub(crate) fn ptr(&self) -> *mut f32 {
+    pub(crate) fn ptr(&self) -> *mut E {
         self.ptr
     }
 }

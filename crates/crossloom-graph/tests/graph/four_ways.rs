@@ -2,7 +2,7 @@
 //! and through luminal's CPU compiler), on the IR interpreter, and as a region compiled for the CPU backend.
 
 use crossloom_cpu::CpuDevice;
-use crossloom_graph::decompose;
+use crossloom_graph::{DeviceRegions, decompose};
 
 use crate::common::{assert_close, interpreted, outputs, transformer};
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crossloom_cpu::CpuDevice;
-use crossloom_graph::{GraphBuilder, Interpreter, LuminalGraph, decompose};
+use crossloom_graph::{DeviceRegions, GraphBuilder, Interpreter, LuminalGraph, decompose};
 use crossloom_ir::attrs::Attrs;
 use crossloom_ir::op::{
     Activation, AdamW, Affine, AgfGate, AgfInject, AgfInjectGrad, AmpProject, Argmax, Attach, AttnPool,

@@ -31,7 +31,7 @@ impl Subject {
         let data = Data::load(recipe, Path::new("."), &mut |_| ()).unwrap();
         let plan = data.plan(recipe).unwrap();
         let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
-        let mut model = Model::new(recipe, shape, plan.vocab_size).unwrap();
+        let model = Model::new(recipe, shape, plan.vocab_size).unwrap();
         // The start values leave the branches of AMP and the values of some gates at zero: move everything a little.
         for tensor in model.store.tensors() {
             let mut values = model.store.read::<f32>(&tensor.name).unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crossloom_compiler::passes::precision::apply;
 use crossloom_compiler::training::{Group, Training};
-use crossloom_compiler::{Mode, NullBackend, Options, Policy, Precision, compile_as};
+use crossloom_compiler::{Mode, NullTarget, Options, Policy, Precision, compile_as};
 use crossloom_ir::interp::run;
 use crossloom_ir::{DType, Func, Role, Tensor, verify};
 
@@ -70,7 +70,7 @@ fn bf16(frozen: DType) -> Policy {
 }
 
 fn step(policy: &Policy) -> Func {
-    let set = compile_as(&network(), &Mode::Train(&spec()), &NullBackend, policy, Options { verify: true });
+    let set = compile_as(&network(), &Mode::Train(&spec()), &NullTarget, policy, Options { verify: true });
     set.unwrap_or_else(|errors| panic!("{errors}")).main.plan.func
 }
 
@@ -201,4 +201,22 @@ fn frozen_weights_have_the_type_of_the_policy() {
 fn nothing_changes_in_f32() {
     let func = network();
     assert_eq!(apply(&func, &Policy::default()).unwrap(), func);
+}
+
+/// The products of an accumulating step read copies that its other half writes.
+#[test]
+fn accumulated_updates_reach_the_copies() {
+    let spec = Training { accumulate: 2, ..spec() };
+    let policy = bf16(DType::Bf16);
+    let set = compile_as(&network(), &Mode::Train(&spec), &NullTarget, &policy, Options { verify: true });
+    let set = set.unwrap_or_else(|errors| panic!("{errors}"));
+    let (micro, apply) = (set.main.plan.func, set.apply.unwrap().plan.func);
+    let read: Vec<&str> =
+        micro.params().iter().map(|p| p.name.as_str()).filter(|n| n.starts_with("bf16.")).collect();
+    assert_eq!(read.len(), 7);
+    for name in read {
+        let written = apply.results().iter().find(|result| result.name == name && result.updates.is_some());
+        let written = written.unwrap_or_else(|| panic!("`{name}` is read but never written"));
+        assert_eq!(apply.dtype(written.value), DType::Bf16);
+    }
 }

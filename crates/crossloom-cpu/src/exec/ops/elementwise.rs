@@ -2,12 +2,10 @@
 //! a result over an operand of its shape.
 
 use crossloom_ir::TensorType;
-use crossloom_ir::op::{
-    Activation as IrActivation, Binary, BinaryKind, Load, Op, Step as IrStep, Unary, UnaryKind,
-};
+use crossloom_ir::op::{Binary, BinaryKind, Load, Op, Step as IrStep, Unary, UnaryKind};
 
 use crate::exec::io::{CpuKernel, Io, KernelError, Lowered};
-use crate::kernels::{Activation, BinaryOp, Broadcast, Program, Step, UnaryOp};
+use crate::kernels::{BinaryOp, Broadcast, Program, Step, UnaryOp};
 
 /// Operands, and results, of a program at most.
 const OPERANDS: usize = 64;
@@ -92,8 +90,8 @@ fn unary(kind: UnaryKind) -> UnaryOp {
         UnaryKind::Rsqrt => UnaryOp::Rsqrt,
         UnaryKind::Tanh => UnaryOp::Tanh,
         UnaryKind::Sigmoid => UnaryOp::Sigmoid,
-        UnaryKind::Act(act) => UnaryOp::Act(activation(act)),
-        UnaryKind::ActGrad(act) => UnaryOp::ActGrad(activation(act)),
+        UnaryKind::Act(act) => UnaryOp::Act(act),
+        UnaryKind::ActGrad(act) => UnaryOp::ActGrad(act),
     }
 }
 
@@ -107,15 +105,5 @@ fn binary(kind: BinaryKind) -> BinaryOp {
         BinaryKind::Div => BinaryOp::Div,
         BinaryKind::Min => BinaryOp::Min,
         BinaryKind::Max => BinaryOp::Max,
-    }
-}
-
-/// The kernels' name of an activation.
-pub(super) fn activation(act: IrActivation) -> Activation {
-    match act {
-        IrActivation::GeluTanh => Activation::GeluTanh,
-        IrActivation::GeluErf => Activation::GeluErf,
-        IrActivation::QuickGelu => Activation::QuickGelu,
-        IrActivation::Silu => Activation::Silu,
     }
 }

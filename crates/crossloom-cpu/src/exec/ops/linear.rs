@@ -1,11 +1,10 @@
 //! Products: `matmul` and `linear` with its epilogue.
 
 use crossloom_ir::TensorType;
-use crossloom_ir::op::{Linear, Matmul};
+use crossloom_ir::op::{Activation, Linear, Matmul};
 
-use super::elementwise::activation;
 use crate::exec::io::{CpuKernel, Io, KernelError, Lowered};
-use crate::kernels::{Activation, Epilogue, Gemm, gemm};
+use crate::kernels::{Epilogue, Gemm, gemm};
 
 struct MatmulKernel(Gemm);
 
@@ -46,13 +45,12 @@ pub(super) fn lower_linear(op: Linear, inputs: &[&TensorType]) -> Option<Lowered
     }
     let (n, k) = (inputs[1].shape[0], inputs[1].shape[1]);
     let product = Gemm::nt(inputs[0].rows(), n, k);
-    let act = op.act.map(activation);
-    let name = match (act, op.residual) {
+    let name = match (op.act, op.residual) {
         (Some(_), _) => "gemm_activation",
         (None, true) => "gemm_residual",
         (None, false) => "gemm_bias",
     };
-    let kernel = LinearKernel { product, bias: op.bias, act, residual: op.residual_index() };
+    let kernel = LinearKernel { product, bias: op.bias, act: op.act, residual: op.residual_index() };
     let in_place = op.residual_index().map(|at| (at, 0)).into_iter().collect();
     Some(Lowered::with_scratch(name, product.scratch_len(), kernel).in_place(in_place))
 }
@@ -61,12 +59,12 @@ impl CpuKernel for LinearKernel {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         if let Some(activation) = self.act {
             let (inputs, [y, pre], scratch) = io.split()?;
-            let bias = inputs.f32_if(self.bias, 2)?;
-            let epilogue = Epilogue::Activation { bias, activation, pre: Some(pre) };
+            let bias = inputs.f32_if(self.bias, 2)?.map(Into::into);
+            let epilogue = Epilogue::Activation { bias, activation, pre: Some(pre.into()) };
             return Ok(gemm(&self.product, inputs.f32(0)?, inputs.f32(1)?, y, epilogue, scratch)?);
         }
         let (inputs, [y], scratch) = io.split()?;
-        let (x, w, bias) = (inputs.f32(0)?, inputs.f32(1)?, inputs.f32_if(self.bias, 2)?);
+        let (x, w, bias) = (inputs.f32(0)?, inputs.f32(1)?, inputs.f32_if(self.bias, 2)?.map(Into::into));
         match self.residual {
             // The residual is what the result's memory already holds.
             Some(at) if inputs.is_taken(at) => {
@@ -74,7 +72,7 @@ impl CpuKernel for LinearKernel {
                 gemm(&self.product.scaled(1.0, 1.0), x, w, y, epilogue, scratch)?;
             }
             Some(at) => {
-                let epilogue = Epilogue::Residual { bias, residual: inputs.f32(at)? };
+                let epilogue = Epilogue::Residual { bias, residual: inputs.f32(at)?.into() };
                 gemm(&self.product, x, w, y, epilogue, scratch)?;
             }
             None => gemm(&self.product, x, w, y, bias.map_or(Epilogue::None, Epilogue::Bias), scratch)?,

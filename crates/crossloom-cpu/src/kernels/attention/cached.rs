@@ -117,7 +117,7 @@ pub fn cached_attention(
         parallel::for_each(groups, |group| {
             // SAFETY: each sequence and key head has its own part of the scratch.
             let out = unsafe { packed.slice(group * size, size) };
-            call.pack_all(group, out);
+            pack_all(&call, group, out);
         });
         let parts = p.tiles().div_ceil(TILES);
         parallel::for_each(groups * parts, |task| {
@@ -157,23 +157,27 @@ struct Call<'a> {
 
 impl Call<'_> {
     /// Transposes a block of keys, of which `len` positions exist: `[head_dim, 32]`, zero-padded.
-    fn pack(&self, place: Place, kv: usize, block: usize, len: usize, out: &mut [f32]) {
+    #[inline(always)]
+    fn pack<S: Simd>(&self, s: S, place: Place, kv: usize, block: usize, len: usize, out: &mut [f32]) {
         let (stride, hd) = (self.p.narrow(), self.p.head_dim);
         let count = KEYS.min(len - block * KEYS);
         let from = &self.keys[(place.slot * self.p.cache.capacity + block * KEYS) * stride + kv * hd..];
         // SAFETY: the last of `count` rows ends `(count - 1) * stride + hd` values on, within the cache by `check`, as the
         // positions are below its capacity; `out` has room for a block.
-        unsafe { pack_columns(from.as_ptr(), stride, hd, count, out) };
+        unsafe { pack_columns(s, from.as_ptr(), stride, hd, count, out) };
     }
+}
 
-    /// Transposes all keys that a row of the call reads.
-    fn pack_all(&self, group: usize, out: &mut [f32]) {
-        let (place, kv) = (self.places.of(group / self.p.kv_heads), group % self.p.kv_heads);
-        let len = if place.count == 0 { 0 } else { place.start + place.count };
-        for (block, out) in out.chunks_exact_mut(packed_len(self.p.head_dim, KEYS).max(1)).enumerate() {
-            if block * KEYS < len {
-                self.pack(place, kv, block, len, out);
-            }
+dispatch!(fn pack_all(call: &Call<'_>, group: usize, out: &mut [f32]) = pack_all_body);
+
+/// Transposes all keys that a row of the call reads.
+#[inline(always)]
+fn pack_all_body<S: Simd>(s: S, call: &Call<'_>, group: usize, out: &mut [f32]) {
+    let (place, kv) = (call.places.of(group / call.p.kv_heads), group % call.p.kv_heads);
+    let len = if place.count == 0 { 0 } else { place.start + place.count };
+    for (block, out) in out.chunks_exact_mut(packed_len(call.p.head_dim, KEYS).max(1)).enumerate() {
+        if block * KEYS < len {
+            call.pack(s, place, kv, block, len, out);
         }
     }
 }
@@ -270,7 +274,7 @@ fn one_tile<S: Simd>(
             let keys: &[f32] = match packed {
                 Packed::All(keys) => &keys[at * packed_len(hd, KEYS)..][..packed_len(hd, KEYS)],
                 Packed::One(room) => {
-                    call.pack(place, kv, at, all, room);
+                    call.pack(s, place, kv, at, all, room);
                     room
                 }
             };

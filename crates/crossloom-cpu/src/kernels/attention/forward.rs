@@ -201,10 +201,17 @@ fn forward_tile<S: Simd>(
                 to.fill(0.0);
             } else {
                 let factor = Vf::splat(s, 1.0 / total[i]);
-                simd::map1!(s, std::slice::from_raw_parts(out.add(i * hd), hd), to, |x| x * factor);
+                let from = std::slice::from_raw_parts(out.add(i * hd), hd);
+                scale_row(s, from, to, factor);
             }
         }
     }
+}
+
+/// `to = factor from`.
+#[inline(always)]
+fn scale_row<S: Simd>(s: S, from: &[f32], to: &mut [f32], factor: Vf<S>) {
+    simd::map1!(s, from, to, |x| x * factor);
 }
 
 /// Running softmax: scores become probabilities up to the final factor; returns by what older sums shrink.

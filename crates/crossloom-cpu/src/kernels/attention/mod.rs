@@ -21,6 +21,8 @@ pub use forward::attention;
 use super::error::{KernelError, need, same};
 use super::gemm::{pack_columns, packed_len};
 use super::view::Mat;
+use crate::element::Element;
+use crate::simd::{Simd, dispatch};
 use mask::{Mask, Meet};
 
 /// Keys of one block; also the width of a packed panel.
@@ -163,8 +165,22 @@ impl Slots {
     }
 }
 
+dispatch!(
+    fn pack_head<E>(x: Mat<'_, E>, first_row: usize, rows: usize, col: usize, head_dim: usize, out: &mut [f32]) =
+        pack_head_body
+);
+
 /// Packs the transpose of one head: per block of keys, `[head_dim, 32]`, zero-padded.
-fn pack_head(x: Mat<'_>, first_row: usize, rows: usize, col: usize, head_dim: usize, out: &mut [f32]) {
+#[inline(always)]
+fn pack_head_body<S: Simd, E: Element>(
+    s: S,
+    x: Mat<'_, E>,
+    first_row: usize,
+    rows: usize,
+    col: usize,
+    head_dim: usize,
+    out: &mut [f32],
+) {
     let size = packed_len(head_dim, KEYS);
     for (block, out) in out.chunks_exact_mut(size.max(1)).enumerate() {
         let first = block * KEYS;
@@ -173,7 +189,7 @@ fn pack_head(x: Mat<'_>, first_row: usize, rows: usize, col: usize, head_dim: us
         // the shape; `out` has room for the block.
         unsafe {
             let src = x.ptr().add((first_row + first) * x.row_stride() + col);
-            pack_columns(src, x.row_stride(), head_dim, keys, out);
+            pack_columns(s, src, x.row_stride(), head_dim, keys, out);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The program and its register allocation.
 
+use crossloom_ir::op::Activation;
+
 use super::{OPERANDS, REGISTERS};
-use crate::kernels::activation::Activation;
 use crate::kernels::error::{KernelError, need};
 
 /// How an operand is read for element `(row, col)` of the region.

@@ -8,36 +8,10 @@ use crate::kernels::activation::{Function, with_function};
 use crate::kernels::error::{KernelError, need, same};
 use crate::math::{exp_v, exp2_v, log_v, sigmoid_v, tanh_v};
 use crate::parallel::{self, chunk_range};
-use crate::simd::{Simd, Vf, dispatch};
+use crate::simd::{Simd, Vf, dispatch, lanes};
 
 /// Elements of one task.
 const CHUNK: usize = 16_384;
-
-/// `each!(s, n, [x, ..], to, |x, ..| f)`: `to[i] = f(x[i], ..)` for `n` values. To be used in `unsafe` code: all pointers
-/// are valid for `n` values; `to` may be one of them exactly, as each value is read before its place is written.
-macro_rules! each {
-    ($s:expr, $n:expr, [$($p:expr),+], $to:expr, |$($a:ident),+| $f:expr) => {{
-        let (s, n, to) = ($s, $n, $to);
-        let lanes = lanes(s);
-        let whole = n / lanes * lanes;
-        let mut i = 0;
-        while i < whole {
-            let y = {
-                $(let $a = Vf::load_ptr(s, $p.add(i));)+
-                $f
-            };
-            y.store_ptr(to.add(i));
-            i += lanes;
-        }
-        if i < n {
-            let y = {
-                $(let $a = Vf::load_first(s, $p.add(i), n - i);)+
-                $f
-            };
-            y.store_first(to.add(i), n - i);
-        }
-    }};
-}
 
 /// Operand and output pointers that tasks share.
 struct Pointers<'a> {
@@ -190,7 +164,7 @@ unsafe fn run_block<S: Simd>(
                 Step::Binary(op, x, y) => binary(s, op, n, [place(x), place(y)], to),
                 Step::Affine(x, mul, add) => {
                     let (x, mul, add) = (place(x), Vf::splat(s, mul), Vf::splat(s, add));
-                    each!(s, n, [x], to, |x| x.mul_add(mul, add));
+                    lanes!(s, n, [x], to, |x| x.mul_add(mul, add));
                 }
                 Step::Constant(x) => std::slice::from_raw_parts_mut(to, n).fill(x),
             }
@@ -203,41 +177,35 @@ unsafe fn run_block<S: Simd>(
     }
 }
 
-/// Lanes of a register.
-#[inline(always)]
-fn lanes<S: Simd>(_: S) -> usize {
-    S::F32_LANES
-}
-
 /// # Safety
-/// As `each`.
+/// As [`lanes`].
 #[inline(always)]
 unsafe fn unary<S: Simd>(s: S, op: UnaryOp, n: usize, x: *const f32, to: *mut f32) {
     let one = Vf::splat(s, 1.0);
     // SAFETY: by the contract of this function.
     unsafe {
         match op {
-            UnaryOp::Exp => each!(s, n, [x], to, |x| exp_v(x)),
-            UnaryOp::Exp2 => each!(s, n, [x], to, |x| exp2_v(x)),
-            UnaryOp::Log => each!(s, n, [x], to, |x| log_v(x)),
+            UnaryOp::Exp => lanes!(s, n, [x], to, |x| exp_v(x)),
+            UnaryOp::Exp2 => lanes!(s, n, [x], to, |x| exp2_v(x)),
+            UnaryOp::Log => lanes!(s, n, [x], to, |x| log_v(x)),
             UnaryOp::Log2 => {
                 let factor = Vf::splat(s, std::f32::consts::LOG2_E);
-                each!(s, n, [x], to, |x| log_v(x) * factor);
+                lanes!(s, n, [x], to, |x| log_v(x) * factor);
             }
             UnaryOp::Sin => (0..n).for_each(|i| *to.add(i) = (*x.add(i)).sin()),
-            UnaryOp::Sqrt => each!(s, n, [x], to, |x| x.sqrt()),
-            UnaryOp::Rsqrt => each!(s, n, [x], to, |x| one / x.sqrt()),
-            UnaryOp::Recip => each!(s, n, [x], to, |x| one / x),
-            UnaryOp::Tanh => each!(s, n, [x], to, |x| tanh_v(x)),
-            UnaryOp::Sigmoid => each!(s, n, [x], to, |x| sigmoid_v(x)),
-            UnaryOp::Act(a) => with_function!(a, F => each!(s, n, [x], to, |x| F::value(x))),
-            UnaryOp::ActGrad(a) => with_function!(a, F => each!(s, n, [x], to, |x| F::slope(x))),
+            UnaryOp::Sqrt => lanes!(s, n, [x], to, |x| x.sqrt()),
+            UnaryOp::Rsqrt => lanes!(s, n, [x], to, |x| one / x.sqrt()),
+            UnaryOp::Recip => lanes!(s, n, [x], to, |x| one / x),
+            UnaryOp::Tanh => lanes!(s, n, [x], to, |x| tanh_v(x)),
+            UnaryOp::Sigmoid => lanes!(s, n, [x], to, |x| sigmoid_v(x)),
+            UnaryOp::Act(a) => with_function!(a, F => lanes!(s, n, [x], to, |x| F::value(x))),
+            UnaryOp::ActGrad(a) => with_function!(a, F => lanes!(s, n, [x], to, |x| F::slope(x))),
         }
     }
 }
 
 /// # Safety
-/// As `each`.
+/// As [`lanes`].
 #[inline(always)]
 unsafe fn binary<S: Simd>(s: S, op: BinaryOp, n: usize, from: [*const f32; 2], to: *mut f32) {
     let (one, zero) = (Vf::splat(s, 1.0), Vf::zero(s));
@@ -245,14 +213,14 @@ unsafe fn binary<S: Simd>(s: S, op: BinaryOp, n: usize, from: [*const f32; 2], t
     // SAFETY: by the contract of this function.
     unsafe {
         match op {
-            BinaryOp::Add => each!(s, n, [x, y], to, |x, y| x + y),
-            BinaryOp::Sub => each!(s, n, [x, y], to, |x, y| x - y),
-            BinaryOp::Mul => each!(s, n, [x, y], to, |x, y| x * y),
-            BinaryOp::Div => each!(s, n, [x, y], to, |x, y| x / y),
-            BinaryOp::Min => each!(s, n, [x, y], to, |x, y| x.min_or_nan(y)),
-            BinaryOp::Max => each!(s, n, [x, y], to, |x, y| x.max_or_nan(y)),
+            BinaryOp::Add => lanes!(s, n, [x, y], to, |x, y| x + y),
+            BinaryOp::Sub => lanes!(s, n, [x, y], to, |x, y| x - y),
+            BinaryOp::Mul => lanes!(s, n, [x, y], to, |x, y| x * y),
+            BinaryOp::Div => lanes!(s, n, [x, y], to, |x, y| x / y),
+            BinaryOp::Min => lanes!(s, n, [x, y], to, |x, y| x.min_or_nan(y)),
+            BinaryOp::Max => lanes!(s, n, [x, y], to, |x, y| x.max_or_nan(y)),
             BinaryOp::Mod => (0..n).for_each(|i| *to.add(i) = *x.add(i) % *y.add(i)),
-            BinaryOp::LessThan => each!(s, n, [x, y], to, |x, y| one.select(x.lt(y), zero)),
+            BinaryOp::LessThan => lanes!(s, n, [x, y], to, |x, y| one.select(x.lt(y), zero)),
         }
     }
 }

@@ -5,7 +5,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::kernels::activation::{self, Activation};
+use crossloom_ir::op::Activation;
+
+use crate::kernels::activation;
 use crate::kernels::testing::{assert_close, random};
 
 /// One element of every value, in `f64`.

@@ -1,7 +1,12 @@
 //! What happens to `C` while it is still in the cache.
 
+use crossloom_ir::op::Activation;
+use half::bf16;
+
 use super::shape::Gemm;
-use crate::kernels::activation::{Activation, with_function};
+use crate::element::{Floats, FloatsMut};
+use crate::kernels::activation::with_function;
+use crate::kernels::convert::convert_body;
 use crate::kernels::error::{KernelError, need};
 use crate::parallel::SharedMut;
 use crate::simd::{Simd, update1};
@@ -12,38 +17,54 @@ pub enum Epilogue<'a> {
     /// Nothing.
     None,
     /// `c += bias`, with `bias: [n]`.
-    Bias(&'a [f32]),
+    Bias(Floats<'a>),
     /// `z = c + bias; c = f(z)`; `z` is written to `pre` (laid out like `c`) where the backward pass will want it.
     Activation {
         /// `[n]`, or none.
-        bias: Option<&'a [f32]>,
+        bias: Option<Floats<'a>>,
         /// The function.
         activation: Activation,
         /// Receives what went into the function; laid out like `c`.
-        pre: Option<&'a mut [f32]>,
+        pre: Option<FloatsMut<'a>>,
     },
     /// `c += bias + residual`, with `residual` laid out like `c`.
     Residual {
         /// `[n]`, or none.
-        bias: Option<&'a [f32]>,
+        bias: Option<Floats<'a>>,
         /// Added to the product; laid out like `c`.
-        residual: &'a [f32],
+        residual: Floats<'a>,
     },
+}
+
+/// The second output, shareable between tasks.
+#[derive(Clone, Copy)]
+pub(crate) enum Pre<'a> {
+    F32(SharedMut<'a, f32>),
+    Bf16(SharedMut<'a, bf16>),
+}
+
+impl<'a> Pre<'a> {
+    fn new(pre: FloatsMut<'a>) -> Self {
+        match pre {
+            FloatsMut::F32(pre) => Self::F32(SharedMut::new(pre)),
+            FloatsMut::Bf16(pre) => Self::Bf16(SharedMut::new(pre)),
+        }
+    }
 }
 
 /// The same, shareable between tasks.
 #[derive(Clone, Copy)]
 pub(crate) enum Shared<'a> {
     None,
-    Bias(&'a [f32]),
-    Activation { bias: Option<&'a [f32]>, activation: Activation, pre: Option<SharedMut<'a>> },
-    Residual { bias: Option<&'a [f32]>, residual: &'a [f32] },
+    Bias(Floats<'a>),
+    Activation { bias: Option<Floats<'a>>, activation: Activation, pre: Option<Pre<'a>> },
+    Residual { bias: Option<Floats<'a>>, residual: Floats<'a> },
 }
 
 impl<'a> Epilogue<'a> {
     /// Checks the operands against the shape, and makes them shareable.
     pub(crate) fn share(self, p: &Gemm) -> Result<Shared<'a>, KernelError> {
-        let bias_fits = |bias: &[f32]| need("gemm", "bias", bias.len(), p.n);
+        let bias_fits = |bias: Floats<'_>| need("gemm", "bias", bias.len(), p.n);
         let like_c = |operand, len| need("gemm", operand, len, p.c_len());
         Ok(match self {
             Epilogue::None => Shared::None,
@@ -56,7 +77,7 @@ impl<'a> Epilogue<'a> {
                 if let Some(pre) = &pre {
                     like_c("pre", pre.len())?;
                 }
-                Shared::Activation { bias, activation, pre: pre.map(SharedMut::new) }
+                Shared::Activation { bias, activation, pre: pre.map(Pre::new) }
             }
             Epilogue::Residual { bias, residual } => {
                 bias.map_or(Ok(()), bias_fits)?;
@@ -68,8 +89,8 @@ impl<'a> Epilogue<'a> {
 }
 
 impl Shared<'_> {
-    /// Applies the epilogue to columns `col ..` of one row of `c`, where `offset` is the place of `c[0]` in the
-    /// whole buffer.
+    /// Applies the epilogue to columns `col ..` of one row of `C`, whose values `c` are still `f32`; `offset` is the
+    /// place of the first one in the whole buffer.
     ///
     /// # Safety
     /// The same part of the second output is touched by nobody else.
@@ -78,25 +99,35 @@ impl Shared<'_> {
         let n = c.len();
         match *self {
             Self::None => {}
-            Self::Bias(bias) => update1!(s, &bias[col..col + n], c, |b, c| b + c),
+            Self::Bias(bias) => add(s, bias, col, c),
             Self::Activation { bias, activation, pre } => {
                 if let Some(bias) = bias {
-                    update1!(s, &bias[col..col + n], c, |b, c| b + c);
+                    add(s, bias, col, c);
                 }
-                if let Some(pre) = pre {
-                    // SAFETY: `pre` is laid out like `c`, whose part this is, and is as exclusive as it.
-                    unsafe { pre.slice(offset, n) }.copy_from_slice(c);
+                // SAFETY: `pre` is laid out like `C`, whose part this is, and is as exclusive as it.
+                match pre {
+                    None => {}
+                    Some(Pre::F32(pre)) => unsafe { pre.slice(offset, n) }.copy_from_slice(c),
+                    Some(Pre::Bf16(pre)) => convert_body(s, c, unsafe { pre.slice(offset, n) }),
                 }
                 with_function!(activation, F => crate::kernels::activation::value_in_place::<S, F>(s, c));
             }
             Self::Residual { bias, residual } => {
-                let residual = &residual[offset..offset + n];
                 if let Some(bias) = bias {
-                    let bias = &bias[col..col + n];
-                    update1!(s, bias, c, |b, c| b + c);
+                    add(s, bias, col, c);
                 }
-                update1!(s, residual, c, |r, c| r + c);
+                add(s, residual, offset, c);
             }
         }
+    }
+}
+
+/// `c += x[at ..]`.
+#[inline(always)]
+fn add<S: Simd>(s: S, x: Floats<'_>, at: usize, c: &mut [f32]) {
+    let n = c.len();
+    match x {
+        Floats::F32(x) => update1!(s, &x[at..at + n], c, |x, c| c + x),
+        Floats::Bf16(x) => update1!(s, &x[at..at + n], c, |x, c| c + x),
     }
 }

@@ -1,13 +1,19 @@
-//! Matrix products with fused epilogues.
+//! Matrix products with fused epilogues, of `f32` and `bf16` operands in any mix, summed in `f32`.
 //!
 //! The right operand is packed into panels (in parallel, into the caller's scratch); then tasks own fixed blocks of
 //! rows of `C`, and of columns where there are few rows. A task takes one strip of rows at a time through all
-//! panels, and applies the epilogue to the strip while it is in the first-level cache. The left operand is read in
-//! place. Sums run over `k` in order, in blocks of fixed depth, by one task: the result does not depend on the number
-//! of threads.
+//! panels, and applies the epilogue to the strip while it is in the first-level cache. With few rows, every panel is
+//! used by one task only, which packs it where it is used, so that `B` is streamed once. Packing widens `bf16`, but for
+//! the processors that multiply pairs of it (`pairs`); a left operand in `f32` is read in place.
+//!
+//! An element of `C` is the same sum in both forms, whatever the number of threads, of rows and of columns: over `k` in
+//! order, one addition per step, in blocks of [`DEPTH`] whose sums are added in order.
 
 mod epilogue;
+mod few;
+mod left;
 mod pack;
+mod pairs;
 mod shape;
 mod tile;
 
@@ -16,39 +22,57 @@ pub(crate) use pack::{pack_columns, packed_len};
 pub use shape::Gemm;
 pub(crate) use tile::{Left, Update, gemm_serial};
 
-use super::error::KernelError;
-use crate::parallel::{self, SharedMut, chunk_range};
-use crate::simd::{self, Simd, dispatch};
-use epilogue::Shared;
-use pack::{PANEL, pack_rows};
-use tile::tile_rows;
+use std::mem::MaybeUninit;
 
-/// Depth of the inner blocks: two panels of this depth and a strip of `A` fit the first-level cache.
+use super::convert::convert_body;
+use super::error::KernelError;
+use crate::element::Element;
+use crate::parallel::{self, SharedMut, chunk_range};
+use crate::simd::{Simd, dispatch};
+use epilogue::Shared;
+use left::Strip;
+use pack::{PANEL, pack_rows};
+
+/// Depth of the inner blocks: two panels of this depth and a strip of `A` fit the first-level cache. Even, as pairs are.
 const DEPTH: usize = 512;
 /// Columns of an inner block: with [`DEPTH`] it fits half of a second-level cache.
 const WIDTH: usize = 256;
+/// Rows of the largest tile of all instruction sets.
+const STRIP: usize = 12;
+/// Rows of a task at most.
+const ROWS: usize = 96;
 /// Multiply-adds of one task at least, about 20 microseconds.
 const TASK_WORK: usize = 1 << 20;
-/// Up to this many rows, a product with a transposed right operand is done as dot products, without packing.
-const FEW_ROWS: usize = 4;
-/// Weight rows of one task in the dot product form.
-const DOT_COLUMNS: usize = 64;
 
-/// `C = epilogue(alpha op(A) op(B) + beta C)`, see [`Gemm`] for shapes and [`Epilogue`] for what can follow.
+/// `C = epilogue(alpha op(A) op(B) + beta C)`, see [`Gemm`] for shapes and [`Epilogue`] for what can follow. Sums and
+/// epilogue are `f32`; what `C` keeps is rounded once.
 ///
 /// `scratch` holds [`Gemm::scratch_len`] values; its content does not matter before and means nothing after.
 ///
 /// # Errors
 /// Where a buffer is shorter than the shape needs, or a leading dimension is below its row.
-pub fn gemm(
+pub fn gemm<A: Element, B: Element, C: Element>(
     p: &Gemm,
-    a: &[f32],
-    b: &[f32],
-    c: &mut [f32],
+    a: &[A],
+    b: &[B],
+    c: &mut [C],
     epilogue: Epilogue<'_>,
     scratch: &mut [f32],
 ) -> Result<(), KernelError> {
-    p.check(a, b, c, scratch)?;
+    run(p, a, b, c, epilogue, scratch, pairs::wanted::<A, B>())
+}
+
+/// The product, with pairs or without.
+fn run<A: Element, B: Element, C: Element>(
+    p: &Gemm,
+    a: &[A],
+    b: &[B],
+    c: &mut [C],
+    epilogue: Epilogue<'_>,
+    scratch: &mut [f32],
+    pairs: bool,
+) -> Result<(), KernelError> {
+    p.check([a.len(), b.len(), c.len(), scratch.len()])?;
     let epilogue = epilogue.share(p)?;
     if p.m == 0 || p.n == 0 {
         return Ok(());
@@ -62,9 +86,10 @@ pub fn gemm(
             c,
             c_offset: i * p.stride_c,
             epilogue: &epilogue,
+            pairs,
         };
-        if p.trans_b && !p.trans_a && p.m <= FEW_ROWS {
-            call.dots();
+        if p.m <= STRIP {
+            call.few();
         } else {
             call.blocks(scratch);
         }
@@ -73,13 +98,14 @@ pub fn gemm(
 }
 
 /// One product of the batch.
-struct Call<'a> {
+struct Call<'a, A, B, C> {
     p: &'a Gemm,
-    a: &'a [f32],
-    b: &'a [f32],
-    c: SharedMut<'a>,
+    a: &'a [A],
+    b: &'a [B],
+    c: SharedMut<'a, C>,
     c_offset: usize,
     epilogue: &'a Shared<'a>,
+    pairs: bool,
 }
 
 /// One packed block of `B`: its place in the whole product.
@@ -92,19 +118,27 @@ struct Block<'a> {
     cols: usize,
 }
 
-impl Call<'_> {
-    /// Few rows: each task takes some rows of the transposed right operand.
-    fn dots(&self) {
-        parallel::for_each(self.p.n.div_ceil(DOT_COLUMNS), |task| {
-            let r = chunk_range(self.p.n, DOT_COLUMNS, task);
-            dots_task(self, r.start, r.len());
-        });
+impl<A: Element, B: Element, C: Element> Call<'_, A, B, C> {
+    /// Rows of a packed panel: one per step of `k`, or per pair.
+    fn packed_rows(&self, depth: usize) -> usize {
+        if self.pairs { depth.div_ceil(2) } else { depth }
+    }
+
+    /// What to do with the old `C` at step `k` of the sums.
+    fn update_at(&self, k: usize) -> Update {
+        if k > 0 {
+            Update::Add
+        } else if self.p.beta == 0.0 {
+            Update::Set
+        } else {
+            Update::Scale(self.p.beta)
+        }
     }
 
     /// The general case: pack a block of `B`, then update all of `C` with it, block after block.
     fn blocks(&self, scratch: &mut [f32]) {
         let p = self.p;
-        let (depth, width) = p.block();
+        let (depth, width) = p.block(!C::WIDE);
         for first_n in (0..p.n).step_by(width.max(1)) {
             let cols = width.min(p.n - first_n);
             let mut first_k = 0;
@@ -123,29 +157,16 @@ impl Call<'_> {
 
     /// Packs one block, panel by panel.
     fn pack(&self, first_k: usize, depth: usize, first_n: usize, cols: usize, scratch: &mut [f32]) {
-        let p = self.p;
         let out = SharedMut::new(scratch);
         let panels = cols.div_ceil(PANEL);
         let per_task = (32_768 / (depth * PANEL).max(1)).max(1);
+        let len = self.packed_rows(depth) * PANEL;
         parallel::for_each(panels.div_ceil(per_task), |task| {
             for panel in chunk_range(panels, per_task, task) {
                 let j = panel * PANEL;
-                let width = PANEL.min(cols - j);
-                // SAFETY: each panel has its own `depth * PANEL` values of the scratch, which holds all panels.
-                let dst = unsafe { out.slice(panel * depth * PANEL, depth * PANEL) };
-                if depth == 0 {
-                    continue;
-                }
-                // SAFETY: `check` saw that `B` holds all its rows and columns, and the block lies within it.
-                unsafe {
-                    if p.trans_b {
-                        let src = self.b.as_ptr().add((first_n + j) * p.ldb + first_k);
-                        pack_columns(src, p.ldb, depth, width, dst);
-                    } else {
-                        let src = self.b.as_ptr().add(first_k * p.ldb + first_n + j);
-                        pack_rows(src, p.ldb, depth, width, dst);
-                    }
-                }
+                // SAFETY: each panel has its own values of the scratch, which holds all panels.
+                let dst = unsafe { out.slice(panel * len, len) };
+                pack_task(self, first_k, depth, first_n + j, PANEL.min(cols - j), dst);
             }
         });
     }
@@ -153,9 +174,8 @@ impl Call<'_> {
     /// Updates the columns of one block, in tasks over rows, and over columns where rows are few.
     fn update(&self, block: Block<'_>) {
         let p = self.p;
-        let strip = 12;
         let work = (block.cols * block.depth).max(1);
-        let rows = (TASK_WORK / work).next_multiple_of(strip).clamp(strip, 96);
+        let rows = (TASK_WORK / work).next_multiple_of(STRIP).clamp(STRIP, ROWS);
         let row_tasks = p.m.div_ceil(rows);
         let col_tasks_wanted = if row_tasks >= 8 { 1 } else { 8_usize.div_ceil(row_tasks) };
         let min_cols = (TASK_WORK / (p.m.min(rows) * block.depth).max(1)).max(1);
@@ -174,30 +194,51 @@ impl Call<'_> {
     }
 }
 
-dispatch!(fn dots_task(call: &Call<'_>, first: usize, count: usize) = dots_body);
+dispatch!(
+    fn pack_task<A, B, C>(
+        call: &Call<'_, A, B, C>,
+        first_k: usize,
+        depth: usize,
+        first_n: usize,
+        cols: usize,
+        dst: &mut [f32],
+    ) = pack_panel
+);
 
-/// Columns `first .. first + count` of `C`, each a dot product per row.
+/// Packs one panel of at most [`PANEL`] columns.
 #[inline(always)]
-fn dots_body<S: Simd>(s: S, call: &Call<'_>, first: usize, count: usize) {
+fn pack_panel<S: Simd, A: Element, B: Element, C: Element>(
+    s: S,
+    call: &Call<'_, A, B, C>,
+    first_k: usize,
+    depth: usize,
+    first_n: usize,
+    cols: usize,
+    dst: &mut [f32],
+) {
     let p = call.p;
-    for i in 0..p.m {
-        let a = &call.a[i * p.lda..i * p.lda + p.k];
-        let offset = call.c_offset + i * p.ldc + first;
-        // SAFETY: tasks own disjoint columns, and `check` saw that `C` holds them.
-        let c = unsafe { call.c.slice(offset, count) };
-        for (j, c) in c.iter_mut().enumerate() {
-            let from = (first + j) * p.ldb;
-            let product = p.alpha * simd::dot(s, a, &call.b[from..from + p.k]);
-            *c = if p.beta == 0.0 { product } else { p.beta * *c + product };
+    if depth == 0 {
+        return;
+    }
+    // SAFETY: `check` saw that `B` holds all its rows and columns, and the block lies within it; a word has the size and
+    // alignment of an `f32`, and any bits are a word.
+    unsafe {
+        if call.pairs {
+            let (row, col) = if p.trans_b { (1, p.ldb) } else { (p.ldb, 1) };
+            let src = call.b.as_ptr().add(first_k * row + first_n * col).cast();
+            let dst = std::slice::from_raw_parts_mut(dst.as_mut_ptr().cast(), dst.len());
+            pairs::pack(src, (row, col), depth, cols, dst);
+        } else if p.trans_b {
+            pack_columns(s, call.b.as_ptr().add(first_n * p.ldb + first_k), p.ldb, depth, cols, dst);
+        } else {
+            pack_rows(s, call.b.as_ptr().add(first_k * p.ldb + first_n), p.ldb, depth, cols, dst);
         }
-        // SAFETY: the second output is laid out like `C`, so this part belongs to this task.
-        unsafe { call.epilogue.apply(s, c, offset, first) };
     }
 }
 
 dispatch!(
-    fn update_task(
-        call: &Call<'_>,
+    fn update_task<A, B, C>(
+        call: &Call<'_, A, B, C>,
         block: Block<'_>,
         first_row: usize,
         rows: usize,
@@ -208,9 +249,9 @@ dispatch!(
 
 /// Rows `first_row ..` and columns `first_col ..` (a multiple of the panel) of the block.
 #[inline(always)]
-fn update_body<S: Simd>(
+fn update_body<S: Simd, A: Element, B: Element, C: Element>(
     s: S,
-    call: &Call<'_>,
+    call: &Call<'_, A, B, C>,
     block: Block<'_>,
     first_row: usize,
     rows: usize,
@@ -218,67 +259,118 @@ fn update_body<S: Simd>(
     cols: usize,
 ) {
     let p = call.p;
-    let strip = tile_rows::<S>();
-    let (a_row, a_col) = if p.trans_a { (1, p.lda) } else { (p.lda, 1) };
-    let last = block.first_k + block.depth >= p.k;
-    let mut k0 = 0;
-    loop {
-        let depth = DEPTH.min(block.depth - k0);
-        let last = last && k0 + depth >= block.depth;
-        let update = if block.first_k + k0 > 0 {
-            Update::Add
-        } else if p.beta == 0.0 {
-            Update::Set
-        } else {
-            Update::Scale(p.beta)
-        };
-        for j0 in (0..cols).step_by(WIDTH) {
-            let width = WIDTH.min(cols - j0);
-            for i0 in (0..rows).step_by(strip) {
-                let height = strip.min(rows - i0);
-                let row = first_row + i0;
-                let a = Left {
-                    // SAFETY: the strip starts at an element of `A`, by `check` (or `k` is 0 and nothing is read).
-                    ptr: unsafe { call.a.as_ptr().add(row * a_row + (block.first_k + k0) * a_col) },
-                    row: a_row,
-                    col: a_col,
-                };
+    let tall = tile::tile_rows::<S>();
+    let panel_len = call.packed_rows(block.depth) * PANEL;
+    let mut strip = Strip::new();
+    let mut sums = MaybeUninit::<[f32; ROWS * WIDTH]>::uninit();
+    for j0 in (0..cols).step_by(WIDTH) {
+        let width = WIDTH.min(cols - j0);
+        let col = block.first_n + first_col + j0;
+        let at = call.c_offset + first_row * p.ldc + col;
+        // SAFETY: tasks own disjoint tiles of `C`, which `check` saw to exist; `rows <= ROWS`, `width <= WIDTH`.
+        let sums = unsafe { Sums::of(s, call, at, rows, width, sums.as_mut_ptr().cast()) };
+        let mut k0 = 0;
+        loop {
+            let depth = DEPTH.min(block.depth - k0);
+            let last = block.first_k + k0 + depth >= p.k;
+            for i0 in (0..rows).step_by(tall) {
+                let height = tall.min(rows - i0);
+                // SAFETY: the strip of `A` exists by `check`, and is no taller than a tile.
+                unsafe { strip.fill(s, call, first_row + i0, height, block.first_k + k0, depth) };
                 for j in (j0..j0 + width).step_by(PANEL) {
-                    let n = PANEL.min(cols - j);
                     let panel = (first_col + j) / PANEL;
-                    let at = call.c_offset + row * p.ldc + block.first_n + first_col + j;
-                    // SAFETY: the strip of `A` and the tile of `C` exist by `check`; the panel has `block.depth` rows
-                    // of `PANEL` padded values; tasks own disjoint tiles of `C`.
+                    let from = panel * panel_len + call.packed_rows(k0) * PANEL;
+                    // SAFETY: the panel has all rows of the block, padded; the tile of the sums exists.
                     unsafe {
-                        let b = block.packed.as_ptr().add((panel * block.depth + k0) * PANEL);
-                        gemm_serial::<S, true>(
+                        let b = block.packed.as_ptr().add(from);
+                        let c = sums.ptr.add(i0 * sums.stride + j - j0);
+                        let n = PANEL.min(cols - j);
+                        strip.times(
                             s,
+                            call,
                             height,
                             n,
                             depth,
-                            a,
                             b,
-                            PANEL,
-                            call.c.ptr().add(at),
-                            p.ldc,
-                            p.alpha,
-                            update,
+                            c,
+                            sums.stride,
+                            call.update_at(block.first_k + k0),
                         );
                     }
                 }
                 if last {
-                    for i in 0..height {
-                        let col = block.first_n + first_col + j0;
-                        let at = call.c_offset + (row + i) * p.ldc + col;
+                    for i in i0..i0 + height {
                         // SAFETY: this part of `C`, and of what is laid out like it, belongs to this task.
-                        unsafe { call.epilogue.apply(s, call.c.slice(at, width), at, col) };
+                        unsafe { sums.finish(s, call, i, at + i * p.ldc, col, width) };
                     }
                 }
             }
+            k0 += depth;
+            if k0 >= block.depth {
+                break;
+            }
         }
-        k0 += depth;
-        if k0 >= block.depth {
-            break;
+    }
+}
+
+/// Where the sums of a tile of `C` are: in `C` itself, or beside it where `C` is narrower.
+#[derive(Clone, Copy)]
+struct Sums {
+    ptr: *mut f32,
+    stride: usize,
+}
+
+impl Sums {
+    /// The sums of `rows` rows of `width` columns of `C` from element `at` on, in `beside` if need be, which then begins
+    /// with the old `C` where that is wanted.
+    ///
+    /// # Safety
+    /// The tile exists and is the caller's; `beside` has room for `rows` rows of [`WIDTH`].
+    #[inline(always)]
+    unsafe fn of<S: Simd, A: Element, B: Element, C: Element>(
+        s: S,
+        call: &Call<'_, A, B, C>,
+        at: usize,
+        rows: usize,
+        width: usize,
+        beside: *mut f32,
+    ) -> Self {
+        // SAFETY: by the contract of this function.
+        unsafe {
+            if C::WIDE {
+                return Self { ptr: call.c.ptr().add(at).cast(), stride: call.p.ldc };
+            }
+            if call.p.beta != 0.0 {
+                for i in 0..rows {
+                    let old: &[C] = call.c.slice(at + i * call.p.ldc, width);
+                    convert_body(s, old, std::slice::from_raw_parts_mut(beside.add(i * WIDTH), width));
+                }
+            }
+            Self { ptr: beside, stride: WIDTH }
+        }
+    }
+
+    /// The epilogue of row `i`, whose place in `C` is `at`, and rounding.
+    ///
+    /// # Safety
+    /// Its sums are complete, and the row of `C`, and of what is laid out like it, is the caller's.
+    #[inline(always)]
+    unsafe fn finish<S: Simd, A: Element, B: Element, C: Element>(
+        self,
+        s: S,
+        call: &Call<'_, A, B, C>,
+        i: usize,
+        at: usize,
+        col: usize,
+        width: usize,
+    ) {
+        // SAFETY: by the contract of this function.
+        unsafe {
+            let row = std::slice::from_raw_parts_mut(self.ptr.add(i * self.stride), width);
+            call.epilogue.apply(s, row, at, col);
+            if !C::WIDE {
+                convert_body(s, row, call.c.slice(at, width));
+            }
         }
     }
 }

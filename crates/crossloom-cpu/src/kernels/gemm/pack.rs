@@ -1,5 +1,8 @@
 //! Packing of the right operand into panels of `PANEL` columns, zero-padded, so that the tile reads it in order.
 
+use crate::element::Element;
+use crate::simd::{Simd, Vf};
+
 /// Columns of a packed panel.
 pub(crate) const PANEL: usize = 32;
 
@@ -12,15 +15,26 @@ pub(crate) const fn packed_len(k: usize, n: usize) -> usize {
 ///
 /// # Safety
 /// `src + p * ld + j` is readable for `p < k`, `j < cols`; `dst` holds at least `k * PANEL` values.
-pub(crate) unsafe fn pack_rows(src: *const f32, ld: usize, k: usize, cols: usize, dst: &mut [f32]) {
+#[inline(always)]
+pub(crate) unsafe fn pack_rows<S: Simd, B: Element>(
+    s: S,
+    src: *const B,
+    ld: usize,
+    k: usize,
+    cols: usize,
+    dst: &mut [f32],
+) {
     for (p, row) in dst.chunks_exact_mut(PANEL).take(k).enumerate() {
-        // SAFETY: row `p < k` has `cols` readable values.
-        let from = unsafe { std::slice::from_raw_parts(src.add(p * ld), cols) };
-        if let Ok(from) = <&[f32; PANEL]>::try_from(from) {
-            row.copy_from_slice(from);
-        } else {
-            row[..cols].copy_from_slice(from);
-            row[cols..].fill(0.0);
+        for (j, out) in row.chunks_exact_mut(S::F32_LANES).enumerate() {
+            let at = j * S::F32_LANES;
+            let there = cols.saturating_sub(at);
+            // SAFETY: row `p < k` has `cols` readable values, and no more than those are read.
+            let x = if there == 0 {
+                Vf::zero(s)
+            } else {
+                unsafe { Vf::load_first(s, src.add(p * ld + at), there) }
+            };
+            x.store(out);
         }
     }
 }
@@ -29,7 +43,15 @@ pub(crate) unsafe fn pack_rows(src: *const f32, ld: usize, k: usize, cols: usize
 ///
 /// # Safety
 /// `src + j * ld + p` is readable for `p < k`, `j < cols`; `dst` holds at least `k * PANEL` values.
-pub(crate) unsafe fn pack_columns(src: *const f32, ld: usize, k: usize, cols: usize, dst: &mut [f32]) {
+#[inline(always)]
+pub(crate) unsafe fn pack_columns<S: Simd, B: Element>(
+    _: S,
+    src: *const B,
+    ld: usize,
+    k: usize,
+    cols: usize,
+    dst: &mut [f32],
+) {
     const STEP: usize = 8;
     if cols < PANEL {
         dst[..k * PANEL].fill(0.0);
@@ -37,23 +59,67 @@ pub(crate) unsafe fn pack_columns(src: *const f32, ld: usize, k: usize, cols: us
     // Eight source rows at a time: few enough streams, and half a cache line written at once.
     for j0 in (0..cols).step_by(STEP) {
         let width = (cols - j0).min(STEP);
+        let mut first = 0;
         if width == STEP {
-            // SAFETY: source rows `j0 .. j0 + STEP` have `k` readable values each.
-            let rows: [&[f32]; STEP] =
-                std::array::from_fn(|j| unsafe { std::slice::from_raw_parts(src.add((j0 + j) * ld), k) });
-            for (p, out) in dst.chunks_exact_mut(PANEL).take(k).enumerate() {
-                for j in 0..STEP {
-                    out[j0 + j] = rows[j][p];
+            #[cfg(target_arch = "x86_64")]
+            if S::F32_LANES >= STEP {
+                while first + STEP <= k {
+                    // SAFETY: eight rows of eight values from `src + j0 * ld + first` are readable, and eight rows of
+                    // the panel writable; a set with registers of 8 or more lanes on this architecture includes AVX2.
+                    unsafe {
+                        let to = dst.as_mut_ptr().add(first * PANEL + j0);
+                        transpose8(src.add(j0 * ld + first), ld, to);
+                    }
+                    first += STEP;
                 }
             }
-        } else {
-            for j in j0..j0 + width {
+        }
+        for j in j0..j0 + width {
+            for p in first..k {
                 // SAFETY: source row `j` has `k` readable values.
-                let row = unsafe { std::slice::from_raw_parts(src.add(j * ld), k) };
-                for (x, out) in row.iter().zip(dst.chunks_exact_mut(PANEL)) {
-                    out[j] = *x;
-                }
+                dst[p * PANEL + j] = unsafe { *src.add(j * ld + p) }.widen();
             }
+        }
+    }
+}
+
+/// Eight rows of eight elements, `ld` apart, to eight columns of a panel.
+///
+/// # Safety
+/// Eight elements are readable from `src + i * ld`, and eight values writable from `dst + i * PANEL`, for `i < 8`; the
+/// machine has AVX2.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn transpose8<B: Element>(src: *const B, ld: usize, dst: *mut f32) {
+    use std::arch::x86_64::*;
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let avx2 = pulp::x86::V3::new_unchecked();
+        macro_rules! fours {
+            ($i:literal) => {{
+                let rows: [__m256; 4] = [
+                    std::mem::transmute(B::load(avx2, src.add($i * ld))),
+                    std::mem::transmute(B::load(avx2, src.add(($i + 1) * ld))),
+                    std::mem::transmute(B::load(avx2, src.add(($i + 2) * ld))),
+                    std::mem::transmute(B::load(avx2, src.add(($i + 3) * ld))),
+                ];
+                let (a_low, a_high) =
+                    (_mm256_unpacklo_ps(rows[0], rows[1]), _mm256_unpackhi_ps(rows[0], rows[1]));
+                let (b_low, b_high) =
+                    (_mm256_unpacklo_ps(rows[2], rows[3]), _mm256_unpackhi_ps(rows[2], rows[3]));
+                [
+                    _mm256_shuffle_ps::<0x44>(a_low, b_low),
+                    _mm256_shuffle_ps::<0xee>(a_low, b_low),
+                    _mm256_shuffle_ps::<0x44>(a_high, b_high),
+                    _mm256_shuffle_ps::<0xee>(a_high, b_high),
+                ]
+            }};
+        }
+        let (upper, lower) = (fours!(0), fours!(4));
+        for i in 0..4 {
+            let (a, b) = (upper[i], lower[i]);
+            _mm256_storeu_ps(dst.add(i * PANEL), _mm256_permute2f128_ps::<0x20>(a, b));
+            _mm256_storeu_ps(dst.add((i + 4) * PANEL), _mm256_permute2f128_ps::<0x31>(a, b));
         }
     }
 }

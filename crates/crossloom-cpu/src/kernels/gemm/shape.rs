@@ -1,6 +1,6 @@
 //! What product is wanted: sizes, transpositions, leading dimensions, scalars and batch.
 
-use super::pack::packed_len;
+use super::pack::{PANEL, packed_len};
 use crate::kernels::error::{KernelError, need};
 
 /// `C[m, n] = alpha op(A) op(B) + beta C`, row-major, repeated over a batch.
@@ -87,20 +87,23 @@ impl Gemm {
         Self { batch, stride_a, stride_b, stride_c, ..self }
     }
 
-    /// The size of one block of `B` that is packed at once: depth and columns.
-    pub(crate) fn block(&self) -> (usize, usize) {
+    /// The size of one block of `B` that is packed at once: depth and columns. A `C` that cannot hold sums (`narrow`)
+    /// needs the whole depth at once.
+    pub(crate) fn block(&self, narrow: bool) -> (usize, usize) {
         if packed_len(self.k, self.n) <= PACK_LIMIT {
             (self.k, self.n)
+        } else if narrow {
+            (self.k, (PACK_LIMIT / self.k / PANEL * PANEL).max(PANEL))
         } else {
             let k = self.k.min(DEEP);
             (k, (PACK_LIMIT / k).min(self.n.next_multiple_of(32)) / 32 * 32)
         }
     }
 
-    /// The number of scratch values [`gemm`](super::gemm) needs.
+    /// The number of scratch values [`gemm`](super::gemm) needs, whatever the types of its operands.
     pub fn scratch_len(&self) -> usize {
-        let (k, n) = self.block();
-        packed_len(k, n.min(self.n))
+        let of = |(k, n): (usize, usize)| packed_len(k, n.min(self.n));
+        of(self.block(false)).max(of(self.block(true)))
     }
 
     /// Floating-point operations of the product: a multiplication and an addition each.
@@ -113,8 +116,8 @@ impl Gemm {
         span(self.batch, self.stride_c, span(self.m, self.ldc, self.n))
     }
 
-    /// Checks the buffers against the shape.
-    pub(crate) fn check(&self, a: &[f32], b: &[f32], c: &[f32], scratch: &[f32]) -> Result<(), KernelError> {
+    /// Checks the lengths of the buffers against the shape.
+    pub(crate) fn check(&self, [a, b, c, scratch]: [usize; 4]) -> Result<(), KernelError> {
         let (a_rows, a_cols) = if self.trans_a { (self.k, self.m) } else { (self.m, self.k) };
         let (b_rows, b_cols) = if self.trans_b { (self.n, self.k) } else { (self.k, self.n) };
         let one_c = span(self.m, self.ldc, self.n);
@@ -124,10 +127,10 @@ impl Gemm {
         if self.batch > 1 {
             need("gemm", "stride_c", self.stride_c, one_c)?;
         }
-        need("gemm", "a", a.len(), span(self.batch, self.stride_a, span(a_rows, self.lda, a_cols)))?;
-        need("gemm", "b", b.len(), span(self.batch, self.stride_b, span(b_rows, self.ldb, b_cols)))?;
-        need("gemm", "c", c.len(), self.c_len())?;
-        need("gemm", "scratch", scratch.len(), self.scratch_len())
+        need("gemm", "a", a, span(self.batch, self.stride_a, span(a_rows, self.lda, a_cols)))?;
+        need("gemm", "b", b, span(self.batch, self.stride_b, span(b_rows, self.ldb, b_cols)))?;
+        need("gemm", "c", c, self.c_len())?;
+        need("gemm", "scratch", scratch, self.scratch_len())
     }
 }
 

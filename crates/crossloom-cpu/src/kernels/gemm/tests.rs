@@ -1,10 +1,13 @@
 #![allow(clippy::unwrap_used)]
 
+use half::bf16;
 use proptest::prelude::*;
 
+use crossloom_ir::op::Activation;
+
 use super::*;
-use crate::kernels::activation::{self, Activation};
-use crate::kernels::testing::{assert_close, on_threads, random};
+use crate::kernels::activation;
+use crate::kernels::testing::{assert_close, narrow, on_threads, random};
 
 /// The product in `f64`, without any blocking.
 fn reference(p: &Gemm, a: &[f32], b: &[f32], c: &[f32]) -> Vec<f32> {
@@ -94,23 +97,27 @@ fn epilogues_match_their_definition() {
     for (m, n, k) in [(29, 67, 19), (3, 67, 19), (40, 300, 8)] {
         let p = Gemm::nt(m, n, k);
         let (a, b, bias, r) = (random(1, m * k), random(2, n * k), random(3, n), random(4, m * n));
-        let mut scratch = vec![0.0; p.scratch_len()];
-        let mut plain = vec![0.0; m * n];
+        let mut scratch = vec![0.0_f32; p.scratch_len()];
+        let mut plain = vec![0.0_f32; m * n];
         gemm(&p, &a, &b, &mut plain, Epilogue::None, &mut scratch).unwrap();
         let biased: Vec<f32> = plain.iter().enumerate().map(|(i, c)| c + bias[i % n]).collect();
-        let mut c = vec![0.0; m * n];
+        let mut c = vec![0.0_f32; m * n];
 
-        gemm(&p, &a, &b, &mut c, Epilogue::Bias(&bias), &mut scratch).unwrap();
+        gemm(&p, &a, &b, &mut c, Epilogue::Bias(bias[..].into()), &mut scratch).unwrap();
         assert_close(&c, &biased, 1e-6);
 
-        let residual = Epilogue::Residual { bias: Some(&bias), residual: &r };
+        let residual = Epilogue::Residual { bias: Some(bias[..].into()), residual: r[..].into() };
         gemm(&p, &a, &b, &mut c, residual, &mut scratch).unwrap();
         let want: Vec<f32> = biased.iter().zip(&r).map(|(c, r)| c + r).collect();
         assert_close(&c, &want, 1e-6);
 
         for act in [Activation::GeluTanh, Activation::GeluErf, Activation::QuickGelu, Activation::Silu] {
-            let mut pre = vec![0.0; m * n];
-            let fused = Epilogue::Activation { bias: Some(&bias), activation: act, pre: Some(&mut pre) };
+            let mut pre = vec![0.0_f32; m * n];
+            let fused = Epilogue::Activation {
+                bias: Some(bias[..].into()),
+                activation: act,
+                pre: Some(pre[..].as_mut().into()),
+            };
             gemm(&p, &a, &b, &mut c, fused, &mut scratch).unwrap();
             assert_close(&pre, &biased, 1e-6);
             let want: Vec<f32> =
@@ -125,8 +132,8 @@ fn the_number_of_threads_does_not_show() {
     for p in [Gemm::nt(301, 96, 96), Gemm::tn(96, 288, 700), Gemm::nn(5, 700, 64)] {
         let (a, b) = (random(1, p.m * p.k), random(2, p.k * p.n));
         let run = |threads| {
-            let mut c = vec![0.0; p.m * p.n];
-            let mut scratch = vec![0.0; p.scratch_len()];
+            let mut c = vec![0.0_f32; p.m * p.n];
+            let mut scratch = vec![0.0_f32; p.scratch_len()];
             on_threads(threads, || gemm(&p, &a, &b, &mut c, Epilogue::None, &mut scratch).unwrap());
             c
         };
@@ -137,13 +144,95 @@ fn the_number_of_threads_does_not_show() {
 #[test]
 fn short_buffers_are_reported() {
     let p = Gemm::nn(4, 4, 4);
-    let x = [0.0; 16];
-    let mut c = [0.0; 16];
-    let mut scratch = vec![0.0; p.scratch_len()];
+    let x = [0.0_f32; 16];
+    let mut c = [0.0_f32; 16];
+    let mut scratch = vec![0.0_f32; p.scratch_len()];
     assert!(gemm(&p, &x[..15], &x, &mut c, Epilogue::None, &mut scratch).is_err());
     assert!(gemm(&p, &x, &x[..15], &mut c, Epilogue::None, &mut scratch).is_err());
     assert!(gemm(&p, &x, &x, &mut c[..15], Epilogue::None, &mut scratch).is_err());
     assert!(gemm(&p, &x, &x, &mut c, Epilogue::None, &mut []).is_err());
-    assert!(gemm(&p, &x, &x, &mut c, Epilogue::Bias(&x[..3]), &mut scratch).is_err());
+    assert!(gemm(&p, &x, &x, &mut c, Epilogue::Bias(x[..3].into()), &mut scratch).is_err());
     assert!(gemm(&leading(p, 3, 4, 4), &x, &x, &mut c, Epilogue::None, &mut scratch).is_err());
+}
+
+/// Runs the kernel on operands of these types and compares it with the reference on what they hold.
+fn check_types<A: Element, B: Element, C: Element>(p: &Gemm, pairs: bool) {
+    let a: Vec<A> = random(1, p.m * p.k).into_iter().map(A::round).collect();
+    let b: Vec<B> = random(2, p.k * p.n).into_iter().map(B::round).collect();
+    let mut c: Vec<C> = random(3, p.m * p.n).into_iter().map(C::round).collect();
+    let (bias, residual) = (narrow(&random(4, p.n)), random(5, p.m * p.n));
+    let wide = |x: f32| f64::from(x);
+    let (wide_a, wide_b): (Vec<f32>, Vec<f32>) =
+        (a.iter().map(|x| x.widen()).collect(), b.iter().map(|x| x.widen()).collect());
+    let old: Vec<f32> = c.iter().map(|x| x.widen()).collect();
+    let want: Vec<f32> = reference(p, &wide_a, &wide_b, &old)
+        .iter()
+        .enumerate()
+        .map(|(i, x)| (wide(*x) + wide(bias[i % p.n].to_f32()) + wide(residual[i])) as f32)
+        .collect();
+    let mut scratch = vec![f32::NAN; p.scratch_len()];
+    let epilogue = Epilogue::Residual { bias: Some(bias[..].into()), residual: residual[..].into() };
+    run(p, &a, &b, &mut c, epilogue, &mut scratch, pairs).unwrap();
+    let got: Vec<f32> = c.iter().map(|x| x.widen()).collect();
+    // Half a unit in the last place of what `C` keeps, beside the sums' own error.
+    let kept = if C::WIDE { 0.0 } else { 1.0 / 256.0 };
+    assert_close(&got, &want, kept + 2e-6 * (p.k as f32).max(8.0).sqrt());
+}
+
+#[test]
+fn every_mix_of_types_matches_the_reference() {
+    crate::kernels::testing::on_each_isa(|| {
+        for (m, n, k) in [(1, 33, 1030), (12, 70, 7), (13, 45, 1), (29, 300, 600), (130, 65, 1026), (5, 4, 0)]
+        {
+            for p in [Gemm::nt(m, n, k), Gemm::nn(m, n, k), Gemm::tn(m, n, k)] {
+                for p in [p, p.scaled(0.5, -1.0)] {
+                    check_types::<f32, bf16, f32>(&p, false);
+                    check_types::<bf16, f32, bf16>(&p, false);
+                    check_types::<bf16, bf16, f32>(&p, pairs::wanted::<bf16, bf16>());
+                    check_types::<bf16, bf16, bf16>(&p, false);
+                    // What surrounds the instruction for pairs, with a plain stand-in where the machine lacks it.
+                    check_types::<bf16, bf16, bf16>(&p, true);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_deep_narrow_result_is_packed_whole() {
+    check_types::<bf16, bf16, bf16>(&Gemm::nt(14, 700, 1600), false);
+    check_types::<bf16, bf16, bf16>(&Gemm::nt(14, 700, 1600), true);
+}
+
+/// Rows alone have the bits that they have among others.
+fn check_rows<A: Element, C: Element + Copy>(p: &Gemm, pairs: bool) {
+    let a: Vec<A> = random(1, p.m * p.k).into_iter().map(A::round).collect();
+    let b: Vec<A> = random(2, p.k * p.n).into_iter().map(A::round).collect();
+    let product = |first: usize, m: usize| {
+        let p = Gemm { m, ..*p };
+        let mut c = vec![C::default(); m * p.n];
+        let mut scratch = vec![f32::NAN; p.scratch_len()];
+        run(&p, &a[first * p.k..(first + m) * p.k], &b, &mut c, Epilogue::None, &mut scratch, pairs).unwrap();
+        c.iter().map(|x| x.widen().to_bits()).collect::<Vec<u32>>()
+    };
+    let all = product(0, p.m);
+    for count in [1, 2, 3, 5, 7, 8, 12, 13, 25] {
+        for first in [0, 1, p.m - count] {
+            assert!(
+                product(first, count) == all[first * p.n..(first + count) * p.n],
+                "{count} rows from {first}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_row_does_not_depend_on_the_others() {
+    crate::kernels::testing::on_each_isa(|| {
+        for p in [Gemm::nt(61, 77, 1100), Gemm::nn(61, 40, 530), Gemm::nt(40, 1100, 1000)] {
+            check_rows::<f32, f32>(&p, false);
+            check_rows::<bf16, bf16>(&p, false);
+            check_rows::<bf16, f32>(&p, true);
+        }
+    });
 }

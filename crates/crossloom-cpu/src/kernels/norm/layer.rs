@@ -1,7 +1,8 @@
 //! Layer norm: `y = (x - mean) rstd gamma + beta`.
 
-use super::{Incoming, add_row, norm_grad_scratch_len, rows_per_task};
-use crate::kernels::error::{KernelError, need};
+use super::{Incoming, Source, add_row, norm_grad_scratch_len, rows_per_task};
+use crate::element::Element;
+use crate::kernels::error::{KernelError, need, wanted};
 use crate::kernels::reduce::sum_partials;
 use crate::parallel::{self, SharedMut, chunk_range};
 use crate::simd::{self, Simd, Vf, dispatch};
@@ -11,12 +12,12 @@ use crate::simd::{self, Simd, Vf, dispatch};
 /// # Safety
 /// `x` is readable and `y` writable for `gamma.len()` values; they are the same place or do not overlap.
 #[inline(always)]
-unsafe fn forward_row<S: Simd>(
+unsafe fn forward_row<S: Simd, X: Element, G: Element, Y: Element>(
     s: S,
-    x: *const f32,
-    gamma: &[f32],
-    beta: &[f32],
-    y: *mut f32,
+    x: *const X,
+    gamma: &[G],
+    beta: &[G],
+    y: *mut Y,
     eps: f32,
 ) -> (f32, f32) {
     let n = gamma.len();
@@ -40,76 +41,70 @@ unsafe fn forward_row<S: Simd>(
 
 /// `sum (x - mean)²`.
 #[inline(always)]
-fn centered_squares<S: Simd>(s: S, x: &[f32], mean: f32) -> f32 {
-    let (xv, xt) = S::as_simd_f32s(x);
+fn centered_squares<S: Simd, X: Element>(s: S, x: &[X], mean: f32) -> f32 {
     let center = Vf::splat(s, mean);
     let mut acc = [Vf::zero(s); 2];
-    for (i, x) in xv.iter().enumerate() {
-        let d = Vf::new(s, *x) - center;
+    let whole = x.len() / S::F32_LANES * S::F32_LANES;
+    for (i, at) in (0..whole).step_by(S::F32_LANES).enumerate() {
+        // SAFETY: a whole register starts at `at`.
+        let d = unsafe { Vf::load_ptr(s, x.as_ptr().add(at)) } - center;
         acc[i & 1] = d.mul_add(d, acc[i & 1]);
     }
-    let tail: f32 = xt.iter().map(|x| (x - mean) * (x - mean)).sum();
+    let tail: f32 = x[whole..].iter().map(|x| (x.widen() - mean) * (x.widen() - mean)).sum();
     (acc[0] + acc[1]).sum() + tail
 }
 
 /// What a block of rows of the forward pass works on.
-struct Block<'a> {
+struct Block<'a, X, G, Y> {
     cols: usize,
     eps: f32,
-    x: Option<&'a [f32]>,
-    residual: Option<&'a [f32]>,
-    sum: Option<&'a mut [f32]>,
-    gamma: &'a [f32],
-    beta: &'a [f32],
-    y: &'a mut [f32],
+    source: Source<'a, X>,
+    gamma: &'a [G],
+    beta: &'a [G],
+    y: &'a mut [Y],
     mean: &'a mut [f32],
     rstd: &'a mut [f32],
 }
 
-dispatch!(fn forward_block(block: Block<'_>) = forward_block_body);
+dispatch!(fn forward_block<X, G, Y>(block: Block<'_, X, G, Y>) = forward_block_body);
 
 #[inline(always)]
-fn forward_block_body<S: Simd>(s: S, mut block: Block<'_>) {
-    let cols = block.cols;
-    for i in 0..block.mean.len() {
+fn forward_block_body<S: Simd, X: Element, G: Element, Y: Element>(s: S, block: Block<'_, X, G, Y>) {
+    let Block { cols, eps, mut source, gamma, beta, y, mean, rstd } = block;
+    for i in 0..mean.len() {
         let r = i * cols..(i + 1) * cols;
-        let y = block.y[r.clone()].as_mut_ptr();
-        let x = block.x.map(|x| &x[r.clone()]);
-        let x = match (block.residual, block.sum.as_deref_mut()) {
-            (Some(residual), Some(sum)) => add_row(s, x, &residual[r.clone()], &mut sum[r]).as_ptr(),
-            _ => x.map_or(y.cast_const(), <[f32]>::as_ptr),
-        };
+        let y = y[r.clone()].as_mut_ptr();
         // SAFETY: both are rows of `cols` values; `x` is the row of `y` itself or lies in another buffer.
-        let stats = unsafe { forward_row(s, x, block.gamma, block.beta, y, block.eps) };
-        (block.mean[i], block.rstd[i]) = stats;
+        let stats = unsafe {
+            match &mut source {
+                Source::Held => forward_row(s, y.cast_const(), gamma, beta, y, eps),
+                Source::Given(x) => forward_row(s, x[r].as_ptr(), gamma, beta, y, eps),
+                Source::Sum { x, residual, sum } => {
+                    let sum = add_row(s, x.map(|x| &x[r.clone()]), &residual[r.clone()], &mut sum[r]);
+                    forward_row(s, sum.as_ptr(), gamma, beta, y, eps)
+                }
+            }
+        };
+        (mean[i], rstd[i]) = stats;
     }
 }
 
 /// Both forward functions.
-fn forward(
+fn forward<X: Element, G: Element, Y: Element>(
     name: &'static str,
     (rows, cols, eps): (usize, usize, f32),
-    x: Option<&[f32]>,
-    residual: Option<(&[f32], &mut [f32])>,
-    (gamma, beta): (&[f32], &[f32]),
-    y: &mut [f32],
+    source: Source<'_, X>,
+    (gamma, beta): (&[G], &[G]),
+    y: &mut [Y],
     mean: &mut [f32],
     rstd: &mut [f32],
 ) -> Result<(), KernelError> {
-    need(name, "x", x.map_or(rows * cols, <[f32]>::len), rows * cols)?;
+    let source = source.share(name, rows * cols)?;
     need(name, "gamma", gamma.len(), cols)?;
     need(name, "beta", beta.len(), cols)?;
     need(name, "y", y.len(), rows * cols)?;
     need(name, "mean", mean.len(), rows)?;
     need(name, "rstd", rstd.len(), rows)?;
-    let (residual, sum) = match residual {
-        None => (None, None),
-        Some((residual, sum)) => {
-            need(name, "residual", residual.len(), rows * cols)?;
-            need(name, "sum", sum.len(), rows * cols)?;
-            (Some(residual), Some(SharedMut::new(sum)))
-        }
-    };
     let (y, mean, rstd) = (SharedMut::new(y), SharedMut::new(mean), SharedMut::new(rstd));
     let (gamma, beta) = (&gamma[..cols], &beta[..cols]);
     let per_task = rows_per_task(cols);
@@ -121,9 +116,7 @@ fn forward(
             Block {
                 cols,
                 eps,
-                x: x.map(|v| &v[start..start + len]),
-                residual: residual.map(|v| &v[start..start + len]),
-                sum: sum.map(|v| v.slice(start, len)),
+                source: source.rows(start, len),
                 gamma,
                 beta,
                 y: y.slice(start, len),
@@ -141,18 +134,19 @@ fn forward(
 ///
 /// # Errors
 /// Where a buffer is too short.
-pub fn layer_norm(
+pub fn layer_norm<X: Element, G: Element, Y: Element>(
     rows: usize,
     cols: usize,
     eps: f32,
-    x: Option<&[f32]>,
-    gamma: &[f32],
-    beta: &[f32],
-    y: &mut [f32],
+    x: Option<&[X]>,
+    gamma: &[G],
+    beta: &[G],
+    y: &mut [Y],
     mean: &mut [f32],
     rstd: &mut [f32],
 ) -> Result<(), KernelError> {
-    forward("layer_norm", (rows, cols, eps), x, None, (gamma, beta), y, mean, rstd)
+    let source = x.map_or(Source::Held, Source::Given);
+    forward("layer_norm", (rows, cols, eps), source, (gamma, beta), y, mean, rstd)
 }
 
 /// `sum = x + residual; y = layer_norm(sum)`, in one pass; shapes as [`layer_norm`]. Without `x`, `sum` holds it
@@ -160,49 +154,54 @@ pub fn layer_norm(
 ///
 /// # Errors
 /// Where a buffer is too short.
-pub fn add_layer_norm(
+pub fn add_layer_norm<R: Element, G: Element, Y: Element>(
     rows: usize,
     cols: usize,
     eps: f32,
     x: Option<&[f32]>,
-    residual: &[f32],
-    gamma: &[f32],
-    beta: &[f32],
+    residual: &[R],
+    gamma: &[G],
+    beta: &[G],
     sum: &mut [f32],
-    y: &mut [f32],
+    y: &mut [Y],
     mean: &mut [f32],
     rstd: &mut [f32],
 ) -> Result<(), KernelError> {
-    forward("add_layer_norm", (rows, cols, eps), x, Some((residual, sum)), (gamma, beta), y, mean, rstd)
+    let source = Source::Sum { x, residual, sum };
+    forward("add_layer_norm", (rows, cols, eps), source, (gamma, beta), y, mean, rstd)
 }
 
 /// What a block of rows of the gradient works on.
-struct GradBlock<'a> {
+struct GradBlock<'a, X, G, D, O> {
     cols: usize,
-    x: &'a [f32],
-    gamma: &'a [f32],
+    x: &'a [X],
+    gamma: &'a [G],
     mean: &'a [f32],
     rstd: &'a [f32],
-    dy: &'a [f32],
+    dy: &'a [D],
     d_sum: Incoming<'a>,
-    dx: &'a mut [f32],
-    /// `[2, cols]`: partial gradients of `gamma` and `beta`.
+    /// Empty where nobody wants it.
+    dx: &'a mut [O],
+    /// `[2, cols]`: partial gradients of `gamma` and `beta`; empty where nobody wants them.
     partial: &'a mut [f32],
 }
 
-dispatch!(fn grad_block(block: GradBlock<'_>) = grad_block_body);
+dispatch!(fn grad_block<X, G, D, O>(block: GradBlock<'_, X, G, D, O>) = grad_block_body);
 
 #[inline(always)]
-fn grad_block_body<S: Simd>(s: S, block: GradBlock<'_>) {
+fn grad_block_body<S: Simd, X: Element, G: Element, D: Element, O: Element>(
+    s: S,
+    block: GradBlock<'_, X, G, D, O>,
+) {
     let cols = block.cols;
     let lanes = S::F32_LANES;
     block.partial.fill(0.0);
-    let (dgamma, dbeta) = block.partial.split_at_mut(cols);
+    let gains = !block.partial.is_empty();
+    let (dgamma, dbeta) = block.partial.split_at_mut(if gains { cols } else { 0 });
     for i in 0..block.mean.len() {
         let r = i * cols..(i + 1) * cols;
         let (x, dy) = (&block.x[r.clone()], &block.dy[r.clone()]);
         let d_sum = block.d_sum.rows(r.clone());
-        let dx = &mut block.dx[r];
         let (center, scale) = (Vf::splat(s, block.mean[i]), Vf::splat(s, block.rstd[i]));
         // First sweep: both row sums, and the gradients of the gains.
         let (mut a, mut b) = (Vf::zero(s), Vf::zero(s));
@@ -215,10 +214,16 @@ fn grad_block_body<S: Simd>(s: S, block: GradBlock<'_>) {
             let dyg = dy * g;
             a = a + dyg;
             b = dyg.mul_add(hat, b);
-            let (dg, db) = (&mut dgamma[j..e], &mut dbeta[j..e]);
-            dy.mul_add(hat, Vf::load(s, dg)).store(dg);
-            (Vf::load(s, db) + dy).store(db);
+            if gains {
+                let (dg, db) = (&mut dgamma[j..e], &mut dbeta[j..e]);
+                dy.mul_add(hat, Vf::load(s, dg)).store(dg);
+                (Vf::load(s, db) + dy).store(db);
+            }
         }
+        if block.dx.is_empty() {
+            continue;
+        }
+        let dx = &mut block.dx[r];
         let a = Vf::splat(s, a.sum() / cols as f32);
         let b = Vf::splat(s, b.sum() / cols as f32);
         for j in (0..cols).step_by(lanes) {
@@ -240,20 +245,20 @@ fn grad_block_body<S: Simd>(s: S, block: GradBlock<'_>) {
 ///
 /// `x` is what was normalised (`sum` of the fused form); `d_sum` is a gradient that may reach it from
 /// elsewhere and is added, so that `dx` is the gradient of both addends. `dgamma`, `dbeta`: `[cols]`.
-/// `scratch`: [`norm_grad_scratch_len`]`(rows, cols, 2)` values.
+/// `scratch`: [`norm_grad_scratch_len`]`(rows, cols, 2)` values. A result that is empty is not computed.
 ///
 /// # Errors
 /// Where a buffer is too short.
-pub fn layer_norm_grad(
+pub fn layer_norm_grad<X: Element, G: Element, D: Element, O: Element>(
     rows: usize,
     cols: usize,
-    x: &[f32],
-    gamma: &[f32],
+    x: &[X],
+    gamma: &[G],
     mean: &[f32],
     rstd: &[f32],
-    dy: &[f32],
+    dy: &[D],
     d_sum: Incoming<'_>,
-    dx: &mut [f32],
+    dx: &mut [O],
     dgamma: &mut [f32],
     dbeta: &mut [f32],
     scratch: &mut [f32],
@@ -265,9 +270,10 @@ pub fn layer_norm_grad(
     need(name, "rstd", rstd.len(), rows)?;
     need(name, "dy", dy.len(), rows * cols)?;
     d_sum.check(name, rows * cols)?;
-    need(name, "dx", dx.len(), rows * cols)?;
-    need(name, "dgamma", dgamma.len(), cols)?;
-    need(name, "dbeta", dbeta.len(), cols)?;
+    let wants_dx = wanted(name, "dx", dx.len(), rows * cols)?;
+    let (wants_dgamma, wants_dbeta) =
+        (wanted(name, "dgamma", dgamma.len(), cols)?, wanted(name, "dbeta", dbeta.len(), cols)?);
+    let gains = wants_dgamma || wants_dbeta;
     need(name, "scratch", scratch.len(), norm_grad_scratch_len(rows, cols, 2))?;
     let per_task = rows_per_task(cols);
     let tasks = rows.div_ceil(per_task);
@@ -287,15 +293,19 @@ pub fn layer_norm_grad(
                     rstd: &rstd[r],
                     dy: &dy[start..start + len],
                     d_sum: d_sum.rows(start..start + len),
-                    dx: dx.slice(start, len),
-                    partial: partials.slice(task * 2 * cols, 2 * cols),
+                    dx: if wants_dx { dx.slice(start, len) } else { &mut [] },
+                    partial: if gains { partials.slice(task * 2 * cols, 2 * cols) } else { &mut [] },
                 }
             };
             grad_block(block);
         });
     }
-    sum_partials(&scratch[..tasks * 2 * cols], 2 * cols, &mut dgamma[..cols]);
-    sum_partials(scratch.get(cols..tasks * 2 * cols).unwrap_or(&[]), 2 * cols, &mut dbeta[..cols]);
+    if wants_dgamma {
+        sum_partials(&scratch[..tasks * 2 * cols], 2 * cols, &mut dgamma[..cols]);
+    }
+    if wants_dbeta {
+        sum_partials(scratch.get(cols..tasks * 2 * cols).unwrap_or(&[]), 2 * cols, &mut dbeta[..cols]);
+    }
     Ok(())
 }
 
@@ -395,7 +405,7 @@ mod tests {
             rows,
             cols,
             1e-5,
-            None,
+            None::<&[f32]>,
             &gamma,
             &beta,
             &mut in_place,

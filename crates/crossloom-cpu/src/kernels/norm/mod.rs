@@ -1,6 +1,6 @@
 //! Layer norm and RMS norm over the last dimension, alone or fused with the residual addition before them.
 //!
-//! A row is read into the first-level cache once. Gradients of the gains are summed per fixed block of rows into the
+//! Rows are `f32` or `bf16`, the normalised sum of the fused form and all statistics `f32`. A row is read into the first-level cache once. Gradients of the gains are summed per fixed block of rows into the
 //! scratch and then over the blocks in order.
 
 mod layer;
@@ -10,6 +10,8 @@ pub use layer::{add_layer_norm, layer_norm, layer_norm_grad};
 pub use rms::{add_rms_norm, rms_norm, rms_norm_grad};
 
 use super::error::{KernelError, need};
+use crate::element::Element;
+use crate::parallel::SharedMut;
 use crate::simd::{Simd, map2, update1};
 
 /// A gradient that reaches the normalised sum from elsewhere (the residual stream) and is added to the norm's own.
@@ -42,9 +44,70 @@ impl<'a> Incoming<'a> {
     }
 }
 
+/// What is normalised.
+enum Source<'a, X> {
+    /// What the output holds before.
+    Held,
+    /// Given rows.
+    Given(&'a [X]),
+    /// `sum = x + residual`, where `x` is given or held by `sum`.
+    Sum { x: Option<&'a [f32]>, residual: &'a [X], sum: &'a mut [f32] },
+}
+
+/// The same, shareable between tasks.
+enum SharedSource<'a, X> {
+    Held,
+    Given(&'a [X]),
+    Sum { x: Option<&'a [f32]>, residual: &'a [X], sum: SharedMut<'a> },
+}
+
+impl<'a, X> Source<'a, X> {
+    /// Checks the lengths, and makes it shareable.
+    fn share(self, name: &'static str, len: usize) -> Result<SharedSource<'a, X>, KernelError> {
+        Ok(match self {
+            Self::Held => SharedSource::Held,
+            Self::Given(x) => {
+                need(name, "x", x.len(), len)?;
+                SharedSource::Given(x)
+            }
+            Self::Sum { x, residual, sum } => {
+                need(name, "x", x.map_or(len, <[f32]>::len), len)?;
+                need(name, "residual", residual.len(), len)?;
+                need(name, "sum", sum.len(), len)?;
+                SharedSource::Sum { x, residual, sum: SharedMut::new(sum) }
+            }
+        })
+    }
+}
+
+impl<'a, X> SharedSource<'a, X> {
+    /// The part for `len` values from `start` on.
+    ///
+    /// # Safety
+    /// They exist, and nobody else touches them.
+    unsafe fn rows(&self, start: usize, len: usize) -> Source<'a, X> {
+        let r = start..start + len;
+        match *self {
+            Self::Held => Source::Held,
+            Self::Given(x) => Source::Given(&x[r]),
+            Self::Sum { x, residual, sum } => Source::Sum {
+                x: x.map(|x| &x[r.clone()]),
+                residual: &residual[r],
+                // SAFETY: by the contract of this function.
+                sum: unsafe { sum.slice(start, len) },
+            },
+        }
+    }
+}
+
 /// `sum = x + residual`, or `sum += residual` where `sum` holds `x` already.
 #[inline(always)]
-fn add_row<'a, S: Simd>(s: S, x: Option<&[f32]>, residual: &[f32], sum: &'a mut [f32]) -> &'a [f32] {
+fn add_row<'a, S: Simd, R: Element>(
+    s: S,
+    x: Option<&[f32]>,
+    residual: &[R],
+    sum: &'a mut [f32],
+) -> &'a [f32] {
     match x {
         Some(x) => map2!(s, x, residual, sum, |x, r| x + r),
         None => update1!(s, residual, sum, |r, x| x + r),

@@ -1,69 +1,80 @@
 //! RMS norm: `y = x rstd gamma`, with `rstd = 1 / sqrt(mean(x²) + eps)`.
 
-use super::{Incoming, add_row, norm_grad_scratch_len, rows_per_task};
-use crate::kernels::error::{KernelError, need};
+use super::{Incoming, Source, add_row, norm_grad_scratch_len, rows_per_task};
+use crate::element::Element;
+use crate::kernels::error::{KernelError, need, wanted};
 use crate::kernels::reduce::sum_partials;
 use crate::parallel::{self, SharedMut, chunk_range};
 use crate::simd::{self, Simd, Vf, dispatch, map2, update1};
 
 /// What a block of rows of the forward pass works on.
-struct Block<'a> {
+struct Block<'a, X, G, Y> {
     cols: usize,
     eps: f32,
-    x: Option<&'a [f32]>,
-    residual: Option<&'a [f32]>,
-    sum: Option<&'a mut [f32]>,
-    gamma: &'a [f32],
-    y: &'a mut [f32],
+    source: Source<'a, X>,
+    gamma: &'a [G],
+    y: &'a mut [Y],
     rstd: &'a mut [f32],
 }
 
-dispatch!(fn forward_block(block: Block<'_>) = forward_block_body);
+dispatch!(fn forward_block<X, G, Y>(block: Block<'_, X, G, Y>) = forward_block_body);
 
 #[inline(always)]
-fn forward_block_body<S: Simd>(s: S, mut block: Block<'_>) {
-    let cols = block.cols;
-    for i in 0..block.rstd.len() {
+fn forward_block_body<S: Simd, X: Element, G: Element, Y: Element>(s: S, block: Block<'_, X, G, Y>) {
+    let Block { cols, eps, mut source, gamma, y, rstd } = block;
+    for i in 0..rstd.len() {
         let r = i * cols..(i + 1) * cols;
-        let x = block.x.map(|x| &x[r.clone()]);
-        let y = &mut block.y[r.clone()];
-        let x = match (block.residual, block.sum.as_deref_mut()) {
-            (Some(residual), Some(sum)) => Some(add_row(s, x, &residual[r.clone()], &mut sum[r])),
-            _ => x,
+        let y = &mut y[r.clone()];
+        rstd[i] = match &mut source {
+            Source::Held => {
+                let rstd = reciprocal(s, y, eps);
+                let scale = Vf::splat(s, rstd);
+                update1!(s, gamma, y, |g, x| x * scale * g);
+                rstd
+            }
+            Source::Given(x) => forward_row(s, &x[r], gamma, y, eps),
+            Source::Sum { x, residual, sum } => {
+                let sum = add_row(s, x.map(|x| &x[r.clone()]), &residual[r.clone()], &mut sum[r]);
+                forward_row(s, sum, gamma, y, eps)
+            }
         };
-        let held = x.unwrap_or(y);
-        let rstd = 1.0 / (simd::dot(s, held, held) / cols as f32 + block.eps).sqrt();
-        let scale = Vf::splat(s, rstd);
-        match x {
-            Some(x) => map2!(s, x, block.gamma, y, |x, g| x * scale * g),
-            None => update1!(s, block.gamma, y, |g, x| x * scale * g),
-        }
-        block.rstd[i] = rstd;
     }
 }
 
+/// `1 / sqrt(mean(x²) + eps)`.
+#[inline(always)]
+fn reciprocal<S: Simd, X: Element>(s: S, x: &[X], eps: f32) -> f32 {
+    1.0 / (simd::dot(s, x, x) / x.len() as f32 + eps).sqrt()
+}
+
+/// Normalises one row; returns its reciprocal root mean square.
+#[inline(always)]
+fn forward_row<S: Simd, X: Element, G: Element, Y: Element>(
+    s: S,
+    x: &[X],
+    gamma: &[G],
+    y: &mut [Y],
+    eps: f32,
+) -> f32 {
+    let rstd = reciprocal(s, x, eps);
+    let scale = Vf::splat(s, rstd);
+    map2!(s, x, gamma, y, |x, g| x * scale * g);
+    rstd
+}
+
 /// Both forward functions.
-fn forward(
+fn forward<X: Element, G: Element, Y: Element>(
     name: &'static str,
     (rows, cols, eps): (usize, usize, f32),
-    x: Option<&[f32]>,
-    residual: Option<(&[f32], &mut [f32])>,
-    gamma: &[f32],
-    y: &mut [f32],
+    source: Source<'_, X>,
+    gamma: &[G],
+    y: &mut [Y],
     rstd: &mut [f32],
 ) -> Result<(), KernelError> {
-    need(name, "x", x.map_or(rows * cols, <[f32]>::len), rows * cols)?;
+    let source = source.share(name, rows * cols)?;
     need(name, "gamma", gamma.len(), cols)?;
     need(name, "y", y.len(), rows * cols)?;
     need(name, "rstd", rstd.len(), rows)?;
-    let (residual, sum) = match residual {
-        None => (None, None),
-        Some((residual, sum)) => {
-            need(name, "residual", residual.len(), rows * cols)?;
-            need(name, "sum", sum.len(), rows * cols)?;
-            (Some(residual), Some(SharedMut::new(sum)))
-        }
-    };
     let (y, rstd) = (SharedMut::new(y), SharedMut::new(rstd));
     let gamma = &gamma[..cols];
     let per_task = rows_per_task(cols);
@@ -72,16 +83,9 @@ fn forward(
         let (start, len) = (r.start * cols, r.len() * cols);
         // SAFETY: tasks own disjoint rows, and the lengths were checked.
         let block = unsafe {
-            Block {
-                cols,
-                eps,
-                x: x.map(|v| &v[start..start + len]),
-                residual: residual.map(|v| &v[start..start + len]),
-                sum: sum.map(|v| v.slice(start, len)),
-                gamma,
-                y: y.slice(start, len),
-                rstd: rstd.slice(r.start, r.len()),
-            }
+            let (source, y, rstd) =
+                (source.rows(start, len), y.slice(start, len), rstd.slice(r.start, r.len()));
+            Block { cols, eps, source, gamma, y, rstd }
         };
         forward_block(block);
     });
@@ -93,53 +97,57 @@ fn forward(
 ///
 /// # Errors
 /// Where a buffer is too short.
-pub fn rms_norm(
+pub fn rms_norm<X: Element, G: Element, Y: Element>(
     rows: usize,
     cols: usize,
     eps: f32,
-    x: Option<&[f32]>,
-    gamma: &[f32],
-    y: &mut [f32],
+    x: Option<&[X]>,
+    gamma: &[G],
+    y: &mut [Y],
     rstd: &mut [f32],
 ) -> Result<(), KernelError> {
-    forward("rms_norm", (rows, cols, eps), x, None, gamma, y, rstd)
+    forward("rms_norm", (rows, cols, eps), x.map_or(Source::Held, Source::Given), gamma, y, rstd)
 }
 
 /// `sum = x + residual; y = rms_norm(sum)`, in one pass; shapes as [`rms_norm`]. Without `x`, `sum` holds it before.
 ///
 /// # Errors
 /// Where a buffer is too short.
-pub fn add_rms_norm(
+pub fn add_rms_norm<R: Element, G: Element, Y: Element>(
     rows: usize,
     cols: usize,
     eps: f32,
     x: Option<&[f32]>,
-    residual: &[f32],
-    gamma: &[f32],
+    residual: &[R],
+    gamma: &[G],
     sum: &mut [f32],
-    y: &mut [f32],
+    y: &mut [Y],
     rstd: &mut [f32],
 ) -> Result<(), KernelError> {
-    forward("add_rms_norm", (rows, cols, eps), x, Some((residual, sum)), gamma, y, rstd)
+    forward("add_rms_norm", (rows, cols, eps), Source::Sum { x, residual, sum }, gamma, y, rstd)
 }
 
 /// What a block of rows of the gradient works on.
-struct GradBlock<'a> {
+struct GradBlock<'a, X, G, D, O> {
     cols: usize,
-    x: &'a [f32],
-    gamma: &'a [f32],
+    x: &'a [X],
+    gamma: &'a [G],
     rstd: &'a [f32],
-    dy: &'a [f32],
+    dy: &'a [D],
     d_sum: Incoming<'a>,
-    dx: &'a mut [f32],
-    /// `[cols]`: the partial gradient of `gamma`.
+    /// Empty where nobody wants it.
+    dx: &'a mut [O],
+    /// `[cols]`: the partial gradient of `gamma`; empty where nobody wants it.
     dgamma: &'a mut [f32],
 }
 
-dispatch!(fn grad_block(block: GradBlock<'_>) = grad_block_body);
+dispatch!(fn grad_block<X, G, D, O>(block: GradBlock<'_, X, G, D, O>) = grad_block_body);
 
 #[inline(always)]
-fn grad_block_body<S: Simd>(s: S, block: GradBlock<'_>) {
+fn grad_block_body<S: Simd, X: Element, G: Element, D: Element, O: Element>(
+    s: S,
+    block: GradBlock<'_, X, G, D, O>,
+) {
     let cols = block.cols;
     let lanes = S::F32_LANES;
     block.dgamma.fill(0.0);
@@ -147,16 +155,20 @@ fn grad_block_body<S: Simd>(s: S, block: GradBlock<'_>) {
         let r = i * cols..(i + 1) * cols;
         let (x, dy) = (&block.x[r.clone()], &block.dy[r.clone()]);
         let d_sum = block.d_sum.rows(r.clone());
-        let dx = &mut block.dx[r];
         let scale = Vf::splat(s, block.rstd[i]);
         let mut b = Vf::zero(s);
         for j in (0..cols).step_by(lanes) {
             let e = (j + lanes).min(cols);
             let dy_hat = Vf::load(s, &dy[j..e]) * (Vf::load(s, &x[j..e]) * scale);
             b = dy_hat.mul_add(Vf::load(s, &block.gamma[j..e]), b);
-            let dg = &mut block.dgamma[j..e];
-            (Vf::load(s, dg) + dy_hat).store(dg);
+            if let Some(dg) = block.dgamma.get_mut(j..e) {
+                (Vf::load(s, dg) + dy_hat).store(dg);
+            }
         }
+        if block.dx.is_empty() {
+            continue;
+        }
+        let dx = &mut block.dx[r];
         let b = Vf::splat(s, b.sum() / cols as f32);
         for j in (0..cols).step_by(lanes) {
             let e = (j + lanes).min(cols);
@@ -177,19 +189,19 @@ fn grad_block_body<S: Simd>(s: S, block: GradBlock<'_>) {
 ///
 /// `x` is what was normalised (`sum` of the fused form); `d_sum` is a gradient that may reach it from
 /// elsewhere and is added, so that `dx` is the gradient of both addends. `dgamma: [cols]`.
-/// `scratch`: [`norm_grad_scratch_len`]`(rows, cols, 1)` values.
+/// `scratch`: [`norm_grad_scratch_len`]`(rows, cols, 1)` values. A result that is empty is not computed.
 ///
 /// # Errors
 /// Where a buffer is too short.
-pub fn rms_norm_grad(
+pub fn rms_norm_grad<X: Element, G: Element, D: Element, O: Element>(
     rows: usize,
     cols: usize,
-    x: &[f32],
-    gamma: &[f32],
+    x: &[X],
+    gamma: &[G],
     rstd: &[f32],
-    dy: &[f32],
+    dy: &[D],
     d_sum: Incoming<'_>,
-    dx: &mut [f32],
+    dx: &mut [O],
     dgamma: &mut [f32],
     scratch: &mut [f32],
 ) -> Result<(), KernelError> {
@@ -199,8 +211,8 @@ pub fn rms_norm_grad(
     need(name, "rstd", rstd.len(), rows)?;
     need(name, "dy", dy.len(), rows * cols)?;
     d_sum.check(name, rows * cols)?;
-    need(name, "dx", dx.len(), rows * cols)?;
-    need(name, "dgamma", dgamma.len(), cols)?;
+    let wants_dx = wanted(name, "dx", dx.len(), rows * cols)?;
+    let wants_dgamma = wanted(name, "dgamma", dgamma.len(), cols)?;
     need(name, "scratch", scratch.len(), norm_grad_scratch_len(rows, cols, 1))?;
     let per_task = rows_per_task(cols);
     let tasks = rows.div_ceil(per_task);
@@ -219,14 +231,16 @@ pub fn rms_norm_grad(
                     rstd: &rstd[r],
                     dy: &dy[start..start + len],
                     d_sum: d_sum.rows(start..start + len),
-                    dx: dx.slice(start, len),
-                    dgamma: partials.slice(task * cols, cols),
+                    dx: if wants_dx { dx.slice(start, len) } else { &mut [] },
+                    dgamma: if wants_dgamma { partials.slice(task * cols, cols) } else { &mut [] },
                 }
             };
             grad_block(block);
         });
     }
-    sum_partials(&scratch[..tasks * cols], cols, &mut dgamma[..cols]);
+    if wants_dgamma {
+        sum_partials(&scratch[..tasks * cols], cols, &mut dgamma[..cols]);
+    }
     Ok(())
 }
 
@@ -294,7 +308,7 @@ mod tests {
             add_rms_norm(rows, cols, 1e-6, None, &r, &gamma, &mut in_place, &mut second, &mut rstd.clone())
                 .unwrap();
             assert_eq!((&in_place, &second), (&sum, &y));
-            rms_norm(rows, cols, 1e-6, None, &gamma, &mut in_place, &mut rstd.clone()).unwrap();
+            rms_norm(rows, cols, 1e-6, None::<&[f32]>, &gamma, &mut in_place, &mut rstd.clone()).unwrap();
             assert_eq!(in_place, y);
             let loss = |x: &[f64]| -> f64 {
                 reference(cols, x, &gamma).iter().zip(&dy).map(|(y, d)| y * f64::from(*d)).sum()

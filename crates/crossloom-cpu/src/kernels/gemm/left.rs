@@ -1,0 +1,103 @@
+//! A strip of rows of the left operand, as the tile reads it.
+
+use std::mem::MaybeUninit;
+
+use super::tile::{Left, Update, gemm_serial};
+use super::{Call, DEPTH, PANEL, STRIP, pairs};
+use crate::element::Element;
+use crate::kernels::convert::convert_body;
+use crate::simd::Simd;
+
+/// At most [`STRIP`] rows and [`DEPTH`] columns of `A`: where they lie (`f32`), widened, or in pairs.
+pub(super) struct Strip {
+    memory: MaybeUninit<[f32; STRIP * DEPTH]>,
+    left: Left,
+}
+
+impl Strip {
+    /// An empty strip.
+    #[inline(always)]
+    pub(super) fn new() -> Self {
+        Self { memory: MaybeUninit::uninit(), left: Left { ptr: std::ptr::null(), row: 0, col: 0 } }
+    }
+
+    /// Takes rows `first .. first + rows` and columns `k .. k + depth` of `A`.
+    ///
+    /// # Safety
+    /// They exist (or `depth` is 0), `rows <= STRIP` and `depth <= DEPTH`.
+    #[inline(always)]
+    pub(super) unsafe fn fill<S: Simd, A: Element, B: Element, C: Element>(
+        &mut self,
+        s: S,
+        call: &Call<'_, A, B, C>,
+        first: usize,
+        rows: usize,
+        k: usize,
+        depth: usize,
+    ) {
+        let p = call.p;
+        let (row, col) = if p.trans_a { (1, p.lda) } else { (p.lda, 1) };
+        let memory = self.memory.as_mut_ptr().cast::<f32>();
+        // SAFETY: by the contract of this function; the memory has `STRIP * DEPTH` values.
+        unsafe {
+            let src = call.a.as_ptr().wrapping_add(first * row + k * col);
+            if call.pairs {
+                pairs::pack_left(src.cast(), (row, col), rows, depth, memory.cast());
+            } else if A::WIDE {
+                self.left = Left { ptr: src.cast(), row, col };
+            } else if p.trans_a {
+                for q in 0..depth {
+                    let from = std::slice::from_raw_parts(src.add(q * p.lda), rows);
+                    convert_body(s, from, std::slice::from_raw_parts_mut(memory.add(q * STRIP), rows));
+                }
+                self.left = Left { ptr: memory, row: 1, col: STRIP };
+            } else {
+                for i in 0..rows {
+                    let from = std::slice::from_raw_parts(src.add(i * p.lda), depth);
+                    convert_body(s, from, std::slice::from_raw_parts_mut(memory.add(i * DEPTH), depth));
+                }
+                self.left = Left { ptr: memory, row: DEPTH, col: 1 };
+            }
+        }
+    }
+
+    /// `C = alpha (this strip) B + update(C)`, for `cols` columns of one panel.
+    ///
+    /// # Safety
+    /// The strip was filled with `rows` rows and `depth` columns; `b` has as many packed rows; `c` has `rows` rows of
+    /// `cols` values, `ldc` apart, which nobody else touches.
+    #[inline(always)]
+    pub(super) unsafe fn times<S: Simd, A: Element, B: Element, C: Element>(
+        &self,
+        s: S,
+        call: &Call<'_, A, B, C>,
+        rows: usize,
+        cols: usize,
+        depth: usize,
+        b: *const f32,
+        c: *mut f32,
+        ldc: usize,
+        update: Update,
+    ) {
+        let alpha = call.p.alpha;
+        // SAFETY: by the contract of this function.
+        unsafe {
+            if call.pairs {
+                let words = depth.div_ceil(2);
+                pairs::product(
+                    rows,
+                    cols,
+                    words,
+                    self.memory.as_ptr().cast(),
+                    b.cast(),
+                    c,
+                    ldc,
+                    alpha,
+                    update,
+                );
+            } else {
+                gemm_serial::<S, true>(s, rows, cols, depth, self.left, b, PANEL, c, ldc, alpha, update);
+            }
+        }
+    }
+}
