@@ -19,7 +19,7 @@ mod rope;
 mod rows;
 
 use crossloom_ir::op::Affine;
-use crossloom_ir::{Op, TensorType};
+use crossloom_ir::{DType, Op, TensorType};
 
 use super::io::{KernelError, Lowered};
 pub(super) use rope::Tables;
@@ -37,12 +37,15 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) ->
 
 fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
     match op {
-        // Between words of one type nothing is left to convert.
-        Op::Convert(_) => elementwise::lower(&Op::Affine(Affine { mul: 1.0, add: 0.0 }), outputs),
+        // Nothing is left to convert, so it can stay where it is.
+        Op::Convert(_) if inputs[0].dtype == DType::F32 && outputs[0].dtype == DType::F32 => {
+            elementwise::lower(&Op::Affine(Affine { mul: 1.0, add: 0.0 }), outputs)
+        }
         Op::Unary(_) | Op::Binary(_) | Op::Affine(_) | Op::FusedElementwise(_) | Op::Constant(_) => {
             elementwise::lower(op, outputs)
         }
-        Op::ToFloat(_)
+        Op::Convert(_)
+        | Op::ToFloat(_)
         | Op::ToInt(_)
         | Op::Iota(_)
         | Op::Broadcast(_)
