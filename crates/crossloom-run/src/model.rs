@@ -1,7 +1,7 @@
 //! A recipe's model, compiled for training and for prediction over one set of weights.
 
 use crossloom_compiler::training::ACCUMULATOR;
-use crossloom_compiler::{Mode, Options, Plan, compile};
+use crossloom_compiler::{Context, Mode, Plan, compile};
 use crossloom_ir::Role;
 use crossloom_model::{BatchShape, Outputs, ParamSpec, initial_value};
 use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
@@ -61,9 +61,9 @@ impl Model {
         let spec = training_spec(recipe, &graph.params);
         let mut model = Self::to_predict(recipe, shape, vocab)?;
         let device = model.store.device().clone();
-        let set = compile(&func, &Mode::Train(&spec), device.target(), options())?;
+        let set = compile(&func, &Context::new(device.target(), Mode::Train(&spec)))?;
         let held_out = (recipe.data.validation > 0.0)
-            .then(|| compile(&func, &Mode::Forward, device.target(), options()))
+            .then(|| compile(&func, &Context::new(device.target(), Mode::Forward)))
             .transpose()?;
         model.training = Some(Training {
             step: model.session(set.main.plan)?,
@@ -93,7 +93,7 @@ impl Model {
     fn to_predict(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
         let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Predictions)?;
         let device = device();
-        let plan = compile(&func, &Mode::Forward, device.target(), options())?.main.plan;
+        let plan = compile(&func, &Context::new(device.target(), Mode::Forward))?.main.plan;
         let store = Store::new(&device)?;
         let arena = Arena::new(&store);
         let predict = Session::new(&Executable::new(&device, plan)?, &arena)?;
@@ -154,8 +154,4 @@ pub(crate) fn visit_state(store: &Store, visit: &mut Visit<'_>) -> Result<(), Bo
         }
     }
     Ok(())
-}
-
-fn options() -> Options {
-    Options { verify: cfg!(debug_assertions) }
 }
