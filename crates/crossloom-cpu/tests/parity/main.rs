@@ -8,6 +8,7 @@ mod models;
 mod nan;
 mod ops;
 mod optional;
+mod phases;
 mod programs;
 #[path = "../support/mod.rs"]
 mod support;

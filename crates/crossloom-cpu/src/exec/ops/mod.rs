@@ -5,6 +5,7 @@
 
 mod attention;
 mod cache;
+mod convert;
 mod elementwise;
 mod ids;
 mod inject;
@@ -18,8 +19,7 @@ mod reduce;
 mod rope;
 mod rows;
 
-use crossloom_ir::op::Affine;
-use crossloom_ir::{DType, Op, TensorType};
+use crossloom_ir::{Op, TensorType};
 
 use super::io::{KernelError, Lowered};
 pub(super) use rope::Tables;
@@ -37,15 +37,11 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) ->
 
 fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
     match op {
-        // Nothing is left to convert, so it can stay where it is.
-        Op::Convert(_) if inputs[0].dtype == DType::F32 && outputs[0].dtype == DType::F32 => {
-            elementwise::lower(&Op::Affine(Affine { mul: 1.0, add: 0.0 }), outputs)
-        }
+        Op::Convert(_) => convert::lower(inputs, outputs),
         Op::Unary(_) | Op::Binary(_) | Op::Affine(_) | Op::FusedElementwise(_) | Op::Constant(_) => {
             elementwise::lower(op, outputs)
         }
-        Op::Convert(_)
-        | Op::ToFloat(_)
+        Op::ToFloat(_)
         | Op::ToInt(_)
         | Op::Iota(_)
         | Op::Broadcast(_)
