@@ -1,19 +1,17 @@
 //! A recipe's model, compiled for training and for prediction over one set of weights.
 
-use crossloom_compiler::passes::precision::COPY;
 use crossloom_compiler::training::ACCUMULATOR;
 use crossloom_compiler::{Context, Mode, Plan, compile};
-use crossloom_ir::{DType, Role};
+use crossloom_ir::Role;
 use crossloom_model::{BatchShape, Outputs, ParamSpec, initial_value};
 use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
 use crossloom_runtime::{Arena, Executable, RunError, Session, Store};
 use crossloom_train::checkpoint::{Checkpoint, RestorePart};
-use crossloom_train::step::{BoxError, Dtype, ModelState, StateTensor, Visit};
-use half::bf16;
+use crossloom_train::step::{BoxError, ModelState, Visit};
 
 use crate::ExperimentError;
 use crate::backends::device;
-use crate::graph::{forward_func, policy, training_spec};
+use crate::graph::{forward_func, training_spec};
 
 /// Named weights, with the compiled graphs that work on them.
 pub struct Model {
@@ -63,11 +61,10 @@ impl Model {
         let spec = training_spec(recipe, &graph.params);
         let mut model = Self::to_predict(recipe, shape, vocab)?;
         let device = model.store.device().clone();
-        let policy = policy(recipe, &graph.params);
-        let context = |mode| Context { policy: policy.clone(), ..Context::new(device.target(), mode) };
-        let set = compile(&func, &context(Mode::Train(&spec)))?;
-        let held_out =
-            (recipe.data.validation > 0.0).then(|| compile(&func, &context(Mode::Forward))).transpose()?;
+        let set = compile(&func, &Context::new(device.target(), Mode::Train(&spec)))?;
+        let held_out = (recipe.data.validation > 0.0)
+            .then(|| compile(&func, &Context::new(device.target(), Mode::Forward)))
+            .transpose()?;
         model.training = Some(Training {
             step: model.session(set.main.plan)?,
             apply: set.apply.map(|apply| model.session(apply.plan)).transpose()?,
@@ -96,9 +93,7 @@ impl Model {
     fn to_predict(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
         let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Predictions)?;
         let device = device();
-        let policy = policy(recipe, &graph.params);
-        let plan =
-            compile(&func, &Context { policy, ..Context::new(device.target(), Mode::Forward) })?.main.plan;
+        let plan = compile(&func, &Context::new(device.target(), Mode::Forward))?.main.plan;
         let store = Store::new(&device)?;
         let arena = Arena::new(&store);
         let predict = Session::new(&Executable::new(&device, plan)?, &arena)?;
@@ -116,7 +111,7 @@ impl Model {
             for param in &self.params {
                 let elements = param.shape.iter().product();
                 let values = initial_value(param.init, elements, seed, &param.name);
-                write_weight(&self.store, &param.name, &values)?;
+                self.store.write(&param.name, &values)?;
             }
         }
         Ok(())
@@ -146,58 +141,17 @@ impl ModelState for Model {
         visit_state(&self.store, visit)
     }
 
-    fn load_state(&mut self, tensor: StateTensor<'_>) -> Result<(), BoxError> {
-        load_state(&self.store, tensor)
+    fn load_state(&mut self, name: &str, values: &[f32]) -> Result<(), BoxError> {
+        Ok(self.store.write(name, values)?)
     }
 }
 
-/// What a checkpoint keeps of a store: gradients that accumulate are no state, nor are the 16-bit copies of weights.
+/// What a checkpoint keeps of a store: gradients that accumulate are no state.
 pub(crate) fn visit_state(store: &Store, visit: &mut Visit<'_>) -> Result<(), BoxError> {
-    let derived = |name: &str| name.starts_with(ACCUMULATOR) || name.starts_with(COPY);
     for tensor in store.tensors() {
-        if tensor.role == Role::Weight || !derived(&tensor.name) {
-            let dtype = dtype_in_file(&tensor.name, tensor.ty.dtype)?;
-            let bytes = store.read_bytes(&tensor.name)?;
-            visit(StateTensor { name: &tensor.name, dtype, shape: &tensor.ty.shape, bytes: &bytes })?;
+        if tensor.role == Role::Weight || !tensor.name.starts_with(ACCUMULATOR) {
+            visit(&tensor.name, &tensor.ty.shape, &store.read(&tensor.name)?)?;
         }
     }
     Ok(())
-}
-
-/// Puts a tensor of a checkpoint into a store, and with a weight its 16-bit copy.
-pub(crate) fn load_state(store: &Store, tensor: StateTensor<'_>) -> Result<(), BoxError> {
-    store.write_bytes(tensor.name, tensor.bytes)?;
-    Ok(write_copy(store, tensor.name)?)
-}
-
-/// Writes a weight in the type that it has, and its 16-bit copy if there is one.
-fn write_weight(store: &Store, name: &str, values: &[f32]) -> Result<(), RunError> {
-    match store.tensor(name).map(|tensor| tensor.ty.dtype) {
-        Some(DType::Bf16) => store.write(name, &rounded(values))?,
-        _ => store.write(name, values)?,
-    }
-    write_copy(store, name)
-}
-
-fn write_copy(store: &Store, name: &str) -> Result<(), RunError> {
-    let copy = format!("{COPY}{name}");
-    match store.tensor(&copy) {
-        Some(_) => store.write(&copy, &rounded(&store.read::<f32>(name)?)),
-        None => Ok(()),
-    }
-}
-
-fn rounded(values: &[f32]) -> Vec<bf16> {
-    values.iter().map(|&value| bf16::from_f32(value)).collect()
-}
-
-fn dtype_in_file(name: &str, dtype: DType) -> Result<Dtype, BoxError> {
-    Ok(match dtype {
-        DType::F32 => Dtype::F32,
-        DType::Bf16 => Dtype::BF16,
-        DType::F16 => Dtype::F16,
-        DType::I32 => Dtype::I32,
-        DType::U8 => Dtype::U8,
-        other => return Err(format!("`{name}` is {other}, which a checkpoint cannot hold").into()),
-    })
 }

@@ -201,12 +201,6 @@ impl Store {
         self.lock().entries.iter().map(|entry| entry.info.clone()).collect()
     }
 
-    /// The tensor of that name, if there is one.
-    pub fn tensor(&self, name: &str) -> Option<TensorInfo> {
-        let inner = self.lock();
-        inner.index.get(name).map(|&index| inner.entries[index].info.clone())
-    }
-
     /// What is known of the tensor of that name.
     pub fn info(&self, name: &str) -> Option<TensorInfo> {
         let inner = self.lock();

@@ -7,8 +7,8 @@ use super::fields::Cx;
 use crate::diagnostic::{Finding, Unhelped, any_of, did_you_mean};
 use crate::schema::{
     Activation, AmpAttach, FusionKind, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare,
-    ImageUse, LanguageFamily, Mask, Phase, Precision, ProjectorKind, Resample, Schedule, Split, TapNorm,
-    VisionFamily, Warmup,
+    ImageUse, LanguageFamily, Mask, Phase, ProjectorKind, Resample, Schedule, Split, TapNorm, VisionFamily,
+    Warmup,
 };
 use crate::tree::{Node, Value};
 
@@ -209,7 +209,6 @@ choices!(
     ProjectorKind,
     Resample,
     Schedule,
-    Precision,
     Split,
     TapNorm,
     VisionFamily,
