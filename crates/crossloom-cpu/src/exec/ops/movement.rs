@@ -1,14 +1,15 @@
 //! Copies of elements of any type: `transpose`, `broadcast` and `slice` to the strided copy of the kernels; `reshape`,
-//! `concat` and `pad`, coordinates, and conversions to and from whole
-//! numbers, which have no kernel, to short loops over fixed chunks.
+//! `concat` and `pad`, and coordinates, which have no kernel, to short loops over fixed chunks. Conversions.
 
 use bytemuck::Pod;
-use crossloom_ir::TensorType;
 use crossloom_ir::interp::strides;
 use crossloom_ir::op::Op;
+use crossloom_ir::{DType, TensorType};
+use half::f16;
 
-use crate::exec::io::{CpuKernel, Inputs, Io, KernelError, Lowered, Move};
-use crate::kernels::permute;
+use crate::element::{Element, Floats, FloatsMut};
+use crate::exec::io::{CpuKernel, Inputs, Io, KernelError, Lowered, Move, typed};
+use crate::kernels::{convert, permute};
 use crate::parallel::{self, SharedMut, chunk_range};
 
 /// Elements of a task.
@@ -45,6 +46,7 @@ struct Pad {
     after: usize,
 }
 
+struct Convert;
 struct ToFloat;
 struct ToInt;
 struct Iota {
@@ -56,6 +58,7 @@ struct Iota {
 pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
     let out = &outputs[0].shape;
     Some(match op {
+        Op::Convert(_) => Lowered::new("convert", Convert).any_floats(&[0], &[0]),
         Op::ToFloat(_) => Lowered::new("to_float", ToFloat).ints(&[0], &[]),
         Op::ToInt(_) => Lowered::new("to_int", ToInt).ints(&[], &[0]),
         Op::Iota(op) => {
@@ -148,7 +151,7 @@ impl Columns {
 }
 
 /// Calls `fill(index of the first, elements)` for pieces of a result, in parallel.
-pub(super) fn fill_all<T: Send>(out: &mut [T], fill: impl Fn(usize, &mut [T]) + Sync) {
+fn fill_all<T: Send>(out: &mut [T], fill: impl Fn(usize, &mut [T]) + Sync) {
     let len = out.len();
     Columns { outer: 1, len, first: 0, width: len }.fill(SharedMut::new(out), fill);
 }
@@ -182,6 +185,29 @@ impl Move for Pad {
         Columns { outer, len, first: before, width }.copy(inputs.bits(0)?, out);
         Columns { outer, len: after, first: before + len, width }
             .fill(out, |_, piece| piece.fill(T::zeroed()));
+        Ok(())
+    }
+}
+
+impl CpuKernel for Convert {
+    fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
+        let (inputs, [out], _) = io.take()?;
+        match (inputs.dtype(0)?, out.dtype()) {
+            (DType::F16, DType::F16) => out.of::<f16>()?.copy_from_slice(inputs.of(0)?),
+            (DType::F16, _) => {
+                let x = inputs.of::<f16>(0)?;
+                typed!(y: FloatsMut = out.floats()?; fill_all(y, |at, piece| {
+                    piece.iter_mut().zip(&x[at..]).for_each(|(y, x)| *y = Element::round(x.to_f32()));
+                }));
+            }
+            (_, DType::F16) => {
+                let y = out.of::<f16>()?;
+                typed!(x: Floats = inputs.floats(0)?; fill_all(y, |at, piece| {
+                    piece.iter_mut().zip(&x[at..]).for_each(|(y, x)| *y = f16::from_f32(x.widen()));
+                }));
+            }
+            _ => typed!(x: Floats = inputs.floats(0)?, y: FloatsMut = out.floats()?; convert(x, y))?,
+        }
         Ok(())
     }
 }
