@@ -1,17 +1,19 @@
 //! A recipe's model, compiled for training and for prediction over one set of weights.
 
+use std::sync::Arc;
+
+use crossloom_compiler::Plan;
 use crossloom_compiler::training::ACCUMULATOR;
-use crossloom_compiler::{Mode, Options, Plan, compile};
 use crossloom_ir::Role;
-use crossloom_model::{BatchShape, Outputs, ParamSpec, initial_value};
+use crossloom_model::{BatchShape, ParamSpec, initial_value};
 use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
-use crossloom_runtime::{Arena, Executable, RunError, Session, Store};
+use crossloom_runtime::{Arena, Device, Executable, RunError, Session, Store};
 use crossloom_train::checkpoint::{Checkpoint, RestorePart};
 use crossloom_train::step::{BoxError, ModelState, Visit};
 
 use crate::ExperimentError;
-use crate::backends::device;
-use crate::graph::{forward_func, training_spec};
+use crate::backends::Backend;
+use crate::programs::{Programs, TrainingPrograms};
 
 /// Named weights, with the compiled graphs that work on them.
 pub struct Model {
@@ -42,63 +44,50 @@ pub struct Training {
 }
 
 impl Model {
-    /// The model of a recipe for one batch shape, to be trained from its start values.
+    /// The model of a recipe for one batch shape, on the default backend, to be trained from its start values.
     ///
     /// # Errors
-    /// The graph cannot be built or compiled.
+    /// The graph cannot be built or compiled; the device does not run or has no room.
     pub fn new(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
-        let mut model = Self::to_train(recipe, shape, vocab)?;
+        let device = Backend::default().running()?;
+        let mut model = Self::blank(Programs::to_train(recipe, shape, vocab, device.target())?, &device)?;
         model.start(recipe.train.seed)?;
         Ok(model)
     }
 
-    /// The same without start values: [`crate::train()`] puts them there, or those of a checkpoint.
+    /// A model of compiled programs without start values: [`crate::train()`] puts them there, or those of a checkpoint.
     ///
     /// # Errors
-    /// As [`Model::new`].
-    pub fn to_train(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
-        let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Loss)?;
-        let spec = training_spec(recipe, &graph.params);
-        let mut model = Self::to_predict(recipe, shape, vocab)?;
-        let device = model.store.device().clone();
-        let set = compile(&func, &Mode::Train(&spec), device.target(), options())?;
-        let held_out = (recipe.data.validation > 0.0)
-            .then(|| compile(&func, &Mode::Forward, device.target(), options()))
-            .transpose()?;
-        model.training = Some(Training {
-            step: model.session(set.main.plan)?,
-            apply: set.apply.map(|apply| model.session(apply.plan)).transpose()?,
-            held_out: held_out.map(|loss| model.session(loss.main.plan)).transpose()?,
-        });
+    /// The device does not run, has no room, or the programs were compiled for another.
+    pub fn blank(programs: Programs, device: &Arc<dyn Device>) -> Result<Self, ExperimentError> {
+        let Programs { params, gates, predict, training, .. } = programs;
+        let store = Store::new(device)?;
+        let arena = Arena::new(&store);
+        let predict = Session::new(&Executable::new(device, predict)?, &arena)?;
+        let mut model = Self { store, arena, predict, training: None, params, gates, blank: true };
+        if let Some(TrainingPrograms { step, apply, held_out }) = training {
+            model.training = Some(Training {
+                step: model.session(step)?,
+                apply: apply.map(|apply| model.session(apply)).transpose()?,
+                held_out: held_out.map(|loss| model.session(loss)).transpose()?,
+            });
+        }
         Ok(model)
     }
 
-    /// A trained model that predicts, with the weights of a checkpoint: no training step, no state of an optimizer, no
-    /// start values.
+    /// A trained model with the weights of a checkpoint, without start values.
     ///
     /// # Errors
-    /// As [`Model::new`]; a checkpoint that is damaged or of another model.
+    /// As [`Model::blank`]; a checkpoint that is damaged or of another model.
     pub fn restored(
-        recipe: &Recipe,
-        shape: BatchShape,
-        vocab: usize,
+        programs: Programs,
+        device: &Arc<dyn Device>,
         checkpoint: &Checkpoint<'_>,
     ) -> Result<Self, ExperimentError> {
-        let mut model = Self::to_predict(recipe, shape, vocab)?;
+        let mut model = Self::blank(programs, device)?;
         checkpoint.restore_model(&mut model, RestorePart::Parameters)?;
         model.blank = false;
         Ok(model)
-    }
-
-    fn to_predict(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
-        let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Predictions)?;
-        let device = device();
-        let plan = compile(&func, &Mode::Forward, device.target(), options())?.main.plan;
-        let store = Store::new(&device)?;
-        let arena = Arena::new(&store);
-        let predict = Session::new(&Executable::new(&device, plan)?, &arena)?;
-        let (params, gates) = (graph.params, graph.gates);
-        Ok(Self { store, arena, predict, training: None, params, gates, blank: true })
     }
 
     fn session(&self, plan: Plan) -> Result<Session, RunError> {
@@ -154,8 +143,4 @@ pub(crate) fn visit_state(store: &Store, visit: &mut Visit<'_>) -> Result<(), Bo
         }
     }
     Ok(())
-}
-
-fn options() -> Options {
-    Options { verify: cfg!(debug_assertions) }
 }

@@ -8,7 +8,6 @@ use crossloom_model::ParamSpec;
 
 use super::{Mode, Subject};
 use crate::ExperimentError;
-use crate::backends::target;
 use crate::graph::{forward_func, training_spec};
 
 /// A variant, compiled for one mode.
@@ -39,7 +38,7 @@ impl Program {
 /// # Errors
 /// The graph cannot be built or compiled.
 pub fn program(subject: &Subject<'_>) -> Result<Program, ExperimentError> {
-    let Subject { recipe, shapes, mode, verify, .. } = *subject;
+    let Subject { recipe, shapes, mode, backend, verify, .. } = *subject;
     let start = Instant::now();
     let options = Options { verify: verify || cfg!(debug_assertions) };
     let (model, func) = forward_func(recipe, shapes.batch, shapes.vocab, mode.outputs())?;
@@ -48,6 +47,6 @@ pub fn program(subject: &Subject<'_>) -> Result<Program, ExperimentError> {
         Mode::Train => CompileMode::Train(&training),
         Mode::Forward => CompileMode::Forward,
     };
-    let set = compile(&func, &compiled_for, target(), options).map_err(ExperimentError::from)?;
+    let set = compile(&func, &compiled_for, backend.target(), options).map_err(ExperimentError::from)?;
     Ok(Program { set, params: model.params, time: start.elapsed() })
 }
