@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crossloom_compiler::training::ACCUMULATOR;
-use crossloom_compiler::{Mode, Options, Plan, compile};
+use crossloom_compiler::{Context, Mode, Plan, compile};
 use crossloom_ir::{Func, Role};
 use crossloom_model::{BatchShape, Outputs, ParamSpec, caches, initial_value};
 use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
@@ -64,7 +64,7 @@ impl Model {
         let spec = training_spec(recipe, &graph.params);
         let mut model = Self::to_predict(recipe, shape, vocab)?;
         let device = model.store.device().clone();
-        let set = compile(&func, &Mode::Train(&spec), device.target(), options())?;
+        let set = compile(&func, &Context::new(device.target(), Mode::Train(&spec)))?;
         let held_out = (recipe.data.validation > 0.0).then(|| compiled(&func, &device)).transpose()?;
         model.training = Some(Training {
             step: model.session(set.main.plan)?,
@@ -171,9 +171,5 @@ pub(crate) fn visit_state(store: &Store, visit: &mut Visit<'_>) -> Result<(), Bo
 
 /// The plan of a forward function.
 pub(crate) fn compiled(func: &Func, device: &Arc<dyn Device>) -> Result<Plan, ExperimentError> {
-    Ok(compile(func, &Mode::Forward, device.target(), options())?.main.plan)
-}
-
-fn options() -> Options {
-    Options { verify: cfg!(debug_assertions) }
+    Ok(compile(func, &Context::new(device.target(), Mode::Forward))?.main.plan)
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crossloom_compiler::{Mode, Options, compile};
+use crossloom_compiler::{Context, Mode, compile};
 use crossloom_cpu::CpuDevice;
 use crossloom_ir::{DType, Role};
 use crossloom_model::{
@@ -45,7 +45,7 @@ impl Subject {
     /// A graph as a session; weights that were not there get their start values, and caches garbage.
     fn session(&self, graph: &ModelGraph) -> Session {
         let func = graph.graph.lift().unwrap();
-        let set = compile(&func, &Mode::Forward, self.device.target(), Options { verify: true })
+        let set = compile(&func, &Context::new(self.device.target(), Mode::Forward))
             .unwrap_or_else(|e| panic!("{e}"));
         let store = self.arena.store();
         let before: Vec<String> = store.tensors().into_iter().map(|tensor| tensor.name).collect();
