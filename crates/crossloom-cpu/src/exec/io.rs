@@ -2,10 +2,13 @@
 
 use std::marker::PhantomData;
 
+use bytemuck::Pod;
 use crossloom_ir::{DType, TensorType};
 use crossloom_runtime::Element;
+use half::bf16;
 
 use super::ops::Tables;
+use crate::element::{Floats, FloatsMut};
 
 /// A range of bytes that holds elements of a type: where it starts and how long it is.
 #[derive(Clone, Copy, Debug)]
@@ -17,12 +20,21 @@ pub(super) struct RawSlice {
 
 impl RawSlice {
     /// The elements, if they are of that type.
-    ///
-    /// # Safety
-    /// The range is valid for reads and writes during `'a`, and aligned to its elements.
-    unsafe fn get<'a, T: Element>(self) -> Result<*mut [T], KernelError> {
+    fn get<T: Element>(self) -> Result<*mut [T], KernelError> {
         if self.dtype != T::DTYPE {
             return Err(KernelError(format!("holds {}, the kernel asks for {}", self.dtype, T::DTYPE)));
+        }
+        Ok(std::ptr::slice_from_raw_parts_mut(self.start.cast::<T>(), self.bytes / size_of::<T>()))
+    }
+
+    /// The elements as bits, if they are of that size.
+    fn bits<T: Pod>(self) -> Result<*mut [T], KernelError> {
+        if self.dtype.block() != (1, size_of::<T>()) {
+            let size = size_of::<T>();
+            return Err(KernelError(format!(
+                "holds {}, the kernel moves {size} bytes at a time",
+                self.dtype
+            )));
         }
         Ok(std::ptr::slice_from_raw_parts_mut(self.start.cast::<T>(), self.bytes / size_of::<T>()))
     }
@@ -42,6 +54,41 @@ pub(super) trait CpuKernel: Send + Sync {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError>;
 }
 
+/// A kernel that copies elements, whatever they stand for.
+pub(super) trait Move: Send + Sync {
+    /// Writes `out`, elements of a size, from operands of the same size, see [`Inputs::bits`].
+    ///
+    /// # Errors
+    /// An operand of another size, or contents that the op does not accept.
+    fn run<T: Pod + Send + Sync>(&self, inputs: &Inputs<'_>, out: &mut [T]) -> Result<(), KernelError>;
+}
+
+/// A [`Move`] for elements of one, two or four bytes.
+pub(super) struct Moved<M>(pub(super) M);
+
+impl<M: Move> CpuKernel for Moved<M> {
+    fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
+        let (inputs, [out], _) = io.take()?;
+        match out.slice.dtype.block() {
+            (1, 1) => self.0.run::<u8>(&inputs, out.bits()?),
+            (1, 2) => self.0.run::<u16>(&inputs, out.bits()?),
+            _ => self.0.run::<u32>(&inputs, out.bits()?),
+        }
+    }
+}
+
+/// Evaluates an expression on slices of the types that operands ([`Floats`]) and results ([`FloatsMut`]) have.
+macro_rules! typed {
+    (; $body:expr) => { $body };
+    ($x:ident: $kind:ident = $floats:expr $(, $next:ident: $next_kind:ident = $rest:expr)*; $body:expr) => {
+        match $floats {
+            $kind::F32($x) => typed!($($next: $next_kind = $rest),*; $body),
+            $kind::Bf16($x) => typed!($($next: $next_kind = $rest),*; $body),
+        }
+    };
+}
+pub(super) use typed;
+
 /// A kernel with what the planner needs to know about it. Planners ask often, so what a kernel keeps between runs is made
 /// only when it is bound.
 pub(super) struct Lowered {
@@ -59,12 +106,31 @@ pub(super) struct Lowered {
 
 /// Element types of operands and results.
 enum Types {
-    /// Those, where they are not floats: (operand, type) and (result, type).
-    Are(Vec<(usize, DType)>, Vec<(usize, DType)>),
-    /// Any of four bytes, the same for all: it copies them.
-    Words,
-    /// Those that it was chosen for.
-    Chosen,
+    /// `f32`, but for those: operands and results with what they may be.
+    Are(Vec<(usize, May)>, Vec<(usize, May)>),
+    /// Any but blocks, the same for all: it copies them.
+    Moved,
+}
+
+/// What the elements of an operand or result may be.
+#[derive(Clone, Copy)]
+enum May {
+    /// Of that type.
+    Be(DType),
+    /// Of the float types that kernels load and store.
+    Float,
+    /// Of any float type.
+    AnyFloat,
+}
+
+impl May {
+    fn be(self, dtype: DType) -> bool {
+        match self {
+            Self::Be(only) => dtype == only,
+            Self::Float => matches!(dtype, DType::F32 | DType::Bf16),
+            Self::AnyFloat => dtype.is_float(),
+        }
+    }
 }
 
 /// A kernel that is ready to run.
@@ -123,45 +189,61 @@ impl Lowered {
 
     /// The same kernel, which leaves those results out where nobody reads them.
     #[must_use]
-    #[allow(dead_code, reason = "the kernels that can are on their way")]
     pub(super) fn optional(mut self, results: Vec<usize>) -> Self {
         self.optional = results;
         self
     }
 
-    /// The same kernel, of which those operands and results are integers and all others floats.
+    /// The same kernel, of which those operands and results are integers.
     #[must_use]
     pub(super) fn ints(self, operands: &[usize], results: &[usize]) -> Self {
-        let of = |indices: &[usize]| indices.iter().map(|&i| (i, DType::I32)).collect();
-        Self { types: Types::Are(of(operands), of(results)), ..self }
+        self.may(May::Be(DType::I32), operands, results)
     }
 
-    /// The same kernel, which copies elements of any type of four bytes.
+    /// The same kernel, of which those operands and results are of that type.
     #[must_use]
-    pub(super) fn words(self) -> Self {
-        Self { types: Types::Words, ..self }
+    pub(super) fn of(self, dtype: DType, operands: &[usize], results: &[usize]) -> Self {
+        self.may(May::Be(dtype), operands, results)
     }
 
-    /// The same kernel, which was chosen for the very types of its instruction.
+    /// The same kernel, of which those operands and results are `f32` or `bf16`, in any mix.
     #[must_use]
-    pub(super) fn chosen(self) -> Self {
-        Self { types: Types::Chosen, ..self }
+    pub(super) fn floats(self, operands: &[usize], results: &[usize]) -> Self {
+        self.may(May::Float, operands, results)
+    }
+
+    /// The same kernel, of which those operands and results are of any float type.
+    #[must_use]
+    pub(super) fn any_floats(self, operands: &[usize], results: &[usize]) -> Self {
+        self.may(May::AnyFloat, operands, results)
+    }
+
+    fn may(mut self, may: May, operands: &[usize], results: &[usize]) -> Self {
+        if let Types::Are(from, to) = &mut self.types {
+            from.extend(operands.iter().map(|&i| (i, may)));
+            to.extend(results.iter().map(|&o| (o, may)));
+        }
+        self
+    }
+
+    /// A kernel that copies elements of any type.
+    pub(super) fn moved(name: &'static str, kernel: impl Move + 'static) -> Self {
+        Self { types: Types::Moved, ..Self::new(name, Moved(kernel)) }
     }
 
     /// Whether it is a kernel for operands and results of those types.
     pub(super) fn takes(&self, inputs: &[&TensorType], outputs: &[&TensorType]) -> bool {
-        let are = |types: &[&TensorType], but: &[(usize, DType)]| {
-            let wanted =
-                |i: usize| but.iter().find(|(at, _)| *at == i).map_or(DType::F32, |(_, dtype)| *dtype);
-            types.iter().enumerate().all(|(i, ty)| ty.dtype == wanted(i))
+        let are = |types: &[&TensorType], but: &[(usize, May)]| {
+            let may =
+                |i: usize| but.iter().find(|(at, _)| *at == i).map_or(May::Be(DType::F32), |(_, may)| *may);
+            types.iter().enumerate().all(|(i, ty)| may(i).be(ty.dtype))
         };
         match &self.types {
             Types::Are(operands, results) => are(inputs, operands) && are(outputs, results),
-            Types::Chosen => true,
-            Types::Words => {
+            Types::Moved => {
                 let mut all = inputs.iter().chain(outputs).map(|ty| ty.dtype);
                 let first = all.next().unwrap_or(DType::F32);
-                matches!(first, DType::F32 | DType::I32) && all.all(|dtype| dtype == first)
+                !first.is_quantized() && all.all(|dtype| dtype == first)
             }
         }
     }
@@ -278,15 +360,34 @@ impl<'a> Out<'a> {
         Ok(unsafe { &mut *self.slice.get::<T>()? })
     }
 
-    /// The elements of four bytes, whatever they are, to be copied.
+    /// The elements as bits, to be copied.
     ///
     /// # Errors
     /// The elements have another size.
-    pub(super) fn words(self) -> Result<&'a mut [f32], KernelError> {
+    pub(super) fn bits<T: Pod>(self) -> Result<&'a mut [T], KernelError> {
+        // SAFETY: as in `of`; any bits are a `T`.
+        Ok(unsafe { &mut *self.slice.bits::<T>()? })
+    }
+
+    /// The elements, of either type.
+    ///
+    /// # Errors
+    /// They are no floats that kernels store: a defect of the lowering.
+    pub(super) fn floats(self) -> Result<FloatsMut<'a>, KernelError> {
         match self.slice.dtype {
-            DType::I32 => Ok(bytemuck::cast_slice_mut(self.of::<i32>()?)),
-            _ => self.of(),
+            DType::Bf16 => self.of::<bf16>().map(FloatsMut::Bf16),
+            _ => self.of::<f32>().map(FloatsMut::F32),
         }
+    }
+
+    /// The element type.
+    pub(super) fn dtype(&self) -> DType {
+        self.slice.dtype
+    }
+
+    /// Whether nobody wants it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.slice.bytes == 0
     }
 }
 
@@ -306,16 +407,33 @@ impl<'a> Inputs<'a> {
     /// # Errors
     /// There is none, or it is of another type: a defect of the lowering.
     pub(super) fn of<T: Element>(&self, i: usize) -> Result<&'a [T], KernelError> {
-        let missing = || KernelError(format!("the step has no operand {i}"));
-        let slice = self.slices.get(i).ok_or_else(missing)?;
-        // SAFETY: as in `Out::of`: the range lies in live memory at a whole element, and no result of the step overlaps
-        // it, because operands whose memory a result has taken over are excluded here.
-        let elements = unsafe { slice.get::<T>()? };
+        let elements = self.slice(i)?.get::<T>()?;
         if self.is_taken(i) {
             return Ok(&[]);
         }
-        // SAFETY: as above.
+        // SAFETY: as in `Out::of`: the range lies in live memory at a whole element, and no result of the step overlaps
+        // it, because operands whose memory a result has taken over are excluded here.
         Ok(unsafe { &*elements })
+    }
+
+    fn slice(&self, i: usize) -> Result<RawSlice, KernelError> {
+        self.slices.get(i).copied().ok_or_else(|| KernelError(format!("the step has no operand {i}")))
+    }
+
+    /// Operand `i`, of either type, see [`Inputs::of`].
+    pub(super) fn floats(&self, i: usize) -> Result<Floats<'a>, KernelError> {
+        match self.dtype(i)? {
+            DType::Bf16 => self.of::<bf16>(i).map(Floats::Bf16),
+            _ => self.of::<f32>(i).map(Floats::F32),
+        }
+    }
+
+    /// The element type of operand `i`.
+    ///
+    /// # Errors
+    /// There is none: a defect of the lowering.
+    pub(super) fn dtype(&self, i: usize) -> Result<DType, KernelError> {
+        self.slice(i).map(|slice| slice.dtype)
     }
 
     /// Operand `i` as floats, see [`Inputs::of`].
@@ -328,20 +446,27 @@ impl<'a> Inputs<'a> {
         self.of(i)
     }
 
-    /// Operand `i` as elements of four bytes, whatever they are, to be copied.
+    /// Operand `i` as bits, to be copied; empty if a result has taken over its memory.
     ///
     /// # Errors
-    /// The elements have another size.
-    pub(super) fn words(&self, i: usize) -> Result<&'a [f32], KernelError> {
-        match self.slices.get(i).map(|slice| slice.dtype) {
-            Some(DType::I32) => Ok(bytemuck::cast_slice(self.of::<i32>(i)?)),
-            _ => self.of(i),
+    /// There is none, or its elements have another size.
+    pub(super) fn bits<T: Pod>(&self, i: usize) -> Result<&'a [T], KernelError> {
+        let elements = self.slice(i)?.bits::<T>()?;
+        if self.is_taken(i) {
+            return Ok(&[]);
         }
+        // SAFETY: as in `of`; any bits are a `T`.
+        Ok(unsafe { &*elements })
     }
 
     /// Operand `i` as floats, unless a result has taken over its memory and holds it.
     pub(super) fn unless_taken(&self, i: usize) -> Result<Option<&'a [f32]>, KernelError> {
         if self.is_taken(i) { Ok(None) } else { self.f32(i).map(Some) }
+    }
+
+    /// Operand `i`, of either type, if the op has it.
+    pub(super) fn floats_if(&self, has: bool, i: usize) -> Result<Option<Floats<'a>>, KernelError> {
+        if has { self.floats(i).map(Some) } else { Ok(None) }
     }
 
     /// Operand `i` as floats, if the op has it.
@@ -355,9 +480,9 @@ impl<'a> Inputs<'a> {
     }
 
     /// Makes `out` hold the elements of operand `i`: copies them, unless `out` is that very memory already.
-    pub(super) fn take(&self, i: usize, out: &mut [f32]) -> Result<(), KernelError> {
+    pub(super) fn take<T: Element>(&self, i: usize, out: &mut [T]) -> Result<(), KernelError> {
         if !self.is_taken(i) {
-            out.copy_from_slice(self.f32(i)?);
+            out.copy_from_slice(self.of(i)?);
         }
         Ok(())
     }

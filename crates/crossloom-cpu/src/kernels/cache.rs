@@ -82,15 +82,15 @@ impl Places<'_> {
 }
 
 /// `cache[slot[b], start[b] + t] = rows[b, t]` for `t < count[b]`, in place; `cache [slots, capacity, width]`, `rows [rows,
-/// tokens, width]`, of any values of four bytes.
+/// tokens, width]`, of values of any type.
 ///
 /// # Errors
 /// Where a buffer is too short, a place is outside of the cache, or two rows write to one sequence.
-pub fn cache_write(
+pub fn cache_write<T: Copy + Send + Sync>(
     x: &CacheShape,
     width: usize,
-    cache: &mut [f32],
-    rows: &[f32],
+    cache: &mut [T],
+    rows: &[T],
     places: &Places<'_>,
 ) -> Result<(), KernelError> {
     let name = "cache_write";

@@ -13,6 +13,8 @@ mod adamw;
 mod agf_inject;
 mod attention;
 mod attn_pool;
+#[cfg(test)]
+mod batch_invariance;
 mod cache;
 mod convert;
 mod cross_entropy;

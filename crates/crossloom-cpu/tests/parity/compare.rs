@@ -3,8 +3,9 @@
 use crossloom_compiler::{Context, Mode, Plan, Target as _, compile, plan};
 use crossloom_cpu::CpuTarget;
 use crossloom_ir::interp::run;
-use crossloom_ir::op::Affine;
+use crossloom_ir::op::{Affine, Convert};
 use crossloom_ir::{DType, Func, Op, Role, Scope, Tensor, TensorType, text};
+use half::{bf16, f16};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -38,6 +39,12 @@ pub(crate) fn floats(shape: &[usize], data: &[f32]) -> Arg {
     Arg { ty: TensorType::f32(shape), data: data.to_vec() }
 }
 
+/// The nearest numbers of another float type.
+pub(crate) fn narrow(arg: &Arg, dtype: DType) -> Arg {
+    let data = arg.data.iter().map(|&x| dtype.round(f64::from(x)) as f32).collect();
+    Arg { ty: arg.ty.with_dtype(dtype), data }
+}
+
 pub(crate) fn whole(shape: &[usize], data: &[i32]) -> Arg {
     Arg { ty: TensorType::i32(shape), data: data.iter().map(|&x| x as f32).collect() }
 }
@@ -60,6 +67,14 @@ fn check_plan(plan: Plan, args: &[Arg], expected: &[Tensor<f64>], what: &str) {
                 let ids: Vec<i32> = arg.data.iter().map(|&x| x as i32).collect();
                 session.write(&param.name, &ids).unwrap();
             }
+            DType::Bf16 => {
+                let halves: Vec<bf16> = arg.data.iter().map(|&x| bf16::from_f32(x)).collect();
+                session.write(&param.name, &halves).unwrap();
+            }
+            DType::F16 => {
+                let halves: Vec<f16> = arg.data.iter().map(|&x| f16::from_f32(x)).collect();
+                session.write(&param.name, &halves).unwrap();
+            }
             other => panic!("{other} as an argument"),
         }
     }
@@ -68,12 +83,34 @@ fn check_plan(plan: Plan, args: &[Arg], expected: &[Tensor<f64>], what: &str) {
         session.run().unwrap_or_else(|e| panic!("{what}: {e}"));
     }
     for (result, expected) in func.results().iter().zip(expected) {
-        let given: Vec<f64> = match func.ty(result.value).dtype {
+        let dtype = func.ty(result.value).dtype;
+        let given: Vec<f64> = match dtype {
             DType::F32 => session.read::<f32>(&result.name).unwrap().into_iter().map(f64::from).collect(),
             DType::I32 => session.read::<i32>(&result.name).unwrap().into_iter().map(f64::from).collect(),
+            DType::Bf16 => session.read::<bf16>(&result.name).unwrap().into_iter().map(f64::from).collect(),
+            DType::F16 => session.read::<f16>(&result.name).unwrap().into_iter().map(f64::from).collect(),
             other => panic!("{other} as a result"),
         };
-        assert_close(&given, &expected.data, FLOOR, TOLERANCE, &format!("{what}, result `{}`", result.name));
+        let half_ulp = half_ulp(dtype);
+        let what = format!("{what}, result `{}`", result.name);
+        assert_eq!(given.len(), expected.data.len(), "{what}");
+        let scale = expected.data.iter().filter(|x| x.is_finite()).fold(FLOOR, |m, x| m.max(x.abs()));
+        for (at, (g, e)) in given.iter().zip(&expected.data).enumerate() {
+            // What is off may lie in the next binade, whose steps are twice as wide.
+            let allowed = TOLERANCE * scale
+                + half_ulp * 2.0_f64.powi((e.abs() + TOLERANCE * scale).log2().floor() as i32);
+            let near = (g - e).abs() <= allowed || g == e || (g.is_nan() && e.is_nan());
+            assert!(near, "{what}: element {at} is {g}, should be {e}");
+        }
+    }
+}
+
+/// Half a step between the numbers of a type from 1 to 2.
+fn half_ulp(dtype: DType) -> f64 {
+    match dtype {
+        DType::Bf16 => 2.0_f64.powi(-8),
+        DType::F16 => 2.0_f64.powi(-11),
+        _ => 0.0,
     }
 }
 
@@ -99,16 +136,24 @@ fn params(func: &mut Func, args: &[Arg]) -> Vec<crossloom_ir::Value> {
         .collect()
 }
 
-/// One instruction; if `copied`, its float operands are copies that die there.
-fn function_of(op: &Op, args: &[Arg], copied: bool) -> Func {
+/// One instruction with results of those types, or of the types it infers; if `copied`, its float operands are copies that
+/// die there.
+fn function_of(op: &Op, args: &[Arg], types: Option<&[DType]>, copied: bool) -> Func {
     let (mut func, scope) = (Func::new("one"), Scope::new("test"));
     let mut operands = params(&mut func, args);
     for operand in &mut operands {
-        if copied && func.ty(*operand).dtype == DType::F32 {
+        let dtype = func.ty(*operand).dtype;
+        if copied && dtype == DType::F32 {
             *operand = func.push(Affine { mul: 1.0, add: 0.0 }, &[*operand], &scope).unwrap()[0];
+        } else if copied && dtype.is_float() {
+            *operand = func.push_as(Convert, &[*operand], &[dtype], &scope).unwrap()[0];
         }
     }
-    let outputs = func.push(op.clone(), &operands, &scope).unwrap_or_else(|e| panic!("{e}"));
+    let outputs = match types {
+        Some(types) => func.push_as(op.clone(), &operands, types, &scope),
+        None => func.push(op.clone(), &operands, &scope),
+    };
+    let outputs = outputs.unwrap_or_else(|e| panic!("{}: {e}", op.mnemonic()));
     for (i, output) in outputs.into_iter().enumerate() {
         func.add_result(format!("r{i}"), output);
     }
@@ -126,7 +171,7 @@ fn has_kernel(op: &Op, func: &Func) -> Option<Vec<(usize, usize)>> {
 /// it can work in place, in place. Returns its name.
 pub(crate) fn check(op: impl Into<Op>, args: &[Arg]) -> &'static str {
     let op = op.into();
-    let func = function_of(&op, args, false);
+    let func = function_of(&op, args, None, false);
     let expected = run(&func, &tensors(args)).unwrap_or_else(|e| panic!("{}: {e}", op.mnemonic()));
     let shown = format!("{} of {}", op.mnemonic(), text::print(&func));
     let compiled = compile(&func, &Context::new(&CpuTarget, Mode::Forward));
@@ -134,7 +179,7 @@ pub(crate) fn check(op: impl Into<Op>, args: &[Arg]) -> &'static str {
     check_plan(compiled.main.plan, args, &expected, &format!("compiled {shown}"));
     if let Some(in_place) = has_kernel(&op, &func) {
         check_plan(plan::plan(func, &CpuTarget).unwrap(), args, &expected, &format!("plain {shown}"));
-        let copied = plan::plan(function_of(&op, args, true), &CpuTarget).unwrap();
+        let copied = plan::plan(function_of(&op, args, None, true), &CpuTarget).unwrap();
         plan::check(&copied).unwrap();
         let floats = in_place.iter().any(|&(input, _)| args[input].ty.dtype == DType::F32);
         let taken = copied.steps.last().is_some_and(|step| !step.in_place.is_empty());
@@ -144,6 +189,34 @@ pub(crate) fn check(op: impl Into<Op>, args: &[Arg]) -> &'static str {
         check_plan(copied, args, &expected, &format!("in-place {shown}"));
     }
     op.mnemonic()
+}
+
+/// The kernel for operands of the types that they have and results of those types, with operands that live on and in
+/// place. Kernels round what they give once: a result is half a step of its type off, and what `f32` arithmetic adds.
+/// Says what the planner chose to do in place.
+pub(crate) fn check_typed(op: impl Into<Op>, args: &[Arg], types: &[DType]) -> Vec<(usize, usize)> {
+    let op = op.into();
+    let func = function_of(&op, args, Some(types), false);
+    // The same operands, and results before rounding.
+    let wide: Vec<Arg> = args
+        .iter()
+        .map(|arg| if arg.ty.dtype.is_float() { narrow(arg, DType::F32) } else { arg.clone() })
+        .collect();
+    let expected = run(&function_of(&op, &wide, None, false), &tensors(args)).unwrap();
+    let shown = format!("{} of {}", op.mnemonic(), text::print(&func));
+    assert!(has_kernel(&op, &func).is_some(), "no kernel for {shown}");
+    check_plan(plan::plan(func, &CpuTarget).unwrap(), args, &expected, &format!("plain {shown}"));
+    let copied = plan::plan(function_of(&op, args, Some(types), true), &CpuTarget).unwrap();
+    plan::check(&copied).unwrap();
+    let taken = copied.steps.last().map(|step| step.in_place.clone()).unwrap_or_default();
+    check_plan(copied, args, &expected, &format!("in-place {shown}"));
+    taken
+}
+
+/// Whether the CPU has a kernel for it.
+pub(crate) fn is_lowered(op: impl Into<Op>, args: &[Arg], types: &[DType]) -> bool {
+    let op = op.into();
+    has_kernel(&op, &function_of(&op, args, Some(types), false)).is_some()
 }
 
 /// A function of inputs only, compiled.

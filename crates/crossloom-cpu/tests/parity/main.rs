@@ -8,6 +8,8 @@ mod models;
 mod nan;
 mod ops;
 mod phases;
+mod optional;
 mod programs;
 #[path = "../support/mod.rs"]
 mod support;
+mod types;

@@ -45,8 +45,8 @@ impl Subject {
     /// A graph as a session; weights that were not there get their start values, and caches garbage.
     fn session(&self, graph: &ModelGraph) -> Session {
         let func = graph.graph.lift().unwrap();
-        let set = compile(&func, &Context::new(self.device.target(), Mode::Forward))
-            .unwrap_or_else(|e| panic!("{e}"));
+        let cx = Context { verify: true, ..Context::new(self.device.target(), Mode::Forward) };
+        let set = compile(&func, &cx).unwrap_or_else(|e| panic!("{e}"));
         let store = self.arena.store();
         let before: Vec<String> = store.tensors().into_iter().map(|tensor| tensor.name).collect();
         let session =

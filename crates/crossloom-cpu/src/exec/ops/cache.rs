@@ -1,9 +1,10 @@
 //! Ops on a cache of keys and values to the kernels: `cache_write` (in place) and `cached_attention`.
 
+use bytemuck::Pod;
+use crossloom_ir::TensorType;
 use crossloom_ir::op::CachedAttention as Op;
-use crossloom_ir::{DType, TensorType};
 
-use crate::exec::io::{CpuKernel, Inputs, Io, KernelError, Lowered};
+use crate::exec::io::{CpuKernel, Inputs, Io, KernelError, Lowered, Move, Moved};
 use crate::kernels::{CacheShape, CachedAttention, Places, cache_write, cached_attention};
 
 /// The widest head the kernel takes.
@@ -28,12 +29,8 @@ fn shape(cache: &TensorType, call: &TensorType) -> CacheShape {
 pub(super) fn lower_write(inputs: &[&TensorType]) -> Lowered {
     let width = inputs[0].shape[2..].iter().product();
     let kernel = Write { shape: shape(inputs[0], inputs[1]), width };
-    let lowered = Lowered::new("cache_write", kernel).in_place(vec![(0, 0)]);
-    // Whole numbers are moved as the words that they are.
-    match inputs[0].dtype {
-        DType::I32 => lowered.ints(&[0, 1, 2, 3, 4], &[0]),
-        _ => lowered.ints(&[2, 3, 4], &[]),
-    }
+    let lowered = Lowered::new("cache_write", Moved(kernel)).in_place(vec![(0, 0)]);
+    lowered.of(inputs[0].dtype, &[0, 1], &[0]).ints(&[2, 3, 4], &[])
 }
 
 pub(super) fn lower_attention(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
@@ -56,14 +53,12 @@ fn places<'a>(inputs: &Inputs<'a>, first: usize) -> Result<Places<'a>, KernelErr
     Ok(Places { slot, start, count })
 }
 
-impl CpuKernel for Write {
-    fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [cache], _) = io.take()?;
-        let cache = cache.words()?;
+impl Move for Write {
+    fn run<T: Pod + Send + Sync>(&self, inputs: &Inputs<'_>, cache: &mut [T]) -> Result<(), KernelError> {
         if !inputs.is_taken(0) {
-            cache.copy_from_slice(inputs.words(0)?);
+            cache.copy_from_slice(inputs.bits(0)?);
         }
-        Ok(cache_write(&self.shape, self.width, cache, inputs.words(1)?, &places(&inputs, 2)?)?)
+        Ok(cache_write(&self.shape, self.width, cache, inputs.bits(1)?, &places(inputs, 2)?)?)
     }
 }
 

@@ -1,9 +1,10 @@
-//! Products: `matmul` and `linear` with its epilogue.
+//! Products: `matmul` and `linear` with its epilogue, of `f32` and `bf16` in any mix.
 
 use crossloom_ir::TensorType;
 use crossloom_ir::op::{Activation, Linear, Matmul};
 
-use crate::exec::io::{CpuKernel, Io, KernelError, Lowered};
+use crate::element::{Floats, FloatsMut};
+use crate::exec::io::{CpuKernel, Io, KernelError, Lowered, Out, typed};
 use crate::kernels::{Epilogue, Gemm, gemm};
 
 struct MatmulKernel(Gemm);
@@ -22,13 +23,16 @@ pub(super) fn lower_matmul(op: Matmul, inputs: &[&TensorType]) -> Lowered {
         ..Gemm::nn(m, n, k)
     };
     let product = product.batched(p.batch, m * k, k * n, m * n);
-    Lowered::with_scratch("gemm", product.scratch_len(), MatmulKernel(product))
+    Lowered::with_scratch("gemm", product.scratch_len(), MatmulKernel(product)).floats(&[0, 1], &[0])
 }
 
 impl CpuKernel for MatmulKernel {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [c], scratch) = io.split()?;
-        Ok(gemm(&self.0, inputs.f32(0)?, inputs.f32(1)?, c, Epilogue::None, scratch)?)
+        let (inputs, [c], scratch) = io.take()?;
+        typed!(
+            a: Floats = inputs.floats(0)?, b: Floats = inputs.floats(1)?, c: FloatsMut = c.floats()?;
+            Ok(gemm(&self.0, a, b, c, Epilogue::None, scratch)?)
+        )
     }
 }
 
@@ -52,31 +56,36 @@ pub(super) fn lower_linear(op: Linear, inputs: &[&TensorType]) -> Option<Lowered
     };
     let kernel = LinearKernel { product, bias: op.bias, act: op.act, residual: op.residual_index() };
     let in_place = op.residual_index().map(|at| (at, 0)).into_iter().collect();
-    Some(Lowered::with_scratch(name, product.scratch_len(), kernel).in_place(in_place))
+    // What went into the function is wanted by the backward pass only.
+    let optional = op.act.map(|_| 1).into_iter().collect();
+    let lowered = Lowered::with_scratch(name, product.scratch_len(), kernel);
+    Some(lowered.floats(&[0, 1, 2, 3], &[0, 1]).in_place(in_place).optional(optional))
 }
 
 impl CpuKernel for LinearKernel {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        if let Some(activation) = self.act {
-            let (inputs, [y, pre], scratch) = io.split()?;
-            let bias = inputs.f32_if(self.bias, 2)?.map(Into::into);
-            let epilogue = Epilogue::Activation { bias, activation, pre: Some(pre.into()) };
-            return Ok(gemm(&self.product, inputs.f32(0)?, inputs.f32(1)?, y, epilogue, scratch)?);
-        }
-        let (inputs, [y], scratch) = io.split()?;
-        let (x, w, bias) = (inputs.f32(0)?, inputs.f32(1)?, inputs.f32_if(self.bias, 2)?.map(Into::into));
-        match self.residual {
+        let (inputs, y, pre, scratch) = if self.act.is_some() {
+            let (inputs, [y, pre], scratch) = io.take()?;
+            (inputs, y, Some(pre), scratch)
+        } else {
+            let (inputs, [y], scratch) = io.take()?;
+            (inputs, y, None, scratch)
+        };
+        let bias = inputs.floats_if(self.bias, 2)?;
+        let plain = bias.map_or(Epilogue::None, Epilogue::Bias);
+        let (product, epilogue) = match (self.act, self.residual) {
+            (Some(activation), _) => {
+                let pre = pre.filter(|pre| !pre.is_empty()).map(Out::floats).transpose()?;
+                (self.product, Epilogue::Activation { bias, activation, pre })
+            }
             // The residual is what the result's memory already holds.
-            Some(at) if inputs.is_taken(at) => {
-                let epilogue = bias.map_or(Epilogue::None, Epilogue::Bias);
-                gemm(&self.product.scaled(1.0, 1.0), x, w, y, epilogue, scratch)?;
-            }
-            Some(at) => {
-                let epilogue = Epilogue::Residual { bias, residual: inputs.f32(at)?.into() };
-                gemm(&self.product, x, w, y, epilogue, scratch)?;
-            }
-            None => gemm(&self.product, x, w, y, bias.map_or(Epilogue::None, Epilogue::Bias), scratch)?,
-        }
-        Ok(())
+            (None, Some(at)) if inputs.is_taken(at) => (self.product.scaled(1.0, 1.0), plain),
+            (None, Some(at)) => (self.product, Epilogue::Residual { bias, residual: inputs.floats(at)? }),
+            (None, None) => (self.product, plain),
+        };
+        typed!(
+            x: Floats = inputs.floats(0)?, w: Floats = inputs.floats(1)?, y: FloatsMut = y.floats()?;
+            Ok(gemm(&product, x, w, y, epilogue, scratch)?)
+        )
     }
 }

@@ -5,7 +5,6 @@
 
 mod attention;
 mod cache;
-mod convert;
 mod elementwise;
 mod ids;
 mod inject;
@@ -19,7 +18,8 @@ mod reduce;
 mod rope;
 mod rows;
 
-use crossloom_ir::{Op, TensorType};
+use crossloom_ir::op::Affine;
+use crossloom_ir::{DType, Op, TensorType};
 
 use super::io::{KernelError, Lowered};
 pub(super) use rope::Tables;
@@ -37,11 +37,15 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) ->
 
 fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
     match op {
-        Op::Convert(_) => convert::lower(inputs[0].dtype, outputs),
+        // Nothing is left to convert, so it can stay where it is.
+        Op::Convert(_) if inputs[0].dtype == DType::F32 && outputs[0].dtype == DType::F32 => {
+            elementwise::lower(&Op::Affine(Affine { mul: 1.0, add: 0.0 }), outputs)
+        }
         Op::Unary(_) | Op::Binary(_) | Op::Affine(_) | Op::FusedElementwise(_) | Op::Constant(_) => {
             elementwise::lower(op, outputs)
         }
-        Op::ToFloat(_)
+        Op::Convert(_)
+        | Op::ToFloat(_)
         | Op::ToInt(_)
         | Op::Iota(_)
         | Op::Broadcast(_)

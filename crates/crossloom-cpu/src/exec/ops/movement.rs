@@ -1,15 +1,18 @@
-//! Copies: `transpose`, `broadcast` and `slice` to the strided copy of the kernels; `reshape`, `concat`, `pad`,
-//! conversions and coordinates, which have no kernel, to short loops over fixed chunks.
+//! Copies of elements of any type: `transpose`, `broadcast` and `slice` to the strided copy of the kernels; `reshape`,
+//! `concat` and `pad`, and coordinates, which have no kernel, to short loops over fixed chunks. Conversions.
 
-use crossloom_ir::TensorType;
+use bytemuck::Pod;
 use crossloom_ir::interp::strides;
 use crossloom_ir::op::Op;
+use crossloom_ir::{DType, TensorType};
+use half::f16;
 
-use crate::exec::io::{CpuKernel, Io, KernelError, Lowered};
-use crate::kernels::permute;
+use crate::element::{Element, Floats, FloatsMut};
+use crate::exec::io::{CpuKernel, Inputs, Io, KernelError, Lowered, Move, typed};
+use crate::kernels::{convert, permute};
 use crate::parallel::{self, SharedMut, chunk_range};
 
-/// Words of a task.
+/// Elements of a task.
 const CHUNK: usize = 16_384;
 /// The most axes the strided copy takes.
 const MAX_RANK: usize = 6;
@@ -24,12 +27,12 @@ struct StridedCopy {
     start: usize,
 }
 
-/// Adjacent words in their order.
+/// Adjacent elements in their order.
 struct FlatCopy {
     start: usize,
 }
 
-/// Parts one after the other, each of `lens[i]` words, `outer` times.
+/// Parts one after the other, each of `lens[i]` elements, `outer` times.
 struct Concat {
     outer: usize,
     lens: Vec<usize>,
@@ -43,6 +46,7 @@ struct Pad {
     after: usize,
 }
 
+struct Convert;
 struct ToFloat;
 struct ToInt;
 struct Iota {
@@ -54,6 +58,7 @@ struct Iota {
 pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
     let out = &outputs[0].shape;
     Some(match op {
+        Op::Convert(_) => Lowered::new("convert", Convert).any_floats(&[0], &[0]),
         Op::ToFloat(_) => Lowered::new("to_float", ToFloat).ints(&[0], &[]),
         Op::ToInt(_) => Lowered::new("to_int", ToInt).ints(&[], &[0]),
         Op::Iota(op) => {
@@ -74,16 +79,16 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) ->
             let start = op.start * from[op.axis];
             return copy("slice", out, &from, start);
         }
-        Op::Reshape(_) => Lowered::new("copy", FlatCopy { start: 0 }).words(),
+        Op::Reshape(_) => Lowered::moved("copy", FlatCopy { start: 0 }),
         Op::Concat(op) => {
             let lens = inputs.iter().map(|ty| ty.shape[op.axis..].iter().product()).collect();
-            Lowered::new("concat", Concat { outer: out[..op.axis].iter().product(), lens }).words()
+            Lowered::moved("concat", Concat { outer: out[..op.axis].iter().product(), lens })
         }
         Op::Pad(op) => {
             let shape = &inputs[0].shape;
             let inner: usize = shape[op.axis + 1..].iter().product();
             let (before, len, after) = (op.before * inner, shape[op.axis] * inner, op.after * inner);
-            Lowered::new("pad", Pad { outer: shape[..op.axis].iter().product(), before, len, after }).words()
+            Lowered::moved("pad", Pad { outer: shape[..op.axis].iter().product(), before, len, after })
         }
         _ => return None,
     })
@@ -102,22 +107,20 @@ fn copy(name: &'static str, shape: &[usize], steps: &[usize], start: usize) -> O
         }
     }
     if joined.is_empty() || matches!(joined[..], [(_, 1)]) {
-        return Some(Lowered::new(name, FlatCopy { start }).words());
+        return Some(Lowered::moved(name, FlatCopy { start }));
     }
     let (shape, steps): (Vec<_>, Vec<_>) = joined.into_iter().unzip();
-    (shape.len() <= MAX_RANK).then(|| Lowered::new(name, StridedCopy { shape, steps, start }).words())
+    (shape.len() <= MAX_RANK).then(|| Lowered::moved(name, StridedCopy { shape, steps, start }))
 }
 
-impl CpuKernel for StridedCopy {
-    fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [out], _) = io.take()?;
-        let out = out.words()?;
-        let source = inputs.words(0)?.get(self.start..).unwrap_or_default();
+impl Move for StridedCopy {
+    fn run<T: Pod + Send + Sync>(&self, inputs: &Inputs<'_>, out: &mut [T]) -> Result<(), KernelError> {
+        let source = inputs.bits(0)?.get(self.start..).unwrap_or_default();
         Ok(permute(&self.shape, &self.steps, source, out)?)
     }
 }
 
-/// Columns of every row of a result: `len` words from `first` on, in rows of `width` words, `outer` times.
+/// Columns of every row of a result: `len` elements from `first` on, in rows of `width` elements, `outer` times.
 struct Columns {
     outer: usize,
     len: usize,
@@ -126,7 +129,7 @@ struct Columns {
 }
 
 impl Columns {
-    /// Calls `fill(flat index among the columns, words)` for runs of adjacent words, in parallel.
+    /// Calls `fill(flat index among the columns, elements)` for runs of adjacent elements, in parallel.
     fn fill<T: Send>(&self, out: SharedMut<'_, T>, fill: impl Fn(usize, &mut [T]) + Sync) {
         let total = self.outer * self.len;
         parallel::for_each(total.div_ceil(CHUNK), |task| {
@@ -141,51 +144,70 @@ impl Columns {
         });
     }
 
-    /// Copies the columns from adjacent words.
-    fn copy(&self, source: &[f32], out: SharedMut<'_>) {
-        self.fill(out, |at, words| words.copy_from_slice(&source[at..at + words.len()]));
+    /// Copies the columns from adjacent elements.
+    fn copy<T: Copy + Send + Sync>(&self, source: &[T], out: SharedMut<'_, T>) {
+        self.fill(out, |at, piece| piece.copy_from_slice(&source[at..at + piece.len()]));
     }
 }
 
-/// Calls `fill(index of the first, words)` for pieces of a result, in parallel.
+/// Calls `fill(index of the first, elements)` for pieces of a result, in parallel.
 fn fill_all<T: Send>(out: &mut [T], fill: impl Fn(usize, &mut [T]) + Sync) {
     let len = out.len();
     Columns { outer: 1, len, first: 0, width: len }.fill(SharedMut::new(out), fill);
 }
 
-impl CpuKernel for FlatCopy {
-    fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [out], _) = io.take()?;
-        let out = out.words()?;
-        let source = inputs.words(0)?.get(self.start..).unwrap_or_default();
-        fill_all(out, |at, words| words.copy_from_slice(&source[at..at + words.len()]));
+impl Move for FlatCopy {
+    fn run<T: Pod + Send + Sync>(&self, inputs: &Inputs<'_>, out: &mut [T]) -> Result<(), KernelError> {
+        let source = inputs.bits(0)?.get(self.start..).unwrap_or_default();
+        fill_all(out, |at, piece| piece.copy_from_slice(&source[at..at + piece.len()]));
         Ok(())
     }
 }
 
-impl CpuKernel for Concat {
-    fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [out], _) = io.take()?;
-        let out = out.words()?;
+impl Move for Concat {
+    fn run<T: Pod + Send + Sync>(&self, inputs: &Inputs<'_>, out: &mut [T]) -> Result<(), KernelError> {
         let (outer, width, out) = (self.outer, self.lens.iter().sum(), SharedMut::new(out));
         let mut first = 0;
         for (i, &len) in self.lens.iter().enumerate() {
-            Columns { outer, len, first, width }.copy(inputs.words(i)?, out);
+            Columns { outer, len, first, width }.copy(inputs.bits(i)?, out);
             first += len;
         }
         Ok(())
     }
 }
 
-impl CpuKernel for Pad {
-    fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [out], _) = io.take()?;
-        let out = out.words()?;
+impl Move for Pad {
+    /// Zero bits are zero in every type that is moved.
+    fn run<T: Pod + Send + Sync>(&self, inputs: &Inputs<'_>, out: &mut [T]) -> Result<(), KernelError> {
         let Self { outer, before, len, after } = *self;
         let (width, out) = (before + len + after, SharedMut::new(out));
-        Columns { outer, len: before, first: 0, width }.fill(out, |_, words| words.fill(0.0));
-        Columns { outer, len, first: before, width }.copy(inputs.words(0)?, out);
-        Columns { outer, len: after, first: before + len, width }.fill(out, |_, words| words.fill(0.0));
+        Columns { outer, len: before, first: 0, width }.fill(out, |_, piece| piece.fill(T::zeroed()));
+        Columns { outer, len, first: before, width }.copy(inputs.bits(0)?, out);
+        Columns { outer, len: after, first: before + len, width }
+            .fill(out, |_, piece| piece.fill(T::zeroed()));
+        Ok(())
+    }
+}
+
+impl CpuKernel for Convert {
+    fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
+        let (inputs, [out], _) = io.take()?;
+        match (inputs.dtype(0)?, out.dtype()) {
+            (DType::F16, DType::F16) => out.of::<f16>()?.copy_from_slice(inputs.of(0)?),
+            (DType::F16, _) => {
+                let x = inputs.of::<f16>(0)?;
+                typed!(y: FloatsMut = out.floats()?; fill_all(y, |at, piece| {
+                    piece.iter_mut().zip(&x[at..]).for_each(|(y, x)| *y = Element::round(x.to_f32()));
+                }));
+            }
+            (_, DType::F16) => {
+                let y = out.of::<f16>()?;
+                typed!(x: Floats = inputs.floats(0)?; fill_all(y, |at, piece| {
+                    piece.iter_mut().zip(&x[at..]).for_each(|(y, x)| *y = f16::from_f32(x.widen()));
+                }));
+            }
+            _ => typed!(x: Floats = inputs.floats(0)?, y: FloatsMut = out.floats()?; convert(x, y))?,
+        }
         Ok(())
     }
 }

@@ -3,7 +3,8 @@
 use crossloom_ir::TensorType;
 use crossloom_ir::op::Op;
 
-use crate::exec::io::{CpuKernel, Inputs, Io, KernelError, Lowered};
+use crate::element::{Floats, FloatsMut};
+use crate::exec::io::{CpuKernel, Inputs, Io, KernelError, Lowered, typed};
 use crate::kernels::{
     Incoming, add_layer_norm, add_rms_norm, layer_norm, layer_norm_grad, norm_grad_scratch_len, rms_norm,
     rms_norm_grad,
@@ -45,7 +46,17 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
         _ => Some((0, 0)),
     };
     let kernel = NormKernel { kind, rows, cols, eps: eps as f32 };
-    Some(Lowered::with_scratch(name, scratch, kernel).in_place(in_place.into_iter().collect()))
+    let lowered = Lowered::with_scratch(name, scratch, kernel).in_place(in_place.into_iter().collect());
+    // The residual stream, statistics and gradients are `f32`.
+    Some(match kind {
+        Kind::Layer if inputs[1].dtype == inputs[2].dtype => lowered.floats(&[0, 1, 2], &[0]),
+        Kind::AddLayer if inputs[2].dtype == inputs[3].dtype => lowered.floats(&[1, 2, 3], &[1]),
+        Kind::Layer | Kind::AddLayer => return None,
+        Kind::Rms => lowered.floats(&[0, 1], &[0]),
+        Kind::AddRms => lowered.floats(&[1, 2], &[1]),
+        Kind::LayerGrad { .. } => lowered.floats(&[0, 1, 2], &[]).optional(vec![0, 1, 2]),
+        Kind::RmsGrad { .. } => lowered.floats(&[0, 1, 2], &[]).optional(vec![0, 1]),
+    })
 }
 
 /// The gradient that passes by on the residual stream.
@@ -62,35 +73,61 @@ impl CpuKernel for NormKernel {
         let (rows, cols, eps) = (self.rows, self.cols, self.eps);
         match self.kind {
             Kind::Layer => {
-                let (i, [y, mean, rstd], _) = io.split()?;
-                layer_norm(rows, cols, eps, i.unless_taken(0)?, i.f32(1)?, i.f32(2)?, y, mean, rstd)?;
+                let (i, [y, mean, rstd], _) = io.take()?;
+                let (mean, rstd) = (mean.of()?, rstd.of()?);
+                typed!(
+                    x: Floats = i.floats(0)?, gamma: Floats = i.floats(1)?, y: FloatsMut = y.floats()?;
+                    layer_norm(rows, cols, eps, given(&i, x), gamma, i.of(2)?, y, mean, rstd)
+                )?;
             }
             Kind::AddLayer => {
-                let (i, [sum, y, mean, rstd], _) = io.split()?;
-                let x = i.unless_taken(0)?;
-                add_layer_norm(rows, cols, eps, x, i.f32(1)?, i.f32(2)?, i.f32(3)?, sum, y, mean, rstd)?;
+                let (i, [sum, y, mean, rstd], _) = io.take()?;
+                let (x, sum, mean, rstd) = (i.unless_taken(0)?, sum.of()?, mean.of()?, rstd.of()?);
+                typed!(
+                    r: Floats = i.floats(1)?, gamma: Floats = i.floats(2)?, y: FloatsMut = y.floats()?;
+                    add_layer_norm(rows, cols, eps, x, r, gamma, i.of(3)?, sum, y, mean, rstd)
+                )?;
             }
             Kind::LayerGrad { residual } => {
                 let (i, [dx, dgamma, dbeta], scratch) = io.split()?;
                 let d_sum = incoming(&i, residual.then_some(5))?;
-                let (dy, x, gamma, mean, rstd) = (i.f32(0)?, i.f32(1)?, i.f32(2)?, i.f32(3)?, i.f32(4)?);
-                layer_norm_grad(rows, cols, x, gamma, mean, rstd, dy, d_sum, dx, dgamma, dbeta, scratch)?;
+                let (mean, rstd) = (i.f32(3)?, i.f32(4)?);
+                typed!(
+                    dy: Floats = i.floats(0)?, x: Floats = i.floats(1)?, gamma: Floats = i.floats(2)?;
+                    layer_norm_grad(rows, cols, x, gamma, mean, rstd, dy, d_sum, dx, dgamma, dbeta, scratch)
+                )?;
             }
             Kind::Rms => {
-                let (i, [y, rstd], _) = io.split()?;
-                rms_norm(rows, cols, eps, i.unless_taken(0)?, i.f32(1)?, y, rstd)?;
+                let (i, [y, rstd], _) = io.take()?;
+                let rstd = rstd.of()?;
+                typed!(
+                    x: Floats = i.floats(0)?, gamma: Floats = i.floats(1)?, y: FloatsMut = y.floats()?;
+                    rms_norm(rows, cols, eps, given(&i, x), gamma, y, rstd)
+                )?;
             }
             Kind::AddRms => {
-                let (i, [sum, y, rstd], _) = io.split()?;
-                add_rms_norm(rows, cols, eps, i.unless_taken(0)?, i.f32(1)?, i.f32(2)?, sum, y, rstd)?;
+                let (i, [sum, y, rstd], _) = io.take()?;
+                let (x, sum, rstd) = (i.unless_taken(0)?, sum.of()?, rstd.of()?);
+                typed!(
+                    r: Floats = i.floats(1)?, gamma: Floats = i.floats(2)?, y: FloatsMut = y.floats()?;
+                    add_rms_norm(rows, cols, eps, x, r, gamma, sum, y, rstd)
+                )?;
             }
             Kind::RmsGrad { residual } => {
                 let (i, [dx, dgamma], scratch) = io.split()?;
                 let d_sum = incoming(&i, residual.then_some(4))?;
-                let (dy, x, gamma, rstd) = (i.f32(0)?, i.f32(1)?, i.f32(2)?, i.f32(3)?);
-                rms_norm_grad(rows, cols, x, gamma, rstd, dy, d_sum, dx, dgamma, scratch)?;
+                let rstd = i.f32(3)?;
+                typed!(
+                    dy: Floats = i.floats(0)?, x: Floats = i.floats(1)?, gamma: Floats = i.floats(2)?;
+                    rms_norm_grad(rows, cols, x, gamma, rstd, dy, d_sum, dx, dgamma, scratch)
+                )?;
             }
         }
         Ok(())
     }
+}
+
+/// What is normalised, unless the result's memory holds it.
+fn given<'a, E>(i: &Inputs<'_>, x: &'a [E]) -> Option<&'a [E]> {
+    (!i.is_taken(0)).then_some(x)
 }

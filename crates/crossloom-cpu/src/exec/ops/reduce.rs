@@ -4,7 +4,8 @@
 use crossloom_ir::TensorType;
 use crossloom_ir::op::{Reduce, ReduceKind};
 
-use crate::exec::io::{CpuKernel, Io, KernelError, Lowered};
+use crate::element::Floats;
+use crate::exec::io::{CpuKernel, Io, KernelError, Lowered, typed};
 use crate::kernels::{sum_cols, sum_rows, sum_rows_scratch_len};
 use crate::parallel::{self, SharedMut, chunk_range};
 
@@ -38,15 +39,12 @@ pub(super) fn lower(op: &Reduce, inputs: &[&TensorType]) -> Option<Lowered> {
     match op.kind {
         ReduceKind::Sum if leading => {
             let (rows, cols) = (product(&shape[..count]), product(&shape[count..]));
-            Some(Lowered::with_scratch(
-                "sum_rows",
-                sum_rows_scratch_len(rows, cols),
-                SumLeading { rows, cols },
-            ))
+            let scratch = sum_rows_scratch_len(rows, cols);
+            Some(Lowered::with_scratch("sum_rows", scratch, SumLeading { rows, cols }).floats(&[0], &[]))
         }
         ReduceKind::Sum if trailing => {
             let (rows, cols) = (product(&shape[..rank - count]), product(&shape[rank - count..]));
-            Some(Lowered::new("sum_cols", SumTrailing { rows, cols }))
+            Some(Lowered::new("sum_cols", SumTrailing { rows, cols }).floats(&[0], &[]))
         }
         kind => {
             let first = *op.axes.first()?;
@@ -62,14 +60,14 @@ pub(super) fn lower(op: &Reduce, inputs: &[&TensorType]) -> Option<Lowered> {
 impl CpuKernel for SumLeading {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], scratch) = io.split()?;
-        Ok(sum_rows(self.rows, self.cols, inputs.f32(0)?, out, scratch)?)
+        typed!(x: Floats = inputs.floats(0)?; Ok(sum_rows(self.rows, self.cols, x, out, scratch)?))
     }
 }
 
 impl CpuKernel for SumTrailing {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        Ok(sum_cols(self.rows, self.cols, inputs.f32(0)?, out)?)
+        typed!(x: Floats = inputs.floats(0)?; Ok(sum_cols(self.rows, self.cols, x, out)?))
     }
 }
 

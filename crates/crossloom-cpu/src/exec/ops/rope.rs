@@ -10,7 +10,8 @@ use std::sync::Arc;
 use crossloom_ir::TensorType;
 use crossloom_ir::op::Rope;
 
-use crate::exec::io::{CpuKernel, Io, KernelError, Lowered};
+use crate::element::{Element, Floats, FloatsMut};
+use crate::exec::io::{CpuKernel, Io, KernelError, Lowered, typed};
 use crate::kernels::{Mat, MatMut, RopeTable, rope, rope_in_place, rope_table};
 use crate::parallel::{self, SharedMut, chunk_range};
 
@@ -61,7 +62,8 @@ pub(super) fn lower(op: &Rope, inputs: &[&TensorType]) -> Lowered {
         let table = tables.rope(count, head_dim, theta)?;
         Ok(RopeKernel { rows, cols, head_dim, inverse, table, every_row: (0..rows as i32).collect() })
     };
-    Lowered::with_tables("rope", rows * head_dim, bind).in_place(vec![(0, 0)]).ints(&[1], &[])
+    let lowered = Lowered::with_tables("rope", rows * head_dim, bind).in_place(vec![(0, 0)]);
+    lowered.floats(&[0], &[0]).ints(&[1], &[])
 }
 
 impl RopeKernel {
@@ -83,12 +85,12 @@ impl RopeKernel {
     }
 
     /// Turns `x`, or what `out` holds, by the table's entries.
-    fn turn(
+    fn turn<X: Element, Y: Element>(
         &self,
-        x: Option<&[f32]>,
+        x: Option<&[X]>,
         entries: &[i32],
         table: RopeTable<'_>,
-        out: &mut [f32],
+        out: &mut [Y],
     ) -> Result<(), KernelError> {
         let out = MatMut::new(out, self.rows, self.cols)?;
         match x {
@@ -101,18 +103,24 @@ impl RopeKernel {
 
 impl CpuKernel for RopeKernel {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [out], scratch) = io.split()?;
+        let (inputs, [out], scratch) = io.take()?;
         let positions = inputs.i32(1)?;
-        let x = inputs.unless_taken(0)?;
         let (head_dim, half) = (self.head_dim, self.head_dim / 2);
         let Table { count, cos, sin, .. } = &*self.table;
-        if positions.iter().all(|&p| usize::try_from(p).is_ok_and(|p| p < *count)) {
-            return self.turn(x, positions, RopeTable { head_dim, cos, sin }, out);
-        }
-        let (cos, rest) = scratch.split_at_mut(self.rows * half);
-        let sin = &mut rest[..self.rows * half];
-        self.fill_rows(positions, cos, sin);
-        self.turn(x, &self.every_row, RopeTable { head_dim, cos, sin }, out)
+        let (entries, cos, sin): (_, &[f32], &[f32]) =
+            if positions.iter().all(|&p| usize::try_from(p).is_ok_and(|p| p < *count)) {
+                (positions, cos, sin)
+            } else {
+                let (cos, rest) = scratch.split_at_mut(self.rows * half);
+                let sin = &mut rest[..self.rows * half];
+                self.fill_rows(positions, cos, sin);
+                (&self.every_row, cos, sin)
+            };
+        let table = RopeTable { head_dim, cos, sin };
+        typed!(
+            x: Floats = inputs.floats(0)?, out: FloatsMut = out.floats()?;
+            self.turn((!inputs.is_taken(0)).then_some(x), entries, table, out)
+        )
     }
 }
 

@@ -5,7 +5,8 @@ use crossloom_ir::TensorType;
 use crossloom_ir::op::{Op, ScatterMode};
 
 use super::ids;
-use crate::exec::io::{CpuKernel, Io, KernelError, Lowered};
+use crate::element::{Floats, FloatsMut};
+use crate::exec::io::{CpuKernel, Io, KernelError, Lowered, typed};
 use crate::kernels::{Rows, Scatter, embedding, embedding_grad, gather_rows, scatter_rows, softmax};
 use crate::parallel::{self, SharedMut, chunk_range};
 
@@ -42,18 +43,24 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
         }
         Op::Argmax(_) => Lowered::new("argmax", Argmax { cols }).ints(&[], &[0]),
         Op::Embedding(_) => {
-            Lowered::new("embedding", Embedding { vocab: first.shape[0], cols }).ints(&[1], &[])
+            let kernel = Embedding { vocab: first.shape[0], cols };
+            Lowered::new("embedding", kernel).floats(&[0], &[0]).ints(&[1], &[])
         }
         Op::EmbeddingGrad(op) => {
-            Lowered::new("embedding_grad", EmbeddingGrad { vocab: op.vocab, cols }).ints(&[1], &[])
+            let kernel = EmbeddingGrad { vocab: op.vocab, cols };
+            Lowered::new("embedding_grad", kernel).floats(&[0], &[]).ints(&[1], &[])
         }
-        Op::GatherRows(_) => Lowered::new("gather_rows", Gather(indexed())).ints(&[1], &[]),
+        Op::GatherRows(_) => {
+            Lowered::new("gather_rows", Gather(indexed())).floats(&[0], &[0]).ints(&[1], &[])
+        }
         Op::ScatterRows(op) => {
             let mode = match op.mode {
                 ScatterMode::Set => Scatter::Set,
                 ScatterMode::Add => Scatter::Add,
             };
-            Lowered::new("scatter_rows", ScatterInto(indexed(), mode)).in_place(vec![(0, 0)]).ints(&[1], &[])
+            let kernel = ScatterInto(indexed(), mode);
+            let lowered = Lowered::new("scatter_rows", kernel).in_place(vec![(0, 0)]);
+            lowered.floats(&[0, 2], &[0]).ints(&[1], &[])
         }
         _ => return None,
     })
@@ -89,10 +96,13 @@ impl CpuKernel for Argmax {
 
 impl CpuKernel for Embedding {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [out], _) = io.split()?;
+        let (inputs, [out], _) = io.take()?;
         let ids = inputs.i32(1)?;
         ids::check("token id", ids, self.vocab, false)?;
-        Ok(embedding(self.vocab, self.cols, inputs.f32(0)?, ids, out)?)
+        typed!(
+            table: Floats = inputs.floats(0)?, out: FloatsMut = out.floats()?;
+            Ok(embedding(self.vocab, self.cols, table, ids, out)?)
+        )
     }
 }
 
@@ -101,29 +111,31 @@ impl CpuKernel for EmbeddingGrad {
         let (inputs, [out], _) = io.split()?;
         let ids = inputs.i32(1)?;
         ids::check("token id", ids, self.vocab, false)?;
-        Ok(embedding_grad(self.vocab, self.cols, inputs.f32(0)?, ids, out)?)
+        typed!(dy: Floats = inputs.floats(0)?; Ok(embedding_grad(self.vocab, self.cols, dy, ids, out)?))
     }
 }
 
 impl CpuKernel for Gather {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [rows], _) = io.split()?;
+        let (inputs, [rows], _) = io.take()?;
         let index = inputs.i32(1)?;
         ids::check("position", index, self.0.len, true)?;
-        Ok(gather_rows(&self.0, inputs.f32(0)?, index, rows)?)
+        typed!(rows: FloatsMut = rows.floats()?; Ok(gather_rows(&self.0, inputs.of(0)?, index, rows)?))
     }
 }
 
 impl CpuKernel for ScatterInto {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [h], _) = io.split()?;
+        let (inputs, [h], _) = io.take()?;
         let Self(shape, mode) = self;
         let index = inputs.i32(1)?;
         match mode {
             Scatter::Set => ids::check_distinct(index, shape.count, shape.len)?,
             Scatter::Add => ids::check("position", index, shape.len, true)?,
         }
-        inputs.take(0, h)?;
-        Ok(scatter_rows(shape, *mode, h, index, inputs.f32(2)?)?)
+        typed!(h: FloatsMut = h.floats()?; {
+            inputs.take(0, h)?;
+            Ok(scatter_rows(shape, *mode, h, index, inputs.of(2)?)?)
+        })
     }
 }

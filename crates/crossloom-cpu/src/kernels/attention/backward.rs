@@ -138,10 +138,7 @@ fn backward_tile<S: Simd>(
     let mut fresh = true;
     let mut next = 0;
     loop {
-        let slots = Slots::collect(mask, q, rows, p.blocks(), &mut next);
-        if slots.count == 0 {
-            break;
-        }
+        let Some(slots) = Slots::collect(mask, q, rows, p.blocks(), &mut next) else { break };
         for slot in 0..slots.count {
             let at = slots.block[slot] * block_len;
             // SAFETY: packed blocks are `[hd, 32]`; both buffers have `rows <= QUERIES` rows of `SCORES`.
@@ -181,7 +178,7 @@ fn backward_tile<S: Simd>(
         }
         let mut start = 0;
         while let Some((slot, first, count)) = slots.next_run(&mut start, p.k_len) {
-            let update = if std::mem::take(&mut fresh) { Update::Set } else { Update::Add };
+            let update = if std::mem::take(&mut fresh) { Update::Set } else { Update::Continue };
             let row = sample * p.k_len + first;
             // SAFETY: the keys are rows of `k`, `dk` and `dv`, by `check`; this task owns those columns of the
             // gradients, and the rows of this head of `dq`; the buffers hold these slots.

@@ -313,7 +313,7 @@ fn one_tile<S: Simd>(
             }
         }
         let key = round + begin * KEYS;
-        let update = if std::mem::take(&mut fresh) { Update::Set } else { Update::Add };
+        let update = if std::mem::take(&mut fresh) { Update::Set } else { Update::Continue };
         let values = &call.values[(place.slot * capacity + key) * p.narrow() + kv * hd..];
         // SAFETY: probabilities of these keys were written above; the keys are positions below `len`, so rows of the cache
         // by `check`; the output tile has `rows` rows of `hd`.

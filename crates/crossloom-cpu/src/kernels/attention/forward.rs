@@ -132,10 +132,7 @@ fn forward_tile<S: Simd>(
     let mut fresh = true;
     let mut next = 0;
     loop {
-        let slots = Slots::collect(mask, q, rows, p.blocks(), &mut next);
-        if slots.count == 0 {
-            break;
-        }
+        let Some(slots) = Slots::collect(mask, q, rows, p.blocks(), &mut next) else { break };
         let width = slots.count * KEYS;
         for slot in 0..slots.count {
             // SAFETY: the packed block is `[hd, 32]`; the score buffer has `rows <= QUERIES` rows of `SCORES`.
@@ -177,7 +174,7 @@ fn forward_tile<S: Simd>(
         }
         let mut start = 0;
         while let Some((slot, first, keys)) = slots.next_run(&mut start, p.k_len) {
-            let update = if std::mem::take(&mut fresh) { Update::Set } else { Update::Add };
+            let update = if std::mem::take(&mut fresh) { Update::Set } else { Update::Continue };
             // SAFETY: probabilities of these slots were written above; the keys are rows of `v`, by `check`; the
             // output tile has `rows` rows of `hd`.
             unsafe {

@@ -2,7 +2,8 @@
 //!
 //! Keys are cut into blocks of 32, whose transposes are packed once per key head into the scratch; queries into tiles
 //! of 24 rows. A tile visits only the blocks that its mask leaves, keeps a running maximum and sum (forward), or
-//! recomputes the probabilities from the saved log-sum-exp (backward). One task owns one sample and key head with all
+//! recomputes the probabilities from the saved log-sum-exp (backward). Blocks that only its neighbours see add zeros to a
+//! row's sums, which go on from run to run of keys in one order: a row has the same bits alone and among others. One task owns one sample and key head with all
 //! query heads of its group, so that gradients of keys and values have one owner and one order.
 
 mod backward;
@@ -133,19 +134,27 @@ struct Slots {
 }
 
 impl Slots {
-    /// Collects up to [`SLOTS`] blocks from `*next` on that take part, and moves `*next` behind them.
-    fn collect(mask: &Mask<'_>, q: usize, rows: usize, blocks: usize, next: &mut usize) -> Self {
-        let mut slots = Self { block: [0; SLOTS], meet: [Meet::None; SLOTS], count: 0 };
-        while *next < blocks && slots.count < SLOTS {
-            let meet = mask.meet(q, rows, *next);
-            if meet != Meet::None {
-                slots.block[slots.count] = *next;
-                slots.meet[slots.count] = meet;
-                slots.count += 1;
+    /// The blocks of a round that take part, of the first round from block `*next` on that has any; moves `*next` behind
+    /// it. A round is [`SLOTS`] blocks by their places among the keys, whichever of them the tile visits: then what a
+    /// query sees does not depend on what its neighbours in the tile see.
+    fn collect(mask: &Mask<'_>, q: usize, rows: usize, blocks: usize, next: &mut usize) -> Option<Self> {
+        while *next < blocks {
+            let mut slots = Self { block: [0; SLOTS], meet: [Meet::None; SLOTS], count: 0 };
+            let end = (*next + SLOTS).min(blocks);
+            for block in *next..end {
+                let meet = mask.meet(q, rows, block);
+                if meet != Meet::None {
+                    slots.block[slots.count] = block;
+                    slots.meet[slots.count] = meet;
+                    slots.count += 1;
+                }
             }
-            *next += 1;
+            *next = end;
+            if slots.count > 0 {
+                return Some(slots);
+            }
         }
-        slots
+        None
     }
 
     /// The run of adjacent blocks from slot `*start` on, as its first slot, first key and number of keys; moves

@@ -128,7 +128,7 @@ pub(super) unsafe fn product(
                 let to = c.add(i * ldc + j);
                 *to = match update {
                     Update::Set => alpha * sum,
-                    Update::Add => alpha * sum + *to,
+                    Update::Add | Update::Continue => alpha * sum + *to,
                     Update::Scale(beta) => (*to).mul_add(beta, alpha * sum),
                 };
             }
@@ -183,7 +183,7 @@ mod native {
                             let sum = _mm512_mul_ps(acc[$i][half], scale);
                             let y = match update {
                                 Update::Set => sum,
-                                Update::Add => _mm512_add_ps(sum, _mm512_maskz_loadu_ps(keep, to)),
+                                Update::Add | Update::Continue => _mm512_add_ps(sum, _mm512_maskz_loadu_ps(keep, to)),
                                 Update::Scale(beta) => {
                                     let old = _mm512_maskz_loadu_ps(keep, to);
                                     _mm512_fmadd_ps(old, _mm512_set1_ps(beta), sum)

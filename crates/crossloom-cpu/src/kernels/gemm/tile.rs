@@ -29,6 +29,8 @@ pub(crate) enum Update {
     Set,
     /// `C = alpha A B + C`.
     Add,
+    /// `C = C + A B`, the sum over `k` going on from `C`: a product that is cut along `k` has the bits of the whole one.
+    Continue,
     /// `C = alpha A B + beta C`.
     Scale(f32),
 }
@@ -65,6 +67,15 @@ macro_rules! define_tile {
             let last = cols - (NV - 1) * lanes;
             // SAFETY: every address is within the operands by the caller's promise.
             unsafe {
+                if update == Update::Continue {
+                    $(
+                        let at = c.add($i * ldc);
+                        if NV == 2 {
+                            acc[$i][0] = Vf::load_ptr(s, at);
+                        }
+                        acc[$i][NV - 1] = Vf::load_first(s, at.add((NV - 1) * lanes), last);
+                    )+
+                }
                 for p in 0..k {
                     let row = b.add(p * ldb);
                     let tail = row.add((NV - 1) * lanes);
@@ -87,7 +98,7 @@ macro_rules! define_tile {
                 }
                 if last == lanes {
                     match update {
-                        Update::Set => {
+                        Update::Set | Update::Continue => {
                             $(
                                 let at = c.add($i * ldc);
                                 acc[$i][0].store_ptr(at);
@@ -120,7 +131,7 @@ macro_rules! define_tile {
                     }
                 } else {
                     let (keep, beta) = match update {
-                        Update::Set => (false, 0.0),
+                        Update::Set | Update::Continue => (false, 0.0),
                         Update::Add => (true, 1.0),
                         Update::Scale(beta) => (true, beta),
                     };
