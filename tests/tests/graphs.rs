@@ -14,6 +14,7 @@ mod shipped;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crossloom_run::backends::Backend;
 use crossloom_run::stages::{Depth, Format, Mode, Shapes, Stage, Subject, render};
 use serde_json::Value;
 use shipped::{recipe, recipes, root};
@@ -91,7 +92,14 @@ fn every_recipe_becomes_the_graphs_that_are_kept() {
                 let shapes = Shapes::of(&variant.recipe).unwrap();
                 for (stage, mode, label, shown) in stages(&variant.name) {
                     let (name_of, recipe) = (&variant.name, &variant.recipe);
-                    let subject = Subject { name: name_of, recipe, shapes, mode, verify: false };
+                    let subject = Subject {
+                        name: name_of,
+                        recipe,
+                        shapes,
+                        mode,
+                        backend: Backend::default(),
+                        verify: false,
+                    };
                     insta::assert_snapshot!(file_stem(&name, name_of, label), text(&subject, stage, shown));
                 }
             }
@@ -131,7 +139,8 @@ fn compiling_twice_gives_the_same_bytes() {
     let shapes = Shapes::of(&variant.recipe).unwrap();
     let plan = || {
         let (name, recipe) = (&variant.name, &variant.recipe);
-        let subject = Subject { name, recipe, shapes, mode: Mode::Train, verify: false };
+        let subject =
+            Subject { name, recipe, shapes, mode: Mode::Train, backend: Backend::default(), verify: false };
         render(&subject, Stage::Plan, Format::Text, Depth::Nodes).unwrap()
     };
     assert_eq!(plan(), plan());

@@ -4,6 +4,7 @@
 mod shipped;
 mod xml;
 
+use crossloom_run::backends::Backend;
 use crossloom_run::stages::{Depth, Format, Mode, Shapes, Stage, Subject, render};
 use shipped::{recipe, recipes};
 
@@ -18,7 +19,17 @@ fn subjects(mut visit: impl FnMut(&str, &Subject<'_>)) {
             let shapes = Shapes::of(&variant.recipe).unwrap();
             for mode in [Mode::Forward, Mode::Train] {
                 let (label, recipe) = (format!("{name} {}", variant.name), &variant.recipe);
-                visit(&label, &Subject { name: &variant.name, recipe, shapes, mode, verify: false });
+                visit(
+                    &label,
+                    &Subject {
+                        name: &variant.name,
+                        recipe,
+                        shapes,
+                        mode,
+                        backend: Backend::default(),
+                        verify: false,
+                    },
+                );
             }
         }
     }
@@ -106,7 +117,7 @@ fn the_picture_of_the_quickstart_stays_legible() {
     let shapes = Shapes::of(&variant.recipe).unwrap();
     let (name, recipe) = (&variant.name, &variant.recipe);
     for (mode, most) in [(Mode::Forward, 24), (Mode::Train, 48)] {
-        let subject = Subject { name, recipe, shapes, mode, verify: false };
+        let subject = Subject { name, recipe, shapes, mode, backend: Backend::default(), verify: false };
         let svg = render(&subject, Stage::Fused, Format::Svg, Depth::Scopes(3)).unwrap();
         let count = boxes(&svg).len();
         assert!((12..=most).contains(&count), "{} boxes, {}", count, mode.name());
@@ -118,7 +129,14 @@ fn names_are_escaped() {
     let mut recipe = recipe("synthetic").variants[0].recipe.clone();
     recipe.name = "a<b>&\"c\"".to_owned();
     let shapes = Shapes::of(&recipe).unwrap();
-    let subject = Subject { name: "</svg>", recipe: &recipe, shapes, mode: Mode::Forward, verify: false };
+    let subject = Subject {
+        name: "</svg>",
+        recipe: &recipe,
+        shapes,
+        mode: Mode::Forward,
+        backend: Backend::default(),
+        verify: false,
+    };
     for stage in Stage::ALL {
         let svg = render(&subject, stage, Format::Svg, Depth::Scopes(3)).unwrap();
         assert_eq!(xml::root(&svg).unwrap_or_else(|error| panic!("{}: {error}", stage.name())), "svg");

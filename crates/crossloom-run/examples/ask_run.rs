@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::path::Path;
 
+use crossloom_run::backends::Resources;
 use crossloom_run::{Trained, resolved};
 use crossloom_train::run_dir::RunDir;
 
@@ -23,7 +24,7 @@ pub(crate) fn ask(
     let run = RunDir::open(run)?;
     let recipe = resolved::load(&run, &[])?;
     let known = recipe.variant(variant).ok_or("the run has no such variant")?;
-    let mut trained = Trained::load(&run.variant_path(variant)?, &known.recipe)?;
+    let mut trained = Trained::load(&run.variant_path(variant)?, &known.recipe, Resources::default())?;
     let mut answers = trained.ask(picture, &[question.to_owned()])?;
     Ok(answers.pop().ok_or("no answer")?.answer)
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use crossloom_recipe::{LoadOptions, load};
+use crossloom_run::backends::Resources;
 use crossloom_run::{Entry, Experiment, Job, RunOutcome, Unheard};
 
 /// Settings over those of the recipe, which would train for longer.
@@ -35,6 +36,7 @@ pub(crate) fn train_below(out: &Path) -> Result<String, Box<dyn Error>> {
         out: out.to_owned(),
         folder: None,
         entry: Entry::New,
+        resources: Resources::default(),
         command: "the example train_recipe".to_owned(),
     };
     match experiment.run(&mut Unheard, &AtomicBool::new(false))? {

@@ -2,24 +2,91 @@
 
 use std::sync::Arc;
 
-use crossloom_compiler::Target;
+use crossloom_compiler::{NullTarget, Target};
 use crossloom_cpu::{CpuDevice, CpuTarget, Isa, isa};
-use crossloom_runtime::{Device, RunError};
+use crossloom_runtime::{Device, NullDevice, RunError};
 
-/// The target that recipes are compiled for.
-pub fn target() -> &'static dyn Target {
-    &CpuTarget
+use crate::ExperimentError;
+
+/// What recipes are compiled for and run on, as `--backend` names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// The best one that this machine has: so far always the processor.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// Plans and tells costs, and runs nothing.
+    Null,
 }
 
-/// The device that recipes run on.
-pub fn device() -> Arc<dyn Device> {
-    CpuDevice::shared()
+/// How a recipe is run on this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// What computes.
+    pub backend: Backend,
+    /// Whether to go on where the memory is known not to suffice.
+    pub force_memory: bool,
 }
 
-/// The instruction set of the device's kernels.
-///
-/// # Errors
-/// The environment asks for one that this machine does not have, or for none that is known.
-pub fn instruction_set() -> Result<&'static str, RunError> {
-    isa().map(Isa::name).map_err(|error| RunError::device("cpu", error.to_string()))
+impl Backend {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Cpu, Self::Null];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Null => "null",
+        }
+    }
+
+    /// What it is, in a line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Auto => "the best one that this machine has",
+            Self::Cpu => "the processor",
+            Self::Null => "plans and tells costs, runs nothing",
+        }
+    }
+
+    /// What the compiler has to know of it.
+    pub fn target(self) -> &'static dyn Target {
+        match self {
+            Self::Auto | Self::Cpu => &CpuTarget,
+            Self::Null => &NullTarget,
+        }
+    }
+
+    /// The device, which need not be able to run anything.
+    pub fn device(self) -> Arc<dyn Device> {
+        match self {
+            Self::Auto | Self::Cpu => CpuDevice::shared(),
+            Self::Null => Arc::new(NullDevice::default()),
+        }
+    }
+
+    /// The device, once it has shown that it runs.
+    ///
+    /// # Errors
+    /// It runs nothing, or the environment asks for an instruction set that this machine does not have.
+    pub fn running(self) -> Result<Arc<dyn Device>, ExperimentError> {
+        let device = self.device();
+        drop(device.queue()?);
+        Ok(device)
+    }
+
+    /// The instruction set of the device's kernels.
+    ///
+    /// # Errors
+    /// The environment asks for one that this machine does not have, or for none that is known.
+    pub fn instruction_set(self) -> Result<&'static str, RunError> {
+        match self {
+            Self::Auto | Self::Cpu => {
+                isa().map(Isa::name).map_err(|error| RunError::device("cpu", error.to_string()))
+            }
+            Self::Null => Ok("none"),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crossloom_ir::IrErrors;
+use crossloom_runtime::limits::DoesNotFit;
 use crossloom_train::BoxError;
 
 /// Why a run ended without a result. Every message says where; the source says what.
@@ -54,6 +55,16 @@ pub enum ExperimentError {
         /// What is wrong with it.
         message: String,
     },
+    /// A variant needs more memory than there is.
+    #[error("variant `{variant}` {error}")]
+    DoesNotFit {
+        /// The variant.
+        variant: String,
+        /// Need, limit and its source.
+        error: Box<DoesNotFit>,
+        /// What would make it fit.
+        help: String,
+    },
     /// The request does not fit the recipe.
     #[error("{message} ({help})")]
     Request {
@@ -78,10 +89,10 @@ impl ExperimentError {
         Self::Request { message: message.into(), help: help.into() }
     }
 
-    /// What to do about it, where the request was at fault.
+    /// What to do about it, where that is known.
     pub fn help(&self) -> Option<&str> {
         match self {
-            Self::Request { help, .. } => Some(help),
+            Self::Request { help, .. } | Self::DoesNotFit { help, .. } => Some(help),
             _ => None,
         }
     }

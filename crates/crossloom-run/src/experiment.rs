@@ -1,6 +1,7 @@
 //! The main job: every variant of a recipe trained, evaluated, compared and reported.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -8,14 +9,18 @@ use crossloom_data::assets::AssetEvent;
 use crossloom_data::packing::PackingPlan;
 use crossloom_eval::compare::Comparison;
 use crossloom_recipe::{LoadedRecipe, Variant};
+use crossloom_runtime::Device;
 use crossloom_train::run_dir::{RunDir, RunRecord, RunStatus};
 use crossloom_train::trainer::seconds_since_1970;
 
+use crate::backends::Resources;
 use crate::data::same_questions;
 use crate::folder::Claim;
 use crate::job::{Entry, Job};
-use crate::progress::RunProgress;
-use crate::variant::VariantRun;
+use crate::memory::{DataNeed, fits};
+use crate::programs::Programs;
+use crate::progress::{Activity, RunProgress};
+use crate::variant::{Compiled, VariantRun, batch_shape};
 use crate::{Data, ExperimentError, VariantOutcome, compare, record, report, train};
 
 /// A recipe that is run.
@@ -33,6 +38,8 @@ pub struct Experiment<'r> {
     pub folder: Option<RunDir>,
     /// What becomes of a run that is there already.
     pub entry: Entry,
+    /// What it runs on.
+    pub resources: Resources,
     /// The command as it was typed, for the report.
     pub command: String,
 }
@@ -84,6 +91,7 @@ impl<'r> Experiment<'r> {
             return Err(ExperimentError::request("the recipe has no variant", "add a [variants.NAME] table"));
         };
         same_questions(&loaded.variants)?;
+        let device = self.resources.backend.running()?;
         let claim = Claim::new(loaded, &variants, &self.out, self.folder.as_ref(), self.job, self.entry)?;
         let folder = loaded.path.parent().unwrap_or(Path::new("."));
         let data = Data::load_until(&first.recipe, folder, stop, &mut |event| {
@@ -92,14 +100,13 @@ impl<'r> Experiment<'r> {
             }
         })?;
         let read = started.elapsed().as_secs_f64();
-        let planned = planned(&variants, &data)?;
+        let compiled = self.compiled(&variants, &data, &*device, progress)?;
         let mut held = claim.enter(&record::data_manifest(&data))?;
         let earlier_record = held.record.take();
         let told = earlier_record.as_ref().map_or(0, |record| record.notes.len());
         let before = earlier_record.as_ref().map(|record| record.status.clone());
         let dir = &held.dir;
-        let mut record =
-            record::begin(loaded, dir, earlier_record, &variants, &data, self.job, self.folder.is_some())?;
+        let mut record = record::begin(self, dir, earlier_record, &variants, &data)?;
         for note in record.notes.iter().skip(told) {
             progress.note(note);
         }
@@ -110,7 +117,7 @@ impl<'r> Experiment<'r> {
             record.updated = seconds_since_1970();
         };
 
-        let worked = self.run_variants(planned, dir, &data, &mut record, progress, stop);
+        let worked = self.run_variants(compiled, &device, dir, &data, &mut record, progress, stop);
         let place = |name: &String| loaded.variants.iter().position(|variant| variant.name == *name);
         record.variants.sort_by(|a, _, b, _| place(a).cmp(&place(b)));
         tick(&mut record);
@@ -174,19 +181,48 @@ impl<'r> Experiment<'r> {
         Ok(loaded.variants.iter().filter(|v| names.is_empty() || names.contains(&v.name)).collect())
     }
 
+    /// Every variant, compiled. What training would refuse is refused here, for all of them, and what would not fit.
+    fn compiled(
+        &self,
+        variants: &[&'r Variant],
+        data: &Data,
+        device: &dyn Device,
+        progress: &mut dyn RunProgress,
+    ) -> Result<Vec<Compiled<'r>>, ExperimentError> {
+        let mut all = Vec::with_capacity(variants.len());
+        for &variant in variants {
+            train::check(&variant.recipe)?;
+            all.push((variant, data.plan(&variant.recipe)?));
+        }
+        let compile = |(variant, plan): (&'r Variant, PackingPlan)| {
+            progress.begin(&variant.name, Activity::Compile);
+            let (recipe, shape, vocab) = (&variant.recipe, batch_shape(&plan), plan.vocab_size);
+            let programs = match self.job {
+                Job::Evaluate => Programs::to_predict(recipe, shape, vocab, device.target())?,
+                Job::All | Job::Train => Programs::to_train(recipe, shape, vocab, device.target())?,
+            };
+            let held = DataNeed::of(recipe, data, &plan);
+            let need = fits(&variant.name, &programs, held, device, self.resources)?;
+            Ok(Compiled { variant, plan, programs, need })
+        };
+        all.into_iter().map(compile).collect()
+    }
+
     /// The outcome of every variant; `None` where one was stopped. After training alone there is none to list.
     fn run_variants(
         &self,
-        planned: Vec<(&Variant, PackingPlan)>,
+        compiled: Vec<Compiled<'_>>,
+        device: &Arc<dyn Device>,
         dir: &RunDir,
         data: &Data,
         record: &mut RunRecord,
         progress: &mut dyn RunProgress,
         stop: &AtomicBool,
     ) -> Result<Option<Vec<VariantOutcome>>, ExperimentError> {
-        let mut outcomes = Vec::with_capacity(planned.len());
-        for (variant, plan) in planned {
-            let ended = self.run_variant(variant, plan, dir, data, record, progress, stop);
+        let mut outcomes = Vec::with_capacity(compiled.len());
+        for compiled in compiled {
+            let variant = compiled.variant;
+            let ended = self.run_variant(compiled, device, dir, data, record, progress, stop);
             if let Err(error) = &ended {
                 let entry = record.variants.entry(variant.name.clone()).or_default();
                 entry.status = RunStatus::Failed { error: error.to_string() };
@@ -203,15 +239,15 @@ impl<'r> Experiment<'r> {
 
     fn run_variant(
         &self,
-        variant: &Variant,
-        plan: PackingPlan,
+        compiled: Compiled<'_>,
+        device: &Arc<dyn Device>,
         dir: &RunDir,
         data: &Data,
         record: &mut RunRecord,
         progress: &mut dyn RunProgress,
         stop: &AtomicBool,
     ) -> Result<Ended, ExperimentError> {
-        let mut ready = VariantRun::compile(variant, plan, self.job, dir, record, progress)?;
+        let mut ready = VariantRun::new(compiled, self.job, device, dir, record)?;
         if self.job != Job::Evaluate {
             let finished = ready.train(data, self.entry == Entry::Resume, record, progress, stop)?;
             dir.write_record(record)?;
@@ -225,18 +261,6 @@ impl<'r> Experiment<'r> {
         let outcome = ready.evaluate(data, record, progress, stop)?;
         Ok(outcome.map_or(Ended::Stopped, |outcome| Ended::Evaluated(Box::new(outcome))))
     }
-}
-
-/// The shapes of every variant's batches. Whatever training would refuse is refused here, for all of them.
-fn planned<'r>(
-    variants: &[&'r Variant],
-    data: &Data,
-) -> Result<Vec<(&'r Variant, PackingPlan)>, ExperimentError> {
-    let plan = |variant: &&'r Variant| {
-        train::check(&variant.recipe)?;
-        Ok((*variant, data.plan(&variant.recipe)?))
-    };
-    variants.iter().map(plan).collect()
 }
 
 /// How one variant ended.

@@ -12,7 +12,8 @@
 //! - [`experiment`]: a recipe that is run, and how that ended.
 //! - [`folder`]: what may be done in a run's folder is settled, under its lock, before anything is written.
 //! - [`data`]: pictures, questions, tokenizer, split by split.
-//! - [`graph`]: a recipe's functions; [`model`]: compiled, with their weights; [`backends`]: what they are compiled for.
+//! - [`graph`]: a recipe's functions; [`programs`]: compiled; [`memory`]: what they will hold; [`model`]: with their weights;
+//!   [`backends`]: what they are compiled for and run on.
 //! - [`Trained`]: a finished run is asked; its folder is enough, because every variant's [`Interface`] lies in it.
 //! - [`stages`]: a recipe as topology, luminal graph, IR, fused IR and plan, and what it costs. Nothing runs.
 
@@ -46,7 +47,9 @@ pub mod experiment;
 pub mod folder;
 pub mod graph;
 pub mod machine;
+pub mod memory;
 pub mod model;
+pub mod programs;
 pub mod resolved;
 pub mod stages;
 

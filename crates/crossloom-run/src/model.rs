@@ -1,10 +1,10 @@
-//! A recipe's model, compiled for training and for answers over one set of weights.
+//! A recipe's model, compiled for training and for prediction over one set of weights.
 
 use std::sync::Arc;
 
+use crossloom_compiler::Plan;
 use crossloom_compiler::training::ACCUMULATOR;
-use crossloom_compiler::{Context, Mode, Plan, compile};
-use crossloom_ir::{Func, Role};
+use crossloom_ir::Role;
 use crossloom_model::{BatchShape, Outputs, ParamSpec, caches, initial_value};
 use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
 use crossloom_runtime::{Arena, Device, Executable, RunError, Session, Store};
@@ -12,9 +12,10 @@ use crossloom_train::checkpoint::{Checkpoint, RestorePart};
 use crossloom_train::step::{BoxError, ModelState, Visit};
 
 use crate::ExperimentError;
-use crate::backends::device;
-use crate::graph::{forward_func, training_spec};
-use crate::phases::{Described, Phases};
+use crate::backends::Backend;
+use crate::graph::forward_func;
+use crate::phases::Phases;
+use crate::programs::{Programs, TrainingPrograms, compiled};
 
 /// Named weights, with the compiled graphs that work on them.
 pub struct Model {
@@ -45,57 +46,50 @@ pub struct Training {
 }
 
 impl Model {
-    /// The model of a recipe for one batch shape, to be trained from its start values.
+    /// The model of a recipe for one batch shape, on the default backend, to be trained from its start values.
     ///
     /// # Errors
-    /// The graph cannot be built or compiled.
+    /// The graph cannot be built or compiled; the device does not run or has no room.
     pub fn new(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
-        let mut model = Self::to_train(recipe, shape, vocab)?;
+        let device = Backend::default().running()?;
+        let mut model = Self::blank(Programs::to_train(recipe, shape, vocab, device.target())?, &device)?;
         model.start(recipe.train.seed)?;
         Ok(model)
     }
 
-    /// The same without start values: [`crate::train()`] puts them there, or those of a checkpoint.
+    /// A model of compiled programs without start values: [`crate::train()`] puts them there, or those of a checkpoint.
     ///
     /// # Errors
-    /// As [`Model::new`].
-    pub fn to_train(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
-        let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Loss)?;
-        let spec = training_spec(recipe, &graph.params);
-        let mut model = Self::to_predict(recipe, shape, vocab)?;
-        let device = model.store.device().clone();
-        let set = compile(&func, &Context::new(device.target(), Mode::Train(&spec)))?;
-        let held_out = (recipe.data.validation > 0.0).then(|| compiled(&func, &device)).transpose()?;
-        model.training = Some(Training {
-            step: model.session(set.main.plan)?,
-            apply: set.apply.map(|apply| model.session(apply.plan)).transpose()?,
-            held_out: held_out.map(|loss| model.session(loss)).transpose()?,
-        });
+    /// The device does not run, has no room, or the programs were compiled for another.
+    pub fn blank(programs: Programs, device: &Arc<dyn Device>) -> Result<Self, ExperimentError> {
+        let Programs { params, gates, phases, training, .. } = programs;
+        let store = Store::new(device)?;
+        let arena = Arena::new(&store);
+        let phases = Phases::new(phases, &arena)?;
+        let mut model = Self { store, arena, phases, training: None, params, gates, blank: true };
+        if let Some(TrainingPrograms { step, apply, held_out }) = training {
+            model.training = Some(Training {
+                step: model.session(step)?,
+                apply: apply.map(|apply| model.session(apply)).transpose()?,
+                held_out: held_out.map(|loss| model.session(loss)).transpose()?,
+            });
+        }
         Ok(model)
     }
 
-    /// A trained model that predicts, with the weights of a checkpoint: no training step, no state of an optimizer, no
-    /// start values.
+    /// A trained model with the weights of a checkpoint, without start values.
     ///
     /// # Errors
-    /// As [`Model::new`]; a checkpoint that is damaged or of another model.
+    /// As [`Model::blank`]; a checkpoint that is damaged or of another model.
     pub fn restored(
-        recipe: &Recipe,
-        shape: BatchShape,
-        vocab: usize,
+        programs: Programs,
+        device: &Arc<dyn Device>,
         checkpoint: &Checkpoint<'_>,
     ) -> Result<Self, ExperimentError> {
-        let mut model = Self::to_predict(recipe, shape, vocab)?;
+        let mut model = Self::blank(programs, device)?;
         checkpoint.restore_model(&mut model, RestorePart::Parameters)?;
         model.blank = false;
         Ok(model)
-    }
-
-    fn to_predict(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
-        let store = Store::new(&device())?;
-        let arena = Arena::new(&store);
-        let (phases, Described { params, gates }) = Phases::new(recipe, shape, vocab, &arena)?;
-        Ok(Self { store, arena, phases, training: None, params, gates, blank: true })
     }
 
     fn session(&self, plan: Plan) -> Result<Session, RunError> {
@@ -126,7 +120,7 @@ impl Model {
         vocab: usize,
     ) -> Result<Session, ExperimentError> {
         let (_, func) = forward_func(recipe, shape, vocab, Outputs::Predictions)?;
-        Ok(self.session(compiled(&func, self.store.device())?)?)
+        Ok(self.session(compiled(&func, self.store.device().target())?)?)
     }
 
     /// Its sessions, each with the name that a run's record gives it.
@@ -167,9 +161,4 @@ pub(crate) fn visit_state(store: &Store, visit: &mut Visit<'_>) -> Result<(), Bo
         }
     }
     Ok(())
-}
-
-/// The plan of a forward function.
-pub(crate) fn compiled(func: &Func, device: &Arc<dyn Device>) -> Result<Plan, ExperimentError> {
-    Ok(compile(func, &Context::new(device.target(), Mode::Forward))?.main.plan)
 }

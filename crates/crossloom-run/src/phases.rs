@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crossloom_compiler::{Plan, Target};
 use crossloom_data::packing::PackedBatch;
 use crossloom_model::{
     BatchShape, CacheShape, ModelGraph, ParamSpec, Span, StepShape, decode, encode_and_connect, inputs,
@@ -13,7 +14,7 @@ use crossloom_runtime::{Arena, Executable, RunError, Session};
 
 use crate::ExperimentError;
 use crate::features::{Features, Key, Picture, Weights};
-use crate::model::compiled;
+use crate::programs::compiled;
 
 /// Positions of a prompt are rounded up to a multiple of this.
 const POSITIONS: usize = 16;
@@ -24,11 +25,7 @@ const FEATURES: usize = 64 << 20;
 /// of which every row of a batch has a slot.
 #[derive(Debug)]
 pub struct Phases {
-    recipe: Recipe,
-    edges: Vec<(VisionAddress, PointAddress)>,
-    /// The largest batch; its targets are the most questions of a row.
-    shape: BatchShape,
-    vocab: usize,
+    graphs: Graphs,
     arena: Arena,
     features: Features,
     /// How many pictures were encoded.
@@ -39,6 +36,61 @@ pub struct Phases {
     prefill: BTreeMap<(usize, usize), Session>,
     /// By questions of a row.
     decode: BTreeMap<usize, Session>,
+}
+
+/// The graphs of the phases, of any size up to the largest.
+#[derive(Clone, Debug)]
+struct Graphs {
+    recipe: Recipe,
+    edges: Vec<(VisionAddress, PointAddress)>,
+    /// The largest batch; its targets are the most questions of a row.
+    shape: BatchShape,
+    vocab: usize,
+}
+
+/// The largest bucket of every phase, compiled.
+pub struct PhasePrograms {
+    graphs: Graphs,
+    encode: Plan,
+    prefill: Plan,
+    decode: Plan,
+}
+
+impl PhasePrograms {
+    /// The phases of a recipe for batches of at most that shape, with what the model has besides.
+    pub(crate) fn new(
+        recipe: &Recipe,
+        shape: BatchShape,
+        vocab: usize,
+        target: &dyn Target,
+    ) -> Result<(Self, Described), ExperimentError> {
+        let edges = Topology::new(recipe)?.injections().map(|edge| (edge.tap, edge.point)).collect();
+        let graphs = Graphs { recipe: recipe.clone(), edges, shape, vocab };
+        let BatchShape { batch, tokens, targets } = shape;
+        let (seen, read) = (graphs.encode(batch)?, graphs.prefill(tokens, targets)?);
+        let (encode, prefill) = (compiled(&seen.graph.lift()?, target)?, compiled(&read.graph.lift()?, target)?);
+        let decode = compiled(&graphs.decode(targets)?.graph.lift()?, target)?;
+        let mut params = seen.params;
+        for param in read.params {
+            if !params.iter().any(|known| known.name == param.name) {
+                params.push(param);
+            }
+        }
+        Ok((Self { graphs, encode, prefill, decode }, Described { params, gates: read.gates }))
+    }
+
+    /// All plans.
+    pub(crate) fn plans(&self) -> impl Iterator<Item = &Plan> {
+        [&self.encode, &self.prefill, &self.decode].into_iter()
+    }
+
+    /// Bytes of features that are held once so many pictures were seen.
+    pub(crate) fn feature_bytes(&self, pictures: usize) -> u64 {
+        let func = &self.encode.func;
+        let of = |name: &str| func.result(name).map_or(0, |value| func.ty(value).bytes());
+        let each = (of(inputs::VISUAL) + of(inputs::FEATURES)) / self.graphs.shape.batch.max(1);
+        each.saturating_mul(pictures).min(FEATURES) as u64
+    }
 }
 
 /// What a model has besides its sessions.
@@ -58,44 +110,25 @@ pub(crate) struct Seen {
 }
 
 impl Phases {
-    /// The phases of a recipe for batches of at most that shape. The largest bucket of each phase is compiled now, so that
-    /// the store has all weights and the arena its size.
-    pub(crate) fn new(
-        recipe: &Recipe,
-        shape: BatchShape,
-        vocab: usize,
-        arena: &Arena,
-    ) -> Result<(Self, Described), ExperimentError> {
-        let topology = Topology::new(recipe)?;
-        let mut phases = Self {
-            recipe: recipe.clone(),
-            edges: topology.injections().map(|edge| (edge.tap, edge.point)).collect(),
-            shape,
-            vocab,
+    /// The compiled phases as sessions; the store then has all weights and the arena its size.
+    pub(crate) fn new(programs: PhasePrograms, arena: &Arena) -> Result<Self, ExperimentError> {
+        let PhasePrograms { graphs, encode, prefill, decode } = programs;
+        let BatchShape { batch, tokens, targets } = graphs.shape;
+        let session = |plan| session(plan, arena);
+        Ok(Self {
+            encode: BTreeMap::from([(batch, session(encode)?)]),
+            prefill: BTreeMap::from([((tokens, targets), session(prefill)?)]),
+            decode: BTreeMap::from([(targets, session(decode)?)]),
+            graphs,
             arena: arena.clone(),
             features: Features::new(FEATURES),
             encoded: 0,
-            encode: BTreeMap::new(),
-            prefill: BTreeMap::new(),
-            decode: BTreeMap::new(),
-        };
-        let BatchShape { batch, tokens, targets } = shape;
-        let (seen, read) = (phases.encode_graph(batch)?, phases.prefill_graph(tokens, targets)?);
-        phases.encode.insert(batch, phases.session(&seen)?);
-        phases.prefill.insert((tokens, targets), phases.session(&read)?);
-        phases.decode(targets)?;
-        let mut params = seen.params;
-        for param in read.params {
-            if !params.iter().any(|known| known.name == param.name) {
-                params.push(param);
-            }
-        }
-        Ok((phases, Described { params, gates: read.gates }))
+        })
     }
 
     /// Rows of a call, each with a slot of the cache.
     pub(crate) fn rows(&self) -> usize {
-        self.shape.batch
+        self.graphs.shape.batch
     }
 
     /// How many pictures were encoded since the model was built.
@@ -176,9 +209,9 @@ impl Phases {
 
     /// The session that encodes so many pictures, and how many it has room for.
     fn encode(&mut self, pictures: usize) -> Result<(usize, &mut Session), ExperimentError> {
-        let room = bucket(pictures, self.shape.batch);
+        let room = bucket(pictures, self.graphs.shape.batch);
         if !self.encode.contains_key(&room) {
-            let session = self.session(&self.encode_graph(room)?)?;
+            let session = self.session(&self.graphs.encode(room)?)?;
             self.encode.insert(room, session);
         }
         Ok((room, found(&mut self.encode, &room)?))
@@ -190,10 +223,10 @@ impl Phases {
         positions: usize,
         questions: usize,
     ) -> Result<((usize, usize), &mut Session), ExperimentError> {
-        let tokens = positions.next_multiple_of(POSITIONS).min(self.shape.tokens);
-        let size = (tokens, bucket(questions, self.shape.targets));
+        let tokens = positions.next_multiple_of(POSITIONS).min(self.graphs.shape.tokens);
+        let size = (tokens, bucket(questions, self.graphs.shape.targets));
         if !self.prefill.contains_key(&size) {
-            let session = self.session(&self.prefill_graph(size.0, size.1)?)?;
+            let session = self.session(&self.graphs.prefill(size.0, size.1)?)?;
             self.prefill.insert(size, session);
         }
         Ok((size, found(&mut self.prefill, &size)?))
@@ -201,33 +234,42 @@ impl Phases {
 
     /// The session that reads a token of so many questions of every row, with its own number.
     pub(crate) fn decode(&mut self, questions: usize) -> Result<(usize, &mut Session), ExperimentError> {
-        let tokens = bucket(questions, self.shape.targets);
+        let tokens = bucket(questions, self.graphs.shape.targets);
         if !self.decode.contains_key(&tokens) {
-            let graph = decode(&self.recipe, &self.edges, self.step(tokens), self.vocab)?;
-            let session = self.session(&graph)?;
+            let session = self.session(&self.graphs.decode(tokens)?)?;
             self.decode.insert(tokens, session);
         }
         Ok((tokens, found(&mut self.decode, &tokens)?))
     }
 
-    fn encode_graph(&self, pictures: usize) -> Result<ModelGraph, ExperimentError> {
+    /// A bucket that was not used yet.
+    fn session(&self, graph: &ModelGraph) -> Result<Session, ExperimentError> {
+        let target = self.arena.store().device().target();
+        Ok(session(compiled(&graph.graph.lift()?, target)?, &self.arena)?)
+    }
+}
+
+fn session(plan: Plan, arena: &Arena) -> Result<Session, RunError> {
+    Session::new(&Executable::new(arena.store().device(), plan)?, arena)
+}
+
+impl Graphs {
+    fn encode(&self, pictures: usize) -> Result<ModelGraph, ExperimentError> {
         Ok(encode_and_connect(&self.recipe, &self.edges, pictures)?)
     }
 
-    fn prefill_graph(&self, tokens: usize, questions: usize) -> Result<ModelGraph, ExperimentError> {
+    fn prefill(&self, tokens: usize, questions: usize) -> Result<ModelGraph, ExperimentError> {
         let step = self.step(tokens);
         Ok(prefill(&self.recipe, &self.edges, step, questions, self.vocab, Span::Whole)?)
+    }
+
+    fn decode(&self, questions: usize) -> Result<ModelGraph, ExperimentError> {
+        Ok(decode(&self.recipe, &self.edges, self.step(questions), self.vocab)?)
     }
 
     fn step(&self, tokens: usize) -> StepShape {
         let BatchShape { batch: rows, tokens: capacity, .. } = self.shape;
         StepShape { rows, tokens, cache: CacheShape { slots: rows, capacity } }
-    }
-
-    fn session(&self, graph: &ModelGraph) -> Result<Session, ExperimentError> {
-        let device = self.arena.store().device();
-        let plan = compiled(&graph.graph.lift()?, device)?;
-        Ok(Session::new(&Executable::new(device, plan)?, &self.arena)?)
     }
 }
 

@@ -6,29 +6,30 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crossloom_compiler::Plan;
-use crossloom_recipe::{LoadedRecipe, Recipe, Split, Variant};
+use crossloom_recipe::{Recipe, Split, Variant};
 use crossloom_runtime::RunError;
+use crossloom_runtime::limits::Need;
 use crossloom_train::run_dir::{DataManifest, RunDir, RunDirError, RunRecord, RunStatus, VariantRecord};
 use crossloom_train::trainer::seconds_since_1970;
 use indexmap::IndexMap;
 
-use crate::backends::instruction_set;
+use crate::backends::Backend;
 use crate::job::Job;
 use crate::machine::processor;
 use crate::model::Model;
-use crate::{Data, ExperimentError, resolved};
+use crate::{Data, Experiment, ExperimentError, resolved};
 
-/// Begins the record of a run, or continues the one that was there, and writes it with the resolved recipe. `moved` says
-/// that the recipe was found in the run's folder, and not where it was written.
+/// Begins the record of a run, or continues the one that was there, and writes it with the resolved recipe.
 pub(crate) fn begin(
-    loaded: &LoadedRecipe,
+    experiment: &Experiment<'_>,
     dir: &RunDir,
     earlier: Option<RunRecord>,
     variants: &[&Variant],
     data: &Data,
-    job: Job,
-    moved: bool,
 ) -> Result<RunRecord, ExperimentError> {
+    let Experiment { recipe: loaded, job, resources, .. } = *experiment;
+    // The recipe was found in the run's folder, and not where it was written.
+    let moved = experiment.folder.is_some();
     let mut record = earlier.unwrap_or_else(|| RunRecord::new(&loaded.base.name, &loaded.training_hash()));
     // A variant that begins anew has nothing of its past left.
     for variant in variants {
@@ -52,8 +53,8 @@ pub(crate) fn begin(
     }
     // What a run was evaluated on says nothing of how it was trained.
     if job != Job::Evaluate || record.device.is_empty() {
-        record.notes.extend(went_on_elsewhere(&record)?);
-        (record.device, record.instruction_set) = here()?;
+        record.notes.extend(went_on_elsewhere(&record, resources.backend)?);
+        (record.device, record.instruction_set) = here(resources.backend)?;
         record.threads = rayon::current_num_threads() as u64;
     }
     record.seeds = shared_seeds(&loaded.variants);
@@ -64,15 +65,15 @@ pub(crate) fn begin(
 }
 
 /// The device and the instruction set of its kernels.
-fn here() -> Result<(String, String), RunError> {
+fn here(backend: Backend) -> Result<(String, String), RunError> {
     let device = processor().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    Ok((device, instruction_set()?.to_owned()))
+    Ok((device, backend.instruction_set()?.to_owned()))
 }
 
 /// Where bit-identity ends: steps of a run that goes on with another instruction set, or on another processor, differ in
 /// their last bits from those that would have been.
-fn went_on_elsewhere(record: &RunRecord) -> Result<Option<String>, RunError> {
-    let (device, set) = here()?;
+fn went_on_elsewhere(record: &RunRecord, backend: Backend) -> Result<Option<String>, RunError> {
+    let (device, set) = here(backend)?;
     let (before, old_set) = (&record.device, &record.instruction_set);
     let steps = record.variants.values().map(|variant| variant.steps).max().unwrap_or_default();
     if before.is_empty() || steps == 0 || (*before == device && *old_set == set) {
@@ -86,14 +87,14 @@ fn went_on_elsewhere(record: &RunRecord) -> Result<Option<String>, RunError> {
 }
 
 /// What is known of a variant once it is compiled; what an earlier process found out stays.
-pub(crate) fn describe(entry: &mut VariantRecord, recipe: &Recipe, model: &Model) {
+pub(crate) fn describe(entry: &mut VariantRecord, recipe: &Recipe, model: &Model, need: &Need) {
     entry.parameters = model.parameters();
     entry.trainable_parameters = trained(recipe, model);
     entry.seeds = seeds(recipe);
     // A model that only predicts says nothing new about its training.
-    if let Some(training) = &model.training {
+    if model.training.is_some() {
         entry.kernel_choices = kernel_choices(model);
-        entry.bytes = memory(training.step.plan());
+        entry.bytes = need.parts().map(|(purpose, bytes)| (purpose.to_owned(), bytes)).collect();
     }
 }
 
@@ -129,20 +130,6 @@ fn kernel_choices(model: &Model) -> IndexMap<String, String> {
         named.map(|(number, step)| (site(number, step), step.kernel.clone())).collect()
     };
     model.sessions().flat_map(|(name, session)| of_plan(name, session.plan())).collect()
-}
-
-fn memory(plan: &Plan) -> IndexMap<String, u64> {
-    let e = crossloom_compiler::explain::explain(plan, 1);
-    [
-        ("weights", e.weight_bytes),
-        ("state", e.state_bytes),
-        ("inputs", e.input_bytes),
-        ("arena", e.arena_bytes),
-        ("scratch", e.scratch_bytes),
-    ]
-    .into_iter()
-    .map(|(name, bytes)| (name.to_owned(), bytes))
-    .collect()
 }
 
 /// The record of a run that is there; `None` where it has none. A damaged one is not replaced unasked.

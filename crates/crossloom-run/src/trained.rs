@@ -10,14 +10,17 @@ use crossloom_train::checkpoint::Checkpoints;
 use crossloom_train::run_dir::VariantDir;
 
 use crate::ExperimentError;
+use crate::backends::Resources;
 use crate::batch::pool_of;
 use crate::data::image_mode;
 use crate::features::Weights;
 use crate::gates::GateMoments;
 use crate::generate::answer;
 use crate::interface::Interface;
+use crate::memory::{DataNeed, fits};
 use crate::model::Model;
 use crate::processor::Processor;
+use crate::programs::Programs;
 
 /// A trained variant that can be asked. Its folder is all it needs: no data set, no network.
 pub struct Trained {
@@ -54,6 +57,7 @@ impl Trained {
     fn load_with<T>(
         dir: &VariantDir,
         recipe: &Recipe,
+        resources: Resources,
         check: impl FnOnce(&Tokenizer, &Processor) -> Result<T, ExperimentError>,
     ) -> Result<(Self, T), ExperimentError> {
         if image_mode(recipe) == ImageMode::Withheld {
@@ -69,7 +73,11 @@ impl Trained {
         let checkpoints = Checkpoints::new(dir.checkpoints_path(), recipe.train.keep_checkpoints);
         let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir))?;
         let shape = BatchShape { batch: 1, tokens: shapes.sequence_len, targets: shapes.targets };
-        let mut model = Model::restored(recipe, shape, shapes.vocab_size, &newest)?;
+        let device = resources.backend.running()?;
+        let programs = Programs::to_predict(recipe, shape, shapes.vocab_size, device.target())?;
+        let held = DataNeed { batches: shapes.batch_bytes(), pictures: 1, ..DataNeed::default() };
+        fits(&dir.name(), &programs, held, &*device, resources)?;
+        let mut model = Model::restored(programs, &device, &newest)?;
         let weights = model.phases.weights()?;
         let (pool, batch) = (pool_of(recipe), PackedBatch::new(&shapes));
         Ok((Self { model, tokenizer, processor, pool, weights, batch }, checked))
@@ -78,9 +86,10 @@ impl Trained {
     /// Loads the newest checkpoint of a variant.
     ///
     /// # Errors
-    /// A variant that is trained without pictures; a folder of an earlier version; no checkpoint, or a damaged one.
-    pub fn load(dir: &VariantDir, recipe: &Recipe) -> Result<Self, ExperimentError> {
-        Ok(Self::load_with(dir, recipe, |_, _| Ok(()))?.0)
+    /// A variant that is trained without pictures; a folder of an earlier version; no checkpoint, or a damaged one; a
+    /// backend that runs nothing, or too little memory.
+    pub fn load(dir: &VariantDir, recipe: &Recipe, resources: Resources) -> Result<Self, ExperimentError> {
+        Ok(Self::load_with(dir, recipe, resources, |_, _| Ok(()))?.0)
     }
 
     /// Answers questions about a picture file; each sees the picture, none sees another.
@@ -116,8 +125,9 @@ pub fn generate(
     recipe: &Recipe,
     image: &Path,
     questions: &[String],
+    resources: Resources,
 ) -> Result<Vec<Answered>, ExperimentError> {
-    let (mut trained, prompt) = Trained::load_with(dir, recipe, |tokenizer, processor| {
+    let (mut trained, prompt) = Trained::load_with(dir, recipe, resources, |tokenizer, processor| {
         prompt(tokenizer, processor, image, questions)
     })?;
     trained.answer(prompt)

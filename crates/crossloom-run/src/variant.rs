@@ -1,5 +1,6 @@
 //! One variant: trained or restored, then evaluated.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,8 @@ use crossloom_eval::metrics::Metric;
 use crossloom_eval::samples::write_samples;
 use crossloom_model::BatchShape;
 use crossloom_recipe::Variant;
+use crossloom_runtime::Device;
+use crossloom_runtime::limits::Need;
 use crossloom_train::checkpoint::Checkpoints;
 use crossloom_train::progress::{Phase, ProgressUpdate};
 use crossloom_train::run_dir::{RunDir, RunRecord, RunStatus, VariantDir, VariantRecord};
@@ -20,11 +23,21 @@ use crate::interface::Interface;
 use crate::job::Job;
 use crate::model::Model;
 use crate::outcome::{self, VariantOutcome};
+use crate::programs::Programs;
 use crate::progress::{Activity, RunProgress};
 use crate::record::describe;
 use crate::train::train;
 use crate::trained::no_checkpoint;
 use crate::{Data, ExperimentError};
+
+/// A variant that is compiled and known to fit; no memory was taken for it.
+pub(crate) struct Compiled<'v> {
+    pub(crate) variant: &'v Variant,
+    pub(crate) plan: PackingPlan,
+    pub(crate) programs: Programs,
+    /// What it will hold.
+    pub(crate) need: Need,
+}
 
 /// A variant whose model is in memory.
 pub(crate) struct VariantRun<'v> {
@@ -38,29 +51,29 @@ pub(crate) struct VariantRun<'v> {
 }
 
 impl<'v> VariantRun<'v> {
-    /// Builds and compiles a variant: to be trained, or, to be evaluated, with the weights of its newest checkpoint.
-    pub(crate) fn compile(
-        variant: &'v Variant,
-        plan: PackingPlan,
+    /// Takes memory for a variant: to be trained, or, to be evaluated, with the weights of its newest checkpoint.
+    pub(crate) fn new(
+        compiled: Compiled<'v>,
         job: Job,
+        device: &Arc<dyn Device>,
         run: &RunDir,
         record: &mut RunRecord,
-        progress: &mut dyn RunProgress,
     ) -> Result<Self, ExperimentError> {
-        progress.begin(&variant.name, Activity::Compile);
+        let Compiled { variant, plan, programs, need } = compiled;
         let start = Instant::now();
+        let time = programs.time;
         let dir = run.variant(&variant.name)?;
-        let (recipe, shape) = (&variant.recipe, batch_shape(&plan));
+        let recipe = &variant.recipe;
         let (model, steps) = if job == Job::Evaluate {
             let checkpoints = Checkpoints::new(dir.checkpoints_path(), recipe.train.keep_checkpoints);
             let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(&dir))?;
-            (Model::restored(recipe, shape, plan.vocab_size, &newest)?, newest.state().step)
+            (Model::restored(programs, device, &newest)?, newest.state().step)
         } else {
-            (Model::to_train(recipe, shape, plan.vocab_size)?, 0)
+            (Model::blank(programs, device)?, 0)
         };
         let entry = record.variants.entry(variant.name.clone()).or_default();
-        describe(entry, &variant.recipe, &model);
-        spent(entry, "compile", start);
+        describe(entry, &variant.recipe, &model, &need);
+        spent(entry, "compile", time + start.elapsed());
         Ok(Self { variant, model, plan, run: run.clone(), dir, steps })
     }
 
@@ -84,7 +97,7 @@ impl<'v> VariantRun<'v> {
         let entry = record.variants.entry(name.clone()).or_default();
         entry.status = RunStatus::Running;
         let summary = train(recipe, data, &self.plan, &mut self.model, &self.dir, resume, stop, progress);
-        spent(entry, "train", start);
+        spent(entry, "train", start.elapsed());
         let summary = summary?;
         let finished = summary.outcome == Outcome::Finished;
         entry.status = if finished { RunStatus::Trained } else { RunStatus::Interrupted };
@@ -152,7 +165,7 @@ impl<'v> VariantRun<'v> {
             .map_err(|e| ExperimentError::File { path: self.dir.results_path(), message: e.to_string() })?;
         self.dir.write("results.json", &json)?;
         let entry = record.variants.entry(name.clone()).or_default();
-        spent(entry, "evaluate", start);
+        spent(entry, "evaluate", start.elapsed());
         let whole = self.steps >= recipe.train.steps;
         entry.status = if whole { RunStatus::Finished } else { RunStatus::Interrupted };
         entry.steps = self.steps;
@@ -169,6 +182,6 @@ pub(crate) fn batch_shape(plan: &PackingPlan) -> BatchShape {
 }
 
 /// Adds to the seconds of a phase, which are those of all processes.
-fn spent(entry: &mut VariantRecord, phase: &str, since: Instant) {
-    *entry.seconds.entry(phase.to_owned()).or_insert(0.0) += since.elapsed().as_secs_f64();
+fn spent(entry: &mut VariantRecord, phase: &str, time: Duration) {
+    *entry.seconds.entry(phase.to_owned()).or_insert(0.0) += time.as_secs_f64();
 }

@@ -23,16 +23,6 @@ impl VerifiedPlan {
         plan::check(&plan)?;
         Ok(Self(Arc::new(plan)))
     }
-
-    /// Where the kernels' working memory starts behind the arena.
-    pub fn scratch_offset(&self) -> usize {
-        self.0.arena.checked_next_multiple_of(self.0.alignment).unwrap_or(usize::MAX)
-    }
-
-    /// Bytes of arena and working memory; `None` if there are more than can be addressed.
-    pub fn arena_bytes(&self) -> Option<usize> {
-        self.scratch_offset().checked_add(self.0.scratch).filter(|&bytes| isize::try_from(bytes).is_ok())
-    }
 }
 
 impl std::ops::Deref for VerifiedPlan {

@@ -75,6 +75,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Where the kernels' working memory starts behind the arena.
+    pub fn scratch_offset(&self) -> usize {
+        self.arena.checked_next_multiple_of(self.alignment).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes of arena and working memory; `None` if there are more than can be addressed.
+    pub fn arena_bytes(&self) -> Option<usize> {
+        self.scratch_offset().checked_add(self.scratch).filter(|&bytes| isize::try_from(bytes).is_ok())
+    }
+
     /// Where a value lives.
     pub fn place(&self, value: Value) -> Place {
         self.places[value.index()]

@@ -73,6 +73,13 @@ impl VqaSplit {
         &self.examples
     }
 
+    /// Bytes that pictures and texts hold.
+    pub fn bytes(&self) -> u64 {
+        let texts = |example: &Example| example.question.capacity() + example.answer.capacity();
+        let entries = self.examples.capacity() * size_of::<Example>();
+        self.images.bytes() + (entries + self.examples.iter().map(texts).sum::<usize>()) as u64
+    }
+
     /// Every question and every answer, for training a tokenizer.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.examples.iter().flat_map(|example| [example.question.as_str(), example.answer.as_str()])

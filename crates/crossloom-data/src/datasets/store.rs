@@ -78,6 +78,11 @@ impl ImageStore {
         Image::new(self.width, self.height, self.get(index)?.to_vec()).ok()
     }
 
+    /// Bytes that it holds, room for more pictures included.
+    pub fn bytes(&self) -> u64 {
+        self.rgb.capacity() as u64
+    }
+
     /// All samples, `[count, height, width, 3]`.
     pub fn rgb(&self) -> &[u8] {
         &self.rgb

@@ -146,6 +146,17 @@ impl EncodedSplit {
         self.open.get(example).copied().unwrap_or(false)
     }
 
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> u64 {
+        let spans = self.questions.capacity() + self.answers.capacity();
+        let bytes = size_of_val(self.tokens.as_slice())
+            + spans * size_of::<Range<usize>>()
+            + self.open.capacity()
+            + (self.images.capacity() + self.by_image.capacity()) * size_of::<u32>()
+            + self.offsets.capacity() * size_of::<usize>();
+        bytes as u64
+    }
+
     /// How many words were not known, over all examples.
     pub fn unknown_words(&self) -> usize {
         self.unknown_words

@@ -1,4 +1,5 @@
-//! Greedy decoding by recomputation: predicted tokens go back into the sequence, and the same graph runs again.
+//! Generated tokens: kept per question, and laid into the sequence, so that the batch is always what one forward pass over
+//! prompts and answers so far would read.
 
 use super::{PackedBatch, PackingError};
 

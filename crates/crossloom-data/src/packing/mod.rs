@@ -10,7 +10,7 @@
 //! - [`EncodedSplit`]: a split as token ids, which can hold pictures out. [`PackingPlan`]: the static shapes. [`PackedBatch`]: the arrays.
 //! - [`TrainingPacker`]: seeded, endless, resumable; per picture a seeded draw of its questions.
 //! - [`EvaluationPacker`]: every question exactly once, with its answer or as a prompt.
-//! - [`PackedBatch::append_generated`]: greedy decoding by recomputation, all questions of a batch at once.
+//! - [`PackedBatch::append_generated`]: takes the next token of every question of a batch; who computes them is not its concern.
 
 mod attention;
 mod batch;

@@ -181,6 +181,19 @@ impl PackingPlan {
         [self.batch_size, CHANNELS, self.image_height as usize, self.image_width as usize]
     }
 
+    /// Bytes of one [`PackedBatch`](super::PackedBatch).
+    pub fn batch_bytes(&self) -> u64 {
+        let rows = self.batch_size as u64;
+        let questions = rows * self.questions_per_sequence as u64;
+        let pixels: u64 = self.pixel_shape().iter().map(|&side| side as u64).product();
+        let (positions, visual) = (self.sequence_len as u64, self.visual_tokens as u64);
+        // Pixels; tokens, positions, segments and prompt mask; the picture's places; targets and theirs; what is generated.
+        let words = pixels
+            + rows * (4 * positions + visual + 2 * self.targets as u64)
+            + questions * self.max_new_tokens as u64;
+        4 * words + questions * size_of::<super::PackedQuestion>() as u64
+    }
+
     /// Positions after the picture that a row has for text.
     pub fn text_positions(&self) -> usize {
         self.sequence_len.saturating_sub(self.visual_tokens)

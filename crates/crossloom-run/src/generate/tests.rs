@@ -129,7 +129,7 @@ fn a_picture_is_encoded_once_until_a_weight_changes() {
     let plan = data.plan(&recipe).unwrap();
     let mut model = busy(&recipe, &plan);
     let stop = std::sync::atomic::AtomicBool::new(false);
-    let mut answers = |model: &mut Model| {
+    let answers = |model: &mut Model| {
         let evaluation =
             crate::evaluate(&recipe, &data, &plan, model, &stop, &mut |_, _| ()).unwrap().unwrap();
         (

@@ -8,7 +8,6 @@ use crossloom_model::ParamSpec;
 
 use super::{Mode, Subject};
 use crate::ExperimentError;
-use crate::backends::target;
 use crate::graph::{forward_func, training_spec};
 
 /// A variant, compiled for one mode.
@@ -39,7 +38,7 @@ impl Program {
 /// # Errors
 /// The graph cannot be built or compiled.
 pub fn program(subject: &Subject<'_>) -> Result<Program, ExperimentError> {
-    let Subject { recipe, shapes, mode, verify, .. } = *subject;
+    let Subject { recipe, shapes, mode, backend, verify, .. } = *subject;
     let start = Instant::now();
     let (model, func) = forward_func(recipe, shapes.batch, shapes.vocab, mode.outputs())?;
     let training = training_spec(recipe, &model.params);
@@ -47,7 +46,7 @@ pub fn program(subject: &Subject<'_>) -> Result<Program, ExperimentError> {
         Mode::Train => CompileMode::Train(&training),
         Mode::Forward => CompileMode::Forward,
     };
-    let cx = Context { verify: verify || cfg!(debug_assertions), ..Context::new(target(), compiled_for) };
+    let cx = Context { verify: verify || cfg!(debug_assertions), ..Context::new(backend.target(), compiled_for) };
     let set = compile(&func, &cx).map_err(ExperimentError::from)?;
     Ok(Program { set, params: model.params, time: start.elapsed() })
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crossloom_compiler::explain::{ScopeCost, explain as explain_plan};
 use crossloom_ir::Role;
 use crossloom_recipe::{Fusion, FusionKind, Gate, Part, Recipe, Wiring};
+use crossloom_runtime::limits::Need;
 use indexmap::IndexMap;
 use serde::Serialize;
 
@@ -12,6 +13,8 @@ use super::compiled::{Program, program};
 use super::plan::kernel_counts;
 use super::{Mode, Shapes, Subject};
 use crate::ExperimentError;
+use crate::backends::Backend;
+use crate::memory::expected;
 
 /// Everything that is known of a variant before it runs.
 #[derive(Debug, Clone, Serialize)]
@@ -26,6 +29,8 @@ pub struct Explained {
     pub train: Costs,
     /// A forward pass of one batch.
     pub forward: Costs,
+    /// Bytes that a run holds at once, by purpose, but for the process itself.
+    pub run: Need,
     /// Costs of a training step by scope.
     pub by_scope: BTreeMap<String, ScopeCost>,
     /// The passes that the training step went through.
@@ -121,8 +126,9 @@ pub fn explain(
     recipe: &Recipe,
     shapes: Shapes,
     depth: usize,
+    backend: Backend,
 ) -> Result<Explained, ExperimentError> {
-    let compile = |recipe, mode| program(&Subject { name, recipe, shapes, mode, verify: false });
+    let compile = |recipe, mode| program(&Subject { name, recipe, shapes, mode, backend, verify: false });
     let (train, forward) = (compile(recipe, Mode::Train)?, compile(recipe, Mode::Forward)?);
     let (train_costs, forward_costs) = (costs(recipe, &train), costs(recipe, &forward));
     let overhead = if recipe.topology.injects() {
@@ -145,6 +151,7 @@ pub fn explain(
         parameters: parameters(recipe, &train),
         train: train_costs,
         forward: forward_costs,
+        run: expected(recipe, shapes, backend)?,
         by_scope: by_scope(recipe, &train, depth),
         passes: (train.passes())
             .map(|pass| PassCounts { name: pass.name, before: pass.before, after: pass.after })

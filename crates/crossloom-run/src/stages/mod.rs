@@ -22,6 +22,7 @@ use crossloom_recipe::{Recipe, Topology};
 use serde_json::json;
 
 use crate::ExperimentError;
+use crate::backends::Backend;
 use crate::graph::forward_func;
 
 pub use crossloom_picture::Depth;
@@ -165,6 +166,8 @@ pub struct Subject<'r> {
     pub shapes: Shapes,
     /// What it is built for.
     pub mode: Mode,
+    /// What it is compiled for.
+    pub backend: Backend,
     /// Whether the verifiers run after every pass. In debug builds they always do.
     pub verify: bool,
 }

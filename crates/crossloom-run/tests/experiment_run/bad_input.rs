@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crossloom_data::image::Image;
+use crossloom_run::backends::Resources;
 use crossloom_run::{Answered, Data, generate};
 use crossloom_train::run_dir::VariantDir;
 use tempfile::TempDir;
@@ -68,7 +69,7 @@ impl Trained {
     fn ask(&self, image: &Path, questions: &[&str]) -> Result<Vec<Answered>, String> {
         let questions: Vec<String> = questions.iter().map(|q| (*q).to_owned()).collect();
         let recipe = &self.recipe.variant("cli").unwrap().recipe;
-        generate(&self.dir, recipe, image, &questions).map_err(|e| e.to_string())
+        generate(&self.dir, recipe, image, &questions, Resources::default()).map_err(|e| e.to_string())
     }
 
     fn refuses(&self, image: &Path, questions: &[&str], parts: &[&str]) {
@@ -133,9 +134,9 @@ fn a_picture_is_not_shown_to_a_variant_that_cannot_see_it() {
     let trained = Trained::new();
     let image = trained.file("good.png", &trained.picture.to_png().unwrap());
     let blind = trained.recipe.variant("question_only").unwrap();
-    let error = generate(&trained.dir, &blind.recipe, &image, std::slice::from_ref(&trained.question))
-        .unwrap_err()
-        .to_string();
+    let questions = std::slice::from_ref(&trained.question);
+    let asked = generate(&trained.dir, &blind.recipe, &image, questions, Resources::default());
+    let error = asked.unwrap_err().to_string();
     assert!(error.contains("picture withheld") && error.contains("ask a variant"), "{error}");
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crossloom_recipe::Split;
 use crossloom_run::Data;
+use crossloom_run::backends::Resources;
 use crossloom_train::checkpoint::Checkpoints;
 use crossloom_train::metrics::read_metrics;
 use crossloom_train::run_dir::{RunDir, RunStatus};
@@ -150,7 +151,8 @@ fn a_copied_folder_alone_is_asked_and_answers_as_it_did() {
     let run = RunDir::open(&copy).unwrap();
     let kept = crossloom_run::resolved::load(&run, &[]).unwrap();
     let cli = &kept.variant("cli").unwrap().recipe;
-    let mut trained = crossloom_run::Trained::load(&run.variant_path("cli").unwrap(), cli).unwrap();
+    let mut trained =
+        crossloom_run::Trained::load(&run.variant_path("cli").unwrap(), cli, Resources::default()).unwrap();
     let split = data.images(crossloom_recipe::Split::Test).0;
     let records = &finished.variants[0].records;
     assert!(records.len() > 10);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossloom_recipe::{LoadOptions, LoadedRecipe, load};
+use crossloom_run::backends::Resources;
 use crossloom_run::{Experiment, ExperimentError, Finished, Job, RunOutcome, RunProgress, Unheard};
 
 pub(crate) use crossloom_run::Entry;
@@ -59,6 +60,7 @@ pub(crate) fn request<'r>(
         out: out.to_owned(),
         folder: None,
         entry,
+        resources: Resources::default(),
         command: "crossloom run recipes/synthetic.toml".to_owned(),
     }
 }

@@ -19,6 +19,12 @@ pub(super) fn limits() -> Vec<Limit> {
     limits
 }
 
+/// What is in memory of this process: now, and at most so far.
+pub(super) fn resident_bytes() -> Option<(u64, u64)> {
+    let status = Process::myself().ok()?.status().ok()?;
+    Some((1024 * status.vmrss?, 1024 * status.vmhwm?))
+}
+
 fn available() -> Option<Limit> {
     let memory = procfs::Meminfo::current().ok()?;
     Some(Limit { left: memory.mem_available?, total: memory.mem_total, source: Source::Available })

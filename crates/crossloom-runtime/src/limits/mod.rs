@@ -16,6 +16,22 @@ use serde::Serialize;
 
 pub use need::{DoesNotFit, Need};
 
+/// Bytes of this process that are in memory now; `None` where the system does not tell.
+pub fn resident_bytes() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    return linux::resident_bytes().map(|(now, _)| now);
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+/// The most bytes of this process that have been in memory at one time; `None` where the system does not tell.
+pub fn peak_resident_bytes() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    return linux::resident_bytes().map(|(_, peak)| peak);
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
 /// What sets a limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "kind", content = "of")]

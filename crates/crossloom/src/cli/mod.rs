@@ -23,7 +23,7 @@ use crate::commands;
 pub use choice::choice;
 pub use error::CliError;
 pub use interrupt::stop_on_interrupt;
-pub use options::{RecipeArgs, RunsArgs, VariantArgs, VerifyArgs};
+pub use options::{BackendArgs, RecipeArgs, RunsArgs, VariantArgs, VerifyArgs};
 pub use quantity::{bytes, counted, duration, grouped, scaled};
 pub use run_options::{EntryArgs, SubjectArgs, ThreadArgs};
 pub use table::Table;

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crossloom_recipe::{LoadOptions, LoadedRecipe, Variant, load};
 
-use super::{CliError, Terminal};
+use crossloom_run::backends::Backend;
+
+use super::{CliError, Terminal, choice};
 use crate::commands::recipe::built_in;
 
 /// A recipe and its overrides.
@@ -62,6 +64,14 @@ pub struct VerifyArgs {
     /// Run the verifier after every pass of the compiler, as debug builds always do.
     #[arg(long)]
     pub verify: bool,
+}
+
+/// What a recipe is compiled for.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct BackendArgs {
+    /// What the recipe is compiled for and run on.
+    #[arg(long, value_parser = choice(&Backend::ALL, Backend::name, Backend::about), default_value = "auto")]
+    pub backend: Backend,
 }
 
 /// Which variant of a recipe is meant.

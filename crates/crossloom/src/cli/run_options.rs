@@ -1,10 +1,11 @@
 //! Arguments that the verbs share which make a run or use one.
 
 use crossloom_recipe::LoadedRecipe;
+use crossloom_run::backends::Resources;
 use crossloom_run::{Entry, resolved};
 use crossloom_train::run_dir::RunDir;
 
-use super::{CliError, RecipeArgs, RunsArgs, Terminal, VariantArgs};
+use super::{BackendArgs, CliError, RecipeArgs, RunsArgs, Terminal, VariantArgs};
 
 /// Which run: a recipe, its variants, where its runs lie; and how many threads compute.
 #[derive(Debug, Clone, clap::Args)]
@@ -18,6 +19,9 @@ pub struct SubjectArgs {
     /// The folder of all runs.
     #[command(flatten)]
     pub runs: RunsArgs,
+    /// What it runs on.
+    #[command(flatten)]
+    pub resources: ResourceArgs,
     /// The threads.
     #[command(flatten)]
     pub threads: ThreadArgs,
@@ -61,6 +65,23 @@ impl From<EntryArgs> for Entry {
             EntryArgs { force: true, .. } => Self::Replace,
             _ => Self::New,
         }
+    }
+}
+
+/// What a recipe runs on.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct ResourceArgs {
+    /// The backend.
+    #[command(flatten)]
+    pub backend: BackendArgs,
+    /// Go on although the memory is known not to suffice.
+    #[arg(long)]
+    pub force_memory: bool,
+}
+
+impl From<ResourceArgs> for Resources {
+    fn from(args: ResourceArgs) -> Self {
+        Self { backend: args.backend.backend, force_memory: args.force_memory }
     }
 }
 

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crossloom_recipe::{Diagnostic, LoadOptions, LoadedRecipe, Topology, load};
+use crossloom_run::backends::Backend;
+use crossloom_run::memory::{Need, expected, fits_here};
+use crossloom_run::stages::Shapes;
 use serde::Serialize;
 
-use crate::cli::{CliError, Terminal, counted};
+use crate::cli::{BackendArgs, CliError, Terminal, counted};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -33,6 +36,8 @@ pub struct Args {
     /// Override a setting in all of them, as in `--set train.steps=100`; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    #[command(flatten)]
+    backend: BackendArgs,
     /// Write one JSON document: variants and edges of good recipes, diagnostics of all.
     #[arg(long)]
     json: bool,
@@ -57,6 +62,12 @@ struct CheckedVariant {
     baseline: bool,
     /// Names of all edges, the input's first.
     edges: Vec<String>,
+    /// Bytes that a run holds at once, by purpose, but for the process itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<Need>,
+    /// What is to be minded before it is run: it does not fit this machine, or does not compile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
 }
 
 /// Checks every recipe, good ones and bad ones.
@@ -69,7 +80,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     for path in &args.recipes {
         let shown = path.display().to_string();
         checked.push(match load(path, &options) {
-            Ok(loaded) => good(shown, &loaded)?,
+            Ok(loaded) => good(shown, &loaded, args.backend.backend)?,
             Err(diagnostics) => Checked {
                 path: shown,
                 ok: false,
@@ -91,12 +102,22 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
-fn good(path: String, loaded: &LoadedRecipe) -> Result<Checked, CliError> {
+fn good(path: String, loaded: &LoadedRecipe, backend: Backend) -> Result<Checked, CliError> {
     let mut variants = Vec::with_capacity(loaded.variants.len());
     for variant in &loaded.variants {
         let topology = Topology::new(&variant.recipe).map_err(CliError::failed)?;
         let edges = topology.edges().iter().map(crossloom_recipe::Edge::name).collect();
-        variants.push(CheckedVariant { name: variant.name.clone(), baseline: variant.baseline, edges });
+        let compiled =
+            Shapes::of(&variant.recipe).and_then(|shapes| expected(&variant.recipe, shapes, backend));
+        let (name, baseline) = (variant.name.clone(), variant.baseline);
+        let (memory, problem) = match compiled {
+            Ok(need) => {
+                let problem = fits_here(&need).err().map(|error| format!("{error} ({})", error.help()));
+                (Some(need), problem)
+            }
+            Err(error) => (None, Some(error.to_string())),
+        };
+        variants.push(CheckedVariant { name, baseline, edges, memory, problem });
     }
     Ok(Checked {
         path,
@@ -111,6 +132,11 @@ fn good(path: String, loaded: &LoadedRecipe) -> Result<Checked, CliError> {
 fn say(recipe: &Checked, terminal: &Terminal) -> Result<(), CliError> {
     for diagnostic in &recipe.diagnostics {
         terminal.problem(&format!("{diagnostic}\n\n"));
+    }
+    for variant in &recipe.variants {
+        if let Some(problem) = &variant.problem {
+            terminal.problem(&format!("warning: variant `{}` {problem}\n\n", variant.name));
+        }
     }
     if recipe.ok {
         let variants: Vec<String> = (recipe.variants.iter())

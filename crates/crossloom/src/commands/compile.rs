@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::graph::SizeArgs;
-use crate::cli::{CliError, RecipeArgs, Table, Terminal, VariantArgs, VerifyArgs, bytes, choice, duration};
+use crate::cli::{
+    BackendArgs, CliError, RecipeArgs, Table, Terminal, VariantArgs, VerifyArgs, bytes, choice, duration,
+};
 use crossloom_run::stages::{Mode, Program, Subject, program};
 
 /// What the verb is for.
@@ -35,6 +37,8 @@ pub struct Args {
     #[command(flatten)]
     sizes: SizeArgs,
     #[command(flatten)]
+    backend: BackendArgs,
+    #[command(flatten)]
     verify: VerifyArgs,
     /// Write one JSON document; times are in seconds.
     #[arg(long)]
@@ -52,7 +56,14 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
         let recipe = &variant.recipe;
         let shapes = args.sizes.of(recipe)?;
         let verify = args.verify.verify;
-        let subject = Subject { name: &variant.name, recipe, shapes, mode: args.mode, verify };
+        let subject = Subject {
+            name: &variant.name,
+            recipe,
+            shapes,
+            mode: args.mode,
+            backend: args.backend.backend,
+            verify,
+        };
         compiled.push((variant.name.as_str(), program(&subject)?));
     }
     if args.json {

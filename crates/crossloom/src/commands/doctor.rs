@@ -8,8 +8,9 @@ use crossloom_data::assets::AssetCache;
 use serde::Serialize;
 
 use crate::cli::{CliError, Terminal, bytes, counted};
-use crossloom_run::backends::target;
+use crossloom_run::backends::Backend;
 use crossloom_run::machine::processor;
+use crossloom_run::memory::Limit;
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -37,10 +38,13 @@ pub struct Args {
 struct Findings {
     crossloom: &'static str,
     backend: &'static str,
+    instruction_set: Kernels,
     os: &'static str,
     arch: &'static str,
     cpu: Cpu,
     memory: Option<Memory>,
+    /// The tightest of all limits of this process.
+    limit: Option<Limit>,
     cache: Cache,
     tools: Vec<Tool>,
 }
@@ -51,6 +55,23 @@ struct Cpu {
     /// Of the instruction sets that kernels make use of, those that the processor has.
     features: Vec<&'static str>,
     threads: usize,
+}
+
+/// Which instruction set the backend's kernels use, or why none.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Kernels {
+    Use(&'static str),
+    Problem { problem: String },
+}
+
+impl Kernels {
+    fn of(backend: Backend) -> Self {
+        match backend.instruction_set() {
+            Ok(set) => Self::Use(set),
+            Err(error) => Self::Problem { problem: error.to_string() },
+        }
+    }
 }
 
 /// In bytes.
@@ -96,11 +117,13 @@ fn examine() -> Findings {
     let chromium = chromium.or_else(|| browsers.into_iter().find_map(on_path));
     Findings {
         crossloom: env!("CARGO_PKG_VERSION"),
-        backend: target().name(),
+        backend: Backend::Auto.target().name(),
+        instruction_set: Kernels::of(Backend::Auto),
         os: env::consts::OS,
         arch: env::consts::ARCH,
         cpu: Cpu { model: processor(), features: cpu_features(), threads: rayon::current_num_threads() },
         memory: memory(),
+        limit: Limit::tightest(),
         cache: cache(),
         tools: vec![
             Tool {
@@ -123,7 +146,8 @@ fn examine() -> Findings {
 }
 
 fn text(findings: &Findings) -> String {
-    let Findings { crossloom, backend, os, arch, cpu, memory, cache, tools } = findings;
+    let Findings { crossloom, backend, instruction_set, os, arch, cpu, memory, limit, cache, tools } =
+        findings;
     let unknown = || "unknown".to_owned();
     let features = if cpu.features.is_empty() { "none".to_owned() } else { cpu.features.join(", ") };
     let mut lines = vec![
@@ -131,6 +155,13 @@ fn text(findings: &Findings) -> String {
         ("system", format!("{os} on {arch}")),
         ("processor", cpu.model.clone().unwrap_or_else(unknown)),
         ("features", features),
+        (
+            "kernels",
+            match instruction_set {
+                Kernels::Use(set) => (*set).to_owned(),
+                Kernels::Problem { problem } => format!("cannot run: {problem}"),
+            },
+        ),
         ("threads", counted(cpu.threads, "thread")),
         (
             "memory",
@@ -139,6 +170,9 @@ fn text(findings: &Findings) -> String {
             }),
         ),
     ];
+    let least =
+        |limit: &Limit| format!("{} of {} left by {}", bytes(limit.left), bytes(limit.total), limit.source);
+    lines.push(("limit", limit.as_ref().map_or_else(unknown, least)));
     let folder = cache.folder.as_ref().map(|folder| folder.display().to_string());
     lines.push((
         "cache",

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::graph::SizeArgs;
-use crate::cli::{CliError, RecipeArgs, Table, Terminal, VariantArgs, bytes, grouped, scaled};
+use crate::cli::{BackendArgs, CliError, RecipeArgs, Table, Terminal, VariantArgs, bytes, grouped, scaled};
 use crossloom_run::ExperimentError;
+use crossloom_run::memory::fits_here;
 use crossloom_run::stages::{EdgeTrace, Explained, Mode, Ratio, Subject, explain, trace_edge};
 
 /// What the verb is for.
@@ -41,6 +42,8 @@ pub struct Args {
     why: Option<String>,
     #[command(flatten)]
     sizes: SizeArgs,
+    #[command(flatten)]
+    backend: BackendArgs,
     /// Write one JSON document.
     #[arg(long)]
     json: bool,
@@ -54,13 +57,15 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     let loaded = args.recipe.load(terminal)?;
     let path = args.recipe.recipe.display().to_string();
     let variants = args.variant.choose(&loaded)?;
+    let backend = args.backend.backend;
     if let Some(edge) = &args.why {
         let mut traces = Vec::new();
         let mut missing: Option<ExperimentError> = None;
         for variant in variants {
             let recipe = &variant.recipe;
             let shapes = args.sizes.of(recipe)?;
-            let subject = Subject { name: &variant.name, recipe, shapes, mode: Mode::Train, verify: false };
+            let (name, mode) = (variant.name.as_str(), Mode::Train);
+            let subject = Subject { name, recipe, shapes, mode, backend, verify: false };
             match trace_edge(&subject, edge) {
                 Ok(trace) => traces.push((variant.name.as_str(), trace)),
                 // Other variants may have it; of those that do not, the one with the most edges has the most to say.
@@ -91,7 +96,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     let mut explained = Vec::with_capacity(variants.len());
     for variant in variants {
         let recipe = &variant.recipe;
-        explained.push(explain(&variant.name, recipe, args.sizes.of(recipe)?, usize::from(args.depth))?);
+        let (shapes, depth) = (args.sizes.of(recipe)?, usize::from(args.depth));
+        explained.push(explain(&variant.name, recipe, shapes, depth, backend)?);
+    }
+    for variant in &explained {
+        if let Err(error) = fits_here(&variant.run) {
+            terminal.note(&format!("variant `{}` {error} ({})", variant.variant, error.help()));
+        }
     }
     if args.json {
         terminal.json(&json!({ "recipe": path, "variants": explained }))?;
@@ -137,6 +148,12 @@ fn text(explained: &Explained) -> String {
     cost("  batch inputs", bytes, train.memory.inputs, forward.memory.inputs);
     cost("  kernel scratch", bytes, train.memory.scratch, forward.memory.scratch);
 
+    let mut run = Table::new(["a run holds at once", "memory"]).indented(2);
+    for (purpose, bytes_of) in explained.run.parts() {
+        run.row([purpose.to_owned(), bytes(bytes_of)]);
+    }
+    run.row(["all, besides the process itself".to_owned(), bytes(explained.run.total())]);
+
     let mut scopes = Table::new(["scope (training step)", "FLOPs", "bytes moved", "calls"]).indented(2);
     for (scope, cost) in &explained.by_scope {
         let name = if scope.is_empty() { "(none)" } else { scope };
@@ -150,7 +167,7 @@ fn text(explained: &Explained) -> String {
     for (kernel, calls) in &explained.kernels {
         kernels.row([kernel.clone(), calls.to_string()]);
     }
-    for table in [parameters, costs, scopes, passes, kernels] {
+    for table in [parameters, costs, run, scopes, passes, kernels] {
         text.push_str(&format!("\n{table}"));
     }
     if let Some(overhead) = &explained.overhead {

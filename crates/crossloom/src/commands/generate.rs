@@ -54,8 +54,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     };
     let dir = run.variant_path(&variant.name).map_err(CliError::failed)?;
     threads.apply()?;
+    let resources = args.subject.resources.into();
     // Inside the pool, as a run is.
-    let answers = rayon::scope(|_| generate(&dir, &variant.recipe, &args.image, &args.questions))?;
+    let answers = rayon::scope(|_| generate(&dir, &variant.recipe, &args.image, &args.questions, resources))?;
     if args.json {
         let image = args.image.display().to_string();
         terminal.json(&json!({ "image": image, "variant": variant.name, "answers": answers }))?;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::{CliError, RecipeArgs, Terminal, VariantArgs, VerifyArgs, choice};
+use crate::cli::{BackendArgs, CliError, RecipeArgs, Terminal, VariantArgs, VerifyArgs, choice};
 use crossloom_run::stages::{Depth, Format, Mode, Shapes, Stage, Subject, render};
 
 /// What the verb is for.
@@ -50,6 +50,8 @@ pub struct Args {
     depth: Depth,
     #[command(flatten)]
     sizes: SizeArgs,
+    #[command(flatten)]
+    backend: BackendArgs,
     #[command(flatten)]
     verify: VerifyArgs,
 }
@@ -109,7 +111,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
             _ => args.sizes.of(recipe)?,
         };
         let verify = args.verify.verify;
-        let subject = Subject { name: &variant.name, recipe, shapes, mode, verify };
+        let subject =
+            Subject { name: &variant.name, recipe, shapes, mode, backend: args.backend.backend, verify };
         graphs.push((&variant.name, render(&subject, stage, format, depth)?));
     }
     if format == Format::Json {

@@ -77,6 +77,7 @@ pub(super) fn perform(how: How, subject: &SubjectArgs, terminal: &Terminal) -> R
         out: runs.out.clone(),
         folder,
         entry: how.entry.into(),
+        resources: subject.resources.into(),
         command: typed(),
     };
     let mut reporter = progress::reporter(terminal);

@@ -12,6 +12,7 @@ mod helpers;
 mod interrupt;
 mod killed;
 mod machine;
+mod memory;
 mod recipes;
 mod resolve;
 mod runs;

@@ -1,0 +1,217 @@
+//! What a run of one variant holds at once, known from its plans and its data before anything is allocated or written.
+
+use std::collections::BTreeMap;
+
+use crossloom_data::packing::PackingPlan;
+use crossloom_ir::Role;
+use crossloom_model::{BatchShape, caches};
+use crossloom_recipe::{Recipe, Source, Split};
+use crossloom_runtime::Device;
+use crossloom_runtime::limits::{self, resident_bytes};
+
+pub use crossloom_runtime::limits::{DoesNotFit, Limit, Need};
+
+use crate::backends::{Backend, Resources};
+use crate::programs::Programs;
+use crate::stages::Shapes;
+use crate::{Data, ExperimentError};
+
+/// The purposes whose memory is the device's; that of all others is the process's.
+const ON_DEVICE: [&str; 6] =
+    ["weights", "optimizer", "keys and values", "activations and gradients", "inputs", "scratch"];
+
+/// Pictures for training and for tests, and questions of one of them, in easy-VQA 1.0.
+const EASY_VQA: (usize, usize, usize) = (4000, 1000, 10);
+
+/// Bytes that a question holds, about: its text, its place in the split, and its tokens in the splits that know it.
+const QUESTION: u64 = 224;
+
+/// What a run holds at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes by purpose: weights, optimizer, activations and gradients, inputs, scratch, data, features, process.
+    pub need: Need,
+    /// How many of them the process has already.
+    held: u64,
+}
+
+/// What a run holds of its data, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DataNeed {
+    /// Decoded pictures, and questions as text and as tokens.
+    pub content: u64,
+    /// Whether they are in memory already.
+    pub read: bool,
+    /// Batches that are packed on the host.
+    pub batches: u64,
+    /// Pictures that are asked about, whose features are held.
+    pub pictures: usize,
+}
+
+impl DataNeed {
+    /// What is expected of data that was not read: pictures exactly, questions at [`QUESTION`] bytes.
+    pub fn expected(recipe: &Recipe, shape: BatchShape) -> Self {
+        let crossloom_recipe::Data { source, train_limit, test_limit, validation, .. } = &recipe.data;
+        let (train, test, per_image) = match *source {
+            Source::EasyVqa {} => EASY_VQA,
+            Source::Synthetic { train_images, test_images, questions_per_image, .. } => {
+                (train_images, test_images, questions_per_image)
+            }
+        };
+        let side = recipe.model.vision.image_size as u64;
+        let pixels = 3 * side * side;
+        let limited =
+            |images: usize, limit: Option<usize>| limit.map_or(images, |limit| images.min(limit)) as u64;
+        let images = limited(train, *train_limit) + limited(test, *test_limit);
+        let BatchShape { batch, tokens, targets } = shape;
+        let (tokens, targets) = (tokens as u64, targets as u64);
+        let row = pixels + 4 * tokens + recipe.model.vision.tokens() as u64 + 2 * targets;
+        let batches = 1 + u64::from(*validation > 0.0);
+        Self {
+            content: images * (pixels + per_image as u64 * QUESTION),
+            read: false,
+            batches: batches * batch as u64 * 4 * row,
+            pictures: limited(test, *test_limit) as usize,
+        }
+    }
+
+    /// That of data that was read. Training packs one batch, and one more where pictures are held out; evaluation one.
+    pub fn of(recipe: &Recipe, data: &Data, plan: &PackingPlan) -> Self {
+        let batches = 1 + u64::from(recipe.data.validation > 0.0);
+        let pictures = data.images(recipe.eval.split).0.images().len();
+        Self { content: data.bytes(), read: true, batches: batches * plan.batch_bytes(), pictures }
+    }
+}
+
+/// Bytes by purpose of programs that are bound to one store and one arena, and of data: all but the process itself.
+///
+/// Weights and state are shared by name. The sessions share one arena that is as large as the largest of them needs,
+/// working memory of kernels included; the inputs of each are its own.
+pub fn need(programs: &Programs, data: DataNeed) -> Need {
+    let mut kept: BTreeMap<&str, (Role, u64)> = BTreeMap::new();
+    let (mut arena, mut scratch, mut inputs) = (0_u64, 0_u64, 0_u64);
+    for plan in programs.plans() {
+        for param in plan.func.params() {
+            let bytes = plan.func.ty(param.value).bytes() as u64;
+            match param.role {
+                Role::Input => inputs = inputs.saturating_add(bytes),
+                role => drop(kept.insert(&param.name, (role, bytes))),
+            }
+        }
+        let (own, behind) = (plan.scratch_offset() as u64, plan.scratch as u64);
+        if own.saturating_add(behind) > arena.saturating_add(scratch) {
+            (arena, scratch) = (own, behind);
+        }
+    }
+    let of = |wanted: Role, cached: bool| {
+        let held = kept.iter().filter(|(name, (role, _))| {
+            *role == wanted && name.starts_with(caches::PREFIX) == cached
+        });
+        held.map(|(_, (_, bytes))| *bytes).fold(0, u64::saturating_add)
+    };
+    Need::new()
+        .with("weights", of(Role::Weight, false))
+        .with("optimizer", of(Role::State, false))
+        .with("keys and values", of(Role::State, true))
+        .with("activations and gradients", arena)
+        .with("inputs", inputs)
+        .with("scratch", scratch)
+        .with("data", data.content.saturating_add(data.batches))
+        .with("features", programs.phases.feature_bytes(data.pictures))
+}
+
+impl Memory {
+    /// What [`need`] says, with what the process holds besides at this moment.
+    pub fn new(programs: &Programs, data: DataNeed) -> Self {
+        let held = resident_bytes().unwrap_or(0);
+        let process = if data.read { held.saturating_sub(data.content) } else { held };
+        Self { need: need(programs, data).with("process", process), held }
+    }
+
+    /// Compares it with what the process may have and with what the device may give.
+    ///
+    /// # Errors
+    /// It is above one of these limits; the tightest is told.
+    pub fn check(&self, device: &dyn Device, limits: &[Limit]) -> Result<(), DoesNotFit> {
+        // A device that knows what is free has memory of its own; the processor's is the process's.
+        let apart = device.free_memory();
+        let mut on_device = Need::new();
+        let mut on_host = Need::new();
+        for (purpose, bytes) in self.need.parts() {
+            let here = ON_DEVICE.contains(&purpose);
+            if here {
+                on_device.add(purpose, bytes);
+            }
+            if !here || apart.is_none() {
+                on_host.add(purpose, bytes);
+            }
+        }
+        let (budget, used) = (device.budget().limit() as u64, device.budget().used() as u64);
+        let source = || limits::Source::Device(device.name().to_owned());
+        let mut of_device =
+            vec![Limit { left: budget.saturating_sub(used), total: budget, source: source() }];
+        of_device.extend(apart.map(|free| Limit { left: free, total: free, source: source() }));
+        on_device.check(&of_device)?;
+        // Limits count what the process has already; so does the need.
+        let of_process: Vec<Limit> = limits
+            .iter()
+            .map(|limit| Limit { left: limit.left.saturating_add(self.held), ..limit.clone() })
+            .collect();
+        on_host.check(&of_process)
+    }
+}
+
+/// What a run of a recipe with batches of that shape will hold, but for the process itself. Nothing is read or allocated.
+///
+/// # Errors
+/// The graph cannot be built or compiled.
+pub fn expected(recipe: &Recipe, shapes: Shapes, backend: Backend) -> Result<Need, ExperimentError> {
+    let programs = Programs::to_train(recipe, shapes.batch, shapes.vocab, backend.target())?;
+    Ok(need(&programs, DataNeed::expected(recipe, shapes.batch)))
+}
+
+/// Whether there is room now for what a run will hold beside this process.
+///
+/// # Errors
+/// A limit of the process is below it; the tightest is told.
+pub fn fits_here(need: &Need) -> Result<(), DoesNotFit> {
+    need.check(&Limit::all())
+}
+
+/// What a variant holds. One that does not fit is refused, unless the caller wants it tried.
+///
+/// # Errors
+/// [`ExperimentError::DoesNotFit`].
+pub(crate) fn fits(
+    name: &str,
+    programs: &Programs,
+    data: DataNeed,
+    device: &dyn Device,
+    resources: Resources,
+) -> Result<Need, ExperimentError> {
+    let memory = Memory::new(programs, data);
+    tracing::debug!(variant = name, bytes = memory.need.total(), "memory of the run");
+    match memory.check(device, &Limit::all()) {
+        Err(error) if !resources.force_memory => {
+            let help = error.help();
+            Err(ExperimentError::DoesNotFit { variant: name.to_owned(), error: Box::new(error), help })
+        }
+        Err(error) => {
+            tracing::warn!(variant = name, %error, "tried although it does not fit");
+            Ok(memory.need)
+        }
+        Ok(()) => Ok(memory.need),
+    }
+}
+
+impl Data {
+    /// Bytes of pictures, texts and tokens in memory.
+    pub fn bytes(&self) -> u64 {
+        let splits = [Split::Train, Split::Test].map(|split| self.images(split).0.bytes());
+        let tokens = [Split::Train, Split::Validation, Split::Test].map(|split| self.images(split).1.bytes());
+        splits.into_iter().chain(tokens).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests;

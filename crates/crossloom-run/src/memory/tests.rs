@@ -1,0 +1,89 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use crossloom_compiler::NullTarget;
+use crossloom_recipe::{LoadOptions, Part, load};
+use crossloom_runtime::NullDevice;
+
+use super::*;
+
+fn recipe(sets: &[&str]) -> Recipe {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/synthetic.toml");
+    let options = LoadOptions { sets: sets.iter().map(|&set| set.to_owned()).collect() };
+    load(&path, &options).unwrap().variant("cli").unwrap().recipe.clone()
+}
+
+fn programs(recipe: &Recipe) -> Programs {
+    let shapes = Shapes::of(recipe).unwrap();
+    Programs::to_train(recipe, shapes.batch, shapes.vocab, &NullTarget).unwrap()
+}
+
+#[test]
+fn sessions_share_weights_and_the_largest_arena_and_have_inputs_of_their_own() {
+    let programs = programs(&recipe(&["train.accumulate=2", "data.validation=0.1"]));
+    let need = need(&programs, DataNeed::default());
+    let plans: Vec<&Plan> = programs.plans().collect();
+    assert_eq!(plans.len(), 4, "predict, step, apply, held out");
+    let largest = plans.iter().filter_map(|plan| plan.arena_bytes()).max().unwrap();
+    assert_eq!(need.of("activations and gradients") + need.of("scratch"), largest as u64);
+    let inputs = plans.iter().flat_map(|plan| {
+        let inputs = plan.func.params().iter().filter(|param| param.role == Role::Input);
+        inputs.map(|param| plan.func.ty(param.value).bytes() as u64)
+    });
+    assert_eq!(need.of("inputs"), inputs.sum::<u64>());
+    let weights: usize = programs.params.iter().map(|param| 4 * param.shape.iter().product::<usize>()).sum();
+    assert_eq!(need.of("weights"), weights as u64);
+}
+
+#[test]
+fn what_is_frozen_has_no_moments_no_gradients_and_no_accumulators() {
+    let all = programs(&recipe(&["train.accumulate=2"]));
+    let frozen = programs(&recipe(&["train.accumulate=2", "train.parts.vision.trainable=false"]));
+    let vision: Vec<&str> =
+        all.params.iter().filter(|p| p.part == Part::Vision).map(|p| p.name.as_str()).collect();
+    assert!(!vision.is_empty());
+    let state_of = |programs: &Programs| {
+        let params = programs.plans().flat_map(|plan| plan.func.params());
+        let states = params.filter(|param| param.role == Role::State).map(|param| param.name.clone());
+        let of_vision = states.filter(|name| vision.iter().any(|weight| name.ends_with(weight)));
+        of_vision.collect::<Vec<_>>()
+    };
+    assert!(!state_of(&all).is_empty());
+    assert_eq!(state_of(&frozen), Vec::<String>::new());
+    let (all, frozen) = (need(&all, DataNeed::default()), need(&frozen, DataNeed::default()));
+    assert!(frozen.of("optimizer") < all.of("optimizer"));
+    assert!(frozen.of("activations and gradients") < all.of("activations and gradients"));
+    assert_eq!(frozen.of("weights"), all.of("weights"));
+}
+
+#[test]
+fn a_budget_of_zero_and_a_full_machine_are_refused_with_their_source() {
+    let programs = programs(&recipe(&[]));
+    let memory = Memory::new(&programs, DataNeed::default());
+    let error = memory.check(&NullDevice::default(), &[]).unwrap_err();
+    assert!(error.to_string().contains("device `null`"), "{error}");
+    let cpu = Backend::Cpu.device();
+    assert_eq!(memory.check(&*cpu, &[]), Ok(()));
+    let error = memory.check(&*cpu, &[Limit::budget(0)]).unwrap_err();
+    assert_eq!(error.need.total(), memory.need.total(), "all of it counts on the processor");
+    assert!(error.to_string().contains("the memory budget"), "{error}");
+    // What the process has already is part of the need, and of what it may have.
+    let rest = memory.need.total() - memory.held;
+    assert_eq!(memory.check(&*cpu, &[Limit::budget(rest)]), Ok(()));
+    assert!(memory.check(&*cpu, &[Limit::budget(rest - 1)]).is_err());
+}
+
+#[test]
+fn what_is_expected_of_data_is_near_what_is_read() {
+    let recipe = recipe(&["data.validation=0.1"]);
+    let data = Data::load(&recipe, Path::new("."), &mut |_| ()).unwrap();
+    let plan = data.plan(&recipe).unwrap();
+    let read = DataNeed::of(&recipe, &data, &plan);
+    let expected = DataNeed::expected(&recipe, Shapes::of(&recipe).unwrap().batch);
+    let near = |a: u64, b: u64| a.abs_diff(b) as f64 <= 0.1 * a.max(b) as f64;
+    assert!(near(read.content, expected.content), "{read:?} {expected:?}");
+    assert!(near(read.batches, expected.batches), "{read:?} {expected:?}");
+    let pixels = data.images(Split::Train).0.images().bytes() + data.images(Split::Test).0.images().bytes();
+    assert!(read.content > pixels);
+}

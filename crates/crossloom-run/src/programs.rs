@@ -1,0 +1,91 @@
+//! The functions of a variant, compiled before any memory is taken for them.
+
+use std::time::{Duration, Instant};
+
+use crossloom_compiler::{Context, Mode, Plan, Target, compile};
+use crossloom_ir::Func;
+use crossloom_model::{BatchShape, Outputs, ParamSpec};
+use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
+
+use crate::ExperimentError;
+use crate::graph::{forward_func, training_spec};
+use crate::phases::{Described, PhasePrograms};
+
+/// The plans of a variant for one batch shape.
+pub struct Programs {
+    /// Every weight.
+    pub params: Vec<ParamSpec>,
+    /// Every gated point with its taps.
+    pub gates: Vec<(PointAddress, Vec<VisionAddress>)>,
+    /// What evaluation and generation run.
+    pub phases: PhasePrograms,
+    /// Those of a variant that is trained.
+    pub training: Option<TrainingPrograms>,
+    /// Building and compiling together.
+    pub time: Duration,
+}
+
+/// The plans of a training step.
+pub struct TrainingPrograms {
+    /// A training step, or its part for one micro-batch.
+    pub step: Plan,
+    /// With gradient accumulation: the end of a step.
+    pub apply: Option<Plan>,
+    /// Where pictures are held out: the loss alone.
+    pub held_out: Option<Plan>,
+}
+
+impl Programs {
+    /// What a variant that is only asked needs.
+    ///
+    /// # Errors
+    /// The graph cannot be built or compiled.
+    pub fn to_predict(
+        recipe: &Recipe,
+        shape: BatchShape,
+        vocab: usize,
+        target: &dyn Target,
+    ) -> Result<Self, ExperimentError> {
+        let start = Instant::now();
+        let (phases, Described { params, gates }) = PhasePrograms::new(recipe, shape, vocab, target)?;
+        Ok(Self { params, gates, phases, training: None, time: start.elapsed() })
+    }
+
+    /// What a variant needs that is trained, evaluated and asked.
+    ///
+    /// # Errors
+    /// As [`Programs::to_predict`].
+    pub fn to_train(
+        recipe: &Recipe,
+        shape: BatchShape,
+        vocab: usize,
+        target: &dyn Target,
+    ) -> Result<Self, ExperimentError> {
+        let start = Instant::now();
+        let mut programs = Self::to_predict(recipe, shape, vocab, target)?;
+        let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Loss)?;
+        let spec = training_spec(recipe, &graph.params);
+        let set = compile(&func, &Context::new(target, Mode::Train(&spec)))?;
+        let held_out = (recipe.data.validation > 0.0).then(|| compiled(&func, target)).transpose()?;
+        programs.training = Some(TrainingPrograms {
+            step: set.main.plan,
+            apply: set.apply.map(|apply| apply.plan),
+            held_out,
+        });
+        programs.time = start.elapsed();
+        Ok(programs)
+    }
+
+    /// All plans. A session is made of each, and all sessions share one arena.
+    pub fn plans(&self) -> impl Iterator<Item = &Plan> {
+        let training = self.training.iter().flat_map(|training| {
+            std::iter::once(&training.step).chain(&training.apply).chain(&training.held_out)
+        });
+        self.phases.plans().chain(training)
+    }
+}
+
+/// The plan of a forward function.
+pub(crate) fn compiled(func: &Func, target: &dyn Target) -> Result<Plan, ExperimentError> {
+    Ok(compile(func, &Context::new(target, Mode::Forward))?.main.plan)
+}
