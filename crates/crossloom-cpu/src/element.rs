@@ -112,6 +112,7 @@ impl Lanes for bf16 {
         // token of a set in hand, the machine has it; both register types are the token's own.
         #[cfg(target_arch = "x86_64")]
         unsafe {
+            #[allow(clippy::wildcard_imports, reason = "intrinsics name themselves")]
             use std::arch::x86_64::*;
             if is::<S, pulp::x86::V4>() {
                 let x = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
@@ -137,6 +138,7 @@ impl Lanes for bf16 {
         // SAFETY: as in `load`, for writing.
         #[cfg(target_arch = "x86_64")]
         unsafe {
+            #[allow(clippy::wildcard_imports, reason = "intrinsics name themselves")]
             use std::arch::x86_64::*;
             if is::<S, pulp::x86::V4>() {
                 let x: __m512 = std::mem::transmute_copy(&v);

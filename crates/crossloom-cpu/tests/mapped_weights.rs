@@ -109,7 +109,7 @@ fn a_file_that_is_not_what_it_was_is_an_error_before_anything_reads_it() {
     is_refused("changed", |path| OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap());
     is_refused("changed", |path| OpenOptions::new().write(true).open(path).unwrap().set_len(64).unwrap());
     is_refused("changed", |path| {
-        let later = SystemTime::now() + Duration::from_secs(60);
+        let later = SystemTime::now() + Duration::from_mins(1);
         File::options().write(true).open(path).unwrap().set_modified(later).unwrap();
     });
     is_refused("gone", |path| fs::remove_file(path).unwrap());

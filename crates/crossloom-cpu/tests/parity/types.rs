@@ -119,15 +119,16 @@ fn copies_take_elements_of_any_size() {
             _ => narrow(&random(shape, seed), dtype),
         };
         let (x, kept) = (of(&[3, 5, 7], 1), [dtype]);
+        let one = std::slice::from_ref(&x);
         for perm in [[2, 1, 0], [1, 0, 2], [0, 2, 1]] {
-            check_typed(Transpose { perm: perm.to_vec() }, &[x.clone()], &kept);
+            check_typed(Transpose { perm: perm.to_vec() }, one, &kept);
         }
         check_typed(Transpose { perm: vec![1, 0] }, &[of(&[130, 257], 1)], &kept);
-        check_typed(Broadcast { shape: vec![3, 2, 5, 9, 7], axes: vec![0, 2, 4] }, &[x.clone()], &kept);
+        check_typed(Broadcast { shape: vec![3, 2, 5, 9, 7], axes: vec![0, 2, 4] }, one, &kept);
         for axis in 0..3 {
-            check_typed(Slice { axis, start: 1, len: 2 }, &[x.clone()], &kept);
+            check_typed(Slice { axis, start: 1, len: 2 }, one, &kept);
             if dtype.is_float() {
-                check_typed(Pad { axis, before: 2, after: 1 }, &[x.clone()], &kept);
+                check_typed(Pad { axis, before: 2, after: 1 }, one, &kept);
             }
             check_typed(Concat { axis }, &[x.clone(), x.clone()], &kept);
         }

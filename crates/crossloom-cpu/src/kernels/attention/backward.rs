@@ -137,8 +137,7 @@ fn backward_tile<S: Simd>(
     };
     let mut fresh = true;
     let mut next = 0;
-    loop {
-        let Some(slots) = Slots::collect(mask, q, rows, p.blocks(), &mut next) else { break };
+    while let Some(slots) = Slots::collect(mask, q, rows, p.blocks(), &mut next) {
         for slot in 0..slots.count {
             let at = slots.block[slot] * block_len;
             // SAFETY: packed blocks are `[hd, 32]`; both buffers have `rows <= QUERIES` rows of `SCORES`.

@@ -19,6 +19,7 @@ struct Sequence {
 
 /// How the heads of the sequences are shaped.
 #[derive(Clone, Copy)]
+#[allow(clippy::struct_field_names, reason = "as the kernel's shape names them")]
 struct Heads {
     heads: usize,
     kv_heads: usize,

@@ -131,8 +131,7 @@ fn forward_tile<S: Simd>(
     let mut total = [0.0_f32; QUERIES];
     let mut fresh = true;
     let mut next = 0;
-    loop {
-        let Some(slots) = Slots::collect(mask, q, rows, p.blocks(), &mut next) else { break };
+    while let Some(slots) = Slots::collect(mask, q, rows, p.blocks(), &mut next) {
         let width = slots.count * KEYS;
         for slot in 0..slots.count {
             // SAFETY: the packed block is `[hd, 32]`; the score buffer has `rows <= QUERIES` rows of `SCORES`.

@@ -104,11 +104,15 @@ impl Shared<'_> {
                 if let Some(bias) = bias {
                     add(s, bias, col, c);
                 }
-                // SAFETY: `pre` is laid out like `C`, whose part this is, and is as exclusive as it.
                 match pre {
                     None => {}
+                    // SAFETY: `pre` is laid out like `C`, whose part this is, and is as exclusive as it.
                     Some(Pre::F32(pre)) => unsafe { pre.slice(offset, n) }.copy_from_slice(c),
-                    Some(Pre::Bf16(pre)) => convert_body(s, c, unsafe { pre.slice(offset, n) }),
+                    Some(Pre::Bf16(pre)) => {
+                        // SAFETY: as above.
+                        let pre = unsafe { pre.slice(offset, n) };
+                        convert_body(s, c, pre);
+                    }
                 }
                 with_function!(activation, F => crate::kernels::activation::value_in_place::<S, F>(s, c));
             }

@@ -28,10 +28,10 @@ pub(crate) unsafe fn pack_rows<S: Simd, B: Element>(
         for (j, out) in row.chunks_exact_mut(S::F32_LANES).enumerate() {
             let at = j * S::F32_LANES;
             let there = cols.saturating_sub(at);
-            // SAFETY: row `p < k` has `cols` readable values, and no more than those are read.
             let x = if there == 0 {
                 Vf::zero(s)
             } else {
+                // SAFETY: row `p < k` has `cols` readable values, and no more than those are read.
                 unsafe { Vf::load_first(s, src.add(p * ld + at), there) }
             };
             x.store(out);
@@ -91,17 +91,20 @@ pub(crate) unsafe fn pack_columns<S: Simd, B: Element>(
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 unsafe fn transpose8<B: Element>(src: *const B, ld: usize, dst: *mut f32) {
+    #[allow(clippy::wildcard_imports, reason = "intrinsics name themselves")]
     use std::arch::x86_64::*;
+    use std::mem::transmute;
+
     // SAFETY: by the contract of this function.
     unsafe {
         let avx2 = pulp::x86::V3::new_unchecked();
         macro_rules! fours {
             ($i:literal) => {{
                 let rows: [__m256; 4] = [
-                    std::mem::transmute(B::load(avx2, src.add($i * ld))),
-                    std::mem::transmute(B::load(avx2, src.add(($i + 1) * ld))),
-                    std::mem::transmute(B::load(avx2, src.add(($i + 2) * ld))),
-                    std::mem::transmute(B::load(avx2, src.add(($i + 3) * ld))),
+                    transmute::<pulp::f32x8, __m256>(B::load(avx2, src.add($i * ld))),
+                    transmute::<pulp::f32x8, __m256>(B::load(avx2, src.add(($i + 1) * ld))),
+                    transmute::<pulp::f32x8, __m256>(B::load(avx2, src.add(($i + 2) * ld))),
+                    transmute::<pulp::f32x8, __m256>(B::load(avx2, src.add(($i + 3) * ld))),
                 ];
                 let (a_low, a_high) =
                     (_mm256_unpacklo_ps(rows[0], rows[1]), _mm256_unpackhi_ps(rows[0], rows[1]));

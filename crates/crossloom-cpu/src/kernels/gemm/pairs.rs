@@ -97,7 +97,7 @@ pub(super) unsafe fn product(
         let mut i = 0;
         macro_rules! step {
             ($tile:ident, $mr:literal) => {
-                while i + $mr <= rows {
+                while rows - i >= $mr {
                     // SAFETY: rows `i .. i + mr` exist; the machine has the instructions, as the set says.
                     unsafe {
                         native::$tile(cols, words, a.add(i * words), b, c.add(i * ldc), ldc, alpha, update)
@@ -139,6 +139,7 @@ pub(super) unsafe fn product(
 /// The tiles in the machine's own instructions.
 #[cfg(target_arch = "x86_64")]
 mod native {
+    #[allow(clippy::wildcard_imports, reason = "intrinsics name themselves")]
     use std::arch::x86_64::*;
 
     use super::{PANEL, Update};
