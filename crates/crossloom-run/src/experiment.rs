@@ -12,6 +12,7 @@ use crossloom_train::run_dir::{RunDir, RunRecord, RunStatus};
 use crossloom_train::trainer::seconds_since_1970;
 
 use crate::data::same_questions;
+use crate::evaluate::check_metric;
 use crate::folder::Claim;
 use crate::job::{Entry, Job};
 use crate::progress::RunProgress;
@@ -227,13 +228,14 @@ impl<'r> Experiment<'r> {
     }
 }
 
-/// The shapes of every variant's batches. Whatever training would refuse is refused here, for all of them.
+/// The shapes of every variant's batches. Whatever training or scoring would refuse is refused here, for all of them.
 fn planned<'r>(
     variants: &[&'r Variant],
     data: &Data,
 ) -> Result<Vec<(&'r Variant, PackingPlan)>, ExperimentError> {
     let plan = |variant: &&'r Variant| {
         train::check(&variant.recipe)?;
+        check_metric(&variant.recipe, data)?;
         Ok((*variant, data.plan(&variant.recipe)?))
     };
     variants.iter().map(plan).collect()

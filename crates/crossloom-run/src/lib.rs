@@ -25,6 +25,7 @@ mod gates;
 mod held_out;
 mod interface;
 mod job;
+mod measured;
 mod outcome;
 mod processor;
 mod progress;

@@ -7,8 +7,8 @@ use super::fields::Cx;
 use crate::diagnostic::{Finding, Unhelped, any_of, did_you_mean};
 use crate::schema::{
     Activation, AmpAttach, FusionKind, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare,
-    ImageUse, LanguageFamily, Mask, Phase, ProjectorKind, Resample, Schedule, Split, TapNorm, VisionFamily,
-    Warmup,
+    ImageUse, LanguageFamily, Mask, Metric, Phase, ProjectorKind, Resample, Schedule, Split, TapNorm,
+    VisionFamily, Warmup,
 };
 use crate::tree::{Node, Value};
 
@@ -205,6 +205,7 @@ choices!(
     ImageUse,
     LanguageFamily,
     Mask,
+    Metric,
     Phase,
     ProjectorKind,
     Resample,

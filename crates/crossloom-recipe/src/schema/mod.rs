@@ -13,7 +13,7 @@ mod train;
 
 pub use address::{AddressError, PointAddress, VisionAddress};
 pub use data::{Data, ImageUse, Source};
-pub use eval::{Eval, Split};
+pub use eval::{Eval, Metric, Split};
 pub use model::{
     Activation, LanguageFamily, LanguageModel, Model, Projector, ProjectorKind, Resample, VisionFamily,
     VisionModel,
