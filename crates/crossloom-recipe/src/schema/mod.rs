@@ -15,7 +15,7 @@ pub use address::{AddressError, PointAddress, VisionAddress};
 pub use data::{Data, ImageUse, Source};
 pub use eval::{Eval, Metric, Split};
 pub use model::{
-    Activation, LanguageFamily, LanguageModel, Model, Projector, ProjectorKind, Resample, VisionFamily,
+    LanguageFamily, LanguageModel, MlpActivation, Model, Projector, ProjectorKind, Resample, VisionFamily,
     VisionModel,
 };
 pub(crate) use topology::NamedWiring;
