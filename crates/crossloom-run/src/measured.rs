@@ -73,7 +73,7 @@ mod tests {
         recipe.data.validation = 0.0;
         let data = Data::of(another_easy_vqa(folder.path()), &recipe).unwrap();
         let error = data.plan(&recipe).unwrap_err().to_string();
-        assert!(error.contains("questions of up to 7 and answers of up to 1 tokens"), "{error}");
+        assert!(error.contains("questions of up to 8 and answers of up to 1 tokens"), "{error}");
         assert!(
             error.contains("33 words, questions of up to 10") && error.contains("empty the cache"),
             "{error}"
