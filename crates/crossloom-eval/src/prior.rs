@@ -13,7 +13,7 @@ use crate::samples::Question;
 /// Scores of the prior on a test set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prior {
-    /// The metric.
+    /// What scores its answers.
     pub metric: Metric,
     /// Mean score over all test questions.
     pub overall: f64,

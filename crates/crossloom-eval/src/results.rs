@@ -11,7 +11,7 @@ use crate::stats::{Clusters, Estimate, Resampling, StatsError, mean_interval};
 /// The numbers of one run; what `results.json` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Results {
-    /// The metric.
+    /// What every score is, in 0..1.
     pub metric: Metric,
     /// All answered samples together.
     pub overall: Estimate,

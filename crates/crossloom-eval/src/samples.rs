@@ -27,7 +27,7 @@ pub struct Question {
 /// What a model answered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// The text.
+    /// As it was decoded, without the token that ends it.
     pub text: String,
     /// Whether it ended by itself.
     pub finished: bool,

@@ -15,7 +15,7 @@ const LEAST_ANSWERS: usize = 4;
     metric.name()
 )]
 pub struct Unsuited {
-    /// The metric.
+    /// The one that was asked for.
     pub metric: Metric,
     /// What it needs, such as `a reference answer that is yes or no`.
     pub needs: &'static str,

@@ -55,13 +55,13 @@ impl Default for Resampling {
 /// A mean with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// The mean.
+    /// Over all samples, in units of the score.
     pub mean: f64,
     /// Lower end of the interval.
     pub low: f64,
     /// Upper end of the interval.
     pub high: f64,
-    /// Samples.
+    /// How many samples the mean is of; failed ones are not counted.
     pub samples: usize,
     /// Clusters that were resampled.
     pub clusters: usize,
