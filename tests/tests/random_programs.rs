@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use crossloom_compiler::Context;
 use crossloom_compiler::autodiff::gradient;
 use crossloom_compiler::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, Pass, run_all};
 use crossloom_ir::expand::to_primitives;
@@ -143,7 +144,8 @@ fn check_same(what: &str, func: &Func, changed: &Func, args: &[Tensor<f64>], tol
 }
 
 fn apply(pass: &dyn Pass, func: &Func) -> Func {
-    pass.run(func).unwrap_or_else(|errors| panic!("{}: {errors}\n{}", pass.name(), print(func)))
+    pass.run(func, &Context::default())
+        .unwrap_or_else(|errors| panic!("{}: {errors}\n{}", pass.name(), print(func)))
 }
 
 #[test]
@@ -157,7 +159,13 @@ fn passes_keep_what_functions_compute() {
             check_same(pass.name(), &func, &apply(pass, &func), &args, 1e-9);
         }
         let all: Vec<&dyn Pass> = BEFORE_AUTODIFF.into_iter().chain(AFTER_AUTODIFF).collect();
-        check_same("all passes", &func, &run_all(func.clone(), &all, true).unwrap(), &args, 1e-9);
+        check_same(
+            "all passes",
+            &func,
+            &run_all(func.clone(), &all, &Context::default()).unwrap(),
+            &args,
+            1e-9,
+        );
         check_same("primitives", &func, &to_primitives(&func).unwrap(), &args, 1e-6);
     }
 }
@@ -172,14 +180,20 @@ fn passes_keep_gradients() {
         let plain = gradient(&func, "loss", &wrt).unwrap();
         verify(&plain).unwrap();
         // Differentiated after the early passes, and the late passes on top of that.
-        let early = run_all(func.clone(), &BEFORE_AUTODIFF, true).unwrap();
+        let early = run_all(func.clone(), &BEFORE_AUTODIFF, &Context::default()).unwrap();
         let wrt: Vec<Value> = early.params().iter().map(|param| param.value).collect();
         let early = gradient(&early, "loss", &wrt).unwrap();
         check_same("early passes", &plain, &early, &args, 1e-8);
         for pass in AFTER_AUTODIFF {
             check_same(pass.name(), &early, &apply(pass, &early), &args, 1e-8);
         }
-        check_same("all passes", &plain, &run_all(early, &AFTER_AUTODIFF, true).unwrap(), &args, 1e-8);
+        check_same(
+            "all passes",
+            &plain,
+            &run_all(early, &AFTER_AUTODIFF, &Context::default()).unwrap(),
+            &args,
+            1e-8,
+        );
     }
 }
 
@@ -189,7 +203,7 @@ fn passes_are_deterministic() {
         let all: Vec<&dyn Pass> = BEFORE_AUTODIFF.into_iter().chain(AFTER_AUTODIFF).collect();
         let compiled = || {
             let func = random_function(&mut ChaCha8Rng::seed_from_u64(seed));
-            print(&run_all(func, &all, false).unwrap())
+            print(&run_all(func, &all, &Context::default()).unwrap())
         };
         assert_eq!(compiled(), compiled());
     }

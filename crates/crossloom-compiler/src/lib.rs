@@ -5,6 +5,7 @@
 //! has, and a device outside this crate runs the [`Plan`].
 
 pub mod autodiff;
+pub mod context;
 pub mod explain;
 pub mod passes;
 pub mod pipeline;
@@ -12,7 +13,8 @@ pub mod plan;
 pub mod target;
 pub mod training;
 
+pub use context::{Context, Mode};
 pub use passes::precision::{Policy, Precision};
-pub use pipeline::{Compiled, CompiledSet, Mode, Options, compile, compile_as};
+pub use pipeline::{Compiled, CompiledSet, compile};
 pub use plan::Plan;
 pub use target::{Kernel, NullTarget, Target};

@@ -34,6 +34,8 @@ pub struct StepShape {
 /// Names of the state that prefill writes and decode reads and writes. Its memory needs no start value: what lies behind a
 /// sequence's length is never read.
 pub mod caches {
+    /// What all their names begin with.
+    pub const PREFIX: &str = "cache.";
     /// `[S, C]` i32: the segment of every position.
     pub const SEGMENTS: &str = "cache.segments";
 

@@ -7,13 +7,14 @@ use crossloom_data::packing::{AnswerMode, EncodedSplit, EvaluationPacker, Packed
 use crossloom_eval::metrics::{self, Metric};
 use crossloom_eval::samples::{Answer, Question, SampleRecord};
 use crossloom_eval::stats::Resampling;
-use crossloom_recipe::{Eval, GatePool, Recipe};
+use crossloom_recipe::{Eval, Recipe};
 use crossloom_train::run_dir::GateRecord;
 use indexmap::IndexMap;
 
-use crate::batch::{load_batch, pool_of};
+use crate::batch::pool_of;
 use crate::data::image_mode;
 use crate::gates::GateMoments;
+use crate::generate::answer;
 use crate::model::Model;
 use crate::processor::Processor;
 use crate::{Data, ExperimentError};
@@ -53,6 +54,7 @@ pub fn evaluate(
     let mut answers: Vec<Option<Answer>> = vec![None; wanted.len()];
     let mut open = wanted.len();
     let mut gates = GateMoments::default();
+    let weights = model.phases.weights()?;
     for index in 0..packer.batches() {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
@@ -67,7 +69,7 @@ pub fn evaluate(
                 places.iter().map(|&(place, _)| batch.questions()[place].row).collect();
             rows.sort_unstable();
             rows.dedup();
-            answer(model, &mut batch, pool, &mut gates, &rows)?;
+            answer(model, &mut batch, pool, weights, &mut gates, &rows)?;
         }
         for (place, number) in places {
             let text = data.tokenizer.decode(batch.generated(place));
@@ -130,30 +132,4 @@ fn question(split: &VqaSplit, number: usize) -> Question {
 /// How intervals are computed.
 pub(crate) fn resampling(eval: &Eval) -> Resampling {
     Resampling { resamples: eval.bootstrap_samples, confidence: eval.confidence, seed: eval.seed }
-}
-
-/// Generates the answers of a batch by recomputation; `gates` gets those of `rows` over the prompt.
-pub(crate) fn answer(
-    model: &mut Model,
-    batch: &mut PackedBatch,
-    pool: GatePool,
-    gates: &mut GateMoments,
-    rows: &[usize],
-) -> Result<(), ExperimentError> {
-    let targets = batch.plan().targets;
-    let mut next = Vec::with_capacity(batch.questions().len());
-    for pass in 0.. {
-        load_batch(&mut model.predict, batch, pool)?;
-        model.predict.run()?;
-        if pass == 0 {
-            gates.add(&model.predict, &model.gates, rows)?;
-        }
-        let predictions = model.predict.read::<i32>("predictions")?;
-        next.clear();
-        next.extend(batch.questions().iter().map(|q| predictions[q.row * targets + q.first_slot]));
-        if batch.append_generated(&next)? == 0 {
-            break;
-        }
-    }
-    Ok(())
 }

@@ -1,17 +1,20 @@
-//! A recipe's model, compiled for training and for prediction over one set of weights.
+//! A recipe's model, compiled for training and for answers over one set of weights.
+
+use std::sync::Arc;
 
 use crossloom_compiler::training::ACCUMULATOR;
-use crossloom_compiler::{Mode, Options, Plan, compile};
-use crossloom_ir::Role;
-use crossloom_model::{BatchShape, Outputs, ParamSpec, initial_value};
+use crossloom_compiler::{Context, Mode, Plan, compile};
+use crossloom_ir::{Func, Role};
+use crossloom_model::{BatchShape, Outputs, ParamSpec, caches, initial_value};
 use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
-use crossloom_runtime::{Arena, Executable, RunError, Session, Store};
+use crossloom_runtime::{Arena, Device, Executable, RunError, Session, Store};
 use crossloom_train::checkpoint::{Checkpoint, RestorePart};
 use crossloom_train::step::{BoxError, ModelState, Visit};
 
 use crate::ExperimentError;
 use crate::backends::device;
 use crate::graph::{forward_func, training_spec};
+use crate::phases::{Described, Phases};
 
 /// Named weights, with the compiled graphs that work on them.
 pub struct Model {
@@ -19,8 +22,8 @@ pub struct Model {
     pub store: Store,
     /// Memory of intermediate values, which all sessions share: one runs at a time, and its results are read before the next.
     arena: Arena,
-    /// Predictions for evaluation and generation.
-    pub predict: Session,
+    /// What evaluation and generation run.
+    pub phases: Phases,
     /// The training step, where the model was built to be trained.
     pub training: Option<Training>,
     /// Every weight.
@@ -61,14 +64,12 @@ impl Model {
         let spec = training_spec(recipe, &graph.params);
         let mut model = Self::to_predict(recipe, shape, vocab)?;
         let device = model.store.device().clone();
-        let set = compile(&func, &Mode::Train(&spec), device.target(), options())?;
-        let held_out = (recipe.data.validation > 0.0)
-            .then(|| compile(&func, &Mode::Forward, device.target(), options()))
-            .transpose()?;
+        let set = compile(&func, &Context::new(device.target(), Mode::Train(&spec)))?;
+        let held_out = (recipe.data.validation > 0.0).then(|| compiled(&func, &device)).transpose()?;
         model.training = Some(Training {
             step: model.session(set.main.plan)?,
             apply: set.apply.map(|apply| model.session(apply.plan)).transpose()?,
-            held_out: held_out.map(|loss| model.session(loss.main.plan)).transpose()?,
+            held_out: held_out.map(|loss| model.session(loss)).transpose()?,
         });
         Ok(model)
     }
@@ -91,14 +92,10 @@ impl Model {
     }
 
     fn to_predict(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
-        let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Predictions)?;
-        let device = device();
-        let plan = compile(&func, &Mode::Forward, device.target(), options())?.main.plan;
-        let store = Store::new(&device)?;
+        let store = Store::new(&device())?;
         let arena = Arena::new(&store);
-        let predict = Session::new(&Executable::new(&device, plan)?, &arena)?;
-        let (params, gates) = (graph.params, graph.gates);
-        Ok(Self { store, arena, predict, training: None, params, gates, blank: true })
+        let (phases, Described { params, gates }) = Phases::new(recipe, shape, vocab, &arena)?;
+        Ok(Self { store, arena, phases, training: None, params, gates, blank: true })
     }
 
     fn session(&self, plan: Plan) -> Result<Session, RunError> {
@@ -117,17 +114,32 @@ impl Model {
         Ok(())
     }
 
+    /// The whole model over these weights as the one graph that training differentiates, with predictions as results: what
+    /// the phases are checked against.
+    ///
+    /// # Errors
+    /// As [`Model::new`].
+    pub fn whole(
+        &self,
+        recipe: &Recipe,
+        shape: BatchShape,
+        vocab: usize,
+    ) -> Result<Session, ExperimentError> {
+        let (_, func) = forward_func(recipe, shape, vocab, Outputs::Predictions)?;
+        Ok(self.session(compiled(&func, self.store.device())?)?)
+    }
+
     /// Its sessions, each with the name that a run's record gives it.
     pub fn sessions(&self) -> impl Iterator<Item = (&'static str, &Session)> {
         let training = self.training.as_ref();
         [
             ("train", training.map(|training| &training.step)),
-            ("predict", Some(&self.predict)),
             ("apply", training.and_then(|training| training.apply.as_ref())),
             ("held_out", training.and_then(|training| training.held_out.as_ref())),
         ]
         .into_iter()
-        .filter_map(|(name, exe)| Some((name, exe?)))
+        .filter_map(|(name, session)| Some((name, session?)))
+        .chain(self.phases.largest())
     }
 
     /// Number of weights (elements).
@@ -146,16 +158,18 @@ impl ModelState for Model {
     }
 }
 
-/// What a checkpoint keeps of a store: gradients that accumulate are no state.
+/// What a checkpoint keeps of a store: gradients that accumulate and caches of keys and values are no state.
 pub(crate) fn visit_state(store: &Store, visit: &mut Visit<'_>) -> Result<(), BoxError> {
     for tensor in store.tensors() {
-        if tensor.role == Role::Weight || !tensor.name.starts_with(ACCUMULATOR) {
+        let passing = [ACCUMULATOR, caches::PREFIX].iter().any(|prefix| tensor.name.starts_with(prefix));
+        if tensor.role == Role::Weight || !passing {
             visit(&tensor.name, &tensor.ty.shape, &store.read(&tensor.name)?)?;
         }
     }
     Ok(())
 }
 
-fn options() -> Options {
-    Options { verify: cfg!(debug_assertions) }
+/// The plan of a forward function.
+pub(crate) fn compiled(func: &Func, device: &Arc<dyn Device>) -> Result<Plan, ExperimentError> {
+    Ok(compile(func, &Context::new(device.target(), Mode::Forward))?.main.plan)
 }

@@ -12,8 +12,9 @@ use crossloom_train::run_dir::VariantDir;
 use crate::ExperimentError;
 use crate::batch::pool_of;
 use crate::data::image_mode;
-use crate::evaluate::answer;
+use crate::features::Weights;
 use crate::gates::GateMoments;
+use crate::generate::answer;
 use crate::interface::Interface;
 use crate::model::Model;
 use crate::processor::Processor;
@@ -24,6 +25,8 @@ pub struct Trained {
     tokenizer: Tokenizer,
     processor: Processor,
     pool: GatePool,
+    /// Those of its model, which stay as they are.
+    weights: Weights,
     /// A batch of one picture.
     batch: PackedBatch,
 }
@@ -66,9 +69,10 @@ impl Trained {
         let checkpoints = Checkpoints::new(dir.checkpoints_path(), recipe.train.keep_checkpoints);
         let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir))?;
         let shape = BatchShape { batch: 1, tokens: shapes.sequence_len, targets: shapes.targets };
-        let model = Model::restored(recipe, shape, shapes.vocab_size, &newest)?;
+        let mut model = Model::restored(recipe, shape, shapes.vocab_size, &newest)?;
+        let weights = model.phases.weights()?;
         let (pool, batch) = (pool_of(recipe), PackedBatch::new(&shapes));
-        Ok((Self { model, tokenizer, processor, pool, batch }, checked))
+        Ok((Self { model, tokenizer, processor, pool, weights, batch }, checked))
     }
 
     /// Loads the newest checkpoint of a variant.
@@ -91,7 +95,8 @@ impl Trained {
     fn answer(&mut self, prompt: Prompt) -> Result<Vec<Answered>, ExperimentError> {
         let (texts, tokens): (Vec<String>, Vec<Vec<i32>>) = prompt.questions.into_iter().unzip();
         self.batch.fill_prompts(&[(&prompt.image, tokens)], &self.processor.normalization())?;
-        answer(&mut self.model, &mut self.batch, self.pool, &mut GateMoments::default(), &[])?;
+        let mut gates = GateMoments::default();
+        answer(&mut self.model, &mut self.batch, self.pool, self.weights, &mut gates, &[])?;
         let answered = texts.into_iter().enumerate().map(|(i, question)| Answered {
             question,
             answer: self.tokenizer.decode(self.batch.generated(i)),

@@ -14,6 +14,7 @@ use crossloom_ir::rewrite::Rewriter;
 use crossloom_ir::{DType, Func, Inst, IrError, IrErrors, Value};
 
 use super::Pass;
+use crate::Context;
 
 /// See the module comment.
 #[derive(Debug)]
@@ -24,10 +25,10 @@ impl Pass for AgfFusion {
         "agf_fusion"
     }
 
-    fn run(&self, func: &Func) -> Result<Func, IrErrors> {
+    fn run(&self, func: &Func, cx: &Context<'_>) -> Result<Func, IrErrors> {
         let expanded = expand_where(func, |op| matches!(op, Op::AgfGate(_)))?;
         // Points that share a gate have the same pool, and reshapes of the same features must be one value.
-        let expanded = super::cse::Cse.run(&expanded)?;
+        let expanded = super::cse::Cse.run(&expanded, cx)?;
         let groups = pool_groups(&expanded);
         if groups.iter().all(|group| group.len() < 2) {
             return Ok(expanded);

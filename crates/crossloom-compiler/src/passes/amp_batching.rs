@@ -10,6 +10,7 @@ use crossloom_ir::op::Op;
 use crossloom_ir::{Func, IrErrors};
 
 use super::Pass;
+use crate::Context;
 
 /// See the module comment.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ impl Pass for AmpBatching {
         "amp_batching"
     }
 
-    fn run(&self, func: &Func) -> Result<Func, IrErrors> {
+    fn run(&self, func: &Func, _: &Context<'_>) -> Result<Func, IrErrors> {
         // The op's own definition is the batched form.
         Ok(expand_where(func, |op| matches!(op, Op::AmpProject(_)))?)
     }

@@ -7,6 +7,7 @@ use crossloom_ir::rewrite::Rewriter;
 use crossloom_ir::{Func, IrErrors};
 
 use super::Pass;
+use crate::Context;
 
 /// See the module comment.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ impl Pass for Dce {
         "dce"
     }
 
-    fn run(&self, func: &Func) -> Result<Func, IrErrors> {
+    fn run(&self, func: &Func, _: &Context<'_>) -> Result<Func, IrErrors> {
         let mut live = vec![false; func.value_count()];
         for result in func.results() {
             live[result.value.index()] = true;

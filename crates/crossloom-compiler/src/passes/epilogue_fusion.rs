@@ -10,6 +10,7 @@ use crossloom_ir::rewrite::Rewriter;
 use crossloom_ir::{DType, Func, Inst, IrErrors, Value};
 
 use super::Pass;
+use crate::Context;
 
 /// See the module comment.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Pass for EpilogueFusion {
         "epilogue_fusion"
     }
 
-    fn run(&self, func: &Func) -> Result<Func, IrErrors> {
+    fn run(&self, func: &Func, _: &Context<'_>) -> Result<Func, IrErrors> {
         let uses = func.use_counts();
         let mut absorbed = vec![false; func.insts().len()];
         let mut matches: Vec<Option<Match>> = Vec::with_capacity(func.insts().len());

@@ -8,22 +8,25 @@ mod dce;
 mod elementwise_fusion;
 mod epilogue_fusion;
 mod fold;
+pub(crate) mod legalize;
 mod norm_fusion;
 pub mod precision;
 mod product_fusion;
 
 use crossloom_ir::{Func, IrErrors, verify};
 
+use crate::Context;
+
 /// A rewrite of a whole function that keeps its meaning, parameters and results.
 pub trait Pass: Sync {
     /// The name under which `explain`, filetests and errors speak of the pass.
     fn name(&self) -> &'static str;
 
-    /// Rewrites the function.
+    /// Rewrites the function for what it is compiled for.
     ///
     /// # Errors
     /// A rewrite that breaks a type rule: a defect of the pass, reported with op and scope.
-    fn run(&self, func: &Func) -> Result<Func, IrErrors>;
+    fn run(&self, func: &Func, cx: &Context<'_>) -> Result<Func, IrErrors>;
 }
 
 /// Passes that run on the forward function, before differentiation, so that its gradient has their structure too.
@@ -38,13 +41,17 @@ pub const BEFORE_AUTODIFF: [&dyn Pass; 8] = [
     &epilogue_fusion::EpilogueFusion,
 ];
 
-/// Passes that run on the whole function, after differentiation where there is one.
-pub const AFTER_AUTODIFF: [&dyn Pass; 6] = [
+/// Passes that run on the whole function, after differentiation where there is one. They fuse without asking the target;
+/// what it cannot do fused is taken apart again.
+pub const AFTER_AUTODIFF: [&dyn Pass; 9] = [
+    &precision::SetTypes,
+    &legalize::Legalize,
     &fold::Fold,
     &cse::Cse,
     &dce::Dce,
     &norm_fusion::NormFusion,
     &elementwise_fusion::ElementwiseFusion,
+    &legalize::Legalize,
     &dce::Dce,
 ];
 
@@ -53,25 +60,27 @@ pub fn by_name(name: &str) -> Option<&'static dyn Pass> {
     BEFORE_AUTODIFF.into_iter().chain(AFTER_AUTODIFF).find(|pass| pass.name() == name)
 }
 
-/// Runs passes in order; with `check`, the verifier runs after each.
+/// Runs passes in order; the verifier runs after each where the context asks for it.
 ///
 /// # Errors
 /// A pass failed, or what it gave does not verify; the error names the pass.
-pub fn run_all(func: Func, passes: &[&dyn Pass], check: bool) -> Result<Func, IrErrors> {
+pub fn run_all(func: Func, passes: &[&dyn Pass], cx: &Context<'_>) -> Result<Func, IrErrors> {
     let mut func = func;
     for pass in passes {
-        func = pass.run(&func)?;
-        if check {
-            verify::verify(&func).map_err(|errors| after(&format!("pass `{}`", pass.name()), errors))?;
-        }
+        func = checked(pass.name(), pass.run(&func, cx)?, cx)?;
     }
     Ok(func)
 }
 
-/// The errors of a function that came out of that stage.
-pub(crate) fn after(stage: &str, mut errors: IrErrors) -> IrErrors {
-    for error in &mut errors.0 {
-        error.message = format!("after {stage}: {}", error.message);
+/// Verifies a function that a stage gave, if that is asked for; the errors name the stage.
+pub(crate) fn checked(stage: &str, func: Func, cx: &Context<'_>) -> Result<Func, IrErrors> {
+    if cx.verify {
+        verify::verify(&func).map_err(|mut errors| {
+            for error in &mut errors.0 {
+                error.message = format!("after {stage}: {}", error.message);
+            }
+            errors
+        })?;
     }
-    errors
+    Ok(func)
 }

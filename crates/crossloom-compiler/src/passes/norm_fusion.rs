@@ -12,6 +12,7 @@ use crossloom_ir::rewrite::Rewriter;
 use crossloom_ir::{DType, Func, Inst, IrError, IrErrors, Value};
 
 use super::Pass;
+use crate::Context;
 
 /// See the module comment.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Pass for NormFusion {
         "norm_fusion"
     }
 
-    fn run(&self, func: &Func) -> Result<Func, IrErrors> {
+    fn run(&self, func: &Func, _: &Context<'_>) -> Result<Func, IrErrors> {
         let mut fates = vec![Fate::Copied; func.insts().len()];
         match_norms(func, &mut fates);
         match_gradients(func, &mut fates);

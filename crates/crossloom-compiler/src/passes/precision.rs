@@ -29,6 +29,9 @@ use crossloom_ir::op::{Binary, BinaryKind, Convert, Op, ScatterMode, ScatterRows
 use crossloom_ir::rewrite::Rewriter;
 use crossloom_ir::{DType, Func, IrError, IrErrors, Role, Value};
 
+use super::Pass;
+use crate::Context;
+
 /// First part of the names of the 16-bit copies of trained weights.
 pub const COPY: &str = "bf16.";
 
@@ -56,6 +59,20 @@ impl Policy {
     /// Whether every function stays as it is.
     pub fn is_f32(&self) -> bool {
         self.compute == Precision::F32 && self.frozen.values().all(|&dtype| dtype == DType::F32)
+    }
+}
+
+/// The pass: see the module comment.
+#[derive(Debug)]
+pub(super) struct SetTypes;
+
+impl Pass for SetTypes {
+    fn name(&self) -> &'static str {
+        "precision"
+    }
+
+    fn run(&self, func: &Func, cx: &Context<'_>) -> Result<Func, IrErrors> {
+        apply(func, &cx.policy)
     }
 }
 

@@ -12,6 +12,7 @@ use crossloom_ir::rewrite::Rewriter;
 use crossloom_ir::{DType, Func, IrError, IrErrors, Value};
 
 use super::Pass;
+use crate::Context;
 
 /// See the module comment.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl Pass for ProductFusion {
         "product_fusion"
     }
 
-    fn run(&self, func: &Func) -> Result<Func, IrErrors> {
+    fn run(&self, func: &Func, cx: &Context<'_>) -> Result<Func, IrErrors> {
         let uses = func.use_counts();
         let mut rewriter = Rewriter::new(func);
         let mut found = false;
@@ -47,7 +48,7 @@ impl Pass for ProductFusion {
         }
         let new = rewriter.finish()?;
         // The products and the repeated operands.
-        if found { super::dce::Dce.run(&new) } else { Ok(new) }
+        if found { super::dce::Dce.run(&new, cx) } else { Ok(new) }
     }
 }
 

@@ -3,7 +3,7 @@
 use crossloom_compiler::explain::explain;
 use crossloom_compiler::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, Pass};
 use crossloom_compiler::training::{Group, Training};
-use crossloom_compiler::{Kernel, Mode, NullTarget, Options, Plan, Target, compile};
+use crossloom_compiler::{Context, Kernel, Mode, NullTarget, Plan, Target, compile};
 use crossloom_ir::interp::run;
 use crossloom_ir::{Func, Op, TensorType};
 
@@ -69,7 +69,7 @@ impl Target for Lacking {
 
 #[test]
 fn every_pass_is_recorded_in_order() {
-    let set = compile(&network(), &Mode::Train(&spec()), &NullTarget, Options { verify: true }).unwrap();
+    let set = compile(&network(), &Context::new(&NullTarget, Mode::Train(&spec()))).unwrap();
     let names: Vec<&str> = set.main.passes.iter().map(|record| record.name).collect();
     let expected: Vec<&str> = BEFORE_AUTODIFF.into_iter().chain(AFTER_AUTODIFF).map(Pass::name).collect();
     assert_eq!(names, expected);
@@ -90,12 +90,12 @@ fn what_a_target_lacks_is_expanded_also_where_a_pass_made_it() {
     ] {
         let target = Lacking(lacks);
         for mode in [Mode::Forward, Mode::Train(&spec())] {
-            let plan = compile(&network(), &mode, &target, Options { verify: true }).unwrap().main.plan;
+            let plan = compile(&network(), &Context::new(&target, mode)).unwrap().main.plan;
             assert!(plan.steps.iter().all(|step| !lacks.contains(&step.kernel.as_str())), "{plan}");
             assert!(plan.steps.iter().all(|step| step.in_place.is_empty()));
             assert_eq!(plan.scratch, 7);
             // The reference of the error function is not a polynomial, its expansion is.
-            let reference = compile(&network(), &mode, &NullTarget, Options::default()).unwrap().main.plan;
+            let reference = compile(&network(), &Context::new(&NullTarget, mode)).unwrap().main.plan;
             let args = random_args(&plan.func, 3).into_iter().map(|mut arg| {
                 arg.data.iter_mut().for_each(|x| *x = x.abs());
                 arg
@@ -149,8 +149,8 @@ fn of_one_op_only_what_the_target_refuses_is_expanded() {
     let mut train = spec();
     train.groups[0].params = vec!["w".to_owned()];
     for mode in [Mode::Forward, Mode::Train(&train)] {
-        let plan = compile(&func, &mode, &Narrow, Options { verify: true }).unwrap().main.plan;
-        let reference = compile(&func, &mode, &NullTarget, Options::default()).unwrap().main.plan;
+        let plan = compile(&func, &Context::new(&Narrow, mode)).unwrap().main.plan;
+        let reference = compile(&func, &Context::new(&NullTarget, mode)).unwrap().main.plan;
         let count = |plan: &Plan, kernel: &str| plan.steps.iter().filter(|s| s.kernel == kernel).count();
         for kernel in ["attention", "attention_grad"] {
             let all = count(&reference, kernel);
@@ -173,7 +173,7 @@ fn of_one_op_only_what_the_target_refuses_is_expanded() {
 
 #[test]
 fn all_that_has_neither_a_kernel_nor_an_expansion_is_reported() {
-    let errors = compile(&network(), &Mode::Forward, &Lacking(&["reduce_sum", "exp2"]), Options::default());
+    let errors = compile(&network(), &Context::new(&Lacking(&["reduce_sum", "exp2"]), Mode::Forward));
     let errors = errors.unwrap_err().to_string();
     assert!(
         errors.contains("reduce_sum: target `lacking` has no kernel for it and it has no expansion"),
@@ -186,12 +186,12 @@ fn all_that_has_neither_a_kernel_nor_an_expansion_is_reported() {
 fn a_wrong_training_setting_is_an_error_not_a_panic() {
     let mut wrong = spec();
     wrong.groups[0].params.push("nowhere".to_owned());
-    assert!(compile(&network(), &Mode::Train(&wrong), &NullTarget, Options::default()).is_err());
+    assert!(compile(&network(), &Context::new(&NullTarget, Mode::Train(&wrong))).is_err());
 }
 
 #[test]
 fn an_explanation_counts_memory_exactly_and_work_by_scope() {
-    let set = compile(&network(), &Mode::Train(&spec()), &NullTarget, Options::default()).unwrap();
+    let set = compile(&network(), &Context::new(&NullTarget, Mode::Train(&spec()))).unwrap();
     let plan = &set.main.plan;
     let all = explain(plan, usize::MAX);
     assert_eq!(all.parameters, 3 + 3 + 9);
@@ -218,7 +218,7 @@ fn the_work_of_a_product_is_counted() {
     let func = parse(
         "func @f {\n  input %x \"x\": f32[4, 3]\n  weight %w \"w\": f32[5, 3]\n  a.b:\n    %1 = linear %x, %w : f32[4, 5]\n  return \"y\" = %1\n}\n",
     );
-    let set = compile(&func, &Mode::Forward, &NullTarget, Options::default()).unwrap();
+    let set = compile(&func, &Context::new(&NullTarget, Mode::Forward)).unwrap();
     let all = explain(&set.main.plan, 1);
     assert_eq!((all.flops, all.bytes_moved), (2 * 4 * 3 * 5, 4 * (12 + 15 + 20)));
     assert_eq!(all.by_scope["a"].calls, 1);

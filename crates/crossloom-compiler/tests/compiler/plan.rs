@@ -2,7 +2,7 @@
 
 use crossloom_compiler::plan::{Block, Plan, check};
 use crossloom_compiler::training::{Group, Training};
-use crossloom_compiler::{CompiledSet, Kernel, Mode, NullTarget, Options, Target, compile};
+use crossloom_compiler::{CompiledSet, Context, Kernel, Mode, NullTarget, Target, compile};
 use crossloom_ir::interp::run;
 use crossloom_ir::{Func, Inst, Op, Role, Tensor, TensorType, Value};
 use proptest::prelude::*;
@@ -26,12 +26,12 @@ fn train_spec(func: &Func, accumulate: usize) -> Training {
 }
 
 fn forward(func: &Func) -> CompiledSet {
-    compile(func, &Mode::Forward, &NullTarget, Options { verify: true }).unwrap()
+    compile(func, &Context::new(&NullTarget, Mode::Forward)).unwrap()
 }
 
 fn train(func: &Func, accumulate: usize) -> CompiledSet {
     let spec = train_spec(func, accumulate);
-    compile(func, &Mode::Train(&spec), &NullTarget, Options { verify: true }).unwrap()
+    compile(func, &Context::new(&NullTarget, Mode::Train(&spec))).unwrap()
 }
 
 /// Arguments of a compiled function: those of the program by name, the rest random; second moments are positive.

@@ -1,5 +1,6 @@
 //! Random programs: every pass and the whole pipeline keep their meaning, and gradients are slopes.
 
+use crossloom_compiler::Context;
 use crossloom_compiler::autodiff;
 use crossloom_compiler::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, Pass, run_all};
 use crossloom_ir::interp::run;
@@ -88,12 +89,12 @@ proptest! {
     fn the_pipeline_keeps_results_and_gradients(choices in choices()) {
         let plain = program(&choices);
         let expected = differentiated(&plain);
-        let before = run_all(plain.func.clone(), &BEFORE_AUTODIFF, true).unwrap();
+        let before = run_all(plain.func.clone(), &BEFORE_AUTODIFF, &Context::default()).unwrap();
         assert_same(&before, &plain.func, &plain.args);
         let middle = autodiff::gradient(&before, "loss", &weights(&before)).unwrap();
         verify(&middle).unwrap();
         assert_same(&middle, &expected, &plain.args);
-        let after = run_all(middle, &AFTER_AUTODIFF, true).unwrap();
+        let after = run_all(middle, &AFTER_AUTODIFF, &Context::default()).unwrap();
         assert_same(&after, &expected, &plain.args);
     }
 

@@ -1,7 +1,7 @@
 //! The work of compiling is linear in the number of layers.
 
 use crossloom_compiler::training::{Group, Training};
-use crossloom_compiler::{CompiledSet, Mode, NullTarget, Options, compile};
+use crossloom_compiler::{CompiledSet, Context, Mode, NullTarget, compile};
 use crossloom_ir::op::{
     Activation, AgfGate, AgfInject, AmpProject, Attach, Attention, CrossEntropy, Embedding, LayerNorm,
     PoolAttention, RmsNorm, Rope, ScatterMode, ScatterRows, UnaryKind,
@@ -181,9 +181,8 @@ struct Work {
 
 fn work(func: &Func, mode: &Mode<'_>) -> (CompiledSet, Work) {
     let mut set = None;
-    let allocations = counted_pool(1).install(|| {
-        allocations(|| set = Some(compile(func, mode, &NullTarget, Options::default()).unwrap()))
-    });
+    let allocations = counted_pool(1)
+        .install(|| allocations(|| set = Some(compile(func, &Context::new(&NullTarget, *mode)).unwrap())));
     let set = set.unwrap();
     let parts = || std::iter::once(&set.main).chain(&set.apply);
     let instructions = parts().flat_map(|part| &part.passes).map(|pass| pass.before).sum();

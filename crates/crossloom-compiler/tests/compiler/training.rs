@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crossloom_compiler::training::{
     ACCUMULATOR, Group, MICRO_WEIGHT, Training, TrainingFuncs, training, updates,
 };
-use crossloom_compiler::{Mode, NullTarget, Options, autodiff, compile};
+use crossloom_compiler::{Context, Mode, NullTarget, autodiff, compile};
 use crossloom_ir::interp::run;
 use crossloom_ir::op::{AdamW, Op};
 use crossloom_ir::verify::verify;
@@ -185,7 +185,7 @@ fn three_steps_follow_the_loop_written_by_hand() {
         let mut expected: Store = start(&forward, 1);
         expected.extend(forward.params().iter().map(|p| (p.name.clone(), store[&p.name].clone())));
         let mut by_hand = ByHand::new(&forward);
-        let compiled = compile(&forward, &Mode::Train(&spec), &NullTarget, Options { verify: true }).unwrap();
+        let compiled = compile(&forward, &Context::new(&NullTarget, Mode::Train(&spec))).unwrap();
         let plan = &compiled.main.plan;
         let mut planned = store.clone();
         for step in 1..=3 {
@@ -293,7 +293,7 @@ fn the_functions_of_an_accumulated_step_share_their_state() {
         micro.params().iter().all(|p| !p.name.starts_with("optimizer.") && !p.name.starts_with("hyper."))
     );
     assert!(apply.params().iter().all(|p| p.role != Role::Input || p.name.starts_with("hyper.")));
-    let compiled = compile(&network(2), &Mode::Train(&spec), &NullTarget, Options { verify: true }).unwrap();
+    let compiled = compile(&network(2), &Context::new(&NullTarget, Mode::Train(&spec))).unwrap();
     assert!(compiled.apply.is_some());
 }
 
@@ -302,7 +302,7 @@ fn a_step_whose_gradient_is_not_finite_changes_nothing() {
     for clip_norm in [None, Some(0.5)] {
         let spec = Training { clip_norm, ..spec() };
         let func = step_func(&network(4), &spec);
-        let compiled = compile(&network(4), &Mode::Train(&spec), &NullTarget, Options::default()).unwrap();
+        let compiled = compile(&network(4), &Context::new(&NullTarget, Mode::Train(&spec))).unwrap();
         for poison in [f64::NAN, f64::INFINITY, 1e200] {
             let mut store = start(&func, 3);
             set_hyper(&mut store, 1, &spec, RATES);

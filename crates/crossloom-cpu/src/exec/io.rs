@@ -63,6 +63,8 @@ enum Types {
     Are(Vec<(usize, DType)>, Vec<(usize, DType)>),
     /// Any of four bytes, the same for all: it copies them.
     Words,
+    /// Those that it was chosen for.
+    Chosen,
 }
 
 /// A kernel that is ready to run.
@@ -140,6 +142,12 @@ impl Lowered {
         Self { types: Types::Words, ..self }
     }
 
+    /// The same kernel, which was chosen for the very types of its instruction.
+    #[must_use]
+    pub(super) fn chosen(self) -> Self {
+        Self { types: Types::Chosen, ..self }
+    }
+
     /// Whether it is a kernel for operands and results of those types.
     pub(super) fn takes(&self, inputs: &[&TensorType], outputs: &[&TensorType]) -> bool {
         let are = |types: &[&TensorType], but: &[(usize, DType)]| {
@@ -149,6 +157,7 @@ impl Lowered {
         };
         match &self.types {
             Types::Are(operands, results) => are(inputs, operands) && are(outputs, results),
+            Types::Chosen => true,
             Types::Words => {
                 let mut all = inputs.iter().chain(outputs).map(|ty| ty.dtype);
                 let first = all.next().unwrap_or(DType::F32);

@@ -1,6 +1,6 @@
 //! A function on the CPU beside the same function in the interpreter.
 
-use crossloom_compiler::{Mode, Options, Plan, Target as _, compile, plan};
+use crossloom_compiler::{Context, Mode, Plan, Target as _, compile, plan};
 use crossloom_cpu::CpuTarget;
 use crossloom_ir::interp::run;
 use crossloom_ir::op::Affine;
@@ -129,7 +129,7 @@ pub(crate) fn check(op: impl Into<Op>, args: &[Arg]) -> &'static str {
     let func = function_of(&op, args, false);
     let expected = run(&func, &tensors(args)).unwrap_or_else(|e| panic!("{}: {e}", op.mnemonic()));
     let shown = format!("{} of {}", op.mnemonic(), text::print(&func));
-    let compiled = compile(&func, &Mode::Forward, &CpuTarget, Options { verify: true });
+    let compiled = compile(&func, &Context::new(&CpuTarget, Mode::Forward));
     let compiled = compiled.unwrap_or_else(|e| panic!("{shown}: {e}"));
     check_plan(compiled.main.plan, args, &expected, &format!("compiled {shown}"));
     if let Some(in_place) = has_kernel(&op, &func) {
@@ -149,7 +149,7 @@ pub(crate) fn check(op: impl Into<Op>, args: &[Arg]) -> &'static str {
 /// A function of inputs only, compiled.
 pub(crate) fn check_function(func: &Func, args: &[Arg]) {
     let expected = run(func, &tensors(args)).unwrap_or_else(|e| panic!("{e}"));
-    let compiled = compile(func, &Mode::Forward, &CpuTarget, Options { verify: true });
+    let compiled = compile(func, &Context::new(&CpuTarget, Mode::Forward));
     let compiled = compiled.unwrap_or_else(|e| panic!("{e}"));
     check_plan(compiled.main.plan, args, &expected, &text::print(func));
 }

@@ -7,6 +7,7 @@ mod compare;
 mod models;
 mod nan;
 mod ops;
+mod phases;
 mod programs;
 #[path = "../support/mod.rs"]
 mod support;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use crossloom_compiler::training::{Group, Training, hyper_input};
-use crossloom_compiler::{CompiledSet, Mode, Options, compile};
+use crossloom_compiler::{CompiledSet, Context, Mode, compile};
 use crossloom_cpu::{CpuDevice, CpuTarget};
 use crossloom_ir::{DType, Func, Role};
 use crossloom_model::{BatchShape, Init, Outputs, ParamSpec, build, initial_value, inputs};
@@ -76,8 +76,8 @@ pub fn step(recipe: &Recipe, shape: BatchShape, accumulate: usize) -> Step {
         .filter(|group: &Group| !group.params.is_empty())
         .collect();
     let spec = Training { groups, beta1: 0.9, beta2: 0.99, eps: 1e-8, clip_norm: Some(1.0), accumulate };
-    let set = compile(&forward, &Mode::Train(&spec), &CpuTarget, Options { verify: true })
-        .unwrap_or_else(|e| panic!("{e}"));
+    let set =
+        compile(&forward, &Context::new(&CpuTarget, Mode::Train(&spec))).unwrap_or_else(|e| panic!("{e}"));
     Step { forward, spec, params: model.params, set }
 }
 

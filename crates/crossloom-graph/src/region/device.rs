@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crossloom_compiler::{Mode, Options, compile};
+use crossloom_compiler::{Context, Mode, compile};
 use crossloom_ir::{DType, Func, Role};
 use crossloom_runtime::{Arena, Device, Executable, RunError, Session, Store};
 
@@ -15,8 +15,7 @@ pub struct DeviceRegions(pub Arc<dyn Device>);
 
 impl RegionCompiler for DeviceRegions {
     fn compile(&self, func: &Func) -> Result<Box<dyn Region>, BoxError> {
-        let options = Options { verify: cfg!(debug_assertions) };
-        let plan = compile(func, &Mode::Forward, self.0.target(), options)?.main.plan;
+        let plan = compile(func, &Context::new(self.0.target(), Mode::Forward))?.main.plan;
         let executable = Executable::new(&self.0, plan)?;
         let session = Session::new(&executable, &Arena::new(&Store::new(&self.0)?))?;
         let func = &session.plan().func;

@@ -1,6 +1,6 @@
 //! Graphs of luminal's own tensors: what they are compiled to.
 
-use crossloom_compiler::{Mode, Options, compile};
+use crossloom_compiler::{Context, Mode, compile};
 use crossloom_cpu::{CpuDevice, CpuTarget};
 use crossloom_graph::luminal::prelude::*;
 use crossloom_graph::{CrossloomCompiler, lift};
@@ -40,7 +40,7 @@ fn attention_of_luminals_primitives_is_one_kernel() {
         let mut cx = Graph::new();
         let mut y = attention(&mut cx, causal).retrieve();
         let func = lift(&cx, "attention").unwrap().func;
-        let plan = compile(&func, &Mode::Forward, &CpuTarget, Options { verify: true }).unwrap().main.plan;
+        let plan = compile(&func, &Context::new(&CpuTarget, Mode::Forward)).unwrap().main.plan;
         let kernels: Vec<&str> = plan.steps.iter().map(|step| step.kernel.as_str()).collect();
         assert_eq!(kernels, ["attention"], "{plan}");
 

@@ -9,10 +9,10 @@ use crossloom_graph::{DeviceRegions, GraphBuilder, Interpreter, LuminalGraph, de
 use crossloom_ir::attrs::Attrs;
 use crossloom_ir::op::{
     Activation, AdamW, Affine, AgfGate, AgfInject, AgfInjectGrad, AmpProject, Argmax, Attach, AttnPool,
-    AttnPoolGrad, Broadcast, Concat, Constant, Convert, CrossEntropy, CrossEntropyGrad, Embedding,
-    EmbeddingGrad, FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm, Linear, Load, Matmul, Pad,
-    PoolAttention, Reduce, ReduceKind, Reshape, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step,
-    ToFloat, ToInt, Transpose, UnaryKind,
+    AttnPoolGrad, Broadcast, CacheWrite, CachedAttention, Concat, Constant, Convert, CrossEntropy,
+    CrossEntropyGrad, Embedding, EmbeddingGrad, FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm,
+    Linear, Load, Matmul, Pad, PoolAttention, Reduce, ReduceKind, Reshape, Rope, ScatterMode, ScatterRows,
+    Slice, Softmax, Step, ToFloat, ToInt, Transpose, UnaryKind,
 };
 use crossloom_ir::{DType, Func, Op, Role, Tensor, TensorType, interp};
 
@@ -137,6 +137,7 @@ fn every_op_agrees_four_ways() {
     simple(seen);
     norms(seen);
     attention(seen);
+    cache(seen);
     rows_and_loss(seen);
     injection(seen);
     optimizer(seen);
@@ -245,6 +246,16 @@ fn attention(seen: &mut BTreeSet<&'static str>) {
         let op = Rope { head_dim: 4, theta: 100.0, inverse };
         check(seen, op, &[f([2, 3, 8]), ids([2, 3], &[0, 1, 2, 5, 6, 7])]);
     }
+}
+
+/// Two calls' rows go on with slots 2 and 0 of three; the second has one position less than the call.
+fn cache(seen: &mut BTreeSet<&'static str>) {
+    let at = |more: Vec<Operand>| -> Vec<Operand> {
+        more.into_iter().chain([ids([2], &[2, 0]), ids([2], &[1, 0]), ids([2], &[2, 1])]).collect()
+    };
+    check(seen, CacheWrite, &at(vec![f([3, 4, 4]), f([2, 2, 4])]));
+    let op = CachedAttention { heads: 2, kv_heads: 1, segments: false, scale: 0.7 };
+    check(seen, op, &at(vec![f([2, 2, 4]), f([3, 4, 2]), f([3, 4, 2])]));
 }
 
 fn rows_and_loss(seen: &mut BTreeSet<&'static str>) {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crossloom_compiler::Context;
 use crossloom_compiler::passes::by_name;
 use crossloom_graph::describe::NodeKind;
 use crossloom_ir::Func;
@@ -172,7 +173,7 @@ fn vision_layers_behind_the_last_tap_disappear() {
     let live = |sets: &[&str]| -> BTreeSet<String> {
         let func = graph(&small("sli", sets), SHAPE).graph.lift().unwrap();
         assert!(blocks(&func).contains("block.4"));
-        blocks(&dce.run(&func).unwrap())
+        blocks(&dce.run(&func, &Context::default()).unwrap())
     };
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
     let all = names(&["embed", "block.1", "block.2", "block.3", "block.4", "post_norm"]);

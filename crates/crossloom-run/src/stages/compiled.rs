@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crossloom_compiler::pipeline::PassRecord;
-use crossloom_compiler::{CompiledSet, Mode as CompileMode, Options, Plan, compile};
+use crossloom_compiler::{CompiledSet, Context, Mode as CompileMode, Plan, compile};
 use crossloom_model::ParamSpec;
 
 use super::{Mode, Subject};
@@ -41,13 +41,13 @@ impl Program {
 pub fn program(subject: &Subject<'_>) -> Result<Program, ExperimentError> {
     let Subject { recipe, shapes, mode, verify, .. } = *subject;
     let start = Instant::now();
-    let options = Options { verify: verify || cfg!(debug_assertions) };
     let (model, func) = forward_func(recipe, shapes.batch, shapes.vocab, mode.outputs())?;
     let training = training_spec(recipe, &model.params);
     let compiled_for = match mode {
         Mode::Train => CompileMode::Train(&training),
         Mode::Forward => CompileMode::Forward,
     };
-    let set = compile(&func, &compiled_for, target(), options).map_err(ExperimentError::from)?;
+    let cx = Context { verify: verify || cfg!(debug_assertions), ..Context::new(target(), compiled_for) };
+    let set = compile(&func, &cx).map_err(ExperimentError::from)?;
     Ok(Program { set, params: model.params, time: start.elapsed() })
 }

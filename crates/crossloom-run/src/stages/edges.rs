@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use crossloom_compiler::Context;
 use crossloom_compiler::passes::{BEFORE_AUTODIFF, Pass, run_all};
 use crossloom_ir::{Func, Inst, InstData, Op, Role, Value};
 use crossloom_recipe::{Edge, EdgeKind, Topology, VisionAddress};
@@ -61,8 +62,9 @@ pub fn trace_edge(subject: &Subject<'_>, name: &str) -> Result<EdgeTrace, Experi
     // Fusion merges what belongs to several points; which weights are whose shows before it.
     let apart: Vec<&dyn Pass> =
         BEFORE_AUTODIFF.into_iter().take_while(|pass| pass.name() != MERGES_POINTS).collect();
-    let unmerged = run_all(func.clone(), &apart, verify).map_err(ExperimentError::from)?;
-    let func = run_all(func, &BEFORE_AUTODIFF, verify).map_err(ExperimentError::from)?;
+    let cx = Context { verify, ..Context::default() };
+    let unmerged = run_all(func.clone(), &apart, &cx).map_err(ExperimentError::from)?;
+    let func = run_all(func, &BEFORE_AUTODIFF, &cx).map_err(ExperimentError::from)?;
     let tracer = Tracer { func: &func };
     let on_path = tracer.path(*edge);
     let others: Vec<BTreeSet<usize>> =

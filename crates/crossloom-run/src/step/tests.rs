@@ -98,14 +98,16 @@ fn a_non_finite_moment_is_found_in_the_update() {
 fn rows_that_only_fill_a_batch_do_not_count_in_the_mean_gate() {
     let recipe = recipe("cli", &["train.batch_size=4"]);
     let (data, plan) = data(&recipe);
-    let mut model = model(&recipe, &plan);
+    let model = model(&recipe, &plan);
+    let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+    let mut whole = model.whole(&recipe, shape, plan.vocab_size).unwrap();
     let mut drawn = batches(&data, &plan, 1).remove(0);
     let mut gates_of = |batch: &PackedBatch, rows: usize| {
-        load_batch(&mut model.predict, batch, pool_of(&recipe)).unwrap();
-        model.predict.run().unwrap();
+        load_batch(&mut whole, batch, pool_of(&recipe)).unwrap();
+        whole.run().unwrap();
         let mut gates = GateMoments::default();
         let rows: Vec<usize> = (0..rows).collect();
-        gates.add(&model.predict, &model.gates, &rows).unwrap();
+        gates.add(&whole, &model.gates, &rows).unwrap();
         gates.records()
     };
     let (three, four) = (gates_of(&drawn.batch, 3), gates_of(&drawn.batch, 4));

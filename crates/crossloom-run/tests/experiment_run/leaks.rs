@@ -3,15 +3,18 @@
 use std::path::Path;
 
 use crossloom_data::packing::{PackedBatch, TrainingOptions, TrainingPacker};
+use crossloom_ir::Role;
 use crossloom_model::{BatchShape, GATE_RESULT};
 use crossloom_recipe::{GatePool, Recipe, Split};
 use crossloom_run::{Data, Model, load_batch};
+use crossloom_runtime::Session;
 
 use crate::support::recipe;
 
 /// A compiled model and its first training batch.
 struct Subject {
     model: Model,
+    whole: Session,
     batch: PackedBatch,
     pool: GatePool,
     tokens: usize,
@@ -33,7 +36,7 @@ impl Subject {
         let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
         let model = Model::new(recipe, shape, plan.vocab_size).unwrap();
         // The start values leave the branches of AMP and the values of some gates at zero: move everything a little.
-        for tensor in model.store.tensors() {
+        for tensor in model.store.tensors().into_iter().filter(|tensor| tensor.role == Role::Weight) {
             let mut values = model.store.read::<f32>(&tensor.name).unwrap();
             values.iter_mut().enumerate().for_each(|(i, x)| *x += 0.05 * (i as f32).sin());
             model.store.write(&tensor.name, &values).unwrap();
@@ -42,14 +45,15 @@ impl Subject {
         let mut batch = PackedBatch::new(&plan);
         let options = TrainingOptions::default();
         TrainingPacker::new(&plan, encoded, split.images(), options).unwrap().fill(&mut batch).unwrap();
-        Self { model, batch, pool, tokens: plan.sequence_len, vocab: plan.vocab_size as i32 }
+        let whole = model.whole(recipe, shape, plan.vocab_size).unwrap();
+        Self { model, whole, batch, pool, tokens: plan.sequence_len, vocab: plan.vocab_size as i32 }
     }
 
     fn run(&mut self) -> Seen {
-        load_batch(&mut self.model.predict, &self.batch, self.pool).unwrap();
-        self.model.predict.run().unwrap();
+        load_batch(&mut self.whole, &self.batch, self.pool).unwrap();
+        self.whole.run().unwrap();
         let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
-        let read = |name: &str| bits(&self.model.predict.read::<f32>(name).unwrap());
+        let read = |name: &str| bits(&self.whole.read::<f32>(name).unwrap());
         let logits = read("logits");
         let width = logits.len() / self.batch.target_index_bm.len();
         let names = self.model.gates.iter().map(|(point, _)| format!("{GATE_RESULT}{}", point.name()));

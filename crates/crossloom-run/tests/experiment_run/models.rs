@@ -22,8 +22,11 @@ pub(crate) fn data(recipe: &Recipe) -> (Data, PackingPlan) {
 }
 
 pub(crate) fn model(recipe: &Recipe, plan: &PackingPlan) -> Model {
-    let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
-    Model::new(recipe, shape, plan.vocab_size).unwrap()
+    Model::new(recipe, shape(plan), plan.vocab_size).unwrap()
+}
+
+fn shape(plan: &PackingPlan) -> BatchShape {
+    BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets }
 }
 
 pub(crate) fn weights(model: &Model) -> BTreeMap<String, Vec<f32>> {
@@ -86,11 +89,12 @@ fn variants_see_the_same_batches() {
 /// Logits of the first training batch.
 fn logits(recipe: &Recipe) -> Vec<f32> {
     let (data, plan) = data(recipe);
-    let mut model = model(recipe, &plan);
+    let model = model(recipe, &plan);
+    let mut whole = model.whole(recipe, shape(&plan), plan.vocab_size).unwrap();
     let batch = first_batch(recipe, &data, &plan);
-    load_batch(&mut model.predict, &batch, GatePool::Image).unwrap();
-    model.predict.run().unwrap();
-    model.predict.read("logits").unwrap()
+    load_batch(&mut whole, &batch, GatePool::Image).unwrap();
+    whole.run().unwrap();
+    whole.read("logits").unwrap()
 }
 
 #[test]

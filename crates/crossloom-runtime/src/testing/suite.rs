@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crossloom_compiler::training::{Group, Training};
-use crossloom_compiler::{Mode, Options, compile, plan};
+use crossloom_compiler::{Context, Mode, compile, plan};
 use crossloom_ir::{DType, Func, Role, TensorType, text};
 
 use crate::{Arena, Device, Executable, Home, HostBytes, RunError, Session, Store};
@@ -326,7 +326,7 @@ fn training_session(device: &Arc<dyn Device>) -> Session {
         clip_norm: Some(1.0),
         accumulate: 1,
     };
-    let set = compile(&func, &Mode::Train(&spec), device.target(), Options { verify: true }).unwrap();
+    let set = compile(&func, &Context::new(device.target(), Mode::Train(&spec))).unwrap();
     let store = Store::new(device).unwrap();
     let session =
         Session::new(&Executable::new(device, set.main.plan).unwrap(), &Arena::new(&store)).unwrap();

@@ -20,6 +20,7 @@ use crossloom_ir::rewrite::Rewriter;
 use crossloom_ir::{DType, Func, IrError, IrErrors, Value};
 
 use super::Pass;
+use crate::Context;
 use layout::{Layout, Operand};
 
 /// See the module comment.
@@ -44,7 +45,7 @@ impl Pass for AttentionFusion {
         "attention_fusion"
     }
 
-    fn run(&self, func: &Func) -> Result<Func, IrErrors> {
+    fn run(&self, func: &Func, cx: &Context<'_>) -> Result<Func, IrErrors> {
         let found = find(func);
         if found.is_empty() {
             return Ok(func.clone());
@@ -58,7 +59,7 @@ impl Pass for AttentionFusion {
             }
         }
         // What only the replaced instructions read.
-        super::dce::Dce.run(&rewriter.finish()?)
+        super::dce::Dce.run(&rewriter.finish()?, cx)
     }
 }
 

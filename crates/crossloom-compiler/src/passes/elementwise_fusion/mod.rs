@@ -18,6 +18,7 @@ mod site;
 use crossloom_ir::{Func, IrError, IrErrors};
 
 use super::Pass;
+use crate::Context;
 use site::Site;
 
 /// See the module comment.
@@ -36,7 +37,7 @@ impl Pass for ElementwiseFusion {
         "elementwise_fusion"
     }
 
-    fn run(&self, func: &Func) -> Result<Func, IrErrors> {
+    fn run(&self, func: &Func, _: &Context<'_>) -> Result<Func, IrErrors> {
         let mut func = sweep(func)?;
         // What moved up may have been the last reader of an operand, which now dies where it lets others join.
         for _ in 1..MAX_SWEEPS {

@@ -17,6 +17,7 @@ mod simplify;
 use crossloom_ir::{Func, IrErrors};
 
 use super::Pass;
+use crate::Context;
 
 /// See the module comment.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Pass for Fold {
         "fold"
     }
 
-    fn run(&self, func: &Func) -> Result<Func, IrErrors> {
+    fn run(&self, func: &Func, _: &Context<'_>) -> Result<Func, IrErrors> {
         Ok(pads::join_all(&simplify::simplify_all(func)?)?)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crossloom_compiler::Context;
 use crossloom_compiler::autodiff;
 use crossloom_compiler::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, run_all};
 use crossloom_ir::op::{AttnPool, Op};
@@ -102,9 +103,9 @@ fn points_that_share_a_gate_share_its_queries() {
 fn the_taps_are_read_once_backwards_too() {
     let func = decoder(3, "shared", false);
     let plain = autodiff::gradient(&func, "loss", &weights(&func)).unwrap();
-    let forward = run_all(func, &BEFORE_AUTODIFF, true).unwrap();
+    let forward = run_all(func, &BEFORE_AUTODIFF, &Context::default()).unwrap();
     let grads = autodiff::gradient(&forward, "loss", &weights(&forward)).unwrap();
-    let new = run_all(grads, &AFTER_AUTODIFF, true).unwrap();
+    let new = run_all(grads, &AFTER_AUTODIFF, &Context::default()).unwrap();
     assert_same(&new, &plain, &args(&plain));
     // One of the visual side, one per point of the hidden side.
     assert_eq!(insts(&new, "attn_pool_grad").len(), 1 + 3);

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crossloom_compiler::Context;
 use crossloom_compiler::autodiff;
 use crossloom_compiler::passes::{BEFORE_AUTODIFF, run_all};
 use crossloom_ir::op::{Activation, Linear, Op};
@@ -76,7 +77,7 @@ fn every_projector_layer_is_one_product_whatever_the_number_of_taps() {
 
 #[test]
 fn activation_and_branches_go_into_the_products() {
-    let func = run_all(amp(3, "parallel"), &BEFORE_AUTODIFF, true).unwrap();
+    let func = run_all(amp(3, "parallel"), &BEFORE_AUTODIFF, &Context::default()).unwrap();
     let epilogue = |weight: &str| {
         let Op::Linear(op) = layers(&func, weight)[0].op else { panic!() };
         op
@@ -90,7 +91,7 @@ fn so_is_every_gradient_of_the_projector() {
     for taps in [1, 4] {
         let func = amp(taps, "parallel");
         let plain = autodiff::gradient(&func, "loss", &weights(&func)).unwrap();
-        let forward = run_all(func, &BEFORE_AUTODIFF, true).unwrap();
+        let forward = run_all(func, &BEFORE_AUTODIFF, &Context::default()).unwrap();
         let grads = autodiff::gradient(&forward, "loss", &weights(&forward)).unwrap();
         assert_same(&grads, &plain, &random_args(&grads, 12));
         for weight in ["w1", "w2"] {

@@ -1,7 +1,7 @@
 //! Attention that somebody wrote out of products and a softmax.
 
 use crossloom_compiler::passes::{BEFORE_AUTODIFF, run_all};
-use crossloom_compiler::{Mode, NullTarget, Options, compile};
+use crossloom_compiler::{Context, Mode, NullTarget, compile};
 use crossloom_ir::expand::{expand_where, to_primitives};
 use crossloom_ir::op::{Attention, Op, Softmax};
 use crossloom_ir::{Builder, Func, Role, TensorType};
@@ -35,7 +35,7 @@ fn the_definition_of_attention_is_recognised() {
                 let wanted = Attention { heads, kv_heads, causal, segments: false, scale: 0.7 };
                 let func = attention(wanted, samples, queries, keys, width);
                 let expanded = expand_where(&func, |op| matches!(op, Op::Attention(_)));
-                let plain = run_all(expanded.unwrap(), &BEFORE_AUTODIFF[..3], true).unwrap();
+                let plain = run_all(expanded.unwrap(), &BEFORE_AUTODIFF[..3], &Context::default()).unwrap();
                 assert_eq!(insts(&plain, "attention").len(), 0);
                 let fused = apply("attention_fusion", &plain);
                 assert_same(&fused, &func, &random_args(&func, 5));
@@ -56,7 +56,7 @@ fn scores_are_never_held() {
     let wanted = Attention { heads: 2, kv_heads: 1, causal: true, segments: false, scale: 0.5 };
     let func = attention(wanted, 2, 16, 16, 4);
     let written = expand_where(&func, |op| matches!(op, Op::Attention(_))).unwrap();
-    let plan = compile(&written, &Mode::Forward, &NullTarget, Options { verify: true }).unwrap().main.plan;
+    let plan = compile(&written, &Context::new(&NullTarget, Mode::Forward)).unwrap().main.plan;
     // The op has a result of one number per query besides its output; scores would be 2 * 2 * 16 * 16.
     assert!(plan.arena <= 4 * (2 * 16 * 8 + 2 * 2 * 16), "{plan}");
 }

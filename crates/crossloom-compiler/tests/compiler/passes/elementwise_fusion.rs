@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crossloom_compiler::Context;
 use crossloom_compiler::autodiff;
 use crossloom_compiler::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, run_all};
 use crossloom_ir::op::{BinaryKind, FusedElementwise, Load, Op};
@@ -242,9 +243,9 @@ fn the_backward_of_a_gated_layer_is_one_region_with_two_results() {
 "#,
     );
     for before in [&BEFORE_AUTODIFF[..], &[]] {
-        let forward = run_all(func.clone(), before, true).unwrap();
+        let forward = run_all(func.clone(), before, &Context::default()).unwrap();
         let grads = autodiff::gradient(&forward, "loss", &weights(&forward)).unwrap();
-        let new = run_all(grads.clone(), &AFTER_AUTODIFF, true).unwrap();
+        let new = run_all(grads.clone(), &AFTER_AUTODIFF, &Context::default()).unwrap();
         assert_same(&new, &grads, &random_args(&grads, 5));
         let pair = insts(&new, "fused_elementwise").into_iter().filter(|inst| inst.outputs.len() == 2);
         let pair: Vec<_> = pair.filter(|inst| new.shape(inst.outputs[0]) == [2, 4]).collect();

@@ -1,5 +1,6 @@
 //! Folding: sums of padded parts.
 
+use crossloom_compiler::Context;
 use crossloom_compiler::autodiff;
 use crossloom_compiler::passes::{AFTER_AUTODIFF, run_all};
 use crossloom_ir::Func;
@@ -105,7 +106,7 @@ fn the_gradient_of_a_value_that_was_cut_up_is_one_concatenation() {
 "#,
     );
     let grads = autodiff::gradient(&func, "loss", &weights(&func)).unwrap();
-    let new = run_all(grads.clone(), &AFTER_AUTODIFF, true).unwrap();
+    let new = run_all(grads.clone(), &AFTER_AUTODIFF, &Context::default()).unwrap();
     assert_same(&new, &grads, &random_args(&grads, 4));
     assert!(insts(&new, "pad").is_empty());
     let whole = only(&new, "concat");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crossloom_compiler::passes::precision::apply;
 use crossloom_compiler::training::{Group, Training};
-use crossloom_compiler::{Mode, NullTarget, Options, Policy, Precision, compile_as};
+use crossloom_compiler::{Context, Mode, NullTarget, Policy, Precision, compile};
 use crossloom_ir::interp::run;
 use crossloom_ir::{DType, Func, Role, Tensor, verify};
 
@@ -70,7 +70,9 @@ fn bf16(frozen: DType) -> Policy {
 }
 
 fn step(policy: &Policy) -> Func {
-    let set = compile_as(&network(), &Mode::Train(&spec()), &NullTarget, policy, Options { verify: true });
+    let spec = spec();
+    let cx = Context { policy: policy.clone(), ..Context::new(&NullTarget, Mode::Train(&spec)) };
+    let set = compile(&network(), &cx);
     set.unwrap_or_else(|errors| panic!("{errors}")).main.plan.func
 }
 
@@ -208,7 +210,8 @@ fn nothing_changes_in_f32() {
 fn accumulated_updates_reach_the_copies() {
     let spec = Training { accumulate: 2, ..spec() };
     let policy = bf16(DType::Bf16);
-    let set = compile_as(&network(), &Mode::Train(&spec), &NullTarget, &policy, Options { verify: true });
+    let cx = Context { policy, ..Context::new(&NullTarget, Mode::Train(&spec)) };
+    let set = compile(&network(), &cx);
     let set = set.unwrap_or_else(|errors| panic!("{errors}"));
     let (micro, apply) = (set.main.plan.func, set.apply.unwrap().plan.func);
     let read: Vec<&str> =

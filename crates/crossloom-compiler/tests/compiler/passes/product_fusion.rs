@@ -1,5 +1,6 @@
 //! Products that are written as sums of products.
 
+use crossloom_compiler::Context;
 use crossloom_compiler::passes::{BEFORE_AUTODIFF, run_all};
 use crossloom_ir::expand::to_primitives;
 use crossloom_ir::op::{Attention, Matmul, Op};
@@ -49,7 +50,7 @@ fn attention_in_primitives_is_attention() {
             let (q, k) = ([2, 3, heads * 4], [2, 5, kv_heads * 4]);
             let func = func_of(wanted, &[&q, &k, &k]);
             let primitives = to_primitives(&func).unwrap();
-            let fused = run_all(primitives, &BEFORE_AUTODIFF, true).unwrap();
+            let fused = run_all(primitives, &BEFORE_AUTODIFF, &Context::default()).unwrap();
             assert_same(&fused, &func, &random_args(&func, 8));
             let Op::Attention(op) = only(&fused, "attention").op else { panic!() };
             assert!((op.scale - wanted.scale).abs() < 1e-12);

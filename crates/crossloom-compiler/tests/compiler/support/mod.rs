@@ -3,6 +3,7 @@
 pub(crate) mod machine;
 pub(crate) mod program;
 
+use crossloom_compiler::Context;
 use crossloom_compiler::passes::{self, Pass};
 use crossloom_ir::interp::run;
 use crossloom_ir::verify::verify;
@@ -41,7 +42,9 @@ pub(crate) fn pass(name: &str) -> &'static dyn Pass {
 
 /// Runs the pass of that name and verifies what it gives.
 pub(crate) fn apply(name: &str, func: &Func) -> Func {
-    let new = pass(name).run(func).unwrap_or_else(|errors| panic!("{name}: {errors}\n{}", text::print(func)));
+    let new = pass(name)
+        .run(func, &Context::default())
+        .unwrap_or_else(|errors| panic!("{name}: {errors}\n{}", text::print(func)));
     verify(&new).unwrap_or_else(|errors| panic!("after {name}: {errors}\n{}", text::print(func)));
     new
 }

@@ -5,6 +5,7 @@
 
 mod attention;
 mod cache;
+mod convert;
 mod elementwise;
 mod ids;
 mod inject;
@@ -18,7 +19,6 @@ mod reduce;
 mod rope;
 mod rows;
 
-use crossloom_ir::op::Affine;
 use crossloom_ir::{Op, TensorType};
 
 use super::io::{KernelError, Lowered};
@@ -37,8 +37,7 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) ->
 
 fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
     match op {
-        // Between words of one type nothing is left to convert.
-        Op::Convert(_) => elementwise::lower(&Op::Affine(Affine { mul: 1.0, add: 0.0 }), outputs),
+        Op::Convert(_) => convert::lower(inputs[0].dtype, outputs),
         Op::Unary(_) | Op::Binary(_) | Op::Affine(_) | Op::FusedElementwise(_) | Op::Constant(_) => {
             elementwise::lower(op, outputs)
         }

@@ -1,0 +1,166 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use crossloom_data::image::Normalization;
+use crossloom_data::packing::{AnswerMode, EvaluationPacker, ImageMode, PackingPlan};
+use crossloom_ir::Role;
+use crossloom_model::Init;
+use crossloom_model::{BatchShape, initial_value};
+use crossloom_recipe::{LoadOptions, Recipe, Split, load};
+
+use super::*;
+use crate::Data;
+use crate::batch::{load_batch, pool_of};
+
+/// A variant of the synthetic recipe on very little data, with answers of up to five tokens.
+fn recipe(variant: &str, sets: &[&str]) -> Recipe {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/synthetic.toml");
+    let small = [
+        "data.source={ kind = 'synthetic', train_images = 12, test_images = 5, questions_per_image = 6 }",
+        "data.questions_per_sequence=4",
+        "train.batch_size=3",
+        "eval.max_new_tokens=5",
+    ];
+    let sets = small.iter().chain(sets).map(|set| (*set).to_owned()).collect();
+    load(&path, &LoadOptions { sets }).unwrap().variant(variant).unwrap().recipe.clone()
+}
+
+fn shape(plan: &PackingPlan) -> BatchShape {
+    BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets }
+}
+
+/// A model whose weights are far from their start, so that answers differ by question and picture, and end or do not.
+fn busy(recipe: &Recipe, plan: &PackingPlan) -> Model {
+    let model = Model::new(recipe, shape(plan), plan.vocab_size).unwrap();
+    for tensor in model.store.tensors().into_iter().filter(|tensor| tensor.role == Role::Weight) {
+        let mut values = model.store.read::<f32>(&tensor.name).unwrap();
+        let noise = initial_value(Init::Uniform { std: 0.25 }, values.len(), 3, &tensor.name);
+        values.iter_mut().zip(noise).for_each(|(value, noise)| *value += noise);
+        model.store.write(&tensor.name, &values).unwrap();
+    }
+    model
+}
+
+/// Greedy answers by running the whole sequence again for every token.
+fn by_recomputation(
+    model: &mut Model,
+    recipe: &Recipe,
+    batch: &mut PackedBatch,
+    gates: &mut GateMoments,
+    rows: &[usize],
+) {
+    let plan = batch.plan().clone();
+    let mut whole = model.whole(recipe, shape(&plan), plan.vocab_size).unwrap();
+    for pass in 0.. {
+        load_batch(&mut whole, batch, pool_of(recipe)).unwrap();
+        whole.run().unwrap();
+        if pass == 0 {
+            gates.add(&whole, &model.gates, rows).unwrap();
+        }
+        let predicted = whole.read::<i32>("predictions").unwrap();
+        let of = |q: &crossloom_data::packing::PackedQuestion| predicted[q.row * plan.targets + q.first_slot];
+        let next: Vec<i32> = batch.questions().iter().map(of).collect();
+        if batch.append_generated(&next).unwrap() == 0 {
+            break;
+        }
+    }
+}
+
+/// Answers and gates of all batches of the test split, both ways.
+fn compare(variant: &str, sets: &[&str]) -> (usize, usize) {
+    let recipe = recipe(variant, sets);
+    let data = Data::load(&recipe, Path::new("."), &mut |_| ()).unwrap();
+    let plan = data.plan(&recipe).unwrap();
+    let mut model = busy(&recipe, &plan);
+    let (split, encoded) = data.images(Split::Test);
+    let packer =
+        EvaluationPacker::new(&plan, encoded, split.images(), &Normalization::HALF, ImageMode::Shown)
+            .unwrap();
+    let weights = model.phases.weights().unwrap();
+    let (mut answers, mut lengths) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    for index in 0..packer.batches() {
+        let mut batches = [PackedBatch::new(&plan), PackedBatch::new(&plan)];
+        batches.iter_mut().for_each(|batch| packer.fill(index, AnswerMode::Awaited, batch).unwrap());
+        let [mut cached, mut again] = batches;
+        let rows: Vec<usize> = (0..cached.real_rows()).collect();
+        let (mut of_prefill, mut of_whole) = (GateMoments::default(), GateMoments::default());
+        answer(&mut model, &mut cached, pool_of(&recipe), weights, &mut of_prefill, &rows).unwrap();
+        by_recomputation(&mut model, &recipe, &mut again, &mut of_whole, &rows);
+        assert_eq!(cached.questions(), again.questions(), "{variant}: answers end elsewhere");
+        for question in 0..cached.questions().len() {
+            assert_eq!(
+                cached.generated(question),
+                again.generated(question),
+                "{variant}: question {question}"
+            );
+            answers.insert(cached.generated(question).to_vec());
+            lengths.insert(cached.generated(question).len());
+        }
+        let (of_prefill, of_whole) = (of_prefill.records(), of_whole.records());
+        assert_eq!(of_prefill.keys().collect::<Vec<_>>(), of_whole.keys().collect::<Vec<_>>());
+        for (edge, gate) in &of_prefill {
+            let same = (gate.mean - of_whole[edge].mean).abs() < 1e-5;
+            assert!(same && (gate.deviation - of_whole[edge].deviation).abs() < 1e-4, "{variant}, {edge}");
+        }
+    }
+    (answers.len(), lengths.len())
+}
+
+#[test]
+fn answers_by_cache_are_those_of_recomputation() {
+    for variant in ["projector", "cli", "question_only"] {
+        let (answers, _) = compare(variant, &[]);
+        assert!(answers > 1, "{variant}: all questions have one answer");
+    }
+}
+
+#[test]
+fn a_gate_that_pools_the_prompt_pools_it_whole() {
+    let (answers, _) =
+        compare("cli", &["data.questions_per_sequence=1", "variants.cli.topology.gate.pool=prompt"]);
+    assert!(answers > 1);
+}
+
+#[test]
+fn a_picture_is_encoded_once_until_a_weight_changes() {
+    let recipe = recipe("cli", &["data.questions_per_sequence=2"]);
+    let data = Data::load(&recipe, Path::new("."), &mut |_| ()).unwrap();
+    let plan = data.plan(&recipe).unwrap();
+    let mut model = busy(&recipe, &plan);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let mut answers = |model: &mut Model| {
+        let evaluation =
+            crate::evaluate(&recipe, &data, &plan, model, &stop, &mut |_, _| ()).unwrap().unwrap();
+        (
+            evaluation.records.into_iter().map(|record| record.answer).collect::<Vec<_>>(),
+            model.phases.encoded(),
+        )
+    };
+    let (first, encoded) = answers(&mut model);
+    assert_eq!(encoded, 5, "three rows of one picture read it once");
+    assert_eq!(answers(&mut model), (first, 5), "a second pass encodes nothing");
+    let name = "vision_tower";
+    let tensors = model.store.tensors();
+    let tensor = tensors.iter().find(|tensor| tensor.name.starts_with(name)).unwrap();
+    let mut values = model.store.read::<f32>(&tensor.name).unwrap();
+    values.iter_mut().for_each(|value| *value += 0.5);
+    model.store.write(&tensor.name, &values).unwrap();
+    assert_eq!(answers(&mut model).1, 10, "other weights give other features");
+}
+
+#[test]
+fn caches_of_keys_and_values_are_in_no_checkpoint() {
+    let recipe = recipe("cli", &[]);
+    let data = Data::load(&recipe, Path::new("."), &mut |_| ()).unwrap();
+    let plan = data.plan(&recipe).unwrap();
+    let model = Model::new(&recipe, shape(&plan), plan.vocab_size).unwrap();
+    assert!(model.store.tensors().iter().any(|tensor| tensor.name.starts_with("cache.")));
+    let mut names = Vec::new();
+    crossloom_train::step::ModelState::visit_state(&model, &mut |name, _, _| {
+        names.push(name.to_owned());
+        Ok(())
+    })
+    .unwrap();
+    assert!(!names.is_empty() && names.iter().all(|name| !name.starts_with("cache.")), "{names:?}");
+}

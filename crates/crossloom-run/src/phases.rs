@@ -1,0 +1,257 @@
+//! The phases of a model as sessions over its weights. Sizes are bucketed, and a bucket is compiled when it is first used.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crossloom_data::packing::PackedBatch;
+use crossloom_model::{
+    BatchShape, CacheShape, ModelGraph, ParamSpec, Span, StepShape, decode, encode_and_connect, inputs,
+    prefill,
+};
+use crossloom_recipe::{PointAddress, Recipe, Topology, VisionAddress};
+use crossloom_runtime::{Arena, Executable, RunError, Session};
+
+use crate::ExperimentError;
+use crate::features::{Features, Key, Picture, Weights};
+use crate::model::compiled;
+
+/// Positions of a prompt are rounded up to a multiple of this.
+const POSITIONS: usize = 16;
+/// Bytes of pictures that are kept: 64 MiB.
+const FEATURES: usize = 64 << 20;
+
+/// `encode` and `connect` for pictures, `prefill` for prompts, `decode` for what follows them; one cache of keys and values
+/// of which every row of a batch has a slot.
+#[derive(Debug)]
+pub struct Phases {
+    recipe: Recipe,
+    edges: Vec<(VisionAddress, PointAddress)>,
+    /// The largest batch; its targets are the most questions of a row.
+    shape: BatchShape,
+    vocab: usize,
+    arena: Arena,
+    features: Features,
+    /// How many pictures were encoded.
+    encoded: usize,
+    /// By pictures.
+    encode: BTreeMap<usize, Session>,
+    /// By positions and questions of a row.
+    prefill: BTreeMap<(usize, usize), Session>,
+    /// By questions of a row.
+    decode: BTreeMap<usize, Session>,
+}
+
+/// What a model has besides its sessions.
+pub(crate) struct Described {
+    /// Every weight.
+    pub(crate) params: Vec<ParamSpec>,
+    /// Every gated point with its taps.
+    pub(crate) gates: Vec<(PointAddress, Vec<VisionAddress>)>,
+}
+
+/// What the rows of a batch see.
+pub(crate) struct Seen {
+    /// `[B, N, D]`; zeros in rows without a question.
+    pub(crate) visual: Vec<f32>,
+    /// `[K, B, N, D]`; empty where nothing is injected.
+    pub(crate) features: Vec<f32>,
+}
+
+impl Phases {
+    /// The phases of a recipe for batches of at most that shape. The largest bucket of each phase is compiled now, so that
+    /// the store has all weights and the arena its size.
+    pub(crate) fn new(
+        recipe: &Recipe,
+        shape: BatchShape,
+        vocab: usize,
+        arena: &Arena,
+    ) -> Result<(Self, Described), ExperimentError> {
+        let topology = Topology::new(recipe)?;
+        let mut phases = Self {
+            recipe: recipe.clone(),
+            edges: topology.injections().map(|edge| (edge.tap, edge.point)).collect(),
+            shape,
+            vocab,
+            arena: arena.clone(),
+            features: Features::new(FEATURES),
+            encoded: 0,
+            encode: BTreeMap::new(),
+            prefill: BTreeMap::new(),
+            decode: BTreeMap::new(),
+        };
+        let BatchShape { batch, tokens, targets } = shape;
+        let (seen, read) = (phases.encode_graph(batch)?, phases.prefill_graph(tokens, targets)?);
+        phases.encode.insert(batch, phases.session(&seen)?);
+        phases.prefill.insert((tokens, targets), phases.session(&read)?);
+        phases.decode(targets)?;
+        let mut params = seen.params;
+        for param in read.params {
+            if !params.iter().any(|known| known.name == param.name) {
+                params.push(param);
+            }
+        }
+        Ok((phases, Described { params, gates: read.gates }))
+    }
+
+    /// Rows of a call, each with a slot of the cache.
+    pub(crate) fn rows(&self) -> usize {
+        self.shape.batch
+    }
+
+    /// How many pictures were encoded since the model was built.
+    pub fn encoded(&self) -> usize {
+        self.encoded
+    }
+
+    /// The largest session of every phase, by its name.
+    pub(crate) fn largest(&self) -> impl Iterator<Item = (&'static str, &Session)> {
+        let last = [
+            ("encode", self.encode.values().next_back()),
+            ("prefill", self.prefill.values().next_back()),
+            ("decode", self.decode.values().next_back()),
+        ];
+        last.into_iter().filter_map(|(name, session)| Some((name, session?)))
+    }
+
+    /// The weights that pictures are encoded with now.
+    pub(crate) fn weights(&mut self) -> Result<Weights, ExperimentError> {
+        Ok(Weights::of(self.encode(1)?.1)?)
+    }
+
+    /// Encodes and connects the pictures of a batch, each once, but for those that were seen with the same weights and are
+    /// still held.
+    pub(crate) fn see(&mut self, batch: &PackedBatch, weights: Weights) -> Result<Seen, ExperimentError> {
+        let rows = self.rows();
+        let size = batch.pixels_bchw.len() / rows.max(1);
+        let pixels = |row: usize| &batch.pixels_bchw[row * size..(row + 1) * size];
+        let mut asked: Vec<usize> = batch.questions().iter().map(|question| question.row).collect();
+        asked.dedup();
+        let mut seen: BTreeMap<Key, Arc<Picture>> = BTreeMap::new();
+        let (mut missing, mut keys): (Vec<(Key, usize)>, Vec<(usize, Key)>) = (Vec::new(), Vec::new());
+        for row in asked {
+            let key = Key::of(weights, pixels(row));
+            keys.push((row, key));
+            if seen.contains_key(&key) || missing.iter().any(|&(known, _)| known == key) {
+                continue;
+            }
+            match self.features.get(key) {
+                Some(picture) => _ = seen.insert(key, picture),
+                None => missing.push((key, row)),
+            }
+        }
+        if !missing.is_empty() {
+            let given: Vec<&[f32]> = missing.iter().map(|&(_, row)| pixels(row)).collect();
+            for (&(key, _), picture) in missing.iter().zip(self.encode_pictures(&given)?) {
+                let picture = Arc::new(picture);
+                self.features.put(key, &picture);
+                seen.insert(key, picture);
+            }
+        }
+        Ok(in_rows(rows, &keys, &seen))
+    }
+
+    /// Encodes at most as many pictures as a batch has rows.
+    fn encode_pictures(&mut self, pictures: &[&[f32]]) -> Result<Vec<Picture>, ExperimentError> {
+        let (room, session) = self.encode(pictures.len())?;
+        let mut pixels = pictures.concat();
+        pixels.resize(session.input_type(inputs::PIXELS)?.elements(), 0.0);
+        session.write(inputs::PIXELS, &pixels)?;
+        session.run()?;
+        let visual = session.read::<f32>(inputs::VISUAL)?;
+        let width = visual.len() / room;
+        let features = match session.result_type(inputs::FEATURES) {
+            Ok(_) => session.read::<f32>(inputs::FEATURES)?,
+            Err(_) => Vec::new(),
+        };
+        self.encoded += pictures.len();
+        let picture = |i: usize| Picture {
+            visual: visual[i * width..(i + 1) * width].to_vec(),
+            features: features
+                .chunks(room * width)
+                .flat_map(|tap| tap[i * width..(i + 1) * width].to_vec())
+                .collect(),
+        };
+        Ok((0..pictures.len()).map(picture).collect())
+    }
+
+    /// The session that encodes so many pictures, and how many it has room for.
+    fn encode(&mut self, pictures: usize) -> Result<(usize, &mut Session), ExperimentError> {
+        let room = bucket(pictures, self.shape.batch);
+        if !self.encode.contains_key(&room) {
+            let session = self.session(&self.encode_graph(room)?)?;
+            self.encode.insert(room, session);
+        }
+        Ok((room, found(&mut self.encode, &room)?))
+    }
+
+    /// The session that reads prompts of so many positions and questions, with its own sizes.
+    pub(crate) fn prefill(
+        &mut self,
+        positions: usize,
+        questions: usize,
+    ) -> Result<((usize, usize), &mut Session), ExperimentError> {
+        let tokens = positions.next_multiple_of(POSITIONS).min(self.shape.tokens);
+        let size = (tokens, bucket(questions, self.shape.targets));
+        if !self.prefill.contains_key(&size) {
+            let session = self.session(&self.prefill_graph(size.0, size.1)?)?;
+            self.prefill.insert(size, session);
+        }
+        Ok((size, found(&mut self.prefill, &size)?))
+    }
+
+    /// The session that reads a token of so many questions of every row, with its own number.
+    pub(crate) fn decode(&mut self, questions: usize) -> Result<(usize, &mut Session), ExperimentError> {
+        let tokens = bucket(questions, self.shape.targets);
+        if !self.decode.contains_key(&tokens) {
+            let graph = decode(&self.recipe, &self.edges, self.step(tokens), self.vocab)?;
+            let session = self.session(&graph)?;
+            self.decode.insert(tokens, session);
+        }
+        Ok((tokens, found(&mut self.decode, &tokens)?))
+    }
+
+    fn encode_graph(&self, pictures: usize) -> Result<ModelGraph, ExperimentError> {
+        Ok(encode_and_connect(&self.recipe, &self.edges, pictures)?)
+    }
+
+    fn prefill_graph(&self, tokens: usize, questions: usize) -> Result<ModelGraph, ExperimentError> {
+        let step = self.step(tokens);
+        Ok(prefill(&self.recipe, &self.edges, step, questions, self.vocab, Span::Whole)?)
+    }
+
+    fn step(&self, tokens: usize) -> StepShape {
+        let BatchShape { batch: rows, tokens: capacity, .. } = self.shape;
+        StepShape { rows, tokens, cache: CacheShape { slots: rows, capacity } }
+    }
+
+    fn session(&self, graph: &ModelGraph) -> Result<Session, ExperimentError> {
+        let device = self.arena.store().device();
+        let plan = compiled(&graph.graph.lift()?, device)?;
+        Ok(Session::new(&Executable::new(device, plan)?, &self.arena)?)
+    }
+}
+
+/// The smallest power of two that holds so many, or the most there can be.
+fn bucket(count: usize, most: usize) -> usize {
+    count.max(1).next_power_of_two().min(most)
+}
+
+fn found<'m, K: Ord>(sessions: &'m mut BTreeMap<K, Session>, size: &K) -> Result<&'m mut Session, RunError> {
+    sessions.get_mut(size).ok_or(RunError::Unknown { kind: "session", name: "of a phase".to_owned() })
+}
+
+/// The pictures at the places of their rows.
+fn in_rows(rows: usize, keys: &[(usize, Key)], seen: &BTreeMap<Key, Arc<Picture>>) -> Seen {
+    let first = seen.values().next();
+    let width = first.map_or(0, |picture| picture.visual.len());
+    let taps = first.map_or(0, |picture| picture.features.len() / width.max(1));
+    let mut all = Seen { visual: vec![0.0; rows * width], features: vec![0.0; taps * rows * width] };
+    for (row, key) in keys {
+        let Some(picture) = seen.get(key) else { continue };
+        all.visual[row * width..(row + 1) * width].copy_from_slice(&picture.visual);
+        for (tap, features) in picture.features.chunks(width.max(1)).enumerate() {
+            all.features[(tap * rows + row) * width..][..width].copy_from_slice(features);
+        }
+    }
+    all
+}
