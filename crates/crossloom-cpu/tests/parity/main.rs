@@ -7,8 +7,8 @@ mod compare;
 mod models;
 mod nan;
 mod ops;
-mod phases;
 mod optional;
+mod phases;
 mod programs;
 #[path = "../support/mod.rs"]
 mod support;
