@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::Metric;
+use crate::metrics::{self, Metric};
 use crate::samples::Question;
 
 /// Scores of the prior on a test set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prior {
-    /// The metric.
+    /// What scores its answers.
     pub metric: Metric,
     /// Mean score over all test questions.
     pub overall: f64,
@@ -49,7 +49,7 @@ pub fn question_only_prior<'a>(
             fallback
         });
         let sum = sums.entry(&question.kind).or_default();
-        sum.0 += metric.score(answer, &question.truth);
+        sum.0 += metrics::score(metric, answer, &question.truth);
         sum.1 += 1;
         answers.push(answer.to_owned());
     }

@@ -4,19 +4,22 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::Metric;
+use crate::metrics::{Benchmark, Metric};
 use crate::samples::SampleRecord;
 use crate::stats::{Clusters, Estimate, Resampling, StatsError, mean_interval};
 
 /// The numbers of one run; what `results.json` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Results {
-    /// The metric.
+    /// What every score is, in 0..1.
     pub metric: Metric,
     /// All answered samples together.
     pub overall: Estimate,
     /// Answered samples of every question type, sorted by type.
     pub by_type: BTreeMap<String, Estimate>,
+    /// What the metric's benchmark reports besides, see [`Benchmark`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub benchmark: Option<Benchmark>,
     /// Samples that failed and are in none of the numbers.
     pub failed: usize,
     /// Answers that were cut at the longest length; they are scored as they are.
@@ -28,7 +31,8 @@ pub struct Results {
 }
 
 impl Results {
-    /// Aggregate the records of one run. An error where none was answered.
+    /// Aggregate the records of one run. An error where none was answered, or where the metric does not fit the
+    /// questions.
     pub fn from_records(
         records: &[SampleRecord],
         metric: Metric,
@@ -48,6 +52,7 @@ impl Results {
             metric,
             overall: estimate(&answered, resampling)?,
             by_type,
+            benchmark: Benchmark::of(metric, records)?,
             failed,
             unfinished: answered.iter().filter(|record| !record.finished).count(),
             complete: failed == 0,

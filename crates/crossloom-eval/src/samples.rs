@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::Metric;
+use crate::metrics::{self, Metric};
 
 /// A question as the data set has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Question {
 /// What a model answered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// The text.
+    /// As it was decoded, without the token that ends it.
     pub text: String,
     /// Whether it ended by itself.
     pub finished: bool,
@@ -63,10 +63,10 @@ pub struct SampleRecord {
 impl SampleRecord {
     /// The record of an answered question.
     pub fn answered(question: &Question, answer: Answer, metric: Metric) -> Self {
-        let score = metric.score(&answer.text, &question.truth);
+        let score = metrics::score(metric, &answer.text, &question.truth);
         Self {
             score,
-            correct: metric.is_correct(score),
+            correct: metrics::is_right(score),
             finished: answer.finished,
             answer: Some(answer.text),
             ..Self::failed(question, String::new())

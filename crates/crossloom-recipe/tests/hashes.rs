@@ -51,6 +51,7 @@ fn what_changes_the_experiment_changes_the_hash() {
         "topology.gate.share=edge",
         "model.vision.post_norm=true",
         "eval.limit=10",
+        "eval.metric=anls",
     ];
     let hashes: BTreeSet<String> = other.iter().map(|set| hash(&[set])).chain([hash(&[])]).collect();
     assert_eq!(hashes.len(), other.len() + 1);
@@ -72,6 +73,7 @@ fn logging_checkpoints_and_scoring_do_not_change_what_is_trained() {
         "eval.bootstrap_samples=500",
         "eval.confidence=0.9",
         "eval.split=train",
+        "eval.metric=anls",
     ];
     for set in same {
         assert_eq!(trained(set), trained(""), "{set}");

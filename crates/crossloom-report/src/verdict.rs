@@ -13,17 +13,19 @@ pub fn verdict(table: &AccuracyTable) -> String {
     let level = percent_level(table.confidence);
     let finding = match comparison(table, best) {
         None => format!(
-            "{} answers {}% of the {} correctly ({level} interval {}%)",
+            "{} reaches {}% {} on the {} ({level} interval {}%)",
             best.name,
             percent(score.mean),
+            table.metric(),
             table.questions(),
             percent_interval(&score),
         ),
         Some(Comparison { winner: Some(winner), loser, difference }) => format!(
-            "{} wins over {}: {} points of accuracy ({level} interval {})",
+            "{} wins over {}: {} points of {} ({level} interval {})",
             winner.name,
             loser.name,
             signed(difference.mean * 100.0, 1),
+            table.metric(),
             points_interval(&difference),
         ),
         Some(Comparison { winner: None, loser, difference }) => format!(
@@ -37,10 +39,10 @@ pub fn verdict(table: &AccuracyTable) -> String {
     };
     match yardstick(table) {
         Some((RowKind::Prior, prior)) => {
-            format!("{finding}; the most frequent answers alone get {}% right.", percent(prior.mean))
+            format!("{finding}; the most frequent answers alone get {}%.", percent(prior.mean))
         }
         Some((_, blind)) => {
-            format!("{finding}; without the picture, {}% of the answers are right.", percent(blind.mean))
+            format!("{finding}; without the picture, it is {}%.", percent(blind.mean))
         }
         None => format!("{finding}."),
     }
@@ -135,8 +137,8 @@ mod tests {
             columns: vec![AccuracyColumn { name: "overall".into(), questions: 100 }],
             rows,
             confidence: 0.95,
-            method: String::new(),
             baseline: Some("projector".into()),
+            ..AccuracyTable::default()
         }
     }
 
@@ -149,6 +151,16 @@ mod tests {
         );
         let open = table(vec![row("projector", 0.855, None), row("cli", 0.86, Some((0.005, -0.003, 0.013)))]);
         assert!(verdict(&open).starts_with("No winner: cli (86.0%) differs from projector by +0.5 points"));
+    }
+
+    #[test]
+    fn the_metric_is_called_by_its_name() {
+        let mut named =
+            table(vec![row("projector", 0.855, None), row("cli", 0.87, Some((0.015, 0.006, 0.024)))]);
+        named.metric = "ANLS".to_owned();
+        assert!(verdict(&named).contains("+1.5 points of ANLS"), "{}", verdict(&named));
+        named.rows.truncate(1);
+        assert!(verdict(&named).starts_with("projector reaches 85.5% ANLS on the test questions"));
     }
 
     #[test]
@@ -166,8 +178,8 @@ mod tests {
         single.rows.push(AccuracyRow { kind: RowKind::QuestionOnly, ..row("blind", 0.67, None) });
         assert_eq!(
             verdict(&single),
-            "projector answers 85.5% of the test questions correctly (95% interval 84.5 to 86.5%); \
-             without the picture, 67.0% of the answers are right."
+            "projector reaches 85.5% accuracy on the test questions (95% interval 84.5 to 86.5%); \
+             without the picture, it is 67.0%."
         );
         assert_eq!(verdict(&table(vec![row("x", f64::NAN, None)])), verdict(&AccuracyTable::default()));
     }
@@ -176,8 +188,8 @@ mod tests {
     fn a_prior_is_the_yardstick_only_where_no_model_was_blinded() {
         let prior = AccuracyRow { kind: RowKind::Prior, ..row("most frequent answer", 0.7, None) };
         let mut single = table(vec![row("projector", 0.855, None), prior]);
-        assert!(verdict(&single).ends_with("; the most frequent answers alone get 70.0% right."));
+        assert!(verdict(&single).ends_with("; the most frequent answers alone get 70.0%."));
         single.rows.push(AccuracyRow { kind: RowKind::QuestionOnly, ..row("blind", 0.67, None) });
-        assert!(verdict(&single).ends_with("; without the picture, 67.0% of the answers are right."));
+        assert!(verdict(&single).ends_with("; without the picture, it is 67.0%."));
     }
 }

@@ -2,10 +2,9 @@
 
 use crossloom_eval::Prior;
 use crossloom_eval::compare::{CompareOptions, Comparison, Contender, Standing, compare};
-use crossloom_eval::metrics::Metric;
 use crossloom_eval::prior::question_only_prior;
 use crossloom_eval::samples::Question;
-use crossloom_recipe::{LoadedRecipe, Split};
+use crossloom_recipe::{LoadedRecipe, Metric, Split};
 use crossloom_train::run_dir::{RunDir, RunRecord};
 
 use crate::evaluate::resampling;
@@ -65,11 +64,13 @@ pub(crate) fn write(
     let baseline = variants.iter().find(marked).map(|v| v.name.clone());
     let contenders: Vec<Contender<'_>> =
         variants.iter().map(|v| Contender { name: &v.name, role: v.role, records: &v.records }).collect();
+    // All variants have the base recipe's metric, or all of them another one: `same_questions`.
+    let metric = variants.first().map_or(loaded.base.eval.metric, |v| v.recipe.eval.metric);
     let options = CompareOptions {
-        metric: Metric::ExactMatch,
+        metric,
         baseline,
         resampling: resampling(&loaded.base.eval),
-        priors: vec![(PRIOR.to_owned(), prior(data, variants))],
+        priors: vec![(PRIOR.to_owned(), prior(data, variants, metric))],
     };
     let mut comparison = compare(&contenders, &options)?;
     comparison
@@ -84,7 +85,7 @@ pub(crate) fn write(
 
 /// The best that can be done from the question's text: the analytic companion of a question-only model. It counts the
 /// answers that were trained on, not the held-out ones.
-fn prior(data: &Data, variants: &[VariantOutcome]) -> Prior {
+fn prior(data: &Data, variants: &[VariantOutcome], metric: Metric) -> Prior {
     let (split, encoded) = data.images(Split::Train);
     let trained = encoded.examples().into_iter().filter_map(|number| split.examples().get(number));
     let asked: Vec<Question> = variants
@@ -99,5 +100,5 @@ fn prior(data: &Data, variants: &[VariantOutcome]) -> Prior {
             truth: r.truth.clone(),
         })
         .collect();
-    question_only_prior(trained.map(|e| (e.question.as_str(), e.answer.as_str())), &asked, Metric::ExactMatch)
+    question_only_prior(trained.map(|e| (e.question.as_str(), e.answer.as_str())), &asked, metric)
 }

@@ -14,6 +14,7 @@ use crossloom_data::{assets, image};
 use crossloom_recipe::{ImageUse, Recipe, Source, Split, Variant};
 
 use crate::ExperimentError;
+use crate::measured::{EASY_VQA, Measured};
 
 /// Pictures, questions, tokenizer.
 pub struct Data {
@@ -55,7 +56,11 @@ impl Data {
         if stop.load(Ordering::SeqCst) {
             return Err(ExperimentError::Stopped);
         }
-        let dataset = opened?;
+        Self::of(opened?, recipe)
+    }
+
+    /// The data set as the recipe divides it.
+    pub(crate) fn of(dataset: Box<dyn VqaDataset>, recipe: &Recipe) -> Result<Self, ExperimentError> {
         let tokenizer = Tokenizer::train(dataset.train().texts(), &TokenizerOptions::default())?;
         let encode = |split| EncodedSplit::new(split, &tokenizer);
         let (train, test) = (encode(dataset.train())?, encode(dataset.test())?);
@@ -66,7 +71,7 @@ impl Data {
     /// The static shapes of every batch of a recipe over this data.
     ///
     /// # Errors
-    /// Options out of range, or sequences longer than the language model allows.
+    /// Options out of range, or sequences longer than the language model allows; an easy-VQA that is not the known one.
     pub fn plan(&self, recipe: &Recipe) -> Result<PackingPlan, ExperimentError> {
         let vision = &recipe.model.vision;
         let options = PackingOptions {
@@ -76,7 +81,18 @@ impl Data {
             max_new_tokens: Some(recipe.eval.max_new_tokens),
             ..PackingOptions::for_images(self.images(Split::Train).0.images())
         };
-        let plan = PackingPlan::new(&[&self.train, &self.test], &options)?;
+        let splits = [&self.train, &self.test];
+        let plan = PackingPlan::new(&splits, &options)?;
+        if matches!(recipe.data.source, Source::EasyVqa {}) {
+            let whole = recipe.data.train_limit.is_none() && recipe.data.test_limit.is_none();
+            let measured = Measured::of(&[&self.train, &self.validation, &self.test]);
+            if whole && measured != EASY_VQA {
+                return Err(ExperimentError::request(
+                    format!("the easy-VQA in the cache has {measured}, and the known one {EASY_VQA}"),
+                    "the package is not easy-VQA 1.0: empty the cache, or set data.cache, and fetch it again",
+                ));
+            }
+        }
         let limit = recipe.model.language.max_positions;
         if plan.sequence_len > limit {
             return Err(ExperimentError::request(
@@ -179,7 +195,7 @@ pub(crate) fn image_mode(recipe: &Recipe) -> ImageMode {
     }
 }
 
-/// Variants may differ in whether the picture is shown, not in what is asked: also those that are not run now, because
+/// Variants may differ in whether the picture is shown, not in what is asked and how answers are scored: also those that are not run now, because
 /// answers that are there already join the comparison.
 pub(crate) fn same_questions(variants: &[Variant]) -> Result<(), ExperimentError> {
     let same = |a: &Recipe, b: &Recipe| {
@@ -193,6 +209,14 @@ pub(crate) fn same_questions(variants: &[Variant]) -> Result<(), ExperimentError
             && a.eval.limit == b.eval.limit
     };
     let Some((first, others)) = variants.split_first() else { return Ok(()) };
+    let metric = first.recipe.eval.metric;
+    if let Some(other) = others.iter().find(|variant| variant.recipe.eval.metric != metric) {
+        let (one, two) = (metric.name(), other.recipe.eval.metric.name());
+        return Err(ExperimentError::request(
+            format!("variant `{}` is scored by `{two}`, `{}` by `{one}`", other.name, first.name),
+            "variants are compared by one metric: set eval.metric for all of them",
+        ));
+    }
     match others.iter().find(|variant| !same(&first.recipe, &variant.recipe)) {
         None => Ok(()),
         Some(other) => Err(ExperimentError::request(

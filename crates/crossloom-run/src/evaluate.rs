@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossloom_data::packing::{AnswerMode, EvaluationPacker, PackedBatch, PackingPlan};
-use crossloom_eval::metrics::Metric;
+use crossloom_data::datasets::VqaSplit;
+use crossloom_data::packing::{AnswerMode, EncodedSplit, EvaluationPacker, PackedBatch, PackingPlan};
+use crossloom_eval::metrics::{self, Metric};
 use crossloom_eval::samples::{Answer, Question, SampleRecord};
 use crossloom_eval::stats::Resampling;
 use crossloom_recipe::{Eval, Recipe};
@@ -49,8 +50,7 @@ pub fn evaluate(
     )?;
     let pool = pool_of(recipe);
     let mut batch = PackedBatch::new(plan);
-    let mut wanted = encoded.examples();
-    wanted.truncate(recipe.eval.limit.unwrap_or(usize::MAX));
+    let wanted = wanted(recipe, encoded);
     let mut answers: Vec<Option<Answer>> = vec![None; wanted.len()];
     let mut open = wanted.len();
     let mut gates = GateMoments::default();
@@ -83,20 +83,50 @@ pub fn evaluate(
         }
     }
     let records = wanted.iter().zip(answers).map(|(&number, answer)| {
-        let example = &split.examples()[number];
-        let asked = Question {
-            id: number.to_string(),
-            image: example.image_id.to_string(),
-            text: example.question.clone(),
-            kind: example.question_type.to_string(),
-            truth: vec![example.answer.clone()],
-        };
+        let asked = question(split, number);
         match answer {
-            Some(answer) => SampleRecord::answered(&asked, answer, Metric::ExactMatch),
+            Some(answer) => SampleRecord::answered(&asked, answer, recipe.eval.metric),
             None => SampleRecord::failed(&asked, "the question was in no batch"),
         }
     });
     Ok(Some(Evaluation { records: records.collect(), gates: gates.records() }))
+}
+
+/// Refuses a metric that the questions of the evaluation split cannot be scored with.
+///
+/// # Errors
+/// Questions that lack what the metric needs.
+pub(crate) fn check_metric(recipe: &Recipe, data: &Data) -> Result<(), ExperimentError> {
+    let (split, encoded) = data.images(recipe.eval.split);
+    let asked: Vec<Question> =
+        wanted(recipe, encoded).into_iter().map(|number| question(split, number)).collect();
+    metrics::check(recipe.eval.metric, &asked).map_err(|unsuited| {
+        let fits: Vec<String> = (Metric::ALL.into_iter())
+            .filter(|&metric| metrics::check(metric, &asked).is_ok())
+            .map(|metric| format!("`{}`", metric.name()))
+            .collect();
+        let questions = format!("the {} questions of {}", recipe.eval.split.name(), data.name());
+        let help = format!("set eval.metric to one that {questions} can be scored with: {}", fits.join(", "));
+        ExperimentError::request(unsuited.to_string(), help)
+    })
+}
+
+/// The numbers of the questions that are asked: those of the split, or the first `eval.limit` of them.
+fn wanted(recipe: &Recipe, split: &EncodedSplit) -> Vec<usize> {
+    let mut wanted = split.examples();
+    wanted.truncate(recipe.eval.limit.unwrap_or(usize::MAX));
+    wanted
+}
+
+fn question(split: &VqaSplit, number: usize) -> Question {
+    let example = &split.examples()[number];
+    Question {
+        id: number.to_string(),
+        image: example.image_id.to_string(),
+        text: example.question.clone(),
+        kind: example.question_type.to_string(),
+        truth: vec![example.answer.clone()],
+    }
 }
 
 /// How intervals are computed.

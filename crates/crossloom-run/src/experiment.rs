@@ -15,6 +15,7 @@ use crossloom_train::trainer::seconds_since_1970;
 
 use crate::backends::Resources;
 use crate::data::same_questions;
+use crate::evaluate::check_metric;
 use crate::folder::Claim;
 use crate::job::{Entry, Job};
 use crate::memory::{DataNeed, fits};
@@ -181,7 +182,7 @@ impl<'r> Experiment<'r> {
         Ok(loaded.variants.iter().filter(|v| names.is_empty() || names.contains(&v.name)).collect())
     }
 
-    /// Every variant, compiled. What training would refuse is refused here, for all of them, and what would not fit.
+    /// Every variant, compiled. What training or scoring would refuse is refused here, for all of them, and what would not fit.
     fn compiled(
         &self,
         variants: &[&'r Variant],
@@ -192,6 +193,7 @@ impl<'r> Experiment<'r> {
         let mut all = Vec::with_capacity(variants.len());
         for &variant in variants {
             train::check(&variant.recipe)?;
+            check_metric(&variant.recipe, data)?;
             all.push((variant, data.plan(&variant.recipe)?));
         }
         let compile = |(variant, plan): (&'r Variant, PackingPlan)| {

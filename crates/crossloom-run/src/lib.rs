@@ -28,6 +28,7 @@ mod generate;
 mod held_out;
 mod interface;
 mod job;
+mod measured;
 mod outcome;
 mod phases;
 mod processor;

@@ -104,9 +104,9 @@ pub fn need(programs: &Programs, data: DataNeed) -> Need {
         }
     }
     let of = |wanted: Role, cached: bool| {
-        let held = kept.iter().filter(|(name, (role, _))| {
-            *role == wanted && name.starts_with(caches::PREFIX) == cached
-        });
+        let held = kept
+            .iter()
+            .filter(|(name, (role, _))| *role == wanted && name.starts_with(caches::PREFIX) == cached);
         held.map(|(_, (_, bytes))| *bytes).fold(0, u64::saturating_add)
     };
     Need::new()

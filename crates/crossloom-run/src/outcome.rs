@@ -119,14 +119,20 @@ pub(crate) fn role_name(role: Standing) -> &'static str {
     }
 }
 
-/// The settings that decide which questions are asked and how long answers may be, and the step of the checkpoint that
-/// answers. Only answers that were given under the settings of now, by the newest checkpoint, are compared.
+/// The settings that decide which questions are asked, how long answers may be and what they score, and the step of the
+/// checkpoint that answers. Only answers that were given under the settings of now, by the newest checkpoint, are compared.
 pub(crate) fn evaluated_as(recipe: &Recipe, step: u64) -> BTreeMap<String, String> {
     let eval = &recipe.eval;
     let split = eval.split.name();
     let limit = eval.limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string());
     let (tokens, step) = (eval.max_new_tokens.to_string(), step.to_string());
-    [("split", split), ("limit", &limit), ("max_new_tokens", &tokens), ("step", &step)]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
+    [
+        ("split", split),
+        ("metric", eval.metric.name()),
+        ("limit", &limit),
+        ("max_new_tokens", &tokens),
+        ("step", &step),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
 }

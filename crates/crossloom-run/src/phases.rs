@@ -68,7 +68,8 @@ impl PhasePrograms {
         let graphs = Graphs { recipe: recipe.clone(), edges, shape, vocab };
         let BatchShape { batch, tokens, targets } = shape;
         let (seen, read) = (graphs.encode(batch)?, graphs.prefill(tokens, targets)?);
-        let (encode, prefill) = (compiled(&seen.graph.lift()?, target)?, compiled(&read.graph.lift()?, target)?);
+        let (encode, prefill) =
+            (compiled(&seen.graph.lift()?, target)?, compiled(&read.graph.lift()?, target)?);
         let decode = compiled(&graphs.decode(targets)?.graph.lift()?, target)?;
         let mut params = seen.params;
         for param in read.params {

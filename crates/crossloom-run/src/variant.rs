@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use crossloom_data::packing::PackingPlan;
 use crossloom_eval::Results;
-use crossloom_eval::metrics::Metric;
 use crossloom_eval::samples::write_samples;
 use crossloom_model::BatchShape;
 use crossloom_recipe::Variant;
@@ -155,7 +154,7 @@ impl<'v> VariantRun<'v> {
             return Ok(None);
         };
         let results =
-            Results::from_records(&evaluation.records, Metric::ExactMatch, &resampling(&recipe.eval))
+            Results::from_records(&evaluation.records, recipe.eval.metric, &resampling(&recipe.eval))
                 .map_err(|e| ExperimentError::Score { variant: name.clone(), message: e.to_string() })?;
         self.forget_answers(record)?;
         let samples = self.dir.samples_path();

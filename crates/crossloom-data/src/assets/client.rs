@@ -35,7 +35,7 @@ pub enum ClientError {
     /// The program cannot be started.
     #[error("`{program}` cannot be started ({source}); is it installed?")]
     Missing {
-        /// The program.
+        /// As it would be typed, such as `python3`.
         program: String,
         /// The system's reason.
         source: io::Error,
@@ -55,7 +55,7 @@ pub enum ClientError {
     TimedOut {
         /// The whole command.
         command: String,
-        /// The limit.
+        /// How long it may take.
         limit: Duration,
     },
     /// Stopped on request.

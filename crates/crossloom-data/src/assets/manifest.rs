@@ -22,9 +22,9 @@ pub struct AssetManifest {
     pub schema: u32,
     /// The package.
     pub name: String,
-    /// Its version.
+    /// The exact one that was fetched.
     pub version: String,
-    /// SHA-256 of the archive.
+    /// As it came, 64 hexadecimal digits in lower case.
     pub archive_sha256: String,
     /// Every file, sorted by path.
     pub files: Vec<ManifestFile>,
@@ -38,7 +38,7 @@ pub struct ManifestFile {
     pub path: String,
     /// Its size.
     pub bytes: u64,
-    /// Its SHA-256.
+    /// Of its content, 64 hexadecimal digits in lower case.
     pub sha256: String,
 }
 

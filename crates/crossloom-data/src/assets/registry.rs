@@ -34,7 +34,7 @@ pub struct Asset {
     pub unpacked_bytes: u64,
     /// The most files it may hold.
     pub files: usize,
-    /// Its licence.
+    /// An SPDX expression, such as `MIT`.
     pub licence: String,
     /// What it is, in one line.
     pub description: String,

@@ -14,7 +14,7 @@ pub enum DatasetError {
     Empty {
         /// The data set.
         name: String,
-        /// The split.
+        /// `train` or `test`.
         split: &'static str,
         /// How many pictures it has.
         images: usize,
@@ -26,7 +26,7 @@ pub enum DatasetError {
     Invalid {
         /// The data set.
         name: String,
-        /// The split.
+        /// `train` or `test`.
         split: &'static str,
         /// One line per problem.
         problems: Vec<String>,
@@ -50,7 +50,7 @@ pub enum DatasetError {
         path: PathBuf,
         /// Its size.
         bytes: u64,
-        /// The limit.
+        /// The most bytes that are read.
         limit: u64,
     },
     /// A file of questions is not what it should be.
@@ -82,7 +82,7 @@ pub enum DatasetError {
     Option {
         /// The option.
         key: &'static str,
-        /// Its value.
+        /// As it was set.
         value: String,
         /// What it must be.
         rule: &'static str,

@@ -18,7 +18,7 @@ pub enum ImageError {
         name: String,
         /// Its size.
         bytes: u64,
-        /// The limit.
+        /// The most bytes that are read.
         limit: u64,
     },
     /// The picture's sides are above the limit; no pixel was decoded.
@@ -40,7 +40,7 @@ pub enum ImageError {
     TooMuchMemory {
         /// The file.
         name: String,
-        /// The limit.
+        /// The most bytes that decoding may take.
         limit: u64,
     },
     /// The file ends in the middle of the picture.

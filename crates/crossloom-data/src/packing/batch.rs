@@ -5,7 +5,7 @@ use super::{IGNORED_TARGET, PADDING_SEGMENT, PackingPlan};
 /// Where one question lies in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackedQuestion {
-    /// The row.
+    /// Its sequence, from 0 to below the batch size.
     pub row: usize,
     /// Its number in the row, from 1, as in `segments_bt`.
     pub segment: i32,

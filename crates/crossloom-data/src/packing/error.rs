@@ -11,7 +11,7 @@ pub enum PackingError {
     Option {
         /// The option.
         key: &'static str,
-        /// Its value.
+        /// As it was set.
         value: String,
         /// What it must be.
         rule: &'static str,
@@ -30,11 +30,11 @@ pub enum PackingError {
     /// The shapes of the plan are too large.
     #[error("packing: the plan's {array} would have {elements} elements; the limit is {limit}")]
     TooLarge {
-        /// The array.
+        /// Its name in a batch, such as `tokens_bt`.
         array: &'static str,
         /// How many elements.
         elements: u128,
-        /// The limit.
+        /// The most elements an array may have.
         limit: u128,
     },
     /// A question does not fit a sequence.
@@ -115,7 +115,7 @@ pub enum PackingError {
     TokenRange {
         /// The place in the batch's list of questions.
         question: usize,
-        /// The token.
+        /// The id that was generated.
         token: i32,
         /// Tokens of the vocabulary.
         vocab_size: usize,

@@ -41,7 +41,7 @@ pub enum TokenizerError {
     TextTooLong {
         /// Its size.
         bytes: usize,
-        /// The limit.
+        /// The most bytes a text may have.
         limit: usize,
     },
     /// An example's answer has no word.
@@ -51,7 +51,7 @@ pub enum TokenizerError {
         example: usize,
         /// `question` or `answer`.
         part: &'static str,
-        /// The text.
+        /// As the data set has it.
         text: String,
     },
     /// The `tokenizers` crate refused the text.
@@ -82,7 +82,7 @@ pub enum TokenizerError {
     FileTooLarge {
         /// The file.
         path: PathBuf,
-        /// The limit.
+        /// The most bytes that are read.
         limit: u64,
     },
     /// The file could not be read or written.

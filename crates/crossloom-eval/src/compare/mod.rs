@@ -65,7 +65,7 @@ pub struct Column {
 /// One analytic reference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PriorColumn {
-    /// Its name.
+    /// Such as `most frequent answer`.
     pub name: String,
     /// Its overall score.
     pub overall: f64,
@@ -102,7 +102,7 @@ pub struct Difference {
 /// Several runs side by side.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// The metric.
+    /// One for all runs; what every score is.
     pub metric: Metric,
     /// The name of the baseline.
     pub baseline: String,

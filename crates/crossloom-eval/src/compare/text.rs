@@ -2,6 +2,7 @@
 
 use super::verdict::{p_value, points};
 use super::{Comparison, Difference};
+use crate::metrics::title;
 use crate::stats::{Estimate, PairedDifference};
 
 impl Comparison {
@@ -21,13 +22,18 @@ impl Comparison {
         text.push('\n');
         let percent = self.resampling.confidence * 100.0;
         text += &format!(
-            "{}; [low, high] are {percent:.0} % bootstrap intervals over pictures ({} resamples, seed {}).\n",
-            self.metric.name(),
+            "{}, mean per question, from 0 to 1; [low, high] are {percent:.0} % bootstrap intervals over pictures ({} resamples, seed {}).\n",
+            title(self.metric),
             self.resampling.resamples,
             self.resampling.seed
         );
         if !self.differences.is_empty() {
             text += "p: sign-flip permutations over pictures, Holm-adjusted in the row of all types, not in those of single ones.\n";
+        }
+        for column in &self.columns {
+            if let Some(benchmark) = &column.results.benchmark {
+                text += &format!("`{}`: {}.\n", column.name, benchmark.to_text());
+            }
         }
         for found in &self.differences {
             text += &format!(

@@ -44,7 +44,7 @@ pub struct BinaryReport {
 pub struct NotBinary {
     /// Position in the input.
     pub index: usize,
-    /// The truth.
+    /// Stripped and in lower case.
     pub truth: String,
 }
 

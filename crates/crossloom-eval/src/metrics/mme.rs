@@ -26,9 +26,9 @@ pub const PERCEPTION: [&str; 10] = [
 /// What a reply says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Label {
-    /// Yes.
+    /// The truth, or the reply up to its fourth character, says yes.
     Yes,
-    /// No.
+    /// It says no.
     No,
     /// Neither; always wrong.
     Other,

@@ -27,6 +27,9 @@ pub use power::{
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::binary::NotBinary;
+use crate::metrics::mme::NotPaired;
+
 /// Fewer clusters than this are too few to call a difference significant: percentile intervals cover less than they say
 /// there, and a permutation test has hardly any power.
 pub const MIN_CLUSTERS: usize = 20;
@@ -52,13 +55,13 @@ impl Default for Resampling {
 /// A mean with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// The mean.
+    /// Over all samples, in units of the score.
     pub mean: f64,
     /// Lower end of the interval.
     pub low: f64,
     /// Upper end of the interval.
     pub high: f64,
-    /// Samples.
+    /// How many samples the mean is of; failed ones are not counted.
     pub samples: usize,
     /// Clusters that were resampled.
     pub clusters: usize,
@@ -86,6 +89,12 @@ pub enum StatsError {
     /// A value that is NaN or infinite.
     #[error("value {0} is not finite")]
     NotFinite(usize),
+    /// Answers to a question that is not of yes and no, where the metric counts these.
+    #[error(transparent)]
+    NotBinary(#[from] NotBinary),
+    /// Answers that are not two to a picture, where the metric counts pairs.
+    #[error(transparent)]
+    NotPaired(#[from] NotPaired),
 }
 
 /// Which samples belong together.

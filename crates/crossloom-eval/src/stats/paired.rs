@@ -19,7 +19,7 @@ pub struct PairedDifference {
     /// as many drawn patterns as there are resamples. It is not derived from the interval, so at the edge the two may
     /// disagree; the test decides.
     pub p_value: f64,
-    /// Samples.
+    /// Pairs of samples that both runs answered.
     pub samples: usize,
     /// Clusters that were resampled.
     pub clusters: usize,

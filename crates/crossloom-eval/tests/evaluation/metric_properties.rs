@@ -1,7 +1,7 @@
 //! Properties that hold for every metric and every text.
 
 use crossloom_eval::Metric;
-use crossloom_eval::metrics::{exact_match, vqa_accuracy};
+use crossloom_eval::metrics::{exact_match, score, vqa_accuracy};
 use proptest::prelude::*;
 
 /// Metrics whose score of an answer against itself is 1 for every text.
@@ -13,7 +13,7 @@ proptest! {
     #[test]
     fn scores_lie_between_zero_and_one_for_any_text(answer in ".{0,40}", truth in prop::collection::vec(".{0,40}", 0..11)) {
         for metric in Metric::ALL {
-            let score = metric.score(&answer, &truth);
+            let score = score(metric, &answer, &truth);
             prop_assert!((0.0..=1.0).contains(&score), "{metric:?}: {score}");
         }
     }
@@ -21,16 +21,16 @@ proptest! {
     #[test]
     fn an_answer_equal_to_the_truth_is_right(text in ".{0,40}") {
         for metric in REFLEXIVE {
-            prop_assert_eq!(metric.score(&text, std::slice::from_ref(&text)), 1.0);
+            prop_assert_eq!(score(metric, &text, std::slice::from_ref(&text)), 1.0);
         }
-        prop_assert_eq!(Metric::VqaAccuracy.score(&text, &vec![text.clone(); 10]), 1.0);
+        prop_assert_eq!(score(Metric::VqaAccuracy, &text, &vec![text.clone(); 10]), 1.0);
     }
 
     #[test]
     fn more_references_never_hurt(answer in "[a-z ]{0,12}", truth in prop::collection::vec("[a-z ]{0,12}", 1..5)) {
         for metric in [Metric::ExactMatch, Metric::RelaxedAccuracy, Metric::Anls, Metric::YesNo, Metric::Mme] {
-            let fewer = metric.score(&answer, &truth[1..]);
-            prop_assert!(metric.score(&answer, &truth) >= fewer);
+            let fewer = score(metric, &answer, &truth[1..]);
+            prop_assert!(score(metric, &answer, &truth) >= fewer);
         }
     }
 
@@ -46,7 +46,7 @@ proptest! {
         // Leaving one out: `votes` of the ten see one vote less.
         let share = |others: usize| (others as f64 / 3.0).min(1.0);
         let expected = (votes as f64 * share(votes.saturating_sub(1)) + (10 - votes) as f64 * share(votes)) / 10.0;
-        let score = Metric::VqaAccuracy.score("Red", &truth);
+        let score = score(Metric::VqaAccuracy, "Red", &truth);
         prop_assert!((score - expected).abs() < 1e-12);
     }
 }

@@ -1,8 +1,8 @@
 //! A pre-norm vision transformer, every state of which can be tapped.
 
 use crossloom_graph::Tensor;
-use crossloom_ir::op::{Attention, LayerNorm, Unary, UnaryKind};
-use crossloom_recipe::{Activation, Part, VisionAddress, VisionModel};
+use crossloom_ir::op::{Activation, Attention, LayerNorm, Unary, UnaryKind};
+use crossloom_recipe::{MlpActivation, Part, VisionAddress, VisionModel};
 
 use super::embeddings::{PREFIX, embed};
 use crate::ModelError;
@@ -98,11 +98,11 @@ fn block(p: &mut Params, x: Tensor, model: &VisionModel, layer: usize) -> Result
     Ok(x)
 }
 
-/// The IR's name of a recipe's activation.
-pub(crate) fn activation(act: Activation) -> crossloom_ir::op::Activation {
+/// The op's activation for a recipe's.
+pub(crate) fn activation(act: MlpActivation) -> Activation {
     match act {
-        Activation::GeluTanh => crossloom_ir::op::Activation::GeluTanh,
-        Activation::GeluErf => crossloom_ir::op::Activation::GeluErf,
-        Activation::QuickGelu => crossloom_ir::op::Activation::QuickGelu,
+        MlpActivation::GeluTanh => Activation::GeluTanh,
+        MlpActivation::GeluErf => Activation::GeluErf,
+        MlpActivation::QuickGelu => Activation::QuickGelu,
     }
 }

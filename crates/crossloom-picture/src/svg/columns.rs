@@ -22,13 +22,13 @@ const NOTE: f64 = 18.0;
 const NOTES: usize = 3;
 
 /// Where a column lies.
-struct Place {
+struct Lane {
     x: f64,
     width: f64,
     top: f64,
 }
 
-impl Place {
+impl Lane {
     fn of(labels: &[&str], rows: usize, x: f64) -> Self {
         let letters = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
         Self {
@@ -55,8 +55,8 @@ impl Picture {
         let labels = |frame: &Tree| {
             frame.cells.iter().map(|&cell| self.boxes[cell].title.as_str()).collect::<Vec<_>>()
         };
-        let left = Place::of(&labels(frames[0]), rows, MARGIN);
-        let right = Place::of(&labels(frames[1]), rows, MARGIN + left.width + SPAN);
+        let left = Lane::of(&labels(frames[0]), rows, MARGIN);
+        let right = Lane::of(&labels(frames[1]), rows, MARGIN + left.width + SPAN);
         let bottom = HEAD + rows as f64 * STEP;
         let notes =
             if self.notes.is_empty() { MARGIN } else { 12.0 + NOTE * self.notes.len().max(NOTES) as f64 };
@@ -86,7 +86,7 @@ impl Picture {
     }
 }
 
-fn plate(column: &Place, row: usize, cell: &Cell) -> String {
+fn plate(column: &Lane, row: usize, cell: &Cell) -> String {
     let (x, y, width) = (column.x, column.y(row), column.width);
     let (middle, baseline) = (x + width / 2.0, column.middle(row) + 4.5);
     format!(

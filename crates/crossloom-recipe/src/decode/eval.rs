@@ -4,12 +4,13 @@ use std::ops::Bound::Excluded;
 
 use super::data::MAX_SEED;
 use super::fields::{Cx, Fields};
-use crate::schema::{Eval, Split};
+use crate::schema::{Eval, Metric, Split};
 use crate::tree::Node;
 
 pub(super) fn eval(root: &Node, cx: &mut Cx) -> Option<Eval> {
     let mut f = Fields::open(root, "eval", cx)?;
     let split = f.or("split", Split::Test);
+    let metric = f.or("metric", Metric::ExactMatch);
     let max_new_tokens = f.or_in("max_new_tokens", 1..=65_536, 3);
     // Fewer resamples do not make an interval; a test of the binary holds this against the statistics.
     let bootstrap_samples = f.or_in("bootstrap_samples", 100..=10_000_000, 1000);
@@ -19,6 +20,7 @@ pub(super) fn eval(root: &Node, cx: &mut Cx) -> Option<Eval> {
     f.finish();
     Some(Eval {
         split: split?,
+        metric: metric?,
         max_new_tokens: max_new_tokens?,
         bootstrap_samples: bootstrap_samples?,
         confidence: confidence?,

@@ -4,7 +4,7 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use super::fields::{Cx, Fields};
 use crate::diagnostic::Finding;
-use crate::schema::{Activation, LanguageModel, Projector, ProjectorKind, Resample, VisionModel};
+use crate::schema::{LanguageModel, MlpActivation, Projector, ProjectorKind, Resample, VisionModel};
 use crate::tree::Node;
 
 /// Widest layer that is accepted.
@@ -21,7 +21,7 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) -> Option<VisionModel> {
     let layers = f.required_in("layers", 1..=1024);
     let heads = f.required_in("heads", 1..=1024);
     let mlp = f.required_in("mlp", 1..=1_048_576);
-    let activation = f.or("activation", Activation::GeluTanh);
+    let activation = f.or("activation", MlpActivation::GeluTanh);
     let norm_eps = f.or_in("norm_eps", (Excluded(0.0), Included(0.1)), 1e-6);
     let class_token = f.or("class_token", false);
     let pre_norm = f.or("pre_norm", false);
@@ -105,7 +105,7 @@ pub(super) fn projector(root: &Node, language: Option<&LanguageModel>, cx: &mut 
     let mut f = Fields::open(root, "model.projector", cx)?;
     let kind = f.or("kind", ProjectorKind::Mlp2x);
     let hidden = f.optional_in("hidden", 1..=1_048_576);
-    let activation = f.or("activation", Activation::GeluErf);
+    let activation = f.or("activation", MlpActivation::GeluErf);
     let bias = f.or("bias", true);
     f.finish();
     Some(Projector {

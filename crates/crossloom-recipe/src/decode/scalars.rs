@@ -6,9 +6,9 @@ use serde::de::value::StrDeserializer;
 use super::fields::Cx;
 use crate::diagnostic::{Finding, Unhelped, any_of, did_you_mean};
 use crate::schema::{
-    Activation, AmpAttach, FusionKind, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare,
-    ImageUse, LanguageFamily, Mask, Phase, ProjectorKind, Resample, Schedule, Split, TapNorm, VisionFamily,
-    Warmup,
+    AmpAttach, FusionKind, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare, ImageUse,
+    LanguageFamily, Mask, Metric, MlpActivation, Phase, ProjectorKind, Resample, Schedule, Split, TapNorm,
+    VisionFamily, Warmup,
 };
 use crate::tree::{Node, Value};
 
@@ -194,7 +194,7 @@ macro_rules! choices {
     )*};
 }
 choices!(
-    Activation,
+    MlpActivation,
     AmpAttach,
     FusionKind,
     FusionOrder,
@@ -205,6 +205,7 @@ choices!(
     ImageUse,
     LanguageFamily,
     Mask,
+    Metric,
     Phase,
     ProjectorKind,
     Resample,

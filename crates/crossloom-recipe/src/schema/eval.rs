@@ -3,13 +3,16 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Greedy decoding, exact match, bootstrap confidence intervals.
+/// Greedy decoding, a metric, bootstrap confidence intervals.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Eval {
     /// The part of the data that is scored.
     #[schemars(extend("default" = "test"))]
     pub split: Split,
+    /// What an answer scores, from 0 to 1. One metric for all variants; its data must have what it needs.
+    #[schemars(extend("default" = "exact_match"))]
+    pub metric: Metric,
     /// Most tokens that are generated per answer, the one that ends it included. A longer answer is cut.
     #[schemars(range(min = 1, max = 65536), extend("default" = 3))]
     pub max_new_tokens: usize,
@@ -26,6 +29,42 @@ pub struct Eval {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub limit: Option<usize>,
+}
+
+/// What an answer scores against the reference answers of its question, as the benchmark of that metric computes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// 1 for equal text up to case, punctuation and outer white space (GQA).
+    ExactMatch,
+    /// 1 for a number within 5 % of the true one, or equal text up to case (ChartQA).
+    RelaxedAccuracy,
+    /// Share of the characters that need no edit, 0 below one half (DocVQA, InfoVQA).
+    Anls,
+    /// Agreement with several human answers per question, each left out in turn (VQAv2, OK-VQA).
+    VqaAccuracy,
+    /// 1 for the very word, where every true answer is yes or no (POPE).
+    YesNo,
+    /// 1 for a reply that begins with yes or no as the truth has it; two such questions per picture and type (MME).
+    Mme,
+}
+
+impl Metric {
+    /// Every metric.
+    pub const ALL: [Self; 6] =
+        [Self::ExactMatch, Self::RelaxedAccuracy, Self::Anls, Self::VqaAccuracy, Self::YesNo, Self::Mme];
+
+    /// The name it has in recipes, results and records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ExactMatch => "exact_match",
+            Self::RelaxedAccuracy => "relaxed_accuracy",
+            Self::Anls => "anls",
+            Self::VqaAccuracy => "vqa_accuracy",
+            Self::YesNo => "yes_no",
+            Self::Mme => "mme",
+        }
+    }
 }
 
 /// Parts of a data set.

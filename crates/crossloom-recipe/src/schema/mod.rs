@@ -13,9 +13,9 @@ mod train;
 
 pub use address::{AddressError, PointAddress, VisionAddress};
 pub use data::{Data, ImageUse, Source};
-pub use eval::{Eval, Split};
+pub use eval::{Eval, Metric, Split};
 pub use model::{
-    Activation, LanguageFamily, LanguageModel, Model, Projector, ProjectorKind, Resample, VisionFamily,
+    LanguageFamily, LanguageModel, MlpActivation, Model, Projector, ProjectorKind, Resample, VisionFamily,
     VisionModel,
 };
 pub(crate) use topology::NamedWiring;

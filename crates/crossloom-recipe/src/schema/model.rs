@@ -49,7 +49,7 @@ pub struct VisionModel {
     pub mlp: usize,
     /// Activation of the feed-forward layer.
     #[schemars(extend("default" = "gelu_tanh"))]
-    pub activation: Activation,
+    pub activation: MlpActivation,
     /// Epsilon of every layer norm.
     #[schemars(extend("default" = 1e-6, "exclusiveMinimum" = 0.0, "maximum" = 0.1))]
     pub norm_eps: f64,
@@ -193,7 +193,7 @@ pub struct Projector {
     pub hidden: usize,
     /// Activation between the two linear layers.
     #[schemars(extend("default" = "gelu_erf"))]
-    pub activation: Activation,
+    pub activation: MlpActivation,
     /// Biases on both linear layers.
     #[schemars(extend("default" = true))]
     pub bias: bool,
@@ -211,7 +211,7 @@ pub enum ProjectorKind {
 /// Activations of feed-forward layers and projectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Activation {
+pub enum MlpActivation {
     /// GELU by its tanh approximation (SigLIP).
     GeluTanh,
     /// Exact GELU (LLaVA projectors).

@@ -78,7 +78,7 @@ impl Train {
         if training.trainable { self.lr * training.lr_scale } else { 0.0 }
     }
 
-    /// Weight decay of a part.
+    /// Factor by which AdamW shrinks the matrices of a part, times its learning rate, per step: its own, or that of all.
     pub fn part_weight_decay(&self, part: Part) -> f64 {
         self.parts.get(part).weight_decay.unwrap_or(self.weight_decay)
     }

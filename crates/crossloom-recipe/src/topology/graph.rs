@@ -63,7 +63,7 @@ pub enum TopologyError {
     /// A tap or a point that is listed twice.
     #[error("`{address}` is listed twice")]
     Duplicate {
-        /// The address.
+        /// As the recipe spells it, such as `block.7` or `layer.4`.
         address: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Accuracies with intervals, per variant and question type.
+//! Mean scores with intervals, per variant and question type.
 
 use serde::Serialize;
 
@@ -20,11 +20,17 @@ impl Estimate {
     }
 }
 
-/// Accuracies of all variants and priors on one split.
+/// Mean scores of all variants and priors on one split.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct AccuracyTable {
     /// The split whose questions were asked, such as `test`; may be empty.
     pub split: String,
+    /// What the numbers are, such as `exact match`; empty means `accuracy`. Always a share from 0 to 1.
+    pub metric: String,
+    /// What the metric measures, to be read after its name and a colon; may be empty.
+    pub meaning: String,
+    /// What the metric's benchmark reports besides, one sentence per row, names between backticks.
+    pub notes: Vec<String>,
     /// The columns; the first is the headline (all questions), the others are question types.
     pub columns: Vec<AccuracyColumn>,
     /// One row per variant or prior, in the order shown.
@@ -38,6 +44,11 @@ pub struct AccuracyTable {
 }
 
 impl AccuracyTable {
+    /// The metric's name.
+    pub(crate) fn metric(&self) -> &str {
+        if self.metric.is_empty() { "accuracy" } else { &self.metric }
+    }
+
     /// `test questions` for the split `test`.
     pub(crate) fn questions(&self) -> String {
         format!("{} questions", self.split).trim_start().to_owned()
@@ -73,9 +84,9 @@ pub struct AccuracyRow {
     pub name: String,
     /// Model, model without the picture, or counted answers.
     pub kind: RowKind,
-    /// Accuracies in 0..1, one per column; `None` where the row was not measured.
+    /// Mean scores in 0..1, one per column; `None` where the row was not measured.
     pub cells: Vec<Option<Estimate>>,
-    /// Paired difference to the baseline on all questions, in units of accuracy (0.01 is one point).
+    /// Paired difference to the baseline on all questions, in units of the score (0.01 is one point).
     pub difference: Option<Estimate>,
     /// Number of parameters of the whole model.
     pub parameters: Option<u64>,

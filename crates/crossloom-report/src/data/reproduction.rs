@@ -26,7 +26,7 @@ pub struct KernelChoice {
     pub site: String,
     /// Shapes it was chosen for, ready to print; may be empty.
     pub shape: String,
-    /// The kernel.
+    /// Its name, as in the plan.
     pub kernel: String,
     /// Why, or what it fuses; may be empty.
     pub note: String,

@@ -23,7 +23,7 @@ pub struct Sample {
     pub alt: String,
     /// Question type, one of the names of the accuracy columns.
     pub kind: String,
-    /// The question.
+    /// As it was asked.
     pub question: String,
     /// The right answer.
     pub truth: String,

@@ -1,4 +1,4 @@
-//! Accuracy per variant and question type, as a chart and as a table.
+//! Scores per variant and question type, as a chart and as a table.
 
 use super::{empty, scroll, section, text_or_dash};
 use crate::chart::interval::{self, Group, Whisker};
@@ -19,8 +19,10 @@ pub(crate) fn write(out: &mut Markup, context: &Context<'_>) {
         }
         let level = percent_level(table.confidence);
         let method = if table.method.is_empty() { String::new() } else { format!(" ({})", table.method) };
+        let metric = capitalised(table.metric());
+        let meaning = if table.meaning.is_empty() { String::new() } else { format!(": {}", table.meaning) };
         let note = format!(
-            "Part of the {} answered exactly right. Every interval has {level} confidence{method}. \
+            "{metric} over the {}, in percent{meaning}. Every interval has {level} confidence{method}. \
              What a model gains over one with the picture withheld comes from the picture; a prior is no model, but the \
              answers that were most frequent in training.",
             table.questions()
@@ -28,6 +30,9 @@ pub(crate) fn write(out: &mut Markup, context: &Context<'_>) {
         out.leaf("p", &[("class", "lead")], &note);
         chart(out, context, &level);
         rows(out, context, &level);
+        for note in &table.notes {
+            out.element("p", &[], |out| out.text_with_code(note));
+        }
     });
 }
 
@@ -63,13 +68,14 @@ fn chart(out: &mut Markup, context: &Context<'_>, level: &str) {
                 (row.name.as_str(), context.slot(&row.name), swatch)
             }),
         );
-        let label = "Accuracies with intervals per question type; the table below holds the same values";
+        let label = "Mean scores with intervals per question type; the table below holds the same values";
         let mut from_zero = false;
         scroll(out, "Accuracy chart", |out| {
-            from_zero = interval::draw(out, label, "accuracy, %", &groups);
+            from_zero = interval::draw(out, label, &format!("{}, %", table.metric()), &groups);
         });
         let warning = if from_zero { "" } else { " The axis does not start at zero." };
-        let caption = format!("Accuracies (marks) with {level} intervals (whiskers).{warning}");
+        let caption =
+            format!("{} (marks) with {level} intervals (whiskers).{warning}", capitalised(table.metric()));
         out.leaf("figcaption", &[], &caption);
     });
 }
@@ -77,8 +83,9 @@ fn chart(out: &mut Markup, context: &Context<'_>, level: &str) {
 fn rows(out: &mut Markup, context: &Context<'_>, level: &str) {
     let table = &context.data.accuracy;
     let note = format!(
-        "Percent with {level} intervals below. Bold: the highest value among the models of a column, which is not a \
-         test; the paired difference is."
+        "{} in percent with {level} intervals below. Bold: the highest value among the models of a column, which is not a \
+         test; the paired difference is.",
+        capitalised(table.metric())
     );
     out.leaf("p", &[("class", "quiet")], &note);
     scroll(out, "Accuracy table", |out| {
@@ -86,7 +93,7 @@ fn rows(out: &mut Markup, context: &Context<'_>, level: &str) {
             out.leaf(
                 "caption",
                 &[("class", "spoken")],
-                "Accuracies in percent per variant and question type",
+                &format!("{} in percent per variant and question type", capitalised(table.metric())),
             );
             out.element("thead", &[], |out| head(out, table));
             out.element("tbody", &[], |out| {
@@ -97,6 +104,12 @@ fn rows(out: &mut Markup, context: &Context<'_>, level: &str) {
             });
         });
     });
+}
+
+/// With a capital first letter, as a sentence begins.
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn head(out: &mut Markup, table: &AccuracyTable) {

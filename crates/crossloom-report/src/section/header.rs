@@ -84,7 +84,7 @@ fn derived_figures(context: &Context<'_>) -> Vec<KeyFigure> {
     if let Some((best, score)) = best_model(table) {
         let questions = table.columns.first().map_or(0, |column| column.questions);
         figures.push(figure(
-            "Best accuracy",
+            &format!("Best {}", table.metric()),
             format!("{}%", percent(score.mean)),
             format!(
                 "{}, interval {}; {} questions",

@@ -41,7 +41,7 @@ fn the_example_shows_all_that_was_measured() {
     assert!(page.with_class("empty").iter().all(|element| element.has("hidden")));
     for said in [
         "cli wins over projector: +1.7 points of accuracy (95% interval +1.0 to +2.3); without the picture, \
-         67.0% of the answers are right.",
+         it is 67.0%.",
         "block.3-&gt;layer.2: mean gate 0.460",
         "86.5 to 87.8",
         "+19%",
@@ -69,11 +69,13 @@ fn a_prior_is_no_model_and_names_in_the_verdict_are_code() {
 #[test]
 fn the_split_and_what_is_said_of_gates_are_told() {
     let mut data = example();
-    assert!(render(&data).contains("Part of the test questions answered"));
+    assert!(render(&data).contains(
+        "Accuracy over the test questions, in percent: part of the questions answered exactly right."
+    ));
     data.accuracy.split = "validation".into();
     data.variants[1].gate_note = Some("12 of 12 gates are closed for every sample".into());
     let page = render(&data);
-    assert!(page.contains("Part of the validation questions answered") && !page.contains("test questions"));
+    assert!(page.contains("Accuracy over the validation questions") && !page.contains("test questions"));
     assert!(page.contains("cli: 12 of 12 gates are closed for every sample"));
 }
 

@@ -42,6 +42,9 @@ pub(crate) fn hostile() -> ReportData {
         },
         accuracy: AccuracyTable {
             split: bad(),
+            metric: bad(),
+            meaning: bad(),
+            notes: vec![bad()],
             columns: vec![
                 AccuracyColumn { name: bad(), questions: 0 },
                 AccuracyColumn { name: bad(), questions: usize::MAX },

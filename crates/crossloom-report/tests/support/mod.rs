@@ -71,6 +71,9 @@ fn accuracy() -> AccuracyTable {
     let prior = RowKind::QuestionOnly;
     AccuracyTable {
         split: "test".into(),
+        metric: "accuracy".into(),
+        meaning: "part of the questions answered exactly right".into(),
+        notes: Vec::new(),
         columns: columns
             .iter()
             .map(|(name, questions)| AccuracyColumn { name: (*name).into(), questions: *questions })

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crossloom_compiler::NullTarget;
+use crossloom_compiler::{NullTarget, Plan};
 use crossloom_recipe::{LoadOptions, Part, load};
 use crossloom_runtime::NullDevice;
 
@@ -24,7 +24,7 @@ fn sessions_share_weights_and_the_largest_arena_and_have_inputs_of_their_own() {
     let programs = programs(&recipe(&["train.accumulate=2", "data.validation=0.1"]));
     let need = need(&programs, DataNeed::default());
     let plans: Vec<&Plan> = programs.plans().collect();
-    assert_eq!(plans.len(), 4, "predict, step, apply, held out");
+    assert_eq!(plans.len(), 6, "encode, prefill, decode, step, apply, held out");
     let largest = plans.iter().filter_map(|plan| plan.arena_bytes()).max().unwrap();
     assert_eq!(need.of("activations and gradients") + need.of("scratch"), largest as u64);
     let inputs = plans.iter().flat_map(|plan| {

@@ -1,5 +1,6 @@
 //! Accuracies of the variants and of counted answers.
 
+use crossloom_eval::metrics::{meaning, title};
 use crossloom_eval::stats::{Estimate, PairedDifference};
 use crossloom_eval::{Comparison, Standing};
 use crossloom_report as report;
@@ -62,9 +63,16 @@ pub(super) fn accuracy(
             ..report::AccuracyRow::default()
         });
     }
+    let metric = first.results.metric;
     let resampling = comparison.map_or(first.results.resampling, |comparison| comparison.resampling);
     report::AccuracyTable {
         split: first.recipe.eval.split.name().to_owned(),
+        metric: title(metric).to_owned(),
+        meaning: meaning(metric).to_owned(),
+        notes: variants
+            .iter()
+            .filter_map(|v| Some(format!("`{}`: {}.", v.name, v.results.benchmark.as_ref()?.to_text())))
+            .collect(),
         columns,
         rows,
         confidence: resampling.confidence,

@@ -46,7 +46,8 @@ pub fn program(subject: &Subject<'_>) -> Result<Program, ExperimentError> {
         Mode::Train => CompileMode::Train(&training),
         Mode::Forward => CompileMode::Forward,
     };
-    let cx = Context { verify: verify || cfg!(debug_assertions), ..Context::new(backend.target(), compiled_for) };
+    let cx =
+        Context { verify: verify || cfg!(debug_assertions), ..Context::new(backend.target(), compiled_for) };
     let set = compile(&func, &cx).map_err(ExperimentError::from)?;
     Ok(Program { set, params: model.params, time: start.elapsed() })
 }

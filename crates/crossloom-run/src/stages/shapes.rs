@@ -3,7 +3,8 @@
 //! Stages are shown before anything is fetched, so the sizes come from the recipe by one rule:
 //! - *synthetic* data is drawn (at most the first `DRAWN` pictures of a split, which show every word and the longest
 //!   question many times over) and measured exactly as a run does;
-//! - *easy-VQA* is one fixed package, so what a run would measure is known: `EASY_VQA`.
+//! - *easy-VQA* is one fixed package, so what a run would measure is known: `EASY_VQA`. A run that reads the whole of it
+//!   compares.
 //!
 //! Then `T` = image tokens + questions per sequence × (longest question + 1 + longest answer), rounded up to 8, where the
 //! longest answer counts `max_new_tokens − 1` if that is more; and `M` = questions per sequence × (longest answer + 1).
@@ -16,19 +17,10 @@ use serde::Serialize;
 
 use crate::ExperimentError;
 use crate::data::{Data, vocabulary};
+use crate::measured::{EASY_VQA, Measured};
 
 /// Pictures of a synthetic split that are drawn to measure it.
 const DRAWN: usize = 512;
-
-/// What a run measures of easy-VQA 1.0.
-const EASY_VQA: Measured = Measured { vocab: 33, question: 10, answer: 1 };
-
-/// What sizes depend on in a data set, in tokens.
-struct Measured {
-    vocab: usize,
-    question: usize,
-    answer: usize,
-}
 
 /// Sizes of a batch and of the vocabulary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

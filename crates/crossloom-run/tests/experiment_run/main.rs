@@ -8,6 +8,7 @@ mod browser;
 mod finished;
 mod leaks;
 mod learning;
+mod metric;
 mod models;
 mod page;
 mod parts;

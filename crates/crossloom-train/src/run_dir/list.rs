@@ -11,7 +11,7 @@ use super::{RECORD_FILE, RunDir, RunDirError, RunRecord};
 pub struct RunSummary {
     /// Its directory.
     pub dir: RunDir,
-    /// Its record.
+    /// What its `run.json` said when it was listed.
     pub record: RunRecord,
 }
 

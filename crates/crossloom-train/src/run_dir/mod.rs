@@ -47,7 +47,7 @@ pub enum RunDirError {
     Name {
         /// `run name`, `variant name` or `recipe hash`.
         what: &'static str,
-        /// The name.
+        /// As it was given.
         name: String,
         /// What such a name must be.
         rule: &'static str,

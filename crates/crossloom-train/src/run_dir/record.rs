@@ -59,7 +59,7 @@ pub struct DataManifest {
 /// The gate of one edge over the evaluated samples.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct GateRecord {
-    /// Mean.
+    /// Mean over the evaluated sequences, in 0..1.
     pub mean: f64,
     /// Standard deviation between the sequences that were evaluated.
     pub deviation: f64,

@@ -27,7 +27,8 @@ fn runs_are_listed_newest_first_and_a_damaged_one_is_told() {
     let ids: Vec<&str> =
         document["runs"].as_array().unwrap().iter().map(|run| run["run"].as_str().unwrap()).collect();
     assert_eq!(ids, ["new-01234567", "old-01234567"]);
-    assert_eq!(document["runs"][1]["accuracy"]["cli"], 0.9);
+    assert_eq!(document["runs"][1]["score"]["cli"], 0.9);
+    assert_eq!(document["runs"][1]["metric"]["cli"], "exact_match");
     assert_eq!(document["damaged"].as_array().unwrap().len(), 1);
 }
 

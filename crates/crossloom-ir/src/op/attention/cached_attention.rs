@@ -41,7 +41,7 @@ impl CachedAttention {
         rule.allows(t, s, segments)
     }
 
-    fn extents(self, q: &[usize], keys: &[usize]) -> cache::Extents {
+    fn extents(q: &[usize], keys: &[usize]) -> cache::Extents {
         cache::Extents { slots: keys[0], capacity: keys[1], rows: q[0], tokens: q[1] }
     }
 
@@ -52,7 +52,6 @@ impl CachedAttention {
 
     /// `[B, T, C]`: 1 where the key takes part.
     fn allowed(
-        self,
         b: &mut Builder<'_>,
         x: &cache::Extents,
         at: &cache::Spread,
@@ -123,7 +122,7 @@ impl OpSpec for CachedAttention {
         let [q, keys, values] = [inputs[0], inputs[1], inputs[2]];
         let segments = self.segments.then(|| inputs[3]);
         let at = &inputs[self.first_place()..];
-        let extents = self.extents(&q.shape, &keys.shape);
+        let extents = Self::extents(&q.shape, &keys.shape);
         let places = places(&extents, [at[0], at[1], at[2]])?;
         let x = Extents::new(&q.shape, &keys.shape, self.heads, self.kv_heads);
         let mut o = vec![0.0; q.data.len()];
@@ -159,7 +158,7 @@ impl OpSpec for CachedAttention {
     fn expand(&self, b: &mut Builder<'_>, inputs: &[Value]) -> Result<Option<Vec<Value>>, IrError> {
         let [q, keys, values] = [inputs[0], inputs[1], inputs[2]];
         let (q_shape, width) = (b.func().shape(q).to_vec(), b.func().ty(keys).last());
-        let x = self.extents(&q_shape, b.func().shape(keys));
+        let x = Self::extents(&q_shape, b.func().shape(keys));
         let at = cache::spread(b, &x, &inputs[self.first_place()..])?;
         let all = x.slots * x.capacity;
         // Every position of the sequence that each row of the call works on.
@@ -187,7 +186,7 @@ impl OpSpec for CachedAttention {
         } else {
             None
         };
-        let allowed = self.allowed(b, &x, &at, segments)?;
+        let allowed = Self::allowed(b, &x, &at, segments)?;
         let e = Extents::new(&q_shape, &[x.rows, x.capacity, width], self.heads, self.kv_heads);
         let split = heads::split(b, q, e.heads)?;
         let (keys, values) = (heads::split_shared(b, keys, &e)?, heads::split_shared(b, values, &e)?);

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crossloom_eval::Results;
+use crossloom_eval::metrics::title;
 use crossloom_run::date::utc;
 use crossloom_train::run_dir::{RunSummary, list_runs};
 use serde_json::{Map, Value, json};
@@ -16,16 +18,21 @@ Examples:
 
 pub(super) fn run(root: &Path, json: bool, terminal: &Terminal) -> Result<(), CliError> {
     let (runs, problems) = list_runs(root).map_err(CliError::failed)?;
-    let mut table = Table::new(["run", "state", "started", "accuracy"]);
+    let mut table = Table::new(["run", "state", "started", "score"]);
     let mut documents = Vec::new();
     for run in &runs {
-        let accuracy = accuracy(run)?;
-        let shown: Vec<String> = (accuracy.iter())
-            .map(|(variant, value)| match value.as_f64() {
-                Some(accuracy) => format!("{variant} {accuracy:.3}"),
+        let scores = scores(run)?;
+        let shown: Vec<String> = (scores.iter())
+            .map(|(variant, results)| match results {
+                Some(results) => {
+                    format!("{variant} {:.3} {}", results.overall.mean, title(results.metric))
+                }
                 None => format!("{variant} -"),
             })
             .collect();
+        let of = |value: fn(&Results) -> Value| -> Map<String, Value> {
+            scores.iter().map(|(name, results)| (name.clone(), json!(results.as_ref().map(value)))).collect()
+        };
         let (record, state) = (&run.record, run.record.status.name());
         table.row([run.dir.id(), state.to_owned(), utc(record.started), shown.join(", ")]);
         documents.push(json!({
@@ -35,7 +42,8 @@ pub(super) fn run(root: &Path, json: bool, terminal: &Terminal) -> Result<(), Cl
             "started": record.started,
             "updated": record.updated,
             "recipe": record.recipe_path,
-            "accuracy": accuracy,
+            "score": of(|results| json!(results.overall.mean)),
+            "metric": of(|results| json!(results.metric)),
         }));
     }
     for problem in &problems {
@@ -53,20 +61,19 @@ pub(super) fn run(root: &Path, json: bool, terminal: &Terminal) -> Result<(), Cl
     terminal.print(&table.to_string())
 }
 
-/// The accuracy of every variant, null where it was not evaluated.
-fn accuracy(run: &RunSummary) -> Result<Map<String, Value>, CliError> {
-    let mut accuracy = Map::new();
+/// The results of every variant, none where it was not evaluated.
+fn scores(run: &RunSummary) -> Result<Vec<(String, Option<Results>)>, CliError> {
+    let mut scores = Vec::new();
     for name in run.record.variants.keys() {
-        let results = run.dir.path().join(name).join("results.json");
-        let results: Option<crossloom_eval::Results> = super::read_json(&results)?;
-        accuracy.insert(name.clone(), json!(results.map(|results| results.overall.mean)));
+        let results: Option<Results> = super::read_json(&run.dir.path().join(name).join("results.json"))?;
+        scores.push((name.clone(), results));
     }
-    if accuracy.is_empty() {
+    if scores.is_empty() {
         for variant in run.dir.variants().map_err(CliError::failed)? {
             if let Some(results) = results_of(&variant)? {
-                accuracy.insert(variant.name(), json!(results.overall.mean));
+                scores.push((variant.name(), Some(results)));
             }
         }
     }
-    Ok(accuracy)
+    Ok(scores)
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crossloom_eval::metrics::title;
 use crossloom_run::date::utc;
 use crossloom_train::run_dir::{RunRecord, RunStatus, VariantRecord};
 use serde_json::{Map, json};
@@ -75,12 +76,17 @@ fn variant_lines(
         let overall = results.overall;
         let share = results.resampling.confidence * 100.0;
         lines.push((
-            "accuracy",
+            "score",
             format!(
-                "{:.3} [{:.3}, {:.3}] at {share:.0} %, {} questions",
-                overall.mean, overall.low, overall.high, overall.samples
+                "{} {:.3} [{:.3}, {:.3}] at {share:.0} %, {} questions",
+                title(results.metric),
+                overall.mean,
+                overall.low,
+                overall.high,
+                overall.samples
             ),
         ));
+        lines.extend(results.benchmark.iter().map(|benchmark| ("benchmark", benchmark.to_text())));
         lines.push((
             "by type",
             listed(results.by_type.iter().map(|(kind, e)| format!("{kind} {:.3}", e.mean))),
