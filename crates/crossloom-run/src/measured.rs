@@ -53,7 +53,7 @@ mod tests {
     use crate::Data;
 
     /// The real layout, with other words.
-    fn another_easy_vqa(folder: &Path) -> Box<EasyVqa> {
+    fn another_easy_vqa(folder: &Path) -> EasyVqa {
         for split in ["train", "test"] {
             let split = folder.join("easy_vqa/data").join(split);
             std::fs::create_dir_all(split.join("images")).unwrap();
@@ -62,7 +62,7 @@ mod tests {
             let questions = r#"[["what is it?", "circle", 0], ["is it a red circle or not?", "yes", 0]]"#;
             std::fs::write(split.join("questions.json"), questions).unwrap();
         }
-        Box::new(EasyVqa::load(folder, &EasyVqaOptions::default()).unwrap())
+        EasyVqa::load(folder, &EasyVqaOptions::default()).unwrap()
     }
 
     #[test]
@@ -71,7 +71,7 @@ mod tests {
         let quickstart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/quickstart.toml");
         let mut recipe = load(&quickstart, &LoadOptions::default()).unwrap().variants[0].recipe.clone();
         recipe.data.validation = 0.0;
-        let data = Data::of(another_easy_vqa(folder.path()), &recipe).unwrap();
+        let data = Data::of(Box::new(another_easy_vqa(folder.path())), &recipe).unwrap();
         let error = data.plan(&recipe).unwrap_err().to_string();
         assert!(error.contains("questions of up to 8 and answers of up to 1 tokens"), "{error}");
         assert!(

@@ -161,7 +161,8 @@ impl Phases {
         let mut asked: Vec<usize> = batch.questions().iter().map(|question| question.row).collect();
         asked.dedup();
         let mut seen: BTreeMap<Key, Arc<Picture>> = BTreeMap::new();
-        let (mut missing, mut keys): (Vec<(Key, usize)>, Vec<(usize, Key)>) = (Vec::new(), Vec::new());
+        let mut missing: Vec<(Key, usize)> = Vec::new();
+        let mut keys: Vec<(usize, Key)> = Vec::new();
         for row in asked {
             let key = Key::of(weights, pixels(row));
             keys.push((row, key));

@@ -79,8 +79,8 @@ impl Region for DeviceRegion {
         let store = self.session.store().clone();
         let before = self.updated.iter().map(|name| store.read_bytes(name)).collect::<Result<Vec<_>, _>>()?;
         self.call(inputs).map_err(|failed| {
-            let back = self.updated.iter().zip(&before);
-            match back.map(|(name, bytes)| store.write_bytes(name, bytes)).collect::<Result<(), _>>() {
+            let mut back = self.updated.iter().zip(&before);
+            match back.try_for_each(|(name, bytes)| store.write_bytes(name, bytes)) {
                 Ok(()) => failed.into(),
                 Err(lost) => {
                     format!("{failed}; and what it had updated could not be put back: {lost}").into()

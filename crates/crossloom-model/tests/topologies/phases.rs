@@ -76,7 +76,7 @@ fn by_one_pass(recipe: &Recipe) -> (Named, Vec<Vec<Vec<f64>>>) {
         given.insert(inputs::POOL_MASK.into(), pictures);
     }
     let logits = call(&model, &mut Named::new(), &given)["logits"].clone();
-    let row = |b: usize| (0..SHAPE.tokens).map(|t| logits.row(b * SHAPE.tokens + t).to_vec()).collect();
+    let row = |b: usize| (0..SHAPE.tokens).map(|t| logits.row(b * SHAPE.tokens + t)).collect();
     (given, (0..SHAPE.batch).map(row).collect())
 }
 
@@ -249,7 +249,7 @@ fn prompts_are_cut_where_their_gates_allow_it() {
     let cut = |chunking: Chunking, len, picture, tokens| {
         chunking.cut(&recipe, len, picture, tokens).map_err(|e| e.to_string())
     };
-    assert_eq!(cut(Chunking::Never, 20, 2..18, 20).unwrap(), [0..20]);
+    assert_eq!(cut(Chunking::Never, 20, 2..18, 20).unwrap(), std::slice::from_ref(&(0..20)));
     assert!(cut(Chunking::Never, 21, 2..18, 20).unwrap_err().contains("whole prompt"));
     assert_eq!(cut(Chunking::Anywhere, 20, 2..18, 8).unwrap(), [0..8, 8..16, 16..20]);
     assert_eq!(cut(Chunking::AroundPictures, 40, 6..22, 16).unwrap(), [0..6, 6..22, 22..38, 38..40]);

@@ -81,7 +81,9 @@ fn compare(variant: &str, sets: &[&str]) -> (usize, usize) {
     let (mut answers, mut lengths) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
     for index in 0..packer.batches() {
         let mut batches = [PackedBatch::new(&plan), PackedBatch::new(&plan)];
-        batches.iter_mut().for_each(|batch| packer.fill(index, AnswerMode::Awaited, batch).unwrap());
+        for batch in &mut batches {
+            packer.fill(index, AnswerMode::Awaited, batch).unwrap();
+        }
         let [mut cached, mut again] = batches;
         let rows: Vec<usize> = (0..cached.real_rows()).collect();
         let (mut of_prefill, mut of_whole) = (GateMoments::default(), GateMoments::default());
@@ -144,7 +146,9 @@ fn a_picture_is_encoded_once_until_a_weight_changes() {
     let tensors = model.store.tensors();
     let tensor = tensors.iter().find(|tensor| tensor.name.starts_with(name)).unwrap();
     let mut values = model.store.read::<f32>(&tensor.name).unwrap();
-    values.iter_mut().for_each(|value| *value += 0.5);
+    for value in &mut values {
+        *value += 0.5;
+    }
     model.store.write(&tensor.name, &values).unwrap();
     assert_eq!(answers(&mut model).1, 10, "other weights give other features");
 }

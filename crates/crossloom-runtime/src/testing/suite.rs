@@ -150,7 +150,9 @@ pub fn several_sessions(device: &Arc<dyn Device>) {
             std::thread::spawn(move || (0..20).for_each(|_| session.run().unwrap()))
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     assert_eq!(store.read::<f32>("n").unwrap(), [69.0; 3]);
 }
 
