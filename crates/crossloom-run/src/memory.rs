@@ -49,7 +49,7 @@ pub struct DataNeed {
 }
 
 impl DataNeed {
-    /// What is expected of data that was not read: pictures exactly, questions at [`QUESTION`] bytes.
+    /// What is expected of data that was not read: pictures exactly, questions at an average.
     pub fn expected(recipe: &Recipe, shape: BatchShape) -> Self {
         let crossloom_recipe::Data { source, train_limit, test_limit, validation, .. } = &recipe.data;
         let (train, test, per_image) = match *source {
