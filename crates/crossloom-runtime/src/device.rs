@@ -79,7 +79,7 @@ pub trait DeviceQueue: Send {
     /// The device failed.
     fn download(&mut self, from: &dyn DeviceMemory, offset: usize, into: &mut [u8]) -> Result<(), RunError>;
 
-    /// A program with the memory it works on: the arena, behind which from [`VerifiedPlan::scratch_offset`] on the
+    /// A program with the memory it works on: the arena, behind which from [`Plan::scratch_offset`](crossloom_compiler::Plan::scratch_offset) on the
     /// kernels' working memory lies, then one block per parameter of the plan's function.
     ///
     /// # Errors

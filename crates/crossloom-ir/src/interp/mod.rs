@@ -1,7 +1,7 @@
 //! The reference interpreter: every op's own reference semantics, one instruction after the other.
 //!
 //! Slow and plain on purpose. In `f64` it is the oracle of gradients and of every backend; in `f32` each op computes
-//! in double precision and rounds its results once. A value of a 16-bit type is rounded to it in both, by [`rounded`], and
+//! in double precision and rounds its results once. A value of a 16-bit type is rounded to it in both, by one function, and
 //! nowhere else: what an instruction reads are numbers of their types. An `f32` value of the `f64` oracle is not rounded.
 //!
 //! An argument is rounded to its parameter's type too, as it is where it is stored. A quantized operand is the tensor of
