@@ -67,7 +67,7 @@ pub enum Format {
 /// What the model is built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Predictions, as evaluation and generation run it.
+    /// Predictions of the whole model as one graph.
     Forward,
     /// The loss; from `fused` on the whole training step.
     Train,
@@ -142,7 +142,7 @@ impl Mode {
     /// What is built.
     pub fn about(self) -> &'static str {
         match self {
-            Self::Forward => "Predictions, as evaluation and generation run it",
+            Self::Forward => "Predictions of the whole model as one graph",
             Self::Train => "The loss; from `fused` on the whole training step",
         }
     }

@@ -87,7 +87,7 @@ impl DoesNotFit {
             "optimizer" => "train fewer parts",
             "features" => "lower the budget of cached features",
             "data" => "take fewer pictures",
-            _ => "take a smaller model or `train.precision = \"bf16\"`",
+            _ => "take a smaller model",
         };
         format!("{shrink}, {raise}, or try anyway with --force-memory")
     }
