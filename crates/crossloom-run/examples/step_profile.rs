@@ -17,6 +17,7 @@ use crossloom_data::packing::{PackedBatch, TrainingOptions, TrainingPacker};
 use crossloom_model::BatchShape;
 use crossloom_recipe::{GatePool, LoadOptions, Split, load};
 use crossloom_run::{Data, Model, load_batch};
+use crossloom_runtime::limits::peak_resident_bytes;
 use crossloom_runtime::{RunError, Session};
 
 const WARM_UP: usize = 5;
@@ -62,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             1e3 * median,
             cost.flops,
             cost.peak_bytes(),
-            peak_resident_bytes()?
+            peak_resident_bytes().ok_or("the system does not tell the peak of resident memory")?
         );
         return Ok(());
     }
@@ -78,15 +79,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     print_kernels(&step, &best);
     Ok(())
-}
-
-/// The most memory this process has had in RAM.
-fn peak_resident_bytes() -> Result<u64, Box<dyn Error>> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line =
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/self/status")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(1024 * kib)
 }
 
 /// Times of whole steps, ascending, and the best time of every kernel call.
