@@ -1,9 +1,10 @@
 //! From a recipe to the functions that are compiled.
 
 use crossloom_compiler::training::{Group, Training};
-use crossloom_ir::Func;
+use crossloom_compiler::{Policy, Precision as Compute};
+use crossloom_ir::{DType, Func};
 use crossloom_model::{BatchShape, ModelGraph, Outputs, ParamSpec, build};
-use crossloom_recipe::{Part, Recipe, Topology};
+use crossloom_recipe::{Part, Precision, Recipe, Topology};
 
 use crate::ExperimentError;
 
@@ -22,6 +23,27 @@ pub fn forward_func(
     let model = build(recipe, &edges, shape, vocab, outputs)?;
     let func = model.graph.lift()?;
     Ok((model, func))
+}
+
+/// The types in which a recipe holds and computes values of a model.
+pub fn policy(recipe: &Recipe, params: &[ParamSpec]) -> Policy {
+    let frozen = params.iter().filter_map(|param| {
+        let part = recipe.train.parts.get(param.part);
+        let dtype = part.dtype.filter(|_| !part.trainable)?;
+        Some((param.name.clone(), dtype_of(dtype)))
+    });
+    let compute = match recipe.train.precision {
+        Precision::F32 => Compute::F32,
+        Precision::Bf16 => Compute::Bf16,
+    };
+    Policy { compute, frozen: frozen.collect() }
+}
+
+fn dtype_of(precision: Precision) -> DType {
+    match precision {
+        Precision::F32 => DType::F32,
+        Precision::Bf16 => DType::Bf16,
+    }
 }
 
 /// The optimizer of a recipe over a model's parameters.

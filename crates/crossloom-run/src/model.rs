@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use crossloom_compiler::Plan;
+use crossloom_compiler::passes::precision::COPY;
 use crossloom_compiler::training::ACCUMULATOR;
-use crossloom_ir::Role;
+use crossloom_ir::{DType, Role};
 use crossloom_model::{BatchShape, Outputs, ParamSpec, caches, initial_value};
 use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
 use crossloom_runtime::{Arena, Device, Executable, RunError, Session, Store};
 use crossloom_train::checkpoint::{Checkpoint, RestorePart};
-use crossloom_train::step::{BoxError, ModelState, Visit};
+use crossloom_train::step::{BoxError, Dtype, ModelState, StateTensor, Visit};
+use half::bf16;
 
 use crate::ExperimentError;
 use crate::backends::Backend;
-use crate::graph::forward_func;
+use crate::graph::{forward_func, policy};
 use crate::phases::Phases;
 use crate::programs::{Programs, TrainingPrograms, compiled};
 
@@ -102,7 +104,7 @@ impl Model {
             for param in &self.params {
                 let elements = param.shape.iter().product();
                 let values = initial_value(param.init, elements, seed, &param.name);
-                self.store.write(&param.name, &values)?;
+                write_weight(&self.store, &param.name, &values)?;
             }
         }
         Ok(())
@@ -120,7 +122,7 @@ impl Model {
         vocab: usize,
     ) -> Result<Session, ExperimentError> {
         let (_, func) = forward_func(recipe, shape, vocab, Outputs::Predictions)?;
-        Ok(self.session(compiled(&func, self.store.device().target())?)?)
+        Ok(self.session(compiled(&func, self.store.device().target(), &policy(recipe, &self.params))?)?)
     }
 
     /// Its sessions, each with the name that a run's record gives it.
@@ -147,18 +149,59 @@ impl ModelState for Model {
         visit_state(&self.store, visit)
     }
 
-    fn load_state(&mut self, name: &str, values: &[f32]) -> Result<(), BoxError> {
-        Ok(self.store.write(name, values)?)
+    fn load_state(&mut self, tensor: StateTensor<'_>) -> Result<(), BoxError> {
+        load_state(&self.store, tensor)
     }
 }
 
-/// What a checkpoint keeps of a store: gradients that accumulate and caches of keys and values are no state.
+/// What a checkpoint keeps of a store: gradients that accumulate, caches of keys and values and the 16-bit
+/// copies of weights are no state.
 pub(crate) fn visit_state(store: &Store, visit: &mut Visit<'_>) -> Result<(), BoxError> {
+    let derived = |name: &str| [ACCUMULATOR, caches::PREFIX, COPY].iter().any(|prefix| name.starts_with(prefix));
     for tensor in store.tensors() {
-        let passing = [ACCUMULATOR, caches::PREFIX].iter().any(|prefix| tensor.name.starts_with(prefix));
-        if tensor.role == Role::Weight || !passing {
-            visit(&tensor.name, &tensor.ty.shape, &store.read(&tensor.name)?)?;
+        if tensor.role == Role::Weight || !derived(&tensor.name) {
+            let dtype = dtype_in_file(&tensor.name, tensor.ty.dtype)?;
+            let bytes = store.read_bytes(&tensor.name)?;
+            visit(StateTensor { name: &tensor.name, dtype, shape: &tensor.ty.shape, bytes: &bytes })?;
         }
     }
     Ok(())
+}
+
+/// Puts a tensor of a checkpoint into a store, and with a weight its 16-bit copy.
+pub(crate) fn load_state(store: &Store, tensor: StateTensor<'_>) -> Result<(), BoxError> {
+    store.write_bytes(tensor.name, tensor.bytes)?;
+    Ok(write_copy(store, tensor.name)?)
+}
+
+/// Writes a weight in the type that it has, and its 16-bit copy if there is one.
+fn write_weight(store: &Store, name: &str, values: &[f32]) -> Result<(), RunError> {
+    match store.info(name).map(|tensor| tensor.ty.dtype) {
+        Some(DType::Bf16) => store.write(name, &rounded(values))?,
+        _ => store.write(name, values)?,
+    }
+    write_copy(store, name)
+}
+
+fn write_copy(store: &Store, name: &str) -> Result<(), RunError> {
+    let copy = format!("{COPY}{name}");
+    match store.info(&copy) {
+        Some(_) => store.write(&copy, &rounded(&store.read::<f32>(name)?)),
+        None => Ok(()),
+    }
+}
+
+fn rounded(values: &[f32]) -> Vec<bf16> {
+    values.iter().map(|&value| bf16::from_f32(value)).collect()
+}
+
+fn dtype_in_file(name: &str, dtype: DType) -> Result<Dtype, BoxError> {
+    Ok(match dtype {
+        DType::F32 => Dtype::F32,
+        DType::Bf16 => Dtype::BF16,
+        DType::F16 => Dtype::F16,
+        DType::I32 => Dtype::I32,
+        DType::U8 => Dtype::U8,
+        other => return Err(format!("`{name}` is {other}, which a checkpoint cannot hold").into()),
+    })
 }

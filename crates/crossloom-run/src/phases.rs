@@ -14,6 +14,7 @@ use crossloom_runtime::{Arena, Executable, RunError, Session};
 
 use crate::ExperimentError;
 use crate::features::{Features, Key, Picture, Weights};
+use crate::graph::policy;
 use crate::programs::compiled;
 
 /// Positions of a prompt are rounded up to a multiple of this.
@@ -68,9 +69,8 @@ impl PhasePrograms {
         let graphs = Graphs { recipe: recipe.clone(), edges, shape, vocab };
         let BatchShape { batch, tokens, targets } = shape;
         let (seen, read) = (graphs.encode(batch)?, graphs.prefill(tokens, targets)?);
-        let (encode, prefill) =
-            (compiled(&seen.graph.lift()?, target)?, compiled(&read.graph.lift()?, target)?);
-        let decode = compiled(&graphs.decode(targets)?.graph.lift()?, target)?;
+        let (encode, prefill) = (graphs.plan(&seen, target)?, graphs.plan(&read, target)?);
+        let decode = graphs.plan(&graphs.decode(targets)?, target)?;
         let mut params = seen.params;
         for param in read.params {
             if !params.iter().any(|known| known.name == param.name) {
@@ -247,7 +247,7 @@ impl Phases {
     /// A bucket that was not used yet.
     fn session(&self, graph: &ModelGraph) -> Result<Session, ExperimentError> {
         let target = self.arena.store().device().target();
-        Ok(session(compiled(&graph.graph.lift()?, target)?, &self.arena)?)
+        Ok(session(self.graphs.plan(graph, target)?, &self.arena)?)
     }
 }
 
@@ -267,6 +267,10 @@ impl Graphs {
 
     fn decode(&self, questions: usize) -> Result<ModelGraph, ExperimentError> {
         Ok(decode(&self.recipe, &self.edges, self.step(questions), self.vocab)?)
+    }
+
+    fn plan(&self, graph: &ModelGraph, target: &dyn Target) -> Result<Plan, ExperimentError> {
+        compiled(&graph.graph.lift()?, target, &policy(&self.recipe, &graph.params))
     }
 
     fn step(&self, tokens: usize) -> StepShape {

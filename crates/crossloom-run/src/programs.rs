@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crossloom_compiler::{Context, Mode, Plan, Target, compile};
+use crossloom_compiler::{Context, Mode, Plan, Policy, Target, compile};
 use crossloom_ir::Func;
 use crossloom_model::{BatchShape, Outputs, ParamSpec};
 use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
 
 use crate::ExperimentError;
-use crate::graph::{forward_func, training_spec};
+use crate::graph::{forward_func, policy, training_spec};
 use crate::phases::{Described, PhasePrograms};
 
 /// The plans of a variant for one batch shape.
@@ -65,8 +65,10 @@ impl Programs {
         let mut programs = Self::to_predict(recipe, shape, vocab, target)?;
         let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Loss)?;
         let spec = training_spec(recipe, &graph.params);
-        let set = compile(&func, &Context::new(target, Mode::Train(&spec)))?;
-        let held_out = (recipe.data.validation > 0.0).then(|| compiled(&func, target)).transpose()?;
+        let policy = policy(recipe, &graph.params);
+        let cx = Context { policy: policy.clone(), ..Context::new(target, Mode::Train(&spec)) };
+        let set = compile(&func, &cx)?;
+        let held_out = (recipe.data.validation > 0.0).then(|| compiled(&func, target, &policy)).transpose()?;
         programs.training = Some(TrainingPrograms {
             step: set.main.plan,
             apply: set.apply.map(|apply| apply.plan),
@@ -85,7 +87,8 @@ impl Programs {
     }
 }
 
-/// The plan of a forward function.
-pub(crate) fn compiled(func: &Func, target: &dyn Target) -> Result<Plan, ExperimentError> {
-    Ok(compile(func, &Context::new(target, Mode::Forward))?.main.plan)
+/// The plan of a forward function, with floats in the types that a policy gives them.
+pub(crate) fn compiled(func: &Func, target: &dyn Target, policy: &Policy) -> Result<Plan, ExperimentError> {
+    let cx = Context { policy: policy.clone(), ..Context::new(target, Mode::Forward) };
+    Ok(compile(func, &cx)?.main.plan)
 }

@@ -4,13 +4,14 @@ use crossloom_compiler::training::{ACCUMULATOR, MICRO_WEIGHT, hyper_input};
 use crossloom_recipe::{GatePool, PointAddress, VisionAddress};
 use crossloom_runtime::{RunError, Session, Store};
 use crossloom_train::step::{
-    BoxError, MicroOutput, MicroStep, ModelState, NonFinite, TrainStep, Update, Visit, share_of_targets,
+    BoxError, MicroOutput, MicroStep, ModelState, NonFinite, StateTensor, TrainStep, Update, Visit,
+    share_of_targets,
 };
 
 use crate::ExperimentError;
 use crate::batch::load_batch;
 use crate::gates::GateMoments;
-use crate::model::{Model, Training, visit_state};
+use crate::model::{Model, Training, load_state, visit_state};
 use crate::stream::TrainingBatch;
 
 /// A model in training.
@@ -69,8 +70,8 @@ impl ModelState for ModelStep<'_> {
         visit_state(self.store, visit)
     }
 
-    fn load_state(&mut self, name: &str, values: &[f32]) -> Result<(), BoxError> {
-        Ok(self.store.write(name, values)?)
+    fn load_state(&mut self, tensor: StateTensor<'_>) -> Result<(), BoxError> {
+        load_state(self.store, tensor)
     }
 }
 

@@ -40,7 +40,7 @@ pub use progress::{Phase, Progress, ProgressUpdate, Silent};
 pub use run_dir::{RunDir, RunRecord, VariantDir};
 pub use schedule::RateCurve;
 pub use step::{
-    BatchSource, BoxError, GateMeans, MicroOutput, MicroStep, ModelState, NonFinite, StepOutput, TrainBatch,
-    TrainStep, Update, Visit, share_of_targets,
+    BatchSource, BoxError, GateMeans, MicroOutput, MicroStep, ModelState, NonFinite, StateTensor, StepOutput,
+    TrainBatch, TrainStep, Update, Visit, share_of_targets,
 };
 pub use trainer::{Outcome, Summary, TrainError, TrainIo, TrainOptions, Trainer};

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use indexmap::IndexMap;
+pub use safetensors::Dtype;
 use serde_json::Value;
 
 use crate::groups::PartRates;
@@ -45,20 +46,33 @@ pub trait BatchSource {
     fn restore(&mut self, state: &Value) -> Result<(), BoxError>;
 }
 
-/// What [`ModelState::visit_state`] calls with name, shape and row-major values of every tensor.
-pub type Visit<'a> = dyn FnMut(&str, &[usize], &[f32]) -> Result<(), BoxError> + 'a;
+/// A tensor of a model, as a checkpoint sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct StateTensor<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its element type.
+    pub dtype: Dtype,
+    /// Its extents.
+    pub shape: &'a [usize],
+    /// Its elements, row-major and little-endian.
+    pub bytes: &'a [u8],
+}
+
+/// What [`ModelState::visit_state`] calls with every tensor.
+pub type Visit<'a> = dyn FnMut(StateTensor<'_>) -> Result<(), BoxError> + 'a;
 
 /// The model's tensors by name, as a checkpoint sees them.
 ///
 /// Names are Hugging Face names for parameters and `optimizer.m.NAME`, `optimizer.v.NAME` for the optimizer's moments:
 /// whatever starts with [`OPTIMIZER_PREFIX`] goes to `optimizer.safetensors`, the rest to `model.safetensors`.
 pub trait ModelState {
-    /// Visit every tensor once as (name, shape, row-major values), **in the same order at every call**. An error of the
+    /// Visit every tensor once, **in the same order at every call**. An error of the
     /// visitor ends the visit and is returned unchanged.
     fn visit_state(&self, visit: &mut Visit<'_>) -> Result<(), BoxError>;
 
-    /// Overwrite one tensor. Name and length were checked against [`visit_state`](Self::visit_state) before.
-    fn load_state(&mut self, name: &str, values: &[f32]) -> Result<(), BoxError>;
+    /// Overwrite one tensor. Name, element type and shape were checked against [`visit_state`](Self::visit_state) before.
+    fn load_state(&mut self, tensor: StateTensor<'_>) -> Result<(), BoxError>;
 }
 
 /// First part of the name of every tensor that belongs to the optimizer.

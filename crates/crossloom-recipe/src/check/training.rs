@@ -11,6 +11,7 @@ pub(super) fn training(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
     let (data, eval) = (sections.data, sections.eval);
     if let Some(train) = sections.train {
         schedule(root, train, cx);
+        types(root, train, cx);
         frozen(root, train, sections.topology.is_none_or(TopologySpec::injects), cx);
     }
     if let (Some(data), Some(eval)) = (data, eval)
@@ -40,6 +41,22 @@ fn schedule(root: &Node, train: &Train, cx: &mut Cx) {
         cx.report(
             Finding::warning(root.place("train.min_lr_ratio"), message).help("remove it, or use `cosine`"),
         );
+    }
+}
+
+/// A weight that is trained is `f32`, or small updates would be rounded away.
+fn types(root: &Node, train: &Train, cx: &mut Cx) {
+    for part in Part::ALL {
+        let settings = train.parts.get(part);
+        if settings.trainable && settings.dtype.is_some() {
+            let name = part.name();
+            let message =
+                format!("the part `{name}` is trained, so its weights are f32 and it has no `dtype`");
+            cx.report(Finding::error(root.place(&format!("train.parts.{name}.dtype")), message).help(format!(
+                "freeze it with `train.parts.{name}.trainable = false`, or remove `dtype`; `train.precision = \"bf16\"` \
+                 computes in bf16 from f32 weights"
+            )));
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::fields::Cx;
 use crate::diagnostic::{Finding, Unhelped, any_of, did_you_mean};
 use crate::schema::{
     AmpAttach, FusionKind, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare, ImageUse,
-    LanguageFamily, Mask, Metric, MlpActivation, Phase, ProjectorKind, Resample, Schedule, Split, TapNorm,
+    LanguageFamily, Mask, Metric, MlpActivation, Phase, Precision, ProjectorKind, Resample, Schedule, Split, TapNorm,
     VisionFamily, Warmup,
 };
 use crate::tree::{Node, Value};
@@ -210,6 +210,7 @@ choices!(
     ProjectorKind,
     Resample,
     Schedule,
+    Precision,
     Split,
     TapNorm,
     VisionFamily,

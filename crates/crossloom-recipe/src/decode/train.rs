@@ -5,7 +5,7 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 use super::data::MAX_SEED;
 use super::fields::{Cx, Fields};
 use crate::diagnostic::Finding;
-use crate::schema::{Part, PartTraining, Parts, Schedule, Train, Warmup};
+use crate::schema::{Part, PartTraining, Parts, Precision, Schedule, Train, Warmup};
 use crate::tree::Node;
 
 pub(super) fn train(root: &Node, cx: &mut Cx) -> Option<Train> {
@@ -25,6 +25,7 @@ pub(super) fn train(root: &Node, cx: &mut Cx) -> Option<Train> {
     let log_every = f.or_in("log_every", 1.., 10);
     let checkpoint_every = f.or("checkpoint_every", 0);
     let keep_checkpoints = f.or_in("keep_checkpoints", 1.., 2);
+    let precision = f.or("precision", Precision::F32);
     f.ask("parts");
     f.finish();
     let parts = parts(root, cx);
@@ -44,6 +45,7 @@ pub(super) fn train(root: &Node, cx: &mut Cx) -> Option<Train> {
         log_every: log_every?,
         checkpoint_every: checkpoint_every?,
         keep_checkpoints: keep_checkpoints?,
+        precision: precision?,
         parts: parts?,
     })
 }
@@ -86,6 +88,12 @@ fn part(root: &Node, path: &'static str, cx: &mut Cx) -> Option<PartTraining> {
     let trainable = f.or("trainable", true);
     let lr_scale = f.or_in("lr_scale", (Excluded(0.0), Included(1e6)), 1.0);
     let weight_decay = f.optional_in("weight_decay", 0.0..=10.0);
+    let dtype = f.optional("dtype");
     f.finish();
-    Some(PartTraining { trainable: trainable?, lr_scale: lr_scale?, weight_decay: weight_decay? })
+    Some(PartTraining {
+        trainable: trainable?,
+        lr_scale: lr_scale?,
+        weight_decay: weight_decay?,
+        dtype: dtype?,
+    })
 }

@@ -50,6 +50,10 @@ pub struct Train {
     /// Steps between two checkpoints; 0 writes one at the end only.
     #[schemars(extend("default" = 0))]
     pub checkpoint_every: u64,
+    /// In which type products and attention are computed from and held; sums, norms, the residual stream, the loss and the
+    /// optimizer are `f32` always.
+    #[schemars(extend("default" = "f32"))]
+    pub precision: Precision,
     /// How many checkpoints are kept, the newest ones.
     #[schemars(range(min = 1), extend("default" = 2))]
     pub keep_checkpoints: usize,
@@ -104,6 +108,26 @@ pub enum Schedule {
     Linear,
     /// Stays at `lr`.
     Constant,
+}
+
+/// A float type that is computed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32 bits.
+    F32,
+    /// 16 bits: the upper half of an `f32`.
+    Bf16,
+}
+
+impl Precision {
+    /// The name it has in a recipe.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
 }
 
 /// Settings per part of the model.
@@ -181,4 +205,8 @@ pub struct PartTraining {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minimum" = 0.0, "maximum" = 10.0))]
     pub weight_decay: Option<f64>,
+    /// The type in which the weights of a frozen part are kept. Absent: `f32`. A part that is trained has none: its
+    /// weights are `f32`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<Precision>,
 }

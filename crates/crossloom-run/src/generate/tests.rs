@@ -161,8 +161,8 @@ fn caches_of_keys_and_values_are_in_no_checkpoint() {
     let model = Model::new(&recipe, shape(&plan), plan.vocab_size).unwrap();
     assert!(model.store.tensors().iter().any(|tensor| tensor.name.starts_with("cache.")));
     let mut names = Vec::new();
-    crossloom_train::step::ModelState::visit_state(&model, &mut |name, _, _| {
-        names.push(name.to_owned());
+    crossloom_train::step::ModelState::visit_state(&model, &mut |tensor| {
+        names.push(tensor.name.to_owned());
         Ok(())
     })
     .unwrap();

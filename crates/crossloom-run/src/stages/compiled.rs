@@ -8,7 +8,7 @@ use crossloom_model::ParamSpec;
 
 use super::{Mode, Subject};
 use crate::ExperimentError;
-use crate::graph::{forward_func, training_spec};
+use crate::graph::{forward_func, policy, training_spec};
 
 /// A variant, compiled for one mode.
 #[derive(Debug, Clone)]
@@ -46,8 +46,11 @@ pub fn program(subject: &Subject<'_>) -> Result<Program, ExperimentError> {
         Mode::Train => CompileMode::Train(&training),
         Mode::Forward => CompileMode::Forward,
     };
-    let cx =
-        Context { verify: verify || cfg!(debug_assertions), ..Context::new(backend.target(), compiled_for) };
+    let cx = Context {
+        verify: verify || cfg!(debug_assertions),
+        policy: policy(recipe, &model.params),
+        ..Context::new(backend.target(), compiled_for)
+    };
     let set = compile(&func, &cx).map_err(ExperimentError::from)?;
     Ok(Program { set, params: model.params, time: start.elapsed() })
 }

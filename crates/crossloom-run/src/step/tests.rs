@@ -167,3 +167,66 @@ fn the_held_out_loss_is_that_of_the_held_out_pictures_and_changes_nothing() {
     assert!((loss - held).abs() < 1e-5, "{loss}, one by one {held}");
     assert!((loss - trained).abs() > 1e-5, "the trained pictures have {trained}");
 }
+
+/// Losses of some steps of a model, and the model.
+fn trained(sets: &[&str], steps: u64) -> (Vec<f32>, Model) {
+    let recipe = recipe("cli", sets);
+    let (data, plan) = data(&recipe);
+    let mut model = model(&recipe, &plan);
+    let batches = batches(&data, &plan, steps as usize);
+    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
+    let losses = (1..=steps).zip(&batches).map(|(number, batch)| {
+        let update = update(number);
+        let micro = MicroStep { step: number, index: 0, count: 1, weight: 1.0, update: Some(&update) };
+        step.micro_step(batch, &micro).unwrap().loss
+    });
+    (losses.collect(), model)
+}
+
+#[test]
+fn a_model_in_bf16_follows_the_one_in_f32_and_keeps_its_copies() {
+    let (wide, _) = trained(&[], 6);
+    let (low, model) = trained(&["train.precision=bf16"], 6);
+    assert_ne!(wide, low, "nothing is computed in bf16");
+    for (wide, low) in wide.iter().zip(&low) {
+        assert!((wide - low).abs() <= 0.02 * wide.abs(), "{wide} became {low}");
+    }
+    // Every copy is its master rounded, after updates and after a load; and none is part of a checkpoint.
+    let copies = |store: &Store| {
+        let names: Vec<String> = store.tensors().into_iter().map(|tensor| tensor.name).collect();
+        let copies = names.into_iter().filter(|name| name.starts_with("bf16.")).collect::<Vec<_>>();
+        for copy in &copies {
+            let master = store.read::<f32>(copy.strip_prefix("bf16.").unwrap()).unwrap();
+            let rounded: Vec<half::bf16> = master.into_iter().map(half::bf16::from_f32).collect();
+            assert_eq!(store.read::<half::bf16>(copy).unwrap(), rounded, "{copy}");
+        }
+        copies.len()
+    };
+    assert!(copies(&model.store) > 0);
+    let (_, mut fresh) = trained(&["train.precision=bf16", "train.seed=9"], 1);
+    model
+        .visit_state(&mut |tensor| {
+            assert!(!tensor.name.starts_with("bf16."), "{}", tensor.name);
+            fresh.load_state(tensor)
+        })
+        .unwrap();
+    copies(&fresh.store);
+    for tensor in fresh.store.tensors() {
+        let bytes = |store: &Store| store.read_bytes(&tensor.name).unwrap();
+        assert!(bytes(&fresh.store) == bytes(&model.store), "{}", tensor.name);
+    }
+}
+
+#[test]
+fn a_frozen_part_is_kept_in_its_own_type() {
+    let sets = ["train.parts.vision={ trainable = false, dtype = 'bf16' }"];
+    for sets in [&sets[..], &["train.precision=bf16", sets[0]]] {
+        let (losses, model) = trained(sets, 2);
+        assert!(losses.iter().all(|loss| loss.is_finite()));
+        for param in model.params.iter().filter(|param| param.part == crossloom_recipe::Part::Vision) {
+            let tensor = model.store.info(&param.name).unwrap();
+            assert_eq!(tensor.ty.dtype, crossloom_ir::DType::Bf16, "{}", param.name);
+            assert!(model.store.info(&format!("bf16.{}", param.name)).is_none());
+        }
+    }
+}

@@ -4,7 +4,7 @@
 //! checkpoints/
 //!   latest                    one line, e.g. step-400: for people and other tools
 //!   step-400/
-//!     model.safetensors       parameters, Hugging Face names, f32
+//!     model.safetensors       parameters, Hugging Face names, each in its type
 //!     optimizer.safetensors   moments, optimizer.m.NAME and optimizer.v.NAME
 //!     state.json              step, sampler, random generator, recipe hash
 //!     manifest.json           size and BLAKE3 hash of the files above, and of itself

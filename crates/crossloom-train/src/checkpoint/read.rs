@@ -12,7 +12,7 @@ use super::tensors::{self, TensorSpec};
 use super::{
     CheckpointError, Checkpoints, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, SCHEMA_VERSION, STATE_FILE,
 };
-use crate::step::ModelState;
+use crate::step::{ModelState, StateTensor};
 
 /// How much of a checkpoint to put into a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,8 +173,9 @@ impl Checkpoint<'_> {
         for (name, wanted, file) in open {
             for spec in wanted {
                 let tensor = file.tensor(&spec.name).map_err(|error| restore_error(name, error.into()))?;
+                let TensorSpec { name: of, dtype, shape } = spec;
                 model
-                    .load_state(&spec.name, &tensors::values_of(&tensor))
+                    .load_state(StateTensor { name: of, dtype: *dtype, shape, bytes: tensor.data() })
                     .map_err(|error| restore_error(name, error))?;
             }
         }

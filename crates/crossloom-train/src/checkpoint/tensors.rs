@@ -1,17 +1,17 @@
 //! Tensors to and from safetensors files, streamed one tensor at a time when writing.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
 
-use safetensors::tensor::{Metadata, TensorInfo, TensorView};
+use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 
-use crate::step::{BoxError, ModelState, OPTIMIZER_PREFIX};
+use crate::step::{BoxError, ModelState, OPTIMIZER_PREFIX, StateTensor};
 
-/// Name and shape of one tensor.
+/// Name and type of one tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TensorSpec {
     pub(super) name: String,
+    pub(super) dtype: Dtype,
     pub(super) shape: Vec<usize>,
 }
 
@@ -20,9 +20,15 @@ impl TensorSpec {
         self.name.starts_with(OPTIMIZER_PREFIX)
     }
 
-    /// Number of values; saturates, and a saturated count never equals a slice's length.
-    pub(super) fn len(&self) -> usize {
-        self.shape.iter().fold(1, |len: usize, &dim| len.saturating_mul(dim))
+    pub(super) fn of(tensor: StateTensor<'_>) -> Self {
+        Self { name: tensor.name.to_owned(), dtype: tensor.dtype, shape: tensor.shape.to_vec() }
+    }
+
+    /// Number of bytes; none if there are more than can be counted, or no whole number of them.
+    pub(super) fn bytes(&self) -> Option<usize> {
+        let elements = self.shape.iter().try_fold(1_usize, |len, &dim| len.checked_mul(dim))?;
+        let bits = elements.checked_mul(self.dtype.bitsize())?;
+        bits.is_multiple_of(8).then_some(bits / 8)
     }
 }
 
@@ -30,11 +36,12 @@ impl TensorSpec {
 pub(super) fn specs(model: &dyn ModelState) -> Result<Vec<TensorSpec>, BoxError> {
     let mut specs: Vec<TensorSpec> = Vec::new();
     let mut seen = std::collections::BTreeSet::new();
-    model.visit_state(&mut |name, shape, values| {
-        let spec = TensorSpec { name: name.to_owned(), shape: shape.to_vec() };
-        if spec.len() != values.len() {
+    model.visit_state(&mut |tensor| {
+        let (spec, name) = (TensorSpec::of(tensor), tensor.name);
+        if spec.bytes() != Some(tensor.bytes.len()) {
+            let (shape, given) = (tensor.shape, tensor.bytes.len());
             return Err(
-                format!("tensor `{name}` of shape {shape:?} came with {} values", values.len()).into()
+                format!("tensor `{name}` of shape {shape:?} {} came with {given} bytes", spec.dtype).into()
             );
         }
         if !seen.insert(spec.name.clone()) {
@@ -51,10 +58,9 @@ pub(super) fn header<'a>(specs: impl Iterator<Item = &'a TensorSpec>) -> Result<
     let mut offset = 0_usize;
     let mut infos = Vec::new();
     for spec in specs {
-        let bytes =
-            spec.len().checked_mul(4).ok_or_else(|| format!("tensor `{}` is too large", spec.name))?;
+        let bytes = spec.bytes().ok_or_else(|| format!("tensor `{}` is too large", spec.name))?;
         let end = offset.checked_add(bytes).ok_or("the checkpoint is too large")?;
-        let info = TensorInfo { dtype: Dtype::F32, shape: spec.shape.clone(), data_offsets: (offset, end) };
+        let info = TensorInfo { dtype: spec.dtype, shape: spec.shape.clone(), data_offsets: (offset, end) };
         infos.push((spec.name.clone(), info));
         offset = end;
     }
@@ -67,30 +73,15 @@ pub(super) fn header<'a>(specs: impl Iterator<Item = &'a TensorSpec>) -> Result<
     Ok(head)
 }
 
-/// Write values as little-endian f32, in bounded pieces.
-pub(super) fn write_values(out: &mut dyn Write, values: &[f32]) -> io::Result<()> {
-    let mut bytes = Vec::with_capacity(values.len().min(PIECE) * 4);
-    for piece in values.chunks(PIECE) {
-        bytes.clear();
-        for value in piece {
-            bytes.extend_from_slice(&value.to_le_bytes());
-        }
-        out.write_all(&bytes)?;
-    }
-    Ok(())
-}
-
-/// Values per write call: 1 MiB.
-const PIECE: usize = 1 << 18;
-
 /// Compare a file with the tensors the model has: one sentence per missing, unexpected or different tensor.
 pub(super) fn differences(file: &SafeTensors<'_>, expected: &[&TensorSpec]) -> Vec<String> {
     let mut problems = Vec::new();
     for spec in expected {
         match file.tensor(&spec.name) {
             Err(_) => problems.push(format!("missing: `{}` {:?}", spec.name, spec.shape)),
-            Ok(found) if found.dtype() != Dtype::F32 => {
-                problems.push(format!("`{}` has dtype {}, expected F32", spec.name, found.dtype()));
+            Ok(found) if found.dtype() != spec.dtype => {
+                let (found, wanted) = (found.dtype(), spec.dtype);
+                problems.push(format!("`{}` has dtype {found}, the model has {wanted}", spec.name));
             }
             Ok(found) if found.shape() != spec.shape => {
                 problems.push(format!(
@@ -108,9 +99,4 @@ pub(super) fn differences(file: &SafeTensors<'_>, expected: &[&TensorSpec]) -> V
     unexpected.sort_unstable();
     problems.extend(unexpected.iter().map(|name| format!("unexpected: `{name}`")));
     problems
-}
-
-/// The values of an f32 tensor.
-pub(super) fn values_of(tensor: &TensorView<'_>) -> Vec<f32> {
-    tensor.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
 }

@@ -11,7 +11,7 @@ use super::{
     CheckpointError, Checkpoints, LATEST_FILE, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE,
 };
 use super::{SCHEMA_VERSION, folder_name, step_of_folder};
-use crate::step::{BoxError, ModelState};
+use crate::step::{BoxError, ModelState, StateTensor};
 
 /// What is added to the name of a checkpoint that makes room for another of the same step.
 const REPLACED: &str = ".replaced.tmp";
@@ -184,12 +184,13 @@ impl Checkpoints {
 
         let mut expected = specs.iter();
         let mut failed = None;
-        let visited = model.visit_state(&mut |name, shape, values| {
-            let Some(spec) = next_matching(&mut expected, name, shape, values) else {
+        let visited = model.visit_state(&mut |tensor| {
+            let Some(spec) = next_matching(&mut expected, tensor) else {
+                let name = tensor.name;
                 return Err(format!("the model visited its tensors in another order at `{name}`").into());
             };
             let file = if spec.belongs_to_optimizer() { &mut optimizer_file } else { &mut model_file };
-            tensors::write_values(file, values).map_err(|source| {
+            file.write_all(tensor.bytes).map_err(|source| {
                 failed = Some(Failed { path: file.path.clone(), source });
                 "the write failed".into()
             })
@@ -257,11 +258,11 @@ impl Checkpoints {
 
 fn next_matching<'a>(
     expected: &mut std::slice::Iter<'a, TensorSpec>,
-    name: &str,
-    shape: &[usize],
-    values: &[f32],
+    tensor: StateTensor<'_>,
 ) -> Option<&'a TensorSpec> {
-    expected.next().filter(|spec| spec.name == name && spec.shape == shape && spec.len() == values.len())
+    expected
+        .next()
+        .filter(|spec| **spec == TensorSpec::of(tensor) && spec.bytes() == Some(tensor.bytes.len()))
 }
 
 /// A file being written whose size and hash are taken on the way.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::fake::*;
-use crossloom_train::{BoxError, CheckpointError, Checkpoints, ModelState, RestorePart, Visit};
+use crossloom_train::{BoxError, CheckpointError, Checkpoints, ModelState, RestorePart, StateTensor, Visit};
 
 fn saved(dir: &Path, steps: &[u64]) -> Checkpoints {
     let checkpoints = Checkpoints::new(dir, 0);
@@ -153,10 +153,10 @@ fn tensors_that_do_not_fit_the_model_are_all_listed_and_nothing_is_loaded() {
     }
     impl ModelState for Other {
         fn visit_state(&self, visit: &mut Visit<'_>) -> Result<(), BoxError> {
-            visit("language_model.model.weight", &[3, 1], &[0.0; 3])?;
-            visit("language_model.lm_head.weight", &[2], &[0.0; 2])
+            visit(tensor("language_model.model.weight", &[3, 1], &[0; 12]))?;
+            visit(tensor("language_model.lm_head.weight", &[2], &[0; 8]))
         }
-        fn load_state(&mut self, _: &str, _: &[f32]) -> Result<(), BoxError> {
+        fn load_state(&mut self, _: StateTensor<'_>) -> Result<(), BoxError> {
             self.loaded = true;
             Ok(())
         }

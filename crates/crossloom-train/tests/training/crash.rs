@@ -296,13 +296,16 @@ fn a_model_that_cannot_hand_out_its_tensors_leaves_nothing_behind() {
             visit: &mut crossloom_train::Visit<'_>,
         ) -> Result<(), crossloom_train::BoxError> {
             match self.0 {
-                "twice" => visit("w", &[1], &[0.0]).and_then(|()| visit("w", &[1], &[0.0])),
-                "length" => visit("w", &[2, 3], &[0.0; 5]),
-                "overflow" => visit("w", &[usize::MAX, 2], &[0.0; 5]),
+                "twice" => visit(tensor("w", &[1], &[0; 4])).and_then(|()| visit(tensor("w", &[1], &[0; 4]))),
+                "length" => visit(tensor("w", &[2, 3], &[0; 20])),
+                "overflow" => visit(tensor("w", &[usize::MAX, 2], &[0; 20])),
                 _ => Err("the device is gone".into()),
             }
         }
-        fn load_state(&mut self, _: &str, _: &[f32]) -> Result<(), crossloom_train::BoxError> {
+        fn load_state(
+            &mut self,
+            _: crossloom_train::StateTensor<'_>,
+        ) -> Result<(), crossloom_train::BoxError> {
             Ok(())
         }
     }

@@ -6,10 +6,11 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossloom_recipe::{Part, Schedule};
+use crossloom_train::step::Dtype;
 use crossloom_train::{
     BatchSource, BoxError, Checkpoints, GateMeans, MetricSink, MicroOutput, MicroStep, ModelState, NonFinite,
-    PartRates, RateCurve, RecipeChange, ResumePolicy, Silent, Summary, TrainBatch, TrainError, TrainIo,
-    TrainOptions, TrainStep, Trainer, Update, Visit,
+    PartRates, RateCurve, RecipeChange, ResumePolicy, Silent, StateTensor, Summary, TrainBatch, TrainError,
+    TrainIo, TrainOptions, TrainStep, Trainer, Update, Visit,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -171,12 +172,24 @@ impl FakeModel {
     }
 }
 
+/// A tensor of floats.
+pub(crate) fn tensor<'a>(name: &'a str, shape: &'a [usize], bytes: &'a [u8]) -> StateTensor<'a> {
+    StateTensor { name, dtype: Dtype::F32, shape, bytes }
+}
+
+/// Floats as a checkpoint has them.
+pub(crate) fn bytes_of(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
 impl ModelState for FakeModel {
     fn visit_state(&self, visit: &mut Visit<'_>) -> Result<(), BoxError> {
-        self.tensors().iter().try_for_each(|(name, shape, values)| visit(name, shape, values))
+        let mut tensors = self.tensors().into_iter();
+        tensors.try_for_each(|(name, shape, values)| visit(tensor(&name, &shape, &bytes_of(values))))
     }
 
-    fn load_state(&mut self, name: &str, values: &[f32]) -> Result<(), BoxError> {
+    fn load_state(&mut self, tensor: StateTensor<'_>) -> Result<(), BoxError> {
+        let name = tensor.name;
         let (kind, name) = match name.strip_prefix("optimizer.") {
             Some(rest) => rest.split_once('.').ok_or("bad name")?,
             None => ("w", name),
@@ -188,7 +201,8 @@ impl ModelState for FakeModel {
             ("m", _) => &mut self.m[index],
             (_, _) => &mut self.v[index],
         };
-        target.copy_from_slice(values);
+        let (values, _) = tensor.bytes.as_chunks::<4>();
+        target.copy_from_slice(&values.iter().map(|&v| f32::from_le_bytes(v)).collect::<Vec<_>>());
         Ok(())
     }
 }

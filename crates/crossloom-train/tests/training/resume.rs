@@ -135,12 +135,15 @@ fn parameters_alone_can_be_loaded_to_evaluate() {
             &self,
             visit: &mut crossloom_train::Visit<'_>,
         ) -> Result<(), crossloom_train::BoxError> {
-            self.0.visit_state(&mut |name, shape, values| {
-                if name.starts_with("optimizer.") { Ok(()) } else { visit(name, shape, values) }
+            self.0.visit_state(&mut |tensor| {
+                if tensor.name.starts_with("optimizer.") { Ok(()) } else { visit(tensor) }
             })
         }
-        fn load_state(&mut self, name: &str, values: &[f32]) -> Result<(), crossloom_train::BoxError> {
-            self.0.load_state(name, values)
+        fn load_state(
+            &mut self,
+            tensor: crossloom_train::StateTensor<'_>,
+        ) -> Result<(), crossloom_train::BoxError> {
+            self.0.load_state(tensor)
         }
     }
     let dir = tempfile::tempdir().unwrap();
