@@ -1,6 +1,6 @@
 //! The comparison as an aligned table for a terminal.
 
-use super::verdict::{p_value, points};
+use super::verdict::{p_of, p_value, points};
 use super::{Comparison, Difference};
 use crate::metrics::title;
 use crate::stats::{Estimate, PairedDifference};
@@ -22,10 +22,8 @@ impl Comparison {
         text.push('\n');
         let percent = self.resampling.confidence * 100.0;
         text += &format!(
-            "{}, mean per question, from 0 to 1; [low, high] are {percent:.0} % bootstrap intervals over pictures ({} resamples, seed {}).\n",
-            title(self.metric),
-            self.resampling.resamples,
-            self.resampling.seed
+            "{}, mean per question, from 0 to 1; [low, high] are {percent:.0} % intervals over pictures (Agresti and Coull).\n",
+            title(self.metric)
         );
         if !self.differences.is_empty() {
             text += "p: sign-flip permutations over pictures, Holm-adjusted in the row of all types, not in those of single ones.\n";
@@ -80,7 +78,7 @@ impl Comparison {
         row.extend(self.differences.iter().map(|found| {
             difference_of(found).map_or_else(dash, |(found, p)| {
                 let (size, low, high) = (points(found.difference), points(found.low), points(found.high));
-                format!("{size} [{low}, {high}] {}", p_value(p))
+                format!("{size} [{low}, {high}] {}", p_of(&found, p))
             })
         }));
         row

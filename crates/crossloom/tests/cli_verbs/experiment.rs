@@ -47,7 +47,7 @@ warmup = 1
 log_every = 2
 
 [eval]
-bootstrap_samples = 200
+permutations = 200
 "#;
 
 pub(crate) const VARIANTS: &str = r#"
