@@ -21,7 +21,7 @@ impl Cx {
 }
 
 /// One alternative of a table with a `kind`: its name and the keys it has beside `kind`.
-pub(super) type Kind = (&'static str, &'static [&'static str]);
+pub(crate) type Kind = (&'static str, &'static [&'static str]);
 
 /// A table whose `kind` decides which other keys it has.
 pub(crate) struct Kinds {
@@ -33,6 +33,11 @@ pub(crate) struct Kinds {
 }
 
 impl Kinds {
+    /// Every kind with the keys that it has beside `kind`.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'static Kind> {
+        self.all.iter()
+    }
+
     /// The kinds that have all of these keys.
     pub(crate) fn with<'a>(&self, keys: &'a [String]) -> impl Iterator<Item = &'static str> + use<'a> {
         let fits = move |known: &[&str]| keys.iter().all(|key| known.contains(&key.as_str()));

@@ -85,6 +85,9 @@ pub(crate) fn recipe(root: &Node, checked: bool, cx: &mut Cx) -> Option<Recipe> 
     })
 }
 
+/// Most variants that a recipe may expand into.
+pub(crate) const MAX_VARIANTS: usize = 256;
+
 /// Most letters of a name, with what a sweep adds: names become folders.
 pub(crate) const MAX_NAME: usize = 64;
 

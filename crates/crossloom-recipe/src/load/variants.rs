@@ -4,9 +4,8 @@ use indexmap::IndexMap;
 
 use super::files::Loader;
 use super::set::{Dependent, Set};
-use super::sweep::MAX_VARIANTS;
 use super::{LoadOptions, LoadedRecipe, Variant};
-use crate::decode::{self, Cx, MAX_NAME, bad_name, is_name, is_swept_name};
+use crate::decode::{self, Cx, MAX_NAME, MAX_VARIANTS, bad_name, is_name, is_swept_name};
 use crate::diagnostic::{Diagnostics, Finding, Severity, Span, did_you_mean, listed};
 use crate::provenance::Provenance;
 use crate::schema::Recipe;

@@ -25,8 +25,8 @@ pub use variant::VariantDir;
 
 use self::name::check_name;
 
-use crossloom_files::write_atomic;
-use std::fs::{self, File};
+use crossloom_files::{FileLock, try_lock, write_atomic};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -87,7 +87,7 @@ pub struct RunDir {
 /// Holds the run directory for this process; the operating system lets go when the process ends, however it ends.
 #[derive(Debug)]
 pub struct RunLock {
-    _file: File,
+    _lock: FileLock,
 }
 
 impl RunDir {
@@ -141,18 +141,13 @@ impl RunDir {
         self.path.join(RECIPE_FILE)
     }
 
-    /// Take the run directory for this process, or fail at once where another one has it.
+    /// Take the run directory for this process, or fail at once where another one has it. Where there are no locks, see
+    /// [`try_lock`], it is taken without.
     pub fn lock(&self) -> Result<RunLock, RunDirError> {
         let path = self.path.join(LOCK_FILE);
-        let file = File::create(&path).map_err(io_error("make", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(RunLock { _file: file }),
-            Err(fs::TryLockError::WouldBlock) => Err(RunDirError::Locked { path: self.path.clone() }),
-            // A file system without locks (some network mounts) gives no protection, and no reason to refuse.
-            Err(fs::TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                Ok(RunLock { _file: file })
-            }
-            Err(fs::TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
+        match try_lock(&path).map_err(io_error("lock", &path))? {
+            Some(lock) => Ok(RunLock { _lock: lock }),
+            None => Err(RunDirError::Locked { path: self.path.clone() }),
         }
     }
 
