@@ -24,11 +24,40 @@ pub(super) fn p_of(found: &PairedDifference, p: f64) -> String {
     }
 }
 
-/// The main sentence first, then references and priors.
+/// Of more comparisons than this not each has a sentence, and a list of names ends.
+pub(super) const EACH: usize = 8;
+
+/// The names between backticks; of many the first.
+fn listed(names: &[&str]) -> String {
+    let shown: Vec<String> = names.iter().take(EACH).map(|name| format!("`{name}`")).collect();
+    match names.len().saturating_sub(EACH) {
+        0 if names.is_empty() => "none".to_owned(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// The comparison of the model with the highest score, or of the runner-up where that is the baseline; the earlier on a tie.
+fn lead(comparison: &Comparison) -> Option<&Difference> {
+    let score = |name: &str| {
+        let column = comparison.columns.iter().find(|column| column.name == name);
+        column.map_or(f64::NEG_INFINITY, |column| column.results.overall.mean)
+    };
+    comparison.differences.iter().fold(None, |best: Option<&Difference>, found| match best {
+        Some(best) if score(&best.first) >= score(&found.first) => Some(best),
+        _ => Some(found),
+    })
+}
+
+/// The main sentence first, which is about the model with the highest score, then references and priors.
 pub(super) fn sentences(comparison: &Comparison) -> Vec<String> {
     let mut sentences = Vec::new();
-    for found in &comparison.differences {
-        sentences.push(against_baseline(comparison, found));
+    if let Some(lead) = lead(comparison) {
+        sentences.push(against_baseline(comparison, lead));
+        if comparison.differences.len() <= EACH {
+            let others = comparison.differences.iter().filter(|found| found.first != lead.first);
+            sentences.extend(others.map(|found| against_baseline(comparison, found)));
+        }
     }
     if comparison.differences.len() > 1 {
         sentences.push(best_of_many(comparison));
@@ -138,18 +167,25 @@ fn outlook(found: &Difference, comparison: &Comparison) -> Option<(f64, Option<N
 }
 
 fn best_of_many(comparison: &Comparison) -> String {
-    let better: Vec<String> = comparison
-        .differences
-        .iter()
-        .filter(|found| found.significant && found.overall.difference > 0.0)
-        .map(|found| format!("`{}`", found.first))
-        .collect();
-    let who = if better.is_empty() { "none".to_owned() } else { better.join(", ") };
-    format!(
-        "Of {} models, significantly better than `{}`: {who} (p-values corrected for {} comparisons after Holm; the others \
-         were not tested against each other).",
-        comparison.differences.len() + 1,
-        comparison.baseline,
+    let mut significant: Vec<&Difference> =
+        comparison.differences.iter().filter(|found| found.significant).collect();
+    // The best first, where a list ends before its end.
+    if significant.len() > EACH {
+        significant.sort_by(|a, b| b.overall.difference.total_cmp(&a.overall.difference));
+    }
+    let names = |better: bool| -> Vec<&str> {
+        let of_them = significant.iter().filter(|found| (found.overall.difference > 0.0) == better);
+        of_them.map(|found| found.first.as_str()).collect()
+    };
+    let (better, worse) = (names(true), names(false));
+    let (models, baseline) = (comparison.differences.len() + 1, &comparison.baseline);
+    let mut text = format!("Of {models} models, significantly better than `{baseline}`: {}", listed(&better));
+    if models > EACH + 1 {
+        let open = comparison.differences.len() - significant.len();
+        text += &format!("; significantly worse: {}; not told apart from it: {open}", listed(&worse));
+    }
+    text + &format!(
+        " (p-values corrected for {} comparisons after Holm; the others were not tested against each other).",
         comparison.differences.len()
     )
 }
@@ -172,8 +208,8 @@ fn against_references(comparison: &Comparison) -> Vec<String> {
                 };
                 format!("{who} above {level}, by {} points at least.", points(margin).trim_start_matches('+'))
             } else {
-                let names: Vec<String> = not_above.iter().map(|found| format!("`{}`", found.first)).collect();
-                format!("Not significantly above {level}: {}.", names.join(", "))
+                let names: Vec<&str> = not_above.iter().map(|found| found.first.as_str()).collect();
+                format!("Not significantly above {level}: {}.", listed(&names))
             }
         })
         .collect()
@@ -185,15 +221,15 @@ fn against_priors(comparison: &Comparison) -> Vec<String> {
         .priors
         .iter()
         .map(|prior| {
-            let below: Vec<String> = models()
+            let below: Vec<&str> = models()
                 .filter(|column| column.results.overall.low <= prior.overall)
-                .map(|column| format!("`{}`", column.name))
+                .map(|column| column.name.as_str())
                 .collect();
             let level = format!("`{}` ({:.3})", prior.name, prior.overall);
             if below.is_empty() {
                 format!("The interval of every model lies above {level}.")
             } else {
-                format!("Not clearly above {level}: {}.", below.join(", "))
+                format!("Not clearly above {level}: {}.", listed(&below))
             }
         })
         .collect()

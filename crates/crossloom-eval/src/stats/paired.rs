@@ -19,8 +19,10 @@ pub struct PairedDifference {
     /// two may disagree; the test decides.
     pub p_value: f64,
     /// The smallest p-value that any outcome could have had: clusters that do not differ tell nothing.
+    #[serde(default)]
     pub p_least: f64,
     /// Whether the p-value is from drawn sign patterns; where it is `p_least`, the true one may then be smaller.
+    #[serde(default)]
     pub p_drawn: bool,
     /// Pairs of samples that both runs answered.
     pub samples: usize,

@@ -300,10 +300,11 @@ fn a_large_difference_is_significant_however_many_models_are_compared() {
     let mut contenders = vec![model("base", &weak)];
     contenders.extend(names.iter().zip(&strong).map(|(name, records)| model(name, records)));
     let comparison = compare(&contenders, &options()).unwrap();
-    for (found, sentence) in comparison.differences.iter().zip(&comparison.verdict) {
+    for found in &comparison.differences {
         assert!(found.significant && found.overall.p_drawn, "{found:?}");
-        assert!(sentence.contains("p ≤ 0.003"), "the draws only bound it: {sentence}");
     }
+    let sentence = &comparison.verdict[0];
+    assert!(sentence.contains("p ≤ 0.003"), "the draws only bound it: {sentence}");
 }
 
 #[test]
@@ -335,4 +336,64 @@ fn where_no_outcome_could_be_significant_that_is_said() {
     let verdict = &comparison.verdict[0];
     assert!(verdict.starts_with("Too few pictures tell them apart"), "{verdict}");
     assert!(verdict.contains("no outcome could have a p-value below 0.125"), "{verdict}");
+}
+
+#[test]
+fn many_runs_fold_to_the_width_and_have_one_best() {
+    let runs: Vec<Vec<SampleRecord>> =
+        (0..60).map(|salt| run(move |i| coin(1, i, 0.5) || coin(10 + salt, i, 0.01 * salt as f64))).collect();
+    let names: Vec<String> = (0..60).map(|i| format!("variant,rank={i}")).collect();
+    let contenders: Vec<Contender<'_>> =
+        names.iter().zip(&runs).map(|(name, records)| model(name, records)).collect();
+    let comparison = compare(&contenders, &options()).unwrap();
+    for width in [80, 120, 160] {
+        let text = comparison.to_text_within(width);
+        let (table, _) = text.split_once("\n\nexact match").unwrap_or_else(|| panic!("{text}"));
+        assert!(table.lines().all(|line| line.chars().count() <= width), "{width}:\n{table}");
+        // All there is, wherever it stands.
+        for (name, column) in names.iter().zip(&comparison.columns) {
+            let overall = column.results.overall;
+            let cell = format!("{:.3} [{:.3}, {:.3}]", overall.mean, overall.low, overall.high);
+            assert!(
+                table.lines().any(|line| line.starts_with(name) && line.contains(&cell)),
+                "{name} {cell}"
+            );
+            let shape = column.results.by_type["shape"];
+            let cell = format!("{:.3} [{:.3}, {:.3}]", shape.mean, shape.low, shape.high);
+            assert!(
+                table.lines().any(|line| line.starts_with(name) && line.contains(&cell)),
+                "{name} {cell}"
+            );
+        }
+        assert!(text.lines().count() < 300, "{}", text.lines().count());
+    }
+    let score = |column: &&crossloom_eval::compare::Column| column.results.overall.mean;
+    let best = comparison.columns.iter().max_by(|a, b| score(a).total_cmp(&score(b))).unwrap();
+    assert!(
+        comparison.verdict[0].starts_with(&format!("`{}` is better", best.name)),
+        "{}",
+        comparison.verdict[0]
+    );
+    assert!(comparison.verdict.len() < 5, "{:?}", comparison.verdict);
+    let of_many = &comparison.verdict[1];
+    assert!(
+        of_many.starts_with("Of 60 models, ") && of_many.contains(" more; significantly worse: none"),
+        "{of_many}"
+    );
+    assert!(of_many.len() < 600, "{of_many}");
+}
+
+#[test]
+fn the_first_sentence_is_about_the_best_model() {
+    let runs: Vec<Vec<SampleRecord>> =
+        [0.0, 0.1, 0.5, 0.2].into_iter().map(|p| run(move |i| coin(1, i, 0.5) || coin(2, i, p))).collect();
+    let contenders: Vec<Contender<'_>> =
+        ["a", "b", "c", "d"].iter().zip(&runs).map(|(name, records)| model(name, records)).collect();
+    let comparison = compare(&contenders, &options()).unwrap();
+    assert!(comparison.verdict[0].starts_with("`c` is better than `a`"), "{:?}", comparison.verdict);
+    assert_eq!(comparison.verdict.iter().filter(|sentence| sentence.contains("`c` is better")).count(), 1);
+    // Where the baseline is the best, it is the runner-up's.
+    let comparison =
+        compare(&contenders, &CompareOptions { baseline: Some("c".into()), ..options() }).unwrap();
+    assert!(comparison.verdict[0].starts_with("`c` is better than `d`"), "{:?}", comparison.verdict);
 }
