@@ -2,14 +2,15 @@
 //!
 //! A repository's settings can name programs: a file monitor, hooks, filters for contents, helpers for what must be fetched.
 //! Nothing of that is run, and no lock is taken. The first two are turned off; contents are hashed as they lie on the disk,
-//! because a filter has a name of its own and cannot be turned off; nothing is fetched. `git status` is of no use here: it runs
-//! filters and refreshes the index.
+//! because a filter has a name of its own and cannot be turned off; nothing is fetched. `git status` and even `diff-files`
+//! are of no use here: where the index is as young as a file they look into it, through filters.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::fs::Metadata;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::UNIX_EPOCH;
 
 /// The commit of the checkout that a recipe lies in.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,12 +65,12 @@ impl Git {
     /// Whether tracked files or these ones are other than in the commit; `None` where that cannot be told.
     fn differs(&self, files: &[PathBuf]) -> Option<bool> {
         let tree = self.ask(&["ls-tree", "-r", "-z", "--full-tree", "HEAD"])?;
-        // `mode type hash\tpath`
+        // `mode type hash\tpath`; links and submodules are not looked into.
         let committed: BTreeMap<&str, &str> = tree
             .split_terminator('\0')
             .filter_map(|entry| {
                 let (about, path) = entry.split_once('\t')?;
-                Some((path, about.rsplit(' ').next()?))
+                about.starts_with("100").then_some((path, about.rsplit(' ').next()?))
             })
             .collect();
         let mut asked: Vec<String> = Vec::new();
@@ -79,13 +80,12 @@ impl Git {
                 _ => return Some(true),
             }
         }
-        // What the index holds, and what the disk may hold: only times and sizes are looked at.
         let staged = ["diff-index", "--cached", "--quiet", "--ignore-submodules=all", "HEAD", "--"];
         if self.command(&staged).status().ok()?.code()? != 0 {
             return Some(true);
         }
-        let touched = self.ask(&["diff-files", "--name-only", "-z", "--ignore-submodules=all"])?;
-        asked.extend(touched.split_terminator('\0').map(str::to_owned));
+        let touched = self.touched()?;
+        asked.extend(touched.into_iter().filter(|path| committed.contains_key(path.as_str())));
         let hashes = self.hashes(&asked)?;
         Some(
             asked
@@ -93,6 +93,37 @@ impl Git {
                 .zip(&hashes)
                 .any(|(path, hash)| committed.get(path.as_str()) != Some(&hash.as_str())),
         )
+    }
+
+    /// The tracked files that may be other than in the index: those whose time or size is not the one noted there, or whose time
+    /// is not before that of the index. Git itself would look into the latter, through filters.
+    fn touched(&self) -> Option<Vec<String>> {
+        let index = self.folder.join(self.line(&["rev-parse", "--git-path", "index"])?);
+        let (written, _) = seconds(&index.metadata().ok()?)?;
+        let listing = self.ask(&["ls-files", "--debug", "-z"])?;
+        // `path\0`, five lines on it, and the next path.
+        let mut parts = listing.split('\0');
+        let mut path = parts.next()?;
+        let mut touched = Vec::new();
+        for part in parts {
+            let mut lines = part.splitn(6, '\n');
+            let about: Vec<&str> = lines.by_ref().take(5).map(str::trim).collect();
+            let noted = |name: &str| about.iter().find_map(|line| line.strip_prefix(name));
+            let (second, nano) = noted("mtime: ")?.split_once(':')?;
+            let noted_at: (u64, u32) = (second.parse().ok()?, nano.parse().ok()?);
+            let size: u64 = noted("size: ")?.split('\t').next()?.parse().ok()?;
+            let same = self.folder.join(path).symlink_metadata().is_ok_and(|found| {
+                // A git that was built without fractions of seconds notes none.
+                let is_then =
+                    |(second, nano)| second == noted_at.0 && (noted_at.1 == 0 || nano == noted_at.1);
+                found.len() == size && seconds(&found).is_some_and(is_then)
+            });
+            if !same || noted_at.0 >= written {
+                touched.push(path.to_owned());
+            }
+            path = lines.next().unwrap_or_default();
+        }
+        Some(touched)
     }
 
     /// The hashes of files as they lie on the disk; `None` where one of them is gone or cannot be read.
@@ -114,6 +145,12 @@ impl Git {
         let hashes: Vec<String> = String::from_utf8(output.stdout).ok()?.lines().map(str::to_owned).collect();
         (output.status.success() && hashes.len() == paths.len()).then_some(hashes)
     }
+}
+
+/// Seconds and nanoseconds since 1970 at which a file was changed.
+fn seconds(metadata: &Metadata) -> Option<(u64, u32)> {
+    let since = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some((since.as_secs(), since.subsec_nanos()))
 }
 
 #[cfg(test)]

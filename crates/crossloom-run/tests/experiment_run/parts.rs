@@ -116,7 +116,8 @@ fn a_factor_on_the_rate_of_the_gates_changes_the_first_update_of_the_gates_alone
 #[test]
 fn a_parts_own_weight_decay_pulls_the_matrices_of_that_part_alone() {
     let first_step = |sets: &[&str]| {
-        let one = ["train.steps=1", "variants.question_only.train.steps=1", "train.warmup=0", "train.lr=0.01"];
+        let one =
+            ["train.steps=1", "variants.question_only.train.steps=1", "train.warmup=0", "train.lr=0.01"];
         train(&recipe(&[&one[..], sets].concat()))
     };
     let plain = first_step(&["train.weight_decay=0"]);
@@ -135,7 +136,10 @@ fn a_parts_own_weight_decay_pulls_the_matrices_of_that_part_alone() {
             let weights = reference.end[name].iter().zip(&decayed.end[name]);
             for (start, (without, with)) in decayed.start[name].iter().zip(weights) {
                 let (pulled, expected) = (f64::from(without - with), 0.01 * 0.5 * f64::from(*start));
-                assert!((pulled - expected).abs() <= 1e-6 + 1e-3 * expected.abs(), "{name}: {pulled}, {expected}");
+                assert!(
+                    (pulled - expected).abs() <= 1e-6 + 1e-3 * expected.abs(),
+                    "{name}: {pulled}, {expected}"
+                );
             }
         }
     }
