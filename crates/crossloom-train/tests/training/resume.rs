@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use crate::fake::*;
+use crossloom_recipe::Schedule;
 use crossloom_train::checkpoint::CheckpointError;
 use crossloom_train::metrics::read_metrics;
 use crossloom_train::{
