@@ -16,7 +16,7 @@ fn recipe(sets: &[&str]) -> Recipe {
 
 fn programs(recipe: &Recipe) -> Programs {
     let shapes = Shapes::of(recipe).unwrap();
-    Programs::to_train(recipe, shapes.batch, shapes.vocab, &NullTarget).unwrap()
+    Programs::to_train(recipe, shapes.batch, shapes.vocab, None, &NullTarget).unwrap()
 }
 
 #[test]
