@@ -203,3 +203,5 @@ fn decode(model: &mut Model, batch: &mut PackedBatch, held: &mut [usize]) -> Res
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod whose;
