@@ -95,6 +95,13 @@ fn a_trained_variant_answers_questions_about_a_picture() {
     assert_eq!(document["answers"][0]["question"], "what color is the shape?");
     assert!(document["answers"][0]["answer"].is_string());
     assert!(document["answers"][0]["finished"].is_boolean());
+    // A picture has 16 positions, and its gates pool all of them.
+    let asked = ["--variant", "cli", "--image", path, "--question", "what color is the shape?", "--json"];
+    let cut = |positions| {
+        verb("generate", folder.path(), &[&asked[..], &["--prefill-chunk", positions]].concat())
+    };
+    assert_eq!(cut("17").exits(0).json(), document);
+    cut("15").exits(1).complains(&["16 positions need one chunk", "a chunk has 15"]);
     let asked = ["--variant", "cli", "--image", path, "--question", "what color\nis the shape?"];
     let table = verb("generate", folder.path(), &asked).exits(0).out;
     let rows: Vec<&str> = table.lines().collect();
