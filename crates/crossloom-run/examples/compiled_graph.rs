@@ -71,10 +71,10 @@ fn build() -> Result<LuminalGraph, Box<dyn Error>> {
     let h_btd = b.param("h", Role::Input, TensorType::f32([1, POSITIONS, WIDTH]));
     let image_index = b.param("image_index", Role::Input, TensorType::i32([1, VISUAL]));
     let pool_mask = b.param("pool_mask", Role::Input, TensorType::f32([1, POSITIONS]));
-    let mut operands = TAPS.map(|tap| b.param(tap, Role::Input, TensorType::f32([1, VISUAL, VISION]))).to_vec();
-    let mut weight = |name: &str, shape: &[usize]| {
-        b.param(name, Role::Weight, TensorType::f32(shape.to_vec()))
-    };
+    let mut operands =
+        TAPS.map(|tap| b.param(tap, Role::Input, TensorType::f32([1, VISUAL, VISION]))).to_vec();
+    let mut weight =
+        |name: &str, shape: &[usize]| b.param(name, Role::Weight, TensorType::f32(shape.to_vec()));
     operands.push(weight("projector.linear_1", &[WIDTH, VISION]));
     operands.push(weight("projector.linear_2", &[WIDTH, WIDTH]));
     for tap in TAPS {
@@ -83,8 +83,13 @@ fn build() -> Result<LuminalGraph, Box<dyn Error>> {
     }
     let queries = ["gate.query_vision", "gate.query_hidden"].map(|name| weight(name, &[WIDTH]));
     let controller = [weight("gate.controller", &[1, 2 * WIDTH]), weight("gate.bias", &[1])];
-    let adapter =
-        AmpProject { taps: TAPS.len(), act: Activation::GeluTanh, scale: 1.0, bias: false, attach: Attach::Parallel };
+    let adapter = AmpProject {
+        taps: TAPS.len(),
+        act: Activation::GeluTanh,
+        scale: 1.0,
+        bias: false,
+        attach: Attach::Parallel,
+    };
     let v_kbnd = b.scoped("adapter", |b| b.one(adapter, &operands))?;
     let gate = AgfGate { heads: 1, attention: PoolAttention::None, channel: false };
     let read = [&[h_btd, v_kbnd, pool_mask][..], &queries, &controller].concat();
@@ -121,9 +126,12 @@ fn fill(graph: &mut LuminalGraph) -> Result<Vec<f32>, Box<dyn Error>> {
 fn main() -> Result<(), Box<dyn Error>> {
     let injected = inject()?;
     println!("{} nodes, compiled {}; gates {:.3?}", injected.nodes[0], injected.nodes[1], injected.gates);
-    let apart = injected.compiled.iter().zip(&injected.interpreted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let apart =
+        injected.compiled.iter().zip(&injected.interpreted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     println!("largest difference between the two runs: {apart:e}");
-    for (position, (row, before)) in injected.compiled.chunks(WIDTH).zip(injected.given.chunks(WIDTH)).enumerate() {
+    for (position, (row, before)) in
+        injected.compiled.chunks(WIDTH).zip(injected.given.chunks(WIDTH)).enumerate()
+    {
         let change: Vec<f32> = row.iter().zip(before).map(|(after, before)| after - before).collect();
         println!("position {position} changed by {change:+.2?}");
     }

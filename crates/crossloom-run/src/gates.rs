@@ -105,9 +105,21 @@ mod tests {
         let [early, late] = [VisionAddress::Block(1), VisionAddress::PostNorm];
         let mut moments = GateMoments::default();
         // Rows of two taps; the last row only fills the batch.
-        moments.add_point(PointAddress::Before(0), &[early, late], &[0.1, 0.5, 0.3, 0.9, 7.0, 7.0], &[3, 2], &[0, 1]);
+        moments.add_point(
+            PointAddress::Before(0),
+            &[early, late],
+            &[0.1, 0.5, 0.3, 0.9, 7.0, 7.0],
+            &[3, 2],
+            &[0, 1],
+        );
         // One tap, a gate for each of two channels.
-        moments.add_point(PointAddress::After(2), &[late], &[0.2, 0.4, 0.6, 0.8, 7.0, 7.0], &[3, 1, 2], &[0, 1]);
+        moments.add_point(
+            PointAddress::After(2),
+            &[late],
+            &[0.2, 0.4, 0.6, 0.8, 7.0, 7.0],
+            &[3, 1, 2],
+            &[0, 1],
+        );
         moments.rows = 2;
         let records = moments.records();
         let told: Vec<(&str, f64, f64)> =
@@ -120,7 +132,10 @@ mod tests {
         assert_eq!(told.len(), expected.len());
         for ((edge, mean, deviation), (name, of_mean, of_deviation)) in told.into_iter().zip(expected) {
             assert_eq!(edge, name);
-            assert!((mean - of_mean).abs() < 1e-6 && (deviation - of_deviation).abs() < 1e-6, "{edge}: {mean} {deviation}");
+            assert!(
+                (mean - of_mean).abs() < 1e-6 && (deviation - of_deviation).abs() < 1e-6,
+                "{edge}: {mean} {deviation}"
+            );
         }
     }
 

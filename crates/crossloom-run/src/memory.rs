@@ -214,7 +214,11 @@ pub(crate) fn fits(
     match memory.check(device, &Limit::all()) {
         Err(error) if !resources.force_memory => {
             let help = error.help();
-            return Err(ExperimentError::DoesNotFit { variant: name.to_owned(), error: Box::new(error), help });
+            return Err(ExperimentError::DoesNotFit {
+                variant: name.to_owned(),
+                error: Box::new(error),
+                help,
+            });
         }
         Err(error) => {
             tracing::warn!(variant = name, %error, "tried although it does not fit");

@@ -232,7 +232,9 @@ impl Phases {
         let rows: Vec<Vec<Range<usize>>> = lengths.iter().map(cut).collect::<Result<_, _>>()?;
         let calls = rows.iter().map(Vec::len).max().unwrap_or_default();
         let of_call = |call: usize| {
-            let of_row = |(row, &length): (&Vec<Range<usize>>, &usize)| row.get(call).cloned().unwrap_or(length..length);
+            let of_row = |(row, &length): (&Vec<Range<usize>>, &usize)| {
+                row.get(call).cloned().unwrap_or(length..length)
+            };
             rows.iter().zip(lengths).map(of_row).collect()
         };
         Ok((0..calls).map(of_call).collect())

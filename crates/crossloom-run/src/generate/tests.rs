@@ -40,7 +40,8 @@ pub(super) fn busy(recipe: &Recipe, plan: &PackingPlan) -> Model {
 /// The same, which reads prompts so many positions at a time.
 fn busy_in_chunks(recipe: &Recipe, plan: &PackingPlan, chunk: Option<usize>) -> Model {
     let device = Backend::default().running().unwrap();
-    let programs = Programs::to_predict(recipe, shape(plan), plan.vocab_size, chunk, device.target()).unwrap();
+    let programs =
+        Programs::to_predict(recipe, shape(plan), plan.vocab_size, chunk, device.target()).unwrap();
     let mut model = Model::blank(programs, &device).unwrap();
     model.start(recipe.train.seed).unwrap();
     for tensor in model.store.tensors().into_iter().filter(|tensor| tensor.role == Role::Weight) {
@@ -228,7 +229,9 @@ fn a_prompt_that_may_not_be_cut_is_refused_with_the_reason() {
         let data = Data::load(&recipe, Path::new("."), &mut |_| ()).unwrap();
         let plan = data.plan(&recipe).unwrap();
         let target = Backend::default().target();
-        Programs::to_predict(&recipe, shape(&plan), plan.vocab_size, Some(chunk), target).err().map(|e| e.to_string())
+        Programs::to_predict(&recipe, shape(&plan), plan.vocab_size, Some(chunk), target)
+            .err()
+            .map(|e| e.to_string())
     };
     let pooled = ["data.questions_per_sequence=1", "variants.cli.topology.gate.pool=prompt"];
     let error = refused(&pooled, 8).unwrap();

@@ -78,13 +78,22 @@ fn answers_of_a_batch_are_those_of_their_question_and_picture_asked_alone() {
             assert_eq!((&record.id, &record.image), (&number.to_string(), &example.image_id.to_string()));
             assert_eq!((&record.question, &record.truth[0]), (&example.question, &example.answer));
             let own = alone.answer(number, number);
-            assert_eq!(record.answer.as_ref(), Some(&own), "{variant}: {} about {}", record.question, record.image);
+            assert_eq!(
+                record.answer.as_ref(),
+                Some(&own),
+                "{variant}: {} about {}",
+                record.question,
+                record.image
+            );
             let other = (number..number + examples.len())
                 .map(|other| other % examples.len())
                 .find(|&other| examples[other].image != example.image);
             moved += usize::from(alone.answer(number, other.unwrap()) != own);
         }
-        assert!(4 * moved > examples.len(), "{variant}: with another picture only {moved} answers are others");
+        assert!(
+            4 * moved > examples.len(),
+            "{variant}: with another picture only {moved} answers are others"
+        );
     }
 }
 
@@ -117,7 +126,11 @@ fn a_training_row_shows_the_picture_of_its_questions_and_predicts_their_answers(
             for question in drawn.questions() {
                 let example = question.example.unwrap();
                 let shown = &drawn.pixels_bchw[question.row * size..][..size];
-                assert!(shown == alone.pixels(example), "{variant}: row {} shows another picture", question.row);
+                assert!(
+                    shown == alone.pixels(example),
+                    "{variant}: row {} shows another picture",
+                    question.row
+                );
                 let first = predicted[question.row * plan.targets + question.first_slot];
                 let own = alone.tokens(example, example).first().copied().unwrap_or(plan.special.eos);
                 assert_eq!(own, first, "{variant}: question {example} in row {}", question.row);

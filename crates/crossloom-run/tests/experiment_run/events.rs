@@ -69,9 +69,10 @@ fn every_station_is_told_once_and_in_its_order() {
     tracing::subscriber::set_global_default(heard.clone()).unwrap();
     finish(&recipe, &["projector", "question_only"], folder.path(), Entry::New);
     let told = heard.told.lock().unwrap().clone();
-    let mut expected: Vec<String> = ["experiment", "data read", "compiled projector", "compiled question_only", "folder entered"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut expected: Vec<String> =
+        ["experiment", "data read", "compiled projector", "compiled question_only", "folder entered"]
+            .map(str::to_owned)
+            .to_vec();
     for (variant, steps) in [("projector", 2), ("question_only", 4)] {
         expected.push(format!("training begins {variant}"));
         expected.extend((1..=steps).map(|step| format!("checkpoint saved {step}")));

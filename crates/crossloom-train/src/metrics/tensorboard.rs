@@ -248,7 +248,7 @@ mod tests {
         }
         assert_eq!(times, [100_000.0; 3], "no event is before one of the first file");
         // The real clock, before the time at which the newest file was written to.
-        let later = SystemTime::now() + std::time::Duration::from_secs(90_000);
+        let later = SystemTime::now() + std::time::Duration::from_hours(25);
         File::options().write(true).open(second.path()).unwrap().set_modified(later).unwrap();
         let third = TensorBoardSink::create(dir.path(), 300).unwrap();
         assert!(second.path() < third.path() && third.time >= seconds(later) - 1.0);

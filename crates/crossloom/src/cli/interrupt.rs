@@ -2,11 +2,17 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
+use signal_hook::low_level::signal_name;
 
 use super::CliError;
 
-/// A flag that a request to stop sets: Ctrl-C, and on Unix every signal by which a terminal, a session manager or a batch
+/// A terminal sends INT, QUIT and HUP, a session manager HUP and TERM; batch systems announce an end by USR1, USR2 or XCPU.
+const ENDS: [i32; 7] = [SIGINT, SIGQUIT, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU];
+
+/// A flag that a request to stop sets: Ctrl-C, and every signal by which a terminal, a session manager or a batch
 /// system ends a process or announces that it will. A second Ctrl-C ends the process at once with code 130; nothing else
 /// does. A signal that was ignored when the process began, as `nohup` and shells do for what they put into the background,
 /// stays ignored. To be called once.
@@ -52,7 +58,7 @@ impl Requests {
 
     fn handle(&mut self, signal: Option<&str>) {
         let answer = self.take(signal);
-        self.stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.stop.store(true, Ordering::SeqCst);
         match answer {
             Answer::End => std::process::exit(130),
             // Where nobody reads there is nobody to tell.
@@ -62,14 +68,8 @@ impl Requests {
     }
 }
 
-#[cfg(unix)]
 fn listen(mut requests: Requests) -> std::io::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
-    use signal_hook::low_level::signal_name;
-
-    // A terminal: INT, QUIT, HUP. A session manager: HUP, TERM. Batch systems announce an end by USR1, USR2 or XCPU.
-    let ends = [SIGINT, SIGQUIT, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU];
-    let heard = ends.into_iter().filter(|&signal| !is_ignored(signal));
+    let heard = ENDS.into_iter().filter(|&signal| !is_ignored(signal));
     let mut signals = signal_hook::iterator::Signals::new(heard)?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
@@ -80,7 +80,6 @@ fn listen(mut requests: Requests) -> std::io::Result<()> {
 }
 
 /// Whether a signal is ignored. Nothing in this process has changed that yet.
-#[cfg(unix)]
 fn is_ignored(signal: libc::c_int) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: with a null pointer for the new action the call changes nothing, and writes at most one `sigaction` to memory
@@ -89,11 +88,6 @@ fn is_ignored(signal: libc::c_int) -> bool {
     // SAFETY: the memory was zero before, and a `sigaction` of zeros is valid: it consists of integers, a set of bits and a
     // nullable pointer to a function. The call, if it wrote, wrote a valid one.
     asked == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
-}
-
-#[cfg(not(unix))]
-fn listen(mut requests: Requests) -> Result<(), ctrlc::Error> {
-    ctrlc::set_handler(move || requests.handle(None))
 }
 
 #[cfg(test)]

@@ -26,7 +26,8 @@ impl Table {
     /// spaces.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let columns = self.rows.first().map_or(0, Vec::len);
-        let shown = |cell: String| cell.replace(|c: char| c.is_control() || "\u{2028}\u{2029}".contains(c), " ");
+        let shown =
+            |cell: String| cell.replace(|c: char| c.is_control() || "\u{2028}\u{2029}".contains(c), " ");
         let mut row: Vec<String> = cells.into_iter().take(columns).map(shown).collect();
         row.resize(columns, String::new());
         self.rows.push(row);

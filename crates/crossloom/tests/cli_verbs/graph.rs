@@ -55,7 +55,8 @@ fn every_phase_of_an_answer_is_shown_by_itself() {
         ("decode", [false, false, true, false]),
         ("forward", [true; 4]),
     ] {
-        let json = crossloom(&[&CLI[..], &["--stage", "luminal", "--format", "json", "--mode", mode]].concat());
+        let json =
+            crossloom(&[&CLI[..], &["--stage", "luminal", "--format", "json", "--mode", mode]].concat());
         let document = json.exits(0).json();
         let nodes = document["variants"]["cli"]["nodes"].as_array().unwrap().clone();
         let scopes: Vec<&str> = nodes.iter().filter_map(|node| node["scope"].as_str()).collect();

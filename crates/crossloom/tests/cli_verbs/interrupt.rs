@@ -97,9 +97,8 @@ fn a_trained_variant_answers_questions_about_a_picture() {
     assert!(document["answers"][0]["finished"].is_boolean());
     // A picture has 16 positions, and its gates pool all of them.
     let asked = ["--variant", "cli", "--image", path, "--question", "what color is the shape?", "--json"];
-    let cut = |positions| {
-        verb("generate", folder.path(), &[&asked[..], &["--prefill-chunk", positions]].concat())
-    };
+    let cut =
+        |positions| verb("generate", folder.path(), &[&asked[..], &["--prefill-chunk", positions]].concat());
     assert_eq!(cut("17").exits(0).json(), document);
     cut("15").exits(1).complains(&["16 positions need one chunk", "a chunk has 15"]);
     let asked = ["--variant", "cli", "--image", path, "--question", "what color\nis the shape?"];
@@ -218,7 +217,10 @@ fn an_interrupt_in_training_writes_a_checkpoint_and_exits_with_130() {
     let (child, mut err) = training(folder.path(), "");
     send("INT", &child);
     let (_, rest) = interrupted(child, &mut err, folder.path());
-    assert!(rest.contains("Ctrl-C: stopping after this step") && rest.contains("--resume continues"), "{rest}");
+    assert!(
+        rest.contains("Ctrl-C: stopping after this step") && rest.contains("--resume continues"),
+        "{rest}"
+    );
 }
 
 #[cfg(unix)]
@@ -288,7 +290,10 @@ fn a_run_that_was_killed_is_listed_as_interrupted_and_one_that_works_as_running(
     child.wait().unwrap();
     drop(err);
     let (listed, shown) = state();
-    assert!(listed == "interrupted" && shown.contains("interrupted") && !shown.contains("running"), "{listed}\n{shown}");
+    assert!(
+        listed == "interrupted" && shown.contains("interrupted") && !shown.contains("running"),
+        "{listed}\n{shown}"
+    );
     let table = crossloom(&["runs", "ls", "--out", &out]).exits(0).out;
     assert!(table.contains("interrupted") && !table.contains("running"), "{table}");
 }

@@ -42,7 +42,11 @@ fn package(cache: &Path) {
         for number in 0..8_u8 {
             let image = Image::new(16, 16, vec![30 * number; 16 * 16 * 3]).unwrap();
             fs::write(data.join(format!("{split}/images/{number}.png")), image.to_png().unwrap()).unwrap();
-            questions.push(json!(["what shape is it?", if number % 2 == 0 { "circle" } else { "square" }, number]));
+            questions.push(json!([
+                "what shape is it?",
+                if number % 2 == 0 { "circle" } else { "square" },
+                number
+            ]));
             questions.push(json!(["is it red?", if number > 3 { "yes" } else { "no" }, number]));
         }
         fs::write(data.join(split).join("questions.json"), json!(questions).to_string()).unwrap();
@@ -139,7 +143,9 @@ fn a_folder_of_another_version_is_told_and_not_guessed_at() {
     for said in spoiled(&|run| fs::remove_file(run.join("recipe.resolved.toml")).unwrap()) {
         said.exits(2).complains(&[another, "holds no recipe.resolved.toml", "with this version"]);
     }
-    for said in spoiled(&|run| fs::write(run.join("recipe.resolved.toml"), "# variant tiny\nold = 1\n").unwrap()) {
+    for said in
+        spoiled(&|run| fs::write(run.join("recipe.resolved.toml"), "# variant tiny\nold = 1\n").unwrap())
+    {
         said.exits(2).complains(&[another, "variant `tiny` cannot be read", "with this version"]);
     }
     for said in spoiled(&|run| {

@@ -34,7 +34,9 @@ fn help_and_version_go_to_standard_output() {
 #[test]
 fn help_that_cannot_be_written_is_a_failure() {
     use crate::support::{program, workspace};
-    for arguments in [&["--help"][..], &["-h"], &["--version"], &["help", "graph"], &["run", "--help"], &["schema"]] {
+    for arguments in
+        [&["--help"][..], &["-h"], &["--version"], &["help", "graph"], &["run", "--help"], &["schema"]]
+    {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let output = program(&workspace()).args(arguments).stdout(full).output().unwrap();
         let err = String::from_utf8(output.stderr).unwrap();
