@@ -11,15 +11,24 @@ use crate::model::{Named, equations};
 use crate::product::{connected, declared, product};
 use crate::settings::{Gate, Settings};
 
+/// Shapes of parameters by name.
+type Shapes = BTreeMap<String, Vec<usize>>;
+
 /// How far two computations of a number in f64 may be apart, relative to the largest one beside it.
 const EXACT: f64 = 1e-9;
+/// How far a number may be from zero where the equations give zero.
+const ZERO: f64 = 1e-12;
 
 /// What the product computes from a recipe is what the equations say of the settings; otherwise, the first difference.
 pub(crate) fn compare(recipe: &Recipe, settings: &Settings, seed: u64) -> Result<(), String> {
     let batch = Batch::random(settings, seed);
     let (parameters, expected) = equations(settings, &batch, seed);
-    let shapes = parameters.iter().map(|(name, (shape, _))| (name.clone(), shape.clone())).collect();
-    same("parameters", &declared(recipe, &batch), &shapes)?;
+    let shapes: Shapes = parameters.iter().map(|(name, (shape, _))| (name.clone(), shape.clone())).collect();
+    let given = declared(recipe, &batch);
+    let only = |of: &Shapes, not: &Shapes| -> Vec<String> {
+        of.iter().filter(|(name, shape)| not.get(*name) != Some(*shape)).map(|p| format!("{p:?}")).collect()
+    };
+    same("parameters", &only(&given, &shapes), &only(&shapes, &given))?;
 
     let (visual, features) = connected(recipe, &batch, &parameters);
     close("visual tokens", &visual, &expected.visual)?;
@@ -62,10 +71,10 @@ fn same<T: PartialEq + Debug>(what: &str, given: &T, expected: &T) -> Result<(),
 
 fn close(what: &str, given: &[f64], expected: &[f64]) -> Result<(), String> {
     same(&format!("{what}, their number"), &given.len(), &expected.len())?;
-    let largest = expected.iter().fold(1.0f64, |a, b| a.max(b.abs()));
+    let largest = expected.iter().fold(0.0f64, |a, b| a.max(b.abs()));
     for (index, (a, b)) in given.iter().zip(expected).enumerate() {
-        // Not `>`, which is false of NaN.
-        if !((a - b).abs() <= EXACT * largest) {
+        let near = (a - b).abs() <= EXACT * largest + ZERO;
+        if !near {
             return Err(format!("{what}, number {index}: {a}, expected {b}"));
         }
     }

@@ -10,6 +10,7 @@ pub(crate) struct Settings {
     pub(crate) injection: Injection,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent features of published encoders")]
 #[derive(Clone, Debug)]
 pub(crate) struct Vision {
     pub(crate) image_size: usize,

@@ -102,13 +102,13 @@ fn distinct<T: PartialEq + Copy>(items: impl Iterator<Item = T>) -> Vec<T> {
 }
 
 /// Taps, points and what joins them.
-fn wired(taps: Vec<Tap>, points: Vec<Point>) -> impl Strategy<Value = (Vec<Tap>, Vec<Point>, Wiring)> {
-    let dense = (some(taps.clone(), 1..=3), some(points.clone(), 1..=3))
+fn wired(taps: &[Tap], points: &[Point]) -> impl Strategy<Value = (Vec<Tap>, Vec<Point>, Wiring)> + use<> {
+    let dense = (some(taps.to_vec(), 1..=3), some(points.to_vec(), 1..=3))
         .prop_map(|(taps, points)| (taps, points, Wiring::Dense));
-    let broadcast = (some(taps.clone(), 1..=1), some(points.clone(), 1..=3))
+    let broadcast = (some(taps.to_vec(), 1..=1), some(points.to_vec(), 1..=3))
         .prop_map(|(taps, points)| (taps, points, Wiring::Broadcast));
     let most = taps.len().min(points.len()).min(4);
-    let (all_taps, all_points) = (taps.clone(), points.clone());
+    let (all_taps, all_points) = (taps.to_vec(), points.to_vec());
     let diagonal = (1..=most).prop_flat_map(move |n| {
         (some(all_taps.clone(), n..=n), some(all_points.clone(), n..=n))
             .prop_map(|(taps, points)| (taps, points, Wiring::Diagonal))
@@ -159,7 +159,7 @@ fn fusion(gate: Gate) -> impl Strategy<Value = Fusion> {
 
 fn injection(vision: &Vision, language: &Language) -> impl Strategy<Value = Injection> + use<> {
     let taps = states(vision);
-    let wired = wired(taps.clone(), places(language));
+    let wired = wired(&taps, &places(language));
     let gated = gate(language.hidden).prop_flat_map(|gate| (Just(gate), fusion(gate)));
     let adapter = adapter(vision.hidden.min(language.hidden));
     (select(taps), wired, adapter, gated, any::<[bool; 2]>()).prop_map(

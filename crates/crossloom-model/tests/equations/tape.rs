@@ -53,7 +53,7 @@ impl Derivatives {
     }
 }
 
-impl<'t> Num<'t> {
+impl Num<'_> {
     /// A constant.
     pub(crate) fn constant(value: f64) -> Self {
         Self { value, at: None }
