@@ -79,7 +79,7 @@ mod roofline {
         let Ok(copy) = Program::new(vec![Broadcast::Full], vec![], vec![0]) else { return };
         bencher
             .counter(BytesCount::new(8 * n))
-            .bench_local(|| run(copy.run_slices(1, n, &[&x], &mut [&mut y])));
+            .bench_local(|| run(copy.run_slices(1, n, &[(&x[..]).into()], &mut [(&mut y[..]).into()])));
     }
 }
 
@@ -241,7 +241,8 @@ mod attend {
             let [q, k, v] = [0, 1, 2].map(|i| Mat::columns(&qkv, rows, 3 * cols, i * cols, cols));
             let (o, d_out) = (Mat::new(&o, rows, cols), Mat::new(&d_out, rows, cols));
             let (Ok(q), Ok(k), Ok(v), Ok(o), Ok(d_out)) = (q, k, v, o, d_out) else { return };
-            let grads = [&mut dq, &mut dk, &mut dv].map(|grad| MatMut::new(grad, rows, cols));
+            let grads =
+                [&mut dq, &mut dk, &mut dv].map(|grad| FloatMatMut::wanted(&mut grad[..], rows, cols));
             let [Ok(dq), Ok(dk), Ok(dv)] = grads else { return };
             run(attention_grad(&p, q, k, v, segments.as_deref(), o, &lse, d_out, dq, dk, dv, &mut scratch));
         });
@@ -388,9 +389,9 @@ mod flat {
         let Ok(program) = Program::new(vec![Broadcast::Full], vec![Step::Unary(op, 0)], vec![1]) else {
             return;
         };
-        bencher
-            .counter(BytesCount::new(8 * N))
-            .bench_local(|| run(program.run_slices(ROWS, COLS, &[&x], &mut [&mut y])));
+        bencher.counter(BytesCount::new(8 * N)).bench_local(|| {
+            run(program.run_slices(ROWS, COLS, &[(&x[..]).into()], &mut [(&mut y[..]).into()]))
+        });
     }
 
     #[divan::bench]
@@ -407,9 +408,14 @@ mod flat {
             vec![5],
         );
         let Ok(program) = program else { return };
-        bencher
-            .counter(BytesCount::new(12 * N))
-            .bench_local(|| run(program.run_slices(ROWS, COLS, &[&x, &row, &y], &mut [&mut out])));
+        bencher.counter(BytesCount::new(12 * N)).bench_local(|| {
+            run(program.run_slices(
+                ROWS,
+                COLS,
+                &[&x, &row, &y].map(|x| (&x[..]).into()),
+                &mut [(&mut out[..]).into()],
+            ))
+        });
     }
 
     #[divan::bench]

@@ -85,6 +85,11 @@ impl<'a, T> SharedMut<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(start), len) }
     }
 
+    /// Values of the shared slice.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// The base pointer.
     pub(crate) fn ptr(&self) -> *mut T {
         self.ptr

@@ -75,9 +75,9 @@ fn kernels_allocate_nothing() {
                 out,
                 &lse,
                 qm,
-                MatMut::new(&mut dq, rows, wide).unwrap(),
-                MatMut::new(&mut dk, rows, narrow).unwrap(),
-                MatMut::new(&mut dv, rows, narrow).unwrap(),
+                FloatMatMut::wanted(&mut dq[..], rows, wide).unwrap(),
+                FloatMatMut::wanted(&mut dk[..], rows, narrow).unwrap(),
+                FloatMatMut::wanted(&mut dv[..], rows, narrow).unwrap(),
                 &mut scratch,
             )
             .unwrap();
@@ -166,6 +166,7 @@ fn kernels_allocate_nothing() {
         agf_inject(&inject, &mut h, &gate, &tap, &index).unwrap();
         agf_inject_grad(&inject, &h, Some(&old), &gate, &tap, &index, &mut d_tap, &mut d_gate).unwrap();
         agf_inject_state_grad(&inject, &mut h, &gate, &index).unwrap();
-        program.run_slices(rows, cols, &[&x, &g, &[1.0]], &mut [&mut y]).unwrap();
+        let from = [&x[..], &g[..], &[1.0]].map(Into::into);
+        program.run_slices(rows, cols, &from, &mut [(&mut y[..]).into()]).unwrap();
     });
 }

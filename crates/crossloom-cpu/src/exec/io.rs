@@ -292,21 +292,11 @@ impl<'a> Io<'a> {
     }
 
     /// Starts of all operands and results, for kernels that read every element before they write the same one.
-    ///
-    /// # Errors
-    /// Not all of them are floats: a defect of the lowering.
-    #[allow(clippy::type_complexity, reason = "a tuple is taken apart where it is made")]
     pub(super) fn addresses(
         self,
-    ) -> Result<
-        (impl ExactSizeIterator<Item = *const f32> + 'a, impl ExactSizeIterator<Item = *mut f32> + 'a),
-        KernelError,
-    > {
-        if self.inputs.iter().chain(self.outputs).any(|slice| slice.dtype != DType::F32) {
-            return Err(KernelError("the kernel takes and gives floats only".to_owned()));
-        }
-        let inputs = self.inputs.iter().map(|s| s.start.cast_const().cast());
-        Ok((inputs, self.outputs.iter().map(|s| s.start.cast())))
+    ) -> (impl ExactSizeIterator<Item = *const u8> + 'a, impl ExactSizeIterator<Item = *mut u8> + 'a) {
+        let inputs = self.inputs.iter().map(|s| s.start.cast_const());
+        (inputs, self.outputs.iter().map(|s| s.start))
     }
 
     /// Operands, the `N` results, and scratch as floats.

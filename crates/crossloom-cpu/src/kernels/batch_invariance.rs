@@ -149,9 +149,8 @@ fn element_wise_programs_do_not_see_where_an_element_lies() {
             check_rows(rows, |first, n| {
                 let part = first * cols..(first + n) * cols;
                 let (mut a, mut b) = (vec![f32::NAN; n * cols], vec![f32::NAN; n * cols]);
-                let from = [x[part.clone()].as_ptr(), y[part].as_ptr()];
-                // SAFETY: both operands and both results have `n` rows of `cols` values.
-                unsafe { program.run(n, cols, &from, &[a.as_mut_ptr(), b.as_mut_ptr()]).unwrap() };
+                let from = [(&x[part.clone()]).into(), (&y[part]).into()];
+                program.run_slices(n, cols, &from, &mut [(&mut a[..]).into(), (&mut b[..]).into()]).unwrap();
                 vec![a, b]
             });
         });

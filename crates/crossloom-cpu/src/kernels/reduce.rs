@@ -19,7 +19,7 @@ fn add_partials_body<S: Simd, E: Element>(s: S, partials: &[E], stride: usize, o
 }
 dispatch!(
     /// `out += partials[i * stride ..]` for every `i`, in order.
-    fn add_partials<E>(partials: &[E], stride: usize, out: &mut [f32]) = add_partials_body
+    pub(crate) fn add_partials<E>(partials: &[E], stride: usize, out: &mut [f32]) = add_partials_body
 );
 
 /// `out` becomes the sum of `partials[i * stride ..]` over `i`, in order.

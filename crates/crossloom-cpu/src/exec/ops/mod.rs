@@ -39,10 +39,10 @@ fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lo
     match op {
         // Nothing is left to convert, so it can stay where it is.
         Op::Convert(_) if inputs[0].dtype == DType::F32 && outputs[0].dtype == DType::F32 => {
-            elementwise::lower(&Op::Affine(Affine { mul: 1.0, add: 0.0 }), outputs)
+            elementwise::lower(&Op::Affine(Affine { mul: 1.0, add: 0.0 }), inputs, outputs)
         }
         Op::Unary(_) | Op::Binary(_) | Op::Affine(_) | Op::FusedElementwise(_) | Op::Constant(_) => {
-            elementwise::lower(op, outputs)
+            elementwise::lower(op, inputs, outputs)
         }
         Op::Convert(_)
         | Op::ToFloat(_)
