@@ -444,19 +444,21 @@ mod inject {
         let p = AttnPool { groups: 64, rows: 64, cols: 96, heads: 6, scale: 0.1 };
         let (x, w) = (data(64 * 64 * 96), data(6 * 96));
         let (mut pooled, mut probs) = (data(64 * 6 * 96), data(64 * 6 * 64));
-        let mut scratch = data(p.scratch_len());
-        bencher
-            .counter(BytesCount::new(4 * x.len()))
-            .bench_local(|| run(super::attn_pool(&p, &x, &w, None, &mut pooled, &mut probs, &mut scratch)));
+        let mut scratch = data(p.scratch_len(false));
+        bencher.counter(BytesCount::new(4 * x.len())).bench_local(|| {
+            let (x, w, pooled) = (&x[..], &w[..], &mut pooled[..]);
+            run(super::attn_pool(&p, x, w, None, pooled, &mut probs, &mut scratch));
+        });
     }
 
     #[divan::bench]
     fn attn_pool_grad(bencher: Bencher<'_, '_>) {
         let p = AttnPool { groups: 64, rows: 64, cols: 96, heads: 6, scale: 0.1 };
         let (x, w, d, probs) = (data(64 * 64 * 96), data(6 * 96), data(64 * 6 * 96), data(64 * 6 * 64));
-        let (mut dx, mut dw, mut scratch) = (x.clone(), w.clone(), data(p.grad_scratch_len()));
+        let (mut dx, mut dw, mut scratch) = (x.clone(), w.clone(), data(p.grad_scratch_len(false)));
         bencher.counter(BytesCount::new(8 * x.len())).bench_local(|| {
-            run(super::attn_pool_grad(&p, &d, &x, &w, &probs, &mut dx, &mut dw, &mut scratch));
+            let (d, x, w, dx, dw) = (&d[..], &x[..], &w[..], &mut dx[..], &mut dw[..]);
+            run(super::attn_pool_grad(&p, d, x, w, &probs, dx, dw, &mut scratch));
         });
     }
 
@@ -466,11 +468,12 @@ mod inject {
             AgfInject { batch: 16, len: 160, tokens: 64, cols: 96, taps: 4, convex: false, channel: false };
         let v = data(4 * 16 * 64 * 96);
         let (mut h, gate, mut dv) = (data(16 * 160 * 96), data(64), v.clone());
-        let mut d_gate = gate.clone();
+        let (mut d_gate, mut scratch) = (gate.clone(), data(p.grad_scratch_len()));
         let index: Vec<i32> = (0..16 * 64).map(|i| i % 64).collect();
         bencher.counter(BytesCount::new(4 * (3 * v.len() + 3 * 16 * 64 * 96))).bench_local(|| {
-            run(agf_inject(&p, &mut h, &gate, &v, &index));
-            run(agf_inject_grad(&p, &h, None, &gate, &v, &index, &mut dv, &mut d_gate));
+            let (gate, d_gate) = (&gate[..], &mut d_gate[..]);
+            run(agf_inject(&p, &mut h, gate, &v, &index));
+            run(agf_inject_grad(&p, &h, None, gate, &v, &index, &mut dv, d_gate, &mut scratch));
         });
     }
 }

@@ -192,7 +192,8 @@ fn samples_are_pooled_and_injected_into_by_themselves() {
             let p = AttnPool { groups: n, rows: tokens, cols, heads: 4, scale: 0.6 };
             let (mut pooled, mut probs) = (vec![f32::NAN; n * 4 * cols], vec![f32::NAN; n * 4 * tokens]);
             let part = &x[first * tokens * cols..(first + n) * tokens * cols];
-            attn_pool(&p, part, &w, None, &mut pooled, &mut probs, &mut vec![0.0; p.scratch_len()]).unwrap();
+            let mut scratch = vec![0.0; p.scratch_len(false)];
+            attn_pool(&p, part, &w[..], None, &mut pooled[..], &mut probs, &mut scratch).unwrap();
             let p = AgfInject { batch: n, len: 11, tokens: 5, cols, taps, convex: true, channel: false };
             let mut h = h[first * 11 * cols..(first + n) * 11 * cols].to_vec();
             // Taps are outermost: the samples of every tap, one behind the other.

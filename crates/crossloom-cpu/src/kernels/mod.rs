@@ -47,6 +47,7 @@ pub use cross_entropy::{cross_entropy, cross_entropy_grad};
 pub use elementwise::{BinaryOp, Broadcast, Float, Program, Step, UnaryOp};
 pub use embedding::{embedding, embedding_grad};
 pub use error::KernelError;
+pub(crate) use error::{distinct, indices};
 pub use float_mat::{FloatMat, FloatMatMut};
 pub use gemm::{Epilogue, Gemm, gemm};
 pub use norm::{

@@ -4,8 +4,8 @@ use bytemuck::Pod;
 use crossloom_ir::TensorType;
 use crossloom_ir::op::CachedAttention as Op;
 
-use crate::exec::io::{CpuKernel, Inputs, Io, KernelError, Lowered, Move, Moved};
-use crate::kernels::{CacheShape, CachedAttention, Places, cache_write, cached_attention};
+use crate::exec::io::{CpuKernel, Inputs, Io, Lowered, Move, Moved};
+use crate::kernels::{CacheShape, CachedAttention, KernelError, Places, cache_write, cached_attention};
 
 /// The widest head the kernel takes.
 const MAX_HEAD_DIM: usize = 256;
@@ -59,7 +59,7 @@ impl Move for Write {
         if !inputs.is_taken(0) {
             cache.copy_from_slice(inputs.bits(0)?);
         }
-        Ok(cache_write(&self.shape, self.width, cache, inputs.bits(1)?, &places(inputs, 2)?)?)
+        cache_write(&self.shape, self.width, cache, inputs.bits(1)?, &places(inputs, 2)?)
     }
 }
 
@@ -69,6 +69,6 @@ impl CpuKernel for Attend {
         let segments = inputs.i32_if(self.segments, 3)?;
         let places = places(&inputs, 3 + usize::from(self.segments))?;
         let [q, keys, values] = [inputs.floats(0)?, inputs.floats(1)?, inputs.floats(2)?];
-        Ok(cached_attention(&self.shape, q, keys, values, segments, &places, o.floats()?, scratch)?)
+        cached_attention(&self.shape, q, keys, values, segments, &places, o.floats()?, scratch)
     }
 }

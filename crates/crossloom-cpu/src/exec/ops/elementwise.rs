@@ -4,8 +4,8 @@
 use crossloom_ir::op::{Binary, BinaryKind, Load, Op, Step as IrStep, Unary, UnaryKind};
 use crossloom_ir::{DType, TensorType};
 
-use crate::exec::io::{CpuKernel, Io, KernelError, Lowered};
-use crate::kernels::{BinaryOp, Broadcast, Float, Program, Step, UnaryOp};
+use crate::exec::io::{CpuKernel, Io, Lowered};
+use crate::kernels::{BinaryOp, Broadcast, Float, KernelError, Program, Step, UnaryOp};
 
 /// Operands, and results, of a program at most.
 const OPERANDS: usize = 64;

@@ -6,7 +6,6 @@
 mod attention;
 mod cache;
 mod elementwise;
-mod ids;
 mod inject;
 mod linear;
 mod loss;
@@ -21,14 +20,8 @@ mod rows;
 use crossloom_ir::op::Affine;
 use crossloom_ir::{DType, Op, TensorType};
 
-use super::io::{KernelError, Lowered};
+use super::io::Lowered;
 pub(super) use rope::Tables;
-
-impl From<crate::kernels::KernelError> for KernelError {
-    fn from(error: crate::kernels::KernelError) -> Self {
-        Self(error.to_string())
-    }
-}
 
 /// The kernel for an op on those types. One that takes or gives other element types is none for them.
 pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
@@ -75,9 +68,9 @@ fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lo
         | Op::GatherRows(_)
         | Op::ScatterRows(_) => rows::lower(op, inputs),
         Op::CrossEntropy(_) | Op::CrossEntropyGrad(_) => loss::lower(op, inputs),
-        Op::AttnPool(op) => Some(pool::lower(*op, inputs)),
-        Op::AttnPoolGrad(op) => Some(pool::lower_grad(*op, inputs)),
-        Op::AgfInject(_) | Op::AgfInjectGrad(_) => inject::lower(op, inputs),
+        Op::AttnPool(op) => Some(pool::lower(*op, inputs, outputs)),
+        Op::AttnPoolGrad(op) => Some(pool::lower_grad(*op, inputs, outputs)),
+        Op::AgfInject(_) | Op::AgfInjectGrad(_) => inject::lower(op, inputs, outputs),
         Op::AdamW(_) | Op::GlobalNorm(_) => optim::lower(op),
         Op::AmpProject(_) | Op::AgfGate(_) => None,
     }
