@@ -2,16 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use crossloom_compiler::Context;
+use std::collections::BTreeMap;
+
 use crossloom_compiler::autodiff::gradient;
-use crossloom_compiler::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, Pass, run_all};
+use crossloom_compiler::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, Pass, by_name, precision, run_all};
+use crossloom_compiler::{Context, Kernel, NullTarget, Policy, Precision, Target};
 use crossloom_ir::expand::to_primitives;
 use crossloom_ir::func::Role;
 use crossloom_ir::interp::{Tensor, run};
-use crossloom_ir::op::{Activation, AddRmsNorm, BinaryKind, LayerNorm, Linear, RmsNorm, Softmax, UnaryKind};
+use crossloom_ir::op::{
+    Activation, AddRmsNorm, BinaryKind, LayerNorm, Linear, Op, RmsNorm, Softmax, UnaryKind,
+};
 use crossloom_ir::text::{parse, print};
 use crossloom_ir::verify::verify;
-use crossloom_ir::{Func, Scope, TensorType, Value};
+use crossloom_ir::{DType, Func, Scope, TensorType, Value};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -195,6 +199,67 @@ fn passes_keep_gradients() {
             1e-8,
         );
     }
+}
+
+/// A function and its gradients, computed in `bf16`, with some of the weights frozen in it.
+fn in_16_bits(rng: &mut ChaCha8Rng) -> Func {
+    let func = random_function(rng);
+    let frozen = func.params().iter().filter(|param| param.role == Role::Weight && rng.random_bool(0.3));
+    let frozen: BTreeMap<String, DType> = frozen.map(|param| (param.name.clone(), DType::Bf16)).collect();
+    let trained = func.params().iter().filter(|param| !frozen.contains_key(&param.name));
+    let wrt: Vec<Value> = trained.map(|param| param.value).collect();
+    let plain = gradient(&func, "loss", &wrt).unwrap();
+    precision::apply(&plain, &Policy { compute: Precision::Bf16, frozen }).unwrap()
+}
+
+/// A target that computes nothing in 16 bits.
+#[derive(Debug)]
+struct Wide;
+
+impl Target for Wide {
+    fn name(&self) -> &'static str {
+        "wide"
+    }
+
+    fn alignment(&self) -> usize {
+        NullTarget.alignment()
+    }
+
+    fn kernel(&self, op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Kernel> {
+        let narrow = inputs.iter().chain(outputs).any(|ty| ty.dtype == DType::Bf16);
+        if narrow && !matches!(op, Op::Convert(_)) { None } else { NullTarget.kernel(op, inputs, outputs) }
+    }
+}
+
+#[test]
+fn passes_keep_what_functions_of_mixed_types_compute() {
+    let mut narrow = 0;
+    for seed in 2_000..2_200 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let func = in_16_bits(&mut rng);
+        verify(&func).unwrap();
+        assert_eq!(print(&parse(&print(&func)).unwrap()), print(&func));
+        let args = arguments(&func, &mut rng);
+        narrow += func
+            .insts()
+            .iter()
+            .filter(|inst| inst.outputs.iter().any(|&v| func.dtype(v) == DType::Bf16))
+            .count();
+        for pass in AFTER_AUTODIFF {
+            check_same(pass.name(), &func, &apply(pass, &func), &args, 1e-9);
+        }
+        let all = run_all(func.clone(), &AFTER_AUTODIFF, &Context::default()).unwrap();
+        check_same("all passes", &func, &all, &args, 1e-9);
+        // A target without 16-bit kernels computes the same numbers, between conversions.
+        let wide = Context { target: &Wide, ..Context::default() };
+        let widened = run_all(all, &[by_name("legalize").unwrap()], &wide).unwrap();
+        for inst in widened.insts().iter().filter(|inst| !matches!(inst.op, Op::Convert(_))) {
+            let mut values = inst.inputs.iter().chain(&inst.outputs);
+            assert!(values.all(|&v| widened.dtype(v) != DType::Bf16), "{}", print(&widened));
+        }
+        check_same("legalize", &func, &widened, &args, 1e-9);
+    }
+    assert!(narrow > 1_000, "{narrow} instructions with a result in 16 bits");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crossloom_ir::{Cost, Role};
 use serde::Serialize;
 
 use crate::Plan;
+use crate::passes::precision::COPY;
 
 /// Sizes and costs of a compiled function. Memory is in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -14,8 +15,10 @@ pub struct Explanation {
     pub parameters: u64,
     /// Memory of the weights.
     pub weight_bytes: u64,
-    /// Memory of optimizer moments and gradient accumulators.
+    /// Memory of optimizer moments, gradient accumulators and caches.
     pub state_bytes: u64,
+    /// Memory of the 16-bit copies of trained weights.
+    pub copy_bytes: u64,
     /// Memory of the batch inputs.
     pub input_bytes: u64,
     /// The arena: activations and gradients at their peak.
@@ -28,6 +31,21 @@ pub struct Explanation {
     pub bytes_moved: u64,
     /// Operations and bytes by scope, to a given depth.
     pub by_scope: BTreeMap<String, ScopeCost>,
+    /// What is held in which element type, by the type's name.
+    pub by_type: BTreeMap<String, TypeMemory>,
+}
+
+/// What is held in one element type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TypeMemory {
+    /// Bytes of weights.
+    pub weights: u64,
+    /// Bytes of state: moments, accumulators, caches, copies of weights.
+    pub state: u64,
+    /// How many values kernels write.
+    pub values: u64,
+    /// Bytes of these values, each counted once though they share memory over time.
+    pub value_bytes: u64,
 }
 
 /// Cost of everything in one scope.
@@ -44,7 +62,12 @@ pub struct ScopeCost {
 impl Explanation {
     /// All memory the function needs while it runs.
     pub fn peak_bytes(&self) -> u64 {
-        self.weight_bytes + self.state_bytes + self.input_bytes + self.arena_bytes + self.scratch_bytes
+        self.weight_bytes
+            + self.state_bytes
+            + self.copy_bytes
+            + self.input_bytes
+            + self.arena_bytes
+            + self.scratch_bytes
     }
 }
 
@@ -57,13 +80,21 @@ pub fn explain(plan: &Plan, depth: usize) -> Explanation {
     };
     for param in plan.func.params() {
         let ty = plan.func.ty(param.value);
+        let bytes = ty.bytes() as u64;
+        let of_type = out.by_type.entry(ty.dtype.to_string()).or_default();
         match param.role {
             Role::Weight => {
                 out.parameters += ty.elements() as u64;
-                out.weight_bytes += ty.bytes() as u64;
+                out.weight_bytes += bytes;
+                of_type.weights += bytes;
             }
-            Role::State => out.state_bytes += ty.bytes() as u64,
-            Role::Input => out.input_bytes += ty.bytes() as u64,
+            Role::State => {
+                let kind =
+                    if param.name.starts_with(COPY) { &mut out.copy_bytes } else { &mut out.state_bytes };
+                *kind += bytes;
+                of_type.state += bytes;
+            }
+            Role::Input => out.input_bytes += bytes,
         }
     }
     let mut total = Cost::default();
@@ -78,6 +109,13 @@ pub fn explain(plan: &Plan, depth: usize) -> Explanation {
         entry.flops += cost.flops;
         entry.bytes += cost.bytes;
         entry.calls += 1;
+        // A result of length zero is one that nobody reads.
+        for &output in inst.outputs.iter().filter(|&&output| plan.place(output).len > 0) {
+            let ty = plan.func.ty(output);
+            let of_type = out.by_type.entry(ty.dtype.to_string()).or_default();
+            of_type.values += 1;
+            of_type.value_bytes += ty.bytes() as u64;
+        }
     }
     out.flops = total.flops;
     out.bytes_moved = total.bytes;

@@ -39,6 +39,18 @@ pub fn policy(recipe: &Recipe, params: &[ParamSpec]) -> Policy {
     Policy { compute, frozen: frozen.collect() }
 }
 
+/// In which types a recipe computes and keeps frozen parts: `bf16`, or `f32, vision kept in bf16`.
+pub fn precision(recipe: &Recipe) -> String {
+    let mut text = recipe.train.precision.name().to_owned();
+    for part in Part::ALL {
+        let settings = recipe.train.parts.get(part);
+        if let Some(dtype) = settings.dtype.filter(|_| !settings.trainable) {
+            text.push_str(&format!(", {} kept in {}", part.name(), dtype.name()));
+        }
+    }
+    text
+}
+
 fn dtype_of(precision: Precision) -> DType {
     match precision {
         Precision::F32 => DType::F32,

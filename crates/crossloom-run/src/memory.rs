@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crossloom_compiler::passes::precision::COPY;
 use crossloom_data::packing::PackingPlan;
 use crossloom_ir::Role;
 use crossloom_model::{BatchShape, caches};
@@ -17,8 +18,15 @@ use crate::stages::Shapes;
 use crate::{Data, ExperimentError};
 
 /// The purposes whose memory is the device's; that of all others is the process's.
-const ON_DEVICE: [&str; 6] =
-    ["weights", "optimizer", "keys and values", "activations and gradients", "inputs", "scratch"];
+const ON_DEVICE: [&str; 7] = [
+    "weights",
+    limits::COPIES,
+    "optimizer",
+    "keys and values",
+    "activations and gradients",
+    "inputs",
+    "scratch",
+];
 
 /// Pictures for training and for tests, and questions of one of them, in easy-VQA 1.0.
 const EASY_VQA: (usize, usize, usize) = (4000, 1000, 10);
@@ -103,16 +111,21 @@ pub fn need(programs: &Programs, data: DataNeed) -> Need {
             (arena, scratch) = (own, behind);
         }
     }
-    let of = |wanted: Role, cached: bool| {
-        let held = kept
-            .iter()
-            .filter(|(name, (role, _))| *role == wanted && name.starts_with(caches::PREFIX) == cached);
-        held.map(|(_, (_, bytes))| *bytes).fold(0, u64::saturating_add)
-    };
+    let (mut weights, mut copies, mut cached, mut optimizer) = (0_u64, 0_u64, 0_u64, 0_u64);
+    for (name, (role, bytes)) in kept {
+        let purpose = match role {
+            Role::Weight => &mut weights,
+            _ if name.starts_with(COPY) => &mut copies,
+            _ if name.starts_with(caches::PREFIX) => &mut cached,
+            _ => &mut optimizer,
+        };
+        *purpose = purpose.saturating_add(bytes);
+    }
     Need::new()
-        .with("weights", of(Role::Weight, false))
-        .with("optimizer", of(Role::State, false))
-        .with("keys and values", of(Role::State, true))
+        .with("weights", weights)
+        .with(limits::COPIES, copies)
+        .with("optimizer", optimizer)
+        .with("keys and values", cached)
         .with("activations and gradients", arena)
         .with("inputs", inputs)
         .with("scratch", scratch)

@@ -157,7 +157,8 @@ impl ModelState for Model {
 /// What a checkpoint keeps of a store: gradients that accumulate, caches of keys and values and the 16-bit
 /// copies of weights are no state.
 pub(crate) fn visit_state(store: &Store, visit: &mut Visit<'_>) -> Result<(), BoxError> {
-    let derived = |name: &str| [ACCUMULATOR, caches::PREFIX, COPY].iter().any(|prefix| name.starts_with(prefix));
+    let derived =
+        |name: &str| [ACCUMULATOR, caches::PREFIX, COPY].iter().any(|prefix| name.starts_with(prefix));
     for tensor in store.tensors() {
         if tensor.role == Role::Weight || !derived(&tensor.name) {
             let dtype = dtype_in_file(&tensor.name, tensor.ty.dtype)?;

@@ -68,7 +68,8 @@ impl Programs {
         let policy = policy(recipe, &graph.params);
         let cx = Context { policy: policy.clone(), ..Context::new(target, Mode::Train(&spec)) };
         let set = compile(&func, &cx)?;
-        let held_out = (recipe.data.validation > 0.0).then(|| compiled(&func, target, &policy)).transpose()?;
+        let held_out =
+            (recipe.data.validation > 0.0).then(|| compiled(&func, target, &policy)).transpose()?;
         programs.training = Some(TrainingPrograms {
             step: set.main.plan,
             apply: set.apply.map(|apply| apply.plan),

@@ -14,6 +14,7 @@ use crossloom_train::trainer::seconds_since_1970;
 use indexmap::IndexMap;
 
 use crate::backends::Backend;
+use crate::graph::precision;
 use crate::job::Job;
 use crate::machine::processor;
 use crate::model::Model;
@@ -91,6 +92,7 @@ pub(crate) fn describe(entry: &mut VariantRecord, recipe: &Recipe, model: &Model
     entry.parameters = model.parameters();
     entry.trainable_parameters = trained(recipe, model);
     entry.seeds = seeds(recipe);
+    entry.precision = precision(recipe);
     // A model that only predicts says nothing new about its training.
     if model.training.is_some() {
         entry.kernel_choices = kernel_choices(model);

@@ -147,6 +147,7 @@ fn reproduction(
         environment: vec![
             ("device".to_owned(), record.device.clone()),
             ("threads".to_owned(), record.threads.to_string()),
+            ("precision".to_owned(), precisions(record)),
             (
                 "seeds".to_owned(),
                 record.seeds.iter().map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>().join(", "),
@@ -175,6 +176,22 @@ fn kernels(variant: &str, choices: &IndexMap<String, String>) -> Vec<report::Ker
         note: format!("{calls} calls per step"),
     };
     calls.into_iter().map(choice).collect()
+}
+
+/// In which types the variants compute, said once where all do the same.
+fn precisions(record: &RunRecord) -> String {
+    let mut variants: IndexMap<&str, Vec<&str>> = IndexMap::new();
+    for (name, variant) in record.variants.iter().filter(|(_, variant)| !variant.precision.is_empty()) {
+        variants.entry(&variant.precision).or_default().push(name);
+    }
+    match variants.len() {
+        1 => variants.keys().copied().collect(),
+        _ => variants
+            .iter()
+            .map(|(precision, names)| format!("{}: {precision}", names.join(", ")))
+            .collect::<Vec<_>>()
+            .join("; "),
+    }
 }
 
 fn commit(record: &RunRecord) -> Option<(String, String)> {

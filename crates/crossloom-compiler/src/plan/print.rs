@@ -29,7 +29,8 @@ impl fmt::Display for Plan {
             let inst = self.func.inst(step.inst);
             write!(f, "{number:4} {}", step.kernel)?;
             for (i, &output) in inst.outputs.iter().enumerate() {
-                write!(f, "{} {}", if i == 0 { "" } else { "," }, self.place(output))?;
+                let dtype = self.func.dtype(output);
+                write!(f, "{} {dtype} {}", if i == 0 { "" } else { "," }, self.place(output))?;
             }
             f.write_str(" <-")?;
             for (i, &input) in inst.inputs.iter().enumerate() {

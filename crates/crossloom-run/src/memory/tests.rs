@@ -2,14 +2,18 @@
 
 use std::path::Path;
 
-use crossloom_compiler::{NullTarget, Plan};
+use crossloom_compiler::{NullTarget, Plan, Target};
 use crossloom_recipe::{LoadOptions, Part, load};
 use crossloom_runtime::NullDevice;
 
 use super::*;
 
 fn recipe(sets: &[&str]) -> Recipe {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/synthetic.toml");
+    of("synthetic.toml", sets)
+}
+
+fn of(file: &str, sets: &[&str]) -> Recipe {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes").join(file);
     let options = LoadOptions { sets: sets.iter().map(|&set| set.to_owned()).collect() };
     load(&path, &options).unwrap().variant("cli").unwrap().recipe.clone()
 }
@@ -86,4 +90,22 @@ fn what_is_expected_of_data_is_near_what_is_read() {
     assert!(near(read.batches, expected.batches), "{read:?} {expected:?}");
     let pixels = data.images(Split::Train).0.images().bytes() + data.images(Split::Test).0.images().bytes();
     assert!(read.content > pixels);
+}
+
+/// What the quickstart's step holds in 16 bits, of what it holds in 32, where every op has a kernel for both.
+#[test]
+fn a_step_in_16_bits_holds_two_thirds_of_its_activations_at_most() {
+    for target in [&NullTarget as &dyn Target, Backend::default().target()] {
+        let held = ["f32", "bf16"].map(|precision| {
+            let recipe = of("quickstart.toml", &[&format!("train.precision={precision}")]);
+            let shapes = Shapes::of(&recipe).unwrap();
+            let programs = Programs::to_train(&recipe, shapes.batch, shapes.vocab, target).unwrap();
+            need(&programs, DataNeed::default())
+        });
+        let [wide, low] = held.each_ref().map(|need| need.of("activations and gradients") as f64);
+        assert!(low <= 0.65 * wide, "{}: {low} of {wide} bytes", target.name());
+        let [none, copies] = held.each_ref().map(|need| need.of(limits::COPIES));
+        assert!(none == 0 && copies > 0 && 2 * copies <= held[0].of("weights"), "{none}, {copies}");
+        assert_eq!(held[0].of("optimizer"), held[1].of("optimizer"));
+    }
 }

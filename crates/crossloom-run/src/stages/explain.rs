@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crossloom_compiler::explain::{ScopeCost, explain as explain_plan};
+use crossloom_compiler::explain::{ScopeCost, TypeMemory, explain as explain_plan};
+use crossloom_compiler::passes::precision::COPY;
 use crossloom_ir::Role;
 use crossloom_recipe::{Fusion, FusionKind, Gate, Part, Recipe, Wiring};
 use crossloom_runtime::limits::Need;
@@ -14,6 +15,7 @@ use super::plan::kernel_counts;
 use super::{Mode, Shapes, Subject};
 use crate::ExperimentError;
 use crate::backends::Backend;
+use crate::graph::precision;
 use crate::memory::expected;
 
 /// Everything that is known of a variant before it runs.
@@ -23,6 +25,10 @@ pub struct Explained {
     pub variant: String,
     /// Sizes of its batches.
     pub shapes: Shapes,
+    /// In which types it computes and keeps frozen parts, in words.
+    pub precision: String,
+    /// What a training step holds in which element type, by the type's name.
+    pub types: BTreeMap<String, TypeMemory>,
     /// Parameters by part of the model.
     pub parameters: IndexMap<&'static str, PartParameters>,
     /// A training step, all micro-batches of it.
@@ -70,6 +76,8 @@ pub struct Memory {
     pub weights: u64,
     /// Moments of the optimizer and gradient accumulators.
     pub optimizer: u64,
+    /// The 16-bit copies of trained weights.
+    pub copies: u64,
     /// The arena: activations and gradients at their peak.
     pub activations_and_gradients: u64,
     /// The batch.
@@ -148,6 +156,8 @@ pub fn explain(
     Ok(Explained {
         variant: name.to_owned(),
         shapes,
+        precision: precision(recipe),
+        types: types(&train),
         parameters: parameters(recipe, &train),
         train: train_costs,
         forward: forward_costs,
@@ -211,20 +221,45 @@ fn costs(recipe: &Recipe, program: &Program) -> Costs {
         costs.flops += times * explained.flops;
         costs.bytes_moved += times * explained.bytes_moved;
         costs.kernel_calls += times * plan.steps.len() as u64;
-        costs.memory.activations_and_gradients += explained.arena_bytes;
-        costs.memory.inputs += explained.input_bytes;
-        costs.memory.scratch += explained.scratch_bytes;
+        let memory = &mut costs.memory;
+        memory.inputs += explained.input_bytes;
+        // All plans of a program run in one arena, one after the other.
+        memory.activations_and_gradients = memory.activations_and_gradients.max(explained.arena_bytes);
+        memory.scratch = memory.scratch.max(explained.scratch_bytes);
         // Weights and state are shared by all plans of a program.
         for param in plan.func.params().iter().filter(|param| param.role != Role::Input) {
             kept.insert(&param.name, (param.role, plan.func.ty(param.value).bytes() as u64));
         }
     }
     let memory = &mut costs.memory;
-    let of = |wanted: Role| kept.values().filter(|(role, _)| *role == wanted).map(|(_, bytes)| bytes).sum();
-    (memory.weights, memory.optimizer) = (of(Role::Weight), of(Role::State));
-    memory.peak =
-        memory.weights + memory.optimizer + memory.activations_and_gradients + memory.inputs + memory.scratch;
+    let of = |wanted: Role, copies: bool| {
+        let all = kept.iter().filter(|(name, (role, _))| *role == wanted && name.starts_with(COPY) == copies);
+        all.map(|(_, (_, bytes))| bytes).sum()
+    };
+    (memory.weights, memory.optimizer) = (of(Role::Weight, false), of(Role::State, false));
+    memory.copies = of(Role::State, true);
+    memory.peak = memory.weights
+        + memory.optimizer
+        + memory.copies
+        + memory.activations_and_gradients
+        + memory.inputs
+        + memory.scratch;
     costs
+}
+
+/// Weights and state are the same in all plans of a program, what kernels write is each one's own.
+fn types(program: &Program) -> BTreeMap<String, TypeMemory> {
+    let mut types: BTreeMap<String, TypeMemory> = BTreeMap::new();
+    for plan in program.plans() {
+        for (name, memory) in explain_plan(plan, 1).by_type {
+            let entry = types.entry(name).or_default();
+            entry.weights = entry.weights.max(memory.weights);
+            entry.state = entry.state.max(memory.state);
+            entry.values += memory.values;
+            entry.value_bytes += memory.value_bytes;
+        }
+    }
+    types
 }
 
 fn by_scope(recipe: &Recipe, program: &Program, depth: usize) -> BTreeMap<String, ScopeCost> {

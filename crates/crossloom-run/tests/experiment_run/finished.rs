@@ -141,8 +141,17 @@ fn a_variant_that_the_recipe_lacks_is_named_with_those_it_has() {
 
 #[test]
 fn a_copied_folder_alone_is_asked_and_answers_as_it_did() {
+    answers_as_it_did(&[]);
+}
+
+#[test]
+fn a_copied_folder_of_a_model_in_16_bits_answers_as_it_did() {
+    answers_as_it_did(&["train.precision=bf16", "train.parts.vision={ trainable = false, dtype = 'bf16' }"]);
+}
+
+fn answers_as_it_did(sets: &[&str]) {
     let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let recipe = recipe(&[]);
+    let recipe = recipe(sets);
     let finished = finish(&recipe, &["cli"], folder.path(), Entry::New);
     let data = Data::load(&recipe.variants[0].recipe, Path::new("."), &mut |_| ()).unwrap();
     let copy = elsewhere.path().join("copy");

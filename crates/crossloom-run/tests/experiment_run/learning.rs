@@ -10,8 +10,18 @@ use crate::support::{Entry, finish, recipe};
 
 #[test]
 fn a_handful_of_pictures_is_learned_by_heart() {
+    learns_by_heart("f32");
+}
+
+#[test]
+fn a_handful_of_pictures_is_learned_by_heart_in_16_bits() {
+    learns_by_heart("bf16");
+}
+
+fn learns_by_heart(precision: &str) {
     let folder = tempfile::tempdir().unwrap();
     let recipe = recipe(&[
+        &format!("train.precision={precision}"),
         "data.source={ kind = 'synthetic', train_images = 4, test_images = 4, questions_per_image = 4 }",
         "train.steps=200",
         "train.schedule=constant",
@@ -23,6 +33,7 @@ fn a_handful_of_pictures_is_learned_by_heart() {
     for (name, variant) in &record.variants {
         let loss = variant.final_loss.unwrap();
         assert!(loss < 0.05, "{name}: {loss}");
+        assert_eq!(variant.precision, precision);
     }
 }
 

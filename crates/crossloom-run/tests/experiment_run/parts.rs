@@ -36,6 +36,28 @@ fn restore(model: &mut crossloom_run::Model, checkpoints: &Path) {
     newest.restore_model(model, RestorePart::Parameters).unwrap();
 }
 
+#[test]
+fn a_checkpoint_of_other_types_is_refused_by_name() {
+    const FROZEN: &str = "train.parts.vision.trainable=false";
+    let kept_in = |dtype: &str| recipe(&[FROZEN, &format!("train.parts.vision.dtype={dtype}")]);
+    let folder = tempfile::tempdir().unwrap();
+    let finished = finish(&kept_in("f32"), &["cli"], folder.path(), Entry::New);
+    let other = kept_in("bf16");
+    let cli: &Recipe = &other.variant("cli").unwrap().recipe;
+    let (_, plan) = data(cli);
+    let mut model = model(cli, &plan);
+    let before = model.store.read_bytes(&model.params[0].name).unwrap();
+    let checkpoints = Checkpoints::new(finished.dir.path().join("cli/checkpoints"), 0);
+    let newest = checkpoints.newest().unwrap().unwrap();
+    let error = newest.restore_model(&mut model, RestorePart::Parameters).unwrap_err().to_string();
+    let vision = model.params.iter().filter(|param| param.part == Part::Vision);
+    for param in vision {
+        let said = format!("`{}` has dtype F32, the model has BF16", param.name);
+        assert!(error.contains(&said), "{error}");
+    }
+    assert_eq!(model.store.read_bytes(&model.params[0].name).unwrap(), before, "nothing was loaded");
+}
+
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }

@@ -27,16 +27,22 @@ fn curve(run: &Path, variant: &str) -> Vec<(u64, f64, f64)> {
 
 #[test]
 fn stopped_and_continued_is_bitwise_the_same_as_never_stopped() {
-    for accumulate in ["train.accumulate=1", "train.accumulate=2"] {
-        let recipe = recipe(&[accumulate]);
+    const KEPT: &str = "train.parts.vision={ trainable = false, dtype = 'bf16' }";
+    for sets in [
+        &[][..],
+        &["train.accumulate=2"],
+        &["train.precision=bf16"],
+        &["train.precision=bf16", "train.accumulate=2", KEPT],
+    ] {
+        let recipe = recipe(sets);
         let [whole, parts] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let expected = finish(&recipe, &["cli"], whole.path(), Entry::New);
         let run = interrupt(&recipe, &["cli"], parts.path(), Entry::New, 2);
         interrupt(&recipe, &["cli"], parts.path(), Entry::Resume, 3);
         let given = finish(&recipe, &["cli"], parts.path(), Entry::Resume);
         assert_eq!(given.dir.path(), run);
-        assert_eq!(weights(&run, "cli", 6), weights(expected.dir.path(), "cli", 6), "{accumulate}");
-        assert_eq!(curve(&run, "cli"), curve(expected.dir.path(), "cli"), "{accumulate}");
+        assert_eq!(weights(&run, "cli", 6), weights(expected.dir.path(), "cli", 6), "{sets:?}");
+        assert_eq!(curve(&run, "cli"), curve(expected.dir.path(), "cli"), "{sets:?}");
         assert_eq!(given.variants[0].records, expected.variants[0].records);
         assert_eq!(given.variants[0].gates, expected.variants[0].gates);
     }

@@ -14,7 +14,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-pub use need::{DoesNotFit, Need};
+pub use need::{COPIES, DoesNotFit, Need};
 
 /// Bytes of this process that are in memory now; `None` where the system does not tell.
 pub fn resident_bytes() -> Option<u64> {

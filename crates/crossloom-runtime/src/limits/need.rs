@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use super::{Limit, Source};
 
+/// The purpose of the copies of trained weights from which products are computed in 16 bits.
+pub const COPIES: &str = "16-bit copies of weights";
+
 /// Bytes by purpose, in the order in which they were named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -81,6 +84,10 @@ impl DoesNotFit {
         };
         let largest = self.need.parts().max_by_key(|&(_, bytes)| bytes).map_or("", |(purpose, _)| purpose);
         let shrink = match largest {
+            "activations and gradients" if self.need.of(COPIES) == 0 => {
+                "compute in 16 bits with `train.precision = \"bf16\"`, train with a smaller `train.batch_size` and more \
+                 `train.accumulate`"
+            }
             "activations and gradients" | "inputs" => {
                 "train with a smaller `train.batch_size` and more `train.accumulate`"
             }

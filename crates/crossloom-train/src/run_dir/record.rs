@@ -77,6 +77,8 @@ pub struct VariantRecord {
     pub parameters: u64,
     /// Parameters that are trained.
     pub trainable_parameters: u64,
+    /// In which types it computes and keeps frozen parts, such as `bf16`.
+    pub precision: String,
     /// Loss of the last step, in nats.
     pub final_loss: Option<f64>,
     /// Folder of the newest checkpoint, relative to the run directory.

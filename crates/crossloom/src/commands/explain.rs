@@ -116,8 +116,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
 fn text(explained: &Explained) -> String {
     let batch = explained.shapes.batch;
     let mut text = format!(
-        "variant {}: batches of {} × {} positions, {} targets each, {} words\n",
-        explained.variant, batch.batch, batch.tokens, batch.targets, explained.shapes.vocab
+        "variant {}: batches of {} × {} positions, {} targets each, {} words; computed in {}\n",
+        explained.variant,
+        batch.batch,
+        batch.tokens,
+        batch.targets,
+        explained.shapes.vocab,
+        explained.precision
     );
     let mut parameters = Table::new(["parameters", "total", "trained"]).indented(2);
     let (mut total, mut trained) = (0, 0);
@@ -145,6 +150,7 @@ fn text(explained: &Explained) -> String {
         forward.memory.activations_and_gradients,
     );
     cost("  optimizer", bytes, train.memory.optimizer, forward.memory.optimizer);
+    cost("  16-bit copies of weights", bytes, train.memory.copies, forward.memory.copies);
     cost("  batch inputs", bytes, train.memory.inputs, forward.memory.inputs);
     cost("  kernel scratch", bytes, train.memory.scratch, forward.memory.scratch);
 
@@ -153,6 +159,18 @@ fn text(explained: &Explained) -> String {
         run.row([purpose.to_owned(), bytes(bytes_of)]);
     }
     run.row(["all, besides the process itself".to_owned(), bytes(explained.run.total())]);
+
+    let mut types =
+        Table::new(["type (training step)", "weights", "state", "values", "their bytes"]).indented(2);
+    for (name, held) in &explained.types {
+        types.row([
+            name.clone(),
+            bytes(held.weights),
+            bytes(held.state),
+            grouped(held.values),
+            bytes(held.value_bytes),
+        ]);
+    }
 
     let mut scopes = Table::new(["scope (training step)", "FLOPs", "bytes moved", "calls"]).indented(2);
     for (scope, cost) in &explained.by_scope {
@@ -167,7 +185,7 @@ fn text(explained: &Explained) -> String {
     for (kernel, calls) in &explained.kernels {
         kernels.row([kernel.clone(), calls.to_string()]);
     }
-    for table in [parameters, costs, run, scopes, passes, kernels] {
+    for table in [parameters, costs, types, run, scopes, passes, kernels] {
         text.push_str(&format!("\n{table}"));
     }
     if let Some(overhead) = &explained.overhead {
