@@ -390,7 +390,7 @@ mod flat {
             return;
         };
         bencher.counter(BytesCount::new(8 * N)).bench_local(|| {
-            run(program.run_slices(ROWS, COLS, &[(&x[..]).into()], &mut [(&mut y[..]).into()]))
+            run(program.run_slices(ROWS, COLS, &[(&x[..]).into()], &mut [(&mut y[..]).into()]));
         });
     }
 
@@ -409,12 +409,8 @@ mod flat {
         );
         let Ok(program) = program else { return };
         bencher.counter(BytesCount::new(12 * N)).bench_local(|| {
-            run(program.run_slices(
-                ROWS,
-                COLS,
-                &[&x, &row, &y].map(|x| (&x[..]).into()),
-                &mut [(&mut out[..]).into()],
-            ))
+            let from = [&x, &row, &y].map(|x| (&x[..]).into());
+            run(program.run_slices(ROWS, COLS, &from, &mut [(&mut out[..]).into()]));
         });
     }
 

@@ -161,10 +161,10 @@ fn kernels_allocate_nothing() {
     )
     .unwrap();
     check("pooling, injection, element-wise", &mut || {
-        let (x, w, s) = (&pool_x[..], &w[..], &mut pool_scratch);
-        attn_pool(&pool_shape, x, w, None, &mut pooled[..], &mut probs, s).unwrap();
+        let (rows_in, w, s) = (&pool_x[..], &w[..], &mut pool_scratch);
+        attn_pool(&pool_shape, rows_in, w, None, &mut pooled[..], &mut probs, s).unwrap();
         let (dx, dw) = (&mut pool_dx[..], &mut dw[..]);
-        attn_pool_grad(&pool_shape, &d_pooled[..], x, w, &probs, dx, dw, s).unwrap();
+        attn_pool_grad(&pool_shape, &d_pooled[..], rows_in, w, &probs, dx, dw, s).unwrap();
         let (gate, dg, s) = (&gate[..], &mut d_gate[..], &mut inject_scratch);
         agf_inject(&inject, &mut h, gate, &tap, &index).unwrap();
         agf_inject_grad(&inject, &h, Some(&old), gate, &tap, &index, &mut d_tap, dg, s).unwrap();

@@ -290,9 +290,9 @@ impl<'a> Io<'a> {
     /// Starts of all operands and results, for kernels that read every element before they write the same one.
     pub(super) fn addresses(
         self,
-    ) -> (impl ExactSizeIterator<Item = *const u8> + 'a, impl ExactSizeIterator<Item = *mut u8> + 'a) {
-        let inputs = self.inputs.iter().map(|s| s.start.cast_const());
-        (inputs, self.outputs.iter().map(|s| s.start))
+    ) -> (impl ExactSizeIterator<Item = *const ()> + 'a, impl ExactSizeIterator<Item = *mut ()> + 'a) {
+        let inputs = self.inputs.iter().map(|s| s.start.cast_const().cast());
+        (inputs, self.outputs.iter().map(|s| s.start.cast()))
     }
 
     /// Operands, the `N` results, and scratch as floats.

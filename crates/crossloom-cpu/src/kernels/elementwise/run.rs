@@ -18,8 +18,8 @@ const CHUNK: usize = 16_384;
 
 /// Operand and output pointers that tasks share.
 struct Pointers<'a> {
-    inputs: &'a [*const u8],
-    outputs: &'a [*mut u8],
+    inputs: &'a [*const ()],
+    outputs: &'a [*mut ()],
 }
 // SAFETY: tasks work on disjoint ranges of elements: what one reads or writes of a full operand or an output, no other
 // touches; broadcast operands are only read (the contract of `Program::run`).
@@ -39,8 +39,8 @@ impl Program {
         &self,
         rows: usize,
         cols: usize,
-        inputs: &[*const u8],
-        outputs: &[*mut u8],
+        inputs: &[*const ()],
+        outputs: &[*mut ()],
     ) -> Result<(), KernelError> {
         same("elementwise", "operands", inputs.len(), self.operands())?;
         same("elementwise", "outputs", outputs.len(), self.outputs())?;

@@ -145,17 +145,17 @@ fn check_typed(
     let taken: Vec<Option<usize>> = (stores.iter())
         .map(|(_, float)| full.iter().position(|i| loads[*i].1 == *float).map(|at| full.remove(at)))
         .collect();
-    let start = |buffer: &mut Buffer| -> *mut u8 {
+    let start = |buffer: &mut Buffer| -> *mut () {
         match buffer.floats_mut() {
             FloatsMut::F32(x) => x.as_mut_ptr().cast(),
             FloatsMut::Bf16(x) => x.as_mut_ptr().cast(),
         }
     };
-    let from: Vec<*mut u8> = memory.iter_mut().map(start).collect();
-    let spare: Vec<*mut u8> = spare.iter_mut().map(start).collect();
-    let to: Vec<*mut u8> =
+    let from: Vec<*mut ()> = memory.iter_mut().map(start).collect();
+    let spare: Vec<*mut ()> = spare.iter_mut().map(start).collect();
+    let to: Vec<*mut ()> =
         taken.iter().zip(&spare).map(|(at, spare)| at.map_or(*spare, |i| from[i])).collect();
-    let inputs: Vec<*const u8> = from.iter().map(|x| x.cast_const()).collect();
+    let inputs: Vec<*const ()> = from.iter().map(|x| x.cast_const()).collect();
     // SAFETY: operands and outputs have the sizes and types of the program; an output is a full operand of its type or
     // overlaps nothing.
     unsafe { program.run(rows, cols, &inputs, &to).unwrap() };
