@@ -236,7 +236,7 @@ mod attend {
         let qkv = data(rows * 3 * cols);
         let (mut dq, mut dk, mut dv) = (data(rows * cols), data(rows * cols), data(rows * cols));
         let (o, d_out, lse) = (data(rows * cols), data(rows * cols), vec![4.0; rows * p.heads]);
-        let mut scratch = data(p.grad_scratch_len());
+        let mut scratch = data(p.grad_scratch_len(false));
         bencher.counter(ItemsCount::new(p.flops() * 5 / 2)).bench_local(|| {
             let [q, k, v] = [0, 1, 2].map(|i| Mat::columns(&qkv, rows, 3 * cols, i * cols, cols));
             let (o, d_out) = (Mat::new(&o, rows, cols), Mat::new(&d_out, rows, cols));

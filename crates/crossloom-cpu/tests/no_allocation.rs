@@ -56,7 +56,7 @@ fn kernels_allocate_nothing() {
         let segments = vec![0_i32; rows];
         let (mut o, mut lse) = (ones(rows * wide), ones(rows * 4));
         let (mut dq, mut dk, mut dv) = (q.clone(), k.clone(), v.clone());
-        let mut scratch = ones(p.grad_scratch_len());
+        let mut scratch = ones(p.grad_scratch_len(false));
         check("attention", &mut || {
             let (qm, km, vm) = (
                 Mat::new(&q, rows, wide).unwrap(),

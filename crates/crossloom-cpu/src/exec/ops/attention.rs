@@ -1,7 +1,7 @@
 //! Attention and its gradient.
 
-use crossloom_ir::TensorType;
 use crossloom_ir::op::Attention as Op;
+use crossloom_ir::{DType, TensorType};
 
 use crate::exec::io::{CpuKernel, Io, Lowered};
 use crate::kernels::{Attention, FloatMat, FloatMatMut, KernelError, attention, attention_grad};
@@ -41,11 +41,12 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
     })
 }
 
-pub(super) fn lower_grad(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
+pub(super) fn lower_grad(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
     let shape = shape(op, inputs[1], inputs[2]);
     let kernel = Backward { shape, segments: op.segments };
     (shape.head_dim <= MAX_HEAD_DIM).then(|| {
-        let lowered = Lowered::with_scratch("attention_grad", shape.grad_scratch_len(), kernel);
+        let is_narrow = outputs[1..].iter().any(|ty| ty.dtype == DType::Bf16);
+        let lowered = Lowered::with_scratch("attention_grad", shape.grad_scratch_len(is_narrow), kernel);
         lowered.floats(&[0, 1, 2, 3, 4], &[0, 1, 2]).ints(&[6], &[]).optional(vec![0, 1, 2])
     })
 }

@@ -57,7 +57,7 @@ fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lo
         | Op::RmsNormGrad(_)
         | Op::AddRmsNorm(_) => norm::lower(op, inputs),
         Op::Attention(op) => attention::lower(op, inputs),
-        Op::AttentionGrad(op) => attention::lower_grad(&op.0, inputs),
+        Op::AttentionGrad(op) => attention::lower_grad(&op.0, inputs, outputs),
         Op::CacheWrite(_) => Some(cache::lower_write(inputs)),
         Op::CachedAttention(op) => cache::lower_attention(op, inputs),
         Op::Rope(op) => Some(rope::lower(op, inputs)),

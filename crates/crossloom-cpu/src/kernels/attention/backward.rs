@@ -9,6 +9,7 @@ use crate::kernels::error::{KernelError, need, same};
 use crate::kernels::float_mat::{FloatMat, FloatMatMut};
 use crate::kernels::gemm::{Left, Update, gemm_serial, packed_len};
 use crate::kernels::reduce::add_partials;
+use crate::kernels::view::MatMut;
 use crate::math::exp_v;
 use crate::parallel::{self, SharedMut, chunk_range};
 use crate::simd::{Simd, Vf, dispatch};
@@ -55,7 +56,8 @@ fn run(call: &Call<'_>, v: FloatMat<'_>, scratch: &mut [f32]) -> Result<(), Kern
             same(name, operand, grad.1, cols)?;
         }
     }
-    need(name, "scratch", scratch.len(), p.grad_scratch_len())?;
+    let is_narrow = [dk, dv].iter().any(|grad| matches!(grad, Some(FloatMatMut::Bf16(_))));
+    need(name, "scratch", scratch.len(), p.grad_scratch_len(is_narrow))?;
     if dq.is_none() && dk.is_none() && dv.is_none() {
         return Ok(());
     }
@@ -71,19 +73,30 @@ fn run(call: &Call<'_>, v: FloatMat<'_>, scratch: &mut [f32]) -> Result<(), Kern
     if parts > 1 {
         parallel::for_each(groups, pack);
     }
-    let own = 2 * p.head_len();
+    let (apart, own) = (p.sums_apart(is_narrow), 2 * p.head_len());
     parallel::for_each(groups * parts, |task| {
         let (group, part) = (task / parts, task % parts);
         if parts == 1 {
             pack(group);
         }
-        // SAFETY: packed above, by this task or before, and nobody writes it any more; each task has its own sums.
-        let (packed, sums): (&[f32], _) =
-            unsafe { (packed.slice(group * 2 * head, 2 * head), sums.slice(task * own, own)) };
-        backward_task(call, packed, sums, group, part);
+        // SAFETY: packed above, by this task or before, and nobody writes it any more.
+        let packed: &[f32] = unsafe { packed.slice(group * 2 * head, 2 * head) };
+        if !apart {
+            // One task has these columns of both gradients, which are `f32`.
+            let in_place = |grad: &Option<FloatMatMut<'_>>| match grad {
+                Some(FloatMatMut::F32(grad)) => Some(Sums::in_result(p, grad, group)),
+                _ => None,
+            };
+            backward_task(call, packed, [in_place(dk), in_place(dv)], group, part);
+            return;
+        }
+        // SAFETY: each task has its own sums.
+        let (of_dk, of_dv) = unsafe { sums.slice(task * own, own) }.split_at_mut(p.head_len());
+        let wanted =
+            [dk.is_some().then(|| Sums::apart(p, of_dk)), dv.is_some().then(|| Sums::apart(p, of_dv))];
+        backward_task(call, packed, wanted, group, part);
         if parts == 1 {
-            let (dk, dv) = sums.split_at(p.head_len());
-            finish_task(call, [dk, dv], group, 0);
+            finish_task(call, [of_dk, of_dv], group, 0);
         }
     });
     if parts > 1 {
@@ -120,8 +133,40 @@ struct Call<'a> {
     dv: Option<FloatMatMut<'a>>,
 }
 
+/// Sums of the gradient of one head of keys or values, a row for each; a task's own.
+#[derive(Clone, Copy)]
+struct Sums {
+    ptr: *mut f32,
+    stride: usize,
+}
+
+impl Sums {
+    /// In the columns of the result that belong to a key head.
+    fn in_result(p: &Attention, grad: &MatMut<'_>, group: usize) -> Self {
+        let (sample, kv) = (group / p.kv_heads, group % p.kv_heads);
+        let at = sample * p.k_len * grad.row_stride() + kv * p.head_dim;
+        Self { ptr: grad.ptr().wrapping_add(at), stride: grad.row_stride() }
+    }
+
+    /// Beside the result.
+    fn apart(p: &Attention, sums: &mut [f32]) -> Self {
+        Self { ptr: sums.as_mut_ptr(), stride: p.head_dim }
+    }
+
+    /// From key `i` on.
+    ///
+    /// # Safety
+    /// There is such a key.
+    #[inline(always)]
+    unsafe fn at(self, i: usize) -> *mut f32 {
+        // SAFETY: rows of keys are `stride` apart.
+        unsafe { self.ptr.add(i * self.stride) }
+    }
+}
+
 dispatch!(
-    fn backward_task(call: &Call<'_>, packed: &[f32], sums: &mut [f32], group: usize, part: usize) = backward_body
+    fn backward_task(call: &Call<'_>, packed: &[f32], sums: [Option<Sums>; 2], group: usize, part: usize) =
+        backward_body
 );
 
 /// Buffers of a tile.
@@ -142,7 +187,7 @@ fn backward_body<S: Simd>(
     s: S,
     call: &Call<'_>,
     packed: &[f32],
-    sums: &mut [f32],
+    sums: [Option<Sums>; 2],
     group: usize,
     part: usize,
 ) {
@@ -150,8 +195,12 @@ fn backward_body<S: Simd>(
     let (sample, kv) = (group / p.kv_heads, group % p.kv_heads);
     let mask = Mask::new(p, call.segments, sample);
     let (keys, values) = packed.split_at(p.packed_head());
-    sums.fill(0.0);
-    let (dk, dv) = sums.split_at_mut(p.head_len());
+    for sums in sums.into_iter().flatten() {
+        for i in 0..p.k_len {
+            // SAFETY: the rows of the sums are this task's.
+            unsafe { std::slice::from_raw_parts_mut(sums.at(i), p.head_dim).fill(0.0) };
+        }
+    }
     let mut tile = Tile {
         queries: MaybeUninit::uninit(),
         d_out: MaybeUninit::uninit(),
@@ -165,17 +214,7 @@ fn backward_body<S: Simd>(
     for unit in (part..p.tiles()).step_by(p.parts()) {
         let (h, q) = (kv * p.group() + unit / of_head, unit % of_head * QUERIES);
         let rows = QUERIES.min(p.q_len - q);
-        backward_tile(
-            s,
-            call,
-            [keys, values],
-            &mask,
-            &mut tile,
-            [&mut *dk, &mut *dv],
-            (sample, kv, h),
-            q,
-            rows,
-        );
+        backward_tile(s, call, [keys, values], &mask, &mut tile, sums, (sample, kv, h), q, rows);
     }
 }
 
@@ -187,7 +226,7 @@ fn backward_tile<S: Simd>(
     [keys, values]: [&[f32]; 2],
     mask: &Mask<'_>,
     tile: &mut Tile,
-    [dk, dv]: [&mut [f32]; 2],
+    [dk, dv]: [Option<Sums>; 2],
     (sample, kv, h): (usize, usize, usize),
     q: usize,
     rows: usize,
@@ -264,7 +303,6 @@ fn backward_tile<S: Simd>(
         let mut start = 0;
         while let Some((slot, first, count)) = slots.next_run(&mut start, p.k_len) {
             let update = if std::mem::take(&mut fresh) { Update::Set } else { Update::Continue };
-            let sums = first * hd..(first + count) * hd;
             // SAFETY: the keys are rows of `k`, by `check`, and `hd` values each in the sums; the buffers hold these slots.
             unsafe {
                 if call.dq.is_some() {
@@ -272,15 +310,15 @@ fn backward_tile<S: Simd>(
                     let at = (sample * p.k_len + first, kv * hd);
                     add_product(s, (rows, hd), left, call.k, at, count, &mut tile.room, dq, update);
                 }
-                if call.dv.is_some() {
+                if let Some(dv) = dv {
                     let left = Left { ptr: probs.add(slot * KEYS), row: 1, col: SCORES };
-                    let c = dv[sums.clone()].as_mut_ptr();
-                    gemm_serial::<S, false>(s, count, hd, rows, left, d_out, hd, c, hd, 1.0, Update::Add);
+                    let (c, ldc) = (dv.at(first), dv.stride);
+                    gemm_serial::<S, false>(s, count, hd, rows, left, d_out, hd, c, ldc, 1.0, Update::Add);
                 }
-                if call.dk.is_some() {
+                if let Some(dk) = dk {
                     let left = Left { ptr: grads.add(slot * KEYS), row: 1, col: SCORES };
-                    let c = dk[sums].as_mut_ptr();
-                    gemm_serial::<S, false>(s, count, hd, rows, left, queries, hd, c, hd, 1.0, Update::Add);
+                    let (c, ldc) = (dk.at(first), dk.stride);
+                    gemm_serial::<S, false>(s, count, hd, rows, left, queries, hd, c, ldc, 1.0, Update::Add);
                 }
             }
         }

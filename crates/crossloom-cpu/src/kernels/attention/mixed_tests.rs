@@ -67,7 +67,7 @@ impl Operands {
         let mut grads: [Buffer; 3] =
             std::array::from_fn(|i| Buffer::room(if wanted[i] { lens[i] } else { 0 }, types[i]));
         let [dq, dk, dv] = &mut grads;
-        let mut scratch = vec![f32::NAN; p.grad_scratch_len()];
+        let mut scratch = vec![f32::NAN; p.grad_scratch_len(types[1] || types[2])];
         let segments = self.segments.as_deref();
         let dq = FloatMatMut::wanted(dq.floats_mut(), rows, wide).unwrap();
         let [dk, dv] = [dk, dv].map(|d| FloatMatMut::wanted(d.floats_mut(), keys, cols).unwrap());

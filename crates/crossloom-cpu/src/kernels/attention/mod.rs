@@ -73,10 +73,17 @@ impl Attention {
         self.batch * self.kv_heads * self.packed_head()
     }
 
-    /// Scratch values of [`attention_grad`]: the transposed keys and values, and the sums of their gradients of every
-    /// part of the queries.
-    pub fn grad_scratch_len(&self) -> usize {
-        2 * self.scratch_len() + self.batch * self.kv_heads * self.parts() * 2 * self.head_len()
+    /// Scratch values of [`attention_grad`]: the transposed keys and values, and the sums of their gradients where these
+    /// are not made in the results: those of every part of the queries where there are several, and those of a result
+    /// that `is_narrow`.
+    pub fn grad_scratch_len(&self, is_narrow: bool) -> usize {
+        let sums = if self.sums_apart(is_narrow) { self.parts() * 2 * self.head_len() } else { 0 };
+        2 * self.scratch_len() + self.batch * self.kv_heads * sums
+    }
+
+    /// Whether sums of gradients of keys and values are made in the scratch.
+    fn sums_apart(&self, is_narrow: bool) -> bool {
+        is_narrow || self.parts() > 1
     }
 
     /// Values of one key head of a sample.

@@ -112,7 +112,7 @@ fn check(p: &Attention, segments: Option<&[i32]>) {
     let d_out = random(4, nq * wide);
     let want = reference(p, &q, &k, &v, segments, &d_out);
     let (mut o, mut lse) = (vec![f32::NAN; nq * wide], vec![f32::NAN; p.batch * p.heads * p.q_len]);
-    let mut scratch = vec![f32::NAN; p.grad_scratch_len()];
+    let mut scratch = vec![f32::NAN; p.grad_scratch_len(false)];
     let mat = |x, rows, cols| Mat::new(x, rows, cols).unwrap();
     let (qm, km, vm) = (mat(&q, nq, wide), mat(&k, nk, narrow), mat(&v, nk, narrow));
     attention(p, qm, km, vm, segments, MatMut::new(&mut o, nq, wide).unwrap(), &mut lse, &mut scratch)
@@ -200,7 +200,7 @@ fn merged_buffers_need_no_copies() {
     let view = |first, cols| Mat::columns(&qkv, rows, width, first, cols).unwrap();
     let (q, k, v) = (view(0, wide), view(wide, narrow), view(wide + narrow, narrow));
     let (mut o, mut lse) = (vec![0.0; rows * wide], vec![0.0; 2 * 4 * 37]);
-    let mut scratch = vec![0.0; p.grad_scratch_len()];
+    let mut scratch = vec![0.0; p.grad_scratch_len(false)];
     attention(&p, q, k, v, None, MatMut::new(&mut o, rows, wide).unwrap(), &mut lse, &mut scratch).unwrap();
     let mut grads = [(); 3].map(|()| vec![f32::NAN; rows * width]);
     let parts = [(0, wide), (wide, narrow), (wide + narrow, narrow)];
