@@ -25,6 +25,7 @@ mod evaluate;
 mod features;
 mod gates;
 mod generate;
+mod git;
 mod held_out;
 mod interface;
 mod job;

@@ -96,7 +96,7 @@ impl Trained {
     /// Answers questions about a picture file; each sees the picture, none sees another.
     ///
     /// # Errors
-    /// A picture that cannot be read; a word the tokenizer does not know; too many or too long questions.
+    /// A picture that cannot be read; a blank question; a word the tokenizer does not know; too many or too long questions.
     pub fn ask(&mut self, image: &Path, questions: &[String]) -> Result<Vec<Answered>, ExperimentError> {
         let prompt = prompt(&self.tokenizer, &self.processor, image, questions)?;
         self.answer(prompt)
@@ -140,6 +140,12 @@ fn prompt(
     image: &Path,
     questions: &[String],
 ) -> Result<Prompt, ExperimentError> {
+    if questions.iter().any(|question| question.trim().is_empty()) {
+        return Err(ExperimentError::request(
+            "a question is blank, and has no answer",
+            "ask something, such as \"what shape is present?\"",
+        ));
+    }
     let encoded = questions.iter().map(|text| Ok((text.clone(), tokenizer.encode(text)?)));
     let questions = encoded.collect::<Result<_, ExperimentError>>()?;
     Ok(Prompt { image: processor.open(image)?, questions })

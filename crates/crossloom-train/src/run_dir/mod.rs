@@ -25,8 +25,8 @@ pub use variant::VariantDir;
 
 use self::name::check_name;
 
-use crossloom_files::write_atomic;
-use std::fs::{self, File};
+use crossloom_files::{FileLock, is_free, try_lock, write_atomic};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -91,15 +91,7 @@ pub struct RunDir {
 /// Holds the run directory for this process; the operating system lets go when the process ends, however it ends.
 #[derive(Debug)]
 pub struct RunLock {
-    file: File,
-}
-
-impl Drop for RunLock {
-    fn drop(&mut self) {
-        // Closing alone would not do: a program that is being started elsewhere in this process has a copy of every open file
-        // until it is loaded, and the lock belongs to all copies. A file system without locks has none to give back.
-        let _ = self.file.unlock();
-    }
+    _lock: FileLock,
 }
 
 impl RunDir {
@@ -153,38 +145,18 @@ impl RunDir {
         self.path.join(RECIPE_FILE)
     }
 
-    /// Take the run directory for this process, or fail where another one has it and keeps it.
+    /// Take the run directory for this process, or fail where another one has it and keeps it. Where there are no locks, see
+    /// [`try_lock`], it is taken without.
     pub fn lock(&self) -> Result<RunLock, RunDirError> {
         let path = self.path.join(LOCK_FILE);
-        let file = File::create(&path).map_err(io_error("make", &path))?;
-        let mut tries = 0;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(RunLock { file }),
-                // Whoever only looks whether it is held, holds it for a moment.
-                Err(fs::TryLockError::WouldBlock) if tries < LOOKS => {
-                    tries += 1;
-                    std::thread::sleep(LOOK);
-                }
-                Err(fs::TryLockError::WouldBlock) => {
-                    return Err(RunDirError::Locked { path: self.path.clone() });
-                }
-                // A file system without locks (some network mounts) gives no protection, and no reason to refuse.
-                Err(fs::TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                    return Ok(RunLock { file });
-                }
-                Err(fs::TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
+        for _ in 0..LOOKS {
+            if let Some(lock) = try_lock(&path).map_err(io_error("lock", &path))? {
+                return Ok(RunLock { _lock: lock });
             }
+            // Whoever only looks whether it is held, holds it for a moment.
+            std::thread::sleep(LOOK);
         }
-    }
-
-    /// Whether no process works on the run. Where that cannot be told, as on a file system without locks, one may.
-    fn is_free(&self) -> bool {
-        match File::open(self.path.join(LOCK_FILE)) {
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-            // Several may look at once. The look ends with the file, and with the lock, which is given back first.
-            Ok(file) => file.try_lock_shared().is_ok() && file.unlock().is_ok(),
-        }
+        Err(RunDirError::Locked { path: self.path.clone() })
     }
 
     /// Write a small file of the run atomically: after a crash it is the old one or the new one.
@@ -219,7 +191,7 @@ impl RunDir {
     /// the run any more.
     pub fn read_settled(&self) -> Result<RunRecord, RunDirError> {
         // The lock is looked at first: a run that ends in between has written its end by then.
-        let free = self.is_free();
+        let free = is_free(&self.path.join(LOCK_FILE));
         let record = self.read_record()?;
         Ok(if free { record.abandoned() } else { record })
     }
@@ -332,18 +304,6 @@ mod tests {
             );
         }
         assert!(RunDir::create(root.path(), "ok", "../../etc").is_err());
-    }
-
-    #[test]
-    fn a_lock_ends_with_its_holder_whoever_has_a_copy_of_its_file() {
-        let root = tempfile::tempdir().unwrap();
-        let run = RunDir::create(root.path(), "r", "abc").unwrap();
-        let lock = run.lock().unwrap();
-        // What a program that is being started has until it is loaded.
-        let copy = lock.file.try_clone().unwrap();
-        drop(lock);
-        let lock = run.lock().unwrap();
-        drop((copy, lock));
     }
 
     #[test]

@@ -126,7 +126,8 @@ pub struct RunRecord {
     pub versions: BTreeMap<String, String>,
     /// Commit of the git checkout that the recipe lies in, if it does.
     pub git_commit: Option<String>,
-    /// Whether that checkout had uncommitted changes.
+    /// Whether that commit alone does not give back what was run: something tracked is changed, or a file of the recipe is not
+    /// in the commit.
     pub git_dirty: Option<bool>,
     /// The device, in words.
     pub device: String,

@@ -49,7 +49,7 @@ warmup = 1
 log_every = 2
 
 [eval]
-bootstrap_samples = 200
+permutations = 200
 "#;
 
 /// Two models and one without the picture.
