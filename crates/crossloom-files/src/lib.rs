@@ -3,7 +3,7 @@
 
 mod lock;
 
-pub use lock::{FileLock, try_lock};
+pub use lock::{FileLock, is_free, try_lock};
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

@@ -8,7 +8,17 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct FileLock {
     /// `None` where the file system has no locks.
-    _file: Option<File>,
+    file: Option<File>,
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Closing alone would not do: a program that is being started elsewhere in this process has a copy of every open file
+        // until it is loaded, and the lock belongs to all copies. What cannot be given back is gone with this process.
+        if let Some(file) = &self.file {
+            let _ = file.unlock();
+        }
+    }
 }
 
 /// Takes the lock at `path` at once, and makes its file if need be; `None` where another process has it.
@@ -24,15 +34,24 @@ pub fn try_lock(path: &Path) -> io::Result<Option<FileLock>> {
     let file = match opened {
         Err(error) if is_read_only(&error) => match File::open(path) {
             Ok(file) => file,
-            Err(_) => return Ok(Some(FileLock { _file: None })),
+            Err(_) => return Ok(Some(FileLock { file: None })),
         },
         opened => opened?,
     };
     match file.try_lock() {
-        Ok(()) => Ok(Some(FileLock { _file: Some(file) })),
+        Ok(()) => Ok(Some(FileLock { file: Some(file) })),
         Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) if has_no_locks(&error) => Ok(Some(FileLock { _file: None })),
+        Err(TryLockError::Error(error)) if has_no_locks(&error) => Ok(Some(FileLock { file: None })),
         Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Whether no process holds the lock at `path`. Where that cannot be told, as where there are no locks, one may.
+pub fn is_free(path: &Path) -> bool {
+    match File::open(path) {
+        Err(error) => error.kind() == ErrorKind::NotFound,
+        // Several may look at once. The look ends with the file, and with the lock, which is given back first.
+        Ok(file) => file.try_lock_shared().is_ok() && file.unlock().is_ok(),
     }
 }
 
@@ -63,10 +82,24 @@ mod tests {
         let path = folder.path().join("a.lock");
         let first = try_lock(&path).unwrap();
         assert!(first.is_some() && try_lock(&path).unwrap().is_none());
+        assert!(!is_free(&path));
         drop(first);
+        assert!(is_free(&path) && is_free(&folder.path().join("b.lock")));
         assert!(try_lock(&path).unwrap().is_some());
         assert!(path.exists(), "it is there for the next one");
         assert!(try_lock(&folder.path().join("absent/a.lock")).is_err());
+    }
+
+    #[test]
+    fn a_lock_ends_with_its_holder_whoever_has_a_copy_of_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.lock");
+        let lock = try_lock(&path).unwrap().unwrap();
+        // What a program that is being started has until it is loaded.
+        let copy = lock.file.as_ref().unwrap().try_clone().unwrap();
+        drop(lock);
+        assert!(try_lock(&path).unwrap().is_some());
+        drop(copy);
     }
 
     #[cfg(unix)]

@@ -55,7 +55,7 @@ pub mod programs;
 pub mod resolved;
 pub mod stages;
 
-pub use batch::load_batch;
+pub use batch::{load_batch, pool_of};
 pub use data::Data;
 pub use error::ExperimentError;
 pub use evaluate::evaluate;

@@ -18,13 +18,15 @@ use crate::machine::processor;
 use crate::model::Model;
 use crate::{Data, Experiment, ExperimentError, git, resolved};
 
-/// Begins the record of a run, or continues the one that was there, and writes it with the resolved recipe.
+/// Begins the record of a run, or continues the one that was there, and writes it with the resolved recipe. `notes` are what
+/// there is to say of this process.
 pub(crate) fn begin(
     experiment: &Experiment<'_>,
     dir: &RunDir,
     earlier: Option<RunRecord>,
     variants: &[&Variant],
     data: &Data,
+    notes: Vec<String>,
 ) -> Result<RunRecord, ExperimentError> {
     let Experiment { recipe: loaded, job, resources, .. } = *experiment;
     // The recipe was found in the run's folder, and not where it was written.
@@ -36,11 +38,7 @@ pub(crate) fn begin(
             record.variants.shift_remove(&variant.name);
         }
     }
-    let now = seconds_since_1970();
-    if record.started == 0.0 {
-        record.started = now;
-    }
-    record.updated = now;
+    record.touch(seconds_since_1970());
     record.status = RunStatus::Running;
     if !moved {
         record.recipe_path = loaded.path.display().to_string();
@@ -56,9 +54,10 @@ pub(crate) fn begin(
         (record.device, record.instruction_set) = here(resources.backend)?;
         record.threads = rayon::current_num_threads() as u64;
     }
+    record.notes.extend(notes);
     record.seeds = shared_seeds(&loaded.variants);
     record.data = vec![data_manifest(data)];
-    dir.write("recipe.resolved.toml", resolved::text(loaded).as_bytes())?;
+    dir.write("recipe.resolved.toml", resolved::text(loaded)?.as_bytes())?;
     dir.write_record(&record)?;
     Ok(record)
 }

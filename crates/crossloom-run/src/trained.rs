@@ -74,7 +74,8 @@ impl Trained {
         let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir))?;
         let shape = BatchShape { batch: 1, tokens: shapes.sequence_len, targets: shapes.targets };
         let device = resources.backend.running()?;
-        let programs = Programs::to_predict(recipe, shape, shapes.vocab_size, device.target())?;
+        let programs =
+            Programs::to_predict(recipe, shape, shapes.vocab_size, resources.chunk, device.target())?;
         let held = DataNeed { batches: shapes.batch_bytes(), pictures: 1, ..DataNeed::default() };
         fits(&dir.name(), &programs, held, &*device, resources)?;
         let mut model = Model::restored(programs, &device, &newest)?;

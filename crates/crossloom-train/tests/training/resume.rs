@@ -32,11 +32,11 @@ fn resumed(
 fn twice_n_steps_equal_n_steps_a_kill_and_n_steps() {
     let dir = tempfile::tempdir().unwrap();
     for (name, options) in [("plain", options as fn(u64) -> TrainOptions), ("accumulating", accumulating)] {
-        let whole = Checkpoints::new(dir.path().join(name).join("whole"), 0);
+        let whole = Checkpoints::new(dir.path().join(format!("{name}-whole")), 0);
         let (mut model, mut source) = (FakeModel::new(), FakeSource::new(5, &[4, 2]));
         run(&mut trainer(options(22)), &mut model, &mut source, Some(&whole), &never()).unwrap();
 
-        let parts = Checkpoints::new(dir.path().join(name).join("parts"), 0);
+        let parts = Checkpoints::new(dir.path().join(format!("{name}-parts")), 0);
         let (mut first, mut first_source) = (FakeModel::new(), FakeSource::new(5, &[4, 2]));
         run(&mut trainer(options(11)), &mut first, &mut first_source, Some(&parts), &never()).unwrap();
         drop((first, first_source));

@@ -13,6 +13,7 @@ mod interrupt;
 mod killed;
 mod machine;
 mod memory;
+mod moved;
 mod recipes;
 mod resolve;
 mod runs;
