@@ -137,7 +137,7 @@ impl Git {
         let mut command = self.command(&["hash-object", "--no-filters", "--stdin-paths"]);
         let mut child = command.stdin(Stdio::piped()).spawn().ok()?;
         let mut input = child.stdin.take()?;
-        let text = paths.iter().map(|path| format!("{path}\n")).collect::<String>();
+        let text = paths.join("\n") + "\n";
         // It answers while it is asked: the pipe must not fill up.
         let writer = std::thread::spawn(move || input.write_all(text.as_bytes()));
         let output = child.wait_with_output().ok()?;
