@@ -27,7 +27,7 @@ lr = 3e-3
 warmup = 1
 
 [eval]
-bootstrap_samples = 100
+permutations = 100
 "#;
 
 /// A package of a few pictures, in the place and the form of the real one.
