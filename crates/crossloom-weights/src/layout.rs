@@ -8,6 +8,8 @@
 pub struct Layout {
     /// What it is called.
     pub name: &'static str,
+    /// Whether it is that of models with an encoder, a projector and a decoder, or that of one of these alone.
+    pub whole: bool,
     prefixes: &'static [(&'static str, &'static str)],
 }
 
@@ -15,6 +17,7 @@ pub struct Layout {
 pub const LAYOUTS: &[Layout] = &[
     Layout {
         name: "llava-hf",
+        whole: true,
         prefixes: &[
             ("vision_tower.", "vision_tower."),
             ("multi_modal_projector.", "multi_modal_projector."),
@@ -24,6 +27,7 @@ pub const LAYOUTS: &[Layout] = &[
     },
     Layout {
         name: "transformers since 4.52",
+        whole: true,
         prefixes: &[
             ("model.vision_tower.", "vision_tower."),
             ("model.multi_modal_projector.", "multi_modal_projector."),
@@ -34,6 +38,7 @@ pub const LAYOUTS: &[Layout] = &[
     },
     Layout {
         name: "lmms-lab",
+        whole: true,
         prefixes: &[
             ("model.vision_tower.vision_tower.", "vision_tower."),
             ("model.mm_projector.0.", "multi_modal_projector.linear_1."),
@@ -45,6 +50,7 @@ pub const LAYOUTS: &[Layout] = &[
     },
     Layout {
         name: "one part alone",
+        whole: false,
         prefixes: &[
             ("vision_model.", "vision_tower.vision_model."),
             ("model.", "language_model.model."),
