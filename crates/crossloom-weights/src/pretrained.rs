@@ -230,13 +230,14 @@ fn layout(architecture: &Architecture, shards: &Shards) -> Result<&'static Layou
         architecture.vision.as_ref().map(|_| "vision_tower.vision_model.embeddings.patch_embedding.weight"),
         architecture.language.as_ref().map(|_| "language_model.model.embed_tokens.weight"),
     ];
+    let whole = marks.iter().all(Option::is_some);
+    let candidates = || LAYOUTS.iter().filter(|layout| layout.whole == whole);
     let fits = |layout: &&Layout| {
         let mut marks = marks.iter().flatten();
         marks.all(|mark| layout.to_file(mark).is_some_and(|name| shards.contains_key(&name)))
     };
-    LAYOUTS.iter().find(fits).ok_or_else(|| {
-        let known =
-            LAYOUTS.iter().flat_map(|layout| marks.iter().flatten().filter_map(|m| layout.to_file(m)));
+    candidates().find(fits).ok_or_else(|| {
+        let known = candidates().flat_map(|layout| marks.iter().flatten().filter_map(|m| layout.to_file(m)));
         let mut known: Vec<String> = known.map(|name| format!("`{name}`")).collect();
         known.dedup();
         format!("holds tensors by names that are not known: one of {} is expected", known.join(", "))

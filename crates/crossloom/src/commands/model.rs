@@ -75,7 +75,7 @@ fn inspect(folder: &Path, json: bool, terminal: &Terminal) -> Result<(), CliErro
         }));
     }
     let dimensions = toml::to_string(&BTreeMap::from([("model", architecture)])).map_err(CliError::failed)?;
-    let mut text = format!("tensors are named as in {} files\n\n{}", model.layout().name, tensors(&held));
+    let mut text = format!("names of tensors: {}\n\n{}", model.layout().name, tensors(&held));
     if !model.left_out().is_empty() {
         text.push_str(&format!("  left out: {}\n", model.left_out().join(", ")));
     }

@@ -38,7 +38,7 @@ fn a_model_is_described_and_its_dimensions_can_be_pasted_into_a_recipe() {
     llama(folder.path(), 8);
     let said = crossloom_in(folder.path(), &["model", "inspect", "."]).exits(0);
     for part in
-        ["named as in one part alone files", "language  f32", "points: input, before layer.0, after layer.0"]
+        ["names of tensors: one part alone", "language  f32", "points: input, before layer.0, after layer.0"]
     {
         assert!(said.out.contains(part), "`{part}` is not in\n{}", said.out);
     }
