@@ -2,8 +2,8 @@
 //!
 //! Of every variant of every recipe in `recipes/` there are four: the topology, the luminal graph, the fused IR of the
 //! forward pass, and the summary of the training step's plan. The graph and the IR of the two main variants are kept in
-//! full, with the fused training step; those of the others as the number of ops of each kind by scope, because most of
-//! their text is that of the main ones.
+//! full, with the fused training step and what reads one token when questions are answered; those of the others as the
+//! number of ops of each kind by scope, because most of their text is that of the main ones.
 //!
 //! A change of a snapshot is a change of what is computed, how it is fused or where it lies: read the difference before
 //! accepting it (`INSTA_UPDATE=always cargo test -p crossloom-tests --test graphs`, then `git diff graphs`). Files that no
@@ -46,6 +46,7 @@ fn stages(variant: &str) -> Vec<(Stage, Mode, &'static str, Shown)> {
     ];
     if main {
         stages.push((Stage::Fused, Mode::Train, "fused.train", Shown::Full));
+        stages.push((Stage::Fused, Mode::Decode, "fused.decode", Shown::Full));
     }
     stages
 }
@@ -130,6 +131,23 @@ fn no_graph_is_kept_that_no_recipe_stands_behind() {
     let stale: Vec<_> = kept.difference(&expected).collect();
     let missing: Vec<_> = expected.difference(&kept).collect();
     assert!(stale.is_empty() && missing.is_empty(), "stale {stale:?}, missing {missing:?}");
+}
+
+/// Nothing of an injection is left once the prompt is read: a token costs what it costs without one.
+#[test]
+fn what_reads_one_token_is_the_same_with_an_injection_and_without() {
+    for name in recipes() {
+        let loaded = recipe(&name);
+        let [plain, injected] = MAIN.map(|main| loaded.variant(main).unwrap());
+        let shown = |variant: &crossloom_recipe::Variant, mode| {
+            let (name, recipe) = ("one", &variant.recipe);
+            let shapes = Shapes::of(recipe).unwrap();
+            let subject = Subject { name, recipe, shapes, mode, backend: Backend::default(), verify: false };
+            render(&subject, Stage::Plan, Format::Text, Depth::Nodes).unwrap()
+        };
+        assert_eq!(shown(plain, Mode::Decode), shown(injected, Mode::Decode), "{name}");
+        assert_ne!(shown(plain, Mode::Prefill), shown(injected, Mode::Prefill), "{name}");
+    }
 }
 
 #[test]

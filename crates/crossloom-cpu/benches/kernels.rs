@@ -79,7 +79,7 @@ mod roofline {
         let Ok(copy) = Program::new(vec![Broadcast::Full], vec![], vec![0]) else { return };
         bencher
             .counter(BytesCount::new(8 * n))
-            .bench_local(|| run(copy.run_slices(1, n, &[&x], &mut [&mut y])));
+            .bench_local(|| run(copy.run_slices(1, n, &[(&x[..]).into()], &mut [(&mut y[..]).into()])));
     }
 }
 
@@ -236,12 +236,13 @@ mod attend {
         let qkv = data(rows * 3 * cols);
         let (mut dq, mut dk, mut dv) = (data(rows * cols), data(rows * cols), data(rows * cols));
         let (o, d_out, lse) = (data(rows * cols), data(rows * cols), vec![4.0; rows * p.heads]);
-        let mut scratch = data(p.grad_scratch_len());
+        let mut scratch = data(p.grad_scratch_len(false));
         bencher.counter(ItemsCount::new(p.flops() * 5 / 2)).bench_local(|| {
             let [q, k, v] = [0, 1, 2].map(|i| Mat::columns(&qkv, rows, 3 * cols, i * cols, cols));
             let (o, d_out) = (Mat::new(&o, rows, cols), Mat::new(&d_out, rows, cols));
             let (Ok(q), Ok(k), Ok(v), Ok(o), Ok(d_out)) = (q, k, v, o, d_out) else { return };
-            let grads = [&mut dq, &mut dk, &mut dv].map(|grad| MatMut::new(grad, rows, cols));
+            let grads =
+                [&mut dq, &mut dk, &mut dv].map(|grad| FloatMatMut::wanted(&mut grad[..], rows, cols));
             let [Ok(dq), Ok(dk), Ok(dv)] = grads else { return };
             run(attention_grad(&p, q, k, v, segments.as_deref(), o, &lse, d_out, dq, dk, dv, &mut scratch));
         });
@@ -388,9 +389,9 @@ mod flat {
         let Ok(program) = Program::new(vec![Broadcast::Full], vec![Step::Unary(op, 0)], vec![1]) else {
             return;
         };
-        bencher
-            .counter(BytesCount::new(8 * N))
-            .bench_local(|| run(program.run_slices(ROWS, COLS, &[&x], &mut [&mut y])));
+        bencher.counter(BytesCount::new(8 * N)).bench_local(|| {
+            run(program.run_slices(ROWS, COLS, &[(&x[..]).into()], &mut [(&mut y[..]).into()]));
+        });
     }
 
     #[divan::bench]
@@ -407,9 +408,10 @@ mod flat {
             vec![5],
         );
         let Ok(program) = program else { return };
-        bencher
-            .counter(BytesCount::new(12 * N))
-            .bench_local(|| run(program.run_slices(ROWS, COLS, &[&x, &row, &y], &mut [&mut out])));
+        bencher.counter(BytesCount::new(12 * N)).bench_local(|| {
+            let from = [&x, &row, &y].map(|x| (&x[..]).into());
+            run(program.run_slices(ROWS, COLS, &from, &mut [(&mut out[..]).into()]));
+        });
     }
 
     #[divan::bench]
@@ -438,19 +440,21 @@ mod inject {
         let p = AttnPool { groups: 64, rows: 64, cols: 96, heads: 6, scale: 0.1 };
         let (x, w) = (data(64 * 64 * 96), data(6 * 96));
         let (mut pooled, mut probs) = (data(64 * 6 * 96), data(64 * 6 * 64));
-        let mut scratch = data(p.scratch_len());
-        bencher
-            .counter(BytesCount::new(4 * x.len()))
-            .bench_local(|| run(super::attn_pool(&p, &x, &w, None, &mut pooled, &mut probs, &mut scratch)));
+        let mut scratch = data(p.scratch_len(false));
+        bencher.counter(BytesCount::new(4 * x.len())).bench_local(|| {
+            let (x, w, pooled) = (&x[..], &w[..], &mut pooled[..]);
+            run(super::attn_pool(&p, x, w, None, pooled, &mut probs, &mut scratch));
+        });
     }
 
     #[divan::bench]
     fn attn_pool_grad(bencher: Bencher<'_, '_>) {
         let p = AttnPool { groups: 64, rows: 64, cols: 96, heads: 6, scale: 0.1 };
         let (x, w, d, probs) = (data(64 * 64 * 96), data(6 * 96), data(64 * 6 * 96), data(64 * 6 * 64));
-        let (mut dx, mut dw, mut scratch) = (x.clone(), w.clone(), data(p.grad_scratch_len()));
+        let (mut dx, mut dw, mut scratch) = (x.clone(), w.clone(), data(p.grad_scratch_len(false)));
         bencher.counter(BytesCount::new(8 * x.len())).bench_local(|| {
-            run(super::attn_pool_grad(&p, &d, &x, &w, &probs, &mut dx, &mut dw, &mut scratch));
+            let (d, x, w, dx, dw) = (&d[..], &x[..], &w[..], &mut dx[..], &mut dw[..]);
+            run(super::attn_pool_grad(&p, d, x, w, &probs, dx, dw, &mut scratch));
         });
     }
 
@@ -460,11 +464,12 @@ mod inject {
             AgfInject { batch: 16, len: 160, tokens: 64, cols: 96, taps: 4, convex: false, channel: false };
         let v = data(4 * 16 * 64 * 96);
         let (mut h, gate, mut dv) = (data(16 * 160 * 96), data(64), v.clone());
-        let mut d_gate = gate.clone();
+        let (mut d_gate, mut scratch) = (gate.clone(), data(p.grad_scratch_len()));
         let index: Vec<i32> = (0..16 * 64).map(|i| i % 64).collect();
         bencher.counter(BytesCount::new(4 * (3 * v.len() + 3 * 16 * 64 * 96))).bench_local(|| {
-            run(agf_inject(&p, &mut h, &gate, &v, &index));
-            run(agf_inject_grad(&p, &h, None, &gate, &v, &index, &mut dv, &mut d_gate));
+            let (gate, d_gate) = (&gate[..], &mut d_gate[..]);
+            run(agf_inject(&p, &mut h, gate, &v, &index));
+            run(agf_inject_grad(&p, &h, None, gate, &v, &index, &mut dv, d_gate, &mut scratch));
         });
     }
 }

@@ -1,9 +1,11 @@
 //! The float types of memory. Kernels compute in `f32`: an element is widened where it is loaded and rounded to
 //! nearest, ties to even, where it is stored.
 
+use std::ops::Range;
+
 use half::bf16;
 
-use crate::simd::Simd;
+use crate::simd::{Simd, map1};
 
 /// A float type that kernels read and write: `f32`, or `bf16`, whose upper half of an `f32` is all that is kept.
 pub trait Element: lanes::Lanes + Default + PartialEq + std::fmt::Debug + Send + Sync + 'static {
@@ -219,57 +221,82 @@ pub enum FloatsMut<'a> {
     Bf16(&'a mut [bf16]),
 }
 
-impl Floats<'_> {
-    /// The number of values.
-    pub fn len(&self) -> usize {
+/// What slices of either type share, whether for reading or for writing.
+macro_rules! either {
+    ($floats:ident $($mutable:tt)?) => {
+        impl $floats<'_> {
+            /// The number of values.
+            pub fn len(&self) -> usize {
+                match self {
+                    Self::F32(x) => x.len(),
+                    Self::Bf16(x) => x.len(),
+                }
+            }
+
+            /// Whether there are none.
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// Whether they are narrower than `f32`.
+            pub fn is_narrow(&self) -> bool {
+                matches!(self, Self::Bf16(_))
+            }
+        }
+
+        impl<'a> From<&'a $($mutable)? [f32]> for $floats<'a> {
+            fn from(x: &'a $($mutable)? [f32]) -> Self {
+                Self::F32(x)
+            }
+        }
+
+        impl<'a> From<&'a $($mutable)? [bf16]> for $floats<'a> {
+            fn from(x: &'a $($mutable)? [bf16]) -> Self {
+                Self::Bf16(x)
+            }
+        }
+    };
+}
+either!(Floats);
+either!(FloatsMut mut);
+
+impl<'a> Floats<'a> {
+    /// The values of a range: where they lie, or widened into `room`, which holds as many.
+    #[inline(always)]
+    pub(crate) fn widened<'r, S: Simd>(self, s: S, range: Range<usize>, room: &'r mut [f32]) -> &'r [f32]
+    where
+        'a: 'r,
+    {
         match self {
-            Self::F32(x) => x.len(),
-            Self::Bf16(x) => x.len(),
+            Self::F32(x) => &x[range],
+            Self::Bf16(x) => {
+                let room = &mut room[..range.len()];
+                map1!(s, &x[range], &mut room[..], |x| x);
+                room
+            }
         }
     }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
-impl FloatsMut<'_> {
-    /// The number of values.
-    pub fn len(&self) -> usize {
+impl<'a> FloatsMut<'a> {
+    /// Where sums of so many values are made: in the result itself, or in `room`, to be rounded by [`rounded`].
+    #[inline(always)]
+    pub(crate) fn sums<'r>(self, room: &'r mut [f32]) -> (&'r mut [f32], Option<&'a mut [bf16]>)
+    where
+        'a: 'r,
+    {
         match self {
-            Self::F32(x) => x.len(),
-            Self::Bf16(x) => x.len(),
+            Self::F32(y) => (y, None),
+            Self::Bf16(y) => (&mut room[..y.len()], Some(y)),
         }
     }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
-impl<'a> From<&'a [f32]> for Floats<'a> {
-    fn from(x: &'a [f32]) -> Self {
-        Self::F32(x)
-    }
-}
-
-impl<'a> From<&'a [bf16]> for Floats<'a> {
-    fn from(x: &'a [bf16]) -> Self {
-        Self::Bf16(x)
-    }
-}
-
-impl<'a> From<&'a mut [f32]> for FloatsMut<'a> {
-    fn from(x: &'a mut [f32]) -> Self {
-        Self::F32(x)
-    }
-}
-
-impl<'a> From<&'a mut [bf16]> for FloatsMut<'a> {
-    fn from(x: &'a mut [bf16]) -> Self {
-        Self::Bf16(x)
+/// Writes finished sums to a narrow result, see [`FloatsMut::sums`].
+#[inline(always)]
+pub(crate) fn rounded<S: Simd>(s: S, sums: &[f32], narrow: Option<&mut [bf16]>) {
+    if let Some(narrow) = narrow {
+        map1!(s, sums, narrow, |x| x);
     }
 }
 

@@ -1,5 +1,9 @@
 //! Fixed work: tasks are numbered, their number depends on shapes alone, and each task owns what it writes.
 
+use half::bf16;
+
+use crate::element::FloatsMut;
+
 /// Runs `task(0..n)` on the current pool, each index exactly once, in no particular order.
 ///
 /// Allocates nothing when called on a thread of the pool.
@@ -85,8 +89,44 @@ impl<'a, T> SharedMut<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(start), len) }
     }
 
+    /// Values of the shared slice.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// The base pointer.
     pub(crate) fn ptr(&self) -> *mut T {
         self.ptr
+    }
+}
+
+/// As [`SharedMut`], of either float type.
+#[derive(Clone, Copy)]
+pub(crate) enum SharedFloats<'a> {
+    F32(SharedMut<'a, f32>),
+    Bf16(SharedMut<'a, bf16>),
+}
+
+impl<'a> SharedFloats<'a> {
+    pub(crate) fn new(floats: FloatsMut<'a>) -> Self {
+        match floats {
+            FloatsMut::F32(x) => Self::F32(SharedMut::new(x)),
+            FloatsMut::Bf16(x) => Self::Bf16(SharedMut::new(x)),
+        }
+    }
+
+    /// A part of the shared floats.
+    ///
+    /// # Safety
+    /// As [`SharedMut::slice`].
+    #[inline(always)]
+    pub(crate) unsafe fn slice(&self, start: usize, len: usize) -> FloatsMut<'a> {
+        // SAFETY: by the contract of this function.
+        unsafe {
+            match self {
+                Self::F32(x) => FloatsMut::F32(x.slice(start, len)),
+                Self::Bf16(x) => FloatsMut::Bf16(x.slice(start, len)),
+            }
+        }
     }
 }

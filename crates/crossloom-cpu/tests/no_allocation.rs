@@ -56,7 +56,7 @@ fn kernels_allocate_nothing() {
         let segments = vec![0_i32; rows];
         let (mut o, mut lse) = (ones(rows * wide), ones(rows * 4));
         let (mut dq, mut dk, mut dv) = (q.clone(), k.clone(), v.clone());
-        let mut scratch = ones(p.grad_scratch_len());
+        let mut scratch = ones(p.grad_scratch_len(false));
         check("attention", &mut || {
             let (qm, km, vm) = (
                 Mat::new(&q, rows, wide).unwrap(),
@@ -75,9 +75,9 @@ fn kernels_allocate_nothing() {
                 out,
                 &lse,
                 qm,
-                MatMut::new(&mut dq, rows, wide).unwrap(),
-                MatMut::new(&mut dk, rows, narrow).unwrap(),
-                MatMut::new(&mut dv, rows, narrow).unwrap(),
+                FloatMatMut::wanted(&mut dq[..], rows, wide).unwrap(),
+                FloatMatMut::wanted(&mut dk[..], rows, narrow).unwrap(),
+                FloatMatMut::wanted(&mut dv[..], rows, narrow).unwrap(),
                 &mut scratch,
             )
             .unwrap();
@@ -147,9 +147,10 @@ fn kernels_allocate_nothing() {
     let pool_x = ones(16 * 100 * cols);
     let (w, mut pooled, mut probs) = (ones(6 * cols), ones(16 * 6 * cols), ones(16 * 6 * 100));
     let (mut dw, mut pool_dx) = (ones(6 * cols), pool_x.clone());
-    let mut pool_scratch = ones(pool_shape.scratch_len().max(pool_shape.grad_scratch_len()));
+    let mut pool_scratch = ones(pool_shape.scratch_len(false).max(pool_shape.grad_scratch_len(false)));
     let d_pooled = ones(16 * 6 * cols);
     let inject = AgfInject { batch: 16, len: 60, tokens: 40, cols, taps: 3, convex: true, channel: false };
+    let mut inject_scratch = ones(inject.grad_scratch_len());
     let (mut h, tap, gate) = (ones(16 * 60 * cols), ones(3 * 16 * 40 * cols), ones(16 * 3));
     let (old, mut d_tap, mut d_gate) = (h.clone(), tap.clone(), gate.clone());
     let index: Vec<i32> = (0..16 * 40).map(|i| i % 40).collect();
@@ -160,12 +161,15 @@ fn kernels_allocate_nothing() {
     )
     .unwrap();
     check("pooling, injection, element-wise", &mut || {
-        attn_pool(&pool_shape, &pool_x, &w, None, &mut pooled, &mut probs, &mut pool_scratch).unwrap();
-        attn_pool_grad(&pool_shape, &d_pooled, &pool_x, &w, &probs, &mut pool_dx, &mut dw, &mut pool_scratch)
-            .unwrap();
-        agf_inject(&inject, &mut h, &gate, &tap, &index).unwrap();
-        agf_inject_grad(&inject, &h, Some(&old), &gate, &tap, &index, &mut d_tap, &mut d_gate).unwrap();
-        agf_inject_state_grad(&inject, &mut h, &gate, &index).unwrap();
-        program.run_slices(rows, cols, &[&x, &g, &[1.0]], &mut [&mut y]).unwrap();
+        let (rows_in, w, s) = (&pool_x[..], &w[..], &mut pool_scratch);
+        attn_pool(&pool_shape, rows_in, w, None, &mut pooled[..], &mut probs, s).unwrap();
+        let (dx, dw) = (&mut pool_dx[..], &mut dw[..]);
+        attn_pool_grad(&pool_shape, &d_pooled[..], rows_in, w, &probs, dx, dw, s).unwrap();
+        let (gate, dg, s) = (&gate[..], &mut d_gate[..], &mut inject_scratch);
+        agf_inject(&inject, &mut h, gate, &tap, &index).unwrap();
+        agf_inject_grad(&inject, &h, Some(&old), gate, &tap, &index, &mut d_tap, dg, s).unwrap();
+        agf_inject_state_grad(&inject, &mut h, gate, &index).unwrap();
+        let from = [&x[..], &g[..], &[1.0]].map(Into::into);
+        program.run_slices(rows, cols, &from, &mut [(&mut y[..]).into()]).unwrap();
     });
 }

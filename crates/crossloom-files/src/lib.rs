@@ -1,4 +1,9 @@
-//! Files that are either the old one or the new one, whatever happens in between: a kill, a full disk, a lost power supply.
+//! Files that are either the old one or the new one, whatever happens in between: a kill, a full disk, a lost power supply;
+//! and locks between the processes that write them.
+
+mod lock;
+
+pub use lock::{FileLock, is_free, try_lock};
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

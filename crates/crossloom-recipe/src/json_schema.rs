@@ -8,8 +8,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
-use crate::decode::SHORT_KINDS;
+use crate::decode::{KINDS, MAX_VARIANTS, SHORT_KINDS};
+use crate::preset::{self, Half};
 use crate::schema::{Data, Eval, Model, TopologySpec, Train};
+
+/// What may name a recipe or a variant.
+const NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$";
 
 /// A crossloom recipe.
 ///
@@ -22,7 +26,7 @@ use crate::schema::{Data, Eval, Model, TopologySpec, Train};
 struct RecipeFile {
     /// Short name of the recipe: letters, digits, `-`, `_` and `.`. It names the run directory and is not
     /// inherited through `extends`.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"))]
+    #[schemars(regex(pattern = NAME))]
     name: String,
     /// One sentence on what the recipe shows. It does not take part in the recipe's hash.
     description: String,
@@ -40,6 +44,7 @@ struct RecipeFile {
     /// How answers are generated and scored.
     eval: Eval,
     /// Runs that are compared. Each is merged over the recipe.
+    #[schemars(extend("propertyNames" = { "pattern": NAME }, "maxProperties" = MAX_VARIANTS))]
     variants: BTreeMap<String, VariantFile>,
     /// Settings that are tried in all combinations.
     sweep: SweepFile,
@@ -79,6 +84,7 @@ struct SweepFile {
     /// Lists of values by the dotted path of the setting: `matrix."topology.adapter.rank" = [4, 8]`.
     matrix: BTreeMap<String, Value>,
     /// The variants that are swept; the others stay as they are. Default: all.
+    #[schemars(inner(regex(pattern = NAME)))]
     variants: Vec<String>,
 }
 
@@ -105,10 +111,93 @@ pub fn json_schema() -> Value {
         root.insert("required".to_owned(), json!(["name"]));
         root.insert("$defs".to_owned(), Value::Object(defs));
     }
+    for kinds in &KINDS {
+        let Some(name) = definition_at(&schema, kinds.path) else { continue };
+        if let Some(def) = schema.pointer_mut(&format!("/$defs/{name}")).and_then(Value::as_object_mut) {
+            def.insert("allOf".to_owned(), kinds.iter().map(|(kind, keys)| own_keys(kind, keys)).collect());
+        }
+    }
     for path in SHORT_KINDS {
         allow_bare_kind(&mut schema, path);
     }
+    for half in Half::ALL {
+        let names: Vec<&str> = preset::names(half).collect();
+        let preset = definition_at(&schema, half.table())
+            .and_then(|name| schema.pointer_mut(&format!("/$defs/{name}/properties/preset")));
+        if let Some(preset) = preset.and_then(Value::as_object_mut) {
+            preset.insert("enum".to_owned(), json!(names));
+        }
+    }
+    let matrix = swept(&schema);
+    if let Some(known) = schema.pointer_mut("/$defs/Sweep/properties/matrix").and_then(Value::as_object_mut) {
+        known.extend(matrix);
+    }
     schema
+}
+
+/// A table that names its kind has no keys of another.
+fn own_keys(kind: &str, keys: &[&str]) -> Value {
+    let keys: Vec<&str> = ["kind"].iter().chain(keys).copied().collect();
+    json!({
+        "if": { "properties": { "kind": { "const": kind } }, "required": ["kind"] },
+        "then": { "propertyNames": { "enum": keys } },
+    })
+}
+
+/// What a sweep may be over: a list of values for every setting by its path. A path may also be written as nested tables,
+/// which are not looked into.
+fn swept(schema: &Value) -> Map<String, Value> {
+    let settings = settings(schema);
+    let mut properties = Map::new();
+    for (path, pointers) in &settings {
+        if ["name", "description"].contains(&path.as_str()) {
+            continue;
+        }
+        let alternatives: Vec<Value> =
+            pointers.iter().map(|at| json!({ "$ref": format!("#{at}") })).collect();
+        let items = match &alternatives[..] {
+            [only] => only.clone(),
+            _ => json!({ "anyOf": alternatives }),
+        };
+        let list = json!({ "type": "array", "minItems": 1, "uniqueItems": true, "items": items });
+        let inside = format!("{path}.");
+        let is_table = settings.iter().any(|(other, _)| other.starts_with(&inside));
+        let value = if is_table { json!({ "anyOf": [list, { "type": "object" }] }) } else { list };
+        properties.insert(path.clone(), value);
+    }
+    Map::from_iter([
+        ("properties".to_owned(), Value::Object(properties)),
+        ("additionalProperties".to_owned(), Value::Bool(false)),
+    ])
+}
+
+/// Every setting of a recipe by its dotted path, with the places in the schema that describe it.
+pub(crate) fn settings(schema: &Value) -> Vec<(String, Vec<String>)> {
+    let mut found = Vec::new();
+    collect(schema, "", "", &mut found);
+    found.retain(|(path, _)| !["variants", "sweep", "extends"].iter().any(|meta| path.starts_with(meta)));
+    found
+}
+
+fn collect(root: &Value, at: &str, prefix: &str, found: &mut Vec<(String, Vec<String>)>) {
+    let Some(schema) = root.pointer(at) else { return };
+    if let Some(target) = schema.get("$ref").and_then(Value::as_str).and_then(|name| name.strip_prefix('#')) {
+        collect(root, target, prefix, found);
+        return;
+    }
+    for number in 0..schema.get("anyOf").and_then(Value::as_array).map_or(0, Vec::len) {
+        collect(root, &format!("{at}/anyOf/{number}"), prefix, found);
+    }
+    for key in schema.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys) {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let pointer = format!("{at}/properties/{key}");
+        match found.iter_mut().find(|(known, _)| *known == path) {
+            Some((_, pointers)) if pointers.contains(&pointer) => {}
+            Some((_, pointers)) => pointers.push(pointer.clone()),
+            None => found.push((path.clone(), vec![pointer.clone()])),
+        }
+        collect(root, &pointer, &path, found);
+    }
 }
 
 /// Any key may be left out: it may have a default or be inherited.

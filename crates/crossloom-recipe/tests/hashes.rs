@@ -70,7 +70,7 @@ fn logging_checkpoints_and_scoring_do_not_change_what_is_trained() {
         "train.keep_checkpoints=9",
         "eval.limit=10",
         "eval.seed=4",
-        "eval.bootstrap_samples=500",
+        "eval.permutations=500",
         "eval.confidence=0.9",
         "eval.split=train",
         "eval.metric=anls",

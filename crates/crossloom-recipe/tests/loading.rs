@@ -331,3 +331,103 @@ fn every_preset_is_complete_and_consistent() {
     }
     assert_eq!(seen, 9);
 }
+
+#[test]
+fn an_override_of_one_kind_reaches_the_variants_that_chose_the_kind() {
+    // As the README says; the shipped recipes choose the adapter in their variants.
+    for (name, with_rank) in [("quickstart.toml", &["cli"][..]), ("synthetic.toml", &["cli"])] {
+        let path = support::shipped().join(name);
+        let loaded =
+            load(&path, &options(&["topology.adapter.rank=4"])).unwrap_or_else(|error| panic!("{error}"));
+        let before = load(&path, &options(&[])).unwrap();
+        for (variant, before) in loaded.variants.iter().zip(&before.variants) {
+            match &variant.recipe.topology.adapter {
+                Adapter::Amp { rank, .. } => assert_eq!(*rank, 4, "{name} {}", variant.name),
+                _ => assert_eq!(variant.recipe, before.recipe, "{name} {}", variant.name),
+            }
+            let is_amp = matches!(variant.recipe.topology.adapter, Adapter::Amp { .. });
+            assert_eq!(is_amp, with_rank.contains(&variant.name.as_str()), "{name} {}", variant.name);
+        }
+    }
+    // With the kind beside it, in whatever order, it is that kind's.
+    for sets in [
+        ["topology.adapter=amp", "topology.adapter.rank=4"],
+        ["topology.adapter.rank=4", "topology.adapter=amp"],
+        ["topology.adapter.rank=4", "topology.adapter.kind=amp"],
+    ] {
+        assert!(matches!(one("base.toml", &sets).topology.adapter, Adapter::Amp { rank: 4, .. }), "{sets:?}");
+    }
+    // One of a variant may choose the kind, too.
+    let path = support::shipped().join("quickstart.toml");
+    let sets = [
+        "topology.gate.bias_init=-1",
+        "topology.gate.value=0.25",
+        "variants.projector.topology.gate=constant",
+    ];
+    let loaded = load(&path, &options(&sets)).unwrap_or_else(|error| panic!("{error}"));
+    let gate = |name: &str| loaded.variant(name).unwrap().recipe.topology.gate.clone();
+    assert_eq!(gate("projector"), Gate::Constant { value: 0.25 });
+    assert!(matches!(gate("cli"), Gate::Agf(agf) if agf.bias_init == -1.0));
+}
+
+#[test]
+fn an_override_that_no_variant_can_take_says_what_to_add() {
+    let path = support::shipped().join("quickstart.toml");
+    let error = load(&path, &options(&["topology.gate.value=0.5"])).unwrap_err().to_string();
+    assert!(error.contains("no variant has chosen the kind `constant`"), "{error}");
+    assert!(error.contains("`--set topology.gate.kind=constant`"), "{error}");
+    // What it says works.
+    load(&path, &options(&["topology.gate.value=0.5", "topology.gate.kind=constant"])).unwrap();
+}
+
+#[test]
+fn a_swept_variant_is_addressed_by_its_quoted_name() {
+    let text = "name = 'main'\nextends = ['base.toml']\n[topology]\ntaps = ['block.1']\npoints = ['before layer.0']\n\
+                adapter = 'amp'\n[sweep]\nmatrix.'topology.adapter.rank' = [2, 4]\nmatrix.'train.seed' = [0, 1]\n";
+    let variants = "[variants.a]\n[variants.b]\n";
+    for (text, own) in [(format!("{text}{variants}"), "a"), (text.to_owned(), "main")] {
+        let files = Files::new(&[("main.toml", &text)]);
+        let name = format!("{own},rank=4,seed=1");
+        for quoted in [format!("\"{name}\""), format!("'{name}'")] {
+            let sets = [format!("variants.{quoted}.train.lr=0.5"), "train.lr=0.25".to_owned()];
+            let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+            let loaded = files.load("main.toml", &sets).unwrap_or_else(|error| panic!("{error}"));
+            for variant in &loaded.variants {
+                let expected = if variant.name == name { 0.5 } else { 0.25 };
+                assert_eq!(variant.recipe.train.lr, expected, "{}", variant.name);
+            }
+            assert!(loaded.variant(&name).is_some());
+        }
+        let error = files.load("main.toml", &[&format!("variants.{name}.train.lr=1")]).unwrap_err();
+        assert!(error.contains("in quotes"), "{error}");
+        let error = files.load("main.toml", &[&format!("variants.\"{own},rank=4,seed=3\".train.lr=1")]);
+        assert!(error.unwrap_err().contains(&format!("{own},rank=4,seed=")), "the nearest");
+    }
+}
+
+#[test]
+fn quoted_keys_are_keys() {
+    for set in ["\"train\".seed=7", "train.\"seed\"=7", "'train'.'seed' = 7", " train . seed = 7"] {
+        assert_eq!(one("base.toml", &[set]).train.seed, 7, "{set}");
+    }
+    for set in ["[train]=1", "train.seed=1\ntrain.lr=2\n#=3", "#a=1", "a#b=1"] {
+        assert!(good("base.toml", &[set]).is_err(), "{set}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_linked_recipe_extends_what_lies_beside_the_file_it_leads_to() {
+    let real = Files::new(&[
+        ("main.toml", "name = 'main'\nextends = ['base.toml', 'parts/a.toml']\n"),
+        ("parts/a.toml", "train.seed = 9\n"),
+    ]);
+    let links = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(real.path("main.toml"), links.path().join("link.toml")).unwrap();
+    let loaded =
+        load(&links.path().join("link.toml"), &options(&[])).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(loaded.base.train.seed, 9);
+    std::fs::remove_file(real.path("parts/a.toml")).unwrap();
+    let error = load(&links.path().join("link.toml"), &options(&[])).unwrap_err().to_string();
+    assert!(error.contains("`link.toml` is a link into"), "{error}");
+}

@@ -123,9 +123,86 @@ fn the_schema_refuses_what_the_loader_refuses() {
         "name = 'x'\n[data]\nsource = { kind = 'easy-vqa', images = 3 }",
         "name = 'x'\n[variants.a]\nname = 'a'",
         "name = 'x'\n[sweep]\naxes = {}",
+        "name = 'x'\n[model.vision]\npreset = 'clip-vit-large-patch14-335'",
+        "name = 'x'\n[model]\nlanguage.preset = 'gpt'",
+        "name = 'x'\n[topology]\nadapter = { kind = 'shared', rank = 8 }",
+        "name = 'x'\n[topology]\ngate = { kind = 'constant', value = 0.5, heads = 4 }",
+        "name = 'x'\n[variants.a.data]\nsource = { kind = 'easy-vqa', image_size = 64 }",
+        "name = 'x'\n[variants.'a b']",
+        "name = 'x'\n[variants.'a,rank=4']",
+        "name = 'x'\n[sweep]\nmatrix.'topology.adapter.rnk' = [1]",
+        "name = 'x'\n[sweep]\nmatrix.'train.seed' = 3",
+        "name = 'x'\n[sweep]\nmatrix.'train.seed' = []",
+        "name = 'x'\n[sweep]\nmatrix.'train.seed' = [1, 1]",
+        "name = 'x'\n[sweep]\nmatrix.'topology.adapter.rank' = [4, 0]",
+        "name = 'x'\n[sweep]\nmatrix.'topology.gate' = ['agf', 'nun']",
+        "name = 'x'\n[sweep]\nmatrix.name = ['a', 'b']",
+        "name = 'x'\n[sweep]\nvariants = ['a b']",
     ];
     for text in wrong {
         assert!(!violations(text).is_empty(), "{text}");
         assert!(load_text(Path::new("x.toml"), text, &LoadOptions::default()).is_err(), "{text}");
     }
+}
+
+#[test]
+fn sweeps_that_can_be_run_obey_the_schema() {
+    let head = "name = 'x'\n[sweep]\n";
+    for matrix in [
+        "matrix.'topology.adapter.rank' = [4, 8]",
+        "matrix.topology.adapter.rank = [4, 8]",
+        "matrix.topology.'adapter.rank' = [4, 8]",
+        "matrix.'topology.gate' = ['agf', { kind = 'constant', value = 0.5 }]",
+        "matrix.'topology.taps' = [['block.1'], { count = 2 }]",
+        "matrix.'train.parts.vision' = [{ trainable = false }, { lr_scale = 0.1 }]",
+        "matrix.'model.vision.preset' = ['vit-tiny-patch8-64']",
+    ] {
+        assert_eq!(violations(&format!("{head}{matrix}")), [""; 0], "{matrix}");
+    }
+}
+
+/// What of `tests/bad` a schema of one file cannot see, and why.
+const BEYOND: [(&str, &str); 15] = [
+    ("capital-letters", "whether two keys are alike but for capital letters"),
+    ("capital-letters-swept", "the names that a sweep makes"),
+    ("circle-b", "other files"),
+    ("dimensions", "sums over several keys"),
+    ("extends-itself", "other files"),
+    ("large-pictures", "one key against another"),
+    ("pictures", "one key against another"),
+    ("prompt-pooling", "one key against another"),
+    ("set-forms", "the command line"),
+    ("set-unknown", "the command line"),
+    ("set-values", "the command line"),
+    ("sweep-long-names", "the names that a sweep makes"),
+    ("sweep-too-large", "how many variants a sweep makes"),
+    ("trained-types", "one key against another"),
+    ("training", "one key against another"),
+];
+
+#[test]
+fn what_a_schema_can_see_of_a_bad_recipe_it_refuses() {
+    let mut seen = 0;
+    for path in recipes(&support::folder("bad")) {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        // What is no TOML is the editor's business; two files are parts of others.
+        if ["base", "inject"].contains(&&*name) || toml::from_str::<toml::Table>(&text).is_err() {
+            continue;
+        }
+        let beyond = BEYOND.iter().find(|(beyond, _)| *beyond == name);
+        let found = violations(&text);
+        assert_eq!(found.is_empty(), beyond.is_some(), "{name}: {found:?}, {beyond:?}");
+        seen += 1;
+    }
+    assert!(seen > BEYOND.len() + 15, "{seen}");
+}
+
+#[test]
+fn a_whole_number_with_a_point_is_beyond_a_schema() {
+    // JSON has one kind of number: 20.0 is an integer there. The loader tells them apart, and says what to write.
+    let text = "name = 'x'\n[train]\nsteps = 20.0";
+    assert_eq!(violations(text), [""; 0]);
+    let error = load_text(Path::new("x.toml"), text, &LoadOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("write `20`"), "{error}");
 }

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use crossloom_data::packing::{AnswerMode, EvaluationPacker, ImageMode, PackedBatch, PackingPlan};
 use crossloom_model::BatchShape;
-use crossloom_recipe::{Gate, GatePool, LoadOptions, Recipe, load};
-use crossloom_run::{Data, Model, Processor, evaluate, load_batch};
+use crossloom_recipe::{LoadOptions, Recipe, load};
+use crossloom_run::{Data, Model, Processor, evaluate, load_batch, pool_of};
 use crossloom_runtime::Session;
 
 const ROUNDS: usize = 3;
@@ -67,10 +67,7 @@ fn recompute(
     plan: &PackingPlan,
     whole: &mut Session,
 ) -> Result<(Vec<String>, usize), Box<dyn Error>> {
-    let pool = match &recipe.topology.gate {
-        Gate::Agf(agf) => agf.pool,
-        _ => GatePool::Image,
-    };
+    let pool = pool_of(recipe);
     let (split, encoded) = data.images(recipe.eval.split);
     let normalization = Processor::of(&recipe.model.vision).normalization();
     let packer = EvaluationPacker::new(plan, encoded, split.images(), &normalization, ImageMode::Shown)?;

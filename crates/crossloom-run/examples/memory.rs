@@ -18,8 +18,7 @@ use crossloom_runtime::limits::peak_resident_bytes;
 use crossloom_train::run_dir::RunDir;
 
 /// What makes a run short; later settings win.
-const SHORT: [&str; 4] =
-    ["train.steps=3", "eval.limit=16", "eval.bootstrap_samples=100", "train.log_every=1"];
+const SHORT: [&str; 4] = ["train.steps=3", "eval.limit=16", "eval.permutations=100", "train.log_every=1"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -18,7 +18,7 @@ const SMALL: [&str; 5] = [
     "train.steps=6",
     "variants.question_only.train.steps=6",
     "train.batch_size=4",
-    "eval.bootstrap_samples=100",
+    "eval.permutations=100",
 ];
 
 /// Trains below `out` and returns the comparison as text.

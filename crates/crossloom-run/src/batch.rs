@@ -30,7 +30,7 @@ pub fn load_batch(session: &mut Session, batch: &PackedBatch, pool: GatePool) ->
 }
 
 /// The positions over which a recipe's gates pool; the image where it has no such gate.
-pub(crate) fn pool_of(recipe: &Recipe) -> GatePool {
+pub fn pool_of(recipe: &Recipe) -> GatePool {
     match &recipe.topology.gate {
         Gate::Agf(agf) => agf.pool,
         _ => GatePool::Image,

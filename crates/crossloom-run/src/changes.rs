@@ -87,7 +87,8 @@ mod tests {
             let sets = sets.iter().map(|set| (*set).to_owned()).collect();
             crossloom_recipe::load(&path, &LoadOptions { sets }).unwrap()
         };
-        let before = by_name(resolved::read(Path::new("x"), &resolved::text(&load(&[])), &[]).unwrap());
+        let before =
+            by_name(resolved::read(Path::new("x"), &resolved::text(&load(&[])).unwrap(), &[]).unwrap());
         assert_eq!(changes(&before, &load(&["train.log_every=9", "eval.limit=3"])), []);
         let told: Vec<String> = (changes(&before, &load(&["train.lr=0.5", "data.validation=0.25"])).iter())
             .map(ToString::to_string)

@@ -80,6 +80,7 @@ pub(crate) fn write(
     let json =
         serde_json::to_vec_pretty(&comparison).map_err(|e| Box::new(e) as crossloom_train::BoxError)?;
     dir.write(JSON, &json)?;
+    tracing::info!(variants = variants.len(), "compared");
     Ok(Some(comparison))
 }
 

@@ -12,6 +12,14 @@ pub enum ExperimentError {
     /// Data could not be fetched, read or packed.
     #[error(transparent)]
     Data(Box<crossloom_data::DataError>),
+    /// The data set of a run that was found by its folder is not on this machine.
+    #[error("{} is evaluated on its data set, which is not here: {error}", run.display())]
+    NoData {
+        /// The run's folder.
+        run: PathBuf,
+        /// What keeps the data from being had.
+        error: Box<crossloom_data::DataError>,
+    },
     /// The recipe could not become a graph.
     #[error(transparent)]
     Model(#[from] crossloom_model::ModelError),
@@ -85,6 +93,16 @@ pub enum ExperimentError {
 }
 
 impl ExperimentError {
+    /// The same, of a run that was found by its folder, where what is missing is its data.
+    pub(crate) fn of_run(self, run: &std::path::Path) -> Self {
+        match self {
+            Self::Data(error) if matches!(*error, crossloom_data::DataError::Asset(_)) => {
+                Self::NoData { run: run.to_owned(), error }
+            }
+            other => other,
+        }
+    }
+
     pub(crate) fn request(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self::Request { message: message.into(), help: help.into() }
     }
@@ -93,6 +111,10 @@ impl ExperimentError {
     pub fn help(&self) -> Option<&str> {
         match self {
             Self::Request { help, .. } | Self::DoesNotFit { help, .. } => Some(help),
+            Self::NoData { .. } => Some(
+                "`crossloom generate RUN_FOLDER` answers without it; where the data lies elsewhere, \
+                 --set data.cache=\"FOLDER\" names the folder",
+            ),
             _ => None,
         }
     }

@@ -131,5 +131,5 @@ fn question(split: &VqaSplit, number: usize) -> Question {
 
 /// How intervals are computed.
 pub(crate) fn resampling(eval: &Eval) -> Resampling {
-    Resampling { resamples: eval.bootstrap_samples, confidence: eval.confidence, seed: eval.seed }
+    Resampling { draws: eval.permutations, confidence: eval.confidence, seed: eval.seed }
 }

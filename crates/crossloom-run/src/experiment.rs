@@ -18,7 +18,7 @@ use crate::data::same_questions;
 use crate::evaluate::check_metric;
 use crate::folder::Claim;
 use crate::job::{Entry, Job};
-use crate::memory::{DataNeed, fits};
+use crate::memory::{DataNeed, Fit, fits};
 use crate::programs::Programs;
 use crate::progress::{Activity, RunProgress};
 use crate::variant::{Compiled, VariantRun, batch_shape};
@@ -99,15 +99,22 @@ impl<'r> Experiment<'r> {
             if worth_a_line(&event) {
                 progress.note(&event.to_string());
             }
+        });
+        let data = data.map_err(|error| match &self.folder {
+            Some(run) => error.of_run(run.path()),
+            None => error,
         })?;
         let read = started.elapsed().as_secs_f64();
+        tracing::info!(name = data.name(), seconds = read, "data read");
         let compiled = self.compiled(&variants, &data, &*device, progress)?;
         let mut held = claim.enter(&record::data_manifest(&data))?;
+        tracing::info!(folder = %held.dir.path().display(), "folder entered");
         let earlier_record = held.record.take();
         let told = earlier_record.as_ref().map_or(0, |record| record.notes.len());
         let before = earlier_record.as_ref().map(|record| record.status.clone());
         let dir = &held.dir;
-        let mut record = record::begin(self, dir, earlier_record, &variants, &data)?;
+        let forced = compiled.iter().filter_map(|compiled| compiled.forced.clone());
+        let mut record = record::begin(self, dir, earlier_record, &variants, &data, forced.collect())?;
         for note in record.notes.iter().skip(told) {
             progress.note(note);
         }
@@ -115,7 +122,7 @@ impl<'r> Experiment<'r> {
         let earlier = record.seconds.get("total").copied().unwrap_or_default();
         let tick = |record: &mut RunRecord| {
             record.seconds.insert("total".to_owned(), earlier + started.elapsed().as_secs_f64());
-            record.updated = seconds_since_1970();
+            record.touch(seconds_since_1970());
         };
 
         let worked = self.run_variants(compiled, &device, dir, &data, &mut record, progress, stop);
@@ -162,6 +169,7 @@ impl<'r> Experiment<'r> {
             },
             Err(error) => RunStatus::Failed { error: error.to_string() },
         };
+        tracing::info!(status = record.status.name(), "experiment ended");
         let written = dir.write_record(&record);
         // Where both fail, as on a full disk, the first failure is the one to tell.
         let outcome = outcome?;
@@ -199,13 +207,15 @@ impl<'r> Experiment<'r> {
         let compile = |(variant, plan): (&'r Variant, PackingPlan)| {
             progress.begin(&variant.name, Activity::Compile);
             let (recipe, shape, vocab) = (&variant.recipe, batch_shape(&plan), plan.vocab_size);
+            let (chunk, target) = (self.resources.chunk, device.target());
             let programs = match self.job {
-                Job::Evaluate => Programs::to_predict(recipe, shape, vocab, device.target())?,
-                Job::All | Job::Train => Programs::to_train(recipe, shape, vocab, device.target())?,
+                Job::Evaluate => Programs::to_predict(recipe, shape, vocab, chunk, target)?,
+                Job::All | Job::Train => Programs::to_train(recipe, shape, vocab, chunk, target)?,
             };
             let held = DataNeed::of(recipe, data, &plan);
-            let need = fits(&variant.name, &programs, held, device, self.resources)?;
-            Ok(Compiled { variant, plan, programs, need })
+            let Fit { need, forced } = fits(&variant.name, &programs, held, device, self.resources)?;
+            tracing::info!(variant = %variant.name, bytes = need.total(), "compiled");
+            Ok(Compiled { variant, plan, programs, need, forced })
         };
         all.into_iter().map(compile).collect()
     }

@@ -26,20 +26,31 @@ impl GateMoments {
         for (point, taps) in gates {
             let result = format!("{GATE_RESULT}{}", point.name());
             let values = session.read::<f32>(&result)?;
-            let shape = &session.result_type(&result)?.shape;
-            let (batch, channels) = (shape[0], shape.get(2).copied().unwrap_or(1));
-            for (k, tap) in taps.iter().enumerate() {
-                let sums = self.sums.entry(format!("{tap}->{}", point.name())).or_default();
-                for &row in rows.iter().filter(|&&row| row < batch) {
-                    let of_edge = &values[(row * taps.len() + k) * channels..][..channels];
-                    let gate = of_edge.iter().map(|&w| f64::from(w)).sum::<f64>() / channels as f64;
-                    sums.0 += gate;
-                    sums.1 += gate * gate;
-                }
-            }
+            self.add_point(*point, taps, &values, &session.result_type(&result)?.shape, rows);
         }
         self.rows += rows.len();
         Ok(())
+    }
+
+    /// Adds the gates of one point, `[B, K]` or, for every channel, `[B, K, D]`, in the order of its taps.
+    fn add_point(
+        &mut self,
+        point: PointAddress,
+        taps: &[VisionAddress],
+        values: &[f32],
+        shape: &[usize],
+        rows: &[usize],
+    ) {
+        let (batch, channels) = (shape[0], shape.get(2).copied().unwrap_or(1));
+        for (k, tap) in taps.iter().enumerate() {
+            let sums = self.sums.entry(format!("{tap}->{}", point.name())).or_default();
+            for &row in rows.iter().filter(|&&row| row < batch) {
+                let of_edge = &values[(row * taps.len() + k) * channels..][..channels];
+                let gate = of_edge.iter().map(|&w| f64::from(w)).sum::<f64>() / channels as f64;
+                sums.0 += gate;
+                sums.1 += gate * gate;
+            }
+        }
     }
 
     /// Mean and standard deviation of every edge's gate, in topology order.
@@ -88,6 +99,45 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+
+    #[test]
+    fn moments_are_those_of_the_edge_and_of_the_rows_that_were_asked() {
+        let [early, late] = [VisionAddress::Block(1), VisionAddress::PostNorm];
+        let mut moments = GateMoments::default();
+        // Rows of two taps; the last row only fills the batch.
+        moments.add_point(
+            PointAddress::Before(0),
+            &[early, late],
+            &[0.1, 0.5, 0.3, 0.9, 7.0, 7.0],
+            &[3, 2],
+            &[0, 1],
+        );
+        // One tap, a gate for each of two channels.
+        moments.add_point(
+            PointAddress::After(2),
+            &[late],
+            &[0.2, 0.4, 0.6, 0.8, 7.0, 7.0],
+            &[3, 1, 2],
+            &[0, 1],
+        );
+        moments.rows = 2;
+        let records = moments.records();
+        let told: Vec<(&str, f64, f64)> =
+            records.iter().map(|(edge, gate)| (edge.as_str(), gate.mean, gate.deviation)).collect();
+        let expected = [
+            ("block.1->layer.0", 0.2, 0.1),
+            ("post_norm->layer.0", 0.7, 0.2),
+            ("post_norm->layer.2.after", 0.5, 0.2),
+        ];
+        assert_eq!(told.len(), expected.len());
+        for ((edge, mean, deviation), (name, of_mean, of_deviation)) in told.into_iter().zip(expected) {
+            assert_eq!(edge, name);
+            assert!(
+                (mean - of_mean).abs() < 1e-6 && (deviation - of_deviation).abs() < 1e-6,
+                "{edge}: {mean} {deviation}"
+            );
+        }
+    }
 
     fn gates(pairs: &[(f64, f64)]) -> IndexMap<String, GateRecord> {
         let record = |&(mean, deviation): &(f64, f64)| GateRecord { mean, deviation };

@@ -1,5 +1,7 @@
 //! Greedy answers to the questions of a batch: prompts are read once, then one token per question and call.
 
+use std::ops::Range;
+
 use crossloom_data::packing::{IMAGE_SEGMENT, PADDING_SEGMENT, PackedBatch};
 use crossloom_model::inputs;
 use crossloom_recipe::GatePool;
@@ -26,20 +28,29 @@ pub(crate) fn answer(
     }
     let seen = model.phases.see(batch, weights)?;
     let kept: Vec<Vec<usize>> = (0..model.phases.rows()).map(|row| prompt(batch, row)).collect();
-    let longest = kept.iter().map(Vec::len).max().unwrap_or_default();
+    let lengths: Vec<usize> = kept.iter().map(Vec::len).collect();
+    let ends = ends(batch);
     let most = batch.questions().iter().map(number).max().unwrap_or_default() + 1;
-    let ((tokens, questions), prefill) = model.phases.prefill(longest, most)?;
-    load_prompts(prefill, batch, pool, &kept, (tokens, questions), &seen)?;
-    prefill.run()?;
-    gates.add(prefill, &model.gates, rows)?;
-    let predicted = prefill.read::<i32>("predictions")?;
-    let next: Vec<i32> = batch
-        .questions()
-        .iter()
-        .map(|question| predicted[question.row * questions + number(question)])
-        .collect();
+    let mut next = vec![0; ends.len()];
+    for (call, spans) in model.phases.calls(&lengths)?.iter().enumerate() {
+        let longest = spans.iter().map(ExactSizeIterator::len).max().unwrap_or_default();
+        let picture = spans.iter().any(|span| span.start < batch.plan().visual_tokens);
+        let ((tokens, questions), prefill) = model.phases.prefill(longest, most, picture)?;
+        load_prompts(prefill, batch, pool, &Part { kept: &kept, spans, tokens, questions }, &ends, &seen)?;
+        prefill.run()?;
+        // A chunk with a picture holds all of what its gates pool; later ones have no gates.
+        if call == 0 {
+            gates.add(prefill, &model.gates, rows)?;
+        }
+        let predicted = prefill.read::<i32>("predictions")?;
+        for ((question, &end), next) in batch.questions().iter().zip(&ends).zip(&mut next) {
+            if spans[question.row].contains(&(end - 1)) {
+                *next = predicted[question.row * questions + number(question)];
+            }
+        }
+    }
     batch.append_generated(&next)?;
-    let mut held: Vec<usize> = kept.iter().map(Vec::len).collect();
+    let mut held = lengths;
     while batch.unfinished() > 0 {
         decode(model, batch, &mut held)?;
     }
@@ -59,53 +70,87 @@ fn prompt(batch: &PackedBatch, row: usize) -> Vec<usize> {
     (0..batch.plan().visual_tokens).chain(of_questions).collect()
 }
 
-/// Writes the prompts of a batch; `kept` are the positions of every row.
+/// Where every question's prompt ends among the positions of its row that are read.
+fn ends(batch: &PackedBatch) -> Vec<usize> {
+    let mut ends = vec![batch.plan().visual_tokens; batch.plan().batch_size];
+    let end = |question: &crossloom_data::packing::PackedQuestion| {
+        ends[question.row] += question.prompt_len;
+        ends[question.row]
+    };
+    batch.questions().iter().map(end).collect()
+}
+
+/// What a call reads of prompts.
+struct Part<'p> {
+    /// The positions of every row that are prompt.
+    kept: &'p [Vec<usize>],
+    /// Which of these are read now.
+    spans: &'p [Range<usize>],
+    /// The room that there is for positions of a row, and for questions.
+    tokens: usize,
+    questions: usize,
+}
+
+impl Part<'_> {
+    /// What rows of `length` hold at the positions that are read, one after the other in rows of the call.
+    fn gathered<T: Copy>(&self, values: &[T], length: usize, padding: T) -> Vec<T> {
+        let mut rows = vec![padding; self.kept.len() * self.tokens];
+        for (row, (positions, span)) in self.kept.iter().zip(self.spans).enumerate() {
+            for (to, &from) in positions[span.clone()].iter().enumerate() {
+                rows[row * self.tokens + to] = values[row * length + from];
+            }
+        }
+        rows
+    }
+}
+
+/// Writes a part of the prompts of a batch; `ends` are those of its questions.
 fn load_prompts(
     session: &mut Session,
     batch: &PackedBatch,
     pool: GatePool,
-    kept: &[Vec<usize>],
-    (tokens, questions): (usize, usize),
+    part: &Part<'_>,
+    ends: &[usize],
     seen: &Seen,
 ) -> Result<(), RunError> {
-    let length = batch.plan().sequence_len;
-    let whole =
-        |values: &[i32], padding: i32| -> Vec<i32> { gathered(values, length, kept, tokens, padding) };
-    session.write(inputs::TOKENS, &whole(&batch.tokens_bt, batch.plan().special.pad))?;
-    session.write(inputs::POSITIONS, &whole(&batch.positions_bt, 0))?;
-    let segments = whole(&batch.segments_bt, PADDING_SEGMENT);
+    let Part { spans, questions, .. } = *part;
+    let (length, visual) = (batch.plan().sequence_len, batch.plan().visual_tokens);
+    session.write(inputs::TOKENS, &part.gathered(&batch.tokens_bt, length, batch.plan().special.pad))?;
+    session.write(inputs::POSITIONS, &part.gathered(&batch.positions_bt, length, 0))?;
+    let segments = part.gathered(&batch.segments_bt, length, PADDING_SEGMENT);
     session.write(inputs::SEGMENTS, &segments)?;
-    session.write(inputs::IMAGE_INDEX, &batch.image_index_bn)?;
-    session.write(inputs::VISUAL, &seen.visual)?;
+    if session.has_input(inputs::IMAGE_INDEX) {
+        // The picture comes first in every row, so that its positions are those among all that are read.
+        let here = |(place, &at): (usize, &i32)| {
+            let span = &spans[place / visual];
+            let inside = usize::try_from(at).is_ok_and(|at| span.contains(&at));
+            if inside { at - span.start as i32 } else { -1 }
+        };
+        let index: Vec<i32> = batch.image_index_bn.iter().enumerate().map(here).collect();
+        session.write(inputs::IMAGE_INDEX, &index)?;
+        session.write(inputs::VISUAL, &seen.visual)?;
+    }
     if session.has_input(inputs::FEATURES) {
         session.write(inputs::FEATURES, &seen.features)?;
     }
     if session.has_input(inputs::POOL_MASK) {
         let mask: Vec<f32> = match pool {
-            GatePool::Prompt => gathered(&batch.prompt_mask_bt, length, kept, tokens, 0.0),
+            GatePool::Prompt => part.gathered(&batch.prompt_mask_bt, length, 0.0),
             GatePool::Image => segments.iter().map(|&s| f32::from(u8::from(s == IMAGE_SEGMENT))).collect(),
         };
         session.write(inputs::POOL_MASK, &mask)?;
     }
-    let mut last = vec![0; kept.len() * questions];
-    let mut ends = vec![batch.plan().visual_tokens; kept.len()];
-    for question in batch.questions() {
-        ends[question.row] += question.prompt_len;
-        last[question.row * questions + number(question)] = ends[question.row] as i32 - 1;
-    }
-    session.write(inputs::TARGET_INDEX, &last)?;
-    place(session, &vec![0; kept.len()], &kept.iter().map(Vec::len).collect::<Vec<_>>())
-}
-
-/// The kept positions of rows of `length`, one after the other in rows of `tokens`.
-fn gathered<T: Copy>(values: &[T], length: usize, kept: &[Vec<usize>], tokens: usize, padding: T) -> Vec<T> {
-    let mut rows = vec![padding; kept.len() * tokens];
-    for (row, positions) in kept.iter().enumerate() {
-        for (to, &from) in positions.iter().enumerate() {
-            rows[row * tokens + to] = values[row * length + from];
+    let mut last = vec![0; spans.len() * questions];
+    for (question, end) in batch.questions().iter().zip(ends) {
+        let span = &spans[question.row];
+        if span.contains(&(end - 1)) {
+            last[question.row * questions + number(question)] = (end - 1 - span.start) as i32;
         }
     }
-    rows
+    session.write(inputs::TARGET_INDEX, &last)?;
+    let [starts, counts] = [|span: &Range<usize>| span.start, |span: &Range<usize>| span.len()]
+        .map(|of| spans.iter().map(of).collect::<Vec<usize>>());
+    place(session, &starts, &counts)
 }
 
 /// Says that every row goes on with the slot of its number, what that holds, and how much is added.
@@ -158,3 +203,5 @@ fn decode(model: &mut Model, batch: &mut PackedBatch, held: &mut [usize]) -> Res
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod whose;

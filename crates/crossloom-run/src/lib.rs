@@ -25,6 +25,7 @@ mod evaluate;
 mod features;
 mod gates;
 mod generate;
+mod git;
 mod held_out;
 mod interface;
 mod job;
@@ -54,7 +55,7 @@ pub mod programs;
 pub mod resolved;
 pub mod stages;
 
-pub use batch::load_batch;
+pub use batch::{load_batch, pool_of};
 pub use data::Data;
 pub use error::ExperimentError;
 pub use evaluate::evaluate;

@@ -179,7 +179,7 @@ impl Memory {
 /// # Errors
 /// The graph cannot be built or compiled.
 pub fn expected(recipe: &Recipe, shapes: Shapes, backend: Backend) -> Result<Need, ExperimentError> {
-    let programs = Programs::to_train(recipe, shapes.batch, shapes.vocab, backend.target())?;
+    let programs = Programs::to_train(recipe, shapes.batch, shapes.vocab, None, backend.target())?;
     Ok(need(&programs, DataNeed::expected(recipe, shapes.batch)))
 }
 
@@ -189,6 +189,12 @@ pub fn expected(recipe: &Recipe, shapes: Shapes, backend: Backend) -> Result<Nee
 /// A limit of the process is below it; the tightest is told.
 pub fn fits_here(need: &Need) -> Result<(), DoesNotFit> {
     need.check(&Limit::all())
+}
+
+/// What a variant holds, and what a record must say where it was tried although it does not fit.
+pub(crate) struct Fit {
+    pub(crate) need: Need,
+    pub(crate) forced: Option<String>,
 }
 
 /// What a variant holds. One that does not fit is refused, unless the caller wants it tried.
@@ -201,20 +207,26 @@ pub(crate) fn fits(
     data: DataNeed,
     device: &dyn Device,
     resources: Resources,
-) -> Result<Need, ExperimentError> {
+) -> Result<Fit, ExperimentError> {
     let memory = Memory::new(programs, data);
     tracing::debug!(variant = name, bytes = memory.need.total(), "memory of the run");
+    let mut forced = None;
     match memory.check(device, &Limit::all()) {
         Err(error) if !resources.force_memory => {
             let help = error.help();
-            Err(ExperimentError::DoesNotFit { variant: name.to_owned(), error: Box::new(error), help })
+            return Err(ExperimentError::DoesNotFit {
+                variant: name.to_owned(),
+                error: Box::new(error),
+                help,
+            });
         }
         Err(error) => {
             tracing::warn!(variant = name, %error, "tried although it does not fit");
-            Ok(memory.need)
+            forced = Some(format!("`{name}` was tried although it {error}"));
         }
-        Ok(()) => Ok(memory.need),
+        Ok(()) => {}
     }
+    Ok(Fit { need: memory.need, forced })
 }
 
 impl Data {

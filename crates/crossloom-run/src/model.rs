@@ -54,7 +54,8 @@ impl Model {
     /// The graph cannot be built or compiled; the device does not run or has no room.
     pub fn new(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
         let device = Backend::default().running()?;
-        let mut model = Self::blank(Programs::to_train(recipe, shape, vocab, device.target())?, &device)?;
+        let mut model =
+            Self::blank(Programs::to_train(recipe, shape, vocab, None, device.target())?, &device)?;
         model.start(recipe.train.seed)?;
         Ok(model)
     }

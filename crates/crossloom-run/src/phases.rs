@@ -1,13 +1,14 @@
 //! The phases of a model as sessions over its weights. Sizes are bucketed, and a bucket is compiled when it is first used.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crossloom_compiler::{Plan, Target};
 use crossloom_data::packing::PackedBatch;
 use crossloom_model::{
-    BatchShape, CacheShape, ModelGraph, ParamSpec, Span, StepShape, decode, encode_and_connect, inputs,
-    prefill,
+    BatchShape, CacheShape, ModelGraph, ParamSpec, Span, StepShape, chunking, decode, encode_and_connect,
+    inputs, prefill,
 };
 use crossloom_recipe::{PointAddress, Recipe, Topology, VisionAddress};
 use crossloom_runtime::{Arena, Executable, RunError, Session};
@@ -33,20 +34,22 @@ pub struct Phases {
     encoded: usize,
     /// By pictures.
     encode: BTreeMap<usize, Session>,
-    /// By positions and questions of a row.
-    prefill: BTreeMap<(usize, usize), Session>,
+    /// By positions and questions of a row, and whether a picture is among them.
+    prefill: BTreeMap<(usize, usize, bool), Session>,
     /// By questions of a row.
     decode: BTreeMap<usize, Session>,
 }
 
 /// The graphs of the phases, of any size up to the largest.
 #[derive(Clone, Debug)]
-struct Graphs {
+pub(crate) struct Graphs {
     recipe: Recipe,
     edges: Vec<(VisionAddress, PointAddress)>,
     /// The largest batch; its targets are the most questions of a row.
     shape: BatchShape,
     vocab: usize,
+    /// Positions of a prompt that are read at once, where that is less than all.
+    chunk: Option<usize>,
 }
 
 /// The largest bucket of every phase, compiled.
@@ -58,17 +61,18 @@ pub struct PhasePrograms {
 }
 
 impl PhasePrograms {
-    /// The phases of a recipe for batches of at most that shape, with what the model has besides.
+    /// The phases of a recipe for batches of at most that shape, with what the model has besides. Prompts are read `chunk`
+    /// positions at a time, or at once.
     pub(crate) fn new(
         recipe: &Recipe,
         shape: BatchShape,
         vocab: usize,
+        chunk: Option<usize>,
         target: &dyn Target,
     ) -> Result<(Self, Described), ExperimentError> {
-        let edges = Topology::new(recipe)?.injections().map(|edge| (edge.tap, edge.point)).collect();
-        let graphs = Graphs { recipe: recipe.clone(), edges, shape, vocab };
-        let BatchShape { batch, tokens, targets } = shape;
-        let (seen, read) = (graphs.encode(batch)?, graphs.prefill(tokens, targets)?);
+        let graphs = Graphs::new(recipe, shape, vocab)?.in_chunks(chunk)?;
+        let BatchShape { batch, targets, .. } = shape;
+        let (seen, read) = (graphs.encode(batch)?, graphs.prefill(graphs.at_once(), targets, true)?);
         let (encode, prefill) = (graphs.plan(&seen, target)?, graphs.plan(&read, target)?);
         let decode = graphs.plan(&graphs.decode(targets)?, target)?;
         let mut params = seen.params;
@@ -114,11 +118,11 @@ impl Phases {
     /// The compiled phases as sessions; the store then has all weights and the arena its size.
     pub(crate) fn new(programs: PhasePrograms, arena: &Arena) -> Result<Self, ExperimentError> {
         let PhasePrograms { graphs, encode, prefill, decode } = programs;
-        let BatchShape { batch, tokens, targets } = graphs.shape;
+        let BatchShape { batch, targets, .. } = graphs.shape;
         let session = |plan| session(plan, arena);
         Ok(Self {
             encode: BTreeMap::from([(batch, session(encode)?)]),
-            prefill: BTreeMap::from([((tokens, targets), session(prefill)?)]),
+            prefill: BTreeMap::from([((graphs.at_once(), targets, true), session(prefill)?)]),
             decode: BTreeMap::from([(targets, session(decode)?)]),
             graphs,
             arena: arena.clone(),
@@ -219,19 +223,39 @@ impl Phases {
         Ok((room, found(&mut self.encode, &room)?))
     }
 
-    /// The session that reads prompts of so many positions and questions, with its own sizes.
+    /// In how many calls, and which positions of every row in each, prompts of these lengths are read. A prompt begins with
+    /// the visual tokens of its picture. A row that is read to its end before the others has empty ranges.
+    pub(crate) fn calls(&self, lengths: &[usize]) -> Result<Vec<Vec<Range<usize>>>, ExperimentError> {
+        let Graphs { recipe, .. } = &self.graphs;
+        let (chunking, picture) = (chunking(recipe), 0..recipe.model.vision.tokens());
+        let cut = |&length: &usize| chunking.cut(recipe, length, picture.clone(), self.graphs.at_once());
+        let rows: Vec<Vec<Range<usize>>> = lengths.iter().map(cut).collect::<Result<_, _>>()?;
+        let calls = rows.iter().map(Vec::len).max().unwrap_or_default();
+        let of_call = |call: usize| {
+            let of_row = |(row, &length): (&Vec<Range<usize>>, &usize)| {
+                row.get(call).cloned().unwrap_or(length..length)
+            };
+            rows.iter().zip(lengths).map(of_row).collect()
+        };
+        Ok((0..calls).map(of_call).collect())
+    }
+
+    /// The session that reads so many positions and questions of prompts, with its own sizes; `picture` says whether any of
+    /// the positions shows one.
     pub(crate) fn prefill(
         &mut self,
         positions: usize,
         questions: usize,
+        picture: bool,
     ) -> Result<((usize, usize), &mut Session), ExperimentError> {
-        let tokens = positions.next_multiple_of(POSITIONS).min(self.graphs.shape.tokens);
-        let size = (tokens, bucket(questions, self.graphs.shape.targets));
+        let tokens = positions.next_multiple_of(POSITIONS).min(self.graphs.at_once());
+        let questions = bucket(questions, self.graphs.shape.targets);
+        let size = (tokens, questions, picture);
         if !self.prefill.contains_key(&size) {
-            let session = self.session(&self.graphs.prefill(size.0, size.1)?)?;
+            let session = self.session(&self.graphs.prefill(tokens, questions, picture)?)?;
             self.prefill.insert(size, session);
         }
-        Ok((size, found(&mut self.prefill, &size)?))
+        Ok(((tokens, questions), found(&mut self.prefill, &size)?))
     }
 
     /// The session that reads a token of so many questions of every row, with its own number.
@@ -256,16 +280,54 @@ fn session(plan: Plan, arena: &Arena) -> Result<Session, RunError> {
 }
 
 impl Graphs {
+    /// Those of a recipe, for batches of at most that shape.
+    pub(crate) fn new(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
+        let edges = Topology::new(recipe)?.injections().map(|edge| (edge.tap, edge.point)).collect();
+        Ok(Self { recipe: recipe.clone(), edges, shape, vocab, chunk: None })
+    }
+
+    /// The same, with prompts that are read in chunks of so many positions.
+    fn in_chunks(self, chunk: Option<usize>) -> Result<Self, ExperimentError> {
+        let chunk = chunk.filter(|&chunk| chunk < self.shape.tokens);
+        if let Some(chunk) = chunk {
+            // What would be refused for the longest prompt is refused before there is one.
+            let picture = 0..self.recipe.model.vision.tokens();
+            chunking(&self.recipe).cut(&self.recipe, self.shape.tokens, picture, chunk)?;
+        }
+        Ok(Self { chunk, ..self })
+    }
+
+    /// The most positions of a prompt that are read at once.
+    fn at_once(&self) -> usize {
+        self.chunk.unwrap_or(self.shape.tokens)
+    }
+
+    /// The edges of the injection.
+    pub(crate) fn edges(&self) -> &[(VisionAddress, PointAddress)] {
+        &self.edges
+    }
+
     fn encode(&self, pictures: usize) -> Result<ModelGraph, ExperimentError> {
         Ok(encode_and_connect(&self.recipe, &self.edges, pictures)?)
     }
 
-    fn prefill(&self, tokens: usize, questions: usize) -> Result<ModelGraph, ExperimentError> {
-        let step = self.step(tokens);
-        Ok(prefill(&self.recipe, &self.edges, step, questions, self.vocab, Span::Whole)?)
+    /// Reads so many positions and questions of prompts, with a picture or without.
+    pub(crate) fn prefill(
+        &self,
+        tokens: usize,
+        questions: usize,
+        picture: bool,
+    ) -> Result<ModelGraph, ExperimentError> {
+        let span = match (self.chunk, picture) {
+            (None, _) => Span::Whole,
+            (Some(_), true) => Span::Chunk,
+            (Some(_), false) => Span::Text,
+        };
+        Ok(prefill(&self.recipe, &self.edges, self.step(tokens), questions, self.vocab, span)?)
     }
 
-    fn decode(&self, questions: usize) -> Result<ModelGraph, ExperimentError> {
+    /// Reads a token of so many questions of every row.
+    pub(crate) fn decode(&self, questions: usize) -> Result<ModelGraph, ExperimentError> {
         Ok(decode(&self.recipe, &self.edges, self.step(questions), self.vocab)?)
     }
 

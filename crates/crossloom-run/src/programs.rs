@@ -36,18 +36,19 @@ pub struct TrainingPrograms {
 }
 
 impl Programs {
-    /// What a variant that is only asked needs.
+    /// What a variant that is only asked needs; `chunk` is how many positions of a prompt are read at once, if not all.
     ///
     /// # Errors
-    /// The graph cannot be built or compiled.
+    /// The graph cannot be built or compiled; prompts that may not be cut so.
     pub fn to_predict(
         recipe: &Recipe,
         shape: BatchShape,
         vocab: usize,
+        chunk: Option<usize>,
         target: &dyn Target,
     ) -> Result<Self, ExperimentError> {
         let start = Instant::now();
-        let (phases, Described { params, gates }) = PhasePrograms::new(recipe, shape, vocab, target)?;
+        let (phases, Described { params, gates }) = PhasePrograms::new(recipe, shape, vocab, chunk, target)?;
         Ok(Self { params, gates, phases, training: None, time: start.elapsed() })
     }
 
@@ -59,10 +60,11 @@ impl Programs {
         recipe: &Recipe,
         shape: BatchShape,
         vocab: usize,
+        chunk: Option<usize>,
         target: &dyn Target,
     ) -> Result<Self, ExperimentError> {
         let start = Instant::now();
-        let mut programs = Self::to_predict(recipe, shape, vocab, target)?;
+        let mut programs = Self::to_predict(recipe, shape, vocab, chunk, target)?;
         let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Loss)?;
         let spec = training_spec(recipe, &graph.params);
         let policy = policy(recipe, &graph.params);

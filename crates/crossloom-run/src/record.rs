@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
 use crossloom_compiler::Plan;
 use crossloom_recipe::{Recipe, Split, Variant};
@@ -18,15 +16,17 @@ use crate::graph::precision;
 use crate::job::Job;
 use crate::machine::processor;
 use crate::model::Model;
-use crate::{Data, Experiment, ExperimentError, resolved};
+use crate::{Data, Experiment, ExperimentError, git, resolved};
 
-/// Begins the record of a run, or continues the one that was there, and writes it with the resolved recipe.
+/// Begins the record of a run, or continues the one that was there, and writes it with the resolved recipe. `notes` are what
+/// there is to say of this process.
 pub(crate) fn begin(
     experiment: &Experiment<'_>,
     dir: &RunDir,
     earlier: Option<RunRecord>,
     variants: &[&Variant],
     data: &Data,
+    notes: Vec<String>,
 ) -> Result<RunRecord, ExperimentError> {
     let Experiment { recipe: loaded, job, resources, .. } = *experiment;
     // The recipe was found in the run's folder, and not where it was written.
@@ -38,19 +38,15 @@ pub(crate) fn begin(
             record.variants.shift_remove(&variant.name);
         }
     }
-    let now = seconds_since_1970();
-    if record.started == 0.0 {
-        record.started = now;
-    }
-    record.updated = now;
+    record.touch(seconds_since_1970());
     record.status = RunStatus::Running;
     if !moved {
         record.recipe_path = loaded.path.display().to_string();
     }
     record.versions.insert("crossloom".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-    let folder = loaded.path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if !moved {
-        (record.git_commit, record.git_dirty) = git(folder.unwrap_or(Path::new(".")));
+        let commit = git::commit_of(&loaded.files);
+        (record.git_commit, record.git_dirty) = commit.map(|commit| (commit.hash, commit.dirty)).unzip();
     }
     // What a run was evaluated on says nothing of how it was trained.
     if job != Job::Evaluate || record.device.is_empty() {
@@ -58,9 +54,10 @@ pub(crate) fn begin(
         (record.device, record.instruction_set) = here(resources.backend)?;
         record.threads = rayon::current_num_threads() as u64;
     }
+    record.notes.extend(notes);
     record.seeds = shared_seeds(&loaded.variants);
     record.data = vec![data_manifest(data)];
-    dir.write("recipe.resolved.toml", resolved::text(loaded).as_bytes())?;
+    dir.write("recipe.resolved.toml", resolved::text(loaded)?.as_bytes())?;
     dir.write_record(&record)?;
     Ok(record)
 }
@@ -178,33 +175,5 @@ pub(crate) fn data_manifest(data: &Data) -> DataManifest {
         content: [("train", manifest.train.blake3), ("test", manifest.test.blake3)]
             .map(|(split, hash)| (split.to_owned(), hash))
             .into(),
-    }
-}
-
-/// The commit of the checkout that a folder lies in, and whether it has uncommitted changes; nothing where there is no
-/// checkout or no git.
-fn git(folder: &Path) -> (Option<String>, Option<bool>) {
-    let ask = |arguments: &[&str]| {
-        let mut command = Command::new("git");
-        command.arg("-C").arg(folder).args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
-        let output = command.output().ok().filter(|output| output.status.success())?;
-        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let commit = ask(&["rev-parse", "--verify", "HEAD"]);
-    let changed = commit.as_ref().and_then(|_| ask(&["status", "--porcelain", "--untracked-files=no"]));
-    (commit, changed.map(|changed| !changed.is_empty()))
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn a_folder_outside_of_any_checkout_has_no_commit() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(git(folder.path()), (None, None));
-        assert_eq!(git(&folder.path().join("absent")), (None, None));
     }
 }

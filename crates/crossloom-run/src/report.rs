@@ -49,10 +49,12 @@ pub(crate) fn write(
         accuracy: accuracy(variants, comparison),
         variants: variants.iter().map(variant).collect::<Result<_, _>>()?,
         samples: samples(data, variants),
-        reproduction: reproduction(loaded, command, record, data, variants),
+        reproduction: reproduction(loaded, command, record, data, variants)?,
     };
     dir.write("report.html", report::render(&page).as_bytes())?;
-    Ok(dir.report_path())
+    let path = dir.report_path();
+    tracing::info!(path = %path.display(), "report written");
+    Ok(path)
 }
 
 fn variant(outcome: &VariantOutcome) -> Result<report::Variant, ExperimentError> {
@@ -126,8 +128,8 @@ fn reproduction(
     record: &RunRecord,
     data: &Data,
     variants: &[VariantOutcome],
-) -> report::Reproduction {
-    let recipe = resolved::text(loaded);
+) -> Result<report::Reproduction, ExperimentError> {
+    let recipe = resolved::text(loaded)?;
     let mut timings = vec![report::Timing {
         phase: "data".to_owned(),
         variant: None,
@@ -141,7 +143,7 @@ fn reproduction(
         }));
     }
     let kernels = record.variants.iter().flat_map(|(name, v)| kernels(name, &v.kernel_choices)).collect();
-    report::Reproduction {
+    Ok(report::Reproduction {
         command: command.to_owned(),
         recipe,
         environment: vec![
@@ -159,7 +161,7 @@ fn reproduction(
         kernels,
         assets: assets(data),
         timings,
-    }
+    })
 }
 
 /// How often each kernel is called in a training step.

@@ -1,9 +1,10 @@
 //! The recipe that a run's folder keeps: every variant with all its settings, one after the other.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crossloom_recipe::{LoadOptions, LoadedRecipe, Provenance, Variant, load_text};
-use crossloom_train::run_dir::RunDir;
+use crossloom_train::run_dir::{RECIPE_FILE, RunDir};
 use indexmap::IndexMap;
 
 use crate::ExperimentError;
@@ -15,10 +16,22 @@ const BASELINE: &str = "# baseline";
 /// Stands below the heading, before what a variant is.
 const DESCRIPTION: &str = "# is ";
 
-/// All variants of a recipe, resolved.
-pub(crate) fn text(loaded: &LoadedRecipe) -> String {
+/// All variants of a recipe, resolved. The folder of its data is absolute there: what a path of the recipe is relative to is
+/// not where the text lies.
+///
+/// # Errors
+/// There is no current folder for a recipe whose own path is relative.
+pub(crate) fn text(loaded: &LoadedRecipe) -> Result<String, ExperimentError> {
     let mut text = String::new();
     for variant in &loaded.variants {
+        let mut variant = variant.clone();
+        if let Some(cache) = &variant.recipe.data.cache {
+            let folder = loaded.path.parent().unwrap_or(Path::new("."));
+            let path = folder.join(cache);
+            let absolute = std::path::absolute(&path)
+                .map_err(|error| ExperimentError::File { path, message: error.to_string() })?;
+            variant.recipe.data.cache = Some(absolute.display().to_string());
+        }
         text += &format!("{HEADING}{}\n", variant.name);
         if variant.baseline {
             text += &format!("{BASELINE}\n");
@@ -28,7 +41,7 @@ pub(crate) fn text(loaded: &LoadedRecipe) -> String {
         }
         text += &format!("{}\n", variant.resolved_toml_with_provenance());
     }
-    text
+    Ok(text)
 }
 
 /// The recipe of a run, with settings overridden as `--set` does: only such that change nothing of what was trained.
@@ -37,17 +50,27 @@ pub(crate) fn text(loaded: &LoadedRecipe) -> String {
 /// A folder without its recipe, one that this version cannot read, or a setting that would make it another run.
 pub fn load(run: &RunDir, sets: &[String]) -> Result<LoadedRecipe, ExperimentError> {
     let path = run.recipe_path();
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| ExperimentError::File { path: path.clone(), message: error.to_string() })?;
     let record = run.read_record()?;
-    let as_it_was = read(&path, &text, &[])?;
+    let version = record.versions.get("crossloom").map_or("unknown", String::as_str);
+    let foreign = |why: String| {
+        ExperimentError::request(
+            format!(
+                "{} is the run of another crossloom (version {version}; this is {}), or was changed: {why}",
+                run.path().display(),
+                env!("CARGO_PKG_VERSION")
+            ),
+            "run its recipe again with this version",
+        )
+    };
+    let text = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => foreign(format!("it holds no {RECIPE_FILE}")),
+        _ => ExperimentError::File { path: path.clone(), message: error.to_string() },
+    })?;
+    let as_it_was = read(&path, &text, &[]).map_err(|error| foreign(error.to_string()))?;
     let hash = record.recipe_hash;
     let same = |loaded: &LoadedRecipe| loaded.training_hash() == hash;
     if !same(&as_it_was) {
-        return Err(ExperimentError::request(
-            format!("{} is the run of an earlier crossloom, or its recipe was changed", run.path().display()),
-            "run its recipe again with this version",
-        ));
+        return Err(foreign(format!("{RECIPE_FILE} is not the recipe that run.json names")));
     }
     if sets.is_empty() {
         return Ok(as_it_was);
@@ -112,10 +135,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_folder_of_the_data_is_where_it_was_wherever_the_text_lies() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+        let sets = ["data.cache='elsewhere/data'", "variants.cli.data.cache='/a/b'"];
+        let options = LoadOptions { sets: sets.map(str::to_owned).to_vec() };
+        let loaded = crossloom_recipe::load(&folder.join("quickstart.toml"), &options).unwrap();
+        let kept = read(Path::new("/some/run/kept"), &text(&loaded).unwrap(), &[]).unwrap();
+        let cache = |name: &str| kept.variant(name).unwrap().recipe.data.cache.clone().unwrap();
+        assert_eq!(Path::new(&cache("projector")), folder.join("elsewhere/data"));
+        assert_eq!(cache("cli"), "/a/b");
+        assert_eq!(kept.training_hash(), loaded.training_hash());
+    }
+
+    #[test]
     fn a_recipe_that_a_run_kept_is_the_one_that_was_run() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/quickstart.toml");
         let loaded = crossloom_recipe::load(&path, &LoadOptions::default()).unwrap();
-        let kept = read(Path::new("kept"), &text(&loaded), &[]).unwrap();
+        let kept = read(Path::new("kept"), &text(&loaded).unwrap(), &[]).unwrap();
         assert_eq!(kept.content_hash(), loaded.content_hash());
         assert_eq!(kept.base.name, loaded.base.name);
         for (kept, variant) in kept.variants.iter().zip(&loaded.variants) {

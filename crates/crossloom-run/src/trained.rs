@@ -74,7 +74,8 @@ impl Trained {
         let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir))?;
         let shape = BatchShape { batch: 1, tokens: shapes.sequence_len, targets: shapes.targets };
         let device = resources.backend.running()?;
-        let programs = Programs::to_predict(recipe, shape, shapes.vocab_size, device.target())?;
+        let programs =
+            Programs::to_predict(recipe, shape, shapes.vocab_size, resources.chunk, device.target())?;
         let held = DataNeed { batches: shapes.batch_bytes(), pictures: 1, ..DataNeed::default() };
         fits(&dir.name(), &programs, held, &*device, resources)?;
         let mut model = Model::restored(programs, &device, &newest)?;
@@ -95,7 +96,7 @@ impl Trained {
     /// Answers questions about a picture file; each sees the picture, none sees another.
     ///
     /// # Errors
-    /// A picture that cannot be read; a word the tokenizer does not know; too many or too long questions.
+    /// A picture that cannot be read; a blank question; a word the tokenizer does not know; too many or too long questions.
     pub fn ask(&mut self, image: &Path, questions: &[String]) -> Result<Vec<Answered>, ExperimentError> {
         let prompt = prompt(&self.tokenizer, &self.processor, image, questions)?;
         self.answer(prompt)
@@ -139,6 +140,12 @@ fn prompt(
     image: &Path,
     questions: &[String],
 ) -> Result<Prompt, ExperimentError> {
+    if questions.iter().any(|question| question.trim().is_empty()) {
+        return Err(ExperimentError::request(
+            "a question is blank, and has no answer",
+            "ask something, such as \"what shape is present?\"",
+        ));
+    }
     let encoded = questions.iter().map(|text| Ok((text.clone(), tokenizer.encode(text)?)));
     let questions = encoded.collect::<Result<_, ExperimentError>>()?;
     Ok(Prompt { image: processor.open(image)?, questions })

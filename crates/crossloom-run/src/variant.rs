@@ -36,6 +36,8 @@ pub(crate) struct Compiled<'v> {
     pub(crate) programs: Programs,
     /// What it will hold.
     pub(crate) need: Need,
+    /// What is to be said where it was found not to fit, and is tried all the same.
+    pub(crate) forced: Option<String>,
 }
 
 /// A variant whose model is in memory.
@@ -58,7 +60,7 @@ impl<'v> VariantRun<'v> {
         run: &RunDir,
         record: &mut RunRecord,
     ) -> Result<Self, ExperimentError> {
-        let Compiled { variant, plan, programs, need } = compiled;
+        let Compiled { variant, plan, programs, need, .. } = compiled;
         let start = Instant::now();
         let time = programs.time;
         let dir = run.variant(&variant.name)?;
@@ -95,10 +97,12 @@ impl<'v> VariantRun<'v> {
         Interface::new(recipe, &self.plan).write(&self.dir, &data.tokenizer)?;
         let entry = record.variants.entry(name.clone()).or_default();
         entry.status = RunStatus::Running;
+        tracing::info!(variant = %name, "training begins");
         let summary = train(recipe, data, &self.plan, &mut self.model, &self.dir, resume, stop, progress);
         spent(entry, "train", start.elapsed());
         let summary = summary?;
         let finished = summary.outcome == Outcome::Finished;
+        tracing::info!(variant = %name, steps = summary.completed, finished, "training ended");
         entry.status = if finished { RunStatus::Trained } else { RunStatus::Interrupted };
         entry.steps = summary.completed;
         self.steps = summary.completed;
@@ -172,6 +176,7 @@ impl<'v> VariantRun<'v> {
         entry.evaluated_as = outcome::evaluated_as(recipe, self.steps);
         entry.gate_note = saturation(recipe, &evaluation.gates);
         entry.gates = evaluation.gates;
+        tracing::info!(variant = %name, questions = evaluation.records.len(), "evaluated");
         Ok(Some(VariantOutcome::new(self.variant, evaluation.records, results, entry, self.dir)))
     }
 }

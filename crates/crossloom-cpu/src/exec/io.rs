@@ -9,6 +9,7 @@ use half::bf16;
 
 use super::ops::Tables;
 use crate::element::{Floats, FloatsMut};
+use crate::kernels::KernelError;
 
 /// A range of bytes that holds elements of a type: where it starts and how long it is.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +23,7 @@ impl RawSlice {
     /// The elements, if they are of that type.
     fn get<T: Element>(self) -> Result<*mut [T], KernelError> {
         if self.dtype != T::DTYPE {
-            return Err(KernelError(format!("holds {}, the kernel asks for {}", self.dtype, T::DTYPE)));
+            return Err(KernelError::Step(format!("holds {}, the kernel asks for {}", self.dtype, T::DTYPE)));
         }
         Ok(std::ptr::slice_from_raw_parts_mut(self.start.cast::<T>(), self.bytes / size_of::<T>()))
     }
@@ -31,7 +32,7 @@ impl RawSlice {
     fn bits<T: Pod>(self) -> Result<*mut [T], KernelError> {
         if self.dtype.block() != (1, size_of::<T>()) {
             let size = size_of::<T>();
-            return Err(KernelError(format!(
+            return Err(KernelError::Step(format!(
                 "holds {}, the kernel moves {size} bytes at a time",
                 self.dtype
             )));
@@ -39,11 +40,6 @@ impl RawSlice {
         Ok(std::ptr::slice_from_raw_parts_mut(self.start.cast::<T>(), self.bytes / size_of::<T>()))
     }
 }
-
-/// Why a kernel could not compute: operand contents it does not accept.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct KernelError(pub(super) String);
 
 /// A kernel, bound to the shapes of one instruction.
 pub(super) trait CpuKernel: Send + Sync {
@@ -292,21 +288,11 @@ impl<'a> Io<'a> {
     }
 
     /// Starts of all operands and results, for kernels that read every element before they write the same one.
-    ///
-    /// # Errors
-    /// Not all of them are floats: a defect of the lowering.
-    #[allow(clippy::type_complexity, reason = "a tuple is taken apart where it is made")]
     pub(super) fn addresses(
         self,
-    ) -> Result<
-        (impl ExactSizeIterator<Item = *const f32> + 'a, impl ExactSizeIterator<Item = *mut f32> + 'a),
-        KernelError,
-    > {
-        if self.inputs.iter().chain(self.outputs).any(|slice| slice.dtype != DType::F32) {
-            return Err(KernelError("the kernel takes and gives floats only".to_owned()));
-        }
+    ) -> (impl ExactSizeIterator<Item = *const ()> + 'a, impl ExactSizeIterator<Item = *mut ()> + 'a) {
         let inputs = self.inputs.iter().map(|s| s.start.cast_const().cast());
-        Ok((inputs, self.outputs.iter().map(|s| s.start.cast())))
+        (inputs, self.outputs.iter().map(|s| s.start.cast()))
     }
 
     /// Operands, the `N` results, and scratch as floats.
@@ -318,7 +304,7 @@ impl<'a> Io<'a> {
         self,
     ) -> Result<(Inputs<'a>, [Out<'a>; N], &'a mut [f32]), KernelError> {
         if self.outputs.len() != N {
-            return Err(KernelError(format!(
+            return Err(KernelError::Step(format!(
                 "the kernel writes {N} results, the step has {}",
                 self.outputs.len()
             )));
@@ -417,7 +403,7 @@ impl<'a> Inputs<'a> {
     }
 
     fn slice(&self, i: usize) -> Result<RawSlice, KernelError> {
-        self.slices.get(i).copied().ok_or_else(|| KernelError(format!("the step has no operand {i}")))
+        self.slices.get(i).copied().ok_or_else(|| KernelError::Step(format!("the step has no operand {i}")))
     }
 
     /// Operand `i`, of either type, see [`Inputs::of`].

@@ -9,9 +9,10 @@ use crossloom_ir::{IrError, TensorType, Value};
 use crossloom_runtime::{DeviceBound, DeviceMemory, DeviceProgram, RunError, VerifiedPlan};
 
 use super::device::{NAME, failed};
-use super::io::{CpuKernel, Io, KernelError, Lowered, RawSlice};
+use super::io::{CpuKernel, Io, Lowered, RawSlice};
 use super::memory::{ALIGN, CpuMemory};
 use super::ops::{Tables, lower};
+use crate::kernels::KernelError;
 
 /// One kernel call.
 struct Step {
@@ -59,7 +60,7 @@ impl CpuProgram {
         let mut tables = Tables::default();
         for step in &plan.steps {
             let inst = plan.func.inst(step.inst);
-            let failed = |KernelError(message)| RunError::refused(inst, &step.kernel, message);
+            let failed = |error: KernelError| RunError::refused(inst, &step.kernel, error.to_string());
             let kernel = kernel_of(plan, step)?.bind(&mut tables).map_err(failed)?;
             let start = values.len();
             values.extend(&inst.inputs);
@@ -144,9 +145,10 @@ impl CpuBound {
                 self.slices.scratch,
                 &step.in_place,
             );
-            if let Err(KernelError(message)) = step.kernel.run(io) {
+            if let Err(error) = step.kernel.run(io) {
                 let step = &program.plan.steps[index];
-                return Err(RunError::refused(program.plan.func.inst(step.inst), &step.kernel, message));
+                let inst = program.plan.func.inst(step.inst);
+                return Err(RunError::refused(inst, &step.kernel, error.to_string()));
             }
         }
         Ok(())

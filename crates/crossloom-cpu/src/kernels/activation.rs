@@ -159,7 +159,9 @@ mod tests {
             let steps =
                 vec![Step::Unary(UnaryOp::Act(activation), 0), Step::Unary(UnaryOp::ActGrad(activation), 0)];
             let program = Program::new(vec![Broadcast::Full], steps, vec![1, 2]).unwrap();
-            program.run_slices(1, 1001, &[&x], &mut [&mut y, &mut slope]).unwrap();
+            program
+                .run_slices(1, 1001, &[(&x[..]).into()], &mut [(&mut y[..]).into(), (&mut slope[..]).into()])
+                .unwrap();
             let at = |x: &f32| reference(activation, f64::from(*x));
             let want: Vec<f32> = x.iter().map(|x| at(x) as f32).collect();
             assert_close(&y, &want, 2e-6);

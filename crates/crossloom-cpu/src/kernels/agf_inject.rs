@@ -1,8 +1,16 @@
-//! The gated update of the visual rows of a hidden state, and its gradient: one sweep for all taps.
+//! The gated update of the visual rows of a hidden state, and its gradient: one sweep for all taps. Tasks own runs of the
+//! visual tokens of a sample, which name every row at most once; each has its own sums of the gradient of a gate.
 
-use super::error::{KernelError, indices, need};
-use crate::parallel::{self, SharedMut};
+use std::ops::Range;
+
+use super::error::{KernelError, distinct, indices, need, wanted};
+use super::reduce::sum_partials_to;
+use crate::element::{Element, Floats, FloatsMut};
+use crate::parallel::{self, SharedFloats, SharedMut, chunk_range};
 use crate::simd::{Simd, Vf, dispatch};
+
+/// Values of features of one task, about.
+const TASK_VALUES: usize = 16_384;
 
 /// The shape and form of the update: `h [batch, len, cols]`, `v [taps, batch, tokens, cols]`, `index [batch, tokens]`
 /// (the row of every visual token, distinct in a sample; -1 is skipped), `gate [batch, taps]` or
@@ -36,6 +44,26 @@ impl AgfInject {
         ((k * self.batch + b) * self.tokens + n) * self.cols
     }
 
+    /// Visual tokens of one task, by their work.
+    fn per_task(&self) -> usize {
+        (TASK_VALUES / (self.taps * self.cols).max(1)).max(8)
+    }
+
+    /// Tasks of a sample.
+    fn tasks(&self) -> usize {
+        self.tokens.div_ceil(self.per_task())
+    }
+
+    /// Scratch values of [`agf_inject_grad`]: the gradient of the gate of every task.
+    pub fn grad_scratch_len(&self) -> usize {
+        self.batch * self.tasks() * self.gates()
+    }
+
+    /// Values of the gates of a sample.
+    fn gates(&self) -> usize {
+        self.taps * self.gate_width()
+    }
+
     fn check(
         &self,
         name: &'static str,
@@ -45,60 +73,89 @@ impl AgfInject {
         index: &[i32],
     ) -> Result<(), KernelError> {
         need(name, "h", h, self.batch * self.len * self.cols)?;
-        need(name, "gate", gate, self.batch * self.taps * self.gate_width())?;
+        need(name, "gate", gate, self.batch * self.gates())?;
         need(name, "v", v, self.taps * self.batch * self.tokens * self.cols)?;
         need(name, "index", index.len(), self.batch * self.tokens)?;
-        indices(name, "index", &index[..self.batch * self.tokens], self.len, true)
+        let index = &index[..self.batch * self.tokens];
+        indices(name, "index", index, self.len, true)?;
+        distinct(name, "index", index, self.tokens)
+    }
+
+    /// Runs `task(number, sample, tokens)` for all tasks: runs of the visual tokens of a sample.
+    fn for_each(&self, task: impl Fn(usize, usize, Range<usize>) + Sync) {
+        let tasks = self.tasks();
+        parallel::for_each(self.batch * tasks, |i| {
+            task(i, i / tasks, chunk_range(self.tokens, self.per_task(), i % tasks));
+        });
     }
 }
 
-/// The gate of one tap for one register of columns.
-#[inline(always)]
-fn gate_of<S: Simd>(s: S, p: &AgfInject, gate: &[f32], k: usize, j: usize, e: usize) -> Vf<S> {
-    if p.channel { Vf::load(s, &gate[k * p.cols + j..k * p.cols + e]) } else { Vf::splat(s, gate[k]) }
+/// What the tasks of a call share.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
+    p: &'a AgfInject,
+    gate: Floats<'a>,
+    index: &'a [i32],
+}
+
+impl Shared<'_> {
+    /// Where the row of a visual token is among all rows of the state; none where it is skipped.
+    #[inline(always)]
+    fn row(&self, b: usize, n: usize) -> Option<usize> {
+        let row = usize::try_from(self.index[b * self.p.tokens + n]).ok()?;
+        Some((b * self.p.len + row) * self.p.cols)
+    }
+
+    /// The gate of one tap of a sample for columns `j..e`, one register at most.
+    #[inline(always)]
+    fn gate<S: Simd>(&self, s: S, b: usize, k: usize, j: usize, e: usize) -> Vf<S> {
+        let at = b * self.p.gates() + k * self.p.gate_width();
+        match (self.gate, self.p.channel) {
+            (Floats::F32(gate), true) => Vf::load(s, &gate[at + j..at + e]),
+            (Floats::Bf16(gate), true) => Vf::load(s, &gate[at + j..at + e]),
+            (Floats::F32(gate), false) => Vf::splat(s, gate[at]),
+            (Floats::Bf16(gate), false) => Vf::splat(s, gate[at].widen()),
+        }
+    }
 }
 
 /// Updates the visual rows of `h` in place: `h + sum_k gate_k v_k`, or `h + sum_k gate_k (v_k - h)`.
 ///
 /// # Errors
-/// Where a buffer is too short or an index is outside of its sample.
-pub fn agf_inject(
+/// Where a buffer is too short, or an index is outside of its sample or in it twice.
+pub fn agf_inject<'a, H: Element, V: Element>(
     p: &AgfInject,
-    h: &mut [f32],
-    gate: &[f32],
-    v: &[f32],
+    h: &mut [H],
+    gate: impl Into<Floats<'a>>,
+    v: &[V],
     index: &[i32],
 ) -> Result<(), KernelError> {
+    let gate = gate.into();
     p.check("agf_inject", h.len(), gate.len(), v.len(), index)?;
-    let h = SharedMut::new(h);
-    let gates = p.taps * p.gate_width();
-    parallel::for_each(p.batch, |b| {
-        // SAFETY: tasks own disjoint samples.
-        let h = unsafe { h.slice(b * p.len * p.cols, p.len * p.cols) };
-        let index = &index[b * p.tokens..(b + 1) * p.tokens];
-        forward_sample(p, b, h, &gate[b * gates..(b + 1) * gates], v, index);
-    });
+    let (shared, h) = (Shared { p, gate, index }, SharedMut::new(h));
+    p.for_each(|_, b, tokens| forward_task(shared, h, v, b, tokens));
     Ok(())
 }
 
 dispatch!(
-    fn forward_sample(p: &AgfInject, b: usize, h: &mut [f32], gate: &[f32], v: &[f32], index: &[i32]) =
+    fn forward_task<H, V>(shared: Shared<'_>, h: SharedMut<'_, H>, v: &[V], b: usize, tokens: Range<usize>) =
         forward_body
 );
 
 #[inline(always)]
-fn forward_body<S: Simd>(
+fn forward_body<S: Simd, H: Element, V: Element>(
     s: S,
-    p: &AgfInject,
+    shared: Shared<'_>,
+    h: SharedMut<'_, H>,
+    v: &[V],
     b: usize,
-    h: &mut [f32],
-    gate: &[f32],
-    v: &[f32],
-    index: &[i32],
+    tokens: Range<usize>,
 ) {
-    for (n, at) in index.iter().enumerate() {
-        let Ok(at) = usize::try_from(*at) else { continue };
-        let h = &mut h[at * p.cols..(at + 1) * p.cols];
+    let p = shared.p;
+    for n in tokens {
+        let Some(row) = shared.row(b, n) else { continue };
+        // SAFETY: rows of a sample are named once, and every visual token is one task's.
+        let h = unsafe { h.slice(row, p.cols) };
         for j in (0..p.cols).step_by(S::F32_LANES) {
             let e = (j + S::F32_LANES).min(p.cols);
             let old = Vf::load(s, &h[j..e]);
@@ -107,7 +164,7 @@ fn forward_body<S: Simd>(
                 let from = p.v_at(k, b, n);
                 let tap = Vf::load(s, &v[from + j..from + e]);
                 let towards = if p.convex { tap - old } else { tap };
-                new = gate_of(s, p, gate, k, j, e).mul_add(towards, new);
+                new = shared.gate(s, b, k, j, e).mul_add(towards, new);
             }
             new.store(&mut h[j..e]);
         }
@@ -115,85 +172,105 @@ fn forward_body<S: Simd>(
 }
 
 /// The gradient of [`agf_inject`] for `dh`, the gradient of the updated state: `dv` (all of it, zeros where the index is
-/// -1) and `d_gate`. The convex form also needs `h`, the old state; its gradient is [`agf_inject_state_grad`].
+/// -1) and `d_gate`; either is left out where it is empty. The convex form also needs `h`, the old state; its gradient is
+/// [`agf_inject_state_grad`]. `scratch` holds [`AgfInject::grad_scratch_len`] values.
 ///
 /// # Errors
-/// Where a buffer is too short, an index is outside of its sample, or the convex form gets no `h`.
-pub fn agf_inject_grad(
+/// Where a buffer is too short, an index is outside of its sample or in it twice, or the convex form gets no `h`.
+pub fn agf_inject_grad<'a, H: Element, V: Element, D: Element>(
     p: &AgfInject,
-    dh: &[f32],
-    h: Option<&[f32]>,
-    gate: &[f32],
-    v: &[f32],
+    dh: &[H],
+    h: Option<&[H]>,
+    gate: impl Into<Floats<'a>>,
+    v: &[V],
     index: &[i32],
-    dv: &mut [f32],
-    d_gate: &mut [f32],
+    dv: &mut [D],
+    d_gate: impl Into<FloatsMut<'a>>,
+    scratch: &mut [f32],
 ) -> Result<(), KernelError> {
     let name = "agf_inject_grad";
+    let (gate, d_gate) = (gate.into(), d_gate.into());
     p.check(name, dh.len(), gate.len(), v.len(), index)?;
-    need(name, "dv", dv.len(), p.taps * p.batch * p.tokens * p.cols)?;
-    let gates = p.taps * p.gate_width();
-    need(name, "d_gate", d_gate.len(), p.batch * gates)?;
+    let wants_features = wanted(name, "dv", dv.len(), p.taps * p.batch * p.tokens * p.cols)?;
+    let wants_gate = wanted(name, "d_gate", d_gate.len(), p.batch * p.gates())?;
+    need(name, "scratch", scratch.len(), p.grad_scratch_len())?;
     if p.convex {
-        need(name, "h", h.map_or(0, <[f32]>::len), p.batch * p.len * p.cols)?;
+        need(name, "h", h.map_or(0, <[H]>::len), p.batch * p.len * p.cols)?;
     }
-    let h = if p.convex { h } else { None };
-    let (dv, d_gate) = (SharedMut::new(dv), SharedMut::new(d_gate));
-    parallel::for_each(p.batch, |b| {
-        let sample = b * p.len * p.cols..(b + 1) * p.len * p.cols;
-        // SAFETY: tasks own disjoint samples of `d_gate`.
-        let d_gate = unsafe { d_gate.slice(b * gates, gates) };
-        let part = Sample {
-            b,
-            dh: &dh[sample.clone()],
-            h: h.map(|h| &h[sample]),
-            gate: &gate[b * gates..(b + 1) * gates],
-            v,
-            index: &index[b * p.tokens..(b + 1) * p.tokens],
-            dv,
-            d_gate,
-        };
-        grad_sample(p, part);
-    });
+    let call = Grad {
+        shared: Shared { p, gate, index },
+        dh,
+        h: if p.convex { h } else { None },
+        v,
+        dv: wants_features.then(|| SharedMut::new(dv)),
+        d_gate: wants_gate.then(|| SharedMut::new(&mut *scratch)),
+    };
+    if wants_features || wants_gate {
+        p.for_each(|task, b, tokens| grad_task(&call, task, b, tokens));
+    }
+    if wants_gate {
+        let (partials, d_gate) = (SharedMut::new(scratch), SharedFloats::new(d_gate));
+        let own = p.tasks() * p.gates();
+        parallel::for_each(p.batch, |b| {
+            // SAFETY: samples have their own partial sums and gates.
+            let (partials, d_gate) =
+                unsafe { (partials.slice(b * own, own), d_gate.slice(b * p.gates(), p.gates())) };
+            sum_partials_to(partials, p.gates(), d_gate);
+        });
+    }
     Ok(())
 }
 
-/// One sample of the gradient.
-struct Sample<'a> {
-    b: usize,
-    dh: &'a [f32],
-    h: Option<&'a [f32]>,
-    gate: &'a [f32],
-    v: &'a [f32],
-    index: &'a [i32],
-    dv: SharedMut<'a>,
-    d_gate: &'a mut [f32],
+/// The operands of the gradient, and what is wanted of it: `d_gate` is that of every task.
+struct Grad<'a, H, V, D> {
+    shared: Shared<'a>,
+    dh: &'a [H],
+    h: Option<&'a [H]>,
+    v: &'a [V],
+    dv: Option<SharedMut<'a, D>>,
+    d_gate: Option<SharedMut<'a>>,
 }
 
-dispatch!(fn grad_sample(p: &AgfInject, sample: Sample<'_>) = grad_body);
+dispatch!(
+    fn grad_task<H, V, D>(call: &Grad<'_, H, V, D>, task: usize, b: usize, tokens: Range<usize>) = grad_body
+);
 
 #[inline(always)]
-fn grad_body<S: Simd>(s: S, p: &AgfInject, sample: Sample<'_>) {
-    let Sample { b, dh, h, gate, v, index, dv, d_gate } = sample;
-    d_gate.fill(0.0);
+fn grad_body<S: Simd, H: Element, V: Element, D: Element>(
+    s: S,
+    call: &Grad<'_, H, V, D>,
+    task: usize,
+    b: usize,
+    tokens: Range<usize>,
+) {
+    let (shared, p) = (&call.shared, call.shared.p);
+    // SAFETY: every task has its own partial sums.
+    let mut d_gate = call.d_gate.map(|d_gate| unsafe { d_gate.slice(task * p.gates(), p.gates()) });
+    if let Some(d_gate) = &mut d_gate {
+        d_gate.fill(0.0);
+    }
     for k in 0..p.taps {
-        for (n, at) in index.iter().enumerate() {
+        for n in tokens.clone() {
             let from = p.v_at(k, b, n);
-            // SAFETY: tasks own disjoint samples of `dv`, which was checked to hold all of them.
-            let dv = unsafe { dv.slice(from, p.cols) };
-            let Ok(at) = usize::try_from(*at) else {
-                dv.fill(0.0);
+            // SAFETY: every visual token is one task's, and `dv` was checked to hold all of them.
+            let mut dv = call.dv.map(|dv| unsafe { dv.slice(from, p.cols) });
+            let Some(row) = shared.row(b, n) else {
+                if let Some(dv) = dv {
+                    dv.fill(D::default());
+                }
                 continue;
             };
-            let row = at * p.cols..(at + 1) * p.cols;
-            let d = &dh[row.clone()];
-            let tap = &v[from..from + p.cols];
-            let old = h.map(|h| &h[row]);
+            let d = &call.dh[row..row + p.cols];
+            let tap = &call.v[from..from + p.cols];
+            let old = call.h.map(|h| &h[row..row + p.cols]);
             let mut dot = Vf::zero(s);
             for j in (0..p.cols).step_by(S::F32_LANES) {
                 let e = (j + S::F32_LANES).min(p.cols);
                 let d = Vf::load(s, &d[j..e]);
-                (gate_of(s, p, gate, k, j, e) * d).store(&mut dv[j..e]);
+                if let Some(dv) = &mut dv {
+                    (shared.gate(s, b, k, j, e) * d).store(&mut dv[j..e]);
+                }
+                let Some(d_gate) = &mut d_gate else { continue };
                 let mut towards = Vf::load(s, &tap[j..e]);
                 if let Some(old) = old {
                     towards = towards - Vf::load(s, &old[j..e]);
@@ -205,7 +282,9 @@ fn grad_body<S: Simd>(s: S, p: &AgfInject, sample: Sample<'_>) {
                     dot = d.mul_add(towards, dot);
                 }
             }
-            if !p.channel {
+            if let Some(d_gate) = &mut d_gate
+                && !p.channel
+            {
                 d_gate[k] += dot.sum();
             }
         }
@@ -216,41 +295,45 @@ fn grad_body<S: Simd>(s: S, p: &AgfInject, sample: Sample<'_>) {
 /// the gradient of the old one in place. The residual form passes `dh` on as it is: then nothing happens.
 ///
 /// # Errors
-/// Where a buffer is too short or an index is outside of its sample.
-pub fn agf_inject_state_grad(
+/// Where a buffer is too short, or an index is outside of its sample or in it twice.
+pub fn agf_inject_state_grad<'a, H: Element>(
     p: &AgfInject,
-    dh: &mut [f32],
-    gate: &[f32],
+    dh: &mut [H],
+    gate: impl Into<Floats<'a>>,
     index: &[i32],
 ) -> Result<(), KernelError> {
-    let features = p.taps * p.batch * p.tokens * p.cols;
+    let (gate, features) = (gate.into(), p.taps * p.batch * p.tokens * p.cols);
     p.check("agf_inject_state_grad", dh.len(), gate.len(), features, index)?;
-    if !p.convex {
-        return Ok(());
+    if p.convex {
+        let (shared, dh) = (Shared { p, gate, index }, SharedMut::new(dh));
+        p.for_each(|_, b, tokens| state_grad_task(shared, dh, b, tokens));
     }
-    let dh = SharedMut::new(dh);
-    let gates = p.taps * p.gate_width();
-    parallel::for_each(p.batch, |b| {
-        // SAFETY: tasks own disjoint samples.
-        let dh = unsafe { dh.slice(b * p.len * p.cols, p.len * p.cols) };
-        let index = &index[b * p.tokens..(b + 1) * p.tokens];
-        state_grad_sample(p, dh, &gate[b * gates..(b + 1) * gates], index);
-    });
     Ok(())
 }
 
-dispatch!(fn state_grad_sample(p: &AgfInject, dh: &mut [f32], gate: &[f32], index: &[i32]) = state_grad_body);
+dispatch!(
+    fn state_grad_task<H>(shared: Shared<'_>, dh: SharedMut<'_, H>, b: usize, tokens: Range<usize>) =
+        state_grad_body
+);
 
 #[inline(always)]
-fn state_grad_body<S: Simd>(s: S, p: &AgfInject, dh: &mut [f32], gate: &[f32], index: &[i32]) {
-    for at in index.iter().filter_map(|at| usize::try_from(*at).ok()) {
-        let row = &mut dh[at * p.cols..(at + 1) * p.cols];
+fn state_grad_body<S: Simd, H: Element>(
+    s: S,
+    shared: Shared<'_>,
+    dh: SharedMut<'_, H>,
+    b: usize,
+    tokens: Range<usize>,
+) {
+    let p = shared.p;
+    for row in tokens.filter_map(|n| shared.row(b, n)) {
+        // SAFETY: rows of a sample are named once, and every visual token is one task's.
+        let row = unsafe { dh.slice(row, p.cols) };
         for j in (0..p.cols).step_by(S::F32_LANES) {
             let e = (j + S::F32_LANES).min(p.cols);
             let d = Vf::load(s, &row[j..e]);
             let mut left = Vf::splat(s, 1.0);
             for k in 0..p.taps {
-                left = left - gate_of(s, p, gate, k, j, e);
+                left = left - shared.gate(s, b, k, j, e);
             }
             (d * left).store(&mut row[j..e]);
         }
@@ -258,67 +341,4 @@ fn state_grad_body<S: Simd>(s: S, p: &AgfInject, dh: &mut [f32], gate: &[f32], i
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::kernels::testing::{assert_close, on_threads, random};
-
-    #[test]
-    fn all_forms_match_the_definition() {
-        for (convex, channel) in [(false, false), (false, true), (true, false), (true, true)] {
-            let p = AgfInject { batch: 3, len: 11, tokens: 5, cols: 35, taps: 4, convex, channel };
-            let index = [0, 1, 2, 3, 4, 10, -1, 8, 7, 0, 5, 3, 1, -1, -1];
-            let h = random(1, 3 * 11 * 35);
-            let gate = random(2, 3 * 4 * p.gate_width());
-            let v = random(3, 4 * 3 * 5 * 35);
-            let d_new = random(4, h.len());
-            let mut new = h.clone();
-            agf_inject(&p, &mut new, &gate, &v, &index).unwrap();
-            let run = |threads| {
-                let (mut dh, mut dv) = (d_new.clone(), vec![f32::NAN; v.len()]);
-                let mut d_gate = vec![f32::NAN; gate.len()];
-                on_threads(threads, || {
-                    agf_inject_grad(&p, &dh, Some(&h), &gate, &v, &index, &mut dv, &mut d_gate).unwrap();
-                    agf_inject_state_grad(&p, &mut dh, &gate, &index).unwrap();
-                });
-                (dh, dv, d_gate)
-            };
-            let (mut want, mut want_dh) = (h.clone(), d_new.clone());
-            let (mut want_dv, mut want_dg) = (vec![0.0; v.len()], vec![0.0; gate.len()]);
-            for slot in 0..15 {
-                let (b, n) = (slot / 5, slot % 5);
-                if index[slot] < 0 {
-                    continue;
-                }
-                for c in 0..35 {
-                    let at = (b * 11 + index[slot] as usize) * 35 + c;
-                    for k in 0..4 {
-                        let vi = ((k * 3 + b) * 5 + n) * 35 + c;
-                        let gi = (b * 4 + k) * p.gate_width() + if channel { c } else { 0 };
-                        let towards = if convex { v[vi] - h[at] } else { v[vi] };
-                        want[at] += gate[gi] * towards;
-                        want_dv[vi] = gate[gi] * d_new[at];
-                        want_dg[gi] += d_new[at] * towards;
-                        if convex {
-                            want_dh[at] -= gate[gi] * d_new[at];
-                        }
-                    }
-                }
-            }
-            assert_close(&new, &want, 1e-5);
-            let (dh, dv, d_gate) = run(1);
-            assert_close(&dh, &want_dh, 1e-5);
-            assert_close(&dv, &want_dv, 1e-5);
-            assert_close(&d_gate, &want_dg, 1e-5);
-            assert_eq!(run(1), run(3));
-        }
-    }
-
-    #[test]
-    fn the_convex_gradient_needs_the_old_state() {
-        let p = AgfInject { batch: 1, len: 1, tokens: 1, cols: 1, taps: 1, convex: true, channel: false };
-        let (mut a, mut b, mut c) = ([0.0], [0.0], [0.0]);
-        assert!(agf_inject_grad(&p, &a, None, &[0.5], &[1.0], &[0], &mut b, &mut c).is_err());
-        assert!(agf_inject(&p, &mut a, &[0.5], &[1.0], &[1]).is_err());
-    }
-}
+mod tests;

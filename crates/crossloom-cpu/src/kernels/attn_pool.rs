@@ -1,13 +1,16 @@
 //! Pooling rows by attention with fixed queries: one sweep over the rows for all queries.
 //!
 //! Rows are taken in tiles of 64; a running softmax (as in attention) lets every tile be read once, while it is in the
-//! cache, for scores and for the weighted sum.
+//! cache, for scores and for the weighted sum. Narrow rows are widened tile by tile, and narrow results are rounded when
+//! their sums are complete.
 
-use super::error::{KernelError, need};
+use super::convert::convert;
+use super::error::{KernelError, need, wanted};
 use super::gemm::{Left, Update, gemm_serial, pack_columns, packed_len};
-use crate::kernels::reduce::sum_partials;
+use super::reduce::sum_partials_to;
+use crate::element::{Element, Floats, FloatsMut, rounded};
 use crate::math::exp_v;
-use crate::parallel::{self, SharedMut};
+use crate::parallel::{self, SharedFloats, SharedMut};
 use crate::simd::{self, Simd, Vf, dispatch, update0};
 
 /// Rows of a tile.
@@ -44,28 +47,59 @@ impl AttnPool {
         TILE * self.heads
     }
 
-    /// Scratch values of [`attn_pool`].
-    pub fn scratch_len(&self) -> usize {
-        self.packed() + self.groups * (2 * self.tile() + 3 * self.heads)
+    /// Values of the queries, and of what is pooled of a group.
+    fn queries(&self) -> usize {
+        self.heads * self.cols
     }
 
-    /// Scratch values of [`attn_pool_grad`].
-    pub fn grad_scratch_len(&self) -> usize {
-        self.groups * (self.packed() + 2 * self.tile() + self.heads + self.heads * self.cols)
+    /// Values of a tile of rows.
+    fn row_tile(&self) -> usize {
+        TILE * self.cols
     }
 
-    fn check(&self, name: &'static str, x: &[f32], w: &[f32], probs: usize) -> Result<(), KernelError> {
+    /// Scratch values of a group: scores, weights and states; where something `is_narrow`, rows that are widened, and the
+    /// sums of what is pooled.
+    fn own(&self, is_narrow: bool) -> usize {
+        let room = if is_narrow { self.row_tile() + self.queries() } else { 0 };
+        2 * self.tile() + 3 * self.heads + room
+    }
+
+    /// As [`AttnPool::own`], of the gradient: transposed gradients, scores, their gradients and means; where something
+    /// `is_narrow`, rows and gradients that are widened, and the sums of a tile's gradients.
+    fn grad_own(&self, is_narrow: bool) -> usize {
+        let room = if is_narrow { 2 * self.row_tile() + self.queries() } else { 0 };
+        self.packed() + 2 * self.tile() + self.heads + room
+    }
+
+    /// Scratch values of [`attn_pool`], of which an operand or result `is_narrow` or none.
+    pub fn scratch_len(&self, is_narrow: bool) -> usize {
+        self.packed() + self.groups * self.own(is_narrow)
+    }
+
+    /// Scratch values of [`attn_pool_grad`], of which an operand or result `is_narrow` or none.
+    pub fn grad_scratch_len(&self, is_narrow: bool) -> usize {
+        let widened = if is_narrow { self.queries() } else { 0 };
+        widened + self.groups * (self.grad_own(is_narrow) + self.queries())
+    }
+
+    fn check(
+        &self,
+        name: &'static str,
+        x: Floats<'_>,
+        w: Floats<'_>,
+        probs: usize,
+    ) -> Result<(), KernelError> {
         need(name, "x", x.len(), self.groups * self.rows * self.cols)?;
-        need(name, "w", w.len(), self.heads * self.cols)?;
+        need(name, "w", w.len(), self.queries())?;
         need(name, "probs", probs, self.groups * self.heads * self.rows)
     }
 }
 
-dispatch!(fn pack(p: &AttnPool, m: &[f32], out: &mut [f32]) = pack_body);
+dispatch!(fn pack<E>(p: &AttnPool, m: &[E], out: &mut [f32]) = pack_body);
 
 /// Packs `m [heads, cols]` transposed, in panels of 32 heads.
 #[inline(always)]
-fn pack_body<S: Simd>(s: S, p: &AttnPool, m: &[f32], out: &mut [f32]) {
+fn pack_body<S: Simd, E: Element>(s: S, p: &AttnPool, m: &[E], out: &mut [f32]) {
     for (panel, out) in out.chunks_exact_mut((p.cols * PANEL).max(1)).enumerate() {
         let first = panel * PANEL;
         if first < p.heads && p.cols > 0 {
@@ -123,36 +157,51 @@ unsafe fn scores<S: Simd>(
 ///
 /// # Errors
 /// Where a buffer is too short.
-pub fn attn_pool(
+pub fn attn_pool<'a>(
     p: &AttnPool,
-    x: &[f32],
-    w: &[f32],
+    x: impl Into<Floats<'a>>,
+    w: impl Into<Floats<'a>>,
     mask: Option<&[f32]>,
-    pooled: &mut [f32],
+    pooled: impl Into<FloatsMut<'a>>,
     probs: &mut [f32],
     scratch: &mut [f32],
 ) -> Result<(), KernelError> {
+    forward(p, x.into(), w.into(), mask, pooled.into(), probs, scratch)
+}
+
+fn forward(
+    p: &AttnPool,
+    x: Floats<'_>,
+    w: Floats<'_>,
+    mask: Option<&[f32]>,
+    pooled: FloatsMut<'_>,
+    probs: &mut [f32],
+    scratch: &mut [f32],
+) -> Result<(), KernelError> {
+    let is_narrow = x.is_narrow() || w.is_narrow() || pooled.is_narrow();
     p.check("attn_pool", x, w, probs.len())?;
     need("attn_pool", "mask", mask.map_or(p.groups * p.rows, <[f32]>::len), p.groups * p.rows)?;
-    need("attn_pool", "pooled", pooled.len(), p.groups * p.heads * p.cols)?;
-    need("attn_pool", "scratch", scratch.len(), p.scratch_len())?;
+    need("attn_pool", "pooled", pooled.len(), p.groups * p.queries())?;
+    need("attn_pool", "scratch", scratch.len(), p.scratch_len(is_narrow))?;
     let (packed, rest) = scratch.split_at_mut(p.packed());
-    pack(p, w, packed);
+    match w {
+        Floats::F32(w) => pack(p, w, packed),
+        Floats::Bf16(w) => pack(p, w, packed),
+    }
     let packed: &[f32] = packed;
-    let own = 2 * p.tile() + 3 * p.heads;
-    let (pooled, probs, rest) = (SharedMut::new(pooled), SharedMut::new(probs), SharedMut::new(rest));
+    let own = p.own(is_narrow);
+    let (pooled, probs, rest) = (SharedFloats::new(pooled), SharedMut::new(probs), SharedMut::new(rest));
     parallel::for_each(p.groups, |g| {
         // SAFETY: tasks own disjoint groups and disjoint scratch.
         let (pooled, probs, scratch) = unsafe {
             (
-                pooled.slice(g * p.heads * p.cols, p.heads * p.cols),
+                pooled.slice(g * p.queries(), p.queries()),
                 probs.slice(g * p.heads * p.rows, p.heads * p.rows),
                 rest.slice(g * own, own),
             )
         };
-        let x = &x[g * p.rows * p.cols..(g + 1) * p.rows * p.cols];
         let mask = mask.map(|m| &m[g * p.rows..(g + 1) * p.rows]);
-        forward_group(p, x, packed, mask, pooled, probs, scratch);
+        forward_group(p, (x, g), packed, mask, pooled, probs, scratch);
     });
     Ok(())
 }
@@ -160,36 +209,41 @@ pub fn attn_pool(
 dispatch!(
     fn forward_group(
         p: &AttnPool,
-        x: &[f32],
+        x: (Floats<'_>, usize),
         packed: &[f32],
         mask: Option<&[f32]>,
-        pooled: &mut [f32],
+        pooled: FloatsMut<'_>,
         probs: &mut [f32],
         scratch: &mut [f32],
     ) = forward_body
 );
 
+/// Pools one group: `x` are all rows, and the group's number.
 #[inline(always)]
 fn forward_body<S: Simd>(
     s: S,
     p: &AttnPool,
-    x: &[f32],
+    (x, g): (Floats<'_>, usize),
     packed: &[f32],
     mask: Option<&[f32]>,
-    pooled: &mut [f32],
+    pooled: FloatsMut<'_>,
     probs: &mut [f32],
     scratch: &mut [f32],
 ) {
     let (tile, scratch) = scratch.split_at_mut(p.tile());
-    let (weights, state) = scratch.split_at_mut(p.tile());
-    let (highest, state) = state.split_at_mut(p.heads);
-    let (total, factor) = state.split_at_mut(p.heads);
+    let (weights, scratch) = scratch.split_at_mut(p.tile());
+    let (highest, scratch) = scratch.split_at_mut(p.heads);
+    let (total, scratch) = scratch.split_at_mut(p.heads);
+    let (factor, room) = scratch.split_at_mut(p.heads);
+    let (widened, room) = room.split_at_mut(room.len().min(p.row_tile()));
+    let (pooled, narrow) = pooled.sums(room);
     highest.fill(LOW);
     total.fill(0.0);
     pooled.fill(0.0);
     for first in (0..p.rows).step_by(TILE) {
         let n = TILE.min(p.rows - first);
-        let rows = &x[first * p.cols..(first + n) * p.cols];
+        let at = (g * p.rows + first) * p.cols;
+        let rows = x.widened(s, at..at + n * p.cols, widened);
         // SAFETY: `rows` has `n` rows; the tile holds `TILE >= n` rows of `heads`.
         unsafe { scores(s, p, n, rows.as_ptr(), packed, p.scale, tile.as_mut_ptr()) };
         for h in 0..p.heads {
@@ -241,64 +295,88 @@ fn forward_body<S: Simd>(
         update0!(s, &mut pooled[h * p.cols..(h + 1) * p.cols], |x| x * norm);
         update0!(s, &mut probs[h * p.rows..(h + 1) * p.rows], |x| exp_v(x - shift) * norm);
     }
+    rounded(s, pooled, narrow);
 }
 
 /// The gradient of [`attn_pool`]: `dx [groups, rows, cols]` and `dw [heads, cols]`, which is summed over groups in
-/// order. `scratch` holds [`AttnPool::grad_scratch_len`] values.
+/// order. Either is left out where it is empty. `scratch` holds [`AttnPool::grad_scratch_len`] values.
 ///
 /// # Errors
 /// Where a buffer is too short.
-pub fn attn_pool_grad(
+pub fn attn_pool_grad<'a>(
     p: &AttnPool,
-    d_pooled: &[f32],
-    x: &[f32],
-    w: &[f32],
+    d_pooled: impl Into<Floats<'a>>,
+    x: impl Into<Floats<'a>>,
+    w: impl Into<Floats<'a>>,
     probs: &[f32],
-    dx: &mut [f32],
-    dw: &mut [f32],
+    dx: impl Into<FloatsMut<'a>>,
+    dw: impl Into<FloatsMut<'a>>,
+    scratch: &mut [f32],
+) -> Result<(), KernelError> {
+    backward(p, [d_pooled.into(), x.into(), w.into()], probs, [dx.into(), dw.into()], scratch)
+}
+
+fn backward(
+    p: &AttnPool,
+    [d_pooled, x, w]: [Floats<'_>; 3],
+    probs: &[f32],
+    [dx, dw]: [FloatsMut<'_>; 2],
     scratch: &mut [f32],
 ) -> Result<(), KernelError> {
     let name = "attn_pool_grad";
+    let is_narrow = [d_pooled, x, w].iter().any(Floats::is_narrow) || dx.is_narrow() || dw.is_narrow();
+    let queries = p.queries();
     p.check(name, x, w, probs.len())?;
-    need(name, "d_pooled", d_pooled.len(), p.groups * p.heads * p.cols)?;
-    need(name, "dx", dx.len(), p.groups * p.rows * p.cols)?;
-    need(name, "dw", dw.len(), p.heads * p.cols)?;
-    need(name, "scratch", scratch.len(), p.grad_scratch_len())?;
-    let queries = p.heads * p.cols;
+    need(name, "d_pooled", d_pooled.len(), p.groups * queries)?;
+    let wants_rows = wanted(name, "dx", dx.len(), p.groups * p.rows * p.cols)?;
+    let wants_queries = wanted(name, "dw", dw.len(), queries)?;
+    need(name, "scratch", scratch.len(), p.grad_scratch_len(is_narrow))?;
     let (partials, rest) = scratch.split_at_mut(p.groups * queries);
-    let own = p.packed() + 2 * p.tile() + p.heads;
-    {
-        let (dx, partials, rest) = (SharedMut::new(dx), SharedMut::new(partials), SharedMut::new(rest));
-        let w = &w[..queries];
+    let (widened, rest) = rest.split_at_mut(if is_narrow { queries } else { 0 });
+    let w = match w {
+        Floats::F32(w) => &w[..queries],
+        Floats::Bf16(w) => {
+            convert(&w[..queries], widened)?;
+            &*widened
+        }
+    };
+    let own = p.grad_own(is_narrow);
+    if wants_rows || wants_queries {
+        let (dx, partials, rest) = (SharedFloats::new(dx), SharedMut::new(partials), SharedMut::new(rest));
         parallel::for_each(p.groups, |g| {
-            let rows = g * p.rows * p.cols;
             // SAFETY: tasks own disjoint groups and disjoint scratch.
             let group = unsafe {
                 Group {
-                    d_pooled: &d_pooled[g * queries..(g + 1) * queries],
-                    x: &x[rows..rows + p.rows * p.cols],
+                    g,
+                    d_pooled,
+                    x,
                     w,
                     probs: &probs[g * p.heads * p.rows..(g + 1) * p.heads * p.rows],
-                    dx: dx.slice(rows, p.rows * p.cols),
-                    dw: partials.slice(g * queries, queries),
+                    dx: wants_rows.then_some(dx),
+                    dw: wants_queries.then(|| partials.slice(g * queries, queries)),
                     scratch: rest.slice(g * own, own),
                 }
             };
             grad_group(p, group);
         });
     }
-    sum_partials(partials, queries, &mut dw[..queries]);
+    match dw {
+        _ if !wants_queries => {}
+        FloatsMut::F32(dw) => sum_partials_to(partials, queries, (&mut dw[..queries]).into()),
+        FloatsMut::Bf16(dw) => sum_partials_to(partials, queries, (&mut dw[..queries]).into()),
+    }
     Ok(())
 }
 
-/// One group of the gradient.
+/// One group of the gradient; operands are those of all groups, but for the probabilities.
 struct Group<'a> {
-    d_pooled: &'a [f32],
-    x: &'a [f32],
+    g: usize,
+    d_pooled: Floats<'a>,
+    x: Floats<'a>,
     w: &'a [f32],
     probs: &'a [f32],
-    dx: &'a mut [f32],
-    dw: &'a mut [f32],
+    dx: Option<SharedFloats<'a>>,
+    dw: Option<&'a mut [f32]>,
     scratch: &'a mut [f32],
 }
 
@@ -306,27 +384,35 @@ dispatch!(fn grad_group(p: &AttnPool, group: Group<'_>) = grad_body);
 
 #[inline(always)]
 fn grad_body<S: Simd>(s: S, p: &AttnPool, group: Group<'_>) {
-    let Group { d_pooled, x, w, probs, dx, dw, scratch } = group;
+    let Group { g, d_pooled, x, w, probs, dx, mut dw, scratch } = group;
     let (packed, scratch) = scratch.split_at_mut(p.packed());
     let (tile, scratch) = scratch.split_at_mut(p.tile());
-    let (d_scores, mean) = scratch.split_at_mut(p.tile());
+    let (d_scores, scratch) = scratch.split_at_mut(p.tile());
+    let (mean, scratch) = scratch.split_at_mut(p.heads);
+    let (widened, scratch) = scratch.split_at_mut(scratch.len().min(p.row_tile()));
+    let (sums, of_queries) = scratch.split_at_mut(scratch.len().min(p.row_tile()));
+    let d_pooled = d_pooled.widened(s, g * p.queries()..(g + 1) * p.queries(), of_queries);
     pack(p, d_pooled, packed);
     let packed: &[f32] = packed;
     // First sweep: sum_n p dp, one number per query.
     mean.fill(0.0);
     let tiles = || (0..p.rows).step_by(TILE).map(|first| (first, TILE.min(p.rows - first)));
+    let place = |first: usize, n: usize| (g * p.rows + first) * p.cols..(g * p.rows + first + n) * p.cols;
     let one_tile = p.rows <= TILE;
     for (first, n) in tiles() {
-        // SAFETY: `n` rows from `first` exist; the tile holds `TILE >= n` rows of `heads`.
-        unsafe { scores(s, p, n, x.as_ptr().add(first * p.cols), packed, 1.0, tile.as_mut_ptr()) };
+        let rows = x.widened(s, place(first, n), widened);
+        // SAFETY: there are `n` rows; the tile holds `TILE >= n` rows of `heads`.
+        unsafe { scores(s, p, n, rows.as_ptr(), packed, 1.0, tile.as_mut_ptr()) };
         for h in 0..p.heads {
             let probs = &probs[h * p.rows + first..][..n];
             mean[h] += probs.iter().enumerate().map(|(i, w)| w * tile[i * p.heads + h]).sum::<f32>();
         }
     }
-    dw.fill(0.0);
+    if let Some(dw) = &mut dw {
+        dw.fill(0.0);
+    }
     for (first, n) in tiles() {
-        let rows = &x[first * p.cols..(first + n) * p.cols];
+        let rows = x.widened(s, place(first, n), widened);
         if !one_tile {
             // SAFETY: as above.
             unsafe { scores(s, p, n, rows.as_ptr(), packed, 1.0, tile.as_mut_ptr()) };
@@ -337,91 +423,32 @@ fn grad_body<S: Simd>(s: S, p: &AttnPool, group: Group<'_>) {
                 *d = p.scale * probs[i] * (tile[i * p.heads + h] - mean[h]);
             }
         }
-        let dx = dx[first * p.cols..].as_mut_ptr();
-        // SAFETY: `dx` has `n` rows from `first`; probabilities are `[heads, rows]` and gradients of scores
-        // `[heads, TILE]`, read transposed and straight; `d_pooled`, `w` and `dw` are `[heads, cols]`.
-        unsafe {
-            let left = Left { ptr: probs.as_ptr().add(first), row: 1, col: p.rows };
-            let b = d_pooled.as_ptr();
-            gemm_serial::<S, false>(s, n, p.cols, p.heads, left, b, p.cols, dx, p.cols, 1.0, Update::Set);
-            let left = Left { ptr: d_scores.as_ptr(), row: 1, col: TILE };
-            let b = w.as_ptr();
-            gemm_serial::<S, false>(s, n, p.cols, p.heads, left, b, p.cols, dx, p.cols, 1.0, Update::Add);
-            let left = Left { ptr: d_scores.as_ptr(), row: TILE, col: 1 };
-            let (b, c) = (rows.as_ptr(), dw.as_mut_ptr());
-            gemm_serial::<S, false>(s, p.heads, p.cols, n, left, b, p.cols, c, p.cols, 1.0, Update::Add);
+        if let Some(dx) = &dx {
+            let place = place(first, n);
+            // SAFETY: these rows belong to this group alone.
+            let (dx, narrow) = unsafe { dx.slice(place.start, place.len()) }.sums(sums);
+            // SAFETY: `dx` has `n` rows; probabilities are `[heads, rows]` and gradients of scores `[heads, TILE]`, read
+            // transposed; `d_pooled` and `w` are `[heads, cols]`.
+            unsafe {
+                let left = Left { ptr: probs.as_ptr().add(first), row: 1, col: p.rows };
+                let (b, c) = (d_pooled.as_ptr(), dx.as_mut_ptr());
+                gemm_serial::<S, false>(s, n, p.cols, p.heads, left, b, p.cols, c, p.cols, 1.0, Update::Set);
+                let left = Left { ptr: d_scores.as_ptr(), row: 1, col: TILE };
+                let b = w.as_ptr();
+                gemm_serial::<S, false>(s, n, p.cols, p.heads, left, b, p.cols, c, p.cols, 1.0, Update::Add);
+            }
+            rounded(s, dx, narrow);
+        }
+        if let Some(dw) = &mut dw {
+            // SAFETY: gradients of scores are `[heads, TILE]`, `rows` is `[n, cols]` and `dw` `[heads, cols]`.
+            unsafe {
+                let left = Left { ptr: d_scores.as_ptr(), row: TILE, col: 1 };
+                let (b, c) = (rows.as_ptr(), dw.as_mut_ptr());
+                gemm_serial::<S, false>(s, p.heads, p.cols, n, left, b, p.cols, c, p.cols, 1.0, Update::Add);
+            }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::kernels::testing::{assert_close, on_threads, random};
-
-    fn check(p: &AttnPool, masked: bool) {
-        let (x, w) = (random(1, p.groups * p.rows * p.cols), random(2, p.heads * p.cols));
-        let d_pooled = random(3, p.groups * p.heads * p.cols);
-        let mask: Vec<f32> =
-            (0..p.groups * p.rows).map(|i| if i / p.rows == 1 || i % 3 == 1 { 0.0 } else { 1.0 }).collect();
-        let run = |threads| {
-            let mut pooled = vec![f32::NAN; d_pooled.len()];
-            let mut probs = vec![f32::NAN; p.groups * p.heads * p.rows];
-            let (mut dx, mut dw) = (vec![f32::NAN; x.len()], vec![f32::NAN; w.len()]);
-            let mut scratch = vec![f32::NAN; p.scratch_len().max(p.grad_scratch_len())];
-            on_threads(threads, || {
-                attn_pool(p, &x, &w, masked.then_some(&mask[..]), &mut pooled, &mut probs, &mut scratch)
-                    .unwrap();
-                attn_pool_grad(p, &d_pooled, &x, &w, &probs, &mut dx, &mut dw, &mut scratch).unwrap();
-            });
-            (pooled, probs, dx, dw)
-        };
-        let (mut want_pooled, mut want_probs) = (vec![0.0; d_pooled.len()], Vec::new());
-        let (mut want_dx, mut want_dw) = (vec![0.0_f64; x.len()], vec![0.0_f64; w.len()]);
-        for g in 0..p.groups {
-            for h in 0..p.heads {
-                let at = |n: usize| (g * p.rows + n) * p.cols;
-                let dot = |n: usize, y: &[f32]| -> f64 {
-                    (0..p.cols).map(|c| f64::from(x[at(n) + c]) * f64::from(y[c])).sum()
-                };
-                let kept = |n: usize| !masked || mask[g * p.rows + n] != 0.0;
-                let query = &w[h * p.cols..][..p.cols];
-                let e: Vec<f64> = (0..p.rows)
-                    .map(|n| if kept(n) { (f64::from(p.scale) * dot(n, query)).exp() } else { 0.0 })
-                    .collect();
-                let sum = e.iter().sum::<f64>().max(1e-30);
-                let prob: Vec<f64> = e.iter().map(|e| e / sum).collect();
-                let d = &d_pooled[(g * p.heads + h) * p.cols..][..p.cols];
-                let mean: f64 = (0..p.rows).map(|n| prob[n] * dot(n, d)).sum();
-                for n in 0..p.rows {
-                    let ds = f64::from(p.scale) * prob[n] * (dot(n, d) - mean);
-                    for c in 0..p.cols {
-                        want_pooled[(g * p.heads + h) * p.cols + c] += prob[n] * f64::from(x[at(n) + c]);
-                        want_dx[at(n) + c] += prob[n] * f64::from(d[c]) + ds * f64::from(query[c]);
-                        want_dw[h * p.cols + c] += ds * f64::from(x[at(n) + c]);
-                    }
-                }
-                want_probs.extend(prob.iter().map(|x| *x as f32));
-            }
-        }
-        let to32 = |x: Vec<f64>| x.into_iter().map(|x| x as f32).collect::<Vec<_>>();
-        let (pooled, probs, dx, dw) = run(1);
-        assert_close(&pooled, &to32(want_pooled), 1e-5);
-        assert_close(&probs, &want_probs, 1e-5);
-        assert_close(&dx, &to32(want_dx), 1e-4);
-        assert_close(&dw, &to32(want_dw), 1e-4);
-        assert_eq!(run(1), run(3));
-    }
-
-    #[test]
-    fn odd_shapes_match_f64() {
-        for (groups, rows, cols, heads) in
-            [(1, 1, 1, 1), (3, 7, 19, 5), (2, 64, 96, 4), (3, 150, 33, 40), (2, 65, 8, 33)]
-        {
-            let p = AttnPool { groups, rows, cols, heads, scale: 1.3 };
-            check(&p, false);
-            check(&p, true);
-        }
-    }
-}
+mod tests;

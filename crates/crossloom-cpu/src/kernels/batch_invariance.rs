@@ -4,21 +4,27 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::testing::{on_each_isa, random};
+use super::testing::{Buffer, mixes, on_each_isa, random};
 use super::*;
 
 fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
 }
 
-/// Output and log-sum-exp.
-fn attend(p: &Attention, q: &[f32], k: &[f32], v: &[f32], segments: Option<&[i32]>) -> (Vec<f32>, Vec<f32>) {
+/// Output and log-sum-exp, of operands that are rounded to `bf16` or not.
+fn attend(
+    p: &Attention,
+    [q, k, v]: [&[f32]; 3],
+    segments: Option<&[i32]>,
+    is_narrow: bool,
+) -> (Vec<f32>, Vec<f32>) {
     let (wide, narrow) = (p.heads * p.head_dim, p.kv_heads * p.head_dim);
     let (nq, nk) = (p.batch * p.q_len, p.batch * p.k_len);
     let (mut o, mut lse) = (vec![f32::NAN; nq * wide], vec![f32::NAN; p.batch * p.heads * p.q_len]);
     let mut scratch = vec![f32::NAN; p.scratch_len()];
-    let mat = |x, rows, cols| Mat::new(x, rows, cols).unwrap();
-    let (q, k, v) = (mat(q, nq, wide), mat(k, nk, narrow), mat(v, nk, narrow));
+    let [q, k, v] = [q, k, v].map(|x| Buffer::new(x, is_narrow));
+    let q = FloatMat::new(q.floats(), nq, wide).unwrap();
+    let [k, v] = [&k, &v].map(|x| FloatMat::new(x.floats(), nk, narrow).unwrap());
     attention(p, q, k, v, segments, MatMut::new(&mut o, nq, wide).unwrap(), &mut lse, &mut scratch).unwrap();
     (o, lse)
 }
@@ -56,12 +62,13 @@ fn a_question_does_not_see_what_is_packed_beside_it() {
         let alone = Attention { batch: 1, q_len: own.end, k_len: own.end, ..SHAPE };
         let (q1, k1, v1) = (one(&q, wide, own.end), one(&k, narrow, own.end), one(&v, narrow, own.end));
         let segments = packed(&|_| -1);
-        let (want, want_lse) = attend(&alone, &q1, &k1, &v1, Some(&segments[..own.end]));
         let rows = own.start * wide..own.end * wide;
-        for others in neighbours {
+        for (is_narrow, others) in neighbours.into_iter().flat_map(|others| [(false, others), (true, others)])
+        {
+            let (want, want_lse) = attend(&alone, [&q1, &k1, &v1], Some(&segments[..own.end]), is_narrow);
             // As the first of three samples.
             let segments = packed(others).repeat(3);
-            let (o, lse) = attend(&SHAPE, &q, &k, &v, Some(&segments));
+            let (o, lse) = attend(&SHAPE, [&q, &k, &v], Some(&segments), is_narrow);
             assert_eq!(bits(&o[rows.clone()]), bits(&want[rows.clone()]));
             for h in 0..SHAPE.heads {
                 let of = |lse: &[f32], len: usize| bits(&lse[h * len..][own.clone()]);
@@ -77,15 +84,16 @@ fn a_query_attends_alike_alone_and_among_others() {
     let (wide, narrow) = (SHAPE.heads * SHAPE.head_dim, SHAPE.kv_heads * SHAPE.head_dim);
     let (q, k, v) = (random(1, 3 * len * wide), random(2, 3 * len * narrow), random(3, 3 * len * narrow));
     on_each_isa(|| {
-        for causal in [false, true] {
+        for [causal, is_narrow] in mixes() {
             let all = Attention { q_len: len, k_len: len, causal, ..SHAPE };
-            let (o, lse) = attend(&all, &q, &k, &v, None);
+            let (o, lse) = attend(&all, [&q, &k, &v], None, is_narrow);
             for sample in 0..3 {
                 let one = Attention { batch: 1, q_len: 1, ..all };
                 let (from, keys) =
                     ((sample + 1) * len - 1, sample * len * narrow..(sample + 1) * len * narrow);
                 let row = from * wide..(from + 1) * wide;
-                let (o1, lse1) = attend(&one, &q[row.clone()], &k[keys.clone()], &v[keys], None);
+                let parts = [&q[row.clone()], &k[keys.clone()], &v[keys]];
+                let (o1, lse1) = attend(&one, parts, None, is_narrow);
                 assert_eq!(bits(&o1), bits(&o[row]));
                 let last = |h: usize| lse[(sample * all.heads + h) * len + len - 1];
                 assert_eq!(bits(&lse1), bits(&(0..all.heads).map(last).collect::<Vec<_>>()));
@@ -144,15 +152,18 @@ fn element_wise_programs_do_not_see_where_an_element_lies() {
             Step::Unary(UnaryOp::Tanh, 3),
             Step::Binary(BinaryOp::Div, 5, 6),
         ];
-        let program = Program::new(vec![Broadcast::Full, Broadcast::Full], steps, vec![4, 7]).unwrap();
+        let full = |float| (Broadcast::Full, float);
+        let (loads, stores) =
+            (vec![full(Float::F32), full(Float::Bf16)], vec![(4, Float::F32), (7, Float::Bf16)]);
+        let program = Program::typed(loads, steps, stores).unwrap();
+        let y = super::testing::narrow(&y);
         on_each_isa(|| {
             check_rows(rows, |first, n| {
                 let part = first * cols..(first + n) * cols;
-                let (mut a, mut b) = (vec![f32::NAN; n * cols], vec![f32::NAN; n * cols]);
-                let from = [x[part.clone()].as_ptr(), y[part].as_ptr()];
-                // SAFETY: both operands and both results have `n` rows of `cols` values.
-                unsafe { program.run(n, cols, &from, &[a.as_mut_ptr(), b.as_mut_ptr()]).unwrap() };
-                vec![a, b]
+                let (mut a, mut b) = (vec![f32::NAN; n * cols], Buffer::room(n * cols, true));
+                let from = [(&x[part.clone()]).into(), (&y[part]).into()];
+                program.run_slices(n, cols, &from, &mut [(&mut a[..]).into(), b.floats_mut()]).unwrap();
+                vec![a, b.wide()]
             });
         });
     }
@@ -192,16 +203,25 @@ fn samples_are_pooled_and_injected_into_by_themselves() {
         check_rows(samples, |first, n| {
             let p = AttnPool { groups: n, rows: tokens, cols, heads: 4, scale: 0.6 };
             let (mut pooled, mut probs) = (vec![f32::NAN; n * 4 * cols], vec![f32::NAN; n * 4 * tokens]);
+            let mut narrow_pooled = Buffer::room(n * 4 * cols, true);
             let part = &x[first * tokens * cols..(first + n) * tokens * cols];
-            attn_pool(&p, part, &w, None, &mut pooled, &mut probs, &mut vec![0.0; p.scratch_len()]).unwrap();
+            let mut scratch = vec![0.0; p.scratch_len(true)];
+            attn_pool(&p, part, &w[..], None, &mut pooled[..], &mut probs, &mut scratch).unwrap();
+            let rounded = Buffer::new(part, true);
+            let to = narrow_pooled.floats_mut();
+            attn_pool(&p, rounded.floats(), &w[..], None, to, &mut vec![0.0; probs.len()], &mut scratch)
+                .unwrap();
             let p = AgfInject { batch: n, len: 11, tokens: 5, cols, taps, convex: true, channel: false };
             let mut h = h[first * 11 * cols..(first + n) * 11 * cols].to_vec();
             // Taps are outermost: the samples of every tap, one behind the other.
             let of_tap = |k: usize| v[(k * samples + first) * 5 * cols..][..n * 5 * cols].iter().copied();
             let v: Vec<f32> = (0..taps).flat_map(of_tap).collect();
             let gate = &gate[first * taps..(first + n) * taps];
-            agf_inject(&p, &mut h, gate, &v, &index[first * 5..(first + n) * 5]).unwrap();
-            vec![pooled, probs, h]
+            let index = &index[first * 5..(first + n) * 5];
+            let mut of_narrow = h.clone();
+            agf_inject(&p, &mut h, gate, &v, index).unwrap();
+            agf_inject(&p, &mut of_narrow, gate, &super::testing::narrow(&v), index).unwrap();
+            vec![pooled, probs, h, narrow_pooled.wide(), of_narrow]
         });
     });
 }

@@ -23,7 +23,10 @@ pub fn convert<X: Element, Y: Element>(x: &[X], y: &mut [Y]) -> Result<(), Kerne
     Ok(())
 }
 
-dispatch!(fn convert_slice<X, Y>(x: &[X], y: &mut [Y]) = convert_body);
+dispatch!(
+    /// `y = x` on this thread.
+    pub(crate) fn convert_slice<X, Y>(x: &[X], y: &mut [Y]) = convert_body
+);
 
 /// `y = x` on this thread.
 #[inline(always)]

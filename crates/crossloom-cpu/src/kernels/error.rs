@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// A kernel was called with arguments that do not fit together. Nothing has been written.
+/// A kernel was called with arguments that do not fit together, or with contents that it does not accept.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum KernelError {
@@ -56,6 +56,17 @@ pub enum KernelError {
         /// The value found there.
         index: i64,
     },
+    /// An operand's content has no place in the result's type.
+    #[error("{kernel}: {value} is not representable as a whole number")]
+    NotWhole {
+        /// The kernel that was called.
+        kernel: &'static str,
+        /// The value, as it is printed.
+        value: String,
+    },
+    /// A step has other operands or results than its kernel was chosen for: a defect of the lowering.
+    #[error("{0}")]
+    Step(String),
 }
 
 /// Checks that `actual >= expected`.
@@ -109,4 +120,55 @@ pub(crate) fn indices(
         }
     }
     Ok(())
+}
+
+/// Checks that no index but -1 comes twice in one of the lists of `count` that follow each other.
+pub(crate) fn distinct(
+    kernel: &'static str,
+    operand: &'static str,
+    lists: &[i32],
+    count: usize,
+) -> Result<(), KernelError> {
+    for (list, indices) in lists.chunks(count.max(1)).enumerate() {
+        // Visual tokens stand in order in all but hand-made batches: then one comparison does.
+        let mut largest = -1;
+        for (at, &index) in indices.iter().enumerate().filter(|(_, index)| **index != -1) {
+            if index <= largest && indices[..at].contains(&index) {
+                let position = list * count + at;
+                return Err(KernelError::Twice { kernel, operand, position, index: i64::from(index) });
+            }
+            largest = largest.max(index);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_listed_twice_is_found_wherever_it_stands() {
+        for (list, twice) in [
+            (&[0, 1, 2, 3][..], None),
+            (&[3, 2, 1, 0], None),
+            (&[-1, -1, 4, -1], None),
+            (&[5, 5], Some((1, 5))),
+            (&[5, 3, 5], Some((2, 5))),
+            (&[5, 3, -1, 3], Some((3, 3))),
+            (&[0, 7, 1, 2, 7], Some((4, 7))),
+        ] {
+            let found = distinct("kernel", "index", list, list.len());
+            let expected = twice.map(|(position, index)| KernelError::Twice {
+                kernel: "kernel",
+                operand: "index",
+                position,
+                index,
+            });
+            assert_eq!(found.err(), expected, "{list:?}");
+        }
+        // Lists do not see each other.
+        assert_eq!(distinct("kernel", "index", &[5, 3, 5, 3], 2), Ok(()));
+        assert!(distinct("kernel", "index", &[5, 3, 5, 3], 4).is_err());
+    }
 }

@@ -1,6 +1,8 @@
 //! The kernels: plain functions over slices and small parameter structs, each with its gradient.
 //!
-//! Buffers are `f32`, contiguous and row-major unless they are a [`Mat`] or [`MatMut`] with a row stride. Scratch
+//! Buffers are contiguous and row-major unless they are a [`Mat`] or [`MatMut`] with a row stride. They hold `f32`, or, where
+//! a kernel is generic over [`Element`](crate::element::Element) or takes [`Floats`](crate::element::Floats), `f32` or
+//! `bf16`; kernels compute in `f32` and round what they give once. Scratch
 //! comes from the caller, and every kernel that wants some says how much. Where an input is an `Option`, leaving it
 //! out means that the output buffer holds it already: the kernel works in place.
 #![allow(
@@ -21,6 +23,7 @@ mod cross_entropy;
 mod elementwise;
 mod embedding;
 mod error;
+mod float_mat;
 mod gemm;
 mod norm;
 mod permute;
@@ -41,9 +44,11 @@ pub use attn_pool::{AttnPool, attn_pool, attn_pool_grad};
 pub use cache::{CacheShape, Places, cache_write};
 pub use convert::convert;
 pub use cross_entropy::{cross_entropy, cross_entropy_grad};
-pub use elementwise::{BinaryOp, Broadcast, Program, Step, UnaryOp};
+pub use elementwise::{BinaryOp, Broadcast, Float, Program, Step, UnaryOp};
 pub use embedding::{embedding, embedding_grad};
 pub use error::KernelError;
+pub(crate) use error::{distinct, indices};
+pub use float_mat::{FloatMat, FloatMatMut};
 pub use gemm::{Epilogue, Gemm, gemm};
 pub use norm::{
     Incoming, add_layer_norm, add_rms_norm, layer_norm, layer_norm_grad, norm_grad_scratch_len, rms_norm,

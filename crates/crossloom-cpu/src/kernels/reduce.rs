@@ -1,7 +1,10 @@
 //! Sums in a fixed order: over rows, over columns, and of squares.
 
+use half::bf16;
+
+use super::convert::convert_slice;
 use super::error::{KernelError, need};
-use crate::element::Element;
+use crate::element::{Element, FloatsMut};
 use crate::parallel::{self, SharedMut, chunk_range};
 use crate::simd::{self, Simd, dispatch, update1};
 
@@ -19,13 +22,28 @@ fn add_partials_body<S: Simd, E: Element>(s: S, partials: &[E], stride: usize, o
 }
 dispatch!(
     /// `out += partials[i * stride ..]` for every `i`, in order.
-    fn add_partials<E>(partials: &[E], stride: usize, out: &mut [f32]) = add_partials_body
+    pub(crate) fn add_partials<E>(partials: &[E], stride: usize, out: &mut [f32]) = add_partials_body
 );
 
 /// `out` becomes the sum of `partials[i * stride ..]` over `i`, in order.
 pub(crate) fn sum_partials<E: Element>(partials: &[E], stride: usize, out: &mut [f32]) {
     out.fill(0.0);
     add_partials(partials, stride, out);
+}
+
+/// As [`sum_partials`], for a result of either type; the partial sums mean nothing afterwards.
+pub(crate) fn sum_partials_to(partials: &mut [f32], stride: usize, out: FloatsMut<'_>) {
+    match out {
+        FloatsMut::F32(out) => sum_partials(partials, stride, out),
+        FloatsMut::Bf16(out) => {
+            let (sums, rest) = partials.split_at_mut(stride.min(partials.len()));
+            if sums.is_empty() {
+                out.fill(bf16::ZERO);
+            }
+            add_partials(rest, stride, sums);
+            convert_slice(sums, out);
+        }
+    }
 }
 
 /// The number of scratch values [`sum_rows`] needs.

@@ -4,6 +4,7 @@ use half::bf16;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::element::{Floats, FloatsMut};
 use crate::isa::{FORCED, Isa};
 
 /// `n` seeded values in `[-1, 1)`.
@@ -46,4 +47,57 @@ pub(crate) fn on_each_isa(f: impl Fn() + Send + Sync) {
 /// The nearest `bf16` values.
 pub(crate) fn narrow(x: &[f32]) -> Vec<bf16> {
     x.iter().map(|x| bf16::from_f32(*x)).collect()
+}
+
+/// Values in memory of either type.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Buffer {
+    /// As they are.
+    F32(Vec<f32>),
+    /// Rounded.
+    Bf16(Vec<bf16>),
+}
+
+impl Buffer {
+    /// Those values, in `bf16` if they are to be narrow.
+    pub(crate) fn new(x: &[f32], is_narrow: bool) -> Self {
+        if is_narrow { Self::Bf16(narrow(x)) } else { Self::F32(x.to_vec()) }
+    }
+
+    /// Room for `n` values, full of what must not be left there.
+    pub(crate) fn room(n: usize, is_narrow: bool) -> Self {
+        Self::new(&vec![f32::NAN; n], is_narrow)
+    }
+
+    pub(crate) fn floats(&self) -> Floats<'_> {
+        match self {
+            Self::F32(x) => Floats::F32(x),
+            Self::Bf16(x) => Floats::Bf16(x),
+        }
+    }
+
+    pub(crate) fn floats_mut(&mut self) -> FloatsMut<'_> {
+        match self {
+            Self::F32(x) => FloatsMut::F32(x),
+            Self::Bf16(x) => FloatsMut::Bf16(x),
+        }
+    }
+
+    /// The values, exactly.
+    pub(crate) fn wide(&self) -> Vec<f32> {
+        match self {
+            Self::F32(x) => x.clone(),
+            Self::Bf16(x) => x.iter().map(|x| x.to_f32()).collect(),
+        }
+    }
+
+    /// The bits of the values, widened.
+    pub(crate) fn bits(&self) -> Vec<u32> {
+        self.wide().into_iter().map(f32::to_bits).collect()
+    }
+}
+
+/// Every mix of narrow and not for `N` operands and results.
+pub(crate) fn mixes<const N: usize>() -> impl Iterator<Item = [bool; N]> {
+    (0..1_usize << N).map(|mix| std::array::from_fn(|i| mix >> i & 1 == 1))
 }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use crossloom_compiler::training::{TrainingFuncs, training};
 use crossloom_cpu::CpuDevice;
 use crossloom_ir::interp::run;
-use crossloom_ir::{Func, Role, Tensor};
-use crossloom_recipe::Recipe;
+use crossloom_ir::{Func, Role, Tensor, Value};
+use crossloom_recipe::{Part, Recipe};
 use crossloom_runtime::{Arena, Executable, Session, Store};
 
 use crate::compare::assert_close;
-use crate::support::{SHAPE, Step, feed, fill, input, method, methods, start, step, variant};
+use crate::support::{SHAPE, Step, feed, fill, input, method, methods, start, step, step_of, variant};
 
 /// Results of a step by name, and the tensors it updates.
 type Outcome = (BTreeMap<String, Vec<f64>>, BTreeMap<String, Vec<f64>>);
@@ -83,9 +83,12 @@ fn given(step: &Step, expected: &Outcome) -> Outcome {
 
 /// Results and everything that is updated agree; returns how many tensors were updated.
 fn check(recipe: &Recipe, accumulate: usize, what: &str) -> usize {
-    let step = step(recipe, SHAPE, accumulate);
-    let expected = expected(&step);
-    let given = given(&step, &expected);
+    check_step(&step(recipe, SHAPE, accumulate), what)
+}
+
+fn check_step(step: &Step, what: &str) -> usize {
+    let expected = expected(step);
+    let given = given(step, &expected);
     assert!(
         expected.0["loss"][0].is_finite() && expected.0["grad_norm"][0] > 1.0,
         "{what}: clipping is at work"
@@ -152,4 +155,25 @@ fn a_step_of_the_other_readings_of_cli() {
 #[test]
 fn a_step_of_accumulated_gradients() {
     check(&variant("cli"), 2, "two micro-batches");
+}
+
+/// The pictures' side is frozen: gradients that would lead there are not computed, and all others are as they are.
+#[test]
+fn gradients_towards_what_is_frozen_are_left_out() {
+    let step = step_of(&variant("cli"), SHAPE, 1, &[Part::Gate, Part::Language]);
+    let plan = &step.set.main.plan;
+    let left_out = |mnemonic: &str| -> Vec<Vec<usize>> {
+        let insts = plan.func.insts().iter().filter(|inst| inst.op.mnemonic() == mnemonic);
+        let empty = |outputs: &[Value]| -> Vec<usize> {
+            (0..outputs.len()).filter(|&o| plan.place(outputs[o]).len == 0).collect()
+        };
+        insts.map(|inst| empty(&inst.outputs)).collect()
+    };
+    // Features of pictures are frozen; hidden states, which gates pool as well, are not.
+    let injections = left_out("agf_inject_grad");
+    assert!(!injections.is_empty() && injections.iter().all(|outputs| *outputs == [0]), "{injections:?}");
+    let pools = left_out("attn_pool_grad");
+    let of_pictures: Vec<&Vec<usize>> = pools.iter().filter(|outputs| !outputs.is_empty()).collect();
+    assert!(pools.len() > 1 && of_pictures == [&vec![0]], "{pools:?}");
+    check_step(&step, "frozen pictures");
 }

@@ -158,7 +158,7 @@ fn norms(seen: &mut Seen) {
 }
 
 /// Results of the forward op as operands.
-fn outputs(op: impl Into<Op>, args: &[Arg]) -> Vec<Arg> {
+pub(crate) fn outputs(op: impl Into<Op>, args: &[Arg]) -> Vec<Arg> {
     let mut func = crossloom_ir::Func::new("forward");
     let params: Vec<_> = args
         .iter()

@@ -2,10 +2,14 @@
 
 use crossloom_compiler::plan;
 use crossloom_cpu::CpuTarget;
-use crossloom_ir::op::{Activation, LayerNormGrad, Linear, Op, RmsNormGrad};
-use crossloom_ir::{Func, Role, Scope};
+use crossloom_ir::op::{
+    Activation, AgfInjectGrad, Attention, AttentionGrad, AttnPool, AttnPoolGrad, LayerNormGrad, Linear, Op,
+    RmsNormGrad,
+};
+use crossloom_ir::{DType, Func, Role, Scope};
 
-use crate::compare::{Arg, between, random};
+use crate::compare::{Arg, between, random, whole};
+use crate::ops::outputs;
 use crate::support::session;
 
 /// Bits of the results in `kept`, where only those are results; checks that the others that can be left out are.
@@ -26,7 +30,11 @@ fn bits(op: &Op, args: &[Arg], kept: &[usize], optional: &[usize]) -> Vec<Vec<u3
     }
     let mut session = session(plan);
     for (name, arg) in names.iter().zip(args) {
-        session.write(name, &arg.data).unwrap();
+        if arg.ty.dtype == DType::I32 {
+            session.write(name, &arg.data.iter().map(|&x| x as i32).collect::<Vec<_>>()).unwrap();
+        } else {
+            session.write(name, &arg.data).unwrap();
+        }
     }
     session.run().unwrap();
     let read = |&o: &usize| session.read::<f32>(&format!("r{o}")).unwrap();
@@ -39,7 +47,19 @@ fn what_nobody_reads_is_left_out_and_changes_nothing() {
     let (dy, x, ds) = (random(&shape, 1), random(&shape, 2), random(&shape, 3));
     let (gamma, mean, rstd) = (random(&d, 4), random(&lead, 5), between(&lead, 0.5, 2.0, 6));
     let layer = vec![dy.clone(), x.clone(), gamma.clone(), mean, rstd.clone(), ds.clone()];
-    let cases: [(Op, Vec<Arg>, &[usize], usize); 3] = [
+    let attention = Attention { heads: 4, kv_heads: 2, causal: true, segments: false, scale: 0.4 };
+    let qkv = [random(&[1, 90, 32], 1), random(&[1, 90, 16], 2), random(&[1, 90, 16], 3)];
+    let of_attention = [vec![random(&[1, 90, 32], 4)], qkv.to_vec(), outputs(attention, &qkv)].concat();
+    let pooled = [random(&[3, 70, 33], 1), random(&[4, 33], 2)];
+    let probs = outputs(AttnPool { scale: 0.6, masked: false }, &pooled).remove(1);
+    let of_pool = [vec![random(&[3, 4, 33], 3)], pooled.to_vec(), vec![probs]].concat();
+    let state = |seed| random(&[1, 60, 37], seed);
+    let index = whole(&[1, 50], &(0..50).collect::<Vec<i32>>());
+    let of_injection = vec![state(1), random(&[1, 3], 2), random(&[3, 1, 50, 37], 3), index, state(4)];
+    let cases: [(Op, Vec<Arg>, &[usize], usize); 6] = [
+        (AttentionGrad(attention).into(), of_attention, &[0, 1, 2], 3),
+        (AttnPoolGrad { scale: 0.6 }.into(), of_pool, &[0, 1], 2),
+        (AgfInjectGrad { convex: true, channel: false }.into(), of_injection, &[0, 1, 2], 3),
         (LayerNormGrad { residual: true }.into(), layer, &[0, 1, 2], 3),
         (RmsNormGrad { residual: true }.into(), vec![dy, x.clone(), gamma, rstd, ds], &[0, 1], 2),
         (

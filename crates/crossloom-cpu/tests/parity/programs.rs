@@ -1,11 +1,11 @@
 //! Random element-wise programs, as one fused op and as plain code that the compiler fuses.
 
 use crossloom_ir::op::{Activation, BinaryKind, FusedElementwise, Load, Step, UnaryKind};
-use crossloom_ir::{Func, Role, TensorType, Value};
+use crossloom_ir::{DType, Func, Role, TensorType, Value};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::compare::{Arg, check, check_function, random};
+use crate::compare::{Arg, check, check_function, check_typed, is_lowered, narrow, random};
 
 /// Functions that a value of any size can pass through.
 const ANYWHERE: [UnaryKind; 7] = [
@@ -71,6 +71,8 @@ fn operands(rng: &mut ChaCha8Rng, shape: &[usize], count: usize) -> (Vec<Load>, 
 #[test]
 fn random_fused_programs() {
     let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let mut types = ChaCha8Rng::seed_from_u64(13);
+    let mut typed = 0;
     for _ in 0..150 {
         let shape = shape(&mut rng);
         let count = rng.random_range(1..6);
@@ -84,8 +86,17 @@ fn random_fused_programs() {
         stores.dedup();
         // A fused op needs no operand that has the region's shape, and computes in place only where there is one.
         let op = FusedElementwise { shape, loads, body, stores };
-        check(op, &args);
+        check(op.clone(), &args);
+        // The same of mixed types, as far as it still has registers for what is widened.
+        let mut any = || if types.random_bool(0.5) { DType::F32 } else { DType::Bf16 };
+        let args: Vec<Arg> = args.iter().map(|arg| narrow(arg, any())).collect();
+        let results: Vec<DType> = op.stores.iter().map(|_| any()).collect();
+        if is_lowered(op.clone(), &args, &results) {
+            check_typed(op, &args, &results);
+            typed += 1;
+        }
     }
+    assert!(typed > 140, "{typed} programs have a kernel for mixed types");
 }
 
 #[test]

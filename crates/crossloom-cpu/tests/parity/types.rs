@@ -1,13 +1,17 @@
-//! Kernels on `bf16` and on mixed types: products, norms, rotations, rows, sums and copies.
+//! Kernels on `bf16` and on mixed types: products, attention, element-wise programs, norms, rotations, rows, sums, pools,
+//! injection and copies.
 
 use crossloom_ir::DType::{self, Bf16, F16, F32, I32};
 use crossloom_ir::op::{
-    Activation, AddLayerNorm, AddRmsNorm, Broadcast, CacheWrite, Concat, Convert, Embedding, EmbeddingGrad,
-    GatherRows, LayerNorm, LayerNormGrad, Linear, Matmul, Pad, Reduce, ReduceKind, RmsNorm, RmsNormGrad,
-    Rope, ScatterMode, ScatterRows, Slice, Softmax, Transpose,
+    Activation, AddLayerNorm, AddRmsNorm, Affine, AgfInject, AgfInjectGrad, Attention, AttentionGrad,
+    AttnPool, AttnPoolGrad, Binary, BinaryKind, Broadcast, CacheWrite, CachedAttention, Concat, Constant,
+    Convert, Embedding, EmbeddingGrad, GatherRows, LayerNorm, LayerNormGrad, Linear, Matmul, Pad, Reduce,
+    ReduceKind, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Slice, Softmax, Transpose, Unary,
+    UnaryKind,
 };
 
-use crate::compare::{Arg, between, check_typed, is_lowered, narrow, random, random_whole, whole};
+use crate::compare::{Arg, between, check_typed, floats, is_lowered, narrow, random, random_whole, whole};
+use crate::ops::outputs;
 
 /// Both types of float in memory.
 const BOTH: [DType; 2] = [F32, Bf16];
@@ -51,6 +55,106 @@ fn products_take_every_mix() {
             assert_eq!(!taken.is_empty(), y == other, "residual {other}, result {y}");
         }
     }
+}
+
+#[test]
+fn attention_takes_every_mix() {
+    for (heads, kv_heads, head_dim, tq, tk) in [(2, 1, 5, 7, 7), (4, 2, 16, 33, 70)] {
+        let op = Attention { heads, kv_heads, causal: true, segments: false, scale: 0.4 };
+        let (q_shape, kv) = ([2, tq, heads * head_dim], [2, tk, kv_heads * head_dim]);
+        for [q, k, v, o, d_o] in mixes() {
+            let args =
+                [narrow(&random(&q_shape, 1), q), narrow(&random(&kv, 2), k), narrow(&random(&kv, 3), v)];
+            check_typed(op, &args, &[o, F32]);
+            let [of_o, lse] = &outputs(op, &args)[..] else { panic!("two outputs") };
+            let mut backward = vec![narrow(&random(&q_shape, 4), d_o)];
+            backward.extend(args);
+            backward.extend([narrow(of_o, o), lse.clone()]);
+            for grads in [[q, k, v], [o, d_o, q]] {
+                check_typed(AttentionGrad(op), &backward, &grads);
+            }
+        }
+        let op = CachedAttention { heads, kv_heads, segments: true, scale: 0.4 };
+        for [q, k, v, o] in mixes() {
+            let kv = [3, tk + 9, kv_heads * head_dim];
+            let args = [
+                narrow(&random(&[2, tq, heads * head_dim], 1), q),
+                narrow(&random(&kv, 2), k),
+                narrow(&random(&kv, 3), v),
+                random_whole(&[3, tk + 9], -1, 4, 4),
+                whole(&[2], &[2, 0]),
+                whole(&[2], &[5, 1]),
+                whole(&[2], &[tq as i32, 2]),
+            ];
+            check_typed(op, &args, &[o]);
+        }
+    }
+}
+
+#[test]
+fn element_wise_ops_take_every_mix() {
+    for shape in [&[7][..], &[130, 257]] {
+        for [x, y, z] in mixes() {
+            let args = [narrow(&random(shape, 1), x), narrow(&random(shape, 2), y)];
+            // In place where a result has the type of an operand.
+            let taken = check_typed(Binary(BinaryKind::Mul), &args, &[z]);
+            assert_eq!(!taken.is_empty(), z == x || z == y);
+            let taken = check_typed(Unary(UnaryKind::Act(Activation::Silu)), &args[..1], &[z]);
+            assert_eq!(!taken.is_empty(), z == x);
+            check_typed(Affine { mul: 0.7, add: -0.2 }, &args[1..], &[z]);
+        }
+        for dtype in BOTH {
+            check_typed(Constant { value: 0.3, shape: shape.to_vec() }, &[], &[dtype]);
+        }
+    }
+}
+
+#[test]
+fn pools_take_every_mix() {
+    let [g, n, d, h] = [3, 70, 33, 4];
+    for [x, w, pooled, grad] in mixes() {
+        let (x, w) = (narrow(&random(&[g, n, d], 1), x), narrow(&random(&[h, d], 2), w));
+        let mask: Vec<f32> = (0..g * n).map(|i| if i % 3 == 0 { 0.0 } else { 1.0 }).collect();
+        let args = [x.clone(), w.clone(), floats(&[g, n], &mask)];
+        check_typed(AttnPool { scale: 0.6, masked: true }, &args, &[pooled, F32]);
+        let probs = outputs(AttnPool { scale: 0.6, masked: true }, &args).remove(1);
+        for [dx, dw] in mixes() {
+            let d_pooled = narrow(&random(&[g, h, d], 3), grad);
+            let args = [d_pooled, x.clone(), w.clone(), probs.clone()];
+            check_typed(AttnPoolGrad { scale: 0.6 }, &args, &[dx, dw]);
+        }
+    }
+    let (x, w) = (random(&[g, n, d], 1), random(&[h, d], 2));
+    assert!(!is_lowered(AttnPool { scale: 0.6, masked: false }, &[x, w], &[F32, Bf16]));
+}
+
+#[test]
+fn the_injection_takes_every_mix() {
+    let (taps, d) = (3, 37);
+    for (convex, channel) in [(false, false), (true, false), (true, true)] {
+        let gates: Vec<usize> = [2, taps].into_iter().chain(channel.then_some(d)).collect();
+        for [h, gate, v] in mixes() {
+            let index = whole(&[2, 3], &[4, -1, 1, 0, 2, 3]);
+            let args = [
+                narrow(&random(&[2, 5, d], 1), h),
+                narrow(&random(&gates, 2), gate),
+                narrow(&random(&[taps, 2, 3, d], 3), v),
+                index,
+            ];
+            assert_eq!(check_typed(AgfInject { convex, channel }, &args, &[h]), [(0, 0)]);
+            let mut backward = vec![narrow(&random(&[2, 5, d], 4), h)];
+            backward.extend(args[1..].iter().cloned());
+            backward.extend(convex.then(|| args[0].clone()));
+            for [dv, d_gate] in mixes() {
+                let all = [dv, d_gate, h];
+                check_typed(AgfInjectGrad { convex, channel }, &backward, &all[..2 + usize::from(convex)]);
+            }
+        }
+    }
+    // What is updated where it is keeps its type.
+    let index = whole(&[2, 3], &[4, -1, 1, 0, 2, 3]);
+    let args = [random(&[2, 5, d], 1), random(&[2, taps], 2), random(&[taps, 2, 3, d], 3), index];
+    assert!(!is_lowered(AgfInject { convex: false, channel: false }, &args, &[Bf16]));
 }
 
 #[test]

@@ -62,13 +62,18 @@ pub struct Step {
 }
 
 pub fn step(recipe: &Recipe, shape: BatchShape, accumulate: usize) -> Step {
+    step_of(recipe, shape, accumulate, &Part::ALL)
+}
+
+/// The same, of which only those parts are trained.
+pub fn step_of(recipe: &Recipe, shape: BatchShape, accumulate: usize, trained: &[Part]) -> Step {
     let topology = Topology::new(recipe).unwrap();
     let edges: Vec<_> = topology.injections().map(|edge| (edge.tap, edge.point)).collect();
     let model = build(recipe, &edges, shape, VOCAB, Outputs::Loss).unwrap();
     let forward = model.graph.lift().unwrap();
-    let groups = Part::ALL
-        .into_iter()
-        .map(|part| Group {
+    let groups = trained
+        .iter()
+        .map(|&part| Group {
             name: part.name().to_owned(),
             params: model.params.iter().filter(|p| p.part == part).map(|p| p.name.clone()).collect(),
             weight_decay: 0.1,

@@ -1,11 +1,13 @@
 //! The cache: what is there is checked, what is missing or damaged is fetched.
 
 use std::env;
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use crossloom_files::{FileLock, try_lock};
 
 use super::hash::hash_file;
 use super::manifest::{Cached, FILES_FOLDER};
@@ -59,7 +61,8 @@ impl AssetCache {
     }
 
     /// The folder of a package's files, fetched and unpacked if needed, every file checked against its hash. `progress`
-    /// is told each step. Several processes may call this at once: one works, the others wait.
+    /// is told each step. Several processes may call this at once: one works, the others wait. A sound package is found in a cache
+    /// that can only be read.
     ///
     /// # Errors
     /// When the name is unknown, the package cannot be fetched (the error tells the manual way), the archive is not the
@@ -80,21 +83,33 @@ impl AssetCache {
     ) -> Result<PathBuf, AssetError> {
         let asset = self.registry.find(name)?;
         let folder = self.folder(asset);
-        let assets = self.subfolder("assets")?;
-        let _lock = lock(&assets.join(format!("{}.lock", asset.id())), stop, progress)?
-            .ok_or_else(|| AssetError::Stopped { asset: asset.id() })?;
         progress(AssetEvent::Checking);
-        match AssetManifest::verify(&folder, asset) {
-            Cached::Sound(_) => {}
-            Cached::Absent => self.install(asset, &folder, stop, progress)?,
-            Cached::Damaged(problems) => {
-                progress(AssetEvent::Corrupted { problems });
-                self.install(asset, &folder, stop, progress)?;
-            }
+        // A package is put in place whole: one that is sound needs no lock, and no leave to write.
+        if !matches!(AssetManifest::verify(&folder, asset), Cached::Sound(_)) {
+            self.replace(asset, &folder, stop, progress)?;
         }
         let path = folder.join(FILES_FOLDER);
         progress(AssetEvent::Ready { path: path.clone() });
         Ok(path)
+    }
+
+    /// Puts in place what is absent or damaged, unless another process has done so by the time this one has the lock.
+    fn replace(
+        &self,
+        asset: &Asset,
+        folder: &Path,
+        stop: &AtomicBool,
+        progress: &mut dyn FnMut(AssetEvent),
+    ) -> Result<(), AssetError> {
+        let assets = self.subfolder("assets")?;
+        let _lock = lock(&assets.join(format!("{}.lock", asset.id())), stop, progress)?
+            .ok_or_else(|| AssetError::Stopped { asset: asset.id() })?;
+        match AssetManifest::verify(folder, asset) {
+            Cached::Sound(_) => return Ok(()),
+            Cached::Absent => {}
+            Cached::Damaged(problems) => progress(AssetEvent::Corrupted { problems }),
+        }
+        self.install(asset, folder, stop, progress)
     }
 
     /// The checked manifest of a package that is in the cache; `None` when it is absent or damaged.
@@ -208,19 +223,20 @@ fn lock(
     path: &Path,
     stop: &AtomicBool,
     progress: &mut dyn FnMut(AssetEvent),
-) -> Result<Option<File>, AssetError> {
-    let file = File::options().create(true).truncate(false).write(true).open(path);
-    let file = file.map_err(AssetError::io("open", path))?;
+) -> Result<Option<FileLock>, AssetError> {
     for attempt in 0.. {
-        match file.try_lock() {
-            Ok(()) => break,
-            Err(TryLockError::WouldBlock) if stop.load(Ordering::SeqCst) => return Ok(None),
-            Err(TryLockError::WouldBlock) if attempt == 0 => progress(AssetEvent::Waiting),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
-            Err(TryLockError::Error(error)) => return Err(AssetError::io("lock", path)(error)),
+        if let Some(lock) = try_lock(path).map_err(AssetError::io("lock", path))? {
+            return Ok(Some(lock));
+        }
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        match attempt {
+            0 => progress(AssetEvent::Waiting),
+            _ => std::thread::sleep(Duration::from_millis(50)),
         }
     }
-    Ok(Some(file))
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -268,4 +269,25 @@ fn a_fetch_that_is_stopped_ends_the_program_and_leaves_the_cache_as_it_was() {
     let lock = File::create(bench.root.path().join("cache/assets/pack-2.0.lock")).unwrap();
     lock.lock().unwrap();
     fetched("exit 1", Duration::from_millis(200));
+}
+
+#[test]
+fn a_complete_package_is_read_without_a_lock_and_without_writing() {
+    let bench = Bench::new();
+    let cache = bench.cache();
+    let path = cache.ensure("pack", &mut |_| {}).unwrap();
+    let lock = bench.root.path().join("cache/assets/pack-2.0.lock");
+    // Held by another process.
+    let held = File::create(&lock).unwrap();
+    held.lock().unwrap();
+    let mut events = Vec::new();
+    let again = cache.ensure("pack", &mut |event| events.push(event)).unwrap();
+    assert_eq!(again, path);
+    assert!(!events.iter().any(|event| matches!(event, AssetEvent::Waiting)), "{events:?}");
+    // No lock is made, nor any folder.
+    drop(held);
+    fs::remove_file(&lock).unwrap();
+    fs::remove_dir_all(cache.root().join("tmp")).unwrap();
+    cache.ensure("pack", &mut |_| {}).unwrap();
+    assert!(!lock.exists() && !cache.root().join("tmp").exists());
 }

@@ -1,6 +1,6 @@
 //! Pictures: bounded decoding, resizing, and the step to normalised f32 channels.
 //!
-//! A picture is 8-bit RGB in memory ([`Image`]); it becomes f32 `[3, height, width]` only when a batch is filled
+//! A picture is 8-bit RGB in memory ([`Image`]), upright and opaque; it becomes f32 `[3, height, width]` only when a batch is filled
 //! ([`Normalization::write_chw`]). Decoding is bounded before anything is allocated ([`ImageLimits`]).
 
 mod decode;
@@ -8,7 +8,7 @@ mod error;
 mod normalize;
 mod resize;
 
-pub use decode::ImageLimits;
+pub use decode::{BACKGROUND, ImageLimits};
 pub use error::ImageError;
 pub use normalize::{Normalization, PixelTable};
 pub use resize::ResizeFilter;

@@ -231,14 +231,18 @@ pub fn compare(contenders: &[Contender<'_>], options: &CompareOptions) -> Result
         })
         .collect::<Result<Vec<_>, CompareError>>()?;
 
+    let among = |comparisons| options.resampling.among(comparisons);
     let others = models.iter().filter(|run| run.name != baseline.name);
-    let mut differences =
-        others.map(|run| difference(run, baseline, options)).collect::<Result<Vec<_>, CompareError>>()?;
+    let mut differences = others
+        .map(|run| difference(run, baseline, &among(models.len() - 1)))
+        .collect::<Result<Vec<_>, CompareError>>()?;
     adjust(&mut differences, options);
     let mut over_references = Vec::new();
-    for reference in contenders.iter().filter(|run| run.role == Standing::Reference) {
+    let references = || contenders.iter().filter(|run| run.role == Standing::Reference);
+    for reference in references() {
         for model in &models {
-            over_references.push(difference(model, reference, options)?);
+            let resampling = among(references().count() * models.len());
+            over_references.push(difference(model, reference, &resampling)?);
         }
     }
     adjust(&mut over_references, options);
@@ -280,7 +284,7 @@ fn adjust(differences: &mut [Difference], options: &CompareOptions) {
 fn difference(
     first: &Contender<'_>,
     second: &Contender<'_>,
-    options: &CompareOptions,
+    resampling: &Resampling,
 ) -> Result<Difference, CompareError> {
     let pairs = align(first, second)?;
     let answered: Vec<Pair<'_>> =
@@ -288,13 +292,8 @@ fn difference(
     let test = |pairs: &[Pair<'_>]| {
         let scores = |of: fn(&Pair<'_>) -> f64| pairs.iter().map(of).collect::<Vec<_>>();
         let pictures = Clusters::by_key(pairs.iter().map(|(a, _)| a.image.as_str()));
-        paired_difference(
-            &scores(|pair| pair.0.score),
-            &scores(|pair| pair.1.score),
-            &pictures,
-            &options.resampling,
-        )
-        .map_err(|error| CompareError::Stats { run: format!("{} - {}", first.name, second.name), error })
+        paired_difference(&scores(|pair| pair.0.score), &scores(|pair| pair.1.score), &pictures, resampling)
+            .map_err(|error| CompareError::Stats { run: format!("{} - {}", first.name, second.name), error })
     };
     let overall = test(&answered)?;
     let mut groups: BTreeMap<&str, Vec<Pair<'_>>> = BTreeMap::new();

@@ -1,14 +1,23 @@
 //! The comparison as an aligned table for a terminal.
 
-use super::verdict::{p_value, points};
+use super::verdict::{EACH, p_of, p_value, points};
 use super::{Comparison, Difference};
 use crate::metrics::title;
 use crate::stats::{Estimate, PairedDifference};
 
+/// Letters per line where no terminal says how wide it is.
+const WIDTH: usize = 160;
+
 impl Comparison {
-    /// Rows are the question types, columns the runs, priors and differences from the baseline in points; below it the
-    /// verdict and the warnings. Plain text, at most as wide as its columns need.
+    /// The comparison for a file or a wide terminal; see [`Comparison::to_text_within`].
     pub fn to_text(&self) -> String {
+        self.to_text_within(WIDTH)
+    }
+
+    /// Rows are the question types, columns the runs, priors and differences from the baseline in points. Where that is wider
+    /// than `width` letters, the runs are the rows, and the types stand beside each other as far as they fit and then below
+    /// each other. Below it the verdict and the warnings. Plain text.
+    pub fn to_text_within(&self, width: usize) -> String {
         let mut header = vec!["type".to_owned(), "n".to_owned()];
         header.extend(self.columns.iter().map(|column| column.name.clone()));
         header.extend(self.priors.iter().map(|prior| prior.name.clone()));
@@ -18,14 +27,14 @@ impl Comparison {
         let mut rows = vec![header, self.row("overall", None)];
         rows.extend(self.types().into_iter().map(|kind| self.row(kind, Some(kind))));
 
-        let mut text = aligned(&rows);
+        let wide = aligned(&rows);
+        let fits = wide.lines().all(|line| line.chars().count() <= width);
+        let mut text = if fits { wide } else { self.folded(&rows, width) };
         text.push('\n');
         let percent = self.resampling.confidence * 100.0;
         text += &format!(
-            "{}, mean per question, from 0 to 1; [low, high] are {percent:.0} % bootstrap intervals over pictures ({} resamples, seed {}).\n",
-            title(self.metric),
-            self.resampling.resamples,
-            self.resampling.seed
+            "{}, mean per question, from 0 to 1; [low, high] are {percent:.0} % intervals over pictures (Agresti and Coull).\n",
+            title(self.metric)
         );
         if !self.differences.is_empty() {
             text += "p: sign-flip permutations over pictures, Holm-adjusted in the row of all types, not in those of single ones.\n";
@@ -35,7 +44,8 @@ impl Comparison {
                 text += &format!("`{}`: {}.\n", column.name, benchmark.to_text());
             }
         }
-        for found in &self.differences {
+        let each = if self.differences.len() <= EACH { &self.differences[..] } else { &[] };
+        for found in each {
             text += &format!(
                 "Only `{}` right: {}, only `{}` right: {}; exact McNemar {}.\n",
                 found.first,
@@ -80,10 +90,56 @@ impl Comparison {
         row.extend(self.differences.iter().map(|found| {
             difference_of(found).map_or_else(dash, |(found, p)| {
                 let (size, low, high) = (points(found.difference), points(found.low), points(found.high));
-                format!("{size} [{low}, {high}] {}", p_value(p))
+                format!("{size} [{low}, {high}] {}", p_of(&found, p))
             })
         }));
         row
+    }
+}
+
+impl Comparison {
+    /// The same cells with a row per run: pairs of columns, a score and the difference from the baseline, in blocks that are
+    /// at most `width` wide where one pair is not wider by itself.
+    fn folded(&self, rows: &[Vec<String>], width: usize) -> String {
+        let runs = self.columns.len() + self.priors.len();
+        let Some((header, rows)) = rows.split_first() else { return String::new() };
+        let cell = |row: &[String], at: usize| row.get(at).cloned().unwrap_or_default();
+        let mut names = vec!["run".to_owned()];
+        names.extend((0..runs).map(|run| cell(header, 2 + run)));
+        // Every type with its column of scores, and where there are differences that of them.
+        let pairs = rows.iter().map(|row| {
+            let mut scores = vec![format!("{} (n = {})", cell(row, 0), cell(row, 1))];
+            scores.extend((0..runs).map(|run| cell(row, 2 + run)));
+            let mut pair = vec![scores];
+            if !self.differences.is_empty() {
+                let mut differences = vec![format!("- {} (points)", self.baseline)];
+                differences.extend(names[1..].iter().map(|name| {
+                    let at = self.differences.iter().position(|found| found.first == *name);
+                    at.map_or_else(|| "-".to_owned(), |at| cell(row, 2 + runs + at))
+                }));
+                pair.push(differences);
+            }
+            pair
+        });
+        let wide = |column: &Vec<String>| column.iter().map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let mut blocks: Vec<Vec<Vec<String>>> = Vec::new();
+        for pair in pairs {
+            let more: usize = pair.iter().map(|column| wide(column) + 2).sum();
+            match blocks.last_mut() {
+                Some(block)
+                    if block.iter().map(|column| wide(column) + 2).sum::<usize>() + more <= width + 2 =>
+                {
+                    block.extend(pair);
+                }
+                _ => blocks.push([vec![names.clone()], pair].concat()),
+            }
+        }
+        let text = |block: &Vec<Vec<String>>| {
+            let lines: Vec<Vec<String>> =
+                (0..=runs).map(|line| block.iter().map(|column| cell(column, line)).collect()).collect();
+            aligned(&lines)
+        };
+        blocks.iter().map(text).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -96,7 +152,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
     for (number, row) in rows.iter().enumerate() {
         let mut line = String::new();
         for (i, (cell, &width)) in row.iter().zip(&widths).enumerate() {
-            if i == 1 {
+            if i == 1 && rows[0][0] == "type" {
                 line += &format!("  {cell:>width$}");
             } else if i == 0 {
                 line += &format!("{cell:<width$}");

@@ -1,7 +1,7 @@
 //! What a comparison means, in sentences that claim no more than the numbers.
 
 use super::{Comparison, Difference, Standing};
-use crate::stats::{MIN_CLUSTERS, normal_quantile};
+use crate::stats::{MIN_CLUSTERS, PairedDifference, normal_quantile};
 
 /// Points: hundredths of the score.
 pub(super) fn points(value: f64) -> String {
@@ -14,11 +14,50 @@ pub(super) fn p_value(p: f64) -> String {
     if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") }
 }
 
-/// The main sentence first, then references and priors.
+/// `p`, adjusted or not, of a test. Where not one drawn pattern was as extreme, the draws only bound it.
+pub(super) fn p_of(found: &PairedDifference, p: f64) -> String {
+    if found.p_drawn && found.p_value <= found.p_least && p >= 0.001 {
+        // Rounded up, so that the bound holds.
+        format!("p ≤ {:.3}", (p * 1000.0 - 1e-9).ceil() / 1000.0)
+    } else {
+        p_value(p)
+    }
+}
+
+/// Of more comparisons than this not each has a sentence, and a list of names ends.
+pub(super) const EACH: usize = 8;
+
+/// The names between backticks; of many the first.
+fn listed(names: &[&str]) -> String {
+    let shown: Vec<String> = names.iter().take(EACH).map(|name| format!("`{name}`")).collect();
+    match names.len().saturating_sub(EACH) {
+        0 if names.is_empty() => "none".to_owned(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// The comparison of the model with the highest score, or of the runner-up where that is the baseline; the earlier on a tie.
+fn lead(comparison: &Comparison) -> Option<&Difference> {
+    let score = |name: &str| {
+        let column = comparison.columns.iter().find(|column| column.name == name);
+        column.map_or(f64::NEG_INFINITY, |column| column.results.overall.mean)
+    };
+    comparison.differences.iter().fold(None, |best: Option<&Difference>, found| match best {
+        Some(best) if score(&best.first) >= score(&found.first) => Some(best),
+        _ => Some(found),
+    })
+}
+
+/// The main sentence first, which is about the model with the highest score, then references and priors.
 pub(super) fn sentences(comparison: &Comparison) -> Vec<String> {
     let mut sentences = Vec::new();
-    for found in &comparison.differences {
-        sentences.push(against_baseline(comparison, found));
+    if let Some(lead) = lead(comparison) {
+        sentences.push(against_baseline(comparison, lead));
+        if comparison.differences.len() <= EACH {
+            let others = comparison.differences.iter().filter(|found| found.first != lead.first);
+            sentences.extend(others.map(|found| against_baseline(comparison, found)));
+        }
     }
     if comparison.differences.len() > 1 {
         sentences.push(best_of_many(comparison));
@@ -38,11 +77,11 @@ fn against_baseline(comparison: &Comparison, found: &Difference) -> String {
     let percent = comparison.resampling.confidence * 100.0;
     let size = points(difference.abs());
     let clusters = found.overall.clusters;
+    let p_text = p_of(&found.overall, p);
     if found.significant {
         return format!(
-            "`{better}` is better than `{worse}`: {size} points, {percent:.0} % interval {interval}, {} \
-             (sign-flip permutation over {clusters} pictures).",
-            p_value(p)
+            "`{better}` is better than `{worse}`: {size} points, {percent:.0} % interval {interval}, {p_text} (sign-flip \
+             permutation over {clusters} pictures)."
         );
     }
     if found.only_first == 0 && found.only_second == 0 && difference == 0.0 {
@@ -56,62 +95,97 @@ fn against_baseline(comparison: &Comparison, found: &Difference) -> String {
     } else {
         format!("`{better}` scores {} points above `{worse}`", size.trim_start_matches('+'))
     };
+    let interval = format!("{percent:.0} % interval {interval}");
     if clusters < MIN_CLUSTERS {
         return format!(
             "Too few pictures to call a difference significant: {standing}, on {clusters} where {MIN_CLUSTERS} are needed \
-             ({percent:.0} % interval {interval}, {}).",
-            p_value(p)
+             ({interval}, {p_text})."
         );
     }
-    let mut text = format!(
-        "No significant difference: {standing}, but chance is not ruled out ({percent:.0} % interval {interval}, {}).",
-        p_value(p)
-    );
-    if let Some((detectable, needed)) = outlook(found, comparison.resampling.confidence) {
+    let level = 1.0 - comparison.resampling.confidence;
+    let comparisons = comparison.differences.len() as f64;
+    if found.overall.p_least * comparisons >= level {
+        return format!(
+            "Too few pictures tell them apart to call a difference significant: {standing} ({interval}), and on as few where \
+             they differ no outcome could have a p-value below {:.3}.",
+            (found.overall.p_least * comparisons).min(1.0)
+        );
+    }
+    let mut text =
+        format!("No significant difference: {standing}, but chance is not ruled out ({interval}, {p_text}).");
+    if let Some((detectable, needed)) = outlook(found, comparison) {
         text += &format!(
             " This test set can show differences of about {} points",
             points(detectable).trim_start_matches('+')
         );
         match needed {
-            Some(needed) => text += &format!("; settling this one would take about {needed} questions."),
+            Some(Needed::About(needed)) => {
+                text += &format!("; settling this one would take about {needed} questions.");
+            }
+            Some(Needed::MoreThan(asked)) => {
+                text +=
+                    &format!("; settling this one takes more than the {asked} questions that were asked.");
+            }
             None => text += ".",
         }
     }
     text
 }
 
-/// The difference that this test set shows with a power of 80 %, and the questions that would settle the one observed.
-/// Both come from the spread of the bootstrap, so that shared pictures are accounted for.
-fn outlook(found: &Difference, confidence: f64) -> Option<(f64, Option<u64>)> {
-    let z = normal_quantile(0.5 + confidence / 2.0);
-    let standard_error = (found.overall.high - found.overall.low) / (2.0 * z);
-    let detectable = (z + normal_quantile(0.8)) * standard_error;
+/// Questions that would settle a difference of the size observed.
+#[derive(Debug, PartialEq)]
+enum Needed {
+    About(u64),
+    /// The estimate is no more than what was asked, which settled nothing.
+    MoreThan(usize),
+}
+
+/// The difference that this test set shows with a power of 80 %, and the questions that would settle the one observed. Both
+/// come from the width of the interval, so that shared pictures are accounted for, and are at the level that is left after a
+/// correction for all comparisons.
+fn outlook(found: &Difference, comparison: &Comparison) -> Option<(f64, Option<Needed>)> {
+    let confidence = comparison.resampling.confidence;
+    let level = (1.0 - confidence) / comparison.differences.len().max(1) as f64;
+    let width = found.overall.high - found.overall.low;
+    let standard_error = width / (2.0 * normal_quantile(0.5 + confidence / 2.0));
+    let detectable = (normal_quantile(1.0 - level / 2.0) + normal_quantile(0.8)) * standard_error;
     if detectable <= 0.0 {
         return None;
     }
+    let asked = found.overall.samples;
     let ratio = detectable / found.overall.difference.abs();
-    let needed = found.overall.samples as f64 * ratio * ratio;
+    let needed = asked as f64 * ratio * ratio;
+    if needed <= asked as f64 {
+        return Some((detectable, Some(Needed::MoreThan(asked))));
+    }
     // Two digits say all that such an estimate knows; beyond ten million nobody will look.
     let needed = (needed.is_finite() && needed < 1e7).then(|| {
         let unit = 10_f64.powi((needed.log10().floor() as i32 - 1).max(0));
-        ((needed / unit).ceil() * unit) as u64
+        Needed::About(((needed / unit).ceil() * unit) as u64)
     });
     Some((detectable, needed))
 }
 
 fn best_of_many(comparison: &Comparison) -> String {
-    let better: Vec<String> = comparison
-        .differences
-        .iter()
-        .filter(|found| found.significant && found.overall.difference > 0.0)
-        .map(|found| format!("`{}`", found.first))
-        .collect();
-    let who = if better.is_empty() { "none".to_owned() } else { better.join(", ") };
-    format!(
-        "Of {} models, significantly better than `{}`: {who} (p-values corrected for {} comparisons after Holm; the others \
-         were not tested against each other).",
-        comparison.differences.len() + 1,
-        comparison.baseline,
+    let mut significant: Vec<&Difference> =
+        comparison.differences.iter().filter(|found| found.significant).collect();
+    // The best first, where a list ends before its end.
+    if significant.len() > EACH {
+        significant.sort_by(|a, b| b.overall.difference.total_cmp(&a.overall.difference));
+    }
+    let names = |better: bool| -> Vec<&str> {
+        let of_them = significant.iter().filter(|found| (found.overall.difference > 0.0) == better);
+        of_them.map(|found| found.first.as_str()).collect()
+    };
+    let (better, worse) = (names(true), names(false));
+    let (models, baseline) = (comparison.differences.len() + 1, &comparison.baseline);
+    let mut text = format!("Of {models} models, significantly better than `{baseline}`: {}", listed(&better));
+    if models > EACH + 1 {
+        let open = comparison.differences.len() - significant.len();
+        text += &format!("; significantly worse: {}; not told apart from it: {open}", listed(&worse));
+    }
+    text + &format!(
+        " (p-values corrected for {} comparisons after Holm; the others were not tested against each other).",
         comparison.differences.len()
     )
 }
@@ -134,8 +208,8 @@ fn against_references(comparison: &Comparison) -> Vec<String> {
                 };
                 format!("{who} above {level}, by {} points at least.", points(margin).trim_start_matches('+'))
             } else {
-                let names: Vec<String> = not_above.iter().map(|found| format!("`{}`", found.first)).collect();
-                format!("Not significantly above {level}: {}.", names.join(", "))
+                let names: Vec<&str> = not_above.iter().map(|found| found.first.as_str()).collect();
+                format!("Not significantly above {level}: {}.", listed(&names))
             }
         })
         .collect()
@@ -147,15 +221,15 @@ fn against_priors(comparison: &Comparison) -> Vec<String> {
         .priors
         .iter()
         .map(|prior| {
-            let below: Vec<String> = models()
+            let below: Vec<&str> = models()
                 .filter(|column| column.results.overall.low <= prior.overall)
-                .map(|column| format!("`{}`", column.name))
+                .map(|column| column.name.as_str())
                 .collect();
             let level = format!("`{}` ({:.3})", prior.name, prior.overall);
             if below.is_empty() {
                 format!("The interval of every model lies above {level}.")
             } else {
-                format!("Not clearly above {level}: {}.", below.join(", "))
+                format!("Not clearly above {level}: {}.", listed(&below))
             }
         })
         .collect()
@@ -184,7 +258,7 @@ pub(super) fn warnings(comparison: &Comparison) -> Vec<String> {
     let pictures = comparison.columns.iter().map(|column| column.results.overall.clusters).min();
     if let Some(pictures) = pictures.filter(|&pictures| pictures < MIN_CLUSTERS) {
         warnings.push(format!(
-            "intervals over {pictures} pictures are too narrow; {MIN_CLUSTERS} or more are needed to rely on them."
+            "{pictures} pictures hardly stand for others; {MIN_CLUSTERS} or more are needed to rely on a difference."
         ));
     }
     for found in comparison.differences.iter().filter(|found| found.excluded > 0) {

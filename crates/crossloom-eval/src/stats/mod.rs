@@ -3,21 +3,21 @@
 //! The unit is the *cluster* (picture), because questions about one picture share its difficulty; treating questions as
 //! independent gives intervals that are too narrow and p-values that are too small.
 //!
-//! - Intervals are percentile bootstraps over clusters. Where all clusters agree a bootstrap sees no spread at all; the
-//!   interval is then Wilson's for as many draws as there are clusters.
-//! - p-values are sign-flip permutations over clusters, exact where there are few.
-//! - Percentile intervals are too narrow over few clusters, so nothing is called significant below [`MIN_CLUSTERS`].
+//! - Intervals are Agresti and Coull's over clusters (`interval.rs`); simulation holds them to their confidence, near the
+//!   edges too.
+//! - p-values are sign-flip permutations over clusters, counted exactly where scores have a common unit.
+//! - Over few clusters such a test has hardly any power, and pictures that are not typical weigh much, so nothing is called
+//!   significant below [`MIN_CLUSTERS`].
 
-mod bootstrap;
-mod degenerate;
 mod holm;
+mod interval;
 mod mcnemar;
 mod paired;
 mod permutation;
 mod power;
 
-pub use bootstrap::mean_interval;
 pub use holm::holm;
+pub use interval::mean_interval;
 pub use mcnemar::mcnemar_exact;
 pub use paired::{PairedDifference, paired_difference};
 pub use power::{
@@ -30,25 +30,34 @@ use serde::{Deserialize, Serialize};
 use crate::metrics::binary::NotBinary;
 use crate::metrics::mme::NotPaired;
 
-/// Fewer clusters than this are too few to call a difference significant: percentile intervals cover less than they say
-/// there, and a permutation test has hardly any power.
+/// Fewer clusters than this are too few to call a difference significant: they hardly stand for all pictures, and a
+/// permutation test has hardly any power.
 pub const MIN_CLUSTERS: usize = 20;
 
-/// How to resample.
+/// How sure, and how p-values are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Resampling {
-    /// Number of resamples, and of drawn permutations; 2,000 give the ends of a 95 % interval to about a twentieth of its
-    /// width.
-    pub resamples: usize,
+    /// Least number of sign patterns that are drawn where they cannot be counted.
+    #[serde(alias = "resamples")]
+    pub draws: usize,
     /// Probability that an interval is meant to cover, in (0, 1).
     pub confidence: f64,
     /// Seed of the ChaCha8 generator.
     pub seed: u64,
 }
 
+impl Resampling {
+    /// For one of `comparisons` tests that are corrected together: so many draws that the smallest p-value they can give
+    /// stays a twentieth of the level after the correction.
+    pub fn among(self, comparisons: usize) -> Self {
+        let needed = (20.0 * comparisons as f64 / (1.0 - self.confidence)).ceil();
+        Self { draws: self.draws.max(needed as usize), ..self }
+    }
+}
+
 impl Default for Resampling {
     fn default() -> Self {
-        Self { resamples: 2000, confidence: 0.95, seed: 0 }
+        Self { draws: 2000, confidence: 0.95, seed: 0 }
     }
 }
 
@@ -63,7 +72,7 @@ pub struct Estimate {
     pub high: f64,
     /// How many samples the mean is of; failed ones are not counted.
     pub samples: usize,
-    /// Clusters that were resampled.
+    /// Clusters that there are.
     pub clusters: usize,
 }
 
@@ -84,7 +93,7 @@ pub enum StatsError {
         right: usize,
     },
     /// Settings that make no sense.
-    #[error("resampling needs at least 100 resamples and a confidence inside (0, 1)")]
+    #[error("statistics need at least 100 draws and a confidence inside (0, 1)")]
     Settings,
     /// A value that is NaN or infinite.
     #[error("value {0} is not finite")]

@@ -43,7 +43,7 @@ fn options() -> CompareOptions {
     CompareOptions {
         metric: Metric::ExactMatch,
         baseline: None,
-        resampling: Resampling { resamples: 1000, ..Resampling::default() },
+        resampling: Resampling { draws: 1000, ..Resampling::default() },
         priors: Vec::new(),
     }
 }
@@ -180,7 +180,9 @@ fn few_pictures_make_no_difference_significant() {
         "{verdict}"
     );
     assert!(verdict.contains("on 19 where 20 are needed"), "{verdict}");
-    assert!(comparison.warnings.iter().any(|warning| warning.contains("over 19 pictures are too narrow")));
+    assert!(
+        comparison.warnings.iter().any(|warning| warning.contains("19 pictures hardly stand for others"))
+    );
     assert!(two(&few(20, false), &few(20, true)).differences[0].significant);
     // One picture proves nothing, however many questions it has.
     let one = two(&few(1, false), &few(1, true));
@@ -270,4 +272,128 @@ fn unusable_input_is_an_error() {
     let failed: Vec<SampleRecord> = (0..3).map(|i| SampleRecord::failed(&question(i), "no")).collect();
     let error = compare(&[model("x", &failed)], &options());
     assert_eq!(error, Err(CompareError::Stats { run: "x".into(), error: StatsError::Empty }));
+}
+
+#[test]
+fn a_large_difference_is_significant_however_many_models_are_compared() {
+    let weak = run(|i| coin(1, i, 0.5));
+    let strong: Vec<Vec<SampleRecord>> =
+        (0..55).map(|salt| run(move |i| coin(1, i, 0.5) || coin(10 + salt, i, 0.68))).collect();
+    let names: Vec<String> = (0..55).map(|i| format!("v{i}")).collect();
+    let mut contenders = vec![model("base", &weak)];
+    contenders.extend(names.iter().zip(&strong).map(|(name, records)| model(name, records)));
+    let comparison = compare(&contenders, &options()).unwrap();
+    for found in &comparison.differences {
+        assert!(found.significant && found.overall.difference > 0.25, "{found:?}");
+    }
+    // Scores that have no common unit are drawn, and the draws grow with the comparisons.
+    let uneven = |records: &[SampleRecord]| -> Vec<SampleRecord> {
+        let score = |i: usize, score: f64| score * (0.5 + 0.5 / ((i + 2) as f64).sqrt());
+        records
+            .iter()
+            .enumerate()
+            .map(|(i, record)| SampleRecord { score: score(i, record.score), ..record.clone() })
+            .collect()
+    };
+    let weak = uneven(&weak);
+    let strong: Vec<Vec<SampleRecord>> = strong.iter().map(|records| uneven(records)).collect();
+    let mut contenders = vec![model("base", &weak)];
+    contenders.extend(names.iter().zip(&strong).map(|(name, records)| model(name, records)));
+    let comparison = compare(&contenders, &options()).unwrap();
+    for found in &comparison.differences {
+        assert!(found.significant && found.overall.p_drawn, "{found:?}");
+    }
+    let sentence = &comparison.verdict[0];
+    assert!(sentence.contains("p ≤ 0.003"), "the draws only bound it: {sentence}");
+}
+
+#[test]
+fn questions_that_are_needed_are_more_than_were_asked() {
+    let mut seen = 0;
+    for salt in 0..60 {
+        let share = 0.8 + 0.001 * salt as f64;
+        let (a, b) = (run(|i| coin(1, i, 0.8)), run(|i| coin(20 + salt, i, share)));
+        let comparison = two(&a, &b);
+        let verdict = &comparison.verdict[0];
+        if let Some((_, rest)) = verdict.split_once("would take about ") {
+            let needed: usize = rest.split(' ').next().unwrap().parse().unwrap();
+            assert!(needed > PICTURES * PER_PICTURE, "{verdict}");
+            seen += 1;
+        } else if verdict.starts_with("No significant") {
+            assert!(verdict.contains("more than the 800 questions that were asked"), "{verdict}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+#[test]
+fn where_no_outcome_could_be_significant_that_is_said() {
+    // 4 pictures differ, all in the same direction: p cannot be below 1/8.
+    let (a, b) = (run(|i| i % 8 != 0 || i > 31), run(|_| true));
+    let comparison = two(&a, &b);
+    assert!(!comparison.differences[0].significant);
+    let verdict = &comparison.verdict[0];
+    assert!(verdict.starts_with("Too few pictures tell them apart"), "{verdict}");
+    assert!(verdict.contains("no outcome could have a p-value below 0.125"), "{verdict}");
+}
+
+#[test]
+fn many_runs_fold_to_the_width_and_have_one_best() {
+    let runs: Vec<Vec<SampleRecord>> =
+        (0..60).map(|salt| run(move |i| coin(1, i, 0.5) || coin(10 + salt, i, 0.01 * salt as f64))).collect();
+    let names: Vec<String> = (0..60).map(|i| format!("variant,rank={i}")).collect();
+    let contenders: Vec<Contender<'_>> =
+        names.iter().zip(&runs).map(|(name, records)| model(name, records)).collect();
+    let comparison = compare(&contenders, &options()).unwrap();
+    for width in [80, 120, 160] {
+        let text = comparison.to_text_within(width);
+        let (table, _) = text.split_once("\n\nexact match").unwrap_or_else(|| panic!("{text}"));
+        assert!(table.lines().all(|line| line.chars().count() <= width), "{width}:\n{table}");
+        // All there is, wherever it stands.
+        for (name, column) in names.iter().zip(&comparison.columns) {
+            let overall = column.results.overall;
+            let cell = format!("{:.3} [{:.3}, {:.3}]", overall.mean, overall.low, overall.high);
+            assert!(
+                table.lines().any(|line| line.starts_with(name) && line.contains(&cell)),
+                "{name} {cell}"
+            );
+            let shape = column.results.by_type["shape"];
+            let cell = format!("{:.3} [{:.3}, {:.3}]", shape.mean, shape.low, shape.high);
+            assert!(
+                table.lines().any(|line| line.starts_with(name) && line.contains(&cell)),
+                "{name} {cell}"
+            );
+        }
+        assert!(text.lines().count() < 300, "{}", text.lines().count());
+    }
+    let score = |column: &&crossloom_eval::compare::Column| column.results.overall.mean;
+    let best = comparison.columns.iter().max_by(|a, b| score(a).total_cmp(&score(b))).unwrap();
+    assert!(
+        comparison.verdict[0].starts_with(&format!("`{}` is better", best.name)),
+        "{}",
+        comparison.verdict[0]
+    );
+    assert!(comparison.verdict.len() < 5, "{:?}", comparison.verdict);
+    let of_many = &comparison.verdict[1];
+    assert!(
+        of_many.starts_with("Of 60 models, ") && of_many.contains(" more; significantly worse: none"),
+        "{of_many}"
+    );
+    assert!(of_many.len() < 600, "{of_many}");
+}
+
+#[test]
+fn the_first_sentence_is_about_the_best_model() {
+    let runs: Vec<Vec<SampleRecord>> =
+        [0.0, 0.1, 0.5, 0.2].into_iter().map(|p| run(move |i| coin(1, i, 0.5) || coin(2, i, p))).collect();
+    let contenders: Vec<Contender<'_>> =
+        ["a", "b", "c", "d"].iter().zip(&runs).map(|(name, records)| model(name, records)).collect();
+    let comparison = compare(&contenders, &options()).unwrap();
+    assert!(comparison.verdict[0].starts_with("`c` is better than `a`"), "{:?}", comparison.verdict);
+    assert_eq!(comparison.verdict.iter().filter(|sentence| sentence.contains("`c` is better")).count(), 1);
+    // Where the baseline is the best, it is the runner-up's.
+    let comparison =
+        compare(&contenders, &CompareOptions { baseline: Some("c".into()), ..options() }).unwrap();
+    assert!(comparison.verdict[0].starts_with("`c` is better than `d`"), "{:?}", comparison.verdict);
 }

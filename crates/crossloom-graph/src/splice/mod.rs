@@ -13,6 +13,7 @@ use luminal::prelude::petgraph::visit::EdgeRef;
 use luminal::prelude::{Graph, NodeIndex};
 
 use crate::operator::{FailureCell, Load, Output};
+use crate::order::label;
 use crate::region::RegionOperator;
 use crate::wiring::{MAX_EDGES, connect, refresh, tracker};
 use crate::{CompiledRegion, GraphError, Lifted, RegionCompiler, guard};
@@ -28,7 +29,7 @@ pub(crate) fn splice(
     failure: &FailureCell,
     ids: &mut [&mut NodeIndex],
 ) -> Result<CompiledRegion, GraphError> {
-    check_limits(&lifted)?;
+    check_limits(graph, &lifted)?;
     let during = format!("compiling `{}`", lifted.func.name);
     let region = guard::catch(&during, || backend.compile(&lifted.func))?;
     let region = region.map_err(|source| GraphError::backend(&during, source))?;
@@ -49,7 +50,7 @@ pub(crate) fn splice(
     Ok(region)
 }
 
-fn check_limits(lifted: &Lifted) -> Result<(), GraphError> {
+fn check_limits(graph: &Graph, lifted: &Lifted) -> Result<(), GraphError> {
     let func = &lifted.func;
     let inputs = func.params().iter().filter(|param| param.role == Role::Input).count();
     let results = func.results().iter().filter(|result| result.updates.is_none()).count();
@@ -59,9 +60,26 @@ fn check_limits(lifted: &Lifted) -> Result<(), GraphError> {
         }
     }
     if func.results().is_empty() {
-        return Err(GraphError::malformed("the graph gives no result; retrieve a tensor before compiling"));
+        return Err(GraphError::malformed(no_result(graph)));
     }
     Ok(())
+}
+
+/// Why a graph without results has none.
+fn no_result(graph: &Graph) -> String {
+    let is_load = |node: &&NodeIndex| {
+        let operator = graph.graph.node_weight(**node).map(|operator| operator.as_ref().as_any());
+        operator.is_some_and(|any| any.is::<Function>() || any.is::<Load>())
+    };
+    let given: BTreeSet<&NodeIndex> = graph.to_retrieve.iter().filter(is_load).collect();
+    match given.first() {
+        None => "the graph gives no result; retrieve a tensor before compiling".to_owned(),
+        Some(node) => format!(
+            "nothing is computed: all that is retrieved are inputs, {} first; retrieve a tensor that an op gives, or read the \
+             input where it was set",
+            label(&graph.graph, **node)
+        ),
+    }
 }
 
 /// Gives the region its weights. The graph keeps its copies until nothing can fail any more.

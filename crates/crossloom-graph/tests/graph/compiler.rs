@@ -138,6 +138,16 @@ fn a_failing_run_gives_nan_and_an_error() {
 }
 
 #[test]
+fn a_graph_that_retrieves_an_input_and_computes_nothing_is_told_so() {
+    let mut cx = Graph::new();
+    let mut x = cx.named_tensor::<R1<3>>("x").set(vec![1.0, 2.0, 3.0]).retrieve();
+    let error = CrossloomCompiler::new(Interpreter).try_compile(&mut cx, &mut x).unwrap_err().to_string();
+    assert!(error.contains("nothing is computed") && error.contains("x Load (node 0)"), "{error}");
+    cx.execute();
+    assert_eq!(x.data(), [1.0, 2.0, 3.0], "the graph is as it was");
+}
+
+#[test]
 fn weights_without_a_value_and_graphs_without_results_are_refused() {
     let mut cx = Graph::new();
     let x = cx.named_tensor::<R1<3>>("x").set(vec![1.0, 2.0, 3.0]);

@@ -128,7 +128,7 @@ fn operands_that_do_not_fit_are_told() {
     let attend = |q, keys: TensorType, values| [vec![q, keys, values], places().to_vec()].concat();
     let (q, k) = (f(&[2, 3, 8]), f(&[3, 7, 4]));
     let op = attention(4, 2, false);
-    assert_complains(op, &attend(q.clone(), f(&[3, 7, 8]), k.clone()), "must have rows of 4");
+    assert_complains(op, &attend(q.clone(), f(&[3, 7, 8]), k.clone()), "must be f32[3, 7, 4]");
     assert_complains(op, &attend(q.clone(), k.clone(), f(&[3, 6, 4])), "values is f32[3, 6, 4]");
     assert_complains(op, &attend(q.clone(), f(&[3, 0, 4]), f(&[3, 0, 4])), "no keys");
     assert_complains(attention(4, 2, true), &attend(q, k.clone(), k), "takes 7 operands");

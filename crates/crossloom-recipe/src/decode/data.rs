@@ -2,14 +2,18 @@
 
 use std::ops::RangeInclusive;
 
-use super::fields::{Cx, Fields, Kind};
+use super::fields::{Cx, Fields, Kinds};
 use crate::schema::{Data, ImageUse, Source, VisionModel};
 use crate::tree::Node;
 
-const SOURCES: &[Kind] = &[
-    ("easy-vqa", &[]),
-    ("synthetic", &["train_images", "test_images", "questions_per_image", "image_size"]),
-];
+pub(super) const SOURCE: Kinds = Kinds {
+    path: "data.source",
+    all: &[
+        ("easy-vqa", &[]),
+        ("synthetic", &["train_images", "test_images", "questions_per_image", "image_size"]),
+    ],
+    absent: None,
+};
 
 /// Heights and widths of pictures that can be drawn, in pixels.
 pub(crate) const SYNTHETIC_SIDES: RangeInclusive<usize> = 8..=1024;
@@ -45,7 +49,7 @@ pub(super) fn data(root: &Node, vision: Option<&VisionModel>, cx: &mut Cx) -> Op
 }
 
 fn source(root: &Node, vision: Option<&VisionModel>, cx: &mut Cx) -> Option<Source> {
-    let (mut f, kind) = Fields::open_kind(root, "data.source", SOURCES, None, cx)?;
+    let (mut f, kind) = Fields::open_kind(root, &SOURCE, cx)?;
     let source = match kind {
         "easy-vqa" => Some(Source::EasyVqa {}),
         _ => synthetic(&mut f, vision),

@@ -12,8 +12,8 @@ pub(super) fn eval(root: &Node, cx: &mut Cx) -> Option<Eval> {
     let split = f.or("split", Split::Test);
     let metric = f.or("metric", Metric::ExactMatch);
     let max_new_tokens = f.or_in("max_new_tokens", 1..=65_536, 3);
-    // Fewer resamples do not make an interval; a test of the binary holds this against the statistics.
-    let bootstrap_samples = f.or_in("bootstrap_samples", 100..=10_000_000, 1000);
+    // A test of the binary holds this against the statistics.
+    let permutations = f.or_in("permutations", 100..=10_000_000, 1000);
     let confidence = f.or_in("confidence", (Excluded(0.0), Excluded(1.0)), 0.95);
     let seed = f.or_in("seed", 0..=MAX_SEED, 0);
     let limit = f.optional_in("limit", 1..);
@@ -22,7 +22,7 @@ pub(super) fn eval(root: &Node, cx: &mut Cx) -> Option<Eval> {
         split: split?,
         metric: metric?,
         max_new_tokens: max_new_tokens?,
-        bootstrap_samples: bootstrap_samples?,
+        permutations: permutations?,
         confidence: confidence?,
         seed: seed?,
         limit: limit?,

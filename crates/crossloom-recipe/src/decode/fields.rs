@@ -21,7 +21,29 @@ impl Cx {
 }
 
 /// One alternative of a table with a `kind`: its name and the keys it has beside `kind`.
-pub(super) type Kind = (&'static str, &'static [&'static str]);
+pub(crate) type Kind = (&'static str, &'static [&'static str]);
+
+/// A table whose `kind` decides which other keys it has.
+pub(crate) struct Kinds {
+    /// Where it stands.
+    pub(crate) path: &'static str,
+    pub(super) all: &'static [Kind],
+    /// The kind of an absent table.
+    pub(super) absent: Option<&'static str>,
+}
+
+impl Kinds {
+    /// Every kind with the keys that it has beside `kind`.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'static Kind> {
+        self.all.iter()
+    }
+
+    /// The kinds that have all of these keys.
+    pub(crate) fn with<'a>(&self, keys: &'a [String]) -> impl Iterator<Item = &'static str> + use<'a> {
+        let fits = move |known: &[&str]| keys.iter().all(|key| known.contains(&key.as_str()));
+        self.all.iter().filter(move |(_, known)| fits(known)).map(|(name, _)| *name)
+    }
+}
 
 /// The chosen alternative of a table with a `kind`.
 struct Chosen {
@@ -62,15 +84,9 @@ impl<'n, 'c> Fields<'n, 'c> {
         Some(Self { cx, table, span, path, asked: Vec::new(), missing: Vec::new(), chosen: None })
     }
 
-    /// Opens a table whose `kind` decides which other keys it has, and says which kind it is. An absent table is of kind
-    /// `absent`.
-    pub(super) fn open_kind(
-        root: &'n Node,
-        path: &'static str,
-        all: &'static [Kind],
-        absent: Option<&'static str>,
-        cx: &'c mut Cx,
-    ) -> Option<(Self, &'static str)> {
+    /// Opens a table whose `kind` decides which other keys it has, and says which kind it is.
+    pub(super) fn open_kind(root: &'n Node, kinds: &Kinds, cx: &'c mut Cx) -> Option<(Self, &'static str)> {
+        let Kinds { path, all, absent } = *kinds;
         let mut fields = Self::open(root, path, cx)?;
         fields.asked.push("kind");
         let Some(node) = fields.node("kind") else {

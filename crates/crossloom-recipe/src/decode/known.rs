@@ -2,39 +2,15 @@
 
 use std::sync::OnceLock;
 
-use serde_json::Value;
-
 use crate::diagnostic::{did_you_mean, listed};
 
 /// Every dotted path of a recipe, from the JSON Schema.
 pub(crate) fn paths() -> &'static [String] {
     static PATHS: OnceLock<Vec<String>> = OnceLock::new();
     PATHS.get_or_init(|| {
-        let schema = crate::json_schema();
-        let mut paths = Vec::new();
-        collect(&schema, &schema, "", &mut paths);
-        paths.retain(|path| !["variants", "sweep", "extends"].iter().any(|meta| path.starts_with(meta)));
-        paths
+        let settings = crate::json_schema::settings(&crate::json_schema());
+        settings.into_iter().map(|(path, _)| path).collect()
     })
-}
-
-fn collect(root: &Value, schema: &Value, prefix: &str, paths: &mut Vec<String>) {
-    if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
-        if let Some(target) = name.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) {
-            collect(root, target, prefix, paths);
-        }
-        return;
-    }
-    for alternative in schema.get("anyOf").and_then(Value::as_array).into_iter().flatten() {
-        collect(root, alternative, prefix, paths);
-    }
-    for (key, value) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-        if !paths.contains(&path) {
-            paths.push(path.clone());
-        }
-        collect(root, value, &path, paths);
-    }
 }
 
 /// A hint for a key that its table does not have: a similar key of the table, the same key elsewhere, or all keys.

@@ -12,7 +12,7 @@ mod topology;
 mod train;
 
 pub(crate) use data::SYNTHETIC_SIDES;
-pub(crate) use fields::Cx;
+pub(crate) use fields::{Cx, Kinds};
 pub(crate) use known::paths as known_paths;
 pub(crate) use scalars::Decode;
 
@@ -25,6 +25,9 @@ use fields::Fields;
 /// Tables that may be written as a bare string, which is then their `kind`.
 pub(crate) const SHORT_KINDS: [&str; 5] =
     ["model.projector", "topology.adapter", "topology.fusion", "topology.gate", "data.source"];
+
+/// Tables whose keys depend on their kind.
+pub(crate) const KINDS: [Kinds; 3] = [topology::ADAPTER, topology::GATE, data::SOURCE];
 
 /// Sets of addresses.
 pub(crate) const SETS: [&str; 2] = ["topology.taps", "topology.points"];
@@ -81,6 +84,9 @@ pub(crate) fn recipe(root: &Node, checked: bool, cx: &mut Cx) -> Option<Recipe> 
         eval: eval?,
     })
 }
+
+/// Most variants that a recipe may expand into.
+pub(crate) const MAX_VARIANTS: usize = 256;
 
 /// Most letters of a name, with what a sweep adds: names become folders.
 pub(crate) const MAX_NAME: usize = 64;

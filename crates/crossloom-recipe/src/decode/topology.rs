@@ -2,7 +2,7 @@
 
 use std::ops::Bound::{Excluded, Unbounded};
 
-use super::fields::{Cx, Fields, Kind};
+use super::fields::{Cx, Fields, Kinds};
 use super::scalars::choice;
 use super::sets::{Depth, address, peek, set};
 use crate::diagnostic::Finding;
@@ -13,18 +13,26 @@ use crate::schema::{
 };
 use crate::tree::{Node, Value};
 
-const ADAPTERS: &[Kind] = &[
-    ("shared", &["tap_norm"]),
-    ("per_tap", &["tap_norm"]),
-    ("amp", &["rank", "alpha", "attach", "tap_norm"]),
-];
+pub(super) const ADAPTER: Kinds = Kinds {
+    path: "topology.adapter",
+    all: &[
+        ("shared", &["tap_norm"]),
+        ("per_tap", &["tap_norm"]),
+        ("amp", &["rank", "alpha", "attach", "tap_norm"]),
+    ],
+    absent: Some("shared"),
+};
 
-const GATES: &[Kind] = &[
-    ("none", &[]),
-    ("constant", &["value"]),
-    ("static", &["init"]),
-    ("agf", &["attention", "heads", "granularity", "bias_init", "pool", "share"]),
-];
+pub(super) const GATE: Kinds = Kinds {
+    path: "topology.gate",
+    all: &[
+        ("none", &[]),
+        ("constant", &["value"]),
+        ("static", &["init"]),
+        ("agf", &["attention", "heads", "granularity", "bias_init", "pool", "share"]),
+    ],
+    absent: Some("none"),
+};
 
 pub(super) fn topology(root: &Node, cx: &mut Cx) -> Option<TopologySpec> {
     let vision_depth = Depth::peek(root, "model.vision.layers");
@@ -119,7 +127,7 @@ fn wired_pair(
 }
 
 fn adapter(root: &Node, cx: &mut Cx) -> Option<Adapter> {
-    let (mut f, kind) = Fields::open_kind(root, "topology.adapter", ADAPTERS, Some("shared"), cx)?;
+    let (mut f, kind) = Fields::open_kind(root, &ADAPTER, cx)?;
     let tap_norm = f.or("tap_norm", TapNorm::None);
     let adapter = match kind {
         "shared" => tap_norm.map(|tap_norm| Adapter::Shared { tap_norm }),
@@ -139,7 +147,7 @@ fn amp(f: &mut Fields<'_, '_>, tap_norm: Option<TapNorm>) -> Option<Adapter> {
 }
 
 fn gate(root: &Node, cx: &mut Cx) -> Option<Gate> {
-    let (mut f, kind) = Fields::open_kind(root, "topology.gate", GATES, Some("none"), cx)?;
+    let (mut f, kind) = Fields::open_kind(root, &GATE, cx)?;
     let gate = match kind {
         "none" => Some(Gate::None {}),
         "constant" => f.required("value").map(|value| Gate::Constant { value }),
@@ -204,7 +212,7 @@ mod tests {
 
     #[test]
     fn tables_of_kinds_list_the_keys_of_the_schema() {
-        for (definition, kinds) in [("Adapter", ADAPTERS), ("Gate", GATES)] {
+        for (definition, kinds) in [("Adapter", ADAPTER.all), ("Gate", GATE.all)] {
             let mut keys: Vec<String> =
                 kinds.iter().flat_map(|(_, keys)| keys.iter().map(|key| (*key).to_owned())).collect();
             keys.push("kind".to_owned());

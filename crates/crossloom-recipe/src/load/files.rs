@@ -34,6 +34,8 @@ struct Opened {
     path: PathBuf,
     /// As seen from the recipe's folder.
     short: String,
+    /// Where its own relative paths start: its folder, or that of the file that it links to.
+    home: PathBuf,
     /// The canonical folder that relative paths may not leave.
     root: PathBuf,
 }
@@ -90,8 +92,9 @@ impl Loader {
     /// The tree of the recipe's file over everything that it extends.
     pub(super) fn document(&mut self, text: &str) -> Node {
         let name = self.path.file_name().map_or_else(|| self.path.clone(), PathBuf::from);
-        let place =
-            Opened { path: self.path.clone(), short: name.display().to_string(), root: folder(&self.path) };
+        let home = home(&self.path);
+        let root = home.canonicalize().unwrap_or_else(|_| home.clone());
+        let place = Opened { path: self.path.clone(), short: name.display().to_string(), home, root };
         let mut stack = vec![canonical(&self.path)];
         self.tree(&place, text, ReadAs::Recipe, &mut stack)
     }
@@ -201,7 +204,7 @@ impl Loader {
         stack: &[PathBuf],
     ) -> Result<(Opened, String), (String, String)> {
         let relative = Path::new(text);
-        let path = place.path.parent().unwrap_or(Path::new("")).join(relative);
+        let path = place.home.join(relative);
         let outside = || {
             let help = "use a path inside the folder, or an absolute one".to_owned();
             (format!("`{text}` leaves the recipe's folder"), help)
@@ -217,7 +220,7 @@ impl Loader {
             if relative.is_relative() && lexically_outside {
                 outside()
             } else {
-                (cannot_read(text, &error), missing_file(&place.short))
+                (cannot_read(text, &error), missing_file(place))
             }
         })?;
         if relative.is_relative() && !canonical.starts_with(&place.root) {
@@ -231,14 +234,15 @@ impl Loader {
                 "remove one of these `extends`".to_owned(),
             ));
         }
-        let content = read(&path)
-            .map_err(|reason| (format!("cannot read `{text}`: {reason}"), missing_file(&place.short)))?;
+        let content =
+            read(&path).map_err(|reason| (format!("cannot read `{text}`: {reason}"), missing_file(place)))?;
+        let home = home(&path);
         let (root, short) = if relative.is_absolute() {
-            (folder(&path), text.to_owned())
+            (home.canonicalize().unwrap_or_else(|_| home.clone()), text.to_owned())
         } else {
             (place.root.clone(), folder_relative(&place.short).join(relative).display().to_string())
         };
-        Ok((Opened { path, short, root }, content))
+        Ok((Opened { path, short, home, root }, content))
     }
 }
 
@@ -246,8 +250,15 @@ impl Loader {
 const FEWER: &str = "put the settings of some of the files into one";
 
 /// A hint for a file that cannot be read.
-fn missing_file(from: &str) -> String {
-    format!("the path is relative to `{from}`, and names a TOML file")
+fn missing_file(from: &Opened) -> String {
+    let Opened { path, short, home, .. } = from;
+    if is_link(path) {
+        return format!(
+            "`{short}` is a link into `{}`, which the path is relative to; it names a TOML file",
+            home.display()
+        );
+    }
+    format!("the path is relative to `{short}`, and names a TOML file")
 }
 
 /// Variants have layers of their own, because they extend files of their own.
@@ -297,9 +308,15 @@ fn error_text(error: &std::io::Error) -> String {
     }
 }
 
-fn folder(path: &Path) -> PathBuf {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    parent.canonicalize().unwrap_or_else(|_| parent.to_owned())
+/// The folder that a file's relative paths start at. A link stands for the file it leads to: what that file extends lies
+/// beside it.
+fn home(path: &Path) -> PathBuf {
+    let real = if is_link(path) { canonical(path) } else { path.to_owned() };
+    real.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+}
+
+fn is_link(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink())
 }
 
 fn canonical(path: &Path) -> PathBuf {

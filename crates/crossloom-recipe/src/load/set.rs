@@ -1,8 +1,8 @@
 //! `--set a.b=value`.
 
 use super::files::Loader;
-use crate::decode::known_paths;
-use crate::diagnostic::{Finding, SourceKind, Span, nearest, suggestion};
+use crate::decode::{KINDS, known_paths};
+use crate::diagnostic::{Finding, SourceKind, Span, any_of, listed, nearest, suggestion};
 use crate::tree::{Node, Value, parse_document, parse_value};
 
 /// One `--set`: its path and a tree that holds nothing but its value.
@@ -15,6 +15,9 @@ pub(super) struct Set {
 }
 
 const FORM: &str = "write `--set a.b=value`, for example `--set train.steps=100`";
+/// A hint for names that TOML wants quoted.
+const QUOTED: &str =
+    "put the name of a swept variant in quotes: `--set 'variants.\"cli,rank=4\".train.steps=100'`";
 
 impl Loader {
     /// Reads all overrides; those that cannot be read are reported and left out.
@@ -46,16 +49,22 @@ fn parse(text: &str, source: usize) -> Result<Set, Box<Finding>> {
     if text.trim_start().starts_with('-') {
         return Err(Finding::error(all, "settings have no flags of their own").help(FORM).into());
     }
-    let Some((key, value)) = text.split_once('=') else {
+    let Some((key, value)) = split(text) else {
         return Err(Finding::error(all, "an override needs a path, `=` and a value").help(FORM).into());
     };
     let (start, end) = (key.len() - key.trim_start().len(), key.trim_end().len());
     let span = if start < end { Span { source, start, end } } else { all };
-    let bad_path = || Box::new(Finding::error(span, "this is not a dotted path").help(FORM));
-    if key.trim().is_empty() || key.contains(['\n', '\r', '#', '[']) {
+    let swept = key.trim_start().starts_with("variants.") && key.contains(',');
+    let form = if swept { QUOTED } else { FORM };
+    let bad_path = || Box::new(Finding::error(span, "this is not a dotted path").help(form));
+    // One line with one value, and nothing that opens a heading or a comment.
+    if key.trim().is_empty() || key.contains(['\n', '\r']) || key.trim_start().starts_with('[') {
         return Err(bad_path());
     }
     let mut tree = parse_document(&format!("{key}=0"), source).map_err(|_| bad_path())?;
+    if tree.table().is_none_or(|table| table.len() != 1) {
+        return Err(bad_path());
+    }
     let trimmed = value.trim();
     let offset = key.len() + 1 + (value.len() - value.trim_start().len());
     let place = Span { source, start: offset, end: offset + trimmed.len() };
@@ -73,6 +82,22 @@ fn parse(text: &str, source: usize) -> Result<Set, Box<Finding>> {
         return Err(Finding::error(span, message).help("write a recipe that extends both files").into());
     }
     Ok(Set { keys, span, tree })
+}
+
+/// Path and value: what stands before and behind the first `=` outside of quotes.
+fn split(text: &str) -> Option<(&str, &str)> {
+    let (mut quote, mut escaped) = (None, false);
+    for (at, letter) in text.char_indices() {
+        match (quote, letter) {
+            _ if escaped => escaped = false,
+            (Some('"'), '\\') => escaped = true,
+            (Some(open), _) if open == letter => quote = None,
+            (None, '"' | '\'') => quote = Some(letter),
+            (None, '=') => return Some((&text[..at], &text[at + 1..])),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Replaces the only leaf of the tree and collects its path.
@@ -114,5 +139,45 @@ impl Loader {
         let message = format!("no recipe has a setting `{path}`");
         self.findings.push(Finding::error(span, message).help(help));
         false
+    }
+}
+
+/// What a `--set` for all variants changes in a table whose keys depend on its kind, where it does not choose the kind itself.
+pub(super) struct Dependent {
+    /// The table.
+    path: &'static str,
+    /// The keys that are written.
+    keys: Vec<String>,
+    /// The kinds that have them.
+    kinds: Vec<&'static str>,
+}
+
+impl Dependent {
+    /// `None` for a setting that every recipe has, and for keys that no kind has, which are an error wherever they are read.
+    pub(super) fn of(set: &Node) -> Option<Self> {
+        KINDS.iter().find_map(|known| {
+            let keys: Vec<String> = set.get(known.path)?.table()?.keys().cloned().collect();
+            let kinds: Vec<&'static str> = known.with(&keys).collect();
+            (!kinds.is_empty()).then_some(Self { path: known.path, keys, kinds })
+        })
+    }
+
+    /// Whether a recipe has chosen a kind with these keys.
+    pub(super) fn fits(&self, tree: &Node) -> bool {
+        let chosen = tree.get(self.path).and_then(|table| table.get("kind")).and_then(Node::string);
+        chosen.is_some_and(|chosen| self.kinds.contains(&chosen))
+    }
+
+    /// Why nothing was changed by it, and what to write besides.
+    pub(super) fn unused(&self, span: Span) -> Finding {
+        let (path, kinds) = (self.path, &self.kinds);
+        let keys = listed(self.keys.iter().map(String::as_str));
+        let message = format!(
+            "{keys} of `{path}` changes nothing: no variant has chosen the kind {}",
+            any_of(kinds.iter().copied())
+        );
+        let kind = kinds.first().copied().unwrap_or_default();
+        Finding::error(span, message)
+            .help(format!("choose it too: `--set {path}.kind={kind}`, or for one variant `--set variants.NAME.{path}.kind={kind}`"))
     }
 }

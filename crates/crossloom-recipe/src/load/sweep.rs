@@ -1,12 +1,9 @@
 //! `[sweep]`: a matrix of settings, expanded into variants with stable names.
 
 use super::files::Loader;
-use crate::decode::known_paths;
+use crate::decode::{MAX_VARIANTS, known_paths};
 use crate::diagnostic::{Finding, Span, did_you_mean, listed, nearest, suggestion};
 use crate::tree::{Entry, Node, Table, Value};
-
-/// Most variants that a recipe may expand into.
-pub(super) const MAX_VARIANTS: usize = 256;
 
 /// A hint: what a sweep looks like.
 const EXAMPLE: &str = "for example `matrix.\"train.seed\" = [0, 1]`";

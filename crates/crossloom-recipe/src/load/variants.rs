@@ -3,10 +3,9 @@
 use indexmap::IndexMap;
 
 use super::files::Loader;
-use super::set::Set;
-use super::sweep::MAX_VARIANTS;
+use super::set::{Dependent, Set};
 use super::{LoadOptions, LoadedRecipe, Variant};
-use crate::decode::{self, Cx, MAX_NAME, bad_name, is_name, is_swept_name};
+use crate::decode::{self, Cx, MAX_NAME, MAX_VARIANTS, bad_name, is_name, is_swept_name};
 use crate::diagnostic::{Diagnostics, Finding, Severity, Span, did_you_mean, listed};
 use crate::provenance::Provenance;
 use crate::schema::Recipe;
@@ -52,22 +51,35 @@ impl Loader {
         let names: Vec<String> = drafts.iter().map(|draft| draft.name.clone()).collect();
 
         let mut sweep = base.table_mut().and_then(|table| table.shift_remove("sweep"));
-        let mut over_all = Vec::new();
-        let mut over_variant: IndexMap<String, Vec<Node>> = IndexMap::new();
+        let mut over_all: Vec<OverAll> = Vec::new();
+        let mut of_variants = Vec::new();
         for set in sets {
             match set.keys[0].as_str() {
                 "sweep" => set_sweep(&mut sweep, set),
-                "variants" => self.set_variant(set, &mut drafts, &mut over_variant),
+                "variants" => of_variants.push(set),
                 _ => {
                     if self.is_setting(&set.keys, set.span) {
-                        over_all.push(set.tree);
+                        let dependent = Dependent::of(&set.tree);
+                        over_all.push(OverAll { tree: set.tree, span: set.span, dependent, used: false });
                     }
                 }
             }
         }
         let sweep = self.sweep(sweep, &names);
+        let own_name = base.get("name").and_then(Node::string).map(str::to_owned);
+        let swept: Vec<String> = if drafts.is_empty() { own_name.as_slice() } else { &names }
+            .iter()
+            .flat_map(|name| {
+                sweep.points(name).into_iter().map(move |point| format!("{name}{}", point.suffix))
+            })
+            .filter(|name| !names.contains(name))
+            .collect();
+        let mut over_variant: IndexMap<String, Vec<Node>> = IndexMap::new();
+        for set in of_variants {
+            self.set_variant(set, &mut drafts, &swept, &mut over_variant);
+        }
         let alone = drafts.is_empty();
-        let (base_recipe, base_tree) = self.without_variants(&base, &over_all);
+        let (base_recipe, base_tree) = self.without_variants(&base, &mut over_all);
         if alone {
             let name = base_recipe.as_ref().map_or_else(String::new, |recipe| recipe.name.clone());
             drafts.push(Draft { name, description: None, baseline: false, overlay: None });
@@ -82,11 +94,13 @@ impl Loader {
                     continue;
                 }
                 let mut tree = base.clone();
-                let own = draft.overlay.iter().cloned().chain(point.trees);
-                let sets = over_variant.get(&draft.name).into_iter().flatten();
-                for over in own.chain(over_all.iter().cloned()).chain(sets.cloned()) {
+                for over in draft.overlay.iter().cloned().chain(point.trees) {
                     lay(&mut tree, over);
                 }
+                let swept = (!point.suffix.is_empty()).then(|| over_variant.get(&name)).flatten();
+                let own: Vec<&Node> =
+                    over_variant.get(&draft.name).into_iter().chain(swept).flatten().collect();
+                lay_sets(&mut tree, &mut over_all, &own);
                 let named = (!alone || !point.suffix.is_empty()).then_some(name.as_str());
                 let Some(recipe) = self.recipe(&tree, named) else { continue };
                 let description = draft
@@ -108,6 +122,9 @@ impl Loader {
         if let Some(name) = unusable {
             self.findings.push(long_name(sweep.span, &name));
         }
+        let unused = over_all.iter().filter(|over| !over.used);
+        self.findings.extend(unused.filter_map(|over| Some(over.dependent.as_ref()?.unused(over.span))));
+        self.alike(&variants, sweep.span);
         let base = base_recipe?;
         let provenance = Provenance::new(&base, &base_tree, &self.sources);
         let (path, files) = (self.path.clone(), self.files.clone());
@@ -115,11 +132,9 @@ impl Loader {
     }
 
     /// Reads the recipe without its variants. It is checked as a whole only where it is run.
-    fn without_variants(&mut self, base: &Node, sets: &[Node]) -> (Option<Recipe>, Node) {
+    fn without_variants(&mut self, base: &Node, sets: &mut [OverAll]) -> (Option<Recipe>, Node) {
         let mut tree = base.clone();
-        for over in sets {
-            lay(&mut tree, over.clone());
-        }
+        lay_sets(&mut tree, sets, &[]);
         let mut cx = Cx::default();
         let recipe = decode::recipe(&tree, false, &mut cx);
         self.findings.append(&mut cx.findings);
@@ -134,6 +149,22 @@ impl Loader {
             self.findings.push(finding);
         }
         recipe
+    }
+
+    /// Two variants whose folders are one on a disk that does not tell capital letters from small ones.
+    fn alike(&mut self, variants: &[Variant], sweep: Option<Span>) {
+        for (number, variant) in variants.iter().enumerate() {
+            let own = |name: &str| name.split(',').next().map(str::to_owned);
+            let alike = |other: &&Variant| {
+                other.name.eq_ignore_ascii_case(&variant.name) && own(&other.name) == own(&variant.name)
+            };
+            if let Some(other) = variants[..number].iter().find(alike) {
+                let (one, two) = (&other.name, &variant.name);
+                let message =
+                    format!("the sweep makes `{one}` and `{two}`, which differ in capital letters only");
+                self.findings.push(Finding::error(sweep, message).help(ALIKE));
+            }
+        }
     }
 
     fn drafts(&mut self, entry: Entry) -> Vec<Draft> {
@@ -153,6 +184,10 @@ impl Loader {
         for (name, entry) in table {
             let key = entry.key;
             let Some(draft) = self.draft(name, entry) else { continue };
+            if let Some(other) = drafts.iter().find(|other| other.name.eq_ignore_ascii_case(&draft.name)) {
+                let message = format!("`{}` and `{}` differ in capital letters only", other.name, draft.name);
+                self.findings.push(Finding::error(key, message).help(ALIKE));
+            }
             if draft.baseline
                 && let Some(other) = drafts.iter().find(|other| other.baseline)
             {
@@ -193,7 +228,13 @@ impl Loader {
     }
 
     /// `--set variants.NAME.a.b=value`.
-    fn set_variant(&mut self, set: Set, drafts: &mut [Draft], over: &mut IndexMap<String, Vec<Node>>) {
+    fn set_variant(
+        &mut self,
+        set: Set,
+        drafts: &mut [Draft],
+        swept: &[String],
+        over: &mut IndexMap<String, Vec<Node>>,
+    ) {
         let Some(name) = set.keys.get(1).cloned() else {
             self.findings.push(
                 Finding::error(set.span, "an override names a setting of one variant")
@@ -201,8 +242,22 @@ impl Loader {
             );
             return;
         };
+        let path = &set.keys[2..];
+        let meta = matches!(path.first().map(String::as_str), Some("description" | "baseline"));
+        if swept.contains(&name) {
+            if meta {
+                let message = format!("`{name}` is made by the sweep and has no `{}` of its own", path[0]);
+                let own = name.split(',').next().unwrap_or_default();
+                let help = format!("set it for all of its values: `--set variants.{own}.{}=…`", path[0]);
+                self.findings.push(Finding::error(set.span, message).help(help));
+            } else if self.is_setting(path, set.span) {
+                let tree = into_entry(set.tree, "variants").and_then(|all| into_entry(all.node, &name));
+                over.entry(name).or_default().extend(tree.map(|entry| entry.node));
+            }
+            return;
+        }
         let Some(draft) = drafts.iter_mut().find(|draft| draft.name == name) else {
-            let names = drafts.iter().map(|draft| draft.name.as_str());
+            let names = drafts.iter().map(|draft| &*draft.name).chain(swept.iter().map(String::as_str));
             let help = did_you_mean(&name, names.clone())
                 .or_else(|| (!drafts.is_empty()).then(|| format!("there is {}", listed(names))));
             let message = format!("the recipe has no variant `{name}`");
@@ -215,11 +270,39 @@ impl Loader {
         let Some(changed) = self.draft(name.clone(), entry) else { return };
         draft.description = changed.description.or(draft.description.take());
         draft.baseline = changed.baseline || draft.baseline;
-        let path = &set.keys[2..];
-        let meta = matches!(path.first().map(String::as_str), Some("description" | "baseline"));
         if !meta && self.is_setting(path, set.span) {
             over.entry(name).or_default().extend(changed.overlay);
         }
+    }
+}
+
+/// A hint for names that some disks take for one.
+const ALIKE: &str = "rename one of them: each becomes a folder, and some disks take the two for the same";
+
+/// A `--set` for all variants.
+struct OverAll {
+    tree: Node,
+    span: Span,
+    dependent: Option<Dependent>,
+    /// Whether some recipe was changed by it.
+    used: bool,
+}
+
+/// Lays overrides over a recipe: those for all variants, then its own. What depends on a kind is laid only where the
+/// recipe has chosen that kind, with all overrides taken into account.
+fn lay_sets(tree: &mut Node, over_all: &mut [OverAll], own: &[&Node]) {
+    let mut probe = tree.clone();
+    for over in over_all.iter().map(|over| &over.tree).chain(own.iter().copied()) {
+        lay(&mut probe, over.clone());
+    }
+    for over in over_all {
+        if over.dependent.as_ref().is_none_or(|dependent| dependent.fits(&probe)) {
+            over.used = true;
+            lay(tree, over.tree.clone());
+        }
+    }
+    for over in own {
+        lay(tree, (*over).clone());
     }
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Greedy decoding, a metric, bootstrap confidence intervals.
+/// Greedy decoding, a metric, intervals and p-values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Eval {
@@ -16,13 +16,13 @@ pub struct Eval {
     /// Most tokens that are generated per answer, the one that ends it included. A longer answer is cut.
     #[schemars(range(min = 1, max = 65536), extend("default" = 3))]
     pub max_new_tokens: usize,
-    /// Resamples of the bootstrap.
+    /// Least number of sign patterns that are drawn for a p-value where they cannot be counted.
     #[schemars(range(min = 100, max = 10_000_000), extend("default" = 1000))]
-    pub bootstrap_samples: usize,
+    pub permutations: usize,
     /// Mass of the confidence interval.
     #[schemars(extend("default" = 0.95, "exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub confidence: f64,
-    /// Seed of the bootstrap.
+    /// Seed of drawn sign patterns.
     #[schemars(range(max = 9_007_199_254_740_991_u64), extend("default" = 0))]
     pub seed: u64,
     /// Score only the first so many questions.

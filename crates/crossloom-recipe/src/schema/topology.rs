@@ -223,7 +223,8 @@ pub enum FusionKind {
 pub enum FusionOrder {
     /// All gates read the same h and all updates are summed. One pass over h, hence the default.
     Parallel,
-    /// One tap after the other, in the order of `taps`; each gate reads the h that the previous tap has left.
+    /// One tap after the other, in the order of `taps`, or of the pairs where `wiring` lists them; each gate reads the h
+    /// that the previous tap has left.
     Sequential,
 }
 

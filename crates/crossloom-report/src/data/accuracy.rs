@@ -37,7 +37,7 @@ pub struct AccuracyTable {
     pub rows: Vec<AccuracyRow>,
     /// Confidence level of every interval, in 0..1, such as 0.95.
     pub confidence: f64,
-    /// How the intervals were made, such as `bootstrap over pictures, 2,000 resamples`; may be empty.
+    /// How the intervals were made, such as `Wilson's, over pictures`; may be empty.
     pub method: String,
     /// Name of the row that the paired differences are measured against.
     pub baseline: Option<String>,

@@ -3,7 +3,7 @@
 use super::{empty, scroll, section, text_or_dash};
 use crate::chart::interval::{self, Group, Whisker};
 use crate::chart::marker::{Swatch, legend};
-use crate::context::Context;
+use crate::context::{Context, OTHER, by_score};
 use crate::data::{AccuracyColumn, AccuracyRow, AccuracyTable, Estimate, RowKind};
 use crate::markup::Markup;
 use crate::number::{count, duration, non_finite, percent, percent_interval, points_interval, signed};
@@ -47,6 +47,7 @@ fn chart(out: &mut Markup, context: &Context<'_>, level: &str) {
             whiskers: table
                 .rows
                 .iter()
+                .filter(|row| context.slot(&row.name) != OTHER)
                 .filter_map(|row| {
                     let estimate = row.cells.get(column).copied().flatten().filter(Estimate::is_finite)?;
                     let hollow = row.kind != RowKind::Model;
@@ -63,7 +64,7 @@ fn chart(out: &mut Markup, context: &Context<'_>, level: &str) {
     out.element("figure", &[], |out| {
         legend(
             out,
-            table.rows.iter().map(|row| {
+            table.rows.iter().filter(|row| context.slot(&row.name) != OTHER).map(|row| {
                 let swatch = if row.kind == RowKind::Model { Swatch::Mark } else { Swatch::Hollow };
                 (row.name.as_str(), context.slot(&row.name), swatch)
             }),
@@ -74,8 +75,14 @@ fn chart(out: &mut Markup, context: &Context<'_>, level: &str) {
             from_zero = interval::draw(out, label, &format!("{}, %", table.metric()), &groups);
         });
         let warning = if from_zero { "" } else { " The axis does not start at zero." };
-        let caption =
+        let mut caption =
             format!("{} (marks) with {level} intervals (whiskers).{warning}", capitalised(table.metric()));
+        if context.is_crowded() {
+            caption += &format!(
+                " Drawn are the baseline and the highest; the table below ranks all {} rows.",
+                table.rows.len()
+            );
+        }
         out.leaf("figcaption", &[], &caption);
     });
 }
@@ -97,7 +104,14 @@ fn rows(out: &mut Markup, context: &Context<'_>, level: &str) {
             );
             out.element("thead", &[], |out| head(out, table));
             out.element("tbody", &[], |out| {
-                for row in &table.rows {
+                let mut ordered: Vec<&AccuracyRow> = table.rows.iter().collect();
+                if context.is_crowded() {
+                    ordered.sort_by(|a, b| {
+                        let model = |row: &AccuracyRow| row.kind != RowKind::Model;
+                        model(a).cmp(&model(b)).then_with(|| by_score(a, b))
+                    });
+                }
+                for row in ordered {
                     let class = if row.kind == RowKind::Model { "" } else { "prior-row" };
                     out.element("tr", &[("class", class)], |out| one_row(out, table, row));
                 }

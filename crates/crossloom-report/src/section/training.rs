@@ -5,7 +5,7 @@ use crate::chart::line::{Line, LineChart};
 use crate::chart::marker::{Swatch, dash, legend};
 use crate::chart::scale::Scale;
 use crate::chart::trace::Trace;
-use crate::context::{Context, look};
+use crate::context::{Context, OTHER, look};
 use crate::data::{Curves, Series, Variant};
 use crate::markup::Markup;
 
@@ -19,10 +19,22 @@ pub(crate) fn write(out: &mut Markup, context: &Context<'_>) {
             return;
         };
         let x = Scale::exact(0.0, end as f64);
-        legend(
-            out,
-            trained.iter().map(|variant| (variant.name.as_str(), context.slot(&variant.name), Swatch::Line)),
-        );
+        let marked = |variant: &&&Variant| context.slot(&variant.name) != OTHER;
+        let others = format!("{} others", trained.iter().filter(|variant| !marked(variant)).count());
+        let mut entries: Vec<(&str, usize, Swatch)> = trained
+            .iter()
+            .filter(marked)
+            .map(|variant| (variant.name.as_str(), context.slot(&variant.name), Swatch::Line))
+            .collect();
+        if context.is_crowded() && entries.len() < trained.len() {
+            entries.push((&others, OTHER, Swatch::Line));
+        }
+        legend(out, entries.into_iter());
+        // What has no look of its own lies below what has one.
+        let trained: Vec<&Variant> = [false, true]
+            .into_iter()
+            .flat_map(|wanted| trained.iter().copied().filter(move |variant| marked(&variant) == wanted))
+            .collect();
         let loss = Plot {
             title: "Loss",
             y_title: "loss, nats per answer token",
@@ -97,6 +109,7 @@ impl Plot {
         };
         let line = |variant: &Variant, points: &[(f64, f64)], class: &str, readable: bool| {
             let slot = context.slot(&variant.name);
+            let readable = readable && slot != OTHER;
             Line {
                 name: variant.name.clone(),
                 class: format!("{}{class}", look(slot)),
@@ -109,7 +122,8 @@ impl Plot {
         };
         let mut lines = Vec::new();
         if self.smooth {
-            lines.extend(traces.iter().map(|(variant, trace)| line(variant, &trace.raw, " faint", false)));
+            let own = traces.iter().filter(|(variant, _)| context.slot(&variant.name) != OTHER);
+            lines.extend(own.map(|(variant, trace)| line(variant, &trace.raw, " faint", false)));
             lines.extend(traces.iter().map(|(variant, trace)| line(variant, &trace.smooth, "", true)));
         } else {
             lines.extend(traces.iter().map(|(variant, trace)| line(variant, &trace.raw, "", true)));
@@ -118,8 +132,13 @@ impl Plot {
             dots.iter().map(|(variant, trace)| Line { dots: true, ..line(variant, &trace.raw, "", false) }),
         );
         let log = if y.is_logarithmic() { " (log scale)" } else { "" };
-        let names: Vec<&str> = traces.iter().map(|(variant, _)| variant.name.as_str()).collect();
-        let label = format!("{} over training steps for {}", self.title, names.join(", "));
+        let own = traces.iter().filter(|(variant, _)| context.slot(&variant.name) != OTHER);
+        let names: Vec<&str> = own.map(|(variant, _)| variant.name.as_str()).collect();
+        let more = match traces.len() - names.len() {
+            0 => String::new(),
+            more => format!(" and {more} others"),
+        };
+        let label = format!("{} over training steps for {}{more}", self.title, names.join(", "));
         let chart = LineChart {
             label,
             x_title: "step",

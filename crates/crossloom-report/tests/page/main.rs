@@ -165,3 +165,50 @@ fn a_large_topology_stays_small() {
     assert_eq!(page.with_class("edge-group").len(), 1601);
     assert!(text.len() < 4_000_000, "{} bytes", text.len());
 }
+
+/// The example with `count` more models, whose curves and answers are those of `cli`, and the scores rise with the number.
+fn crowded(count: usize) -> ReportData {
+    let mut data = example();
+    let (model, row) = (data.variants[1].clone(), data.accuracy.rows[1].clone());
+    for number in 0..count {
+        let name = format!("cli,rank={number}");
+        data.variants.push(crossloom_report::Variant { name: name.clone(), ..model.clone() });
+        let mut row = AccuracyRow { name, ..row.clone() };
+        row.cells[0] =
+            row.cells[0].map(|cell| crossloom_report::Estimate { mean: 0.5 + 0.001 * number as f64, ..cell });
+        data.accuracy.rows.push(row);
+    }
+    data
+}
+
+#[test]
+fn no_two_variants_look_alike_and_beyond_that_they_are_ranked() {
+    let (text, page) = check(&crowded(56));
+    assert_eq!(page.problems(), Vec::<String>::new());
+    // The baseline, two without the picture, and the best five have a look; in every chart the others share one.
+    for best in ["cli", "cli,rank=55", "cli,rank=54", "cli,rank=53", "cli,rank=52"] {
+        assert!(text.matches(&format!("</svg>\n{best}</li>")).count() >= 2, "{best} is in both legends");
+    }
+    assert!(!text.contains("</svg>\ncli,rank=51</li>"), "the sixth is in no legend");
+    assert!(text.contains("52 others"), "the legend counts the others");
+    assert!(text.contains("the table below ranks all 60 rows"));
+    // Five models of a kind in each group of the chart, and the yardsticks.
+    for look in ["v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7"] {
+        let drawn = text.matches(&format!("whisker {look}\"")).count();
+        assert!(drawn <= 4, "{look}: {drawn} whiskers in 4 groups");
+    }
+    // The table is in the order of the scores.
+    let place =
+        |name: &str| text.find(&format!("<th scope=\"row\">{name}")).unwrap_or_else(|| panic!("{name}"));
+    assert!(place("cli<") < place("projector<") && place("projector<") < place("cli,rank=55"));
+    for number in 1..56 {
+        assert!(
+            place(&format!("cli,rank={number}<")) < place(&format!("cli,rank={}<", number - 1)),
+            "{number}"
+        );
+    }
+    // Where all can be told apart, all are drawn, in the order given.
+    let (text, _) = check(&crowded(4));
+    assert!(!text.contains("others") && !text.contains("ranks all"));
+    assert!(text.find("</svg>\ncli,rank=0</li>") < text.find("</svg>\ncli,rank=3</li>"));
+}

@@ -103,7 +103,7 @@ fn accuracy() -> AccuracyTable {
             ),
         ],
         confidence: 0.95,
-        method: "bootstrap over pictures, 2,000 resamples, seed 7".into(),
+        method: "Wilson's, over pictures".into(),
         baseline: Some("projector".into()),
     }
 }
@@ -180,7 +180,7 @@ fn reproduction() -> Reproduction {
     let pairs = [
         ("crossloom", "0.1.0 (commit 4f2c91d, clean)"),
         ("operating system", "Linux 6.1, x86_64"),
-        ("seeds", "model 0, data order 1, bootstrap 7"),
+        ("seeds", "model 0, data order 1, permutations 7"),
         ("threads", "2"),
     ];
     let kernel = |site: &str, shape: &str, kernel: &str, note: &str| KernelChoice {

@@ -11,10 +11,12 @@ use crossloom_recipe::{LoadOptions, Recipe, Split, load};
 
 use super::*;
 use crate::Data;
+use crate::backends::Backend;
 use crate::batch::{load_batch, pool_of};
+use crate::programs::Programs;
 
 /// A variant of the synthetic recipe on very little data, with answers of up to five tokens.
-fn recipe(variant: &str, sets: &[&str]) -> Recipe {
+pub(super) fn recipe(variant: &str, sets: &[&str]) -> Recipe {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/synthetic.toml");
     let small = [
         "data.source={ kind = 'synthetic', train_images = 12, test_images = 5, questions_per_image = 6 }",
@@ -26,13 +28,22 @@ fn recipe(variant: &str, sets: &[&str]) -> Recipe {
     load(&path, &LoadOptions { sets }).unwrap().variant(variant).unwrap().recipe.clone()
 }
 
-fn shape(plan: &PackingPlan) -> BatchShape {
+pub(super) fn shape(plan: &PackingPlan) -> BatchShape {
     BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets }
 }
 
 /// A model whose weights are far from their start, so that answers differ by question and picture, and end or do not.
-fn busy(recipe: &Recipe, plan: &PackingPlan) -> Model {
-    let model = Model::new(recipe, shape(plan), plan.vocab_size).unwrap();
+pub(super) fn busy(recipe: &Recipe, plan: &PackingPlan) -> Model {
+    busy_in_chunks(recipe, plan, None)
+}
+
+/// The same, which reads prompts so many positions at a time.
+fn busy_in_chunks(recipe: &Recipe, plan: &PackingPlan, chunk: Option<usize>) -> Model {
+    let device = Backend::default().running().unwrap();
+    let programs =
+        Programs::to_predict(recipe, shape(plan), plan.vocab_size, chunk, device.target()).unwrap();
+    let mut model = Model::blank(programs, &device).unwrap();
+    model.start(recipe.train.seed).unwrap();
     for tensor in model.store.tensors().into_iter().filter(|tensor| tensor.role == Role::Weight) {
         let mut values = model.store.read::<f32>(&tensor.name).unwrap();
         let noise = initial_value(Init::Uniform { std: 0.25 }, values.len(), 3, &tensor.name);
@@ -167,4 +178,66 @@ fn caches_of_keys_and_values_are_in_no_checkpoint() {
     })
     .unwrap();
     assert!(!names.is_empty() && names.iter().all(|name| !name.starts_with("cache.")), "{names:?}");
+}
+
+/// Answers to all questions of the test split and the gates over them, by a model that reads so many positions at once.
+fn answers_in_chunks(recipe: &Recipe, chunk: Option<usize>) -> (Vec<Vec<i32>>, Vec<(String, f64)>) {
+    let data = Data::load(recipe, Path::new("."), &mut |_| ()).unwrap();
+    let plan = data.plan(recipe).unwrap();
+    let mut model = busy_in_chunks(recipe, &plan, chunk);
+    let (split, encoded) = data.images(Split::Test);
+    let packer =
+        EvaluationPacker::new(&plan, encoded, split.images(), &Normalization::HALF, ImageMode::Shown)
+            .unwrap();
+    let weights = model.phases.weights().unwrap();
+    let (mut batch, mut gates, mut answers) = (PackedBatch::new(&plan), GateMoments::default(), Vec::new());
+    for index in 0..packer.batches() {
+        packer.fill(index, AnswerMode::Awaited, &mut batch).unwrap();
+        let rows: Vec<usize> = (0..batch.real_rows()).collect();
+        answer(&mut model, &mut batch, pool_of(recipe), weights, &mut gates, &rows).unwrap();
+        answers.extend((0..batch.questions().len()).map(|question| batch.generated(question).to_vec()));
+    }
+    (answers, gates.records().into_iter().map(|(edge, gate)| (edge, gate.mean)).collect())
+}
+
+#[test]
+fn answers_are_the_same_in_however_many_chunks_a_prompt_is_read() {
+    for (variant, sets, chunks) in [
+        ("projector", &[][..], &[3, 16, 29][..]),
+        ("cli", &[], &[16, 21, 40]),
+        ("cli", &["variants.cli.topology.gate.attention=none", "data.questions_per_sequence=1"], &[17]),
+    ] {
+        let recipe = recipe(variant, sets);
+        assert_eq!(recipe.model.vision.tokens(), 16, "the chunks were chosen for it");
+        let (whole, gates) = answers_in_chunks(&recipe, None);
+        assert!(whole.iter().any(|answer| *answer != whole[0]), "{variant}: all questions have one answer");
+        for &chunk in chunks {
+            let (cut, gates_of_cut) = answers_in_chunks(&recipe, Some(chunk));
+            assert_eq!(cut, whole, "{variant} in chunks of {chunk}");
+            assert_eq!(gates_of_cut.len(), gates.len());
+            for ((edge, one), (other, two)) in gates.iter().zip(&gates_of_cut) {
+                assert!(edge == other && (one - two).abs() < 1e-5, "{variant}, {edge}: {one} {two}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_prompt_that_may_not_be_cut_is_refused_with_the_reason() {
+    let refused = |sets: &[&str], chunk: usize| {
+        let recipe = recipe("cli", sets);
+        let data = Data::load(&recipe, Path::new("."), &mut |_| ()).unwrap();
+        let plan = data.plan(&recipe).unwrap();
+        let target = Backend::default().target();
+        Programs::to_predict(&recipe, shape(&plan), plan.vocab_size, Some(chunk), target)
+            .err()
+            .map(|e| e.to_string())
+    };
+    let pooled = ["data.questions_per_sequence=1", "variants.cli.topology.gate.pool=prompt"];
+    let error = refused(&pooled, 8).unwrap();
+    assert!(error.contains("over the whole prompt") && error.contains("topology.gate.pool"), "{error}");
+    assert_eq!(refused(&pooled, 4096), None, "what fits at once need not be cut");
+    let error = refused(&[], 15).unwrap();
+    assert!(error.contains("16 positions need one chunk"), "{error}");
+    assert_eq!(refused(&[], 16), None);
 }

@@ -20,7 +20,7 @@ fn of(file: &str, sets: &[&str]) -> Recipe {
 
 fn programs(recipe: &Recipe) -> Programs {
     let shapes = Shapes::of(recipe).unwrap();
-    Programs::to_train(recipe, shapes.batch, shapes.vocab, &NullTarget).unwrap()
+    Programs::to_train(recipe, shapes.batch, shapes.vocab, None, &NullTarget).unwrap()
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_step_in_16_bits_holds_two_thirds_of_its_activations_at_most() {
         let held = ["f32", "bf16"].map(|precision| {
             let recipe = of("quickstart.toml", &[&format!("train.precision={precision}")]);
             let shapes = Shapes::of(&recipe).unwrap();
-            let programs = Programs::to_train(&recipe, shapes.batch, shapes.vocab, target).unwrap();
+            let programs = Programs::to_train(&recipe, shapes.batch, shapes.vocab, None, target).unwrap();
             need(&programs, DataNeed::default())
         });
         let [wide, low] = held.each_ref().map(|need| need.of("activations and gradients") as f64);

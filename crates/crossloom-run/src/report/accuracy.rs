@@ -76,10 +76,7 @@ pub(super) fn accuracy(
         columns,
         rows,
         confidence: resampling.confidence,
-        method: format!(
-            "percentile bootstrap over pictures, {} resamples, seed {}",
-            resampling.resamples, resampling.seed
-        ),
+        method: "Agresti and Coull's, over pictures".to_owned(),
         baseline: comparison.map(|comparison| comparison.baseline.clone()),
     }
 }

@@ -8,7 +8,7 @@ use crossloom_model::ParamSpec;
 
 use super::{Mode, Subject};
 use crate::ExperimentError;
-use crate::graph::{forward_func, policy, training_spec};
+use crate::graph::{policy, training_spec};
 
 /// A variant, compiled for one mode.
 #[derive(Debug, Clone)]
@@ -38,13 +38,13 @@ impl Program {
 /// # Errors
 /// The graph cannot be built or compiled.
 pub fn program(subject: &Subject<'_>) -> Result<Program, ExperimentError> {
-    let Subject { recipe, shapes, mode, backend, verify, .. } = *subject;
+    let Subject { recipe, mode, backend, verify, .. } = *subject;
     let start = Instant::now();
-    let (model, func) = forward_func(recipe, shapes.batch, shapes.vocab, mode.outputs())?;
+    let (model, func) = subject.graph()?;
     let training = training_spec(recipe, &model.params);
     let compiled_for = match mode {
         Mode::Train => CompileMode::Train(&training),
-        Mode::Forward => CompileMode::Forward,
+        _ => CompileMode::Forward,
     };
     let cx = Context {
         verify: verify || cfg!(debug_assertions),

@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use crossloom_compiler::Context;
 use crossloom_compiler::passes::{BEFORE_AUTODIFF, Pass, run_all};
 use crossloom_ir::{Func, Inst, InstData, Op, Role, Value};
+use crossloom_model::Outputs;
 use crossloom_recipe::{Edge, EdgeKind, Topology, VisionAddress};
 use serde::Serialize;
 
-use super::Subject;
+use super::{Mode, Subject};
 use crate::ExperimentError;
 use crate::graph::forward_func;
 
@@ -58,7 +59,9 @@ pub fn trace_edge(subject: &Subject<'_>, name: &str) -> Result<EdgeTrace, Experi
             help: format!("its edges are {}", names.join(", ")),
         });
     };
-    let (_, func) = forward_func(recipe, shapes.batch, shapes.vocab, mode.outputs())?;
+    // A phase alone does not hold an edge from its tap to its point.
+    let outputs = if mode == Mode::Train { Outputs::Loss } else { Outputs::Predictions };
+    let (_, func) = forward_func(recipe, shapes.batch, shapes.vocab, outputs)?;
     // Fusion merges what belongs to several points; which weights are whose shows before it.
     let apart: Vec<&dyn Pass> =
         BEFORE_AUTODIFF.into_iter().take_while(|pass| pass.name() != MERGES_POINTS).collect();

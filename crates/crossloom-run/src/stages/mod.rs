@@ -16,7 +16,7 @@ mod plan;
 mod shapes;
 
 use crossloom_ir::Func;
-use crossloom_model::Outputs;
+use crossloom_model::{ModelGraph, Outputs, connect, encode};
 use crossloom_picture::Picture;
 use crossloom_recipe::{Recipe, Topology};
 use serde_json::json;
@@ -24,6 +24,7 @@ use serde_json::json;
 use crate::ExperimentError;
 use crate::backends::Backend;
 use crate::graph::forward_func;
+use crate::phases::Graphs;
 
 pub use crossloom_picture::Depth;
 
@@ -71,6 +72,14 @@ pub enum Mode {
     Forward,
     /// The loss; from `fused` on the whole training step.
     Train,
+    /// Pictures to the states of the vision encoder that the topology reads.
+    Encode,
+    /// Those states to what the language model reads.
+    Connect,
+    /// Prompts to first tokens and gates, written to the cache of keys and values.
+    Prefill,
+    /// One token of every open question, over the cache.
+    Decode,
 }
 
 impl Stage {
@@ -128,14 +137,19 @@ impl Format {
 }
 
 impl Mode {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Forward, Self::Train];
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Forward, Self::Train, Self::Encode, Self::Connect, Self::Prefill, Self::Decode];
 
     /// The name it has on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward",
             Self::Train => "train",
+            Self::Encode => "encode",
+            Self::Connect => "connect",
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
         }
     }
 
@@ -144,13 +158,10 @@ impl Mode {
         match self {
             Self::Forward => "Predictions of the whole model as one graph",
             Self::Train => "The loss; from `fused` on the whole training step",
-        }
-    }
-
-    pub(crate) fn outputs(self) -> Outputs {
-        match self {
-            Self::Forward => Outputs::Predictions,
-            Self::Train => Outputs::Loss,
+            Self::Encode => "Answers, phase 1: pictures to the vision states that are read",
+            Self::Connect => "Answers, phase 2: those states to what the language model reads",
+            Self::Prefill => "Answers, phase 3: prompts to first tokens, gates and the cache",
+            Self::Decode => "Answers, phase 4: one token of every open question, over the cache",
         }
     }
 }
@@ -172,6 +183,24 @@ pub struct Subject<'r> {
     pub verify: bool,
 }
 
+impl Subject<'_> {
+    /// The graph of its mode, and the function that it is lifted to.
+    pub(crate) fn graph(&self) -> Result<(ModelGraph, Func), ExperimentError> {
+        let Self { recipe, shapes: Shapes { batch: shape, vocab }, mode, .. } = *self;
+        let phases = || Graphs::new(recipe, shape, vocab);
+        let model = match mode {
+            Mode::Forward => return forward_func(recipe, shape, vocab, Outputs::Predictions),
+            Mode::Train => return forward_func(recipe, shape, vocab, Outputs::Loss),
+            Mode::Encode => encode(recipe, shape.batch)?,
+            Mode::Connect => connect(recipe, phases()?.edges(), shape.batch)?,
+            Mode::Prefill => phases()?.prefill(shape.tokens, shape.targets, true)?,
+            Mode::Decode => phases()?.decode(shape.targets)?,
+        };
+        let func = model.graph.lift()?;
+        Ok((model, func))
+    }
+}
+
 /// Writes a stage of a variant. JSON is one document. `depth` is how far the pictures of the stages after the topology tell
 /// scopes apart.
 ///
@@ -187,8 +216,7 @@ pub fn render(
         Stage::Topology => topology(subject, format),
         Stage::Luminal => luminal(subject, format, depth),
         Stage::Ir => {
-            let Subject { recipe, shapes, mode, .. } = *subject;
-            let (_, func) = forward_func(recipe, shapes.batch, shapes.vocab, mode.outputs())?;
+            let (_, func) = subject.graph()?;
             match format {
                 Format::Text => Ok(crossloom_ir::text::print(&func)),
                 Format::Json => pretty(&json!({ "functions": [func_json(&func)] })),
@@ -249,8 +277,7 @@ fn topology(subject: &Subject<'_>, format: Format) -> Result<String, ExperimentE
 }
 
 fn luminal(subject: &Subject<'_>, format: Format, depth: Depth) -> Result<String, ExperimentError> {
-    let Subject { recipe, shapes, mode, .. } = *subject;
-    let (model, _) = forward_func(recipe, shapes.batch, shapes.vocab, mode.outputs())?;
+    let (model, _) = subject.graph()?;
     match format {
         Format::Text => Ok(model.graph.to_text()),
         Format::Json => Ok(model.graph.to_json()?),

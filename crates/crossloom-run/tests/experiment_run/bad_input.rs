@@ -119,6 +119,9 @@ fn questions_about_a_picture_are_answered_or_refused_for_a_reason() {
 
     trained.refuses(&good, &["is there a zebra?"], &["zebra"]);
     trained.refuses(&good, &[question; 5], &["5", "4"]);
+    for blank in ["", "  ", "\t\n"] {
+        trained.refuses(&good, &[question, blank], &["blank"]);
+    }
     for kept in [0, 7, 30, png.len() / 2, png.len() - 20] {
         let path = trained.file("cut.png", &png[..kept]);
         trained.refuses(&path, &[question], &["cut.png"]);

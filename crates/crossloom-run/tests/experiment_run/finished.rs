@@ -74,7 +74,7 @@ fn all_files_are_there_and_say_what_was_done() {
     }
     let page = std::fs::read_to_string(&finished.report).unwrap();
     assert!(page.starts_with("<!") && page.trim_end().ends_with("</html>"));
-    for part in ["<svg", "block.1", "layer.0", "question_only", "data:image/png;base64,", "bootstrap"] {
+    for part in ["<svg", "block.1", "layer.0", "question_only", "data:image/png;base64,", "Agresti"] {
         assert!(page.contains(part), "`{part}` is not in the report");
     }
     for section in ["Accuracy", "Topology", "Gates", "Training", "Samples", "Reproduce"] {

@@ -6,7 +6,7 @@ use crossloom_data::packing::{PackedBatch, TrainingOptions, TrainingPacker};
 use crossloom_ir::Role;
 use crossloom_model::{BatchShape, GATE_RESULT};
 use crossloom_recipe::{GatePool, Recipe, Split};
-use crossloom_run::{Data, Model, load_batch};
+use crossloom_run::{Data, Model, load_batch, pool_of};
 use crossloom_runtime::Session;
 
 use crate::support::recipe;
@@ -30,7 +30,7 @@ struct Seen {
 }
 
 impl Subject {
-    fn new(recipe: &Recipe, pool: GatePool) -> Self {
+    fn new(recipe: &Recipe) -> Self {
         let data = Data::load(recipe, Path::new("."), &mut |_| ()).unwrap();
         let plan = data.plan(recipe).unwrap();
         let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
@@ -46,7 +46,14 @@ impl Subject {
         let options = TrainingOptions::default();
         TrainingPacker::new(&plan, encoded, split.images(), options).unwrap().fill(&mut batch).unwrap();
         let whole = model.whole(recipe, shape, plan.vocab_size).unwrap();
-        Self { model, whole, batch, pool, tokens: plan.sequence_len, vocab: plan.vocab_size as i32 }
+        Self {
+            model,
+            whole,
+            batch,
+            pool: pool_of(recipe),
+            tokens: plan.sequence_len,
+            vocab: plan.vocab_size as i32,
+        }
     }
 
     fn run(&mut self) -> Seen {
@@ -89,7 +96,7 @@ impl Subject {
 fn questions_about_one_picture_do_not_see_each_other_and_gates_read_the_picture_only() {
     let loaded = recipe(&[]);
     for variant in ["projector", "cli"] {
-        let mut subject = Subject::new(&loaded.variant(variant).unwrap().recipe, GatePool::Image);
+        let mut subject = Subject::new(&loaded.variant(variant).unwrap().recipe);
         let before = subject.run();
         let second = subject.places(|segment, _| segment == 2);
         subject.change(&second);
@@ -114,7 +121,7 @@ fn questions_about_one_picture_do_not_see_each_other_and_gates_read_the_picture_
 fn an_answer_is_seen_by_no_gate_and_by_nothing_before_it() {
     let set = "variants.cli.topology.gate.pool=prompt";
     let loaded = recipe(&["data.questions_per_sequence=1", set]);
-    let mut subject = Subject::new(&loaded.variant("cli").unwrap().recipe, GatePool::Prompt);
+    let mut subject = Subject::new(&loaded.variant("cli").unwrap().recipe);
     let before = subject.run();
     assert!(!before.gates.is_empty());
 
@@ -141,7 +148,7 @@ fn an_answer_is_seen_by_no_gate_and_by_nothing_before_it() {
 #[test]
 fn padding_is_seen_by_nothing() {
     let loaded = recipe(&[]);
-    let mut subject = Subject::new(&loaded.variant("cli").unwrap().recipe, GatePool::Image);
+    let mut subject = Subject::new(&loaded.variant("cli").unwrap().recipe);
     let before = subject.run();
     let padding = subject.places(|segment, _| segment < 0);
     subject.change(&padding);

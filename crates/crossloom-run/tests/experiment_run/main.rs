@@ -5,6 +5,7 @@
 mod bad_input;
 #[path = "../../../crossloom-report/tests/support/browser.rs"]
 mod browser;
+mod events;
 mod finished;
 mod leaks;
 mod learning;

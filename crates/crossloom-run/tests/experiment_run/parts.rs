@@ -112,3 +112,35 @@ fn a_factor_on_the_rate_of_the_gates_changes_the_first_update_of_the_gates_alone
         }
     }
 }
+
+#[test]
+fn a_parts_own_weight_decay_pulls_the_matrices_of_that_part_alone() {
+    let first_step = |sets: &[&str]| {
+        let one =
+            ["train.steps=1", "variants.question_only.train.steps=1", "train.warmup=0", "train.lr=0.01"];
+        train(&recipe(&[&one[..], sets].concat()))
+    };
+    let plain = first_step(&["train.weight_decay=0"]);
+    for (part, key) in [(Part::Vision, "vision"), (Part::Language, "language"), (Part::Gate, "gate")] {
+        let own = format!("train.parts.{key}.weight_decay=0.5");
+        // The recipe scales the rate of its gates; here all parts have the same.
+        let rate = format!("train.parts.{key}.lr_scale=1");
+        let decayed = first_step(&["train.weight_decay=0", &own, &rate]);
+        let reference = first_step(&["train.weight_decay=0", &rate]);
+        assert!(plain.start == decayed.start, "both start alike");
+        let [(_, differ), (_, others)] = differing(&reference.end, &decayed.end, &plain.parts, part);
+        assert!(others.is_empty(), "{key}: {others:?} differ");
+        assert!(!differ.is_empty(), "{key}: nothing is decayed");
+        for name in &differ {
+            // Decoupled: on top of the same step, the rate times the decay times the weight.
+            let weights = reference.end[name].iter().zip(&decayed.end[name]);
+            for (start, (without, with)) in decayed.start[name].iter().zip(weights) {
+                let (pulled, expected) = (f64::from(without - with), 0.01 * 0.5 * f64::from(*start));
+                assert!(
+                    (pulled - expected).abs() <= 1e-6 + 1e-3 * expected.abs(),
+                    "{name}: {pulled}, {expected}"
+                );
+            }
+        }
+    }
+}

@@ -19,7 +19,7 @@ const SMALL: [&str; 8] = [
     "train.batch_size=4",
     "train.warmup=2",
     "train.log_every=1",
-    "eval.bootstrap_samples=100",
+    "eval.permutations=100",
 ];
 
 pub(crate) fn recipe(sets: &[&str]) -> LoadedRecipe {

@@ -13,7 +13,7 @@ pub trait StorageFile: Write {
 
 /// A place with files and folders.
 pub trait Storage: fmt::Debug + Send + Sync {
-    /// Make a folder and its parents; fine if it exists.
+    /// Make a folder; fine if it exists. Its parent must exist: what was removed is not made anew.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Make a new, empty file, replacing one of that name.
     fn create_file(&self, path: &Path) -> io::Result<Box<dyn StorageFile + '_>>;
@@ -43,7 +43,10 @@ impl StorageFile for File {
 
 impl Storage for Disk {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            result => result,
+        }
     }
 
     fn create_file(&self, path: &Path) -> io::Result<Box<dyn StorageFile + '_>> {

@@ -55,6 +55,11 @@ impl JsonlSink {
 
 impl MetricSink for JsonlSink {
     fn record(&mut self, record: &MetricRecord) -> Result<(), SinkError> {
+        if !self.path.exists() {
+            // What is written to a file that was removed is lost without an error.
+            let source = io::Error::new(io::ErrorKind::NotFound, "it was removed while the run went on");
+            return Err(SinkError { doing: "write to", path: self.path.clone(), source });
+        }
         let mut line = to_line(record);
         line.push('\n');
         // One write call per line: a reader never sees half of one unless the disk is full.
@@ -159,6 +164,17 @@ mod tests {
         let back = read_metrics(&path).unwrap();
         assert_eq!(back[0].scalars.get("loss"), None);
         assert_eq!(back[0].scalars.len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_removed_under_the_run_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        let mut sink = JsonlSink::open(&path, 0).unwrap();
+        sink.record(&record(1, 1.0)).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let text = sink.record(&record(2, 1.0)).unwrap_err().to_string();
+        assert!(text.contains("metrics.jsonl") && text.contains("removed"), "{text}");
     }
 
     #[test]

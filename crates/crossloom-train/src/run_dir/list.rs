@@ -11,7 +11,7 @@ use super::{RECORD_FILE, RunDir, RunDirError, RunRecord};
 pub struct RunSummary {
     /// Its directory.
     pub dir: RunDir,
-    /// What its `run.json` said when it was listed.
+    /// What was true of it when it was listed, see [`RunDir::read_settled`].
     pub record: RunRecord,
 }
 
@@ -40,7 +40,7 @@ pub fn list_runs(root: &Path) -> Result<(Vec<RunSummary>, Vec<ListProblem>), Run
             continue;
         }
         let read =
-            RunDir::open(&path).and_then(|dir| dir.read_record().map(|record| RunSummary { dir, record }));
+            RunDir::open(&path).and_then(|dir| dir.read_settled().map(|record| RunSummary { dir, record }));
         match read {
             Ok(run) => runs.push(run),
             Err(error) => problems.push(ListProblem { path, error }),

@@ -25,10 +25,11 @@ pub use variant::VariantDir;
 
 use self::name::check_name;
 
-use crossloom_files::write_atomic;
-use std::fs::{self, File};
+use crossloom_files::{FileLock, is_free, try_lock, write_atomic};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Name of the run record's file.
 pub const RECORD_FILE: &str = "run.json";
@@ -38,6 +39,9 @@ pub const RECIPE_FILE: &str = "recipe.resolved.toml";
 pub const REPORT_FILE: &str = "report.html";
 
 const LOCK_FILE: &str = ".lock";
+/// How often, and after which time, a lock that is held is tried again: a fifth of a second in all.
+const LOOKS: usize = 20;
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A run directory could not be made, opened or read.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +91,7 @@ pub struct RunDir {
 /// Holds the run directory for this process; the operating system lets go when the process ends, however it ends.
 #[derive(Debug)]
 pub struct RunLock {
-    _file: File,
+    _lock: FileLock,
 }
 
 impl RunDir {
@@ -141,19 +145,18 @@ impl RunDir {
         self.path.join(RECIPE_FILE)
     }
 
-    /// Take the run directory for this process, or fail at once where another one has it.
+    /// Take the run directory for this process, or fail where another one has it and keeps it. Where there are no locks, see
+    /// [`try_lock`], it is taken without.
     pub fn lock(&self) -> Result<RunLock, RunDirError> {
         let path = self.path.join(LOCK_FILE);
-        let file = File::create(&path).map_err(io_error("make", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(RunLock { _file: file }),
-            Err(fs::TryLockError::WouldBlock) => Err(RunDirError::Locked { path: self.path.clone() }),
-            // A file system without locks (some network mounts) gives no protection, and no reason to refuse.
-            Err(fs::TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                Ok(RunLock { _file: file })
+        for _ in 0..LOOKS {
+            if let Some(lock) = try_lock(&path).map_err(io_error("lock", &path))? {
+                return Ok(RunLock { _lock: lock });
             }
-            Err(fs::TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
+            // Whoever only looks whether it is held, holds it for a moment.
+            std::thread::sleep(LOOK);
         }
+        Err(RunDirError::Locked { path: self.path.clone() })
     }
 
     /// Write a small file of the run atomically: after a crash it is the old one or the new one.
@@ -184,11 +187,25 @@ impl RunDir {
             .map_err(|error| RunDirError::Record { path, problem: error.to_string() })
     }
 
-    /// Make (or enter) the folder of one variant.
+    /// What is true of the run now: its record, in which what still says `running` is `interrupted` where no process works on
+    /// the run any more.
+    pub fn read_settled(&self) -> Result<RunRecord, RunDirError> {
+        // The lock is looked at first: a run that ends in between has written its end by then.
+        let free = is_free(&self.path.join(LOCK_FILE));
+        let record = self.read_record()?;
+        Ok(if free { record.abandoned() } else { record })
+    }
+
+    /// Make (or enter) the folder of one variant. The run's own folder must be there: where it was removed under a process
+    /// that works in it, that is an error.
     pub fn variant(&self, name: &str) -> Result<VariantDir, RunDirError> {
         let variant = self.variant_path(name)?;
-        fs::create_dir_all(&variant.path).map_err(io_error("make", &variant.path))?;
-        Ok(variant)
+        match fs::create_dir(&variant.path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !variant.path.is_dir() => {
+                Err(io_error("make", &variant.path)(error))
+            }
+            _ => Ok(variant),
+        }
     }
 
     /// The folder of one variant, whether or not it exists.
@@ -287,6 +304,35 @@ mod tests {
             );
         }
         assert!(RunDir::create(root.path(), "ok", "../../etc").is_err());
+    }
+
+    #[test]
+    fn a_run_that_was_killed_is_interrupted_and_one_that_works_is_running() {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunDir::create(root.path(), "r", "abc").unwrap();
+        run.write_record(&RunRecord::new("r", "abc")).unwrap();
+        assert_eq!(run.read_settled().unwrap().status, RunStatus::Interrupted, "there never was a lock");
+        let lock = run.lock().unwrap();
+        assert_eq!(run.read_settled().unwrap().status, RunStatus::Running);
+        assert_eq!(list_runs(root.path()).unwrap().0[0].record.status, RunStatus::Running);
+        assert!(matches!(run.lock(), Err(RunDirError::Locked { .. })));
+        drop(lock);
+        assert_eq!(list_runs(root.path()).unwrap().0[0].record.status, RunStatus::Interrupted);
+        assert_eq!(run.read_record().unwrap().status, RunStatus::Running, "nothing was written");
+    }
+
+    #[test]
+    fn a_variants_folder_is_not_made_in_a_run_that_is_gone() {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunDir::create(root.path(), "r", "abc").unwrap();
+        run.variant("cli").unwrap();
+        run.variant("cli").unwrap();
+        fs::remove_dir_all(run.path()).unwrap();
+        assert!(matches!(run.variant("cli"), Err(RunDirError::Io { doing: "make", .. })));
+        assert!(!run.path().exists());
+        fs::create_dir_all(run.path()).unwrap();
+        fs::write(run.path().join("cli"), b"").unwrap();
+        assert!(run.variant("cli").is_err(), "a file is no folder");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum RunStatus {
-    /// Started; a record that still says so after its process has ended was killed.
+    /// Started. Where the run's lock is free as well, its process was killed: see [`RunRecord::abandoned`].
     #[default]
     Running,
     /// All steps are done, and no evaluation was asked for.
@@ -126,7 +126,8 @@ pub struct RunRecord {
     pub versions: BTreeMap<String, String>,
     /// Commit of the git checkout that the recipe lies in, if it does.
     pub git_commit: Option<String>,
-    /// Whether that checkout had uncommitted changes.
+    /// Whether that commit alone does not give back what was run: something tracked is changed, or a file of the recipe is not
+    /// in the commit.
     pub git_dirty: Option<bool>,
     /// The device, in words.
     pub device: String,
@@ -158,5 +159,51 @@ impl RunRecord {
             recipe_hash: recipe_hash.to_owned(),
             ..Self::default()
         }
+    }
+
+    /// Says that it changes now, in seconds since 1970. A record that changes for the first time starts then; one that was
+    /// changed later than now, because the clock was set back, keeps that time.
+    pub fn touch(&mut self, now: f64) {
+        if self.started == 0.0 {
+            self.started = now;
+        }
+        self.updated = now.max(self.started).max(self.updated);
+    }
+
+    /// The record as it must be read where no process works on the run: what still says `running` was killed.
+    #[must_use]
+    pub fn abandoned(mut self) -> Self {
+        let variants = self.variants.values_mut().map(|variant| &mut variant.status);
+        for status in variants.chain(std::iter::once(&mut self.status)) {
+            if *status == RunStatus::Running {
+                *status = RunStatus::Interrupted;
+            }
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_changes_no_order() {
+        let mut record = RunRecord::new("x", "abc");
+        for (now, times) in [(100.0, (100.0, 100.0)), (160.0, (100.0, 160.0)), (20.0, (100.0, 160.0))] {
+            record.touch(now);
+            assert_eq!((record.started, record.updated), times, "at {now}");
+        }
+    }
+
+    #[test]
+    fn what_was_killed_was_interrupted_and_the_rest_is_as_it_was() {
+        let mut record = RunRecord::new("x", "abc");
+        record.variants.insert("a".to_owned(), VariantRecord::default());
+        let trained = VariantRecord { status: RunStatus::Trained, ..VariantRecord::default() };
+        record.variants.insert("b".to_owned(), trained);
+        let record = record.abandoned();
+        let states: Vec<&str> = record.variants.values().map(|variant| variant.status.name()).collect();
+        assert_eq!((record.status.name(), states), ("interrupted", vec!["interrupted", "trained"]));
     }
 }

@@ -197,6 +197,7 @@ impl Trainer {
         }
         self.show(io, session, Phase::Checkpoint);
         let saved = self.save_to(checkpoints, model, source)?;
+        tracing::info!(step = saved.step, bytes = saved.bytes, path = %saved.path.display(), "checkpoint saved");
         io.progress.note(&format!("saved {}", saved.path.display()));
         session.saved = Some(saved);
         Ok(())

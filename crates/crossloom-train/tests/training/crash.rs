@@ -316,7 +316,7 @@ fn a_model_that_cannot_hand_out_its_tensors_leaves_nothing_behind() {
     let state =
         crossloom_train::TrainState { step: 2, ..checkpoints.newest().unwrap().unwrap().state().clone() };
     for (kind, says) in
-        [("twice", "twice"), ("length", "5 values"), ("overflow", "5 values"), ("gone", "device")]
+        [("twice", "twice"), ("length", "20 bytes"), ("overflow", "20 bytes"), ("gone", "device")]
     {
         let error = checkpoints.save(&Bad(kind), &state).unwrap_err();
         assert!(matches!(error, CheckpointError::Model { step: 2, .. }));

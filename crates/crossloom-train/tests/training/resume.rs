@@ -4,11 +4,12 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use crate::fake::*;
+use crossloom_recipe::Schedule;
 use crossloom_train::checkpoint::CheckpointError;
 use crossloom_train::metrics::read_metrics;
 use crossloom_train::{
-    Checkpoints, JsonlSink, MetricSink, ModelState, Outcome, RecipeChange, RestorePart, ResumePolicy,
-    TrainOptions,
+    Checkpoints, JsonlSink, MetricSink, ModelState, Outcome, PartRates, RateCurve, RecipeChange, RestorePart,
+    ResumePolicy, TrainOptions, Trainer,
 };
 
 fn accumulating(steps: u64) -> TrainOptions {
@@ -31,11 +32,11 @@ fn resumed(
 fn twice_n_steps_equal_n_steps_a_kill_and_n_steps() {
     let dir = tempfile::tempdir().unwrap();
     for (name, options) in [("plain", options as fn(u64) -> TrainOptions), ("accumulating", accumulating)] {
-        let whole = Checkpoints::new(dir.path().join(name).join("whole"), 0);
+        let whole = Checkpoints::new(dir.path().join(format!("{name}-whole")), 0);
         let (mut model, mut source) = (FakeModel::new(), FakeSource::new(5, &[4, 2]));
         run(&mut trainer(options(22)), &mut model, &mut source, Some(&whole), &never()).unwrap();
 
-        let parts = Checkpoints::new(dir.path().join(name).join("parts"), 0);
+        let parts = Checkpoints::new(dir.path().join(format!("{name}-parts")), 0);
         let (mut first, mut first_source) = (FakeModel::new(), FakeSource::new(5, &[4, 2]));
         run(&mut trainer(options(11)), &mut first, &mut first_source, Some(&parts), &never()).unwrap();
         drop((first, first_source));
@@ -168,8 +169,10 @@ fn an_old_checkpoint_still_loads() {
     let (trainer, model, source) = resumed(&checkpoints, options(9));
     assert_eq!(trainer.completed(), 5);
     let mut fresh = FakeModel::new();
-    run(&mut crate::fake::trainer(options(5)), &mut fresh, &mut FakeSource::new(5, &[4, 2]), None, &never())
-        .unwrap();
+    // Its five steps were four of warm-up and one at the peak.
+    let curve = RateCurve { shape: Schedule::Constant, warmup_steps: 4, total_steps: 40, min_ratio: 0.0 };
+    let mut trainer = Trainer::new(options(5), PartRates::uniform(0.05), curve).unwrap();
+    run(&mut trainer, &mut fresh, &mut FakeSource::new(5, &[4, 2]), None, &never()).unwrap();
     // The file may have been written on another processor, so the last bit may differ.
     for (a, b) in model.weight.iter().zip(&fresh.weight) {
         assert!((a - b).abs() < 1e-5, "{a} and {b}");

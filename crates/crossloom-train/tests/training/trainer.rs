@@ -44,8 +44,9 @@ fn training_learns_and_every_part_follows_the_schedule_at_its_own_rate() {
     let mut trainer = Trainer::new(options(200), peaks, schedule).unwrap();
     let summary = run(&mut trainer, &mut model, &mut FakeSource::new(5, &[8]), None, &never()).unwrap();
     assert!(summary.last.unwrap().loss < 1e-3);
-    assert_eq!(model.lrs[..3], [[0.025, 0.05], [0.05, 0.1], [0.05, 0.1]]);
-    assert_eq!(model.lrs[101], [0.025, 0.05]);
+    assert_eq!(model.lrs[..2], [[0.025, 0.05], [0.05, 0.1]]);
+    assert_eq!(model.lrs[100], [0.025, 0.05], "half way from the peak to the last step");
+    assert_eq!(model.lrs[199], [0.0, 0.0]);
 }
 
 #[test]

@@ -77,11 +77,8 @@ impl From<ExperimentError> for CliError {
     fn from(error: ExperimentError) -> Self {
         match error {
             ExperimentError::Request { message, help } => Self::Usage { message, help: Some(help) },
-            ExperimentError::DoesNotFit { ref help, .. } => {
-                Self::Failed { message: error.to_string(), help: Some(help.clone()) }
-            }
             ExperimentError::Stopped => Self::Interrupted(error.to_string()),
-            other => Self::failed(with_sources(&other)),
+            other => Self::Failed { message: with_sources(&other), help: other.help().map(str::to_owned) },
         }
     }
 }

@@ -12,6 +12,7 @@ mod run_options;
 mod table;
 mod terminal;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::builder::Styles;
@@ -45,7 +46,8 @@ Exit codes:
   0    done
   1    it was tried and failed
   2    wrong usage, or a recipe that cannot be used
-  130  interrupted (Ctrl-C); a training run has written a checkpoint, --resume continues it
+  130  interrupted (Ctrl-C, or a signal of a terminal or a batch system); a training run has written a checkpoint, --resume
+       continues it
 
 Results go to standard output, progress and messages to standard error. With --json, standard output is a single JSON \
 document, or empty where the verb failed before it had one.";
@@ -156,11 +158,21 @@ impl Verb {
 }
 
 /// Parses the arguments of this process, does what they say, and gives the exit code. Wrong arguments end the process
-/// with code 2, as `--help` and `--version` end it with 0.
+/// with code 2, as `--help` and `--version` end it with 0, or with 1 where they cannot be written.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let terminal = Terminal::new(cli.quiet);
-    match cli.verb.run(&terminal) {
+    let (terminal, ended) = match Cli::try_parse() {
+        Ok(cli) => {
+            let terminal = Terminal::new(cli.quiet);
+            let ended = cli.verb.run(&terminal);
+            (terminal, ended)
+        }
+        Err(answer) if answer.use_stderr() => answer.exit(),
+        Err(answer) => {
+            let written = answer.print().and_then(|()| std::io::stdout().flush());
+            (Terminal::new(false), written.map(|()| ExitCode::SUCCESS).map_err(CliError::from))
+        }
+    };
+    match ended {
         Ok(code) => code,
         Err(error) => {
             terminal.error(&error);

@@ -77,11 +77,16 @@ pub struct ResourceArgs {
     /// Go on although the memory is known not to suffice.
     #[arg(long)]
     pub force_memory: bool,
+    /// Positions of a prompt that are read at once when questions are answered: fewer need less memory and give the same
+    /// answers. Default: all.
+    #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub prefill_chunk: Option<u32>,
 }
 
 impl From<ResourceArgs> for Resources {
     fn from(args: ResourceArgs) -> Self {
-        Self { backend: args.backend.backend, force_memory: args.force_memory }
+        let chunk = args.prefill_chunk.map(|positions| positions as usize);
+        Self { backend: args.backend.backend, force_memory: args.force_memory, chunk }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Rows with equally many cells. Columns whose cells below the heading all begin with a digit are aligned right.
+/// Rows with equally many cells, each on one line. Columns whose cells below the heading all begin with a digit are aligned right.
 #[derive(Debug, Clone)]
 pub struct Table {
     rows: Vec<Vec<String>>,
@@ -22,10 +22,13 @@ impl Table {
         self
     }
 
-    /// Adds a row; missing cells are empty.
+    /// Adds a row; missing cells are empty. Line breaks and other characters that a terminal obeys rather than shows become
+    /// spaces.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let columns = self.rows.first().map_or(0, Vec::len);
-        let mut row: Vec<String> = cells.into_iter().take(columns).collect();
+        let shown =
+            |cell: String| cell.replace(|c: char| c.is_control() || "\u{2028}\u{2029}".contains(c), " ");
+        let mut row: Vec<String> = cells.into_iter().take(columns).map(shown).collect();
         row.resize(columns, String::new());
         self.rows.push(row);
     }
@@ -63,6 +66,13 @@ impl fmt::Display for Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_is_one_line_whatever_is_in_it() {
+        let mut table = Table::new(["question", "answer"]);
+        table.row(["is there\na red\r\nshape?".to_owned(), "\u{1b}[2Jno\u{2028}".to_owned()]);
+        assert_eq!(table.to_string(), "question                answer\nis there a red  shape?   [2Jno\n");
+    }
 
     #[test]
     fn numbers_are_aligned_right_and_nothing_trails() {

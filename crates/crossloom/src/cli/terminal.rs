@@ -31,6 +31,13 @@ impl Terminal {
         self.interactive
     }
 
+    /// Letters per line of standard output, where that is a terminal.
+    #[allow(clippy::unused_self)]
+    pub fn width(&self) -> Option<usize> {
+        let (_, columns) = console::Term::stdout().size_checked()?;
+        io::stdout().is_terminal().then_some(usize::from(columns))
+    }
+
     /// Writes a result, with a line break at its end.
     ///
     /// # Errors

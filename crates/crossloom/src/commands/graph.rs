@@ -18,6 +18,7 @@ Examples:
   $ crossloom graph recipes/quickstart.toml --variant cli --format svg > topology.svg
   $ crossloom graph recipes/quickstart.toml --variant cli --stage luminal --format mermaid
   $ crossloom graph recipes/quickstart.toml --variant cli --stage fused --mode train
+  $ crossloom graph recipes/quickstart.toml --variant cli --stage plan --mode decode
   $ crossloom graph recipes/quickstart.toml --variant cli --stage plan --format svg > plan.svg
   $ crossloom graph recipes/quickstart.toml --stage plan --format json
 
@@ -25,6 +26,9 @@ Every stage has every form. Pictures of the stages after the topology have a box
 vision.block.0, and edges that say how many values go from box to box; of a plan also how many bytes. --depth says how \
 many parts of a scope are told apart; --depth all draws every operation. Without --variant, text shows every variant \
 under a comment line and json has all of them; pictures need --variant where the recipe has several.
+
+Questions are answered in four phases, each a graph of its own: `encode` and `connect` for pictures, `prefill` for prompts, \
+`decode` for every further token.
 
 No data is fetched. Batches have the sizes that a run would measure: synthetic data is drawn, of easy-VQA they are known.";
 

@@ -16,12 +16,12 @@ fn accepted(sets: &[String]) -> bool {
 }
 
 #[test]
-fn as_many_resamples_as_make_an_interval() {
+fn as_many_permutations_as_statistics_take() {
     let values = [0.0, 1.0, 1.0, 0.0];
-    for resamples in [1, 99, 100, 101, 1000] {
-        let resampling = Resampling { resamples, ..Resampling::default() };
+    for draws in [1, 99, 100, 101, 1000] {
+        let resampling = Resampling { draws, ..Resampling::default() };
         let works = mean_interval(&values, &Clusters::singletons(4), &resampling).is_ok();
-        assert_eq!(accepted(&[format!("eval.bootstrap_samples={resamples}")]), works, "{resamples}");
+        assert_eq!(accepted(&[format!("eval.permutations={draws}")]), works, "{draws}");
     }
 }
 

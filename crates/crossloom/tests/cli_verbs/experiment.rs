@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use crate::support::{Said, crossloom_in, folder_with, program, workspace};
 
-/// Two models and one without the picture, in well under a second.
-const RECIPE: &str = r#"
+/// A model that is trained in well under a second.
+pub(crate) const MODEL: &str = r#"
 name = "tiny"
 
 [model.vision]
@@ -34,7 +34,9 @@ max_positions = 128
 
 [topology]
 input = "post_norm"
+"#;
 
+const RECIPE: &str = r#"
 [data]
 source = { kind = "synthetic", train_images = 24, test_images = 24, questions_per_image = 3 }
 questions_per_sequence = 3
@@ -47,9 +49,10 @@ warmup = 1
 log_every = 2
 
 [eval]
-bootstrap_samples = 200
+permutations = 200
 "#;
 
+/// Two models and one without the picture.
 pub(crate) const VARIANTS: &str = r#"
 [variants.a]
 baseline = true
@@ -60,7 +63,7 @@ data.image = "withheld"
 "#;
 
 pub(crate) fn folder(more: &str) -> TempDir {
-    folder_with(&[("tiny.toml", &format!("{RECIPE}{more}"))])
+    folder_with(&[("tiny.toml", &format!("{MODEL}{RECIPE}{more}"))])
 }
 
 pub(crate) fn verb(folder: &TempDir, verb: &str, more: &[&str]) -> Said {

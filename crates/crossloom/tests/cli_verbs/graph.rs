@@ -46,6 +46,29 @@ fn every_stage_has_every_form() {
 }
 
 #[test]
+fn every_phase_of_an_answer_is_shown_by_itself() {
+    let parts = ["vision.", "inject.adapter", "language.", "inject.layer"];
+    for (mode, held) in [
+        ("encode", [true, false, false, false]),
+        ("connect", [false, true, false, false]),
+        ("prefill", [false, false, true, true]),
+        ("decode", [false, false, true, false]),
+        ("forward", [true; 4]),
+    ] {
+        let json =
+            crossloom(&[&CLI[..], &["--stage", "luminal", "--format", "json", "--mode", mode]].concat());
+        let document = json.exits(0).json();
+        let nodes = document["variants"]["cli"]["nodes"].as_array().unwrap().clone();
+        let scopes: Vec<&str> = nodes.iter().filter_map(|node| node["scope"].as_str()).collect();
+        let found = parts.map(|part| scopes.iter().any(|scope| scope.starts_with(part)));
+        assert_eq!(found, held, "{mode}: {scopes:?}");
+        for stage in ["ir", "fused", "plan"] {
+            assert!(graph(&["--stage", stage, "--mode", mode]).len() > 200, "{mode}, {stage}");
+        }
+    }
+}
+
+#[test]
 fn a_picture_has_as_many_boxes_as_its_depth_tells_apart() {
     let boxes = |depth: &str| {
         let shown = graph(&["--stage", "fused", "--mode", "forward", "--format", "dot", "--depth", depth]);

@@ -36,7 +36,7 @@ pub(crate) fn write_run(
                 SampleRecord::answered(&question, Answer { text, finished: true }, Metric::ExactMatch)
             })
             .collect();
-        let resampling = Resampling { resamples: 200, ..Resampling::default() };
+        let resampling = Resampling { draws: 200, ..Resampling::default() };
         let results = Results::from_records(&records, Metric::ExactMatch, &resampling).unwrap();
         write_samples(&dir.samples_path(), &records).unwrap();
         dir.write("results.json", &serde_json::to_vec(&results).unwrap()).unwrap();

@@ -1,6 +1,6 @@
 //! Real runs: to the end, refused, interrupted, continued.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -95,6 +95,16 @@ fn a_trained_variant_answers_questions_about_a_picture() {
     assert_eq!(document["answers"][0]["question"], "what color is the shape?");
     assert!(document["answers"][0]["answer"].is_string());
     assert!(document["answers"][0]["finished"].is_boolean());
+    // A picture has 16 positions, and its gates pool all of them.
+    let asked = ["--variant", "cli", "--image", path, "--question", "what color is the shape?", "--json"];
+    let cut =
+        |positions| verb("generate", folder.path(), &[&asked[..], &["--prefill-chunk", positions]].concat());
+    assert_eq!(cut("17").exits(0).json(), document);
+    cut("15").exits(1).complains(&["16 positions need one chunk", "a chunk has 15"]);
+    let asked = ["--variant", "cli", "--image", path, "--question", "what color\nis the shape?"];
+    let table = verb("generate", folder.path(), &asked).exits(0).out;
+    let rows: Vec<&str> = table.lines().collect();
+    assert!(rows.len() == 2 && rows[1].starts_with("what color is the shape?"), "{table}");
 }
 
 #[test]
@@ -148,31 +158,46 @@ fn an_interrupt_while_data_is_fetched_ends_the_program_that_fetches() {
     assert!(!alive.success(), "the program that fetches goes on");
 }
 
+/// A training that does not end by itself, begun by a shell that may ignore signals, once it trains.
 #[cfg(unix)]
-#[test]
-fn an_interrupt_in_training_writes_a_checkpoint_and_exits_with_130() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = program(&workspace());
-    command.args(["run", "recipes/synthetic.toml", "--variant", "projector", "--out"]).arg(folder.path());
-    command.args(SMALL).args(["--set", "train.steps=1000000"]);
+fn training(out: &Path, ignored: &str) -> (std::process::Child, BufReader<std::process::ChildStderr>) {
+    let inner = program(&workspace());
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{ignored}\nexec \"$0\" \"$@\"")]).arg(inner.get_program());
+    command.current_dir(inner.get_current_dir().unwrap()).env("NO_COLOR", "1").env("COLUMNS", "100");
+    command.args(["run", "recipes/synthetic.toml", "--variant", "projector", "--out"]).arg(out);
+    command.args(SMALL).args(["--set", "train.steps=1000000", "--set", "train.log_every=1"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut err = BufReader::new(child.stderr.take().unwrap());
+    until(&mut err, "projector: train ");
+    (child, err)
+}
+
+/// Reads lines up to one that says this.
+#[cfg(unix)]
+fn until(err: &mut impl BufRead, said: &str) {
     let mut line = String::new();
-    while !line.contains("projector: training") {
+    while !line.contains(said) {
         line.clear();
-        assert_ne!(err.read_line(&mut line).unwrap(), 0, "it ended before it trained");
+        assert_ne!(err.read_line(&mut line).unwrap(), 0, "it ended before it said `{said}`");
     }
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+}
+
+#[cfg(unix)]
+fn send(signal: &str, to: &std::process::Child) {
+    let sent = Command::new("kill").args([&format!("-{signal}"), &to.id().to_string()]).status().unwrap();
     assert!(sent.success());
+}
+
+/// How far the only run below a folder came, once it ended: its state, the steps of `projector`, and what was said.
+#[cfg(unix)]
+fn interrupted(mut child: std::process::Child, err: &mut impl Read, out: &Path) -> (u64, String) {
     let mut rest = String::new();
     err.read_to_string(&mut rest).unwrap();
-    let mut out = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
-    assert_eq!((child.wait().unwrap().code(), out.as_str()), (Some(130), ""), "{rest}");
-    assert!(rest.contains("stopping after this step") && rest.contains("--resume continues"), "{rest}");
-
-    let run = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(130), ""), "{rest}");
+    let run = std::fs::read_dir(out).unwrap().next().unwrap().unwrap().path();
     let record = std::fs::read_to_string(run.join("run.json")).unwrap();
     let record: serde_json::Value = serde_json::from_str(&record).unwrap();
     assert_eq!(record["status"]["state"], "interrupted");
@@ -182,4 +207,93 @@ fn an_interrupt_in_training_writes_a_checkpoint_and_exits_with_130() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert!(names.iter().all(|name| !name.contains("tmp")), "nothing half-written is left: {names:?}");
+    (steps, rest)
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_in_training_writes_a_checkpoint_and_exits_with_130() {
+    let folder = tempfile::tempdir().unwrap();
+    let (child, mut err) = training(folder.path(), "");
+    send("INT", &child);
+    let (_, rest) = interrupted(child, &mut err, folder.path());
+    assert!(
+        rest.contains("Ctrl-C: stopping after this step") && rest.contains("--resume continues"),
+        "{rest}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn every_way_to_end_a_run_leaves_a_checkpoint_and_is_named() {
+    for signal in ["TERM", "HUP", "QUIT", "USR1", "USR2", "XCPU"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (child, mut err) = training(folder.path(), "");
+        // A batch system may send more than one, and a session manager often does: only Ctrl-C can be impatient.
+        for _ in 0..3 {
+            send(signal, &child);
+        }
+        let (_, rest) = interrupted(child, &mut err, folder.path());
+        assert!(rest.contains(&format!("SIG{signal}: stopping after this step with a checkpoint")), "{rest}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_was_ignored_when_the_run_began_stays_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let (child, mut err) = training(folder.path(), "trap '' HUP INT QUIT");
+    for signal in ["HUP", "INT", "QUIT", "INT"] {
+        send(signal, &child);
+    }
+    // It trains on.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    until(&mut err, "projector: train ");
+    send("TERM", &child);
+    let (_, rest) = interrupted(child, &mut err, folder.path());
+    assert!(rest.contains("SIGTERM: stopping"), "{rest}");
+    for ignored in ["Ctrl-C", "SIGHUP", "SIGQUIT"] {
+        assert!(!rest.contains(ignored), "{rest}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn the_folder_of_a_run_that_is_removed_under_it_is_an_error_and_is_not_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("runs");
+    let (mut child, mut err) = training(&out, "");
+    // In one step, as the run goes on writing while files are removed one by one.
+    std::fs::rename(&out, folder.path().join("gone")).unwrap();
+    std::fs::remove_dir_all(folder.path().join("gone")).unwrap();
+    let mut rest = String::new();
+    err.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{rest}");
+    assert!(rest.contains("error: ") && rest.contains("metrics.jsonl") && rest.contains("removed"), "{rest}");
+    assert!(!out.exists(), "it was made anew");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_was_killed_is_listed_as_interrupted_and_one_that_works_as_running() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut child, err) = training(folder.path(), "");
+    let out = folder.path().to_str().unwrap().to_owned();
+    let state = || {
+        let listed = crossloom(&["runs", "ls", "--out", &out, "--json"]).exits(0).json();
+        let shown = crossloom(&["runs", "show", "synthetic", "--out", &out]).exits(0).out;
+        (listed["runs"][0]["state"].as_str().unwrap().to_owned(), shown)
+    };
+    let (listed, shown) = state();
+    assert!(listed == "running" && shown.contains("running"), "{listed}\n{shown}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(err);
+    let (listed, shown) = state();
+    assert!(
+        listed == "interrupted" && shown.contains("interrupted") && !shown.contains("running"),
+        "{listed}\n{shown}"
+    );
+    let table = crossloom(&["runs", "ls", "--out", &out]).exits(0).out;
+    assert!(table.contains("interrupted") && !table.contains("running"), "{table}");
 }

@@ -14,6 +14,7 @@ mod killed;
 mod machine;
 mod memory;
 mod models;
+mod moved;
 mod recipes;
 mod resolve;
 mod runs;

@@ -36,7 +36,15 @@ fn a_run_above_the_resource_limit_is_refused_with_need_limit_and_way_out() {
     let forced: Vec<&str> = huge.into_iter().chain(["--force-memory"]).collect();
     let said = limited(folder.path(), 2 << 20, &forced).exits(1);
     assert!(!said.err.contains("--force-memory"), "{}", said.err);
-    assert!(folder.path().join("runs").exists(), "it began");
+    let run = std::fs::read_dir(folder.path().join("runs")).unwrap().next().unwrap().unwrap().path();
+    let record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    let note = record["notes"][0].as_str().unwrap();
+    assert!(
+        note.starts_with("`projector` was tried although it needs ") && note.contains("ulimit -v"),
+        "{note}"
+    );
+    said.complains(&[note]);
 }
 
 #[test]

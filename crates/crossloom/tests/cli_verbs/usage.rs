@@ -29,3 +29,18 @@ fn help_and_version_go_to_standard_output() {
     let said = crossloom(&["help", "graph"]).exits(0);
     assert!(said.out.contains("Examples:") && said.out.contains("--stage"), "{}", said.out);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    use crate::support::{program, workspace};
+    for arguments in
+        [&["--help"][..], &["-h"], &["--version"], &["help", "graph"], &["run", "--help"], &["schema"]]
+    {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = program(&workspace()).args(arguments).stdout(full).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {err}");
+        assert!(err.contains("cannot write to standard output"), "{arguments:?}: {err}");
+    }
+}

@@ -4,8 +4,8 @@ use bytemuck::Pod;
 use crossloom_ir::TensorType;
 use crossloom_ir::op::CachedAttention as Op;
 
-use crate::exec::io::{CpuKernel, Inputs, Io, KernelError, Lowered, Move, Moved};
-use crate::kernels::{CacheShape, CachedAttention, Places, cache_write, cached_attention};
+use crate::exec::io::{CpuKernel, Inputs, Io, Lowered, Move, Moved};
+use crate::kernels::{CacheShape, CachedAttention, KernelError, Places, cache_write, cached_attention};
 
 /// The widest head the kernel takes.
 const MAX_HEAD_DIM: usize = 256;
@@ -43,7 +43,8 @@ pub(super) fn lower_attention(op: &Op, inputs: &[&TensorType]) -> Option<Lowered
     };
     let kernel = Attend { shape, segments: op.segments };
     (shape.head_dim <= MAX_HEAD_DIM).then(|| {
-        Lowered::with_scratch("cached_attention", shape.scratch_len(), kernel).ints(&[3, 4, 5, 6], &[])
+        let lowered = Lowered::with_scratch("cached_attention", shape.scratch_len(), kernel);
+        lowered.floats(&[0, 1, 2], &[0]).ints(&[3, 4, 5, 6], &[])
     })
 }
 
@@ -58,16 +59,16 @@ impl Move for Write {
         if !inputs.is_taken(0) {
             cache.copy_from_slice(inputs.bits(0)?);
         }
-        Ok(cache_write(&self.shape, self.width, cache, inputs.bits(1)?, &places(inputs, 2)?)?)
+        cache_write(&self.shape, self.width, cache, inputs.bits(1)?, &places(inputs, 2)?)
     }
 }
 
 impl CpuKernel for Attend {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [o], scratch) = io.split()?;
+        let (inputs, [o], scratch) = io.take()?;
         let segments = inputs.i32_if(self.segments, 3)?;
         let places = places(&inputs, 3 + usize::from(self.segments))?;
-        let [q, keys, values] = [inputs.f32(0)?, inputs.f32(1)?, inputs.f32(2)?];
-        Ok(cached_attention(&self.shape, q, keys, values, segments, &places, o, scratch)?)
+        let [q, keys, values] = [inputs.floats(0)?, inputs.floats(1)?, inputs.floats(2)?];
+        cached_attention(&self.shape, q, keys, values, segments, &places, o.floats()?, scratch)
     }
 }

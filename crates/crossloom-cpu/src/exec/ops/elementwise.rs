@@ -1,11 +1,11 @@
 //! `unary`, `binary`, `affine`, `constant` and `fused_elementwise` to an element-wise [`Program`]; all of them may write
 //! a result over an operand of its shape.
 
-use crossloom_ir::TensorType;
 use crossloom_ir::op::{Binary, BinaryKind, Load, Op, Step as IrStep, Unary, UnaryKind};
+use crossloom_ir::{DType, TensorType};
 
-use crate::exec::io::{CpuKernel, Io, KernelError, Lowered};
-use crate::kernels::{BinaryOp, Broadcast, Program, Step, UnaryOp};
+use crate::exec::io::{CpuKernel, Io, Lowered};
+use crate::kernels::{BinaryOp, Broadcast, Float, KernelError, Program, Step, UnaryOp};
 
 /// Operands, and results, of a program at most.
 const OPERANDS: usize = 64;
@@ -18,7 +18,7 @@ struct Elementwise {
 }
 
 /// The kernel of an element-wise op; `None` where a region is too large for one program.
-pub(super) fn lower(op: &Op, outputs: &[&TensorType]) -> Option<Lowered> {
+pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
     let (name, loads, steps, stores) = match op {
         Op::Constant(op) => ("fill", vec![], vec![Step::Constant(op.value as f32)], vec![0]),
         Op::Unary(Unary(kind)) => {
@@ -38,24 +38,33 @@ pub(super) fn lower(op: &Op, outputs: &[&TensorType]) -> Option<Lowered> {
         }
         _ => return None,
     };
-    let program = Program::new(loads, steps, stores).ok()?;
+    let loads: Vec<_> = loads.into_iter().zip(inputs).map(|(load, ty)| (load, float(ty))).collect();
+    let stores: Vec<_> = stores.into_iter().zip(outputs).map(|(store, ty)| (store, float(ty))).collect();
+    let all = |n: usize| (0..n).collect::<Vec<_>>();
+    let (operands, results) = (all(loads.len()), all(stores.len()));
+    let program = Program::typed(loads, steps, stores).ok()?;
     if program.operands().max(program.outputs()) > OPERANDS {
         return None;
     }
     let kernel = Elementwise { program, rows: outputs[0].rows(), cols: outputs[0].last() };
-    Some(Lowered::new(name, kernel).in_place(op.in_place()))
+    Some(Lowered::new(name, kernel).in_place(op.in_place()).floats(&operands, &results))
+}
+
+/// How a program sees a type; one that it does not know is refused by what the kernel says of its operands.
+fn float(ty: &TensorType) -> Float {
+    if ty.dtype == DType::Bf16 { Float::Bf16 } else { Float::F32 }
 }
 
 impl CpuKernel for Elementwise {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (mut from, mut to) = ([std::ptr::null(); OPERANDS], [std::ptr::null_mut(); OPERANDS]);
-        let (inputs, outputs) = io.addresses()?;
+        let (inputs, outputs) = io.addresses();
         let (operands, results) = (inputs.len().min(OPERANDS), outputs.len().min(OPERANDS));
         from.iter_mut().zip(inputs).for_each(|(slot, input)| *slot = input);
         to.iter_mut().zip(outputs).for_each(|(slot, output)| *slot = output);
         // SAFETY: the executor builds `Io` only for steps of a plan that passed `plan::check`, with operands and results
-        // of the types the op inferred: a full operand and every result have `rows * cols` elements, the others as many
-        // as their load mode says. A result overlaps no operand but one of its own shape that it lies over exactly.
+        // of the types that the kernel was lowered for: a full operand and every result have `rows * cols` elements, the
+        // others as many as their load mode says. A result overlaps no operand but one of its own shape that it lies over exactly.
         unsafe { self.program.run(self.rows, self.cols, &from[..operands], &to[..results])? };
         Ok(())
     }

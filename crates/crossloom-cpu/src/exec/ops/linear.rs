@@ -4,8 +4,8 @@ use crossloom_ir::TensorType;
 use crossloom_ir::op::{Activation, Linear, Matmul};
 
 use crate::element::{Floats, FloatsMut};
-use crate::exec::io::{CpuKernel, Io, KernelError, Lowered, Out, typed};
-use crate::kernels::{Epilogue, Gemm, gemm};
+use crate::exec::io::{CpuKernel, Io, Lowered, Out, typed};
+use crate::kernels::{Epilogue, Gemm, KernelError, gemm};
 
 struct MatmulKernel(Gemm);
 
@@ -31,7 +31,7 @@ impl CpuKernel for MatmulKernel {
         let (inputs, [c], scratch) = io.take()?;
         typed!(
             a: Floats = inputs.floats(0)?, b: Floats = inputs.floats(1)?, c: FloatsMut = c.floats()?;
-            Ok(gemm(&self.0, a, b, c, Epilogue::None, scratch)?)
+            gemm(&self.0, a, b, c, Epilogue::None, scratch)
         )
     }
 }
@@ -85,7 +85,7 @@ impl CpuKernel for LinearKernel {
         };
         typed!(
             x: Floats = inputs.floats(0)?, w: Floats = inputs.floats(1)?, y: FloatsMut = y.floats()?;
-            Ok(gemm(&product, x, w, y, epilogue, scratch)?)
+            gemm(&product, x, w, y, epilogue, scratch)
         )
     }
 }

@@ -6,7 +6,6 @@
 mod attention;
 mod cache;
 mod elementwise;
-mod ids;
 mod inject;
 mod linear;
 mod loss;
@@ -21,14 +20,8 @@ mod rows;
 use crossloom_ir::op::Affine;
 use crossloom_ir::{DType, Op, TensorType};
 
-use super::io::{KernelError, Lowered};
+use super::io::Lowered;
 pub(super) use rope::Tables;
-
-impl From<crate::kernels::KernelError> for KernelError {
-    fn from(error: crate::kernels::KernelError) -> Self {
-        Self(error.to_string())
-    }
-}
 
 /// The kernel for an op on those types. One that takes or gives other element types is none for them.
 pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
@@ -39,10 +32,10 @@ fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lo
     match op {
         // Nothing is left to convert, so it can stay where it is.
         Op::Convert(_) if inputs[0].dtype == DType::F32 && outputs[0].dtype == DType::F32 => {
-            elementwise::lower(&Op::Affine(Affine { mul: 1.0, add: 0.0 }), outputs)
+            elementwise::lower(&Op::Affine(Affine { mul: 1.0, add: 0.0 }), inputs, outputs)
         }
         Op::Unary(_) | Op::Binary(_) | Op::Affine(_) | Op::FusedElementwise(_) | Op::Constant(_) => {
-            elementwise::lower(op, outputs)
+            elementwise::lower(op, inputs, outputs)
         }
         Op::Convert(_)
         | Op::ToFloat(_)
@@ -64,7 +57,7 @@ fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lo
         | Op::RmsNormGrad(_)
         | Op::AddRmsNorm(_) => norm::lower(op, inputs),
         Op::Attention(op) => attention::lower(op, inputs),
-        Op::AttentionGrad(op) => attention::lower_grad(&op.0, inputs),
+        Op::AttentionGrad(op) => attention::lower_grad(&op.0, inputs, outputs),
         Op::CacheWrite(_) => Some(cache::lower_write(inputs)),
         Op::CachedAttention(op) => cache::lower_attention(op, inputs),
         Op::Rope(op) => Some(rope::lower(op, inputs)),
@@ -75,9 +68,9 @@ fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lo
         | Op::GatherRows(_)
         | Op::ScatterRows(_) => rows::lower(op, inputs),
         Op::CrossEntropy(_) | Op::CrossEntropyGrad(_) => loss::lower(op, inputs),
-        Op::AttnPool(op) => Some(pool::lower(*op, inputs)),
-        Op::AttnPoolGrad(op) => Some(pool::lower_grad(*op, inputs)),
-        Op::AgfInject(_) | Op::AgfInjectGrad(_) => inject::lower(op, inputs),
+        Op::AttnPool(op) => Some(pool::lower(*op, inputs, outputs)),
+        Op::AttnPoolGrad(op) => Some(pool::lower_grad(*op, inputs, outputs)),
+        Op::AgfInject(_) | Op::AgfInjectGrad(_) => inject::lower(op, inputs, outputs),
         Op::AdamW(_) | Op::GlobalNorm(_) => optim::lower(op),
         Op::AmpProject(_) | Op::AgfGate(_) => None,
     }

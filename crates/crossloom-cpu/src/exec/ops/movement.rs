@@ -8,8 +8,8 @@ use crossloom_ir::{DType, TensorType};
 use half::f16;
 
 use crate::element::{Element, Floats, FloatsMut};
-use crate::exec::io::{CpuKernel, Inputs, Io, KernelError, Lowered, Move, typed};
-use crate::kernels::{convert, permute};
+use crate::exec::io::{CpuKernel, Inputs, Io, Lowered, Move, typed};
+use crate::kernels::{KernelError, convert, permute};
 use crate::parallel::{self, SharedMut, chunk_range};
 
 /// Elements of a task.
@@ -116,7 +116,7 @@ fn copy(name: &'static str, shape: &[usize], steps: &[usize], start: usize) -> O
 impl Move for StridedCopy {
     fn run<T: Pod + Send + Sync>(&self, inputs: &Inputs<'_>, out: &mut [T]) -> Result<(), KernelError> {
         let source = inputs.bits(0)?.get(self.start..).unwrap_or_default();
-        Ok(permute(&self.shape, &self.steps, source, out)?)
+        permute(&self.shape, &self.steps, source, out)
     }
 }
 
@@ -228,7 +228,7 @@ impl CpuKernel for ToInt {
         let x = inputs.f32(0)?;
         let bound = 2_147_483_648.0;
         if let Some(x) = x.iter().find(|x| !(-bound..bound).contains(*x)) {
-            return Err(KernelError(format!("{x} is not representable as a whole number")));
+            return Err(KernelError::NotWhole { kernel: "to_int", value: x.to_string() });
         }
         fill_all(out, |at, words| words.iter_mut().zip(&x[at..]).for_each(|(y, &x)| *y = x as i32));
         Ok(())

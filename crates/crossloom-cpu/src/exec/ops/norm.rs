@@ -4,10 +4,10 @@ use crossloom_ir::TensorType;
 use crossloom_ir::op::Op;
 
 use crate::element::{Floats, FloatsMut};
-use crate::exec::io::{CpuKernel, Inputs, Io, KernelError, Lowered, typed};
+use crate::exec::io::{CpuKernel, Inputs, Io, Lowered, typed};
 use crate::kernels::{
-    Incoming, add_layer_norm, add_rms_norm, layer_norm, layer_norm_grad, norm_grad_scratch_len, rms_norm,
-    rms_norm_grad,
+    Incoming, KernelError, add_layer_norm, add_rms_norm, layer_norm, layer_norm_grad, norm_grad_scratch_len,
+    rms_norm, rms_norm_grad,
 };
 
 #[derive(Clone, Copy)]

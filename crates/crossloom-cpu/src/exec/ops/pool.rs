@@ -1,10 +1,10 @@
 //! `attn_pool` and `attn_pool_grad` to the kernels of the same names.
 
-use crossloom_ir::TensorType;
 use crossloom_ir::op::{AttnPool as Op, AttnPoolGrad as OpGrad};
+use crossloom_ir::{DType, TensorType};
 
-use crate::exec::io::{CpuKernel, Io, KernelError, Lowered};
-use crate::kernels::{AttnPool, attn_pool, attn_pool_grad};
+use crate::exec::io::{CpuKernel, Io, Lowered};
+use crate::kernels::{AttnPool, KernelError, attn_pool, attn_pool_grad};
 
 struct Pool {
     shape: AttnPool,
@@ -23,30 +23,41 @@ fn shape(x: &TensorType, w: &TensorType, scale: f64) -> AttnPool {
     }
 }
 
+/// Whether an operand or result is narrower than `f32`.
+fn is_narrow(inputs: &[&TensorType], outputs: &[&TensorType]) -> bool {
+    inputs.iter().chain(outputs).any(|ty| ty.dtype == DType::Bf16)
+}
+
 /// The kernel of the forward pass.
-pub(super) fn lower(op: Op, inputs: &[&TensorType]) -> Lowered {
+pub(super) fn lower(op: Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Lowered {
     let shape = shape(inputs[0], inputs[1], op.scale);
-    Lowered::with_scratch("attn_pool", shape.scratch_len(), Pool { shape, masked: op.masked })
+    let scratch = shape.scratch_len(is_narrow(inputs, outputs));
+    // The mask and the probabilities are `f32`.
+    Lowered::with_scratch("attn_pool", scratch, Pool { shape, masked: op.masked }).floats(&[0, 1], &[0])
 }
 
 /// The kernel of the gradient.
-pub(super) fn lower_grad(op: OpGrad, inputs: &[&TensorType]) -> Lowered {
+pub(super) fn lower_grad(op: OpGrad, inputs: &[&TensorType], outputs: &[&TensorType]) -> Lowered {
     let shape = shape(inputs[1], inputs[2], op.scale);
-    Lowered::with_scratch("attn_pool_grad", shape.grad_scratch_len(), PoolGrad(shape))
+    let scratch = shape.grad_scratch_len(is_narrow(inputs, outputs));
+    let lowered = Lowered::with_scratch("attn_pool_grad", scratch, PoolGrad(shape));
+    lowered.floats(&[0, 1, 2], &[0, 1]).optional(vec![0, 1])
 }
 
 impl CpuKernel for Pool {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [pooled, probs], scratch) = io.split()?;
+        let (inputs, [pooled, probs], scratch) = io.take()?;
         let mask = inputs.f32_if(self.masked, 2)?;
-        Ok(attn_pool(&self.shape, inputs.f32(0)?, inputs.f32(1)?, mask, pooled, probs, scratch)?)
+        let (x, w) = (inputs.floats(0)?, inputs.floats(1)?);
+        attn_pool(&self.shape, x, w, mask, pooled.floats()?, probs.of()?, scratch)
     }
 }
 
 impl CpuKernel for PoolGrad {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [dx, dw], scratch) = io.split()?;
-        let (dpooled, x, w, probs) = (inputs.f32(0)?, inputs.f32(1)?, inputs.f32(2)?, inputs.f32(3)?);
-        Ok(attn_pool_grad(&self.0, dpooled, x, w, probs, dx, dw, scratch)?)
+        let (inputs, [dx, dw], scratch) = io.take()?;
+        let (d_pooled, x, w) = (inputs.floats(0)?, inputs.floats(1)?, inputs.floats(2)?);
+        let (dx, dw) = (dx.floats()?, dw.floats()?);
+        attn_pool_grad(&self.0, d_pooled, x, w, inputs.f32(3)?, dx, dw, scratch)
     }
 }

@@ -5,8 +5,8 @@ use crossloom_ir::TensorType;
 use crossloom_ir::op::{Reduce, ReduceKind};
 
 use crate::element::Floats;
-use crate::exec::io::{CpuKernel, Io, KernelError, Lowered, typed};
-use crate::kernels::{sum_cols, sum_rows, sum_rows_scratch_len};
+use crate::exec::io::{CpuKernel, Io, Lowered, typed};
+use crate::kernels::{KernelError, sum_cols, sum_rows, sum_rows_scratch_len};
 use crate::parallel::{self, SharedMut, chunk_range};
 
 struct SumLeading {
@@ -60,14 +60,14 @@ pub(super) fn lower(op: &Reduce, inputs: &[&TensorType]) -> Option<Lowered> {
 impl CpuKernel for SumLeading {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], scratch) = io.split()?;
-        typed!(x: Floats = inputs.floats(0)?; Ok(sum_rows(self.rows, self.cols, x, out, scratch)?))
+        typed!(x: Floats = inputs.floats(0)?; sum_rows(self.rows, self.cols, x, out, scratch))
     }
 }
 
 impl CpuKernel for SumTrailing {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
-        typed!(x: Floats = inputs.floats(0)?; Ok(sum_cols(self.rows, self.cols, x, out)?))
+        typed!(x: Floats = inputs.floats(0)?; sum_cols(self.rows, self.cols, x, out))
     }
 }
 

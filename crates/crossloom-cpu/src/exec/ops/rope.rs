@@ -11,8 +11,8 @@ use crossloom_ir::TensorType;
 use crossloom_ir::op::Rope;
 
 use crate::element::{Element, Floats, FloatsMut};
-use crate::exec::io::{CpuKernel, Io, KernelError, Lowered, typed};
-use crate::kernels::{Mat, MatMut, RopeTable, rope, rope_in_place, rope_table};
+use crate::exec::io::{CpuKernel, Io, Lowered, typed};
+use crate::kernels::{KernelError, Mat, MatMut, RopeTable, rope, rope_in_place, rope_table};
 use crate::parallel::{self, SharedMut, chunk_range};
 
 struct RopeKernel {

@@ -4,10 +4,12 @@
 use crossloom_ir::TensorType;
 use crossloom_ir::op::{Op, ScatterMode};
 
-use super::ids;
 use crate::element::{Floats, FloatsMut};
-use crate::exec::io::{CpuKernel, Io, KernelError, Lowered, typed};
-use crate::kernels::{Rows, Scatter, embedding, embedding_grad, gather_rows, scatter_rows, softmax};
+use crate::exec::io::{CpuKernel, Io, Lowered, typed};
+use crate::kernels::{
+    KernelError, Rows, Scatter, distinct, embedding, embedding_grad, gather_rows, indices, scatter_rows,
+    softmax,
+};
 use crate::parallel::{self, SharedMut, chunk_range};
 
 struct Softmax {
@@ -70,7 +72,7 @@ impl CpuKernel for Softmax {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [y], _) = io.split()?;
         let x = inputs.unless_taken(0)?;
-        Ok(softmax(self.rows, self.cols, x, y)?)
+        softmax(self.rows, self.cols, x, y)
     }
 }
 
@@ -98,10 +100,10 @@ impl CpuKernel for Embedding {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.take()?;
         let ids = inputs.i32(1)?;
-        ids::check("token id", ids, self.vocab, false)?;
+        indices("embedding", "ids", ids, self.vocab, false)?;
         typed!(
             table: Floats = inputs.floats(0)?, out: FloatsMut = out.floats()?;
-            Ok(embedding(self.vocab, self.cols, table, ids, out)?)
+            embedding(self.vocab, self.cols, table, ids, out)
         )
     }
 }
@@ -110,8 +112,8 @@ impl CpuKernel for EmbeddingGrad {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [out], _) = io.split()?;
         let ids = inputs.i32(1)?;
-        ids::check("token id", ids, self.vocab, false)?;
-        typed!(dy: Floats = inputs.floats(0)?; Ok(embedding_grad(self.vocab, self.cols, dy, ids, out)?))
+        indices("embedding_grad", "ids", ids, self.vocab, false)?;
+        typed!(dy: Floats = inputs.floats(0)?; embedding_grad(self.vocab, self.cols, dy, ids, out))
     }
 }
 
@@ -119,8 +121,7 @@ impl CpuKernel for Gather {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [rows], _) = io.take()?;
         let index = inputs.i32(1)?;
-        ids::check("position", index, self.0.len, true)?;
-        typed!(rows: FloatsMut = rows.floats()?; Ok(gather_rows(&self.0, inputs.of(0)?, index, rows)?))
+        typed!(rows: FloatsMut = rows.floats()?; gather_rows(&self.0, inputs.of(0)?, index, rows))
     }
 }
 
@@ -129,13 +130,12 @@ impl CpuKernel for ScatterInto {
         let (inputs, [h], _) = io.take()?;
         let Self(shape, mode) = self;
         let index = inputs.i32(1)?;
-        match mode {
-            Scatter::Set => ids::check_distinct(index, shape.count, shape.len)?,
-            Scatter::Add => ids::check("position", index, shape.len, true)?,
+        if *mode == Scatter::Set {
+            distinct("scatter_rows", "index", index, shape.count)?;
         }
         typed!(h: FloatsMut = h.floats()?; {
             inputs.take(0, h)?;
-            Ok(scatter_rows(shape, *mode, h, index, inputs.of(2)?)?)
+            scatter_rows(shape, *mode, h, index, inputs.of(2)?)
         })
     }
 }

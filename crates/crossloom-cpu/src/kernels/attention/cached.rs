@@ -6,15 +6,15 @@
 //! bits whatever other rows are in the call, however many positions the call has, and whatever the cache has room for.
 //! Without segments they are also those of causal [`attention`](crate::kernels::attention) over the whole sequence.
 
-use std::mem::MaybeUninit;
-
-use super::forward::{LOW, softmax_step};
+use super::tile::{Tile, Walk, pack_block};
 use super::{KEYS, MAX_HEAD_DIM, QUERIES as ROWS, SCORES as ROUND};
+use crate::element::{Floats, FloatsMut};
 use crate::kernels::cache::{CacheShape, Place, Places};
 use crate::kernels::error::{KernelError, need, same};
-use crate::kernels::gemm::{Left, Update, gemm_serial, pack_columns, packed_len};
+use crate::kernels::float_mat::{FloatMat, FloatMatMut};
+use crate::kernels::gemm::packed_len;
 use crate::parallel::{self, SharedMut};
-use crate::simd::{self, Simd, Vf, dispatch, update0};
+use crate::simd::{Simd, dispatch};
 
 /// Tiles of one task at most.
 const TILES: usize = 4;
@@ -62,19 +62,16 @@ impl CachedAttention {
         self.heads / self.kv_heads.max(1)
     }
 
-    /// Values of a row of the cache.
-    fn narrow(&self) -> usize {
-        self.kv_heads * self.head_dim
+    /// Rows and columns of queries and results, and of the cache.
+    fn extents(&self) -> [(usize, usize); 2] {
+        let cache = &self.cache;
+        [
+            (cache.rows * cache.tokens, self.heads * self.head_dim),
+            (cache.slots * cache.capacity, self.kv_heads * self.head_dim),
+        ]
     }
 
-    fn check(
-        &self,
-        q: usize,
-        keys: usize,
-        values: usize,
-        segments: Option<usize>,
-        o: usize,
-    ) -> Result<(), KernelError> {
+    fn check(&self, segments: Option<usize>) -> Result<(), KernelError> {
         let name = "cached_attention";
         same(name, "heads % kv_heads", self.heads % self.kv_heads.max(1), 0)?;
         if self.heads > 0 {
@@ -82,55 +79,64 @@ impl CachedAttention {
         }
         need(name, "largest head_dim", MAX_HEAD_DIM, self.head_dim)?;
         let positions = self.cache.slots * self.cache.capacity;
-        let wide = self.cache.rows * self.cache.tokens * self.heads * self.head_dim;
-        need(name, "q", q, wide)?;
-        need(name, "o", o, wide)?;
-        need(name, "keys", keys, positions * self.narrow())?;
-        need(name, "values", values, positions * self.narrow())?;
         segments.map_or(Ok(()), |len| need(name, "segments", len, positions))
     }
 }
 
 /// Attention of the new positions of every row over the keys up to their own, which the cache holds already. `o` is 0
 /// behind a row's `count`. With `segments [slots, capacity]` a query sees segment 0 and its own; padding (-1) sees itself
-/// only and is seen by nobody else. `scratch` holds [`CachedAttention::scratch_len`] values.
+/// only and is seen by nobody else. Operands and result are of either float type. `scratch` holds [`CachedAttention::scratch_len`] values.
 ///
 /// # Errors
 /// Where a buffer is too short or a place is outside of the cache.
-pub fn cached_attention(
+pub fn cached_attention<'a>(
     p: &CachedAttention,
-    q: &[f32],
-    keys: &[f32],
-    values: &[f32],
+    q: impl Into<Floats<'a>>,
+    keys: impl Into<Floats<'a>>,
+    values: impl Into<Floats<'a>>,
     segments: Option<&[i32]>,
     places: &Places<'_>,
-    o: &mut [f32],
+    o: impl Into<FloatsMut<'a>>,
     scratch: &mut [f32],
 ) -> Result<(), KernelError> {
-    p.check(q.len(), keys.len(), values.len(), segments.map(<[i32]>::len), o.len())?;
+    p.check(segments.map(<[i32]>::len))?;
+    let [(rows, cols), (kv_rows, kv_cols)] = p.extents();
+    let call = Call {
+        p,
+        q: FloatMat::new(q, rows, cols)?,
+        keys: FloatMat::new(keys, kv_rows, kv_cols)?,
+        values: FloatMat::new(values, kv_rows, kv_cols)?,
+        segments,
+        places,
+        o: FloatMatMut::new(o, rows, cols)?,
+    };
+    run(&call, scratch)
+}
+
+fn run(call: &Call<'_>, scratch: &mut [f32]) -> Result<(), KernelError> {
+    let p = call.p;
     need("cached_attention", "scratch", scratch.len(), p.scratch_len())?;
-    places.check("cached_attention", &p.cache, false)?;
-    let call = Call { p, q, keys, values, segments, places, o: SharedMut::new(o) };
+    call.places.check("cached_attention", &p.cache, false)?;
     let (groups, size) = (p.cache.rows * p.kv_heads, p.task_scratch());
     let packed = SharedMut::new(scratch);
     if p.packs_all() {
         parallel::for_each(groups, |group| {
             // SAFETY: each sequence and key head has its own part of the scratch.
             let out = unsafe { packed.slice(group * size, size) };
-            pack_all(&call, group, out);
+            pack_all(call, group, out);
         });
         let parts = p.tiles().div_ceil(TILES);
         parallel::for_each(groups * parts, |task| {
             let (group, first) = (task / parts, task % parts * TILES);
             // SAFETY: packed above; nobody writes it any more.
             let keys: &[f32] = unsafe { packed.slice(group * size, size) };
-            tiles_task(&call, &mut Packed::All(keys), group, first, (first + TILES).min(p.tiles()));
+            tiles_task(call, &mut Packed::All(keys), group, first, (first + TILES).min(p.tiles()));
         });
     } else {
         parallel::for_each(groups, |group| {
             // SAFETY: each sequence and key head has its own part of the scratch, and is one task.
             let block = unsafe { packed.slice(group * size, size) };
-            tiles_task(&call, &mut Packed::One(block), group, 0, p.tiles());
+            tiles_task(call, &mut Packed::One(block), group, 0, p.tiles());
         });
     }
     Ok(())
@@ -147,24 +153,21 @@ enum Packed<'a> {
 /// The operands of a call.
 struct Call<'a> {
     p: &'a CachedAttention,
-    q: &'a [f32],
-    keys: &'a [f32],
-    values: &'a [f32],
+    q: FloatMat<'a>,
+    keys: FloatMat<'a>,
+    values: FloatMat<'a>,
     segments: Option<&'a [i32]>,
     places: &'a Places<'a>,
-    o: SharedMut<'a>,
+    o: FloatMatMut<'a>,
 }
 
 impl Call<'_> {
     /// Transposes a block of keys, of which `len` positions exist: `[head_dim, 32]`, zero-padded.
     #[inline(always)]
     fn pack<S: Simd>(&self, s: S, place: Place, kv: usize, block: usize, len: usize, out: &mut [f32]) {
-        let (stride, hd) = (self.p.narrow(), self.p.head_dim);
-        let count = KEYS.min(len - block * KEYS);
-        let from = &self.keys[(place.slot * self.p.cache.capacity + block * KEYS) * stride + kv * hd..];
-        // SAFETY: the last of `count` rows ends `(count - 1) * stride + hd` values on, within the cache by `check`, as the
-        // positions are below its capacity; `out` has room for a block.
-        unsafe { pack_columns(s, from.as_ptr(), stride, hd, count, out) };
+        let at = (place.slot * self.p.cache.capacity + block * KEYS, kv * self.p.head_dim);
+        // SAFETY: these are rows and columns of the cache, as positions are below its capacity; `out` has room for a block.
+        unsafe { pack_block(s, self.keys, at, KEYS.min(len - block * KEYS), self.p.head_dim, out) };
     }
 }
 
@@ -186,13 +189,6 @@ dispatch!(
     fn tiles_task(call: &Call<'_>, packed: &mut Packed<'_>, group: usize, first: usize, end: usize) = tiles_body
 );
 
-/// Buffers of a tile, on the stack, written before they are read.
-struct Tile {
-    queries: MaybeUninit<[f32; ROWS * MAX_HEAD_DIM]>,
-    scores: MaybeUninit<[f32; ROWS * ROUND]>,
-    out: MaybeUninit<[f32; ROWS * MAX_HEAD_DIM]>,
-}
-
 /// Tiles `first..end` of one sequence and key head.
 #[inline(always)]
 fn tiles_body<S: Simd>(
@@ -206,8 +202,7 @@ fn tiles_body<S: Simd>(
     let p = call.p;
     let (row, kv) = (group / p.kv_heads, group % p.kv_heads);
     let place = call.places.of(row);
-    let mut tile =
-        Tile { queries: MaybeUninit::uninit(), scores: MaybeUninit::uninit(), out: MaybeUninit::uninit() };
+    let mut tile = Tile::new();
     let real = place.count * p.group();
     for t in first..end {
         let (from, to) = (t * ROWS, ((t + 1) * ROWS).min(p.cache.tokens * p.group()));
@@ -217,16 +212,19 @@ fn tiles_body<S: Simd>(
         }
         for i in from + live..to {
             // SAFETY: this task owns this row and head of `o`.
-            unsafe { call.o.slice(output_at(p, row, kv, i), p.head_dim).fill(0.0) };
+            unsafe {
+                let (row, col) = output_at(p, row, kv, i);
+                call.o.clear(row, col, p.head_dim);
+            }
         }
     }
 }
 
-/// Where row `i` of the matrix of a sequence and key head lies in `q` and `o`.
+/// In which row and from which column on row `i` of the matrix of a sequence and key head lies in `q` and `o`.
 #[inline(always)]
-fn output_at(p: &CachedAttention, row: usize, kv: usize, i: usize) -> usize {
+fn output_at(p: &CachedAttention, row: usize, kv: usize, i: usize) -> (usize, usize) {
     let (token, head) = (i / p.group(), kv * p.group() + i % p.group());
-    ((row * p.cache.tokens + token) * p.heads + head) * p.head_dim
+    (row * p.cache.tokens + token, head * p.head_dim)
 }
 
 /// Rows `first .. first + rows` of a sequence and key head, all of them real.
@@ -242,22 +240,13 @@ fn one_tile<S: Simd>(
 ) {
     let p = call.p;
     let (hd, group, capacity) = (p.head_dim, p.group(), p.cache.capacity);
-    let queries = tile.queries.as_mut_ptr().cast::<f32>();
-    let scores = tile.scores.as_mut_ptr().cast::<f32>();
-    let out = tile.out.as_mut_ptr().cast::<f32>();
-    for i in 0..rows {
-        let from = &call.q[output_at(p, row, kv, first + i)..][..hd];
-        // SAFETY: the buffer has `ROWS` rows of at most `MAX_HEAD_DIM` values, and `rows <= ROWS`, `hd <= MAX_HEAD_DIM`.
-        unsafe { queries.add(i * hd).copy_from_nonoverlapping(from.as_ptr(), hd) };
-    }
+    let at = |i: usize| output_at(p, row, kv, first + i);
+    let mut walk = Walk::start(s, tile, call.q, (rows, hd), at);
     let position = |i: usize| place.start + (first + i) / group;
     // Positions that some row of the tile may see.
     let len = position(rows - 1) + 1;
     let all = place.start + place.count;
     let segments = call.segments.map(|segments| &segments[place.slot * capacity..][..all]);
-    let mut highest = [LOW; ROWS];
-    let mut total = [0.0_f32; ROWS];
-    let mut fresh = true;
     for round in (0..len).step_by(ROUND) {
         let blocks = (len - round).min(ROUND).div_ceil(KEYS);
         let sees = |block: usize| {
@@ -278,74 +267,24 @@ fn one_tile<S: Simd>(
                     room
                 }
             };
-            // SAFETY: the packed block is `[hd, 32]`; both buffers have `rows <= ROWS` rows, the scores `ROUND` columns.
-            unsafe {
-                let left = Left { ptr: queries, row: hd, col: 1 };
-                let to = scores.add((block - begin) * KEYS);
-                gemm_serial::<S, true>(
-                    s,
-                    rows,
-                    KEYS,
-                    hd,
-                    left,
-                    keys.as_ptr(),
-                    KEYS,
-                    to,
-                    ROUND,
-                    p.scale,
-                    Update::Set,
-                );
-            }
+            // SAFETY: the block is packed, and a round has as many slots as blocks.
+            unsafe { walk.score(s, keys, block - begin, p.scale) };
         }
         let width = (end - begin) * KEYS;
-        for i in 0..rows {
-            // SAFETY: the first `width` scores of the first `rows` rows were written just now.
-            let x = unsafe { std::slice::from_raw_parts_mut(scores.add(i * ROUND), width) };
-            hide(segments, position(i), round + begin * KEYS, x);
-        }
-        let factors = softmax_step(s, scores, rows, width, &mut highest, &mut total);
-        if !fresh {
-            for (i, factor) in factors.iter().enumerate().take(rows) {
-                // SAFETY: row `i` of the output tile was written by the first round.
-                let row = unsafe { std::slice::from_raw_parts_mut(out.add(i * hd), hd) };
-                let factor = Vf::splat(s, *factor);
-                update0!(s, row, |x| x * factor);
-            }
-        }
         let key = round + begin * KEYS;
-        let update = if std::mem::take(&mut fresh) { Update::Set } else { Update::Continue };
-        let values = &call.values[(place.slot * capacity + key) * p.narrow() + kv * hd..];
-        // SAFETY: probabilities of these keys were written above; the keys are positions below `len`, so rows of the cache
-        // by `check`; the output tile has `rows` rows of `hd`.
+        // SAFETY: these scores were written just now; the keys are positions below `len`, so rows of the cache.
         unsafe {
-            let left = Left { ptr: scores, row: ROUND, col: 1 };
-            let count = width.min(len - key);
-            gemm_serial::<S, false>(
-                s,
-                rows,
-                hd,
-                count,
-                left,
-                values.as_ptr(),
-                p.narrow(),
-                out,
-                hd,
-                1.0,
-                update,
-            );
+            for i in 0..rows {
+                hide(segments, position(i), key, walk.row(i, 0, width));
+            }
+            walk.soften(s, width);
+            let at = (place.slot * capacity + key, kv * hd);
+            walk.add(s, 0, call.values, at, width.min(len - key));
         }
     }
     for i in 0..rows {
-        // SAFETY: every row sees itself, so some round wrote all rows of the output tile; this task owns this row and head
-        // of `o`.
-        let (from, to) = unsafe {
-            (
-                std::slice::from_raw_parts(out.add(i * hd), hd),
-                call.o.slice(output_at(p, row, kv, first + i), hd),
-            )
-        };
-        let factor = Vf::splat(s, 1.0 / total[i]);
-        simd::map1!(s, from, to, |x| x * factor);
+        // SAFETY: this task owns this row and head of `o`.
+        unsafe { walk.finish(s, i, &call.o, at(i)) };
     }
 }
 

@@ -116,7 +116,8 @@ impl Cache {
         let mut o = vec![f32::NAN; q.len()];
         let mut scratch = vec![f32::NAN; p.scratch_len()];
         let segments = with_segments.then_some(&self.segments[..]);
-        cached_attention(&p, &q, &self.keys, &self.values, segments, &places, &mut o, &mut scratch).unwrap();
+        let (keys, values) = (&self.keys[..], &self.values[..]);
+        cached_attention(&p, &q[..], keys, values, segments, &places, &mut o[..], &mut scratch).unwrap();
         let result = |(b, (_, _, range)): (usize, &(&Sequence, usize, std::ops::Range<usize>))| {
             let row = &o[b * tokens * wide..(b + 1) * tokens * wide];
             let (real, rest) = row.split_at(range.len() * wide);

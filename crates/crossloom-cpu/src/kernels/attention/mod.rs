@@ -3,8 +3,12 @@
 //! Keys are cut into blocks of 32, whose transposes are packed once per key head into the scratch; queries into tiles
 //! of 24 rows. A tile visits only the blocks that its mask leaves, keeps a running maximum and sum (forward), or
 //! recomputes the probabilities from the saved log-sum-exp (backward). Blocks that only its neighbours see add zeros to a
-//! row's sums, which go on from run to run of keys in one order: a row has the same bits alone and among others. One task owns one sample and key head with all
-//! query heads of its group, so that gradients of keys and values have one owner and one order.
+//! row's sums, which go on from run to run of keys in one order: a row has the same bits alone and among others.
+//!
+//! What is read is widened and what is written is rounded where a tile begins and ends; everything between is `f32`.
+//! A task of the backward pass is a sample and key head with all query heads of its group; where these are few, tiles are
+//! dealt out to a number of parts that the shape tells, each with sums of its own, which are added in order: gradients of
+//! keys and values have one order whatever the number of threads.
 
 mod backward;
 mod cached;
@@ -13,23 +17,28 @@ mod cached_tests;
 mod forward;
 mod mask;
 #[cfg(test)]
+mod mixed_tests;
+#[cfg(test)]
 mod tests;
+mod tile;
 
 pub use backward::attention_grad;
 pub use cached::{CachedAttention, cached_attention};
 pub use forward::attention;
 
 use super::error::{KernelError, need, same};
-use super::gemm::{pack_columns, packed_len};
-use super::view::Mat;
-use crate::element::Element;
+use super::float_mat::FloatMat;
+use super::gemm::packed_len;
 use crate::simd::{Simd, dispatch};
 use mask::{Mask, Meet};
+use tile::pack_block;
 
 /// Keys of one block; also the width of a packed panel.
 const KEYS: usize = 32;
 /// Queries of one tile.
 const QUERIES: usize = 24;
+/// Tasks that the backward pass is cut into at least, where there is so much work: fewer heads are cut along the queries.
+const TASKS: usize = 16;
 /// Blocks that a tile takes at a time.
 const SLOTS: usize = 8;
 /// Columns of the buffer that holds the scores of a tile.
@@ -64,9 +73,32 @@ impl Attention {
         self.batch * self.kv_heads * self.packed_head()
     }
 
-    /// Scratch values of [`attention_grad`]: the transposed keys and values.
-    pub fn grad_scratch_len(&self) -> usize {
-        2 * self.scratch_len()
+    /// Scratch values of [`attention_grad`]: the transposed keys and values, and the sums of their gradients where these
+    /// are not made in the results: those of every part of the queries where there are several, and those of a result
+    /// that `is_narrow`.
+    pub fn grad_scratch_len(&self, is_narrow: bool) -> usize {
+        let sums = if self.sums_apart(is_narrow) { self.parts() * 2 * self.head_len() } else { 0 };
+        2 * self.scratch_len() + self.batch * self.kv_heads * sums
+    }
+
+    /// Whether sums of gradients of keys and values are made in the scratch.
+    fn sums_apart(&self, is_narrow: bool) -> bool {
+        is_narrow || self.parts() > 1
+    }
+
+    /// Values of one key head of a sample.
+    fn head_len(&self) -> usize {
+        self.k_len * self.head_dim
+    }
+
+    /// Tiles of queries of all heads that share a key head.
+    fn tiles(&self) -> usize {
+        self.group() * self.q_len.div_ceil(QUERIES)
+    }
+
+    /// Parts that the tiles of one key head are worked on in by the backward pass, each with sums of its own.
+    fn parts(&self) -> usize {
+        TASKS.div_ceil((self.batch * self.kv_heads).max(1)).min(self.tiles().div_ceil(2)).max(1)
     }
 
     /// Floating-point operations of the forward pass over all pairs that the causal mask leaves; the backward pass
@@ -174,31 +206,17 @@ impl Slots {
     }
 }
 
-dispatch!(
-    fn pack_head<E>(x: Mat<'_, E>, first_row: usize, rows: usize, col: usize, head_dim: usize, out: &mut [f32]) =
-        pack_head_body
-);
+dispatch!(fn pack_head(p: &Attention, x: FloatMat<'_>, group: usize, out: &mut [f32]) = pack_head_body);
 
-/// Packs the transpose of one head: per block of keys, `[head_dim, 32]`, zero-padded.
+/// Packs the transpose of one head of a sample's keys or values: per block of keys, `[head_dim, 32]`, zero-padded.
 #[inline(always)]
-fn pack_head_body<S: Simd, E: Element>(
-    s: S,
-    x: Mat<'_, E>,
-    first_row: usize,
-    rows: usize,
-    col: usize,
-    head_dim: usize,
-    out: &mut [f32],
-) {
-    let size = packed_len(head_dim, KEYS);
-    for (block, out) in out.chunks_exact_mut(size.max(1)).enumerate() {
+fn pack_head_body<S: Simd>(s: S, p: &Attention, x: FloatMat<'_>, group: usize, out: &mut [f32]) {
+    let (sample, kv) = (group / p.kv_heads, group % p.kv_heads);
+    for (block, out) in out.chunks_exact_mut(packed_len(p.head_dim, KEYS).max(1)).enumerate() {
         let first = block * KEYS;
-        let keys = KEYS.min(rows - first);
-        // SAFETY: rows `first_row + first ..` and columns `col ..` lie within the view, which `check` compared with
-        // the shape; `out` has room for the block.
-        unsafe {
-            let src = x.ptr().add((first_row + first) * x.row_stride() + col);
-            pack_columns(s, src, x.row_stride(), head_dim, keys, out);
-        }
+        let at = (sample * p.k_len + first, kv * p.head_dim);
+        // SAFETY: the block's rows and the head's columns lie within the view, which `check` compared with the shape;
+        // `out` has room for the block.
+        unsafe { pack_block(s, x, at, KEYS.min(p.k_len - first), p.head_dim, out) };
     }
 }

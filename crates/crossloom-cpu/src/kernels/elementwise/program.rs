@@ -18,6 +18,25 @@ pub enum Broadcast {
     Scalar,
 }
 
+/// The float type of an operand or output in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Float {
+    /// 4 bytes.
+    F32,
+    /// 2 bytes.
+    Bf16,
+}
+
+impl Float {
+    /// The size of a value.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Self::F32 => size_of::<f32>(),
+            Self::Bf16 => size_of::<half::bf16>(),
+        }
+    }
+}
+
 /// A function of one value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
@@ -109,9 +128,9 @@ pub(super) enum Place {
 /// A checked program with registers assigned.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Program {
-    pub(super) loads: Vec<Broadcast>,
+    pub(super) loads: Vec<(Broadcast, Float)>,
     pub(super) steps: Vec<Step>,
-    pub(super) stores: Vec<usize>,
+    pub(super) stores: Vec<(usize, Float)>,
     /// One per value.
     pub(super) places: Vec<Place>,
     /// The last step may write this output directly.
@@ -122,13 +141,28 @@ pub struct Program {
 const FOREVER: usize = usize::MAX;
 
 impl Program {
-    /// Checks a program: `loads` says how each operand is read, `steps` run in order, `stores` are the numbers of the
-    /// values that are the outputs. Numbers count the operands first, then the steps.
+    /// A program on `f32` memory, see [`Program::typed`].
+    ///
+    /// # Errors
+    /// As [`Program::typed`].
+    pub fn new(loads: Vec<Broadcast>, steps: Vec<Step>, stores: Vec<usize>) -> Result<Self, KernelError> {
+        let loads = loads.into_iter().map(|load| (load, Float::F32)).collect();
+        let stores = stores.into_iter().map(|store| (store, Float::F32)).collect();
+        Self::typed(loads, steps, stores)
+    }
+
+    /// Checks a program: `loads` says how each operand is read and of which type it is, `steps` run in order, `stores` are
+    /// the numbers of the values that are the outputs, and their types. Numbers count the operands first, then the steps.
+    /// Values are `f32`: an operand is widened, and an output rounded once.
     ///
     /// # Errors
     /// Where a number names no value before it, there are more than 64 operands or outputs, or more than 24 values
     /// live at once.
-    pub fn new(loads: Vec<Broadcast>, steps: Vec<Step>, stores: Vec<usize>) -> Result<Self, KernelError> {
+    pub fn typed(
+        loads: Vec<(Broadcast, Float)>,
+        steps: Vec<Step>,
+        stores: Vec<(usize, Float)>,
+    ) -> Result<Self, KernelError> {
         let name = "elementwise";
         need(name, "most operands", OPERANDS, loads.len())?;
         need(name, "most outputs", OPERANDS, stores.len())?;
@@ -146,8 +180,8 @@ impl Program {
                 return Err(outside("steps", i, bad, bound));
             }
         }
-        if let Some((i, bad)) = stores.iter().enumerate().find(|(_, x)| **x >= values) {
-            return Err(outside("stores", i, *bad, values));
+        if let Some((i, bad)) = stores.iter().enumerate().find(|(_, x)| x.0 >= values) {
+            return Err(outside("stores", i, bad.0, values));
         }
         let mut program = Self { loads, steps, stores, places: vec![Place::Nowhere; values], direct: None };
         program.assign()?;
@@ -173,14 +207,14 @@ impl Program {
                 last_use[x] = Some(i);
             }
         }
-        for &x in &self.stores {
+        for &(x, _) in &self.stores {
             last_use[x] = Some(FOREVER);
         }
         // The last step may write its output in place of a register, if that is all that becomes of it.
         let last = self.places.len().wrapping_sub(1);
-        let stored = self.stores.iter().filter(|x| **x == last).count();
+        let stored = self.stores.iter().filter(|x| x.0 == last).count();
         if !self.steps.is_empty() && stored == 1 {
-            self.direct = self.stores.iter().position(|x| *x == last);
+            self.direct = self.stores.iter().position(|x| *x == (last, Float::F32));
         }
         // Registers: until which step each is taken.
         let mut busy: Vec<usize> = Vec::new();
@@ -195,12 +229,12 @@ impl Program {
             }
             Ok(Place::Register(register))
         };
-        for (i, load) in self.loads.iter().enumerate() {
+        for (i, (load, float)) in self.loads.iter().enumerate() {
             let Some(until) = last_use[i] else { continue };
             // Outputs may share memory with operands, so an operand that is itself an output is copied first. Scalars
             // are loaded once, and stay.
             self.places[i] = match load {
-                Broadcast::Full if until != FOREVER => Place::Operand(i),
+                Broadcast::Full if *float == Float::F32 && until != FOREVER => Place::Operand(i),
                 Broadcast::Scalar => take(0, FOREVER)?,
                 _ => take(0, until.max(1))?,
             };

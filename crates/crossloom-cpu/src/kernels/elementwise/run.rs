@@ -2,8 +2,11 @@
 
 use std::mem::MaybeUninit;
 
-use super::program::{BinaryOp, Broadcast, Place, Program, Step, UnaryOp};
+use half::bf16;
+
+use super::program::{BinaryOp, Broadcast, Float, Place, Program, Step, UnaryOp};
 use super::{BLOCK, OPERANDS, REGISTERS};
+use crate::element::{Element, Floats, FloatsMut};
 use crate::kernels::activation::{Function, with_function};
 use crate::kernels::error::{KernelError, need, same};
 use crate::math::{exp_v, exp2_v, log_v, sigmoid_v, tanh_v};
@@ -15,8 +18,8 @@ const CHUNK: usize = 16_384;
 
 /// Operand and output pointers that tasks share.
 struct Pointers<'a> {
-    inputs: &'a [*const f32],
-    outputs: &'a [*mut f32],
+    inputs: &'a [*const ()],
+    outputs: &'a [*mut ()],
 }
 // SAFETY: tasks work on disjoint ranges of elements: what one reads or writes of a full operand or an output, no other
 // touches; broadcast operands are only read (the contract of `Program::run`).
@@ -30,14 +33,14 @@ impl Program {
     ///
     /// # Safety
     /// Operand `i` is readable for `rows * cols`, `cols`, `rows` or 1 values, as its [`Broadcast`] says, and output
-    /// `j` is writable for `rows * cols`. An output may be exactly the memory of one or more full operands (the
+    /// `j` is writable for `rows * cols`, each of the [`Float`] type that the program says and aligned to it. An output may be exactly the memory of one or more full operands of its type (the
     /// program then works in place); otherwise outputs overlap nothing, and nobody else touches any of it meanwhile.
     pub unsafe fn run(
         &self,
         rows: usize,
         cols: usize,
-        inputs: &[*const f32],
-        outputs: &[*mut f32],
+        inputs: &[*const ()],
+        outputs: &[*mut ()],
     ) -> Result<(), KernelError> {
         same("elementwise", "operands", inputs.len(), self.operands())?;
         same("elementwise", "outputs", outputs.len(), self.outputs())?;
@@ -53,33 +56,44 @@ impl Program {
     /// Runs the program over a `[rows, cols]` region, from slices to other slices.
     ///
     /// # Errors
-    /// Where the number of operands or outputs is not the program's, or one is too short.
+    /// Where the number of operands or outputs is not the program's, or one is too short or of another type.
     pub fn run_slices(
         &self,
         rows: usize,
         cols: usize,
-        inputs: &[&[f32]],
-        outputs: &mut [&mut [f32]],
+        inputs: &[Floats<'_>],
+        outputs: &mut [FloatsMut<'_>],
     ) -> Result<(), KernelError> {
-        same("elementwise", "operands", inputs.len(), self.operands())?;
-        same("elementwise", "outputs", outputs.len(), self.outputs())?;
+        let name = "elementwise";
+        same(name, "operands", inputs.len(), self.operands())?;
+        same(name, "outputs", outputs.len(), self.outputs())?;
         let mut from = [std::ptr::null(); OPERANDS];
         let mut to = [std::ptr::null_mut(); OPERANDS];
-        for ((input, load), from) in inputs.iter().zip(&self.loads).zip(&mut from) {
+        for ((input, (load, float)), from) in inputs.iter().zip(&self.loads).zip(&mut from) {
             let len = match load {
                 Broadcast::Full => rows * cols,
                 Broadcast::Row => cols,
                 Broadcast::Column => rows,
                 Broadcast::Scalar => 1,
             };
-            need("elementwise", "operand", input.len(), len)?;
-            *from = input.as_ptr();
+            need(name, "operand", input.len(), len)?;
+            let (size, start) = match input {
+                Floats::F32(x) => (size_of::<f32>(), x.as_ptr().cast()),
+                Floats::Bf16(x) => (size_of::<bf16>(), x.as_ptr().cast()),
+            };
+            same(name, "bytes of an operand's value", size, float.bytes())?;
+            *from = start;
         }
-        for (output, to) in outputs.iter_mut().zip(&mut to) {
-            need("elementwise", "output", output.len(), rows * cols)?;
-            *to = output.as_mut_ptr();
+        for ((output, (_, float)), to) in outputs.iter_mut().zip(&self.stores).zip(&mut to) {
+            need(name, "output", output.len(), rows * cols)?;
+            let (size, start) = match output {
+                FloatsMut::F32(x) => (size_of::<f32>(), x.as_mut_ptr().cast()),
+                FloatsMut::Bf16(x) => (size_of::<bf16>(), x.as_mut_ptr().cast()),
+            };
+            same(name, "bytes of an output's value", size, float.bytes())?;
+            *to = start;
         }
-        // SAFETY: lengths were checked; slices are valid for their lengths, and mutable ones overlap nothing.
+        // SAFETY: lengths and types were checked; slices are valid for their lengths, and mutable ones overlap nothing.
         unsafe { self.run(rows, cols, &from[..inputs.len()], &to[..outputs.len()]) }
     }
 }
@@ -104,8 +118,12 @@ fn run_body<S: Simd>(
     // `Program::run`, elements `start .. start + len` being this task's.
     unsafe {
         for (i, load) in program.loads.iter().enumerate() {
-            if let (Broadcast::Scalar, Place::Register(r)) = (load, program.places[i]) {
-                let value = *pointers.inputs[i];
+            if let ((Broadcast::Scalar, float), Place::Register(r)) = (load, program.places[i]) {
+                let from = pointers.inputs[i];
+                let value = match float {
+                    Float::F32 => *from.cast::<f32>(),
+                    Float::Bf16 => (*from.cast::<bf16>()).widen(),
+                };
                 std::slice::from_raw_parts_mut(registers.add(r * BLOCK), BLOCK.min(len)).fill(value);
             }
         }
@@ -136,18 +154,15 @@ unsafe fn run_block<S: Simd>(
     unsafe {
         for (i, load) in program.loads.iter().enumerate() {
             let Place::Register(r) = program.places[i] else { continue };
-            let to = registers.add(r * BLOCK);
-            let from = pointers.inputs[i];
-            match load {
-                Broadcast::Full => std::ptr::copy_nonoverlapping(from.add(at), to, n),
-                Broadcast::Row => fill_row(from, cols, at, std::slice::from_raw_parts_mut(to, n)),
-                Broadcast::Column => fill_column(from, cols, at, std::slice::from_raw_parts_mut(to, n)),
-                Broadcast::Scalar => {}
+            let to = std::slice::from_raw_parts_mut(registers.add(r * BLOCK), n);
+            match load.1 {
+                Float::F32 => fill(s, load.0, pointers.inputs[i].cast::<f32>(), cols, at, to),
+                Float::Bf16 => fill(s, load.0, pointers.inputs[i].cast::<bf16>(), cols, at, to),
             }
         }
         let place = |value: usize| match program.places[value] {
             Place::Register(r) => registers.add(r * BLOCK).cast_const(),
-            Place::Operand(i) => pointers.inputs[i].add(at),
+            Place::Operand(i) => pointers.inputs[i].cast::<f32>().add(at),
             Place::Nowhere => registers.cast_const(),
         };
         let operands = program.loads.len();
@@ -155,7 +170,9 @@ unsafe fn run_block<S: Simd>(
             let to = match program.places[operands + i] {
                 Place::Register(r) => registers.add(r * BLOCK),
                 _ => match program.direct {
-                    Some(output) if i + 1 == program.steps.len() => pointers.outputs[output].add(at),
+                    Some(output) if i + 1 == program.steps.len() => {
+                        pointers.outputs[output].cast::<f32>().add(at)
+                    }
                     _ => continue,
                 },
             };
@@ -169,9 +186,12 @@ unsafe fn run_block<S: Simd>(
                 Step::Constant(x) => std::slice::from_raw_parts_mut(to, n).fill(x),
             }
         }
-        for (j, &value) in program.stores.iter().enumerate() {
-            if program.direct != Some(j) {
-                std::ptr::copy_nonoverlapping(place(value), pointers.outputs[j].add(at), n);
+        for (j, &(value, float)) in program.stores.iter().enumerate() {
+            let (from, to) = (place(value), pointers.outputs[j]);
+            match float {
+                _ if program.direct == Some(j) => {}
+                Float::F32 => std::ptr::copy_nonoverlapping(from, to.cast::<f32>().add(at), n),
+                Float::Bf16 => lanes!(s, n, [from], to.cast::<bf16>().add(at), |x| x),
             }
         }
     }
@@ -225,34 +245,36 @@ unsafe fn binary<S: Simd>(s: S, op: BinaryOp, n: usize, from: [*const f32; 2], t
     }
 }
 
-/// Repeats a row vector over elements `at ..`.
+/// Fills a register with an operand's values for elements `at ..`; scalars are there already.
 ///
 /// # Safety
-/// `from` holds `cols` values.
-unsafe fn fill_row(from: *const f32, cols: usize, at: usize, to: &mut [f32]) {
-    let mut col = at % cols;
-    let mut done = 0;
-    while done < to.len() {
-        let n = (cols - col).min(to.len() - done);
-        // SAFETY: `col + n <= cols`.
-        to[done..done + n].copy_from_slice(unsafe { std::slice::from_raw_parts(from.add(col), n) });
-        done += n;
-        col = 0;
-    }
-}
-
-/// Spreads one value per row over elements `at ..`.
-///
-/// # Safety
-/// `from` holds a value for every row that is met.
-unsafe fn fill_column(from: *const f32, cols: usize, at: usize, to: &mut [f32]) {
+/// The operand holds a value for every element, column or row that is met, as its mode says.
+#[inline(always)]
+unsafe fn fill<S: Simd, E: Element>(
+    s: S,
+    load: Broadcast,
+    from: *const E,
+    cols: usize,
+    at: usize,
+    to: &mut [f32],
+) {
     let (mut row, mut col) = (at / cols, at % cols);
     let mut done = 0;
     while done < to.len() {
-        let n = (cols - col).min(to.len() - done);
-        // SAFETY: row `row` is met.
-        to[done..done + n].fill(unsafe { *from.add(row) });
-        done += n;
+        // SAFETY: `at + to.len()` elements, `cols` columns or row `row` are met.
+        unsafe {
+            let n = (cols - col).min(to.len() - done);
+            match load {
+                Broadcast::Full => {
+                    lanes!(s, to.len(), [from.add(at)], to.as_mut_ptr(), |x| x);
+                    return;
+                }
+                Broadcast::Row => lanes!(s, n, [from.add(col)], to.as_mut_ptr().add(done), |x| x),
+                Broadcast::Column => to[done..done + n].fill((*from.add(row)).widen()),
+                Broadcast::Scalar => return,
+            }
+            done += n;
+        }
         (row, col) = (row + 1, 0);
     }
 }

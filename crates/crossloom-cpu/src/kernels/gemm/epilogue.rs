@@ -1,14 +1,13 @@
 //! What happens to `C` while it is still in the cache.
 
 use crossloom_ir::op::Activation;
-use half::bf16;
 
 use super::shape::Gemm;
 use crate::element::{Floats, FloatsMut};
 use crate::kernels::activation::with_function;
 use crate::kernels::convert::convert_body;
 use crate::kernels::error::{KernelError, need};
-use crate::parallel::SharedMut;
+use crate::parallel::SharedFloats;
 use crate::simd::{Simd, update1};
 
 /// Work fused behind a matrix product. `c` is `[m, n]`; vectors along `n` are biases.
@@ -36,28 +35,12 @@ pub enum Epilogue<'a> {
     },
 }
 
-/// The second output, shareable between tasks.
-#[derive(Clone, Copy)]
-pub(crate) enum Pre<'a> {
-    F32(SharedMut<'a, f32>),
-    Bf16(SharedMut<'a, bf16>),
-}
-
-impl<'a> Pre<'a> {
-    fn new(pre: FloatsMut<'a>) -> Self {
-        match pre {
-            FloatsMut::F32(pre) => Self::F32(SharedMut::new(pre)),
-            FloatsMut::Bf16(pre) => Self::Bf16(SharedMut::new(pre)),
-        }
-    }
-}
-
 /// The same, shareable between tasks.
 #[derive(Clone, Copy)]
 pub(crate) enum Shared<'a> {
     None,
     Bias(Floats<'a>),
-    Activation { bias: Option<Floats<'a>>, activation: Activation, pre: Option<Pre<'a>> },
+    Activation { bias: Option<Floats<'a>>, activation: Activation, pre: Option<SharedFloats<'a>> },
     Residual { bias: Option<Floats<'a>>, residual: Floats<'a> },
 }
 
@@ -77,7 +60,7 @@ impl<'a> Epilogue<'a> {
                 if let Some(pre) = &pre {
                     like_c("pre", pre.len())?;
                 }
-                Shared::Activation { bias, activation, pre: pre.map(Pre::new) }
+                Shared::Activation { bias, activation, pre: pre.map(SharedFloats::new) }
             }
             Epilogue::Residual { bias, residual } => {
                 bias.map_or(Ok(()), bias_fits)?;
@@ -107,8 +90,8 @@ impl Shared<'_> {
                 match pre {
                     None => {}
                     // SAFETY: `pre` is laid out like `C`, whose part this is, and is as exclusive as it.
-                    Some(Pre::F32(pre)) => unsafe { pre.slice(offset, n) }.copy_from_slice(c),
-                    Some(Pre::Bf16(pre)) => {
+                    Some(SharedFloats::F32(pre)) => unsafe { pre.slice(offset, n) }.copy_from_slice(c),
+                    Some(SharedFloats::Bf16(pre)) => {
                         // SAFETY: as above.
                         let pre = unsafe { pre.slice(offset, n) };
                         convert_body(s, c, pre);

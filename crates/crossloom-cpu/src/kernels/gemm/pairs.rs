@@ -126,13 +126,19 @@ pub(super) unsafe fn product(
             // SAFETY: the value is in the tile.
             unsafe {
                 let to = c.add(i * ldc + j);
-                *to = match update {
-                    Update::Set => alpha * sum,
-                    Update::Add | Update::Continue => alpha * sum + *to,
-                    Update::Scale(beta) => (*to).mul_add(beta, alpha * sum),
-                };
+                *to = kept(update).map_or(alpha * sum, |beta| (*to).mul_add(beta, alpha * sum));
             }
         }
+    }
+}
+
+/// By what the old value of `C` is multiplied that is added to the product; none where it is replaced.
+#[inline(always)]
+fn kept(update: Update) -> Option<f32> {
+    match update {
+        Update::Set => None,
+        Update::Add | Update::Continue => Some(1.0),
+        Update::Scale(beta) => Some(beta),
     }
 }
 
@@ -175,20 +181,16 @@ mod native {
                             acc[$i][1] = _mm512_dpbf16_ps(acc[$i][1], x, b1);
                         )+
                     }
-                    let scale = _mm512_set1_ps(alpha);
+                    let (scale, old) = (_mm512_set1_ps(alpha), super::kept(update));
                     let all = if cols >= PANEL { u32::MAX } else { (1_u32 << cols) - 1 };
                     $(
                         for half in 0..2 {
                             let keep = (all >> (16 * half)) as __mmask16;
                             let to = c.add($i * ldc).wrapping_add(16 * half);
                             let sum = _mm512_mul_ps(acc[$i][half], scale);
-                            let y = match update {
-                                Update::Set => sum,
-                                Update::Add | Update::Continue => _mm512_add_ps(sum, _mm512_maskz_loadu_ps(keep, to)),
-                                Update::Scale(beta) => {
-                                    let old = _mm512_maskz_loadu_ps(keep, to);
-                                    _mm512_fmadd_ps(old, _mm512_set1_ps(beta), sum)
-                                }
+                            let y = match old {
+                                None => sum,
+                                Some(beta) => _mm512_fmadd_ps(_mm512_maskz_loadu_ps(keep, to), _mm512_set1_ps(beta), sum),
                             };
                             _mm512_mask_storeu_ps(to, keep, y);
                         }

@@ -1,7 +1,7 @@
 //! `attention`: softmax attention with heads, grouped keys, causal and segment masks.
 
 use super::AttentionGrad;
-use super::heads::{self, Extents};
+use super::heads::{self, Extents, Rule};
 use crate::attrs::Attrs;
 use crate::grad::GradCx;
 use crate::op::spec::{OpSpec, ensure};
@@ -98,19 +98,9 @@ impl OpSpec for Attention {
     fn infer(&self, inputs: &[&TensorType]) -> Result<Vec<TensorType>, String> {
         check::count(inputs, self.names())?;
         let (q, k) = (inputs[0], inputs[1]);
-        check::float_axes("q", q, 3)?;
-        check::float_axes("k", k, 3)?;
-        ensure(self.heads > 0 && self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads), || {
-            format!("{} query heads do not share {} key heads evenly", self.heads, self.kv_heads)
-        })?;
-        ensure(q.last() > 0 && q.last().is_multiple_of(self.heads), || {
-            format!("width {} of q does not divide into {} heads", q.last(), self.heads)
-        })?;
+        let rule = Rule { heads: self.heads, kv_heads: self.kv_heads, scale: self.scale };
+        rule.check(q, [("k", k), ("v", inputs[2])], |_| q.shape[0])?;
         let (samples, queries, keys) = (q.shape[0], q.shape[1], k.shape[1]);
-        let width = q.last() / self.heads * self.kv_heads;
-        check::is_f32("k", k, &[samples, keys, width])?;
-        check::is("v", inputs[2], k)?;
-        ensure(keys > 0, || "has no keys to attend to".to_owned())?;
         ensure(!self.causal || queries <= keys, || {
             format!("is causal, so {queries} queries cannot stand at the end of {keys} keys")
         })?;
@@ -120,7 +110,6 @@ impl OpSpec for Attention {
             })?;
             check::is("segments", inputs[3], &TensorType::i32([samples, keys]))?;
         }
-        ensure(self.scale.is_finite(), || format!("attribute `scale` is {}, must be finite", self.scale))?;
         Ok(vec![q.clone(), TensorType::f32([samples, self.heads, queries])])
     }
 

@@ -1,10 +1,10 @@
 //! `cached_attention`: attention of new positions over a cache that holds them already.
 
 use super::cache::{self, PLACE_NAMES, Place, places};
-use super::heads::{self, Extents};
+use super::heads::{self, Extents, Rule};
 use crate::attrs::Attrs;
 use crate::grad::GradCx;
-use crate::op::spec::{OpSpec, ensure};
+use crate::op::spec::OpSpec;
 use crate::op::{GatherRows, Iota, ToFloat, ToInt, check, emit};
 use crate::{Builder, Cost, IrError, Real, Tensor, TensorType, Value};
 
@@ -98,23 +98,13 @@ impl OpSpec for CachedAttention {
         names.extend(PLACE_NAMES);
         check::count(inputs, &names)?;
         let (q, keys) = (inputs[0], inputs[1]);
-        check::float_axes("q", q, 3)?;
-        check::float_axes("keys", keys, 3)?;
-        ensure(self.heads > 0 && self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads), || {
-            format!("{} query heads do not share {} key heads evenly", self.heads, self.kv_heads)
-        })?;
-        ensure(q.last() > 0 && q.last().is_multiple_of(self.heads), || {
-            format!("width {} of q does not divide into {} heads", q.last(), self.heads)
-        })?;
-        let width = q.last() / self.heads * self.kv_heads;
-        ensure(keys.last() == width, || format!("keys is {keys}, must have rows of {width}"))?;
-        check::is("values", inputs[2], keys)?;
-        ensure(keys.shape[1] > 0, || "has no keys to attend to".to_owned())?;
+        let rule = Rule { heads: self.heads, kv_heads: self.kv_heads, scale: self.scale };
+        // A cache has as many sequences as it has room for.
+        rule.check(q, [("keys", keys), ("values", inputs[2])], |keys| keys.shape[0])?;
         if self.segments {
             check::is("segments", inputs[3], &TensorType::i32(&keys.shape[..2]))?;
         }
         cache::check_types(&inputs[self.first_place()..], q.shape[0])?;
-        ensure(self.scale.is_finite(), || format!("attribute `scale` is {}, must be finite", self.scale))?;
         Ok(vec![q.clone()])
     }
 

@@ -1,7 +1,41 @@
 //! How rows divide into heads, for the reference loops and for the expansions.
 
-use crate::op::{Iota, ToFloat, emit};
-use crate::{Builder, IrError, Value};
+use crate::op::spec::ensure;
+use crate::op::{Iota, ToFloat, check, emit};
+use crate::{Builder, IrError, TensorType, Value};
+
+/// The heads of an attention and the factor of its scores.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule {
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) scale: f64,
+}
+
+impl Rule {
+    /// Checks queries `[_, _, heads hd]` against keys and values, both `[samples, _, kv_heads hd]` and given with their
+    /// names.
+    pub(super) fn check(
+        self,
+        q: &TensorType,
+        [(k_name, k), (v_name, v)]: [(&str, &TensorType); 2],
+        samples: impl Fn(&TensorType) -> usize,
+    ) -> Result<(), String> {
+        check::float_axes("q", q, 3)?;
+        check::float_axes(k_name, k, 3)?;
+        ensure(self.heads > 0 && self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads), || {
+            format!("{} query heads do not share {} key heads evenly", self.heads, self.kv_heads)
+        })?;
+        ensure(q.last() > 0 && q.last().is_multiple_of(self.heads), || {
+            format!("width {} of q does not divide into {} heads", q.last(), self.heads)
+        })?;
+        let width = q.last() / self.heads * self.kv_heads;
+        check::is_f32(k_name, k, &[samples(k), k.shape[1], width])?;
+        check::is(v_name, v, k)?;
+        ensure(k.shape[1] > 0, || "has no keys to attend to".to_owned())?;
+        ensure(self.scale.is_finite(), || format!("attribute `scale` is {}, must be finite", self.scale))
+    }
+}
 
 /// Extents of one attention.
 #[derive(Clone, Copy, Debug)]

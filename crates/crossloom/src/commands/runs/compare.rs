@@ -90,7 +90,8 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), CliError> {
     if args.json {
         terminal.json(&comparison.to_json().map_err(CliError::failed)?)
     } else {
-        terminal.print(&comparison.to_text())
+        let width = terminal.width();
+        terminal.print(&width.map_or_else(|| comparison.to_text(), |width| comparison.to_text_within(width)))
     }
 }
 

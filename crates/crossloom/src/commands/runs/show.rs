@@ -17,7 +17,7 @@ Examples:
 
 pub(super) fn run(name: &str, root: &Path, json: bool, terminal: &Terminal) -> Result<(), CliError> {
     let run = Runs::below(root).find(name)?;
-    let record = run.read_record().map_err(CliError::failed)?;
+    let record = run.read_settled().map_err(CliError::failed)?;
     let mut results = Map::new();
     let mut lines = vec![
         ("run", run.id()),

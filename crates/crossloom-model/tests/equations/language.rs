@@ -1,0 +1,112 @@
+//! A decoder as Llama and Qwen2 define it, one sequence at a time.
+
+use crate::algebra::{Row, Rows, attend, dot, exp, ln, plus, product, rms_norm, silu, times};
+use crate::batch::Sequence;
+use crate::settings::Language;
+use crate::tape::Num;
+use crate::weights::Weights;
+
+const PREFIX: &str = "language_model";
+
+fn vocabulary<'t>(language: &Language, weights: &Weights<'t>) -> Rows<'t> {
+    weights.matrix(&format!("{PREFIX}.model.embed_tokens.weight"), language.vocab, language.hidden)
+}
+
+/// The embeddings of a sequence's tokens.
+pub(crate) fn embed<'t>(language: &Language, weights: &Weights<'t>, sequence: &Sequence) -> Rows<'t> {
+    let embeddings = vocabulary(language, weights);
+    sequence.tokens.iter().map(|&token| embeddings[token].clone()).collect()
+}
+
+/// Rotary positions: in the first half of a head, number i and the one half a head further are turned together.
+fn turned<'t>(x: &[Num<'t>], position: usize, theta: f64) -> Row<'t> {
+    let half = x.len() / 2;
+    let angle = |i: usize| position as f64 * theta.powf(-((2 * i) as f64) / x.len() as f64);
+    let first = (0..half).map(|i| x[i] * angle(i).cos() + -(x[i + half] * angle(i).sin()));
+    let second = (0..half).map(|i| x[i + half] * angle(i).cos() + x[i] * angle(i).sin());
+    first.chain(second).collect()
+}
+
+/// The state that leaves a layer.
+pub(crate) fn layer<'t>(
+    language: &Language,
+    weights: &Weights<'t>,
+    layer: usize,
+    h: &Rows<'t>,
+    sequence: &Sequence,
+) -> Rows<'t> {
+    let prefix = format!("{PREFIX}.model.layers.{layer}");
+    let width = language.hidden;
+    let norm = weights.gain(&format!("{prefix}.input_layernorm.weight"), width);
+    let normed: Rows<'t> = h.iter().map(|x| rms_norm(x, &norm, language.eps)).collect();
+    let projected = |name: &str, heads: usize| -> Vec<Rows<'t>> {
+        let name = format!("{prefix}.self_attn.{name}_proj");
+        let projection = weights.linear(&name, heads * language.head_dim, width, language.qwen2);
+        let split = |x: &Row<'t>| projection.of(x).chunks(language.head_dim).map(<[_]>::to_vec).collect();
+        normed.iter().map(split).collect()
+    };
+    let rotated = |rows: Vec<Rows<'t>>| -> Vec<Rows<'t>> {
+        let turn = |(heads, &position): (Rows<'t>, &usize)| {
+            heads.iter().map(|head| turned(head, position, language.theta)).collect()
+        };
+        rows.into_iter().zip(&sequence.positions).map(turn).collect()
+    };
+    let queries = rotated(projected("q", language.heads));
+    let keys = rotated(projected("k", language.kv_heads));
+    let values = projected("v", language.kv_heads);
+    let out = weights.linear(
+        &format!("{prefix}.self_attn.o_proj"),
+        width,
+        language.heads * language.head_dim,
+        false,
+    );
+    let attended = (0..h.len()).map(|t| {
+        let segment = sequence.segments[t];
+        let seen: Vec<usize> =
+            (0..=t).filter(|&s| sequence.segments[s] == 0 || sequence.segments[s] == segment).collect();
+        let mut mixed = Row::new();
+        for head in 0..language.heads {
+            let group = head * language.kv_heads / language.heads;
+            let scores: Row<'t> = seen.iter().map(|&s| dot(&queries[t][head], &keys[s][group])).collect();
+            let values: Vec<&[Num<'t>]> = seen.iter().map(|&s| &values[s][group][..]).collect();
+            mixed.extend(attend(&times(&scores, (language.head_dim as f64).sqrt().recip()), &values));
+        }
+        out.of(&mixed)
+    });
+    let h: Rows<'t> = h.iter().zip(attended).map(|(h, update)| plus(h, &update)).collect();
+
+    let norm = weights.gain(&format!("{prefix}.post_attention_layernorm.weight"), width);
+    let [gate, up] = ["gate", "up"]
+        .map(|name| weights.matrix(&format!("{prefix}.mlp.{name}_proj.weight"), language.mlp, width));
+    let down = weights.matrix(&format!("{prefix}.mlp.down_proj.weight"), width, language.mlp);
+    h.iter()
+        .map(|h| {
+            let normed = rms_norm(h, &norm, language.eps);
+            let pairs = product(&gate, &normed).into_iter().zip(product(&up, &normed));
+            let hidden: Row<'t> = pairs.map(|(gate, up)| silu(gate) * up).collect();
+            plus(h, &product(&down, &hidden))
+        })
+        .collect()
+}
+
+/// The cross-entropy of every token that a sequence is asked for.
+pub(crate) fn losses<'t>(
+    language: &Language,
+    weights: &Weights<'t>,
+    h: &Rows<'t>,
+    sequence: &Sequence,
+) -> Vec<Num<'t>> {
+    let norm = weights.gain(&format!("{PREFIX}.model.norm.weight"), language.hidden);
+    let head = if language.tied {
+        vocabulary(language, weights)
+    } else {
+        weights.matrix(&format!("{PREFIX}.lm_head.weight"), language.vocab, language.hidden)
+    };
+    let asked = sequence.targets.iter().filter_map(|&(position, token)| Some((position, token?)));
+    asked
+        .map(|(position, token)| {
+            let logits = product(&head, &rms_norm(&h[position], &norm, language.eps));
+            ln(logits.iter().map(|logit| exp(*logit)).sum()) - logits[token]
+        })
+        .collect()
+}

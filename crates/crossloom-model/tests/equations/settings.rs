@@ -1,0 +1,201 @@
+//! What a recipe says, as this test understands it: the equations read these settings, the product reads their text.
+
+use std::fmt;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) vision: Vision,
+    pub(crate) language: Language,
+    pub(crate) projector: Projector,
+    pub(crate) injection: Injection,
+}
+
+#[expect(clippy::struct_excessive_bools, reason = "independent features of published encoders")]
+#[derive(Clone, Debug)]
+pub(crate) struct Vision {
+    pub(crate) image_size: usize,
+    pub(crate) patch: usize,
+    pub(crate) hidden: usize,
+    pub(crate) layers: usize,
+    pub(crate) heads: usize,
+    pub(crate) mlp: usize,
+    pub(crate) activation: Activation,
+    pub(crate) eps: f64,
+    pub(crate) class_token: bool,
+    pub(crate) pre_norm: bool,
+    pub(crate) post_norm: bool,
+    pub(crate) qkv_bias: bool,
+    pub(crate) patch_bias: bool,
+}
+
+impl Vision {
+    /// Patches along one side.
+    pub(crate) fn grid(&self) -> usize {
+        self.image_size / self.patch
+    }
+
+    /// Visual tokens.
+    pub(crate) fn tokens(&self) -> usize {
+        self.grid().pow(2)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Language {
+    pub(crate) qwen2: bool,
+    pub(crate) hidden: usize,
+    pub(crate) layers: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) mlp: usize,
+    pub(crate) theta: f64,
+    pub(crate) eps: f64,
+    pub(crate) tied: bool,
+    pub(crate) vocab: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Projector {
+    pub(crate) hidden: usize,
+    pub(crate) activation: Activation,
+    pub(crate) bias: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Activation {
+    GeluTanh,
+    GeluErf,
+    QuickGelu,
+}
+
+/// A vision state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Tap {
+    Embed,
+    Block(usize),
+    PostNorm,
+}
+
+/// A place in the decoder: before or after a layer, which count from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Point {
+    pub(crate) layer: usize,
+    pub(crate) after: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Injection {
+    pub(crate) input: Tap,
+    pub(crate) taps: Vec<Tap>,
+    pub(crate) points: Vec<Point>,
+    pub(crate) wiring: Wiring,
+    pub(crate) adapter: Adapter,
+    /// A layer norm on every tap.
+    pub(crate) tap_norm: bool,
+    pub(crate) gate: Gate,
+    pub(crate) fusion: Fusion,
+    pub(crate) sequential: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Wiring {
+    Dense,
+    Diagonal,
+    Broadcast,
+    /// Pairs; whether the taps and points are written beside them.
+    Pairs(Vec<(Tap, Point)>, bool),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Adapter {
+    Shared,
+    PerTap,
+    Amp { rank: usize, alpha: f64, per_linear: bool },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Gate {
+    None,
+    Constant(f64),
+    Static { init: f64 },
+    Agf(Agf),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Agf {
+    pub(crate) attention: Attention,
+    pub(crate) heads: usize,
+    pub(crate) channel: bool,
+    pub(crate) bias_init: f64,
+    /// The hidden state is pooled over image and question, not over the image alone.
+    pub(crate) prompt: bool,
+    pub(crate) share: Share,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Attention {
+    None,
+    Shared,
+    Separate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Share {
+    Point,
+    Edge,
+    Global,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Fusion {
+    Add,
+    GatedAdd,
+    Convex,
+}
+
+impl fmt::Display for Tap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embed => f.write_str("embed"),
+            Self::Block(block) => write!(f, "block.{block}"),
+            Self::PostNorm => f.write_str("post_norm"),
+        }
+    }
+}
+
+impl Point {
+    pub(crate) fn before(layer: usize) -> Self {
+        Self { layer, after: false }
+    }
+
+    pub(crate) fn after(layer: usize) -> Self {
+        Self { layer, after: true }
+    }
+
+    /// As edges, parameters and results name it.
+    pub(crate) fn name(self) -> String {
+        format!("layer.{}{}", self.layer, if self.after { ".after" } else { "" })
+    }
+}
+
+impl Injection {
+    /// The taps that feed a point, one after the other.
+    pub(crate) fn taps_of(&self, point: Point) -> Vec<Tap> {
+        match &self.wiring {
+            Wiring::Dense | Wiring::Broadcast => self.taps.clone(),
+            Wiring::Diagonal => {
+                let pairs = self.points.iter().zip(&self.taps);
+                pairs.filter(|(at, _)| **at == point).map(|(_, tap)| *tap).collect()
+            }
+            Wiring::Pairs(pairs, _) => {
+                pairs.iter().filter(|(_, at)| *at == point).map(|(tap, _)| *tap).collect()
+            }
+        }
+    }
+}
+
+/// The name of an edge.
+pub(crate) fn edge(tap: Tap, point: Point) -> String {
+    format!("{tap}->{}", point.name())
+}

@@ -1,0 +1,188 @@
+//! Random small recipes, valid by construction.
+
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use crate::settings::{
+    Activation, Adapter, Agf, Attention, Fusion, Gate, Injection, Language, Point, Projector, Settings,
+    Share, Tap, Vision, Wiring,
+};
+
+fn activation() -> impl Strategy<Value = Activation> {
+    select(vec![Activation::GeluErf, Activation::GeluTanh, Activation::QuickGelu])
+}
+
+fn eps() -> impl Strategy<Value = f64> {
+    select(vec![1e-6, 1e-3, 1e-1])
+}
+
+fn vision() -> impl Strategy<Value = Vision> {
+    let sizes = (1..=2usize, 2..=3usize, 1..=3usize, 1..=2usize, 2..=3usize, 2..=4usize);
+    let flags = any::<[bool; 5]>();
+    (sizes, activation(), eps(), flags).prop_map(
+        |((patch, grid, layers, heads, head_width, mlp), activation, eps, flags)| {
+            let [class_token, pre_norm, post_norm, qkv_bias, patch_bias] = flags;
+            // Nine visual tokens are enough to see their order; most pictures have four.
+            let grid = if patch == 1 { grid } else { 2 };
+            Vision {
+                image_size: grid * patch + (patch - 1),
+                patch,
+                hidden: heads * head_width,
+                layers,
+                heads,
+                mlp,
+                activation,
+                eps,
+                class_token,
+                pre_norm,
+                post_norm,
+                qkv_bias,
+                patch_bias,
+            }
+        },
+    )
+}
+
+fn language() -> impl Strategy<Value = Language> {
+    let heads = select(vec![(1, 1), (2, 1), (2, 2)]);
+    let sizes = (select(vec![4usize, 6]), 1..=3usize, heads, select(vec![2usize, 4]), 2..=4usize);
+    (sizes, select(vec![20.0, 1e4]), eps(), any::<[bool; 2]>()).prop_map(
+        |((hidden, layers, (heads, kv_heads), head_dim, mlp), theta, eps, [qwen2, tied])| Language {
+            qwen2,
+            hidden,
+            layers,
+            heads,
+            kv_heads,
+            head_dim,
+            mlp,
+            theta,
+            eps,
+            tied,
+            vocab: 7,
+        },
+    )
+}
+
+fn projector() -> impl Strategy<Value = Projector> {
+    (3..=5usize, activation(), any::<bool>()).prop_map(|(hidden, activation, bias)| Projector {
+        hidden,
+        activation,
+        bias,
+    })
+}
+
+/// Every state of an encoder.
+fn states(vision: &Vision) -> Vec<Tap> {
+    let blocks = (1..=vision.layers).map(Tap::Block);
+    std::iter::once(Tap::Embed).chain(blocks).chain(vision.post_norm.then_some(Tap::PostNorm)).collect()
+}
+
+/// Every place of a decoder but the one after the last layer, which is last.
+fn places(language: &Language) -> Vec<Point> {
+    (0..language.layers).flat_map(|layer| [Point::before(layer), Point::after(layer)]).collect()
+}
+
+/// Some of a list, in any order.
+fn some<T: Clone + std::fmt::Debug + 'static>(
+    all: Vec<T>,
+    range: std::ops::RangeInclusive<usize>,
+) -> impl Strategy<Value = Vec<T>> {
+    let most = (*range.end()).min(all.len());
+    subsequence(all, *range.start()..=most).prop_shuffle()
+}
+
+fn distinct<T: PartialEq + Copy>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut seen = Vec::new();
+    for item in items {
+        if !seen.contains(&item) {
+            seen.push(item);
+        }
+    }
+    seen
+}
+
+/// Taps, points and what joins them.
+fn wired(taps: &[Tap], points: &[Point]) -> impl Strategy<Value = (Vec<Tap>, Vec<Point>, Wiring)> + use<> {
+    let dense = (some(taps.to_vec(), 1..=3), some(points.to_vec(), 1..=3))
+        .prop_map(|(taps, points)| (taps, points, Wiring::Dense));
+    let broadcast = (some(taps.to_vec(), 1..=1), some(points.to_vec(), 1..=3))
+        .prop_map(|(taps, points)| (taps, points, Wiring::Broadcast));
+    let most = taps.len().min(points.len()).min(4);
+    let (all_taps, all_points) = (taps.to_vec(), points.to_vec());
+    let diagonal = (1..=most).prop_flat_map(move |n| {
+        (some(all_taps.clone(), n..=n), some(all_points.clone(), n..=n))
+            .prop_map(|(taps, points)| (taps, points, Wiring::Diagonal))
+    });
+    let cross: Vec<(Tap, Point)> =
+        taps.iter().flat_map(|tap| points.iter().map(|point| (*tap, *point))).collect();
+    let pairs = (some(cross, 1..=5), any::<bool>(), any::<bool>()).prop_map(|(pairs, written, turned)| {
+        let mut taps = distinct(pairs.iter().map(|(tap, _)| *tap));
+        let mut points = distinct(pairs.iter().map(|(_, point)| *point));
+        if written && turned {
+            taps.reverse();
+            points.reverse();
+        }
+        (taps, points, Wiring::Pairs(pairs, written))
+    });
+    prop_oneof![3 => dense, 2 => diagonal, 1 => broadcast, 3 => pairs]
+}
+
+fn adapter(widest: usize) -> impl Strategy<Value = Adapter> {
+    let amp = (1..=widest.min(3), select(vec![0.5, 2.5, 5.0]), any::<bool>())
+        .prop_map(|(rank, alpha, per_linear)| Adapter::Amp { rank, alpha, per_linear });
+    prop_oneof![1 => Just(Adapter::Shared), 1 => Just(Adapter::PerTap), 3 => amp]
+}
+
+fn gate(width: usize) -> impl Strategy<Value = Gate> {
+    let divisors: Vec<usize> = (1..=width).filter(|n| width.is_multiple_of(*n)).collect();
+    let attention = prop_oneof![
+        1 => Just((Attention::None, 1)),
+        4 => (select(vec![Attention::Shared, Attention::Separate]), select(divisors)),
+    ];
+    let share = select(vec![Share::Point, Share::Edge, Share::Global]);
+    let agf = (attention, share, any::<[bool; 2]>(), select(vec![-4.0, 0.25])).prop_map(
+        |((attention, heads), share, [channel, prompt], bias_init)| {
+            Gate::Agf(Agf { attention, heads, channel, bias_init, prompt, share })
+        },
+    );
+    prop_oneof![
+        1 => Just(Gate::None),
+        1 => select(vec![-0.5, 0.3, 1.5]).prop_map(Gate::Constant),
+        1 => select(vec![0.018, 0.7]).prop_map(|init| Gate::Static { init }),
+        5 => agf,
+    ]
+}
+
+fn fusion(gate: Gate) -> impl Strategy<Value = Fusion> {
+    select(if gate == Gate::None { vec![Fusion::Add] } else { vec![Fusion::GatedAdd, Fusion::Convex] })
+}
+
+fn injection(vision: &Vision, language: &Language) -> impl Strategy<Value = Injection> + use<> {
+    let taps = states(vision);
+    let wired = wired(&taps, &places(language));
+    let gated = gate(language.hidden).prop_flat_map(|gate| (Just(gate), fusion(gate)));
+    let adapter = adapter(vision.hidden.min(language.hidden));
+    (select(taps), wired, adapter, gated, any::<[bool; 2]>()).prop_map(
+        |(input, (taps, points, wiring), adapter, (gate, fusion), [tap_norm, sequential])| Injection {
+            input,
+            taps,
+            points,
+            wiring,
+            adapter,
+            tap_norm,
+            gate,
+            fusion,
+            sequential,
+        },
+    )
+}
+
+/// Recipes that inject.
+pub(crate) fn settings() -> impl Strategy<Value = Settings> {
+    (vision(), language(), projector()).prop_flat_map(|(vision, language, projector)| {
+        let injection = injection(&vision, &language);
+        (Just(vision), Just(language), Just(projector), injection).prop_map(
+            |(vision, language, projector, injection)| Settings { vision, language, projector, injection },
+        )
+    })
+}

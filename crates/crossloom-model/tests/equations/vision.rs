@@ -1,0 +1,115 @@
+//! A pre-norm vision transformer as CLIP and SigLIP define it, one picture at a time.
+
+use crate::algebra::{Row, Rows, activate, attend, dot, layer_norm, plus, times};
+use crate::settings::{Tap, Vision};
+use crate::tape::Num;
+use crate::weights::Weights;
+
+const PREFIX: &str = "vision_tower.vision_model";
+const CHANNELS: usize = 3;
+
+/// All states of the encoder for one picture, each one row per token.
+pub(crate) struct States<'t> {
+    /// Before the first block, after it, after the second, …
+    blocks: Vec<Rows<'t>>,
+    post_norm: Option<Rows<'t>>,
+    /// Rows in front of those of the patches.
+    class_tokens: usize,
+}
+
+impl<'t> States<'t> {
+    /// The states for pixels `[channel][y][x]`.
+    pub(crate) fn of(vision: &Vision, weights: &Weights<'t>, pixels: &[f64]) -> Self {
+        let mut blocks = vec![embeddings(vision, weights, pixels)];
+        for layer in 0..vision.layers {
+            blocks.push(block(vision, weights, layer, &blocks[layer]));
+        }
+        let post_norm = vision.post_norm.then(|| {
+            let norm = weights.layer_norm(&format!("{PREFIX}.post_layernorm"), vision.hidden);
+            blocks[vision.layers].iter().map(|x| layer_norm(x, &norm, vision.eps)).collect()
+        });
+        Self { blocks, post_norm, class_tokens: usize::from(vision.class_token) }
+    }
+
+    /// The patches' rows of a state.
+    pub(crate) fn tap(&self, tap: Tap) -> Rows<'t> {
+        let state = match tap {
+            Tap::Embed => &self.blocks[0],
+            Tap::Block(block) => &self.blocks[block],
+            Tap::PostNorm => self.post_norm.as_ref().unwrap(),
+        };
+        state[self.class_tokens..].to_vec()
+    }
+}
+
+/// A convolution whose stride is its size, the class token in front, positions, and perhaps a norm.
+fn embeddings<'t>(vision: &Vision, weights: &Weights<'t>, pixels: &[f64]) -> Rows<'t> {
+    let (side, patch, width) = (vision.image_size, vision.patch, vision.hidden);
+    let prefix = format!("{PREFIX}.embeddings");
+    let kernel = weights.kernel(&format!("{prefix}.patch_embedding.weight"), width, CHANNELS, patch);
+    let bias =
+        vision.patch_bias.then(|| weights.vector(&format!("{prefix}.patch_embedding.bias"), width, 0.5));
+    let mut rows = Rows::new();
+    if vision.class_token {
+        rows.push(weights.vector(&format!("{prefix}.class_embedding"), width, 1.0));
+    }
+    for (row, column) in
+        (0..vision.grid()).flat_map(|row| (0..vision.grid()).map(move |column| (row, column)))
+    {
+        let mut seen = Row::new();
+        for (channel, y, x) in
+            (0..CHANNELS).flat_map(|c| (0..patch).flat_map(move |y| (0..patch).map(move |x| (c, y, x))))
+        {
+            let at = (channel * side + row * patch + y) * side + column * patch + x;
+            seen.push(Num::constant(pixels[at]));
+        }
+        let token: Row<'t> = kernel.iter().map(|filter| dot(filter, &seen)).collect();
+        rows.push(bias.as_ref().map_or(token.clone(), |bias| plus(&token, bias)));
+    }
+    let positions = weights.matrix(&format!("{prefix}.position_embedding.weight"), rows.len(), width);
+    let placed = rows.iter().zip(&positions).map(|(row, position)| plus(row, position));
+    if !vision.pre_norm {
+        return placed.collect();
+    }
+    // The name is spelled as in every checkpoint.
+    let norm = weights.layer_norm(&format!("{PREFIX}.pre_layrnorm"), width);
+    placed.map(|row| layer_norm(&row, &norm, vision.eps)).collect()
+}
+
+fn block<'t>(vision: &Vision, weights: &Weights<'t>, layer: usize, x: &Rows<'t>) -> Rows<'t> {
+    let prefix = format!("{PREFIX}.encoder.layers.{layer}");
+    let width = vision.hidden;
+
+    let norm = weights.layer_norm(&format!("{prefix}.layer_norm1"), width);
+    let normed: Rows<'t> = x.iter().map(|x| layer_norm(x, &norm, vision.eps)).collect();
+    let projection = |name: &str| {
+        weights.linear(&format!("{prefix}.self_attn.{name}_proj"), width, width, vision.qkv_bias)
+    };
+    let [queries, keys, values] =
+        ["q", "k", "v"].map(|name| normed.iter().map(|x| projection(name).of(x)).collect::<Rows<'t>>());
+    let out = projection("out");
+    let head_width = width / vision.heads;
+    let attended = queries.iter().map(|query| {
+        let mut mixed = Row::new();
+        for head in 0..vision.heads {
+            let own = head * head_width..(head + 1) * head_width;
+            let scores: Row<'t> =
+                keys.iter().map(|key| dot(&query[own.clone()], &key[own.clone()])).collect();
+            let values: Vec<&[Num<'t>]> = values.iter().map(|value| &value[own.clone()]).collect();
+            mixed.extend(attend(&times(&scores, (head_width as f64).sqrt().recip()), &values));
+        }
+        out.of(&mixed)
+    });
+    let x: Rows<'t> = x.iter().zip(attended).map(|(x, update)| plus(x, &update)).collect();
+
+    let norm = weights.layer_norm(&format!("{prefix}.layer_norm2"), width);
+    let first = weights.linear(&format!("{prefix}.mlp.fc1"), vision.mlp, width, true);
+    let second = weights.linear(&format!("{prefix}.mlp.fc2"), width, vision.mlp, true);
+    x.iter()
+        .map(|x| {
+            let hidden = first.of(&layer_norm(x, &norm, vision.eps));
+            let hidden: Row<'t> = hidden.into_iter().map(|h| activate(vision.activation, h)).collect();
+            plus(x, &second.of(&hidden))
+        })
+        .collect()
+}
