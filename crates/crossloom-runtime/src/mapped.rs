@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crossloom_ir::{DType, TensorType};
-use safetensors::tensor::{Dtype, SafeTensors};
+use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
 
 use crate::RunError;
 
@@ -123,6 +123,11 @@ impl MappedFile {
         let mut names: Vec<String> = self.header.tensors().into_keys().collect();
         names.sort();
         names
+    }
+
+    /// What the header says of a tensor, whatever the type of its elements.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.header.info(name)
     }
 
     /// A tensor of the file: its type, and its bytes.

@@ -120,6 +120,9 @@ pub enum Verb {
     /// List, show and copy the recipes that come with crossloom.
     #[command(long_about = commands::recipe::LONG_ABOUT)]
     Recipe(commands::recipe::Args),
+    /// Look into pretrained models.
+    #[command(long_about = commands::model::LONG_ABOUT)]
+    Model(commands::model::Args),
     /// Print the JSON Schema of recipe files, for editors.
     #[command(long_about = commands::schema::LONG_ABOUT)]
     Schema(commands::schema::Args),
@@ -146,6 +149,7 @@ impl Verb {
             Self::Runs(args) => commands::runs::run(args, terminal),
             Self::Data(args) => commands::data::run(args, terminal),
             Self::Recipe(args) => commands::recipe::run(args, terminal),
+            Self::Model(args) => commands::model::run(args, terminal),
             Self::Schema(args) => commands::schema::run(args, terminal),
             Self::Doctor(args) => commands::doctor::run(args, terminal),
             Self::Completions(args) => commands::completions::run(args, terminal),

@@ -9,6 +9,7 @@ pub mod eval;
 pub mod explain;
 pub mod generate;
 pub mod graph;
+pub mod model;
 pub mod recipe;
 pub mod resolve;
 pub mod run;

@@ -13,6 +13,7 @@ mod interrupt;
 mod killed;
 mod machine;
 mod memory;
+mod models;
 mod moved;
 mod recipes;
 mod resolve;

@@ -1,0 +1,70 @@
+//! Llama and what is built like it: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+
+use crossloom_recipe::{LanguageFamily, LanguageModel};
+use serde_json::{Value, json};
+
+use super::Architecture;
+use crate::config::Config;
+
+/// What a family has where its configuration is silent.
+struct Defaults {
+    family: LanguageFamily,
+    mlp: usize,
+    vocab: usize,
+    positions: usize,
+}
+
+/// Llama, and with it Vicuna and SmolLM2.
+pub(super) fn llama(config: &Config<'_>) -> Architecture {
+    for key in ["attention_bias", "mlp_bias"] {
+        config.must_be(key, &Value::Bool(false));
+    }
+    let defaults = Defaults { family: LanguageFamily::Llama, mlp: 11008, vocab: 32000, positions: 2048 };
+    decoder(config, &defaults)
+}
+
+/// Qwen2: biases on query, key and value.
+pub(super) fn qwen2(config: &Config<'_>) -> Architecture {
+    config.must_be("use_sliding_window", &Value::Bool(false));
+    let defaults = Defaults { family: LanguageFamily::Qwen2, mlp: 22016, vocab: 151_936, positions: 32768 };
+    decoder(config, &defaults)
+}
+
+fn decoder(config: &Config<'_>, defaults: &Defaults) -> Architecture {
+    config.must_be("hidden_act", &json!("silu"));
+    let hidden = config.count("hidden_size", Some(4096));
+    let heads = config.count("num_attention_heads", Some(32));
+    // Older files of Qwen2 do not say `num_key_value_heads` where it is the number of heads.
+    let language = LanguageModel {
+        preset: None,
+        family: defaults.family,
+        hidden,
+        layers: config.count("num_hidden_layers", Some(32)),
+        heads,
+        kv_heads: config.count("num_key_value_heads", Some(heads)),
+        head_dim: config.count("head_dim", Some((hidden / heads).max(1))),
+        mlp: config.count("intermediate_size", Some(defaults.mlp)),
+        rope_theta: rope_theta(config),
+        norm_eps: config.number("rms_norm_eps", 1e-6),
+        tie_embeddings: config.flag("tie_word_embeddings", false),
+        vocab_size: Some(config.count("vocab_size", Some(defaults.vocab))),
+        max_positions: config.count("max_position_embeddings", Some(defaults.positions)),
+    };
+    Architecture { language: Some(language), ..Architecture::default() }
+}
+
+/// The base of the rotary frequencies, which older configurations have beside the dimensions and newer ones in a table of
+/// their own. Scaled positions would be other positions, and are refused.
+fn rope_theta(config: &Config<'_>) -> f64 {
+    const BASE: f64 = 10_000.0;
+    for table in ["rope_scaling", "rope_parameters"] {
+        let Some(rope) = config.table_if_there(table) else { continue };
+        for key in ["rope_type", "type"] {
+            rope.must_be(key, &json!("default"));
+        }
+        if table == "rope_parameters" {
+            return rope.number("rope_theta", config.number("rope_theta", BASE));
+        }
+    }
+    config.number("rope_theta", BASE)
+}

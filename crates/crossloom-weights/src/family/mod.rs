@@ -1,0 +1,134 @@
+//! Families: from a `config.json` to dimensions. Each is one file; a new one is a new file and a line of `read`.
+
+mod clip;
+mod decoder;
+mod llava;
+mod siglip;
+
+use std::cell::RefCell;
+
+use crossloom_recipe::{LanguageModel, MlpActivation, Projector, Resample, VisionAddress, VisionModel};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::config::Config;
+
+/// What a `config.json` says of a model. A part that it does not have is none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Architecture {
+    /// The vision encoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vision: Option<VisionModel>,
+    /// What joins the two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub projector: Option<Projector>,
+    /// The language model. Its `vocab_size` is what the configuration says; files may hold more rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<LanguageModel>,
+    /// The states of the encoder that the model itself reads: addresses for `topology.taps`.
+    #[serde(skip)]
+    pub taps: Vec<VisionAddress>,
+}
+
+/// What reads the configuration of one `model_type`.
+type Read = fn(&Config<'_>) -> Architecture;
+
+/// All that can be read, by `model_type`.
+const FAMILIES: &[(&str, Read)] = &[
+    ("clip", clip::whole),
+    ("clip_vision_model", clip::tower),
+    ("llama", decoder::llama),
+    ("llava", llava::llava),
+    ("llava_onevision", llava::onevision),
+    ("qwen2", decoder::qwen2),
+    ("siglip", siglip::whole),
+    ("siglip_vision_model", siglip::tower),
+];
+
+/// Reads the configuration of any family that is known.
+///
+/// # Errors
+/// Everything that is wrong with it: a family that is not known, keys that are missing or of another type, settings that
+/// change what is computed in a way that is not built.
+pub fn architecture(values: &Map<String, Value>) -> Result<Architecture, Vec<String>> {
+    let problems = RefCell::new(Vec::new());
+    let read = read(&Config::new(values, &problems));
+    let problems = problems.into_inner();
+    if problems.is_empty() { Ok(read) } else { Err(problems) }
+}
+
+fn read(config: &Config<'_>) -> Architecture {
+    let name = config.word("model_type", None);
+    match FAMILIES.iter().find(|(known, _)| *known == name) {
+        Some((_, read)) => read(config),
+        None => {
+            if !name.is_empty() {
+                let known: Vec<&str> = FAMILIES.iter().map(|(known, _)| *known).collect();
+                config
+                    .problem(format!("the model type `{name}` is not known; known are {}", known.join(", ")));
+            }
+            Architecture::default()
+        }
+    }
+}
+
+/// An activation by the name that configurations have for it.
+fn activation(config: &Config<'_>, key: &str, default: &'static str) -> MlpActivation {
+    match config.word(key, Some(default)) {
+        "gelu" => MlpActivation::GeluErf,
+        "gelu_pytorch_tanh" | "gelu_new" => MlpActivation::GeluTanh,
+        "quick_gelu" => MlpActivation::QuickGelu,
+        other => {
+            config.problem(format!(
+                "`{key}` is \"{other}\"; gelu, gelu_pytorch_tanh and quick_gelu are supported"
+            ));
+            MlpActivation::GeluErf
+        }
+    }
+}
+
+/// What a `preprocessor_config.json` says of pictures; what it does not say is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Processor {
+    /// Subtracted from red, green and blue.
+    pub mean: Option<[f64; 3]>,
+    /// Divided by, after that.
+    pub std: Option<[f64; 3]>,
+    /// The filter of resizing.
+    pub resample: Option<Resample>,
+}
+
+impl Processor {
+    /// Reads the keys that all families have.
+    ///
+    /// # Errors
+    /// Values of another type; a filter that is not built.
+    pub fn read(values: &Map<String, Value>) -> Result<Self, Vec<String>> {
+        let mut problems = Vec::new();
+        let mut colours = |key: &str| {
+            let value = values.get(key).filter(|value| !value.is_null())?;
+            let numbers =
+                value.as_array().map(|list| list.iter().filter_map(Value::as_f64).collect::<Vec<_>>());
+            let three = numbers.and_then(|numbers| <[f64; 3]>::try_from(numbers).ok());
+            if three.is_none() {
+                problems.push(format!("`{key}` is {value}, three numbers are expected"));
+            }
+            three
+        };
+        let (mean, std) = (colours("image_mean"), colours("image_std"));
+        // Pillow's numbers of its filters.
+        let resample = match values.get("resample").filter(|value| !value.is_null()).map(Value::as_u64) {
+            None => None,
+            Some(Some(2)) => Some(Resample::Bilinear),
+            Some(Some(3)) => Some(Resample::Bicubic),
+            Some(_) => {
+                problems.push("`resample` is neither 2 (bilinear) nor 3 (bicubic)".to_owned());
+                None
+            }
+        };
+        if problems.is_empty() { Ok(Self { mean, std, resample }) } else { Err(problems) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

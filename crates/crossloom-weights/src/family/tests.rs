@@ -1,0 +1,148 @@
+#![allow(clippy::unwrap_used)]
+
+use crossloom_recipe::LanguageFamily;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn read_json(value: Value) -> Result<Architecture, Vec<String>> {
+    let Value::Object(values) = value else { panic!("a table") };
+    architecture(&values)
+}
+
+/// The configuration of LLaVA-1.5-7B as it is published: most of Vicuna's dimensions are the defaults of Llama.
+#[test]
+fn llava_1_5_7b_is_what_its_paper_says() {
+    let read = read_json(json!({
+        "model_type": "llava", "image_token_index": 32000, "projector_hidden_act": "gelu",
+        "vision_feature_layer": -2, "vision_feature_select_strategy": "default",
+        "tie_word_embeddings": false,
+        "text_config": {
+            "model_type": "llama", "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "vocab_size": 32064
+        },
+        "vision_config": {
+            "model_type": "clip_vision_model", "hidden_size": 1024, "image_size": 336,
+            "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14,
+            "projection_dim": 768, "vocab_size": 32000
+        }
+    }))
+    .unwrap();
+    let (vision, language) = (read.vision.unwrap(), read.language.unwrap());
+    assert_eq!((vision.hidden, vision.layers, vision.heads, vision.mlp), (1024, 24, 16, 4096));
+    assert_eq!((vision.tokens(), vision.class_token, vision.patch_bias), (576, true, false));
+    assert_eq!(vision.activation, MlpActivation::QuickGelu);
+    assert_eq!((language.hidden, language.layers, language.heads, language.kv_heads), (4096, 32, 32, 32));
+    assert_eq!((language.head_dim, language.mlp, language.vocab_size), (128, 11008, Some(32064)));
+    assert_eq!((language.rope_theta, language.norm_eps, language.tie_embeddings), (1e4, 1e-5, false));
+    assert_eq!(read.projector.unwrap().activation, MlpActivation::GeluErf);
+    assert_eq!(read.taps, [VisionAddress::Block(23)]);
+}
+
+#[test]
+fn onevision_0_5b_is_siglip_of_26_blocks_and_qwen2() {
+    let read = read_json(json!({
+        "model_type": "llava_onevision", "vision_feature_layer": -1, "vision_feature_select_strategy": "full",
+        "tie_word_embeddings": true,
+        "text_config": {
+            "model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14,
+            "num_hidden_layers": 24, "num_key_value_heads": 2, "rope_theta": 1e6, "vocab_size": 152_000,
+            "use_sliding_window": false, "sliding_window": 32768, "rope_scaling": null
+        },
+        "vision_config": {
+            "model_type": "siglip_vision_model", "hidden_size": 1152, "image_size": 384,
+            "intermediate_size": 4304, "num_attention_heads": 16, "num_hidden_layers": 26, "patch_size": 14
+        }
+    }))
+    .unwrap();
+    let (vision, language) = (read.vision.unwrap(), read.language.unwrap());
+    assert_eq!((vision.tokens(), vision.head_dim(), vision.class_token), (729, 72, false));
+    assert_eq!(vision.activation, MlpActivation::GeluTanh);
+    assert_eq!(language.family, LanguageFamily::Qwen2);
+    assert_eq!((language.head_dim, language.kv_heads, language.rope_theta), (64, 2, 1e6));
+    assert!(language.tie_embeddings);
+    assert_eq!(read.taps, [VisionAddress::Block(26)]);
+}
+
+#[test]
+fn newer_files_have_rotary_settings_in_a_table() {
+    let read = read_json(json!({
+        "model_type": "llama", "hidden_size": 576, "num_attention_heads": 9, "num_key_value_heads": 3,
+        "rope_parameters": { "rope_theta": 100_000.0, "rope_type": "default" }
+    }));
+    let language = read.unwrap().language.unwrap();
+    assert_eq!((language.rope_theta, language.head_dim), (1e5, 64));
+}
+
+#[test]
+fn a_list_of_layers_gives_as_many_taps_and_0_is_the_embedding() {
+    let with = |layers: Value| {
+        let vision = json!({ "model_type": "clip_vision_model", "num_hidden_layers": 12 });
+        read_json(json!({
+            "model_type": "llava", "vision_feature_layer": layers,
+            "text_config": { "model_type": "llama" }, "vision_config": vision
+        }))
+    };
+    let block = VisionAddress::Block;
+    assert_eq!(
+        with(json!([-2, -5, 0, 12])).unwrap().taps,
+        [block(11), block(8), VisionAddress::Embed, block(12)]
+    );
+    for layer in [13, -14] {
+        let problems = with(json!(layer)).unwrap_err();
+        assert!(problems[0].contains("13 hidden states"), "{problems:?}");
+    }
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let problems = read_json(json!({
+        "model_type": "llava", "vision_feature_select_strategy": "full", "projector_hidden_act": "relu",
+        "text_config": {
+            "model_type": "llama", "hidden_size": "4096", "num_hidden_layers": 0, "hidden_act": "gelu",
+            "attention_bias": true, "rope_scaling": { "type": "linear", "factor": 2.0 },
+            "rms_norm_eps": -1e-5
+        },
+        "vision_config": { "model_type": "clip_vision_model", "image_size": 1e30 }
+    }))
+    .unwrap_err();
+    for part in [
+        "`vision_feature_select_strategy` is \"full\"",
+        "\"relu\"",
+        "`text_config.hidden_size` is \"4096\"",
+        "`text_config.num_hidden_layers` is 0",
+        "`text_config.hidden_act` is \"gelu\"",
+        "`text_config.attention_bias` is true",
+        "`text_config.rope_scaling.type` is \"linear\"",
+        "`text_config.rms_norm_eps` is -0.00001",
+        "`vision_config.image_size` is 1e30",
+    ] {
+        let told = problems
+            .iter()
+            .any(|problem| problem.replace("-1e-5", "-0.00001").replace("1e+30", "1e30").contains(part));
+        assert!(told, "{part} is not among {problems:#?}");
+    }
+}
+
+#[test]
+fn a_family_that_is_not_known_is_an_error_with_those_that_are() {
+    for (config, part) in [
+        (json!({ "model_type": "mamba" }), "`mamba` is not known; known are clip, "),
+        (json!({ "model_type": 7 }), "`model_type` is 7"),
+        (json!({}), "`model_type` is missing"),
+    ] {
+        let problems = read_json(config).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].contains(part), "{problems:?}");
+    }
+}
+
+#[test]
+fn a_processor_says_how_pictures_are_read() {
+    let read = |value: Value| Processor::read(value.as_object().unwrap());
+    let given =
+        read(json!({ "image_mean": [0.5, 0.25, 0.5], "image_std": [1, 1, 1], "resample": 2 })).unwrap();
+    assert_eq!(given.mean, Some([0.5, 0.25, 0.5]));
+    assert_eq!((given.std, given.resample), (Some([1.0; 3]), Some(Resample::Bilinear)));
+    assert_eq!(read(json!({})).unwrap(), Processor::default());
+    let problems = read(json!({ "image_mean": [0.5], "resample": 5 })).unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+}

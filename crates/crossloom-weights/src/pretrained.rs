@@ -1,0 +1,248 @@
+//! A folder with a model: configuration, files and names together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crossloom_ir::TensorType;
+use crossloom_runtime::{MappedTensor, RunError};
+use serde::Serialize;
+
+use crate::layout::{LAYOUTS, is_left_out};
+use crate::shards::{Shards, open, table};
+use crate::{Architecture, Layout, WeightsError, family};
+
+/// A pretrained model whose files are mapped.
+#[derive(Debug)]
+pub struct Pretrained {
+    path: PathBuf,
+    architecture: Architecture,
+    layout: &'static Layout,
+    shards: Shards,
+    /// The name in its file of every tensor, by our name.
+    names: BTreeMap<String, String>,
+    left_out: Vec<String>,
+}
+
+/// A part of a model, as its files have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The vision encoder.
+    Vision,
+    /// Between encoder and language model.
+    Projector,
+    /// The language model.
+    Language,
+}
+
+/// Tensors of one part and one element type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// How many.
+    pub tensors: u64,
+    /// Their elements.
+    pub parameters: u64,
+    /// Their bytes in the file.
+    pub bytes: u64,
+}
+
+impl Part {
+    /// The part to which a tensor belongs, by our name.
+    fn of(name: &str) -> Self {
+        if name.starts_with("vision_tower.") {
+            Self::Vision
+        } else if name.starts_with("language_model.") {
+            Self::Language
+        } else {
+            Self::Projector
+        }
+    }
+}
+
+impl Pretrained {
+    /// Opens a folder. No tensor is read.
+    ///
+    /// # Errors
+    /// All that is wrong: with the configuration; with the files; with both together, where the dimensions of one are not those
+    /// of the other.
+    pub fn open(folder: &Path) -> Result<Self, WeightsError> {
+        let config = folder.join("config.json");
+        let mut architecture = family::architecture(&table(&config)?)
+            .map_err(|problems| WeightsError::new(&config, problems))?;
+        let processor = folder.join("preprocessor_config.json");
+        if let (Some(vision), true) = (&mut architecture.vision, processor.exists()) {
+            let processor = family::Processor::read(&table(&processor)?)
+                .map_err(|problems| WeightsError::new(&processor, problems))?;
+            vision.image_mean = processor.mean.unwrap_or(vision.image_mean);
+            vision.image_std = processor.std.unwrap_or(vision.image_std);
+            vision.resample = processor.resample.unwrap_or(vision.resample);
+        }
+        let shards = open(folder)?;
+        let layout = layout(&architecture, &shards).map_err(|problem| WeightsError::one(folder, problem))?;
+        let mut names = BTreeMap::new();
+        let (mut left_out, mut problems) = (Vec::new(), Vec::new());
+        for in_file in shards.keys() {
+            match layout.to_ours(in_file) {
+                _ if is_left_out(in_file) => left_out.push(in_file.clone()),
+                Some(ours) => drop(names.insert(ours, in_file.clone())),
+                None => problems.push(format!("holds `{in_file}`, which is no tensor of such a model")),
+            }
+        }
+        let mut model = Self { path: folder.to_owned(), architecture, layout, shards, names, left_out };
+        model.check_dimensions(&mut problems);
+        if problems.is_empty() { Ok(model) } else { Err(WeightsError::new(folder, problems)) }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Families and dimensions. The vocabulary is that of the files.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// How its files name tensors.
+    pub fn layout(&self) -> &'static Layout {
+        self.layout
+    }
+
+    /// Our names of all its tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(String::as_str)
+    }
+
+    /// Tensors of the files that are no weights of ours.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
+    /// A tensor by our name.
+    ///
+    /// # Errors
+    /// There is none; its element type is not supported; the file has changed.
+    pub fn tensor(&self, name: &str) -> Result<(TensorType, MappedTensor), RunError> {
+        let missing =
+            || RunError::File { path: self.path.clone(), message: format!("has no tensor `{name}`") };
+        let in_file = self.names.get(name).ok_or_else(missing)?;
+        self.shards.get(in_file).ok_or_else(missing)?.tensor(in_file)
+    }
+
+    /// What the files hold, by part and by the element type that they name.
+    pub fn held(&self) -> BTreeMap<(Part, String), Held> {
+        let mut held: BTreeMap<(Part, String), Held> = BTreeMap::new();
+        for (ours, in_file) in &self.names {
+            let Some(info) = self.shards.get(in_file).and_then(|file| file.info(in_file)) else { continue };
+            let entry = held.entry((Part::of(ours), info.dtype.to_string().to_lowercase())).or_default();
+            entry.tensors += 1;
+            entry.parameters += info.shape.iter().product::<usize>() as u64;
+            entry.bytes += (info.data_offsets.1 - info.data_offsets.0) as u64;
+        }
+        held
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        let in_file = self.names.get(name)?;
+        Some(self.shards.get(in_file)?.info(in_file)?.shape.as_slice())
+    }
+
+    /// Compares the configuration with the tensors that show every dimension, and takes the vocabulary from the files.
+    fn check_dimensions(&mut self, problems: &mut Vec<String>) {
+        let mut expect = |name: &str, shape: &[usize]| match self.shape(name) {
+            None => problems.push(format!("holds no `{name}`")),
+            Some(found) if found != shape => problems
+                .push(format!("holds `{name}` of shape {found:?}; by its configuration that is {shape:?}")),
+            Some(_) => {}
+        };
+        if let Some(vision) = &self.architecture.vision {
+            let tower = "vision_tower.vision_model";
+            let (d, patch) = (vision.hidden, vision.patch_size);
+            let positions = vision.tokens() + usize::from(vision.class_token);
+            expect(
+                &format!("{tower}.embeddings.patch_embedding.weight"),
+                &[d, vision.channels, patch, patch],
+            );
+            expect(&format!("{tower}.embeddings.position_embedding.weight"), &[positions, d]);
+            for layer in [0, vision.layers - 1] {
+                expect(&format!("{tower}.encoder.layers.{layer}.mlp.fc1.weight"), &[vision.mlp, d]);
+                expect(&format!("{tower}.encoder.layers.{layer}.self_attn.q_proj.weight"), &[d, d]);
+            }
+        }
+        if let (Some(vision), Some(language)) = (&self.architecture.vision, &self.architecture.language) {
+            expect("multi_modal_projector.linear_1.weight", &[language.hidden, vision.hidden]);
+            expect("multi_modal_projector.linear_2.weight", &[language.hidden, language.hidden]);
+        }
+        if let Some(language) = &self.architecture.language {
+            let (d, dim) = (language.hidden, language.head_dim);
+            for layer in [0, language.layers - 1] {
+                let layer = format!("language_model.model.layers.{layer}");
+                expect(&format!("{layer}.self_attn.q_proj.weight"), &[language.heads * dim, d]);
+                expect(&format!("{layer}.self_attn.k_proj.weight"), &[language.kv_heads * dim, d]);
+                expect(&format!("{layer}.mlp.gate_proj.weight"), &[language.mlp, d]);
+            }
+            expect("language_model.model.norm.weight", &[d]);
+            match self.shape("language_model.model.embed_tokens.weight") {
+                Some(&[vocab, width]) if width == d => {
+                    if !language.tie_embeddings {
+                        expect("language_model.lm_head.weight", &[vocab, d]);
+                    }
+                }
+                found => problems.push(format!(
+                    "holds word embeddings of shape {found:?}; by its configuration their width is {d}"
+                )),
+            }
+        }
+        problems.extend(self.beyond());
+        let embedding =
+            self.shape("language_model.model.embed_tokens.weight").and_then(|shape| shape.first().copied());
+        if let (Some(vocab), Some(language)) = (embedding, &mut self.architecture.language) {
+            language.vocab_size = Some(vocab);
+        }
+    }
+
+    /// Blocks that files hold and the configuration does not have.
+    fn beyond(&self) -> Vec<String> {
+        let Architecture { vision, language, .. } = &self.architecture;
+        let towers = [
+            ("vision_tower.vision_model.encoder.layers.", vision.as_ref().map(|vision| vision.layers)),
+            ("language_model.model.layers.", language.as_ref().map(|language| language.layers)),
+        ];
+        let mut beyond = BTreeSet::new();
+        for (prefix, layers) in towers {
+            let Some(layers) = layers else { continue };
+            for name in self.names().filter_map(|name| name.strip_prefix(prefix)) {
+                let layer = name.split('.').next().and_then(|number| number.parse::<usize>().ok());
+                if let Some(layer) = layer.filter(|&layer| layer >= layers) {
+                    beyond.insert(format!(
+                        "holds `{prefix}{layer}`; by its configuration there are {layers} layers"
+                    ));
+                }
+            }
+        }
+        beyond.into_iter().collect()
+    }
+}
+
+/// The layout under which a folder holds the first tensor of each of its parts.
+fn layout(architecture: &Architecture, shards: &Shards) -> Result<&'static Layout, String> {
+    let marks = [
+        architecture.vision.as_ref().map(|_| "vision_tower.vision_model.embeddings.patch_embedding.weight"),
+        architecture.language.as_ref().map(|_| "language_model.model.embed_tokens.weight"),
+    ];
+    let whole = marks.iter().all(Option::is_some);
+    let candidates = || LAYOUTS.iter().filter(|layout| layout.whole == whole);
+    let fits = |layout: &&Layout| {
+        let mut marks = marks.iter().flatten();
+        marks.all(|mark| layout.to_file(mark).is_some_and(|name| shards.contains_key(&name)))
+    };
+    candidates().find(fits).ok_or_else(|| {
+        let known = candidates().flat_map(|layout| marks.iter().flatten().filter_map(|m| layout.to_file(m)));
+        let mut known: Vec<String> = known.map(|name| format!("`{name}`")).collect();
+        known.dedup();
+        format!("holds tensors by names that are not known: one of {} is expected", known.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests;

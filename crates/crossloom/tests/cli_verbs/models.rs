@@ -1,0 +1,75 @@
+//! Pretrained models.
+
+use std::fs;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::support::{crossloom_in, workspace};
+
+/// A Llama of one layer, as a folder.
+fn llama(folder: &Path, hidden: usize) {
+    let config = r#"{ "model_type": "llama", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "intermediate_size": 12, "vocab_size": 20, "tie_word_embeddings": true }"#;
+    fs::write(folder.join("config.json"), config).unwrap();
+    let layer = "model.layers.0";
+    let shapes = [
+        ("model.embed_tokens.weight".to_owned(), [20, hidden]),
+        (format!("{layer}.self_attn.q_proj.weight"), [8, hidden]),
+        (format!("{layer}.self_attn.k_proj.weight"), [4, hidden]),
+        (format!("{layer}.mlp.gate_proj.weight"), [12, hidden]),
+    ];
+    let zeros = vec![0; 4 * 20 * hidden];
+    let mut views: Vec<(String, TensorView<'_>)> = shapes
+        .iter()
+        .map(|(name, shape)| {
+            let bytes = &zeros[..4 * shape[0] * shape[1]];
+            (name.clone(), TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap())
+        })
+        .collect();
+    let norm = TensorView::new(Dtype::F32, vec![hidden], &zeros[..4 * hidden]).unwrap();
+    views.push(("model.norm.weight".to_owned(), norm));
+    safetensors::serialize_to_file(views, None, &folder.join("model.safetensors")).unwrap();
+}
+
+#[test]
+fn a_model_is_described_and_its_dimensions_can_be_pasted_into_a_recipe() {
+    let folder = tempfile::tempdir().unwrap();
+    llama(folder.path(), 8);
+    let said = crossloom_in(folder.path(), &["model", "inspect", "."]).exits(0);
+    for part in
+        ["names of tensors: one part alone", "language  f32", "points: input, before layer.0, after layer.0"]
+    {
+        assert!(said.out.contains(part), "`{part}` is not in\n{}", said.out);
+    }
+    let document = crossloom_in(folder.path(), &["model", "inspect", ".", "--json"]).exits(0).json();
+    assert_eq!(document["tensors"][0]["held"]["parameters"], 20 * 8 + 8 * 8 + 4 * 8 + 12 * 8 + 8);
+    // The tables that it prints are those of a recipe.
+    let from = said.out.find("[model.language]").unwrap();
+    let tables = &said.out[from..said.out.find("\npoints").unwrap()];
+    let synthetic = fs::read_to_string(workspace().join("recipes/synthetic.toml")).unwrap();
+    let (before, rest) = synthetic.split_once("[model.language]").unwrap();
+    let recipe = format!("{before}{tables}\n[topology]{}", rest.split_once("[topology]").unwrap().1);
+    fs::create_dir(folder.path().join("methods")).unwrap();
+    for method in fs::read_dir(workspace().join("recipes/methods")).unwrap() {
+        let method = method.unwrap();
+        fs::copy(method.path(), folder.path().join("methods").join(method.file_name())).unwrap();
+    }
+    fs::write(folder.path().join("mine.toml"), recipe).unwrap();
+    let resolved = crossloom_in(folder.path(), &["resolve", "mine.toml", "--variant", "cli"]);
+    assert!(resolved.out.contains("kv_heads = 2"), "{}{}", resolved.out, resolved.err);
+}
+
+#[test]
+fn a_model_that_is_not_what_its_configuration_says_is_refused_with_every_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    llama(folder.path(), 16);
+    crossloom_in(folder.path(), &["model", "inspect", "."]).exits(1).complains(&[
+        "`model.norm.weight`".replace("model.norm", "language_model.model.norm").as_str(),
+        "their width is 8",
+        "of shape [4, 16]; by its configuration that is [4, 8]",
+    ]);
+    crossloom_in(folder.path(), &["model", "inspect", "nowhere"])
+        .exits(1)
+        .complains(&["nowhere", "config.json"]);
+}
