@@ -18,6 +18,10 @@
 //! gradient, statistics, gates, logits, loss, weight gradients and the optimizer are `f32`, and queries, keys, values,
 //! norm outputs, the hidden values of an MLP and the features of all taps are `bf16`.
 //!
+//! Gates are `f32` from the pooled rows on, and their weights are read as they are: what a `sigmoid` reads, through products, sums
+//! and movements back to a pool, and what products make of these values' gradients. Gates decide by small differences
+//! between pictures, which eight bits do not tell apart, and a few rows cost nothing.
+//!
 //! A *frozen* weight has the type that the policy names for it. A *trained* weight `w` stays `f32` under its own name;
 //! products read the state parameter `bf16.w`, and the step that updates `w` updates that with the new content,
 //! converted. One sweep from the end and one from the start: linear in the number of instructions.
@@ -203,7 +207,7 @@ fn is_low_operand(op: &Op, operand: usize) -> bool {
 
 /// What the readers of a value say about it.
 #[derive(Clone, Copy, Debug, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "four questions, each answered on its own")]
+#[allow(clippy::struct_excessive_bools, reason = "five questions, each answered on its own")]
 struct Mark {
     /// A product reads it.
     product: bool,
@@ -213,6 +217,8 @@ struct Mark {
     wide: bool,
     /// It becomes an optimizer's gradient.
     gradient: bool,
+    /// A sigmoid reads it, at the end of products, sums and movements.
+    gate: bool,
 }
 
 struct Marks(Vec<Mark>);
@@ -220,12 +226,13 @@ struct Marks(Vec<Mark>);
 impl Marks {
     /// Goes from readers to what they read.
     fn of(func: &Func) -> Self {
-        let mut marks = vec![Mark::default(); func.value_count()];
+        let mut marks = Self::gates(func);
         for result in func.results() {
             marks[result.value.index()].wide = true;
         }
         for inst in func.insts().iter().rev() {
             let out = inst.outputs.first().map_or_else(Mark::default, |v| marks[v.index()]);
+            let of_gate = Self::is_of_gate(&marks, inst);
             for (i, input) in inst.inputs.iter().enumerate() {
                 let mark = &mut marks[input.index()];
                 match &inst.op {
@@ -246,11 +253,35 @@ impl Marks {
                     | Op::AddRmsNorm(_)
                     | Op::LayerNormGrad(_)
                     | Op::RmsNormGrad(_) => mark.norm = true,
-                    op => mark.product |= is_low_operand(op, i),
+                    op => mark.product |= !of_gate && is_low_operand(op, i),
                 }
             }
         }
         Self(marks)
+    }
+
+    /// The values that gates are made of. They are known before anything else is asked, for gradients read them too.
+    fn gates(func: &Func) -> Vec<Mark> {
+        let mut marks = vec![Mark::default(); func.value_count()];
+        for inst in func.insts().iter().rev() {
+            let of_gate = inst.outputs.iter().any(|v| marks[v.index()].gate);
+            let goes_on = |operand: usize| match &inst.op {
+                Op::Unary(Unary(UnaryKind::Sigmoid)) => true,
+                Op::Linear(_) | Op::Matmul(_) | Op::Binary(_) | Op::Affine(_) => of_gate,
+                // The queries; the rows are features or hidden states.
+                Op::AttnPool(_) => of_gate && operand == 1,
+                op => of_gate && op.moves(),
+            };
+            for (_, input) in inst.inputs.iter().enumerate().filter(|(operand, _)| goes_on(*operand)) {
+                marks[input.index()].gate = true;
+            }
+        }
+        marks
+    }
+
+    /// Whether an instruction makes a value of a gate, or reads one, as gradients do.
+    fn is_of_gate(marks: &[Mark], inst: &InstData) -> bool {
+        inst.outputs.iter().chain(&inst.inputs).any(|v| marks[v.index()].gate)
     }
 
     fn of_value(&self, value: Value) -> Mark {
@@ -274,7 +305,7 @@ impl Typing<'_> {
         let row = row(&inst.op);
         let mut inputs = self.rewriter.get_all(&inst.inputs)?;
         match (row, self.low) {
-            (Row::Product, Some(low)) => {
+            (Row::Product, Some(low)) if !Marks::is_of_gate(&self.marks.0, inst) => {
                 for (_, input) in inputs.iter_mut().enumerate().filter(|(i, _)| is_low_operand(&inst.op, *i))
                 {
                     *input = self.as_low(*input, low, inst)?;
@@ -307,7 +338,9 @@ impl Typing<'_> {
         };
         let is_low = !mark.wide
             && !mark.gradient
+            && !mark.gate
             && match row {
+                Row::Product if Marks::is_of_gate(&self.marks.0, inst) => false,
                 Row::Product => match &inst.op {
                     Op::Attention(_) => output == 0,
                     Op::Linear(op) if op.residual && output == 0 => {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crossloom_compiler::autodiff::gradient;
 use crossloom_compiler::passes::precision::apply;
 use crossloom_compiler::training::{Group, Training};
 use crossloom_compiler::{Context, Mode, NullTarget, Policy, Precision, compile};
 use crossloom_ir::interp::run;
+use crossloom_ir::op::Op;
 use crossloom_ir::{DType, Func, Role, Tensor, verify};
 
 use crate::support::parse;
@@ -222,4 +224,55 @@ fn accumulated_updates_reach_the_copies() {
         let written = written.unwrap_or_else(|| panic!("`{name}` is read but never written"));
         assert_eq!(apply.dtype(written.value), DType::Bf16);
     }
+}
+
+/// A gate weighs features: a query that is projected pools them, a controller reads what comes out.
+const GATED: &str = r#"func @gated {
+  input  %p "pixels": f32[2, 4, 6]
+  weight %f "features": f32[8, 6]
+  weight %v "next": f32[8, 8]
+  weight %q "query": f32[1, 8]
+  weight %k "key": f32[8, 8]
+  weight %c "controller": f32[8, 8]
+  features:
+    %x = linear %p, %f : f32[2, 4, 8]
+    %y = linear %x, %v : f32[2, 4, 8]
+  gate:
+    %w = matmul %q, %k {transpose_b = true} : f32[1, 8]
+    %pooled, %weights = attn_pool %x, %w {scale = 0.5} : f32[2, 1, 8], f32[2, 1, 4]
+    %row = reshape %pooled {shape = [2, 8]} : f32[2, 8]
+    %logit = linear %row, %c : f32[2, 8]
+    %gate = sigmoid %logit : f32[2, 8]
+  loss:
+    %wide = broadcast %gate {shape = [2, 4, 8], axes = [0, 2]} : f32[2, 4, 8]
+    %z = mul %wide, %y : f32[2, 4, 8]
+    %loss = reduce_sum %z {axes = [0, 1, 2]} : f32[]
+  return "loss" = %loss
+}
+"#;
+
+/// What a gate is computed from is no coarser than 32 bits, forwards and backwards; the features themselves are 16.
+#[test]
+fn gates_are_computed_in_f32_from_the_pooled_rows_on() {
+    let func = parse(GATED);
+    let weights: Vec<_> = ["features", "next", "query", "key", "controller"]
+        .map(|name| func.param(name).unwrap().value)
+        .to_vec();
+    let func = apply(&gradient(&func, "loss", &weights).unwrap(), &bf16(DType::F32)).unwrap();
+    verify::verify(&func).unwrap();
+    let states = func.params().iter().filter(|param| param.role == Role::State);
+    let copies: Vec<&str> = states.map(|param| param.name.as_str()).collect();
+    assert_eq!(copies, ["bf16.features", "bf16.next"], "weights of a gate are read as they are");
+    let of_gate = func.insts().iter().filter(|inst| inst.scope.as_str().starts_with("gate"));
+    let products = of_gate.filter(|inst| matches!(inst.op, Op::Linear(_) | Op::Matmul(_)));
+    let mut count = 0;
+    for inst in products {
+        count += 1;
+        for &value in inst.inputs.iter().chain(&inst.outputs) {
+            assert_eq!(func.dtype(value), DType::F32, "{inst:?}");
+        }
+    }
+    assert!(count >= 4, "two products and their gradients, found {count}");
+    let pool = func.insts().iter().find(|inst| matches!(inst.op, Op::AttnPool(_))).unwrap();
+    assert_eq!(func.dtypes(&pool.inputs), [DType::Bf16, DType::F32], "features and query");
 }
