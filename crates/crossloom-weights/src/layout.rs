@@ -86,8 +86,8 @@ impl Layout {
     }
 }
 
-fn swapped(name: &str, rows: impl Iterator<Item = (&'static str, &'static str)>) -> Option<String> {
-    rows.filter_map(|(from, to)| Some(format!("{to}{}", name.strip_prefix(from)?))).next()
+fn swapped(name: &str, mut rows: impl Iterator<Item = (&'static str, &'static str)>) -> Option<String> {
+    rows.find_map(|(from, to)| Some(format!("{to}{}", name.strip_prefix(from)?)))
 }
 
 /// Whether a tensor of a file is none that a model of ours has.
