@@ -79,16 +79,21 @@ impl DataNeed {
             content: images * (pixels + per_image as u64 * QUESTION),
             read: false,
             batches: batches * batch as u64 * 4 * row,
-            pictures: limited(test, *test_limit) as usize,
+            pictures: asked(recipe, limited(test, *test_limit) as usize),
         }
     }
 
     /// That of data that was read. Training packs one batch, and one more where pictures are held out; evaluation one.
     pub fn of(recipe: &Recipe, data: &Data, plan: &PackingPlan) -> Self {
         let batches = 1 + u64::from(recipe.data.validation > 0.0);
-        let pictures = data.images(recipe.eval.split).0.images().len();
+        let pictures = asked(recipe, data.images(recipe.eval.split).0.images().len());
         Self { content: data.bytes(), read: true, batches: batches * plan.batch_bytes(), pictures }
     }
+}
+
+/// How many of so many pictures an evaluation asks about at the most: where questions are limited, one for each.
+fn asked(recipe: &Recipe, pictures: usize) -> usize {
+    recipe.eval.limit.map_or(pictures, |questions| pictures.min(questions))
 }
 
 /// Bytes by purpose of programs that are bound to one store and one arena, and of data: all but the process itself.

@@ -109,3 +109,15 @@ fn a_step_in_16_bits_holds_two_thirds_of_its_activations_at_most() {
         assert_eq!(held[0].of("optimizer"), held[1].of("optimizer"));
     }
 }
+
+#[test]
+fn features_are_those_of_pictures_that_are_asked_about() {
+    let features = |sets: &[&str]| {
+        let recipe = recipe(sets);
+        let shape = Shapes::of(&recipe).unwrap().batch;
+        need(&programs(&recipe), DataNeed::expected(&recipe, shape)).of("features")
+    };
+    let (all, three) = (features(&[]), features(&["eval.limit=3"]));
+    assert!(three > 0 && three * 250 == all * 3, "{three} of 3 pictures, {all} of 250");
+    assert_eq!(features(&["eval.limit=100000"]), all, "there are not more");
+}
