@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crossloom_compiler::autodiff::gradient;
 use crossloom_compiler::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, Pass, by_name, precision, run_all};
-use crossloom_compiler::{Context, Kernel, NullTarget, Policy, Precision, Target};
+use crossloom_compiler::{Context, Policy, Precision};
 use crossloom_ir::expand::to_primitives;
 use crossloom_ir::func::Role;
 use crossloom_ir::interp::{Tensor, run};
@@ -16,6 +16,7 @@ use crossloom_ir::op::{
 use crossloom_ir::text::{parse, print};
 use crossloom_ir::verify::verify;
 use crossloom_ir::{DType, Func, Scope, TensorType, Value};
+use crossloom_tests::filetest::Wide;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -210,25 +211,6 @@ fn in_16_bits(rng: &mut ChaCha8Rng) -> Func {
     let wrt: Vec<Value> = trained.map(|param| param.value).collect();
     let plain = gradient(&func, "loss", &wrt).unwrap();
     precision::apply(&plain, &Policy { compute: Precision::Bf16, frozen }).unwrap()
-}
-
-/// A target that computes nothing in 16 bits.
-#[derive(Debug)]
-struct Wide;
-
-impl Target for Wide {
-    fn name(&self) -> &'static str {
-        "wide"
-    }
-
-    fn alignment(&self) -> usize {
-        NullTarget.alignment()
-    }
-
-    fn kernel(&self, op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Kernel> {
-        let narrow = inputs.iter().chain(outputs).any(|ty| ty.dtype == DType::Bf16);
-        if narrow && !matches!(op, Op::Convert(_)) { None } else { NullTarget.kernel(op, inputs, outputs) }
-    }
 }
 
 #[test]

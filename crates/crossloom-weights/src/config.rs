@@ -98,7 +98,7 @@ impl<'a> Config<'a> {
         })
     }
 
-    /// A table within; absent where `or_empty`: one in which every key has its default.
+    /// A table within.
     pub(crate) fn table(&self, key: &str) -> Option<Config<'a>> {
         let Some(Value::Object(values)) = self.value(key) else {
             self.wrong(key, "a table");

@@ -23,4 +23,4 @@ mod shards;
 pub use error::WeightsError;
 pub use family::Architecture;
 pub use layout::Layout;
-pub use pretrained::{Held, Part, Pretrained};
+pub use pretrained::{Held, Pretrained};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crossloom_ir::TensorType;
+use crossloom_recipe::Part;
 use crossloom_runtime::{MappedTensor, RunError};
 use serde::Serialize;
 
@@ -23,18 +24,6 @@ pub struct Pretrained {
     left_out: Vec<String>,
 }
 
-/// A part of a model, as its files have it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Part {
-    /// The vision encoder.
-    Vision,
-    /// Between encoder and language model.
-    Projector,
-    /// The language model.
-    Language,
-}
-
 /// Tensors of one part and one element type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Held {
@@ -46,16 +35,14 @@ pub struct Held {
     pub bytes: u64,
 }
 
-impl Part {
-    /// The part to which a tensor belongs, by our name.
-    fn of(name: &str) -> Self {
-        if name.starts_with("vision_tower.") {
-            Self::Vision
-        } else if name.starts_with("language_model.") {
-            Self::Language
-        } else {
-            Self::Projector
-        }
+/// The part to which a tensor belongs, by our name.
+fn part_of(name: &str) -> Part {
+    if name.starts_with("vision_tower.") {
+        Part::Vision
+    } else if name.starts_with("language_model.") {
+        Part::Language
+    } else {
+        Part::Projector
     }
 }
 
@@ -134,7 +121,7 @@ impl Pretrained {
         let mut held: BTreeMap<(Part, String), Held> = BTreeMap::new();
         for (ours, in_file) in &self.names {
             let Some(info) = self.shards.get(in_file).and_then(|file| file.info(in_file)) else { continue };
-            let entry = held.entry((Part::of(ours), info.dtype.to_string().to_lowercase())).or_default();
+            let entry = held.entry((part_of(ours), info.dtype.to_string().to_lowercase())).or_default();
             entry.tensors += 1;
             entry.parameters += info.shape.iter().product::<usize>() as u64;
             entry.bytes += (info.data_offsets.1 - info.data_offsets.0) as u64;

@@ -34,6 +34,7 @@ mod verify;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use pass::Wide;
 pub use source::Source;
 
 /// One kind of filetest.

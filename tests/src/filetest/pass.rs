@@ -22,7 +22,8 @@ const TOLERANCE: f64 = 1e-9;
 const ROUNDED: f64 = 0.02;
 
 /// A target with kernels for `f32` and whole numbers, and for conversions.
-struct Wide;
+#[derive(Debug)]
+pub struct Wide;
 
 impl Target for Wide {
     fn name(&self) -> &'static str {

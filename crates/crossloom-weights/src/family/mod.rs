@@ -4,6 +4,7 @@ mod clip;
 mod decoder;
 mod llava;
 mod siglip;
+mod vit;
 
 use std::cell::RefCell;
 

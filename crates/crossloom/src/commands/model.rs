@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crossloom_recipe::{PointAddress, VisionAddress};
-use crossloom_weights::{Architecture, Held, Part, Pretrained};
+use crossloom_recipe::{Part, PointAddress, VisionAddress};
+use crossloom_weights::{Architecture, Held, Pretrained};
 use serde_json::json;
 
 use crate::cli::{CliError, Table, Terminal, bytes, grouped};
@@ -94,13 +94,8 @@ fn tensors(held: &BTreeMap<(Part, String), Held>) -> String {
     let mut table = Table::new(["part", "type", "tensors", "parameters", "bytes"]).indented(2);
     let mut all = Held::default();
     for ((part, dtype), held) in held {
-        let name = match part {
-            Part::Vision => "vision",
-            Part::Projector => "projector",
-            Part::Language => "language",
-        };
         table.row([
-            name.to_owned(),
+            part.name().to_owned(),
             dtype.clone(),
             grouped(held.tensors),
             grouped(held.parameters),
