@@ -2,6 +2,7 @@
 
 mod clip;
 mod decoder;
+mod gguf;
 mod llava;
 mod siglip;
 mod vit;
@@ -37,6 +38,14 @@ const FAMILIES: &[(&str, Read)] = &[
 pub fn architecture(values: &Map<String, Value>) -> Result<Architecture, Vec<String>> {
     let problems = RefCell::new(Vec::new());
     let read = read(&Config::new(values, &problems));
+    let problems = problems.into_inner();
+    if problems.is_empty() { Ok(read) } else { Err(problems) }
+}
+
+/// Reads the metadata of a GGUF file, see `gguf`.
+pub(crate) fn of_gguf(metadata: &Map<String, Value>, has_head: bool) -> Result<Architecture, Vec<String>> {
+    let problems = RefCell::new(Vec::new());
+    let read = gguf::language(&Config::new(metadata, &problems), has_head);
     let problems = problems.into_inner();
     if problems.is_empty() { Ok(read) } else { Err(problems) }
 }
