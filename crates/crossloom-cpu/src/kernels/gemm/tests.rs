@@ -173,7 +173,7 @@ fn check_types<A: Element, B: Element, C: Element>(p: &Gemm, pairs: bool) {
         .collect();
     let mut scratch = vec![f32::NAN; p.scratch_len()];
     let epilogue = Epilogue::Residual { bias: Some(bias[..].into()), residual: residual[..].into() };
-    run(p, &a, &b, &mut c, epilogue, &mut scratch, pairs).unwrap();
+    run(p, &a, Right::Floats(&b), &mut c, epilogue, &mut scratch, pairs).unwrap();
     let got: Vec<f32> = c.iter().map(|x| x.widen()).collect();
     // Half a unit in the last place of what `C` keeps, beside the sums' own error.
     let kept = if C::WIDE { 0.0 } else { 1.0 / 256.0 };
@@ -213,7 +213,8 @@ fn check_rows<A: Element, C: Element + Copy>(p: &Gemm, pairs: bool) {
         let p = Gemm { m, ..*p };
         let mut c = vec![C::default(); m * p.n];
         let mut scratch = vec![f32::NAN; p.scratch_len()];
-        run(&p, &a[first * p.k..(first + m) * p.k], &b, &mut c, Epilogue::None, &mut scratch, pairs).unwrap();
+        let a = &a[first * p.k..(first + m) * p.k];
+        run(&p, a, Right::Floats(&b), &mut c, Epilogue::None, &mut scratch, pairs).unwrap();
         c.iter().map(|x| x.widen().to_bits()).collect::<Vec<u32>>()
     };
     let all = product(0, p.m);
