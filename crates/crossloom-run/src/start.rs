@@ -218,7 +218,9 @@ impl Source<'_> {
         let mut missing = Allowed::new(self.key, "missing", &self.named.missing)?;
         let mut unexpected = Allowed::new(self.key, "unexpected", &self.named.unexpected)?;
         let (mut fitting, mut misfits) = (Vec::new(), Vec::new());
-        let wanted = || params.iter().filter(|param| self.parts.contains(&param.part));
+        // Low-rank pairs are no tensors of the model itself: they start as their recipe says.
+        let own = |param: &&ParamSpec| param.beside.is_none() && self.parts.contains(&param.part);
+        let wanted = || params.iter().filter(own);
         for param in wanted() {
             match self.model.shape(&param.name) {
                 Some(shape) if shape == param.shape => fitting.push(param.name.as_str()),
