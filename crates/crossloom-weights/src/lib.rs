@@ -10,6 +10,7 @@
 //! | [`layout`] | under which names, and how turned, do files keep tensors? One table of data per layout |
 //! | `format` | what does a file hold that is no safetensors? One function per format |
 //! | `shards` | where in which file does a tensor lie? |
+//! | [`values`] | which numbers are these bytes? |
 //! | [`pretrained`] | does all of it fit together? |
 //!
 //! Nothing of a folder is executed, and a `model_type` that is not known is an error.
@@ -21,6 +22,7 @@ mod format;
 pub mod layout;
 pub mod pretrained;
 mod shards;
+pub mod values;
 
 pub use error::WeightsError;
 pub use family::Architecture;

@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crossloom_compiler::passes::Policy;
-use crossloom_compiler::{Context, Mode, compile};
+use crossloom_compiler::{Context, Mode, Policy, compile};
 use crossloom_cpu::CpuDevice;
 use crossloom_data::assets::AssetCache;
 use crossloom_ir::Role;
