@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`family`] | which dimensions does a `config.json` say? One file per family |
 //! | [`layout`] | under which names do files keep tensors? One table of data per layout |
-//! | `shards` | where in which file does a tensor lie? |
+//! | `reader` | where does a tensor lie, whatever the format? `shards` are folders of safetensors |
 //! | [`pretrained`] | does all of it fit together? |
 //!
 //! Nothing of a folder is executed, no format but safetensors is read, and a `model_type` that is not known is an error.
@@ -18,9 +18,11 @@ mod error;
 pub mod family;
 pub mod layout;
 pub mod pretrained;
+mod reader;
 mod shards;
 
 pub use error::WeightsError;
 pub use family::Architecture;
 pub use layout::Layout;
 pub use pretrained::{Held, Pretrained};
+pub use reader::WeightBytes;
