@@ -18,6 +18,7 @@ pub(super) fn tower(config: &Config<'_>) -> Architecture {
     let patch_size = config.count("patch_size", Some(14));
     let vision = VisionModel {
         preset: None,
+        weights: None,
         family: VisionFamily::Vit,
         image_size,
         patch_size,
