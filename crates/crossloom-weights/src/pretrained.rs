@@ -218,12 +218,11 @@ impl Pretrained {
         if let Some(vision) = &self.architecture.vision {
             let tower = "vision_tower.vision_model";
             let (d, patch) = (vision.hidden, vision.patch_size);
-            let positions = vision.tokens() + usize::from(vision.class_token);
             expect(
                 &format!("{tower}.embeddings.patch_embedding.weight"),
                 &[d, vision.channels, patch, patch],
             );
-            expect(&format!("{tower}.embeddings.position_embedding.weight"), &[positions, d]);
+            expect(&format!("{tower}.embeddings.position_embedding.weight"), &[vision.positions(), d]);
             for layer in [0, vision.layers - 1] {
                 expect(&format!("{tower}.encoder.layers.{layer}.mlp.fc1.weight"), &[vision.mlp, d]);
                 expect(&format!("{tower}.encoder.layers.{layer}.self_attn.q_proj.weight"), &[d, d]);
