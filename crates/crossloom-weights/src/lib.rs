@@ -1,7 +1,7 @@
 //! Pretrained models on disk.
 //!
 //! A model is a folder as Hugging Face writes it, where `config.json` says the family and its dimensions and safetensors files
-//! hold the tensors, or a GGUF file, which has both. Files stay mapped. [`Pretrained::open`] reads the first, checks that the
+//! hold the tensors, a GGUF file, which has both, or an encoder in ONNX. Files stay mapped. [`Pretrained::open`] reads the first, checks that the
 //! second fits it, and knows every tensor by the name that crossloom's builder gives its parameter.
 //!
 //! | module | question |

@@ -10,7 +10,7 @@ use crossloom_recipe::Part;
 use crossloom_runtime::{MappedFile, MappedTensor, RunError};
 use serde::Serialize;
 
-use crate::format::gguf;
+use crate::format::{gguf, onnx};
 use crate::layout::{self, Dims, LAYOUTS, Match, Tensor, is_left_out};
 use crate::shards::{Shards, open, table};
 use crate::{Architecture, Layout, WeightsError, family};
@@ -77,7 +77,7 @@ fn part_of(name: &str) -> Part {
 }
 
 impl Pretrained {
-    /// Opens a folder with a `config.json`, or a GGUF file. No tensor is read.
+    /// Opens a folder with a `config.json`, a GGUF file, or an encoder in ONNX. No tensor is read.
     ///
     /// # Errors
     /// All that is wrong: with the configuration; with the files; with both together, where the dimensions of one are not those
@@ -88,8 +88,12 @@ impl Pretrained {
         }
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("gguf") => Self::gguf(path),
+            Some("onnx") => Self::onnx(path),
             _ if !path.exists() => Err(WeightsError::one(path, "there is no such file or folder")),
-            _ => Err(WeightsError::one(path, "is neither a folder with a `config.json` nor a `.gguf` file")),
+            _ => Err(WeightsError::one(
+                path,
+                "is no folder with a `config.json`, no `.gguf` and no `.onnx` file",
+            )),
         }
     }
 
@@ -100,15 +104,19 @@ impl Pretrained {
             metadata = read;
             Ok(header)
         });
-        let file = file.map_err(|error| match error {
-            RunError::File { message, .. } => WeightsError::one(path, message),
-            error => WeightsError::one(path, error),
-        })?;
+        let file = file.map_err(|error| opened(path, error))?;
         let has_head = file.header().contains_key(layout::GGUF_HEAD);
         let architecture =
             family::of_gguf(&metadata, has_head).map_err(|problems| WeightsError::new(path, problems))?;
         let layout = layout::of_gguf(&architecture);
         Self::of(path, architecture, Shards::of(&file), layout)
+    }
+
+    fn onnx(path: &Path) -> Result<Self, WeightsError> {
+        let file = MappedFile::open_as(path, onnx::header).map_err(|error| opened(path, error))?;
+        let architecture =
+            family::of_onnx(file.header()).map_err(|problems| WeightsError::new(path, problems))?;
+        Self::of(path, architecture, Shards::of(&file), &layout::ONNX)
     }
 
     fn folder(folder: &Path) -> Result<Self, WeightsError> {
@@ -271,12 +279,11 @@ impl Pretrained {
         if let Some(vision) = &self.architecture.vision {
             let tower = "vision_tower.vision_model";
             let (d, patch) = (vision.hidden, vision.patch_size);
-            let positions = vision.tokens() + usize::from(vision.class_token);
             expect(
                 &format!("{tower}.embeddings.patch_embedding.weight"),
                 &[d, vision.channels, patch, patch],
             );
-            expect(&format!("{tower}.embeddings.position_embedding.weight"), &[positions, d]);
+            expect(&format!("{tower}.embeddings.position_embedding.weight"), &[vision.positions(), d]);
             for layer in [0, vision.layers - 1] {
                 expect(&format!("{tower}.encoder.layers.{layer}.mlp.fc1.weight"), &[vision.mlp, d]);
                 expect(&format!("{tower}.encoder.layers.{layer}.self_attn.q_proj.weight"), &[d, d]);
@@ -334,6 +341,14 @@ impl Pretrained {
             }
         }
         beyond.into_iter().collect()
+    }
+}
+
+/// Why a file does not open, once by its name.
+fn opened(path: &Path, error: RunError) -> WeightsError {
+    match error {
+        RunError::File { message, .. } => WeightsError::one(path, message),
+        error => WeightsError::one(path, error),
     }
 }
 

@@ -59,7 +59,8 @@ impl Subject {
         cx.policy = self.policy.clone();
         let set = compile(&func, &cx).unwrap_or_else(|e| panic!("{e}"));
         let before = self.arena.store().tensors().len();
-        let session = Session::new(&Executable::new(&self.device, set.main.plan).unwrap(), &self.arena).unwrap();
+        let session =
+            Session::new(&Executable::new(&self.device, set.main.plan).unwrap(), &self.arena).unwrap();
         let added = self.arena.store().tensors().split_off(before);
         let weights: Vec<_> = added.iter().filter(|tensor| tensor.role == Role::Weight).collect();
         assert!(weights.is_empty(), "weights that the file does not have: {weights:?}");
@@ -82,7 +83,8 @@ fn call(session: &mut Session, ids: &[i32], start: usize, targets: usize) {
     session.write(inputs::TOKENS, ids).unwrap();
     session.write(inputs::POSITIONS, &places).unwrap();
     session.write(inputs::SEGMENTS, &vec![1; ids.len()]).unwrap();
-    for (name, value) in [(inputs::SLOT, 0), (inputs::START, start as i32), (inputs::COUNT, ids.len() as i32)] {
+    for (name, value) in [(inputs::SLOT, 0), (inputs::START, start as i32), (inputs::COUNT, ids.len() as i32)]
+    {
         session.write(name, &[value]).unwrap();
     }
     if targets > 0 {

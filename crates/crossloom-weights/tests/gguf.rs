@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crossloom_ir::DType;
 use crossloom_recipe::{LanguageFamily, Part};
-use crossloom_weights::{Pretrained, WeightBytes};
+use crossloom_weights::{Pretrained, WeightBytes, values};
 
 fn tiny() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gguf/tiny.gguf")
@@ -44,4 +44,75 @@ fn a_file_says_what_the_model_is_and_holds_it_as_it_was_quantized() {
     let held = model.held();
     assert_eq!(held[&(Part::Language, "q6_k".to_owned())].bytes, 32 * 210);
     assert_eq!(held[&(Part::Language, "q4_k".to_owned())].parameters, 32 * 256);
+}
+
+#[test]
+fn its_numbers_are_those_that_transformers_reads() {
+    let bytes = std::fs::read(tiny().with_extension("safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let model = Pretrained::open(&tiny()).unwrap();
+    let mut compared = 0;
+    for (name, expected) in file.tensors() {
+        // The head is tied: transformers names the word embedding twice.
+        if ["ids", "logits", "lm_head.weight"].contains(&name.as_str()) {
+            continue;
+        }
+        let (ty, bytes) = model.tensor(&format!("language_model.{name}")).unwrap();
+        assert_eq!(ty.shape, expected.shape(), "{name}");
+        let given = values::to_f32(ty.dtype, bytes.as_ref()).unwrap();
+        let expected = values::to_f32(DType::F32, expected.data()).unwrap();
+        assert!(given.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{name}");
+        compared += 1;
+    }
+    assert_eq!(compared, model.names().count());
+}
+
+#[test]
+fn what_is_no_such_file_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.gguf");
+    for (bytes, part) in [
+        (b"".to_vec(), "x.gguf"),
+        (b"GGUF\x03\0\0\0".to_vec(), "x.gguf"),
+        // As many tensors as fit in no file.
+        ([&b"GGUF\x03\0\0\0"[..], &[0xff; 8], &[0; 8]].concat(), "tensors"),
+        // An array of arrays of arrays.
+        (nested(), "nesting"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = Pretrained::open(&path).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(Pretrained::open(&folder.path().join("none.gguf")).unwrap_err().to_string().contains("none.gguf"));
+    let text = folder.path().join("model.txt");
+    std::fs::write(&text, "x").unwrap();
+    assert!(Pretrained::open(&text).unwrap_err().to_string().contains("no `.gguf`"));
+}
+
+/// A file whose one value is an array in an array in an array, and so on.
+fn nested() -> Vec<u8> {
+    let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+    bytes.extend(0_u64.to_le_bytes());
+    bytes.extend(1_u64.to_le_bytes());
+    bytes.extend(1_u64.to_le_bytes());
+    bytes.push(b'k');
+    bytes.extend(9_u32.to_le_bytes());
+    for _ in 0..40 {
+        // An array of one array.
+        bytes.extend(9_u32.to_le_bytes());
+        bytes.extend(1_u64.to_le_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn another_architecture_is_an_error_with_those_that_are_known() {
+    let mut bytes = std::fs::read(tiny()).unwrap();
+    let at = bytes.windows(5).position(|window| window == b"llama").unwrap();
+    bytes[at..at + 5].copy_from_slice(b"lamas");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.gguf");
+    std::fs::write(&path, bytes).unwrap();
+    let error = Pretrained::open(&path).unwrap_err().to_string();
+    assert!(error.contains("`lamas`") && error.contains("llama, qwen2, qwen3"), "{error}");
 }

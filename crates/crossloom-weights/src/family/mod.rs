@@ -2,6 +2,7 @@
 
 mod clip;
 mod decoder;
+mod dinov2;
 mod gguf;
 mod llava;
 mod siglip;
@@ -11,6 +12,7 @@ use std::cell::RefCell;
 
 pub use crossloom_recipe::Architecture;
 use crossloom_recipe::{MlpActivation, Resample};
+use crossloom_runtime::Header;
 use serde_json::{Map, Value};
 
 use crate::config::Config;
@@ -22,10 +24,12 @@ type Read = fn(&Config<'_>) -> Architecture;
 const FAMILIES: &[(&str, Read)] = &[
     ("clip", clip::whole),
     ("clip_vision_model", clip::tower),
+    ("dinov2", dinov2::tower),
     ("llama", decoder::llama),
     ("llava", llava::llava),
     ("llava_onevision", llava::onevision),
     ("qwen2", decoder::qwen2),
+    ("qwen3", decoder::qwen3),
     ("siglip", siglip::whole),
     ("siglip_vision_model", siglip::tower),
 ];
@@ -40,6 +44,12 @@ pub fn architecture(values: &Map<String, Value>) -> Result<Architecture, Vec<Str
     let read = read(&Config::new(values, &problems));
     let problems = problems.into_inner();
     if problems.is_empty() { Ok(read) } else { Err(problems) }
+}
+
+/// The dimensions of an encoder that was exported to ONNX, see `dinov2`: a graph has no configuration, but shapes.
+pub(crate) fn of_onnx(header: &Header) -> Result<Architecture, Vec<String>> {
+    dinov2::exported(&|name| header.get(name).map(|located| located.shape.as_slice()))
+        .map_err(|problem| vec![problem])
 }
 
 /// Reads the metadata of a GGUF file, see `gguf`.

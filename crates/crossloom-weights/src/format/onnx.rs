@@ -100,7 +100,8 @@ struct Tensor<'a> {
 impl Tensor<'_> {
     fn located(&self, file: &[u8]) -> Result<Located, String> {
         let extents = self.dims.iter().map(|&extent| usize::try_from(extent));
-        let shape = extents.collect::<Result<Vec<_>, _>>().map_err(|_| format!("has shape {:?}", self.dims))?;
+        let shape =
+            extents.collect::<Result<Vec<_>, _>>().map_err(|_| format!("has shape {:?}", self.dims))?;
         let range = match self.bytes {
             _ if self.elsewhere => return Err("has its numbers in another form than as bytes".to_owned()),
             None => 0..0,
@@ -125,7 +126,9 @@ impl Tensor<'_> {
 impl<'a> DecodeMessage for Model<'a> {
     type Types = Slices<'a>;
 
-    fn decode_fields<R: ReadValue<Types = Slices<'a>>>(mut fields: Fields<'_, R>) -> Result<Self, ProtobufError> {
+    fn decode_fields<R: ReadValue<Types = Slices<'a>>>(
+        mut fields: Fields<'_, R>,
+    ) -> Result<Self, ProtobufError> {
         let mut model = Self::default();
         while let Some(mut field) = fields.next()? {
             match field.number() {
@@ -140,7 +143,9 @@ impl<'a> DecodeMessage for Model<'a> {
 impl<'a> DecodeMessage for Graph<'a> {
     type Types = Slices<'a>;
 
-    fn decode_fields<R: ReadValue<Types = Slices<'a>>>(mut fields: Fields<'_, R>) -> Result<Self, ProtobufError> {
+    fn decode_fields<R: ReadValue<Types = Slices<'a>>>(
+        mut fields: Fields<'_, R>,
+    ) -> Result<Self, ProtobufError> {
         let mut graph = Self::default();
         while let Some(mut field) = fields.next()? {
             match field.number() {
@@ -159,7 +164,9 @@ struct NodeOf<'a>(Node, PhantomData<&'a ()>);
 impl<'a> DecodeMessage for NodeOf<'a> {
     type Types = Slices<'a>;
 
-    fn decode_fields<R: ReadValue<Types = Slices<'a>>>(mut fields: Fields<'_, R>) -> Result<Self, ProtobufError> {
+    fn decode_fields<R: ReadValue<Types = Slices<'a>>>(
+        mut fields: Fields<'_, R>,
+    ) -> Result<Self, ProtobufError> {
         let mut node = Node::default();
         while let Some(mut field) = fields.next()? {
             match field.number() {
@@ -177,7 +184,9 @@ impl<'a> DecodeMessage for NodeOf<'a> {
 impl<'a> DecodeMessage for Tensor<'a> {
     type Types = Slices<'a>;
 
-    fn decode_fields<R: ReadValue<Types = Slices<'a>>>(mut fields: Fields<'_, R>) -> Result<Self, ProtobufError> {
+    fn decode_fields<R: ReadValue<Types = Slices<'a>>>(
+        mut fields: Fields<'_, R>,
+    ) -> Result<Self, ProtobufError> {
         let mut tensor = Self::default();
         while let Some(mut field) = fields.next()? {
             match field.number() {

@@ -135,7 +135,12 @@ fn mutated() -> impl Strategy<Value = (usize, Vec<(usize, u8)>, Option<usize>, O
     )
 }
 
-fn mutate(mut bytes: Vec<u8>, others: &[(usize, u8)], cut: Option<usize>, number: Option<(usize, u64)>) -> Vec<u8> {
+fn mutate(
+    mut bytes: Vec<u8>,
+    others: &[(usize, u8)],
+    cut: Option<usize>,
+    number: Option<(usize, u64)>,
+) -> Vec<u8> {
     for (at, byte) in others {
         let at = at % bytes.len();
         bytes[at] = *byte;

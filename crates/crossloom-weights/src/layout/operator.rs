@@ -199,7 +199,7 @@ impl Act {
                 }
                 Cow::Owned(out)
             }
-            Self::Cast(from, to) => Cow::Owned(converted(&tensor.bytes, from, to)?),
+            Self::Cast(from, to) => Cow::Owned(converted(from, &tensor.bytes, to)?),
             Self::Reshape(..) | Self::Nothing | Self::Split(_) | Self::Join(_) => tensor.bytes,
         };
         Ok(Tensor { ty, bytes })

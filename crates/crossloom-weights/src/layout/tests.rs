@@ -10,7 +10,7 @@ use super::*;
 
 /// Every table there is.
 fn layouts() -> impl Iterator<Item = &'static Layout> {
-    LAYOUTS.iter().chain([&GGUF_LLAMA, &GGUF])
+    LAYOUTS.iter().chain([&GGUF_LLAMA, &GGUF, &ONNX])
 }
 
 const DIMS: Dims = Dims { head: 4, heads: 3, kv_heads: 1, patch: 2, channels: 3, tied: false };
