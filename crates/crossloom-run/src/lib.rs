@@ -54,8 +54,9 @@ pub mod memory;
 pub mod model;
 pub mod programs;
 pub mod resolved;
+pub mod sources;
 pub mod stages;
-pub mod start;
+mod start;
 
 pub use batch::{load_batch, pool_of};
 pub use data::Data;

@@ -68,7 +68,7 @@ impl Programs {
         let mut programs = Self::to_predict(recipe, shape, vocab, chunk, target)?;
         let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Loss)?;
         let spec = training_spec(recipe, &graph.params);
-        let policy = policy(recipe, &graph.params);
+        let policy = policy(recipe, &graph.params)?;
         let cx = Context { policy: policy.clone(), ..Context::new(target, Mode::Train(&spec)) };
         let set = compile(&func, &cx)?;
         let held_out =

@@ -83,7 +83,9 @@ fn what_is_no_such_file_is_told() {
         let error = Pretrained::open(&path).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     }
-    assert!(Pretrained::open(&folder.path().join("none.gguf")).unwrap_err().to_string().contains("none.gguf"));
+    assert!(
+        Pretrained::open(&folder.path().join("none.gguf")).unwrap_err().to_string().contains("none.gguf")
+    );
     let text = folder.path().join("model.txt");
     std::fs::write(&text, "x").unwrap();
     assert!(Pretrained::open(&text).unwrap_err().to_string().contains("no `.gguf`"));

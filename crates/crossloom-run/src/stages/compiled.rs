@@ -48,7 +48,7 @@ pub fn program(subject: &Subject<'_>) -> Result<Program, ExperimentError> {
     };
     let cx = Context {
         verify: verify || cfg!(debug_assertions),
-        policy: policy(recipe, &model.params),
+        policy: policy(recipe, &model.params)?,
         ..Context::new(backend.target(), compiled_for)
     };
     let set = compile(&func, &cx).map_err(ExperimentError::from)?;

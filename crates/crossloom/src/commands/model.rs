@@ -12,13 +12,14 @@ use crate::cli::{CliError, Table, Terminal, bytes, grouped};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
-Look into pretrained models: folders as Hugging Face writes them, with a config.json and safetensors files. Nothing of \
-a folder is executed, and no tensor is read.";
+Look into pretrained models: folders as Hugging Face writes them, with a config.json and safetensors files; GGUF files; \
+encoders in ONNX. Nothing of them is executed, and no tensor is read.";
 
 const INSPECT_HELP: &str = "\
 Examples:
   $ crossloom model inspect ~/models/llava-1.5-7b-hf
   $ crossloom model inspect ~/models/clip-vit-large-patch14-336 --json
+  $ crossloom model inspect ~/models/SmolLM2-135M-Instruct.Q4_1.gguf
 
 Known are CLIP, SigLIP, Llama (Vicuna, SmolLM2), Qwen2, LLaVA-1.5 and LLaVA-OneVision. What the configuration says is \
 compared with the shapes of the tensors, and all that does not fit is told at once.";
@@ -36,8 +37,8 @@ enum Verb {
     /// Say what a model is: families, dimensions, types, parameters, and the addresses that a recipe can use.
     #[command(after_long_help = INSPECT_HELP)]
     Inspect {
-        /// The folder of the model.
-        #[arg(value_name = "FOLDER")]
+        /// The folder of the model, or its file.
+        #[arg(value_name = "PATH")]
         folder: PathBuf,
         /// Write one JSON document.
         #[arg(long)]
