@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crossloom_ir::{Role, TensorType};
 use crossloom_model::ParamSpec;
-use crossloom_recipe::{Architecture, LoadedRecipe, Part, PretrainedWeights, Recipe};
+use crossloom_recipe::{Architecture, LoadedRecipe, PretrainedWeights, Recipe};
 use crossloom_runtime::{HostBytes, Store};
 use crossloom_weights::{Pretrained, WeightBytes, WeightsError, values};
 use globset::{Glob, GlobSet, GlobSetBuilder};
