@@ -90,7 +90,7 @@ fn project(
     branches: Vec<Tensor>,
     model: &Model,
 ) -> Result<Tensor, ModelError> {
-    let weights = ProjectorWeights::shared(p, model);
+    let weights = ProjectorWeights::shared(p, model, 1);
     let op = AmpProject {
         taps: inputs.len(),
         act: activation(model.projector.activation),
@@ -131,7 +131,7 @@ fn per_tap(
     let mut parts = Vec::with_capacity(inputs.len());
     for (&input, tap) in inputs.iter().zip(taps) {
         let prefix = format!("injection.adapter.{tap}.projector");
-        let weights = ProjectorWeights::declare(p, Part::Adapter, &prefix, model);
+        let weights = ProjectorWeights::declare(p, Part::Adapter, &prefix, model, 1);
         let features = weights.apply(p, input, model)?;
         let mut shape = vec![1];
         shape.extend_from_slice(p.graph.shape(features));
