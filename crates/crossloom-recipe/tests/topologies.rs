@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use crossloom_recipe::topology::EdgeWeights;
-use crossloom_recipe::{EdgeKind, PointAddress, Recipe, Topology, TopologyError, VisionAddress, Wiring};
+use crossloom_recipe::{PointAddress, Recipe, Topology, TopologyError, VisionAddress, Wiring};
 use support::good;
 
 fn recipe(sets: &[&str]) -> Recipe {

@@ -15,6 +15,7 @@ pub use crossloom_runtime::limits::{DoesNotFit, Limit, Need};
 use crate::backends::{Backend, Resources};
 use crate::programs::Programs;
 use crate::stages::Shapes;
+use crate::start::Start;
 use crate::{Data, ExperimentError};
 
 /// The purposes whose memory is the device's; that of all others is the process's.
@@ -182,9 +183,10 @@ impl Memory {
 /// What a run of a recipe with batches of that shape will hold, but for the process itself. Nothing is read or allocated.
 ///
 /// # Errors
-/// The graph cannot be built or compiled.
+/// The graph cannot be built or compiled; pretrained weights that are not those of its model.
 pub fn expected(recipe: &Recipe, shapes: Shapes, backend: Backend) -> Result<Need, ExperimentError> {
     let programs = Programs::to_train(recipe, shapes.batch, shapes.vocab, None, backend.target())?;
+    Start::new(recipe, &programs.params)?;
     Ok(need(&programs, DataNeed::expected(recipe, shapes.batch)))
 }
 

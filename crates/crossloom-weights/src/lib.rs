@@ -9,6 +9,7 @@
 //! | [`family`] | which dimensions does a `config.json` say? One file per family |
 //! | [`layout`] | under which names do files keep tensors? One table of data per layout |
 //! | `reader` | where does a tensor lie, whatever the format? `shards` are folders of safetensors |
+//! | [`values`] | which numbers are these bytes? |
 //! | [`pretrained`] | does all of it fit together? |
 //!
 //! Nothing of a folder is executed, no format but safetensors is read, and a `model_type` that is not known is an error.
@@ -20,6 +21,7 @@ pub mod layout;
 pub mod pretrained;
 mod reader;
 mod shards;
+pub mod values;
 
 pub use error::WeightsError;
 pub use family::Architecture;

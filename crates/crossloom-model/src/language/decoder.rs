@@ -81,8 +81,7 @@ fn attention(
     let normed = rms_norm(p, h, model, &format!("{prefix}.input_layernorm.weight"))?;
     let project = |p: &mut Params, name: &str, width: usize| -> Result<Tensor, ModelError> {
         let name = format!("{prefix}.self_attn.{name}");
-        let (w, b) = p.linear(Part::Language, &name, width, model.hidden, model.qkv_bias());
-        Ok(p.graph.linear(normed, w, b)?)
+        p.linear(Part::Language, &name, width, model.hidden, model.qkv_bias()).apply(p, normed)
     };
     let mut q = project(p, "q_proj", heads * head_dim)?;
     let mut k = project(p, "k_proj", kv_heads * head_dim)?;
@@ -96,8 +95,7 @@ fn attention(
     let k = p.graph.one(rope, &[k, sequence.positions])?;
     let mixed = sequence.memory.attend(p, [q, k, v], model, layer)?;
     let name = format!("{prefix}.self_attn.o_proj");
-    let (w, b) = p.linear(Part::Language, &name, model.hidden, heads * head_dim, false);
-    let update = p.graph.linear(mixed, w, b)?;
+    let update = p.linear(Part::Language, &name, model.hidden, heads * head_dim, false).apply(p, mixed)?;
     Ok(p.graph.add(h, update)?)
 }
 
@@ -108,16 +106,14 @@ fn feed_forward(
     prefix: &str,
 ) -> Result<Tensor, ModelError> {
     let normed = rms_norm(p, h, model, &format!("{prefix}.post_attention_layernorm.weight"))?;
-    let (gate, _) =
-        p.linear(Part::Language, &format!("{prefix}.mlp.gate_proj"), model.mlp, model.hidden, false);
-    let (up, _) = p.linear(Part::Language, &format!("{prefix}.mlp.up_proj"), model.mlp, model.hidden, false);
-    let (down, _) =
-        p.linear(Part::Language, &format!("{prefix}.mlp.down_proj"), model.hidden, model.mlp, false);
-    let gate = p.graph.linear(normed, gate, None)?;
+    let gate = p.linear(Part::Language, &format!("{prefix}.mlp.gate_proj"), model.mlp, model.hidden, false);
+    let up = p.linear(Part::Language, &format!("{prefix}.mlp.up_proj"), model.mlp, model.hidden, false);
+    let down = p.linear(Part::Language, &format!("{prefix}.mlp.down_proj"), model.hidden, model.mlp, false);
+    let gate = gate.apply(p, normed)?;
     let gate = p.graph.one(Unary(UnaryKind::Act(Activation::Silu)), &[gate])?;
-    let up = p.graph.linear(normed, up, None)?;
+    let up = up.apply(p, normed)?;
     let hidden = p.graph.mul(gate, up)?;
-    let update = p.graph.linear(hidden, down, None)?;
+    let update = down.apply(p, hidden)?;
     Ok(p.graph.add(h, update)?)
 }
 

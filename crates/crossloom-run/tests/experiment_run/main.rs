@@ -13,5 +13,6 @@ mod metric;
 mod models;
 mod page;
 mod parts;
+mod pretrained;
 mod stops;
 mod support;

@@ -2,7 +2,7 @@
 
 use crossloom_recipe::LoadedRecipe;
 use crossloom_run::backends::Resources;
-use crossloom_run::{Entry, resolved};
+use crossloom_run::{Entry, resolved, settled};
 use crossloom_train::run_dir::RunDir;
 
 use super::{BackendArgs, CliError, RecipeArgs, RunsArgs, Terminal, VariantArgs};
@@ -35,7 +35,7 @@ impl SubjectArgs {
     pub fn load(&self, terminal: &Terminal) -> Result<(LoadedRecipe, Option<RunDir>), CliError> {
         let path = &self.recipe.recipe;
         if !path.is_dir() {
-            return Ok((self.recipe.load(terminal)?, None));
+            return Ok((settled(self.recipe.load(terminal)?)?, None));
         }
         let run = RunDir::open(path).map_err(|_| {
             CliError::usage(
