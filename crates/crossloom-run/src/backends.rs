@@ -6,7 +6,7 @@ use crossloom_compiler::{NullTarget, Target};
 use crossloom_cpu::{CpuDevice, CpuTarget, Isa, isa};
 use crossloom_runtime::{Device, NullDevice, RunError};
 
-use crate::ExperimentError;
+use crate::{ExperimentError, PictureBudget};
 
 /// What recipes are compiled for and run on, as `--backend` names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Resources {
     /// How many positions of a prompt are read at once when questions are answered; `None` is all of them. Answers are the
     /// same; fewer need less memory. A recipe whose gate pools the prompt allows none but all.
     pub chunk: Option<usize>,
+    /// How much of encoded pictures is kept.
+    pub pictures: PictureBudget,
 }
 
 impl Backend {

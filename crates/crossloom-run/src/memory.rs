@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crossloom_compiler::passes::precision::COPY;
-use crossloom_data::packing::PackingPlan;
+use crossloom_data::packing::{ImageMode, PackingPlan};
 use crossloom_ir::Role;
 use crossloom_model::{BatchShape, caches};
 use crossloom_recipe::{Recipe, Source, Split};
@@ -13,8 +13,10 @@ use crossloom_runtime::limits::{self, resident_bytes};
 pub use crossloom_runtime::limits::{DoesNotFit, Limit, Need};
 
 use crate::backends::{Backend, Resources};
+use crate::data::image_mode;
 use crate::programs::Programs;
 use crate::stages::Shapes;
+use crate::states::PictureBudget;
 use crate::{Data, ExperimentError};
 
 /// The purposes whose memory is the device's; that of all others is the process's.
@@ -52,8 +54,12 @@ pub struct DataNeed {
     pub read: bool,
     /// Batches that are packed on the host.
     pub batches: u64,
-    /// Pictures that are asked about, whose features are held.
+    /// Pictures that are asked about, which are held as they are encoded.
     pub pictures: usize,
+    /// Pictures that are trained on or held out, which are held too where they are encoded before training.
+    pub trained: usize,
+    /// How much of encoded pictures may be held.
+    pub budget: PictureBudget,
 }
 
 impl DataNeed {
@@ -80,20 +86,45 @@ impl DataNeed {
             read: false,
             batches: batches * batch as u64 * 4 * row,
             pictures: asked(recipe, limited(test, *test_limit) as usize),
+            trained: seen(recipe, limited(train, *train_limit) as usize),
+            budget: PictureBudget::default(),
         }
     }
 
     /// That of data that was read. Training packs one batch, and one more where pictures are held out; evaluation one.
     pub fn of(recipe: &Recipe, data: &Data, plan: &PackingPlan) -> Self {
         let batches = 1 + u64::from(recipe.data.validation > 0.0);
-        let pictures = asked(recipe, data.images(recipe.eval.split).0.images().len());
-        Self { content: data.bytes(), read: true, batches: batches * plan.batch_bytes(), pictures }
+        Self {
+            content: data.bytes(),
+            read: true,
+            batches: batches * plan.batch_bytes(),
+            pictures: asked(recipe, data.images(recipe.eval.split).0.images().len()),
+            trained: seen(recipe, data.images(Split::Train).0.images().len()),
+            budget: PictureBudget::default(),
+        }
+    }
+
+    /// Bytes of the encoded pictures that programs hold in memory, and whether that is not all of them.
+    pub(crate) fn held(&self, programs: &Programs) -> (u64, bool) {
+        let trained = if programs.training.is_some() && programs.encodes_before { self.trained } else { 0 };
+        let each = programs.phases.encoder.picture_bytes();
+        let all = each.saturating_mul((self.pictures + trained) as u64);
+        let memory = self.budget.memory(programs.encodes_before);
+        (all.min(memory), all > memory)
     }
 }
 
 /// How many of so many pictures an evaluation asks about at the most: where questions are limited, one for each.
 fn asked(recipe: &Recipe, pictures: usize) -> usize {
-    recipe.eval.limit.map_or(pictures, |questions| pictures.min(questions))
+    seen(recipe, recipe.eval.limit.map_or(pictures, |questions| pictures.min(questions)))
+}
+
+/// How many of so many pictures look different to the model.
+fn seen(recipe: &Recipe, pictures: usize) -> usize {
+    match image_mode(recipe) {
+        ImageMode::Shown => pictures,
+        ImageMode::Withheld => pictures.min(1),
+    }
 }
 
 /// Bytes by purpose of programs that are bound to one store and one arena, and of data: all but the process itself.
@@ -135,7 +166,7 @@ pub fn need(programs: &Programs, data: DataNeed) -> Need {
         .with("inputs", inputs)
         .with("scratch", scratch)
         .with("data", data.content.saturating_add(data.batches))
-        .with("features", programs.phases.feature_bytes(data.pictures))
+        .with("features", data.held(programs).0)
 }
 
 impl Memory {

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use crossloom_compiler::{Context, Mode, Plan, Policy, Target, compile};
 use crossloom_ir::Func;
-use crossloom_model::{BatchShape, Outputs, ParamSpec};
+use crossloom_model::{BatchShape, ParamSpec};
 use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
 
 use crate::ExperimentError;
-use crate::graph::{forward_func, policy, training_spec};
+use crate::graph::{encodes_before, policy, training_func, training_spec};
 use crate::phases::{Described, PhasePrograms};
 
 /// The plans of a variant for one batch shape.
@@ -19,6 +19,8 @@ pub struct Programs {
     pub gates: Vec<(PointAddress, Vec<VisionAddress>)>,
     /// What evaluation and generation run.
     pub phases: PhasePrograms,
+    /// Whether pictures are encoded before training, for nothing that encoding reads is trained.
+    pub encodes_before: bool,
     /// Those of a variant that is trained.
     pub training: Option<TrainingPrograms>,
     /// Building and compiling together.
@@ -49,7 +51,8 @@ impl Programs {
     ) -> Result<Self, ExperimentError> {
         let start = Instant::now();
         let (phases, Described { params, gates }) = PhasePrograms::new(recipe, shape, vocab, chunk, target)?;
-        Ok(Self { params, gates, phases, training: None, time: start.elapsed() })
+        let encodes_before = encodes_before(recipe)?;
+        Ok(Self { params, gates, phases, encodes_before, training: None, time: start.elapsed() })
     }
 
     /// What a variant needs that is trained, evaluated and asked.
@@ -65,13 +68,14 @@ impl Programs {
     ) -> Result<Self, ExperimentError> {
         let start = Instant::now();
         let mut programs = Self::to_predict(recipe, shape, vocab, chunk, target)?;
-        let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Loss)?;
+        let (graph, func) = training_func(recipe, shape, vocab)?;
         let spec = training_spec(recipe, &graph.params);
         let policy = policy(recipe, &graph.params);
         let cx = Context { policy: policy.clone(), ..Context::new(target, Mode::Train(&spec)) };
         let set = compile(&func, &cx)?;
         let held_out =
             (recipe.data.validation > 0.0).then(|| compiled(&func, target, &policy)).transpose()?;
+        programs.phases.encoder = programs.phases.encoder.read_by(&set.main.plan);
         programs.training = Some(TrainingPrograms {
             step: set.main.plan,
             apply: set.apply.map(|apply| apply.plan),

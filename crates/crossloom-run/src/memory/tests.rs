@@ -28,7 +28,7 @@ fn sessions_share_weights_and_the_largest_arena_and_have_inputs_of_their_own() {
     let programs = programs(&recipe(&["train.accumulate=2", "data.validation=0.1"]));
     let need = need(&programs, DataNeed::default());
     let plans: Vec<&Plan> = programs.plans().collect();
-    assert_eq!(plans.len(), 6, "encode, prefill, decode, step, apply, held out");
+    assert_eq!(plans.len(), 7, "encode, connect, prefill, decode, step, apply, held out");
     let largest = plans.iter().filter_map(|plan| plan.arena_bytes()).max().unwrap();
     assert_eq!(need.of("activations and gradients") + need.of("scratch"), largest as u64);
     let inputs = plans.iter().flat_map(|plan| {
@@ -120,4 +120,26 @@ fn features_are_those_of_pictures_that_are_asked_about() {
     let (all, three) = (features(&[]), features(&["eval.limit=3"]));
     assert!(three > 0 && three * 250 == all * 3, "{three} of 3 pictures, {all} of 250");
     assert_eq!(features(&["eval.limit=100000"]), all, "there are not more");
+}
+
+#[test]
+fn pictures_that_training_reads_are_held_too_up_to_the_budget() {
+    let frozen = recipe(&["train.parts.vision.trainable=false", "data.validation=0.1"]);
+    let programs = programs(&frozen);
+    let data = DataNeed::expected(&frozen, Shapes::of(&frozen).unwrap().batch);
+    let held = |memory: Option<u64>| {
+        let budget = PictureBudget { memory, disk: None };
+        let data = DataNeed { budget, ..data };
+        assert_eq!(need(&programs, data).of("features"), data.held(&programs).0);
+        data.held(&programs)
+    };
+    let vision = &frozen.model.vision;
+    // The tap that is the input too is held once.
+    let states = 1 + frozen.topology.taps.iter().filter(|&&tap| tap != frozen.topology.input).count();
+    let pictures = data.pictures + data.trained;
+    assert!(data.trained > data.pictures && data.pictures > 0);
+    let all = (4 * states * vision.tokens() * vision.hidden * pictures) as u64;
+    assert_eq!(held(None), (all, false));
+    assert_eq!(held(Some(all)), (all, false));
+    assert_eq!(held(Some(all - 1)), (all - 1, true), "the rest is for the disk");
 }

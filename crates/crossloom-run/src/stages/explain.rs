@@ -142,11 +142,11 @@ pub fn explain(
     let overhead = if recipe.topology.injects() {
         let bare = without_injection(recipe);
         let (bare_train, bare_forward) = (compile(&bare, Mode::Train)?, compile(&bare, Mode::Forward)?);
-        let (bare_costs, bare_forward) = (costs(&bare, &bare_train), costs(&bare, &bare_forward));
+        let (bare_costs, bare_forward_costs) = (costs(&bare, &bare_train), costs(&bare, &bare_forward));
         Some(Overhead {
-            parameters: ratio(elements(&bare_train), elements(&train)),
+            parameters: ratio(elements(&bare_forward), elements(&forward)),
             train_flops: ratio(bare_costs.flops, train_costs.flops),
-            forward_flops: ratio(bare_forward.flops, forward_costs.flops),
+            forward_flops: ratio(bare_forward_costs.flops, forward_costs.flops),
             train_bytes_moved: ratio(bare_costs.bytes_moved, train_costs.bytes_moved),
             train_peak: ratio(bare_costs.memory.peak, train_costs.memory.peak),
         })
@@ -158,7 +158,7 @@ pub fn explain(
         shapes,
         precision: precision(recipe),
         types: types(&train),
-        parameters: parameters(recipe, &train),
+        parameters: parameters(recipe, &forward),
         train: train_costs,
         forward: forward_costs,
         run: expected(recipe, shapes, backend)?,

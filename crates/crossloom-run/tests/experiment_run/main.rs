@@ -13,5 +13,6 @@ mod metric;
 mod models;
 mod page;
 mod parts;
+mod pictures;
 mod stops;
 mod support;
