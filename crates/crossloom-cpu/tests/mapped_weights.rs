@@ -44,9 +44,15 @@ fn file() -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
+/// Maps a tensor of a file under the name that it has there.
+fn map(store: &Store, name: &str, file: &Arc<MappedFile>) -> Result<(), RunError> {
+    let (ty, tensor) = file.tensor(name)?;
+    store.map(name, &ty, tensor)
+}
+
 fn session(device: &Arc<dyn Device>, file: &Arc<MappedFile>) -> Session {
     let store = Store::new(device).unwrap();
-    store.map("w", file).unwrap();
+    map(&store, "w", file).unwrap();
     let mut session = Session::new(&executable(device, PRODUCT), &Arena::new(&store)).unwrap();
     session.write("x", &[3.0_f32, 4.0, 5.0, 6.0]).unwrap();
     session
@@ -60,7 +66,7 @@ fn a_mapped_weight_takes_no_memory_of_the_device() {
     let budget = Budget::new(1 << 20);
     let device: Arc<dyn Device> = Arc::new(CpuDevice::with_budget(budget.clone()));
     let store = Store::new(&device).unwrap();
-    store.map("w", &mapped).unwrap();
+    map(&store, "w", &mapped).unwrap();
     assert_eq!(budget.used(), 0);
     let info = store.info("w").unwrap();
     assert!(matches!(info.home, Home::Mapped(_)) && !info.resident);
@@ -68,8 +74,8 @@ fn a_mapped_weight_takes_no_memory_of_the_device() {
     session.run().unwrap();
     assert_eq!(session.read::<f32>("y").unwrap(), [3.0, 8.0]);
     assert!(matches!(store.write("w", &[0.0_f32; 8]), Err(RunError::ReadOnly { home: "mapped", .. })));
-    assert!(store.map("w", &mapped).is_err());
-    let RunError::File { message, .. } = store.map("v", &mapped).unwrap_err() else {
+    assert!(map(&store, "w", &mapped).is_err());
+    let RunError::File { message, .. } = map(&store, "v", &mapped).unwrap_err() else {
         panic!("a file's error")
     };
     assert!(message.contains("`v`"), "{message}");
@@ -80,7 +86,7 @@ fn a_plan_that_updates_a_mapped_weight_is_refused() {
     let (_folder, path) = file();
     let device = CpuDevice::shared();
     let store = Store::new(&device).unwrap();
-    store.map("w", &MappedFile::open(&path).unwrap()).unwrap();
+    map(&store, "w", &MappedFile::open(&path).unwrap()).unwrap();
     let error = Session::new(&executable(&device, TRAINED), &Arena::new(&store)).unwrap_err().to_string();
     assert!(error.contains("`w` is mapped") && error.contains("affine") && error.contains("opt"), "{error}");
 }
@@ -97,7 +103,7 @@ fn is_refused(says: &str, change: impl Fn(&Path)) {
     for error in [
         session.run().unwrap_err(),
         Session::new(&executable, &Arena::new(session.store())).unwrap_err(),
-        Store::new(&device).unwrap().map("w", &mapped).unwrap_err(),
+        map(&Store::new(&device).unwrap(), "w", &mapped).unwrap_err(),
     ] {
         assert!(matches!(error, RunError::File { .. }) && error.to_string().contains(says), "{error}");
     }

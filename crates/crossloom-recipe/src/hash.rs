@@ -22,7 +22,8 @@ const HARMLESS: [(&str, &[&str]); 2] = [
 
 impl Recipe {
     /// BLAKE3 of the resolved recipe, as 64 hexadecimal digits. Comments, order, `extends`, presets and defaults that
-    /// lead to the same values do not change it; neither do `name`, `description` and `data.cache`.
+    /// lead to the same values do not change it; neither do `name`, `description`, `data.cache` and the place of
+    /// weights whose hash is known.
     pub fn content_hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(DOMAIN.as_bytes());
@@ -94,6 +95,13 @@ fn canonical(recipe: &Recipe) -> Value {
     remove("/data", "cache");
     remove("/model/vision", "preset");
     remove("/model/language", "preset");
+    let parts = [&recipe.model.vision.weights, &recipe.model.language.weights, &recipe.model.weights];
+    for (weights, table) in parts.into_iter().zip(["/model/vision", "/model/language", "/model"]) {
+        // The same content is the same model wherever it lies; without a hash only the place tells.
+        if weights.as_ref().is_some_and(|weights| weights.hash.is_some()) {
+            remove(&format!("{table}/weights"), "path");
+        }
+    }
     value.sort_all_objects();
     value
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
-use crate::decode::{KINDS, MAX_VARIANTS, SHORT_KINDS};
+use crate::decode::{KINDS, MAX_VARIANTS, SHORT};
 use crate::preset::{self, Half};
 use crate::schema::{Data, Eval, Model, TopologySpec, Train};
 
@@ -117,8 +117,8 @@ pub fn json_schema() -> Value {
             def.insert("allOf".to_owned(), kinds.iter().map(|(kind, keys)| own_keys(kind, keys)).collect());
         }
     }
-    for path in SHORT_KINDS {
-        allow_bare_kind(&mut schema, path);
+    for (path, key) in SHORT {
+        allow_bare(&mut schema, path, key);
     }
     for half in Half::ALL {
         let names: Vec<&str> = preset::names(half).collect();
@@ -276,17 +276,19 @@ fn with_kinds(def: &Value, defs: &Map<String, Value>) -> Option<Value> {
     }))
 }
 
-/// Lets the table at a dotted path be written as a bare string, its `kind`.
-fn allow_bare_kind(schema: &mut Value, path: &str) {
+/// Lets the table at a dotted path be written as a bare string, the value of its `key`.
+fn allow_bare(schema: &mut Value, path: &str, key: &str) {
     let Some(name) = definition_at(schema, path) else { return };
     let Some(def) = schema.pointer_mut(&format!("/$defs/{name}")) else { return };
-    let mut kind = def.pointer("/properties/kind").cloned().unwrap_or_default();
-    if let Some(kind) = kind.as_object_mut() {
-        kind.remove("default");
-        kind.insert("description".to_owned(), json!("Short for a table with nothing but its `kind`."));
+    // Tables of one type are one definition.
+    let Some(mut bare) = def.pointer(&format!("/properties/{key}")).cloned() else { return };
+    if let Some(bare) = bare.as_object_mut() {
+        bare.remove("default");
+        let description = format!("Short for a table with nothing but its `{key}`.");
+        bare.insert("description".to_owned(), Value::String(description));
     }
     let description = def.get("description").cloned().unwrap_or_default();
-    *def = json!({ "description": description, "anyOf": [kind, def.clone()] });
+    *def = json!({ "description": description, "anyOf": [bare, def.clone()] });
 }
 
 /// The name of the definition that a dotted path refers to.

@@ -30,7 +30,7 @@ mod tree;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Location, Severity};
 pub use json_schema::json_schema;
-pub use load::{LoadOptions, LoadedRecipe, Variant, load, load_text};
+pub use load::{LoadOptions, LoadedRecipe, ReadArchitecture, Variant, load, load_text, load_with};
 pub use provenance::{Origin, Provenance};
 pub use schema::*;
 pub use topology::{Edge, EdgeKind, Topology, TopologyError};

@@ -63,6 +63,19 @@ pub enum ExperimentError {
         /// What is wrong with it.
         message: String,
     },
+    /// Pretrained weights could not be read.
+    #[error(transparent)]
+    Pretrained(#[from] crossloom_weights::WeightsError),
+    /// Pretrained weights are not those of the model.
+    #[error("the weights at {} are not those of the model:\n  {}\n({help})", path.display(), misfits.join("\n  "))]
+    Weights {
+        /// Where they lie.
+        path: PathBuf,
+        /// What does not fit, one line for each tensor.
+        misfits: Vec<String>,
+        /// What to do.
+        help: String,
+    },
     /// A variant needs more memory than there is.
     #[error("variant `{variant}` {error}")]
     DoesNotFit {

@@ -21,6 +21,7 @@ use crate::job::{Entry, Job};
 use crate::memory::{DataNeed, Fit, fits};
 use crate::programs::Programs;
 use crate::progress::{Activity, RunProgress};
+use crate::start::{Start, is_settled};
 use crate::states::{Disk, States};
 use crate::variant::{Compiled, VariantRun, batch_shape};
 use crate::{Data, ExperimentError, VariantOutcome, compare, record, report, train};
@@ -93,6 +94,7 @@ impl<'r> Experiment<'r> {
             return Err(ExperimentError::request("the recipe has no variant", "add a [variants.NAME] table"));
         };
         same_questions(&loaded.variants)?;
+        is_settled(loaded)?;
         let device = self.resources.backend.running()?;
         let claim = Claim::new(loaded, &variants, &self.out, self.folder.as_ref(), self.job, self.entry)?;
         let folder = loaded.path.parent().unwrap_or(Path::new("."));
@@ -213,11 +215,12 @@ impl<'r> Experiment<'r> {
                 Job::Evaluate => Programs::to_predict(recipe, shape, vocab, chunk, target)?,
                 Job::All | Job::Train => Programs::to_train(recipe, shape, vocab, chunk, target)?,
             };
+            let start = Start::new(recipe, &programs.params)?;
             let held = DataNeed { budget: self.resources.pictures, ..DataNeed::of(recipe, data, &plan) };
             let Fit { need, forced } = fits(&variant.name, &programs, held, device, self.resources)?;
             tracing::info!(variant = %variant.name, bytes = need.total(), "compiled");
             let spills = programs.encodes_before && held.held(&programs).1;
-            Ok(Compiled { variant, plan, programs, need, forced, spills })
+            Ok(Compiled { variant, plan, programs, start, need, forced, spills })
         };
         all.into_iter().map(compile).collect()
     }

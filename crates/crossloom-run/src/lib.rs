@@ -12,6 +12,7 @@
 //! - [`experiment`]: a recipe that is run, and how that ended.
 //! - [`folder`]: what may be done in a run's folder is settled, under its lock, before anything is written.
 //! - [`data`]: pictures, questions, tokenizer, split by split.
+//! - [`start`]: the pretrained weights that a recipe names, found, compared with its model, and laid into its store.
 //! - [`graph`]: a recipe's functions; [`programs`]: compiled; [`memory`]: what they will hold; [`model`]: with their weights;
 //!   [`backends`]: what they are compiled for and run on.
 //! - [`Trained`]: a finished run is asked; its folder is enough, because every variant's [`Interface`] lies in it.
@@ -55,6 +56,7 @@ pub mod model;
 pub mod programs;
 pub mod resolved;
 pub mod stages;
+pub mod start;
 
 pub use batch::{load_batch, pool_of};
 pub use data::Data;
@@ -68,6 +70,7 @@ pub use outcome::VariantOutcome;
 pub use phases::Phases;
 pub use processor::Processor;
 pub use progress::{Activity, RunProgress, Unheard};
+pub use start::{Start, located, settled};
 pub use states::PictureBudget;
 pub use step::ModelStep;
 pub use train::train;

@@ -16,6 +16,7 @@ use crate::backends::{Backend, Resources};
 use crate::data::image_mode;
 use crate::programs::Programs;
 use crate::stages::Shapes;
+use crate::start::Start;
 use crate::states::PictureBudget;
 use crate::{Data, ExperimentError};
 
@@ -213,9 +214,10 @@ impl Memory {
 /// What a run of a recipe with batches of that shape will hold, but for the process itself. Nothing is read or allocated.
 ///
 /// # Errors
-/// The graph cannot be built or compiled.
+/// The graph cannot be built or compiled; pretrained weights that are not those of its model.
 pub fn expected(recipe: &Recipe, shapes: Shapes, backend: Backend) -> Result<Need, ExperimentError> {
     let programs = Programs::to_train(recipe, shapes.batch, shapes.vocab, None, backend.target())?;
+    Start::new(recipe, &programs.params)?;
     Ok(need(&programs, DataNeed::expected(recipe, shapes.batch)))
 }
 

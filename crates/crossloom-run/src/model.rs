@@ -8,7 +8,7 @@ use crossloom_compiler::training::ACCUMULATOR;
 use crossloom_ir::{DType, Role};
 use crossloom_model::{BatchShape, Outputs, ParamSpec, caches, initial_value};
 use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
-use crossloom_runtime::{Arena, Device, Executable, RunError, Session, Store};
+use crossloom_runtime::{Arena, Device, Executable, Home, RunError, Session, Store, TensorInfo};
 use crossloom_train::checkpoint::{Checkpoint, RestorePart};
 use crossloom_train::step::{BoxError, Dtype, ModelState, StateTensor, Visit};
 use half::bf16;
@@ -18,6 +18,7 @@ use crate::backends::Backend;
 use crate::graph::{forward_func, policy};
 use crate::phases::Phases;
 use crate::programs::{Programs, TrainingPrograms, compiled};
+use crate::start::Start;
 
 /// Named weights, with the compiled graphs that work on them.
 pub struct Model {
@@ -33,8 +34,9 @@ pub struct Model {
     pub params: Vec<ParamSpec>,
     /// Every gated point with its taps.
     pub gates: Vec<(PointAddress, Vec<VisionAddress>)>,
-    /// Whether all weights are zero until start values or a checkpoint's are put there.
+    /// Whether all weights are zero until start values or a checkpoint's are put there, but for those that stay where they lie.
     blank: bool,
+    start: Start,
 }
 
 /// The compiled training step of a model.
@@ -54,28 +56,38 @@ impl Model {
     /// The graph cannot be built or compiled; the device does not run or has no room.
     pub fn new(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
         let device = Backend::default().running()?;
-        let mut model =
-            Self::blank(Programs::to_train(recipe, shape, vocab, None, device.target())?, &device)?;
+        let programs = Programs::to_train(recipe, shape, vocab, None, device.target())?;
+        let start = Start::new(recipe, &programs.params)?;
+        let mut model = Self::blank(programs, start, &device)?;
         model.start(recipe.train.seed)?;
         Ok(model)
     }
 
-    /// A model of compiled programs without start values: [`crate::train()`] puts them there, or those of a checkpoint.
+    /// A model of compiled programs whose frozen parts have the weights they start from and keep. Those of all others come later:
+    /// [`crate::train()`] puts start values there, or those of a checkpoint.
     ///
     /// # Errors
-    /// The device does not run, has no room, or the programs were compiled for another.
-    pub fn blank(programs: Programs, device: &Arc<dyn Device>) -> Result<Self, ExperimentError> {
-        let Programs { params, gates, phases, training, .. } = programs;
+    /// The device does not run, has no room, or the programs were compiled for another; weights that cannot be used.
+    pub fn blank(
+        programs: Programs,
+        start: Start,
+        device: &Arc<dyn Device>,
+    ) -> Result<Self, ExperimentError> {
         let store = Store::new(device)?;
+        start.lay(&store, &programs.weights())?;
+        let Programs { params, gates, phases, training, .. } = programs;
         let arena = Arena::new(&store);
         let phases = Phases::new(phases, &arena)?;
-        let mut model = Self { store, arena, phases, training: None, params, gates, blank: true };
+        let mut model = Self { store, arena, phases, training: None, params, gates, blank: true, start };
         if let Some(TrainingPrograms { step, apply, held_out }) = training {
             model.training = Some(Training {
                 step: model.session(step)?,
                 apply: apply.map(|apply| model.session(apply)).transpose()?,
                 held_out: held_out.map(|loss| model.session(loss)).transpose()?,
             });
+        }
+        for name in model.start.frozen().filter(|name| model.store.info(name).is_some()) {
+            write_copy(&model.store, name)?;
         }
         Ok(model)
     }
@@ -86,10 +98,11 @@ impl Model {
     /// As [`Model::blank`]; a checkpoint that is damaged or of another model.
     pub fn restored(
         programs: Programs,
+        start: Start,
         device: &Arc<dyn Device>,
         checkpoint: &Checkpoint<'_>,
     ) -> Result<Self, ExperimentError> {
-        let mut model = Self::blank(programs, device)?;
+        let mut model = Self::blank(programs, start, device)?;
         checkpoint.restore_model(&mut model, RestorePart::Parameters)?;
         model.blank = false;
         Ok(model)
@@ -99,12 +112,17 @@ impl Model {
         Session::new(&Executable::new(self.store.device(), plan)?, &self.arena)
     }
 
-    /// Puts start values where there are no values yet; each depends on the seed and its parameter's name only.
+    /// Puts start values where there are no values yet: those of pretrained weights, or else such that depend on the seed and the
+    /// parameter's name only.
     pub(crate) fn start(&mut self, seed: u64) -> Result<(), ExperimentError> {
         if std::mem::replace(&mut self.blank, false) {
-            for param in &self.params {
+            let owned = |name: &str| self.store.info(name).is_some_and(|info| is_owned(&info));
+            for param in self.params.iter().filter(|param| owned(&param.name)) {
                 let elements = param.shape.iter().product();
-                let values = initial_value(param.init, elements, seed, &param.name);
+                let values = match self.start.value(&param.name)? {
+                    Some(values) => values,
+                    None => initial_value(param.init, elements, seed, &param.name),
+                };
                 write_weight(&self.store, &param.name, &values)?;
             }
         }
@@ -155,12 +173,17 @@ impl ModelState for Model {
     }
 }
 
-/// What a checkpoint keeps of a store: gradients that accumulate, caches of keys and values and the 16-bit
-/// copies of weights are no state.
+/// Whether a tensor is the store's own. Others are pretrained weights: read where they lie, and never written.
+fn is_owned(tensor: &TensorInfo) -> bool {
+    matches!(tensor.home, Home::Owned)
+}
+
+/// What a checkpoint keeps of a store: gradients that accumulate, caches of keys and values, the 16-bit copies of weights and
+/// pretrained weights that stay where they lie are no state.
 pub(crate) fn visit_state(store: &Store, visit: &mut Visit<'_>) -> Result<(), BoxError> {
     let derived =
         |name: &str| [ACCUMULATOR, caches::PREFIX, COPY].iter().any(|prefix| name.starts_with(prefix));
-    for tensor in store.tensors() {
+    for tensor in store.tensors().iter().filter(|tensor| is_owned(tensor)) {
         if tensor.role == Role::Weight || !derived(&tensor.name) {
             let dtype = dtype_in_file(&tensor.name, tensor.ty.dtype)?;
             let bytes = store.read_bytes(&tensor.name)?;

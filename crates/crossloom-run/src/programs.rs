@@ -1,9 +1,10 @@
 //! The functions of a variant, compiled before any memory is taken for them.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crossloom_compiler::{Context, Mode, Plan, Policy, Target, compile};
-use crossloom_ir::Func;
+use crossloom_ir::{Func, Role, TensorType};
 use crossloom_model::{BatchShape, ParamSpec};
 use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
 
@@ -83,6 +84,15 @@ impl Programs {
         });
         programs.time = start.elapsed();
         Ok(programs)
+    }
+
+    /// The type in which every weight is kept, by name.
+    pub(crate) fn weights(&self) -> BTreeMap<String, TensorType> {
+        let weights = self.plans().flat_map(|plan| {
+            let params = plan.func.params().iter().filter(|param| param.role == Role::Weight);
+            params.map(|param| (param.name.clone(), plan.func.ty(param.value).clone()))
+        });
+        weights.collect()
     }
 
     /// All plans. A session is made of each, and all sessions share one arena.

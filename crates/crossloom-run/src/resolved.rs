@@ -7,7 +7,7 @@ use crossloom_recipe::{LoadOptions, LoadedRecipe, Provenance, Variant, load_text
 use crossloom_train::run_dir::{RECIPE_FILE, RunDir};
 use indexmap::IndexMap;
 
-use crate::ExperimentError;
+use crate::{ExperimentError, settled};
 
 /// Begins each variant.
 const HEADING: &str = "# variant ";
@@ -16,8 +16,8 @@ const BASELINE: &str = "# baseline";
 /// Stands below the heading, before what a variant is.
 const DESCRIPTION: &str = "# is ";
 
-/// All variants of a recipe, resolved. The folder of its data is absolute there: what a path of the recipe is relative to is
-/// not where the text lies.
+/// All variants of a recipe, resolved. The folder of its data is absolute there, as those of its weights are in a settled recipe:
+/// what a path of the recipe is relative to is not where the text lies.
 ///
 /// # Errors
 /// There is no current folder for a recipe whose own path is relative.
@@ -73,7 +73,7 @@ pub fn load(run: &RunDir, sets: &[String]) -> Result<LoadedRecipe, ExperimentErr
         return Err(foreign(format!("{RECIPE_FILE} is not the recipe that run.json names")));
     }
     if sets.is_empty() {
-        return Ok(as_it_was);
+        return settled(as_it_was);
     }
     let changed = read(&path, &text, sets)?;
     if !same(&changed) {
@@ -82,7 +82,7 @@ pub fn load(run: &RunDir, sets: &[String]) -> Result<LoadedRecipe, ExperimentErr
             "only settings for logging, checkpoints and scoring may differ; give the recipe to train with others",
         ));
     }
-    Ok(changed)
+    settled(changed)
 }
 
 /// The recipe of such a text.

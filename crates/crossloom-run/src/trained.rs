@@ -20,6 +20,7 @@ use crate::memory::{DataNeed, fits};
 use crate::model::Model;
 use crate::processor::Processor;
 use crate::programs::Programs;
+use crate::start::Start;
 use crate::states::Encoding;
 
 /// A trained variant that can be asked. Its folder is all it needs: no data set, no network.
@@ -76,9 +77,10 @@ impl Trained {
         let device = resources.backend.running()?;
         let programs =
             Programs::to_predict(recipe, shape, shapes.vocab_size, resources.chunk, device.target())?;
+        let start = Start::new(recipe, &programs.params)?;
         let held = DataNeed { batches: shapes.batch_bytes(), pictures: 1, ..DataNeed::default() };
         fits(&dir.name(), &programs, held, &*device, resources)?;
-        let mut model = Model::restored(programs, &device, &newest)?;
+        let mut model = Model::restored(programs, start, &device, &newest)?;
         let encoding = model.phases.encoding()?;
         let (pool, batch) = (pool_of(recipe), PackedBatch::new(&shapes));
         Ok((Self { model, tokenizer, processor, pool, encoding, batch }, checked))

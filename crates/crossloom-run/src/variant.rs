@@ -25,6 +25,7 @@ use crate::outcome::{self, VariantOutcome};
 use crate::programs::Programs;
 use crate::progress::{Activity, RunProgress};
 use crate::record::describe;
+use crate::start::Start;
 use crate::states::{Counts, States};
 use crate::train::train;
 use crate::trained::no_checkpoint;
@@ -35,6 +36,7 @@ pub(crate) struct Compiled<'v> {
     pub(crate) variant: &'v Variant,
     pub(crate) plan: PackingPlan,
     pub(crate) programs: Programs,
+    pub(crate) start: Start,
     /// What it will hold.
     pub(crate) need: Need,
     /// What is to be said where it was found not to fit, and is tried all the same.
@@ -64,7 +66,7 @@ impl<'v> VariantRun<'v> {
         run: &RunDir,
         record: &mut RunRecord,
     ) -> Result<Self, ExperimentError> {
-        let Compiled { variant, plan, programs, need, .. } = compiled;
+        let Compiled { variant, plan, programs, start: weights, need, .. } = compiled;
         let start = Instant::now();
         let time = programs.time;
         let dir = run.variant(&variant.name)?;
@@ -72,9 +74,9 @@ impl<'v> VariantRun<'v> {
         let (mut model, steps) = if job == Job::Evaluate {
             let checkpoints = Checkpoints::new(dir.checkpoints_path(), recipe.train.keep_checkpoints);
             let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(&dir))?;
-            (Model::restored(programs, device, &newest)?, newest.state().step)
+            (Model::restored(programs, weights, device, &newest)?, newest.state().step)
         } else {
-            (Model::blank(programs, device)?, 0)
+            (Model::blank(programs, weights, device)?, 0)
         };
         model.phases.encoder.hold_in(held);
         let entry = record.variants.entry(variant.name.clone()).or_default();

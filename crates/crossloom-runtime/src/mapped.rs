@@ -69,6 +69,13 @@ pub struct MappedTensor {
     range: Range<usize>,
 }
 
+impl MappedTensor {
+    /// The file that it lies in.
+    pub fn file(&self) -> &Arc<MappedFile> {
+        &self.file
+    }
+}
+
 impl AsRef<[u8]> for MappedTensor {
     fn as_ref(&self) -> &[u8] {
         &self.file.bytes()[self.range.clone()]

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossloom_compiler::plan::element_alignment;
 use crossloom_ir::{Func, Role, TensorType};
 
-use crate::{Device, DeviceMemory, DeviceQueue, Element, HostBytes, MappedFile, Reservation, RunError};
+use crate::{
+    Device, DeviceMemory, DeviceQueue, Element, HostBytes, MappedFile, MappedTensor, Reservation, RunError,
+};
 
 /// Where a tensor's memory comes from.
 #[derive(Clone, Debug)]
@@ -139,23 +141,17 @@ impl Store {
         Ok(inner.add(name, role, ty, Home::Owned, true, memory))
     }
 
-    /// Adds a weight that stays in a file, under the name that it has there.
+    /// Adds a weight that stays in its file, which may call it otherwise.
     ///
     /// # Errors
-    /// The file has no such tensor or has changed, a tensor of that name is there already, or a copy is needed and there
-    /// is no room for it.
-    pub fn map(&self, name: &str, file: &Arc<MappedFile>) -> Result<(), RunError> {
+    /// The tensor has not as many bytes as the type, its file has changed, a tensor of that name is there already, or a copy is
+    /// needed and there is no room for it.
+    pub fn map(&self, name: &str, ty: &TensorType, tensor: MappedTensor) -> Result<(), RunError> {
+        let file = Arc::clone(tensor.file());
         file.check()?;
-        let (ty, tensor) = file.tensor(name)?;
-        let copied = file.is_copy();
-        self.adopt(
-            name,
-            Role::Weight,
-            &ty,
-            Home::Mapped(Arc::clone(file)),
-            &(Arc::new(tensor) as HostBytes),
-            copied,
-        )
+        let bytes: HostBytes = Arc::new(tensor);
+        check_length(name, ty, &bytes)?;
+        self.adopt(name, Role::Weight, ty, Home::Mapped(Arc::clone(&file)), &bytes, file.is_copy())
     }
 
     /// Adds a read-only tensor whose memory, on the host, the caller owns and does not write.
@@ -164,11 +160,7 @@ impl Store {
     /// There are not as many bytes as the type has, a tensor of that name is there already, or a copy is needed and there
     /// is no room for it.
     pub fn lend(&self, name: &str, role: Role, ty: &TensorType, bytes: &HostBytes) -> Result<(), RunError> {
-        let given = (**bytes).as_ref().len();
-        if given != ty.bytes() {
-            let given = given * ty.elements() / ty.bytes().max(1);
-            return Err(RunError::Length { kind: "tensor", name: name.to_owned(), ty: ty.clone(), given });
-        }
+        check_length(name, ty, bytes)?;
         self.adopt(name, role, ty, Home::Lent, bytes, false)
     }
 
@@ -268,6 +260,15 @@ impl Store {
             |entry: &&Entry| entry.info.name.starts_with(prefix) && matches!(entry.info.home, Home::Owned);
         inner.entries.iter().filter(owned).try_for_each(|entry| inner.queue.clear(&*entry.memory.raw))
     }
+}
+
+fn check_length(name: &str, ty: &TensorType, bytes: &HostBytes) -> Result<(), RunError> {
+    let given = (**bytes).as_ref().len();
+    if given == ty.bytes() {
+        return Ok(());
+    }
+    let given = given * ty.elements() / ty.bytes().max(1);
+    Err(RunError::Length { kind: "tensor", name: name.to_owned(), ty: ty.clone(), given })
 }
 
 impl Inner {

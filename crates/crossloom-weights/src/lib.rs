@@ -9,6 +9,7 @@
 //! | [`family`] | which dimensions does a `config.json` say? One file per family |
 //! | [`layout`] | under which names do files keep tensors? One table of data per layout |
 //! | `shards` | where in which file does a tensor lie? |
+//! | [`values`] | which numbers are these bytes? |
 //! | [`pretrained`] | does all of it fit together? |
 //!
 //! Nothing of a folder is executed, no format but safetensors is read, and a `model_type` that is not known is an error.
@@ -19,6 +20,7 @@ pub mod family;
 pub mod layout;
 pub mod pretrained;
 mod shards;
+pub mod values;
 
 pub use error::WeightsError;
 pub use family::Architecture;

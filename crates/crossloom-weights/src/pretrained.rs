@@ -116,6 +116,32 @@ impl Pretrained {
         self.shards.get(in_file).ok_or_else(missing)?.tensor(in_file)
     }
 
+    /// BLAKE3 of all its tensors, as 64 hexadecimal digits: of our names, types, shapes and bytes, so that neither the names nor the
+    /// number of the files count. All bytes are read.
+    ///
+    /// # Errors
+    /// As [`Pretrained::tensor`].
+    pub fn content_hash(&self) -> Result<String, RunError> {
+        let mut hasher = blake3::Hasher::new();
+        for name in self.names.keys() {
+            let (ty, bytes) = self.tensor(name)?;
+            let bytes = bytes.as_ref();
+            hasher.update(format!("{name} {ty} {}\n", bytes.len()).as_bytes());
+            hasher.update_rayon(bytes);
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+
+    /// Our names of the tensors of a part.
+    pub fn names_of(&self, part: Part) -> impl Iterator<Item = &str> {
+        self.names().filter(move |name| part_of(name) == part)
+    }
+
+    /// The shape of a tensor by our name; none if there is none.
+    pub fn shape_of(&self, name: &str) -> Option<&[usize]> {
+        self.shape(name)
+    }
+
     /// What the files hold, by part and by the element type that they name.
     pub fn held(&self) -> BTreeMap<(Part, String), Held> {
         let mut held: BTreeMap<(Part, String), Held> = BTreeMap::new();

@@ -2,17 +2,19 @@
 
 mod data;
 mod model;
+mod paths;
 mod topology;
 mod training;
 
 use crate::decode::Cx;
-use crate::schema::{Data, Eval, LanguageModel, TopologySpec, Train, VisionModel};
+use crate::schema::{Data, Eval, LanguageModel, PretrainedWeights, TopologySpec, Train, VisionModel};
 use crate::tree::Node;
 
 /// What could be read of a recipe.
 pub(crate) struct Sections<'s> {
     pub(crate) vision: Option<&'s VisionModel>,
     pub(crate) language: Option<&'s LanguageModel>,
+    pub(crate) weights: Option<&'s PretrainedWeights>,
     pub(crate) topology: Option<&'s TopologySpec>,
     pub(crate) data: Option<&'s Data>,
     pub(crate) train: Option<&'s Train>,
@@ -36,4 +38,5 @@ pub(crate) fn check(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
         data::pictures(root, vision, data, cx);
     }
     training::training(root, sections, cx);
+    paths::paths(root, sections, cx);
 }

@@ -23,9 +23,6 @@ pub(super) fn training(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
                 .help("set `data.validation`, for example to 0.1, or use `split = \"test\"`"),
         );
     }
-    if let Some(cache) = data.and_then(|data| data.cache.as_deref()) {
-        confined(root, cache, cx);
-    }
 }
 
 fn schedule(root: &Node, train: &Train, cx: &mut Cx) {
@@ -67,21 +64,6 @@ fn frozen(root: &Node, train: &Train, injects: bool, cx: &mut Cx) {
         cx.report(
             Finding::error(root.place("train.parts"), "every part is frozen: there is nothing to train")
                 .help("set `trainable = true` for at least one part"),
-        );
-    }
-}
-
-/// Relative paths stay in the recipe's folder.
-fn confined(root: &Node, path: &str, cx: &mut Cx) {
-    let place = root.place("data.cache");
-    if path.is_empty() {
-        cx.report(
-            Finding::error(place, "`data.cache` is empty").help("remove it to use the user's cache folder"),
-        );
-    } else if crate::load::leaves_folder(std::path::Path::new(path)) {
-        cx.report(
-            Finding::error(place, format!("`{path}` leaves the recipe's folder"))
-                .help("use a path inside the folder, or an absolute one"),
         );
     }
 }

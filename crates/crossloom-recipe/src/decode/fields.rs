@@ -12,6 +12,8 @@ use crate::tree::{Node, Table};
 #[derive(Default)]
 pub(crate) struct Cx {
     pub(crate) findings: Vec<Finding>,
+    /// Tables whose missing keys have their reason among the findings already.
+    pub(crate) reported: Vec<&'static str>,
 }
 
 impl Cx {
@@ -217,7 +219,8 @@ impl<'n, 'c> Fields<'n, 'c> {
     /// Reports missing keys and keys that nobody asked for.
     pub(super) fn finish(self) {
         // A preset is complete: with one, keys are only missing when its name was wrong, which has been reported.
-        if !self.missing.is_empty() && self.node("preset").is_none() {
+        if !self.missing.is_empty() && self.node("preset").is_none() && !self.cx.reported.contains(&self.path)
+        {
             let keys = listed(self.missing.iter().copied());
             let message = match (self.table, self.path) {
                 (_, "") => format!("the recipe lacks {keys}"),

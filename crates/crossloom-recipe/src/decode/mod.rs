@@ -10,6 +10,7 @@ mod scalars;
 mod sets;
 mod topology;
 mod train;
+mod weights;
 
 pub(crate) use data::SYNTHETIC_SIDES;
 pub(crate) use fields::{Cx, Kinds};
@@ -22,9 +23,17 @@ use crate::schema::{Model, Recipe};
 use crate::tree::Node;
 use fields::Fields;
 
-/// Tables that may be written as a bare string, which is then their `kind`.
-pub(crate) const SHORT_KINDS: [&str; 5] =
-    ["model.projector", "topology.adapter", "topology.fusion", "topology.gate", "data.source"];
+/// Tables that may be written as a bare string, which is then the value of this key.
+pub(crate) const SHORT: [(&str, &str); 8] = [
+    ("model.projector", "kind"),
+    ("topology.adapter", "kind"),
+    ("topology.fusion", "kind"),
+    ("topology.gate", "kind"),
+    ("data.source", "kind"),
+    ("model.weights", "path"),
+    ("model.vision.weights", "path"),
+    ("model.language.weights", "path"),
+];
 
 /// Tables whose keys depend on their kind.
 pub(crate) const KINDS: [Kinds; 3] = [topology::ADAPTER, topology::GATE, data::SOURCE];
@@ -48,7 +57,7 @@ pub(crate) fn recipe(root: &Node, checked: bool, cx: &mut Cx) -> Option<Recipe> 
 
     let mut fields = Fields::open(root, "model", cx);
     if let Some(fields) = &mut fields {
-        for part in ["vision", "language", "projector"] {
+        for part in ["vision", "language", "projector", "weights"] {
             fields.ask(part);
         }
     }
@@ -58,6 +67,7 @@ pub(crate) fn recipe(root: &Node, checked: bool, cx: &mut Cx) -> Option<Recipe> 
     let vision = model::vision(root, cx);
     let language = model::language(root, cx);
     let projector = model::projector(root, language.as_ref(), cx);
+    let weights = weights::weights(root, "model.weights", cx);
     let topology = topology::topology(root, cx);
     let data = data::data(root, vision.as_ref(), cx);
     let train = train::train(root, cx);
@@ -67,6 +77,7 @@ pub(crate) fn recipe(root: &Node, checked: bool, cx: &mut Cx) -> Option<Recipe> 
         let sections = Sections {
             vision: vision.as_ref(),
             language: language.as_ref(),
+            weights: weights.as_ref().and_then(Option::as_ref),
             topology: topology.as_ref(),
             data: data.as_ref(),
             train: train.as_ref(),
@@ -77,7 +88,7 @@ pub(crate) fn recipe(root: &Node, checked: bool, cx: &mut Cx) -> Option<Recipe> 
     Some(Recipe {
         name: name?,
         description: description?,
-        model: Model { vision: vision?, language: language?, projector: projector? },
+        model: Model { vision: vision?, language: language?, projector: projector?, weights: weights? },
         topology: topology?,
         data: data?,
         train: train?,

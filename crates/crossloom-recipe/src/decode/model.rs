@@ -3,6 +3,7 @@
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use super::fields::{Cx, Fields};
+use super::weights::weights;
 use crate::diagnostic::Finding;
 use crate::schema::{LanguageModel, MlpActivation, Projector, ProjectorKind, Resample, VisionModel};
 use crate::tree::Node;
@@ -13,6 +14,7 @@ const WIDTH: usize = 65_536;
 pub(super) fn vision(root: &Node, cx: &mut Cx) -> Option<VisionModel> {
     let mut f = Fields::open(root, "model.vision", cx)?;
     let preset = f.optional("preset");
+    f.ask("weights");
     let family = f.required("family");
     let image_size = f.required_in("image_size", 1..=16_384);
     let patch_size = f.required_in("patch_size", 1..=1024);
@@ -32,8 +34,10 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) -> Option<VisionModel> {
     let image_std = channels_in(&mut f, "image_std", 0.001, 10.0);
     let resample = f.or("resample", Resample::Bicubic);
     f.finish();
+    let weights = weights(root, "model.vision.weights", cx);
     Some(VisionModel {
         preset: preset?,
+        weights: weights?,
         family: family?,
         image_size: image_size?,
         patch_size: patch_size?,
@@ -70,6 +74,7 @@ fn channels_in(f: &mut Fields<'_, '_>, key: &'static str, least: f64, most: f64)
 pub(super) fn language(root: &Node, cx: &mut Cx) -> Option<LanguageModel> {
     let mut f = Fields::open(root, "model.language", cx)?;
     let preset = f.optional("preset");
+    f.ask("weights");
     let family = f.required("family");
     let hidden = f.required_in("hidden", 1..=WIDTH);
     let layers = f.required_in("layers", 1..=1024);
@@ -83,9 +88,11 @@ pub(super) fn language(root: &Node, cx: &mut Cx) -> Option<LanguageModel> {
     let vocab_size = f.optional_in("vocab_size", 2..=16_777_216);
     let max_positions = f.or_in("max_positions", 2..=16_777_216, 2048);
     f.finish();
+    let weights = weights(root, "model.language.weights", cx);
     let (hidden, heads) = (hidden?, heads?);
     Some(LanguageModel {
         preset: preset?,
+        weights: weights?,
         family: family?,
         hidden,
         layers: layers?,

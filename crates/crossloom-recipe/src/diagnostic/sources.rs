@@ -24,6 +24,8 @@ pub(crate) enum SourceKind {
     File,
     /// A built-in preset.
     Preset,
+    /// What pretrained weights say of their model.
+    Model,
     /// One `--set` of the command line.
     Set,
 }
@@ -57,7 +59,7 @@ impl Sources {
         let Some(source) = self.list.get(span.source) else { return String::new() };
         match source.kind {
             SourceKind::File => format!("{}:{}", source.short, line_of(&source.text, span.start).0),
-            SourceKind::Preset | SourceKind::Set => source.short.clone(),
+            SourceKind::Preset | SourceKind::Model | SourceKind::Set => source.short.clone(),
         }
     }
 

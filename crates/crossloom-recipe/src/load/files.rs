@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::leaves_folder;
+use super::architecture::Architectures;
+use super::{ReadArchitecture, leaves_folder};
 use crate::diagnostic::{Finding, SourceKind, Sources, Span};
 use crate::tree::{Node, Table, Value, merge, parse_document};
 
@@ -16,7 +17,7 @@ const MAX_DEPTH: usize = 16;
 const MAX_FILES: usize = 128;
 
 /// What is collected while a recipe is loaded.
-pub(super) struct Loader {
+pub(super) struct Loader<'r> {
     pub(super) path: PathBuf,
     pub(super) sources: Sources,
     pub(super) findings: Vec<Finding>,
@@ -26,6 +27,8 @@ pub(super) struct Loader {
     /// Whether some text could not be read, so that settings are missing for no fault of theirs.
     pub(super) unread: bool,
     layers: u32,
+    /// What says which dimensions weights have; without it, a recipe has to.
+    pub(super) architectures: Option<Architectures<'r>>,
 }
 
 /// A file on its way through `extends`.
@@ -49,8 +52,8 @@ enum ReadAs {
     Variant,
 }
 
-impl Loader {
-    pub(super) fn new(path: &Path) -> Self {
+impl<'r> Loader<'r> {
+    pub(super) fn new(path: &Path, read: Option<&'r ReadArchitecture<'r>>) -> Self {
         Self {
             path: path.to_owned(),
             sources: Sources::default(),
@@ -59,6 +62,7 @@ impl Loader {
             opened: 0,
             unread: false,
             layers: 0,
+            architectures: read.map(Architectures::new),
         }
     }
 

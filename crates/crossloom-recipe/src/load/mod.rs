@@ -1,5 +1,6 @@
 //! From a file to checked recipes: files and `extends`, `--set`, variants, sweeps.
 
+mod architecture;
 mod files;
 mod normalise;
 mod set;
@@ -12,7 +13,7 @@ use indexmap::IndexMap;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::provenance::Provenance;
-use crate::schema::Recipe;
+use crate::schema::{Architecture, Recipe};
 
 /// What the command line adds to a recipe.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,7 +70,26 @@ impl LoadedRecipe {
 /// # Errors
 /// All errors that could be found, each with its place and a hint.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<LoadedRecipe, Diagnostics> {
-    let mut loader = files::Loader::new(path);
+    read(files::Loader::new(path, None), options)
+}
+
+/// What says of pretrained weights at a path which model they are of, or everything that is wrong with them.
+pub type ReadArchitecture<'r> = dyn Fn(&Path) -> Result<Architecture, Vec<String>> + 'r;
+
+/// Like [`load`], for recipes that may name pretrained weights: their dimensions are read by `weights`. Without it, a recipe
+/// that names weights has to state all dimensions, as one that a run's folder keeps does, and nothing is looked for.
+///
+/// # Errors
+/// As [`load`]; weights that cannot be read, or that contradict the recipe.
+pub fn load_with(
+    path: &Path,
+    options: &LoadOptions,
+    weights: &ReadArchitecture<'_>,
+) -> Result<LoadedRecipe, Diagnostics> {
+    read(files::Loader::new(path, Some(weights)), options)
+}
+
+fn read(mut loader: files::Loader<'_>, options: &LoadOptions) -> Result<LoadedRecipe, Diagnostics> {
     let text = loader.read_main();
     loader.finish(text, options)
 }
@@ -80,7 +100,7 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<LoadedRecipe, Diagnost
 /// # Errors
 /// As [`load`].
 pub fn load_text(path: &Path, text: &str, options: &LoadOptions) -> Result<LoadedRecipe, Diagnostics> {
-    let mut loader = files::Loader::new(path);
+    let mut loader = files::Loader::new(path, None);
     let text = loader.check_size(text.to_owned());
     loader.finish(text, options)
 }

@@ -1,18 +1,18 @@
-//! What is done to every layer before layers are merged: a bare string becomes a table's `kind`, presets are written out,
+//! What is done to every layer before layers are merged: a bare string becomes the table that it is short for, presets are written out,
 //! and a set of layers that names its rule will replace an earlier set.
 
 use super::files::Loader;
-use crate::decode::{RULES, SETS, SHORT_KINDS};
+use crate::decode::{RULES, SETS, SHORT};
 use crate::diagnostic::{Finding, SourceKind, Sources, did_you_mean, listed};
 use crate::preset::{self, Half};
 use crate::tree::{Entry, Node, Table, Value, merge, parse_document};
 
-impl Loader {
+impl Loader<'_> {
     /// Writes out the shorthands of a recipe, but not of its variants.
     pub(super) fn normalise(&mut self, tree: &mut Node) {
-        for path in SHORT_KINDS {
+        for (path, key) in SHORT {
             if let Some(node) = tree.get_mut(path) {
-                short_kind(node);
+                short(node, key);
             }
         }
         for path in SETS {
@@ -37,14 +37,14 @@ impl Loader {
 }
 
 /// `gate = "none"` is `gate = { kind = "none" }`.
-fn short_kind(node: &mut Node) {
+fn short(node: &mut Node, key: &str) {
     if node.string().is_none() {
         return;
     }
     let span = node.span;
-    let kind = std::mem::replace(&mut node.value, Value::Table(Table::new()));
-    let entry = Entry { key: span, node: Node::new(kind, span) };
-    node.value = Value::Table(Table::from([("kind".to_owned(), entry)]));
+    let value = std::mem::replace(&mut node.value, Value::Table(Table::new()));
+    let entry = Entry { key: span, node: Node::new(value, span) };
+    node.value = Value::Table(Table::from([(key.to_owned(), entry)]));
 }
 
 /// Puts the dimensions of a preset under the keys that are written beside it.

@@ -19,7 +19,7 @@ const FORM: &str = "write `--set a.b=value`, for example `--set train.steps=100`
 const QUOTED: &str =
     "put the name of a swept variant in quotes: `--set 'variants.\"cli,rank=4\".train.steps=100'`";
 
-impl Loader {
+impl Loader<'_> {
     /// Reads all overrides; those that cannot be read are reported and left out.
     pub(super) fn sets(&mut self, texts: &[String]) -> Vec<Set> {
         texts.iter().filter_map(|text| self.set(text)).collect()
@@ -112,7 +112,7 @@ fn put(node: &mut Node, leaf: Node, keys: &mut Vec<String>) {
     }
 }
 
-impl Loader {
+impl Loader<'_> {
     /// Whether a recipe has this setting; if not, the nearest that exist are reported.
     pub(super) fn is_setting(&mut self, keys: &[String], span: Span) -> bool {
         let path = keys.join(".");

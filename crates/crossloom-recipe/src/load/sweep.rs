@@ -59,7 +59,7 @@ impl Sweep {
     }
 }
 
-impl Loader {
+impl Loader<'_> {
     /// Reads `[sweep]`. `variants` are the names that it may choose from.
     pub(super) fn sweep(&mut self, entry: Option<Entry>, variants: &[String]) -> Sweep {
         let Some(entry) = entry else { return Sweep::default() };

@@ -20,7 +20,7 @@ struct Draft {
     overlay: Option<Node>,
 }
 
-impl Loader {
+impl Loader<'_> {
     /// Everything after the text of the recipe has been read.
     pub(super) fn finish(
         mut self,
@@ -102,7 +102,7 @@ impl Loader {
                     over_variant.get(&draft.name).into_iter().chain(swept).flatten().collect();
                 lay_sets(&mut tree, &mut over_all, &own);
                 let named = (!alone || !point.suffix.is_empty()).then_some(name.as_str());
-                let Some(recipe) = self.recipe(&tree, named) else { continue };
+                let Some(recipe) = self.recipe(&mut tree, named) else { continue };
                 let description = draft
                     .description
                     .clone()
@@ -136,13 +136,15 @@ impl Loader {
         let mut tree = base.clone();
         lay_sets(&mut tree, sets, &[]);
         let mut cx = Cx::default();
+        self.dimensions(&mut tree, &mut cx);
         let recipe = decode::recipe(&tree, false, &mut cx);
         self.findings.append(&mut cx.findings);
         (recipe, tree)
     }
 
-    fn recipe(&mut self, tree: &Node, variant: Option<&str>) -> Option<Recipe> {
+    fn recipe(&mut self, tree: &mut Node, variant: Option<&str>) -> Option<Recipe> {
         let mut cx = Cx::default();
+        self.dimensions(tree, &mut cx);
         let recipe = decode::recipe(tree, true, &mut cx);
         for mut finding in cx.findings {
             finding.variant = variant.map(str::to_owned);

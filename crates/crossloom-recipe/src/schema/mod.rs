@@ -10,6 +10,7 @@ mod eval;
 mod model;
 mod topology;
 mod train;
+mod weights;
 
 pub use address::{AddressError, PointAddress, VisionAddress};
 pub use data::{Data, ImageUse, Source};
@@ -24,6 +25,7 @@ pub use topology::{
     GatePool, GateShare, Mask, Phase, TapNorm, TopologySpec, Wiring,
 };
 pub use train::{Part, PartTraining, Parts, Precision, Schedule, Train, Warmup};
+pub use weights::{Architecture, PretrainedWeights};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

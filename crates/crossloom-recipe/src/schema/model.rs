@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::PretrainedWeights;
+
 /// The three parts of a vision-language model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -13,6 +15,9 @@ pub struct Model {
     pub language: LanguageModel,
     /// The projector from vision width to language width; it is what an adapter shares between taps.
     pub projector: Projector,
+    /// Weights of a whole model, for all parts that name none of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PretrainedWeights>,
 }
 
 /// A pre-norm vision transformer with learned position embeddings.
@@ -24,6 +29,9 @@ pub struct VisionModel {
     /// and it overrides keys that were inherited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
+    /// Weights that the encoder starts from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PretrainedWeights>,
     /// Architecture family.
     pub family: VisionFamily,
     /// Height and width of the input image, in pixels.
@@ -123,6 +131,9 @@ pub struct LanguageModel {
     /// and it overrides keys that were inherited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
+    /// Weights that the language model starts from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PretrainedWeights>,
     /// Architecture family.
     pub family: LanguageFamily,
     /// Width of the model.

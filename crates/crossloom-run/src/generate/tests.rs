@@ -42,7 +42,7 @@ fn busy_in_chunks(recipe: &Recipe, plan: &PackingPlan, chunk: Option<usize>) -> 
     let device = Backend::default().running().unwrap();
     let programs =
         Programs::to_predict(recipe, shape(plan), plan.vocab_size, chunk, device.target()).unwrap();
-    let mut model = Model::blank(programs, &device).unwrap();
+    let mut model = Model::blank(programs, crate::Start::default(), &device).unwrap();
     model.start(recipe.train.seed).unwrap();
     for tensor in model.store.tensors().into_iter().filter(|tensor| tensor.role == Role::Weight) {
         let mut values = model.store.read::<f32>(&tensor.name).unwrap();

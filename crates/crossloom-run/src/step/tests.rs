@@ -22,6 +22,7 @@ use crate::batch::pool_of;
 use crate::graph::{forward_func, policy, training_spec};
 use crate::held_out::{HELD_OUT_LOSS, HeldOut};
 use crate::programs::{Programs, compiled};
+use crate::start::Start;
 use crate::states::States;
 
 /// A variant of the synthetic recipe on very little data.
@@ -267,7 +268,8 @@ fn frozen(sight: &Sight, sets: &[&str]) -> (Vec<u32>, Vec<u64>, Vec<u8>, u64) {
         training.step = set.main.plan;
         training.held_out = Some(compiled(&func, target, &policy).unwrap());
     }
-    let mut model = Model::blank(programs, &device).unwrap();
+    let start = Start::new(&recipe, &programs.params).unwrap();
+    let mut model = Model::blank(programs, start, &device).unwrap();
     model.start(recipe.train.seed).unwrap();
     if matches!(sight, Sight::Anew) {
         model.phases.encoder.hold_in(States::new(0, None));

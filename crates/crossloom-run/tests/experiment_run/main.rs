@@ -14,5 +14,6 @@ mod models;
 mod page;
 mod parts;
 mod pictures;
+mod pretrained;
 mod stops;
 mod support;

@@ -28,8 +28,12 @@ pub(crate) fn recipe(sets: &[&str]) -> LoadedRecipe {
 
 pub(crate) fn try_recipe(sets: &[&str]) -> Result<LoadedRecipe, String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/synthetic.toml");
-    let sets = SMALL.iter().chain(sets).map(|set| (*set).to_owned()).collect();
-    load(&path, &LoadOptions { sets }).map_err(|e| e.to_string())
+    load(&path, &LoadOptions { sets: self::sets(sets) }).map_err(|e| e.to_string())
+}
+
+/// The settings of a small run, and more.
+pub(crate) fn sets(more: &[&str]) -> Vec<String> {
+    SMALL.iter().chain(more).map(|set| (*set).to_owned()).collect()
 }
 
 /// Sets a stop flag once so many training steps are done, as a person who presses Ctrl-C would.

@@ -37,6 +37,7 @@ fn decoder(config: &Config<'_>, defaults: &Defaults) -> Architecture {
     // Older files of Qwen2 do not say `num_key_value_heads` where it is the number of heads.
     let language = LanguageModel {
         preset: None,
+        weights: None,
         family: defaults.family,
         hidden,
         layers: config.count("num_hidden_layers", Some(32)),

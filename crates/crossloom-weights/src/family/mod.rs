@@ -8,28 +8,11 @@ mod vit;
 
 use std::cell::RefCell;
 
-use crossloom_recipe::{LanguageModel, MlpActivation, Projector, Resample, VisionAddress, VisionModel};
-use serde::Serialize;
+pub use crossloom_recipe::Architecture;
+use crossloom_recipe::{MlpActivation, Resample};
 use serde_json::{Map, Value};
 
 use crate::config::Config;
-
-/// What a `config.json` says of a model. A part that it does not have is none.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Architecture {
-    /// The vision encoder.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub vision: Option<VisionModel>,
-    /// What joins the two.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub projector: Option<Projector>,
-    /// The language model. Its `vocab_size` is what the configuration says; files may hold more rows.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub language: Option<LanguageModel>,
-    /// The states of the encoder that the model itself reads: addresses for `topology.taps`.
-    #[serde(skip)]
-    pub taps: Vec<VisionAddress>,
-}
 
 /// What reads the configuration of one `model_type`.
 type Read = fn(&Config<'_>) -> Architecture;

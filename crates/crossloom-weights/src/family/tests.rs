@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use crossloom_recipe::LanguageFamily;
+use crossloom_recipe::{LanguageFamily, VisionAddress};
 use serde_json::{Value, json};
 
 use super::*;

@@ -25,6 +25,7 @@ pub(super) fn beside_text(config: &Config<'_>, defaults: &Defaults) -> Architect
 pub(super) fn tower(config: &Config<'_>, defaults: &Defaults) -> Architecture {
     let vision = VisionModel {
         preset: None,
+        weights: None,
         family: VisionFamily::Vit,
         image_size: config.count("image_size", Some(224)),
         patch_size: config.count("patch_size", Some(defaults.patch_size)),

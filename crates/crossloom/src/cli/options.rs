@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crossloom_recipe::{LoadOptions, LoadedRecipe, Variant, load};
-
+use crossloom_recipe::{LoadOptions, LoadedRecipe, Variant, load_with};
 use crossloom_run::backends::Backend;
+use crossloom_run::located;
+use crossloom_run::start::architecture;
 
 use super::{CliError, Terminal, choice};
 use crate::commands::recipe::built_in;
@@ -30,7 +31,7 @@ impl RecipeArgs {
     /// Everything that is wrong with it.
     pub fn load(&self, terminal: &Terminal) -> Result<LoadedRecipe, CliError> {
         let options = LoadOptions { sets: self.sets.clone() };
-        let loaded = load(&self.recipe, &options).map_err(|diagnostics| {
+        let loaded = load_with(&self.recipe, &options, &architecture).map_err(|diagnostics| {
             let name = self.recipe.to_string_lossy();
             match built_in(&name) {
                 Some(known) if !self.recipe.exists() => CliError::usage(
@@ -46,7 +47,7 @@ impl RecipeArgs {
         for warning in &loaded.warnings {
             terminal.note(&warning.to_string());
         }
-        Ok(loaded)
+        Ok(located(loaded)?)
     }
 
     /// The folder that the recipe's relative paths start at.

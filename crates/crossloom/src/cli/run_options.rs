@@ -3,7 +3,7 @@
 use bytesize::ByteSize;
 use crossloom_recipe::LoadedRecipe;
 use crossloom_run::backends::Resources;
-use crossloom_run::{Entry, PictureBudget, resolved};
+use crossloom_run::{Entry, PictureBudget, resolved, settled};
 use crossloom_train::run_dir::RunDir;
 
 use super::{BackendArgs, CliError, RecipeArgs, RunsArgs, Terminal, VariantArgs};
@@ -36,7 +36,7 @@ impl SubjectArgs {
     pub fn load(&self, terminal: &Terminal) -> Result<(LoadedRecipe, Option<RunDir>), CliError> {
         let path = &self.recipe.recipe;
         if !path.is_dir() {
-            return Ok((self.recipe.load(terminal)?, None));
+            return Ok((settled(self.recipe.load(terminal)?)?, None));
         }
         let run = RunDir::open(path).map_err(|_| {
             CliError::usage(

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crossloom_recipe::{Diagnostic, LoadOptions, LoadedRecipe, Topology, load};
+use crossloom_recipe::{Diagnostic, LoadOptions, LoadedRecipe, Topology, load_with};
 use crossloom_run::backends::Backend;
 use crossloom_run::memory::{Need, expected, fits_here};
 use crossloom_run::stages::Shapes;
+use crossloom_run::start::architecture;
+use crossloom_run::{ExperimentError, located};
 use serde::Serialize;
 
 use crate::cli::{BackendArgs, CliError, Terminal, counted};
@@ -79,8 +81,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     let mut checked = Vec::with_capacity(args.recipes.len());
     for path in &args.recipes {
         let shown = path.display().to_string();
-        checked.push(match load(path, &options) {
-            Ok(loaded) => good(shown, &loaded, args.backend.backend)?,
+        checked.push(match load_with(path, &options, &architecture) {
+            Ok(loaded) => good(shown, &located(loaded)?, args.backend.backend)?,
             Err(diagnostics) => Checked {
                 path: shown,
                 ok: false,
@@ -104,6 +106,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
 
 fn good(path: String, loaded: &LoadedRecipe, backend: Backend) -> Result<Checked, CliError> {
     let mut variants = Vec::with_capacity(loaded.variants.len());
+    let mut ok = true;
     for variant in &loaded.variants {
         let topology = Topology::new(&variant.recipe).map_err(CliError::failed)?;
         let edges = topology.edges().iter().map(crossloom_recipe::Edge::name).collect();
@@ -115,13 +118,16 @@ fn good(path: String, loaded: &LoadedRecipe, backend: Backend) -> Result<Checked
                 let problem = fits_here(&need).err().map(|error| format!("{error} ({})", error.help()));
                 (Some(need), problem)
             }
-            Err(error) => (None, Some(error.to_string())),
+            Err(error) => {
+                ok &= !matches!(error, ExperimentError::Weights { .. } | ExperimentError::Pretrained(_));
+                (None, Some(error.to_string()))
+            }
         };
         variants.push(CheckedVariant { name, baseline, edges, memory, problem });
     }
     Ok(Checked {
         path,
-        ok: true,
+        ok,
         name: Some(loaded.base.name.clone()),
         hash: Some(loaded.content_hash()),
         variants,

@@ -1,0 +1,45 @@
+//! Paths of a recipe: relative ones stay in its folder.
+
+use std::path::Path;
+
+use super::Sections;
+use crate::decode::Cx;
+use crate::diagnostic::Finding;
+use crate::schema::{LanguageModel, PretrainedWeights, VisionModel};
+use crate::tree::Node;
+
+/// Checks every path that could be read.
+pub(super) fn paths(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
+    if let Some(cache) = sections.data.and_then(|data| data.cache.as_deref()) {
+        confined(root, "data.cache", cache, "remove it to use the user's cache folder", cx);
+    }
+    let of = |weights: Option<&PretrainedWeights>| weights.map(|weights| weights.path.clone());
+    let weights = [
+        ("model.weights.path", of(sections.weights)),
+        (
+            "model.vision.weights.path",
+            of(sections.vision.and_then(|model: &VisionModel| model.weights.as_ref())),
+        ),
+        (
+            "model.language.weights.path",
+            of(sections.language.and_then(|model: &LanguageModel| model.weights.as_ref())),
+        ),
+    ];
+    for (key, path) in weights {
+        if let Some(path) = path {
+            confined(root, key, &path, "remove it to start from random weights", cx);
+        }
+    }
+}
+
+fn confined(root: &Node, key: &str, path: &str, without: &str, cx: &mut Cx) {
+    let place = root.place(key);
+    if path.is_empty() {
+        cx.report(Finding::error(place, format!("`{key}` is empty")).help(without));
+    } else if crate::load::leaves_folder(Path::new(path)) {
+        cx.report(
+            Finding::error(place, format!("`{path}` leaves the recipe's folder"))
+                .help("use a path inside the folder, or an absolute one"),
+        );
+    }
+}

@@ -1,0 +1,158 @@
+//! The dimensions of pretrained weights, put where a recipe names the weights.
+
+use std::path::{Path, PathBuf};
+
+use super::ReadArchitecture;
+use super::files::Loader;
+use crate::decode::Cx;
+use crate::diagnostic::{Finding, SourceKind};
+use crate::schema::Architecture;
+use crate::tree::{Entry, Node, Table, Value, parse_document};
+
+/// Where weights are named, and the tables that they fill.
+const WEIGHTS: [(&str, &[&str]); 3] = [
+    ("model.weights", &["model.vision", "model.projector", "model.language"]),
+    ("model.vision.weights", &["model.vision"]),
+    ("model.language.weights", &["model.language"]),
+];
+
+/// Keys that weights have a value for but do not fix.
+const FREE: [&str; 5] = ["image_mean", "image_std", "resample", "post_norm", "max_positions"];
+
+/// The architectures of weights that were read, by their place.
+pub(super) struct Architectures<'r> {
+    read: &'r ReadArchitecture<'r>,
+    known: Vec<(PathBuf, Result<Architecture, Vec<String>>)>,
+}
+
+impl<'r> Architectures<'r> {
+    pub(super) fn new(read: &'r ReadArchitecture<'r>) -> Self {
+        Self { read, known: Vec::new() }
+    }
+
+    fn get(&mut self, path: &Path) -> Result<Architecture, Vec<String>> {
+        if let Some((_, known)) = self.known.iter().find(|(at, _)| at == path) {
+            return known.clone();
+        }
+        let read = (self.read)(path);
+        self.known.push((path.to_owned(), read.clone()));
+        read
+    }
+}
+
+impl Loader<'_> {
+    /// Writes into a merged tree what its weights say of their model, and reports where it says otherwise.
+    pub(super) fn dimensions(&mut self, tree: &mut Node, cx: &mut Cx) {
+        for (path, tables) in WEIGHTS {
+            let Some(written) = tree.get(&format!("{path}.path")) else { continue };
+            let (span, layer) = (written.span, written.layer);
+            let Some(text) = written.string().map(str::to_owned) else { continue };
+            let Some(architectures) = &mut self.architectures else { continue };
+            let folder = self.path.parent().unwrap_or(Path::new(".")).join(&text);
+            let architecture = match architectures.get(&folder) {
+                Ok(architecture) => architecture,
+                Err(problems) => {
+                    for problem in problems {
+                        let message = format!("the weights `{text}`: {problem}");
+                        let help =
+                            format!("`crossloom model inspect {}` says what can be read", folder.display());
+                        cx.report(Finding::error(span, message).help(help));
+                    }
+                    cx.reported.extend(tables);
+                    continue;
+                }
+            };
+            for table in tables {
+                let own = path == "model.weights" && tree.get(&format!("{table}.weights")).is_some();
+                if own {
+                    continue;
+                }
+                let part = part(&architecture, table);
+                let Some(part) = part else {
+                    if *table != "model.projector" {
+                        let message = format!("the weights `{text}` have nothing for `{table}`");
+                        cx.report(Finding::error(span, message).help(HALVES));
+                        cx.reported.push(table);
+                    }
+                    continue;
+                };
+                let label = format!("weights {text}");
+                let source = self.sources.add(SourceKind::Model, label.clone(), label, part.clone());
+                match parse_document(&part, source) {
+                    Ok(mut part) => {
+                        part.stamp(layer);
+                        fill(tree, table, &text, part, cx);
+                    }
+                    Err(findings) => cx.findings.extend(findings),
+                }
+            }
+        }
+    }
+}
+
+/// A hint for weights of one half only.
+const HALVES: &str = "name weights of one part as `model.vision.weights` or `model.language.weights`, and those of a whole \
+                      model as `model.weights`";
+
+/// What an architecture says for one table of a recipe, as TOML.
+fn part(architecture: &Architecture, table: &str) -> Option<String> {
+    let text = match table {
+        "model.vision" => toml::to_string(architecture.vision.as_ref()?),
+        "model.language" => toml::to_string(architecture.language.as_ref()?),
+        _ => toml::to_string(architecture.projector.as_ref()?),
+    };
+    text.ok()
+}
+
+/// Puts the dimensions of weights under a table: those of earlier layers give way, those of the same layer or a later one must
+/// agree.
+fn fill(tree: &mut Node, table: &str, weights: &str, part: Node, cx: &mut Cx) {
+    let (Some(place), Value::Table(given)) = (table_at(tree, table), part.value) else { return };
+    for (key, entry) in given {
+        match place.get_mut(&key) {
+            None => drop(place.insert(key, entry)),
+            Some(_) if FREE.contains(&key.as_str()) => {}
+            Some(written) if written.node.layer < entry.node.layer => {
+                let mut node = entry.node;
+                node.replaced = std::mem::take(&mut written.node.replaced);
+                node.replaced.push(written.node.span);
+                written.node = node;
+            }
+            Some(written) if same(&written.node.value, &entry.node.value) => {}
+            Some(written) => {
+                let (here, there) = (written.node.canonical(), entry.node.canonical());
+                let message = format!("`{table}.{key}` is {here}, but the weights `{weights}` have {there}");
+                let help = format!("remove `{key}`: weights say all dimensions themselves");
+                cx.report(Finding::error(written.node.span, message).help(help));
+            }
+        }
+    }
+}
+
+/// The table at a dotted path, made where there is none.
+fn table_at<'t>(tree: &'t mut Node, path: &str) -> Option<&'t mut Table> {
+    let span = tree.place(path);
+    let mut node = tree;
+    for key in path.split('.') {
+        let empty = || Entry { key: span, node: Node::new(Value::Table(Table::new()), span) };
+        node = &mut node.table_mut()?.entry(key.to_owned()).or_insert_with(empty).node;
+    }
+    node.table_mut()
+}
+
+fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::String(one), Value::String(other)) => one == other,
+        (Value::Boolean(one), Value::Boolean(other)) => one == other,
+        (Value::Integer(one), Value::Integer(other)) => one == other,
+        (Value::Float(one), Value::Float(other)) => one == other,
+        (Value::Float(float), Value::Integer(whole)) | (Value::Integer(whole), Value::Float(float)) => {
+            *float == *whole as f64
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len()
+                && one.iter().zip(other).all(|(one, other)| same(&one.value, &other.value))
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,47 @@
+//! Pretrained weights that a recipe starts from, and what such weights say of their model.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{LanguageModel, Projector, VisionAddress, VisionModel};
+
+/// Weights that a part of the model starts from. A bare string is the `path`.
+///
+/// Every dimension is then read from the model itself. Dimensions that an earlier layer of the recipe wrote give way;
+/// one that is written beside the weights, or later, must be the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainedWeights {
+    /// A folder as Hugging Face lays it out (`config.json` and safetensors), or a file. A relative path starts at the
+    /// recipe's folder and stays in it. Where the weights lie is no part of an experiment's identity once `hash` is known.
+    pub path: String,
+    /// BLAKE3 of what lies there, 64 hexadecimal digits. A recipe may insist on it; a run's folder always has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
+    pub hash: Option<String>,
+    /// Tensors of the model that the weights may lack, by name; they start as in a model without weights. `*` stands for any
+    /// letters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// Tensors that the weights may hold although the model has none of that name, which are left out. `*` stands for any
+    /// letters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unexpected: Vec<String>,
+}
+
+/// What a pretrained model says of itself. A part that it does not have is none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Architecture {
+    /// The vision encoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vision: Option<VisionModel>,
+    /// What joins the two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub projector: Option<Projector>,
+    /// The language model. Its `vocab_size` is what the configuration says; files may hold more rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<LanguageModel>,
+    /// The states of the encoder that the model itself reads: addresses for `topology.taps`.
+    #[serde(skip)]
+    pub taps: Vec<VisionAddress>,
+}

@@ -1,0 +1,123 @@
+//! Recipes that name pretrained weights: whose dimensions count, and what identifies them.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use std::path::Path;
+
+use crossloom_recipe::{
+    Architecture, Diagnostics, LanguageModel, LoadOptions, LoadedRecipe, Recipe, load, load_text, load_with,
+};
+use support::Files;
+
+/// The base recipe without weights.
+fn base() -> Recipe {
+    support::good("base.toml", &[]).unwrap().base
+}
+
+/// What the weights of a test are: the models of the base recipe, 128 wide the one and with five layers the other.
+fn published(path: &Path) -> Result<Architecture, Vec<String>> {
+    let mut model = base().model;
+    model.vision.hidden = 128;
+    model.language = LanguageModel { layers: 5, vocab_size: Some(300), rope_theta: 1e6, ..model.language };
+    let architecture = Architecture {
+        vision: Some(model.vision),
+        projector: Some(model.projector),
+        language: Some(model.language),
+        taps: Vec::new(),
+    };
+    match path.file_name().unwrap().to_str().unwrap() {
+        "whole" => Ok(architecture),
+        "encoder" => Ok(Architecture { language: None, projector: None, ..architecture }),
+        _ => Err(vec!["holds no `config.json`".to_owned(), "holds no weights".to_owned()]),
+    }
+}
+
+fn loaded(text: &str, sets: &[&str]) -> Result<LoadedRecipe, Diagnostics> {
+    let text = format!("name = \"x\"\nextends = [\"base.toml\"]\n{text}");
+    let files = Files::new(&[("x.toml", &text)]);
+    load_with(&files.path("x.toml"), &support::options(sets), &published)
+}
+
+#[test]
+fn dimensions_are_those_of_the_weights_and_earlier_layers_give_way() {
+    let recipe = loaded("model.vision.weights = \"encoder\"", &[]).unwrap();
+    let vision = &recipe.base.model.vision;
+    assert_eq!((vision.hidden, vision.layers), (128, 4));
+    assert_eq!(vision.weights.as_ref().unwrap().path, "encoder");
+    assert_eq!(recipe.base.model.language, base().model.language);
+    let origin = recipe.provenance.get("model.vision.hidden").unwrap();
+    assert_eq!(origin.to_string(), "weights encoder, over base.toml:8");
+
+    let whole = loaded("model.weights = { path = \"whole\" }", &[]).unwrap().base.model;
+    assert_eq!((whole.vision.hidden, whole.language.layers, whole.language.vocab_size), (128, 5, Some(300)));
+    assert!(whole.weights.is_some() && whole.vision.weights.is_none());
+    // A part with weights of its own is not that of the whole.
+    let text = "model.weights = \"whole\"\nmodel.language = { weights = \"whole\", max_positions = 99 }";
+    assert_eq!(loaded(text, &[]).unwrap().base.model.language.max_positions, 99);
+}
+
+#[test]
+fn what_contradicts_the_weights_is_told_with_both_values() {
+    let beside = "[model.language]\nweights = \"whole\"\npreset = \"smollm2-135m\"\nrope_theta = 1000000";
+    let told = loaded(beside, &[]).unwrap_err().to_string();
+    assert!(told.contains("`model.language.layers` is 30, but the weights `whole` have 5"), "{told}");
+    assert!(told.contains("preset smollm2-135m"), "{told}");
+    // An integer and a float of the same value are the same.
+    assert!(!told.contains("rope_theta"), "{told}");
+    let later = loaded("model.vision.weights = \"encoder\"", &["model.vision.hidden=96"]);
+    let told = later.unwrap_err().to_string();
+    assert!(told.contains("`model.vision.hidden` is 96, but the weights `encoder` have 128"), "{told}");
+    // What is done to a picture, and how far a sequence may go, is not fixed by weights.
+    let free = loaded("model.vision.weights = \"encoder\"", &["model.vision.image_mean=[0.1, 0.2, 0.3]"]);
+    assert_eq!(free.unwrap().base.model.vision.image_mean, [0.1, 0.2, 0.3]);
+}
+
+#[test]
+fn weights_that_cannot_be_read_or_are_of_another_part_are_told_at_their_place() {
+    let told = loaded("model.language.weights = \"nowhere\"\ntrain.steps = 0", &[]).unwrap_err();
+    let text = told.to_string();
+    assert!(text.contains("holds no `config.json`") && text.contains("holds no weights"), "{text}");
+    assert!(text.contains("train.steps"), "other errors are told as well: {text}");
+    let halves = loaded("model.weights = \"encoder\"", &[]).unwrap_err().to_string();
+    assert!(halves.contains("have nothing for `model.language`"), "{halves}");
+    for (text, reason) in [
+        ("model.vision.weights = \"../encoder\"", "leaves the recipe's folder"),
+        ("model.vision.weights = \"\"", "is empty"),
+        ("model.vision.weights = { path = \"encoder\", hash = \"12\" }", "is no hash of weights"),
+        ("model.vision.weights = { hash = \"12\" }", "lacks `path`"),
+        ("model.vision.weights = 3", "must be a table"),
+    ] {
+        let told = loaded(text, &[]).unwrap_err().to_string();
+        assert!(told.contains(reason), "{text}: {told}");
+    }
+}
+
+#[test]
+fn with_a_hash_the_place_is_no_part_of_what_identifies_a_training() {
+    let hash = "0".repeat(64);
+    let recipe = |path: &str, hash: &str| {
+        let text = format!("[model.vision.weights]\npath = \"{path}\"\n{hash}");
+        loaded(&text, &[]).unwrap().base
+    };
+    let pinned = |path: &str| recipe(path, &format!("hash = \"{hash}\""));
+    assert_eq!(pinned("encoder").training_hash(), pinned("elsewhere/encoder").training_hash());
+    assert_ne!(recipe("encoder", "").training_hash(), recipe("elsewhere/encoder", "").training_hash());
+    let other = recipe("encoder", &format!("hash = \"{}\"", "1".repeat(64)));
+    assert_ne!(pinned("encoder").training_hash(), other.training_hash());
+}
+
+#[test]
+fn a_resolved_recipe_says_all_dimensions_and_needs_no_weights_to_be_read() {
+    let text = "model.vision.weights = { path = \"encoder\", unexpected = [\"a.*\"] }";
+    let first = loaded(text, &[]).unwrap();
+    let resolved = first.variants[0].resolved_toml_with_provenance();
+    let again = load_text(Path::new("again.toml"), &resolved, &LoadOptions::default()).unwrap();
+    assert_eq!(again.base, first.base);
+    // A recipe that leaves its dimensions to the weights cannot be read without them.
+    let text = "name = \"x\"\nmodel.vision.weights = \"encoder\"";
+    let files = Files::new(&[("x.toml", text)]);
+    let told = load(&files.path("x.toml"), &LoadOptions::default()).unwrap_err().to_string();
+    assert!(told.contains("`model.vision` lacks"), "{told}");
+}

@@ -1,0 +1,291 @@
+//! What a model starts from: pretrained weights that its recipe names, or nothing but seeds.
+//!
+//! Weights are opened and compared with the model before anything is written. What stays frozen is then read where it lies, and
+//! is no part of a checkpoint; what is trained is copied from there at step 0.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use crossloom_ir::{Role, TensorType};
+use crossloom_model::ParamSpec;
+use crossloom_recipe::{Architecture, LoadedRecipe, Part, PretrainedWeights, Recipe};
+use crossloom_runtime::{HostBytes, MappedTensor, Store};
+use crossloom_weights::{Pretrained, WeightsError, values};
+use globset::{Glob, GlobSet, GlobSetBuilder};
+
+use crate::ExperimentError;
+use crate::graph::training_spec;
+
+/// What the weights at a path are of: what [`crossloom_recipe::load_with`] asks.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn architecture(path: &Path) -> Result<Architecture, Vec<String>> {
+    match Pretrained::open(path) {
+        Ok(model) => Ok(model.architecture().clone()),
+        Err(WeightsError { problems, .. }) => Err(problems),
+    }
+}
+
+/// A recipe whose paths of weights are absolute. Nothing is looked for.
+///
+/// # Errors
+/// There is no current folder for a recipe whose own path is relative.
+pub fn located(mut loaded: LoadedRecipe) -> Result<LoadedRecipe, ExperimentError> {
+    let folder = loaded.path.parent().unwrap_or(Path::new(".")).to_owned();
+    for weights in named(&mut loaded) {
+        let path = folder.join(&weights.path);
+        let absolute = std::path::absolute(&path)
+            .map_err(|error| ExperimentError::File { path, message: error.to_string() })?;
+        weights.path = absolute.display().to_string();
+    }
+    Ok(loaded)
+}
+
+/// A [located](located()) recipe whose weights have been found: every hash is that of what lies there. All of it is read.
+///
+/// # Errors
+/// Weights that cannot be read, or are not those whose hash the recipe names.
+pub fn settled(loaded: LoadedRecipe) -> Result<LoadedRecipe, ExperimentError> {
+    let mut loaded = located(loaded)?;
+    let mut known: BTreeMap<String, String> = BTreeMap::new();
+    for weights in named(&mut loaded) {
+        let hash = match known.get(&weights.path) {
+            Some(hash) => hash.clone(),
+            None => Pretrained::open(Path::new(&weights.path))?.content_hash()?,
+        };
+        known.insert(weights.path.clone(), hash.clone());
+        if let Some(wanted) = weights.hash.as_ref().filter(|wanted| **wanted != hash) {
+            return Err(ExperimentError::request(
+                format!("the weights at {} have the hash {hash}, not {wanted}", weights.path),
+                "put the former weights there, or say where they are with --set model.….weights.path=…",
+            ));
+        }
+        weights.hash = Some(hash);
+    }
+    Ok(loaded)
+}
+
+/// All weights that a recipe and its variants name.
+fn named(loaded: &mut LoadedRecipe) -> impl Iterator<Item = &mut PretrainedWeights> {
+    let variants = loaded.variants.iter_mut().map(|variant| &mut variant.recipe);
+    std::iter::once(&mut loaded.base).chain(variants).flat_map(|recipe| {
+        let model = &mut recipe.model;
+        [&mut model.vision.weights, &mut model.language.weights, &mut model.weights].into_iter().flatten()
+    })
+}
+
+/// Refuses a recipe that was not [settled](settled()): its run would not be known by what it starts from.
+pub(crate) fn is_settled(loaded: &LoadedRecipe) -> Result<(), ExperimentError> {
+    let recipes = loaded.variants.iter().map(|variant| &variant.recipe.model);
+    let mut named =
+        recipes.flat_map(|model| [&model.vision.weights, &model.language.weights, &model.weights]).flatten();
+    match named.find(|weights| weights.hash.is_none()) {
+        None => Ok(()),
+        Some(weights) => Err(ExperimentError::request(
+            format!("it is not known what lies at {}", weights.path),
+            "pass the recipe through crossloom_run::settled first",
+        )),
+    }
+}
+
+/// The weights of one or more parts of a model.
+struct Source<'r> {
+    /// Where the recipe names them.
+    key: &'static str,
+    named: &'r PretrainedWeights,
+    parts: Vec<Part>,
+    model: Arc<Pretrained>,
+}
+
+/// Which parameters of a model start from which files. By default none does.
+#[derive(Debug, Default)]
+pub struct Start {
+    frozen: BTreeMap<String, Arc<Pretrained>>,
+    trained: BTreeMap<String, Arc<Pretrained>>,
+}
+
+impl Start {
+    /// Opens the weights of a [located](located()) recipe and compares them with its model.
+    ///
+    /// # Errors
+    /// Weights that cannot be read; tensors that are missing, unexpected, or of another shape, all of them.
+    pub fn new(recipe: &Recipe, params: &[ParamSpec]) -> Result<Self, ExperimentError> {
+        let mut start = Self::default();
+        let trained: BTreeSet<String> =
+            training_spec(recipe, params).groups.into_iter().flat_map(|group| group.params).collect();
+        for source in sources(recipe)? {
+            for name in source.fitting(recipe, params)? {
+                let place = if trained.contains(name) { &mut start.trained } else { &mut start.frozen };
+                place.insert(name.to_owned(), Arc::clone(&source.model));
+            }
+        }
+        Ok(start)
+    }
+
+    /// Puts frozen weights into a store that does not have them yet, in the types that are wanted: where they lie, if they have
+    /// that type there, else converted.
+    ///
+    /// # Errors
+    /// A file that has changed; a value that is not finite; no room for a copy.
+    pub(crate) fn lay(
+        &self,
+        store: &Store,
+        wanted: &BTreeMap<String, TensorType>,
+    ) -> Result<(), ExperimentError> {
+        for (name, model) in &self.frozen {
+            let Some(wanted) = wanted.get(name) else { continue };
+            let (ty, tensor) = finite(model, name)?;
+            if ty.dtype == wanted.dtype {
+                store.map(name, wanted, tensor)?;
+            } else {
+                let converted = values::converted(ty.dtype, tensor.as_ref(), wanted.dtype)
+                    .map_err(|problem| of_tensor(model, name, &problem))?;
+                store.lend(name, Role::Weight, wanted, &(Arc::new(converted) as HostBytes))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The parameters that are read where they lie, or converted, and never written.
+    pub(crate) fn frozen(&self) -> impl Iterator<Item = &str> {
+        self.frozen.keys().map(String::as_str)
+    }
+
+    /// What a trained parameter starts from; none where that is its seed.
+    ///
+    /// # Errors
+    /// As [`Start::lay`].
+    pub(crate) fn value(&self, name: &str) -> Result<Option<Vec<f32>>, ExperimentError> {
+        let Some(model) = self.trained.get(name) else { return Ok(None) };
+        let (ty, tensor) = finite(model, name)?;
+        let values = values::to_f32(ty.dtype, tensor.as_ref());
+        values.map(Some).map_err(|problem| of_tensor(model, name, &problem))
+    }
+}
+
+/// A tensor of a model, all values of which are finite.
+fn finite(model: &Pretrained, name: &str) -> Result<(TensorType, MappedTensor), ExperimentError> {
+    let (ty, tensor) = model.tensor(name)?;
+    match values::first_non_finite(ty.dtype, tensor.as_ref()) {
+        None => Ok((ty, tensor)),
+        Some(place) => Err(of_tensor(model, name, &format!("has no finite value at {place}"))),
+    }
+}
+
+fn of_tensor(model: &Pretrained, name: &str, problem: &str) -> ExperimentError {
+    let message = format!("the tensor `{name}` {problem}");
+    ExperimentError::File { path: model.path().to_owned(), message }
+}
+
+/// The weights that a recipe names, each with the parts that start from them.
+fn sources(recipe: &Recipe) -> Result<Vec<Source<'_>>, ExperimentError> {
+    let model = &recipe.model;
+    let mut rest = vec![Part::Vision, Part::Projector, Part::Language];
+    let mut sources = Vec::new();
+    let halves = [
+        ("model.vision.weights", &model.vision.weights, Some(Part::Vision)),
+        ("model.language.weights", &model.language.weights, Some(Part::Language)),
+        ("model.weights", &model.weights, None),
+    ];
+    for (key, named, part) in halves {
+        let Some(named) = named else { continue };
+        let parts = match part {
+            Some(part) => {
+                rest.retain(|other| *other != part);
+                vec![part]
+            }
+            None => std::mem::take(&mut rest),
+        };
+        let model = Arc::new(Pretrained::open(Path::new(&named.path))?);
+        sources.push(Source { key, named, parts, model });
+    }
+    Ok(sources)
+}
+
+impl Source<'_> {
+    /// The parameters that start from these weights.
+    ///
+    /// # Errors
+    /// Everything that does not fit and is not allowed.
+    fn fitting<'p>(&self, recipe: &Recipe, params: &'p [ParamSpec]) -> Result<Vec<&'p str>, ExperimentError> {
+        let mut missing = Allowed::new(self.key, "missing", &self.named.missing)?;
+        let mut unexpected = Allowed::new(self.key, "unexpected", &self.named.unexpected)?;
+        let (mut fitting, mut misfits) = (Vec::new(), Vec::new());
+        let wanted = || params.iter().filter(|param| self.parts.contains(&param.part));
+        for param in wanted() {
+            match self.model.shape_of(&param.name) {
+                Some(shape) if shape == param.shape => fitting.push(param.name.as_str()),
+                Some(shape) => misfits.push(format!(
+                    "misshaped   {} is {shape:?} there, {:?} in the model",
+                    param.name, param.shape
+                )),
+                None if missing.takes(&param.name) => {}
+                None => misfits.push(format!("missing     {} {:?}", param.name, param.shape)),
+            }
+        }
+        let known: BTreeSet<&str> = wanted().map(|param| param.name.as_str()).collect();
+        // The norm behind the last block belongs to an encoder, and a recipe says whether it is read.
+        let unread = |name: &str| name.contains(".post_layernorm.") && !recipe.model.vision.post_norm;
+        let names = self.parts.iter().flat_map(|&part| self.model.names_of(part));
+        for name in names.filter(|name| !known.contains(name) && !unread(name)) {
+            if !unexpected.takes(name) {
+                let shape = self.model.shape_of(name).unwrap_or_default();
+                misfits.push(format!("unexpected  {name} {shape:?}"));
+            }
+        }
+        misfits.extend([missing, unexpected].into_iter().flat_map(Allowed::unused));
+        if misfits.is_empty() {
+            return Ok(fitting);
+        }
+        misfits.sort();
+        Err(ExperimentError::Weights {
+            path: self.model.path().to_owned(),
+            misfits,
+            help: format!("names that may be missing or unexpected are listed in {}", self.key),
+        })
+    }
+}
+
+/// Names that a recipe lets pass, and which of its patterns did.
+struct Allowed<'r> {
+    key: String,
+    patterns: &'r [String],
+    set: GlobSet,
+    used: BTreeSet<usize>,
+}
+
+impl<'r> Allowed<'r> {
+    fn new(weights: &str, list: &str, patterns: &'r [String]) -> Result<Self, ExperimentError> {
+        let key = format!("{weights}.{list}");
+        let mut set = GlobSetBuilder::new();
+        let wrong = |error: globset::Error| {
+            ExperimentError::request(
+                format!("a pattern of {key} cannot be read: {error}"),
+                "write names of tensors; `*` stands for any letters",
+            )
+        };
+        for pattern in patterns {
+            set.add(Glob::new(pattern).map_err(wrong)?);
+        }
+        let set = set.build().map_err(wrong)?;
+        Ok(Self { key, patterns, set, used: BTreeSet::new() })
+    }
+
+    fn takes(&mut self, name: &str) -> bool {
+        let matched = self.set.matches(name);
+        self.used.extend(&matched);
+        !matched.is_empty()
+    }
+
+    /// What is to be said of patterns that let nothing pass.
+    fn unused(self) -> impl Iterator<Item = String> {
+        let Self { key, patterns, used, .. } = self;
+        let unused = patterns.iter().enumerate().filter(move |(number, _)| !used.contains(number));
+        unused
+            .map(move |(_, pattern)| format!("{key}: `{pattern}` matches nothing"))
+            .collect::<Vec<_>>()
+            .into_iter()
+    }
+}

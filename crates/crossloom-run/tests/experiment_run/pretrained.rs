@@ -1,0 +1,260 @@
+//! Runs that start from pretrained weights: what is frozen stays in its file, what is trained starts from it, and what does not
+//! fit is told before anything is written.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crossloom_model::{ParamSpec, initial_value};
+use crossloom_recipe::{LoadOptions, LoadedRecipe, Part, Recipe, load_with};
+use crossloom_run::backends::Resources;
+use crossloom_run::start::architecture;
+use crossloom_run::{Experiment, Model, Start, Trained, resolved, settled};
+use crossloom_runtime::Home;
+use crossloom_train::checkpoint::Checkpoints;
+use half::bf16;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+
+use crate::models::{data, model};
+use crate::support::{Entry, finish, interrupt, recipe, try_run};
+
+/// The encoder of `recipes/synthetic.toml`, as a SigLIP configuration says it.
+const ENCODER: &str = r#"{"model_type": "siglip_vision_model", "image_size": 32, "patch_size": 8, "hidden_size": 32,
+    "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 64}"#;
+/// Its language model, with a vocabulary of its own.
+const DECODER: &str = r#"{"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "intermediate_size": 64, "vocab_size": 90, "max_position_embeddings": 256,
+    "rms_norm_eps": 1e-5, "tie_word_embeddings": true}"#;
+
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// Other start values than a run has, for the parameters of a part, by the names that files have for them.
+fn tensors(part: Part) -> Tensors {
+    let recipe = recipe(&["model.language.vocab_size=90"]);
+    let cli = &recipe.variant("cli").unwrap().recipe;
+    let (_, plan) = data(cli);
+    let named = |param: &ParamSpec| {
+        let values = initial_value(param.init, param.shape.iter().product(), 77, &param.name);
+        let name = param.name.trim_start_matches("vision_tower.").trim_start_matches("language_model.");
+        (name.to_owned(), (param.shape.clone(), values.iter().map(|value| value + 0.125).collect()))
+    };
+    model(cli, &plan).params.iter().filter(|param| param.part == part).map(named).collect()
+}
+
+/// Writes a model's folder.
+fn write(folder: &Path, config: &str, tensors: &Tensors, dtype: Dtype) {
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("config.json"), config).unwrap();
+    let bytes: BTreeMap<&String, Vec<u8>> = tensors
+        .iter()
+        .map(|(name, (_, values))| {
+            let bytes = match dtype {
+                Dtype::BF16 => values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
+                _ => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            };
+            (name, bytes)
+        })
+        .collect();
+    let views = tensors
+        .iter()
+        .map(|(name, (shape, _))| (name, TensorView::new(dtype, shape.clone(), &bytes[name]).unwrap()));
+    let file = folder.join("model.safetensors");
+    std::fs::write(&file, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+/// `recipes/synthetic.toml` in small, with more settings, its weights found.
+fn with(sets: &[&str]) -> Result<LoadedRecipe, String> {
+    let small = recipe(&[]);
+    let base = small.path.clone();
+    let options = LoadOptions { sets: crate::support::sets(sets) };
+    let loaded = load_with(&base, &options, &architecture).map_err(|e| e.to_string())?;
+    settled(loaded).map_err(|e| e.to_string())
+}
+
+fn cli(loaded: &LoadedRecipe) -> &Recipe {
+    &loaded.variant("cli").unwrap().recipe
+}
+
+fn encoder_at(folder: &Path) -> String {
+    format!("model.vision.weights='{}'", folder.display())
+}
+
+/// A run's model, before it is trained.
+fn started(loaded: &LoadedRecipe) -> Model {
+    let (_, plan) = data(cli(loaded));
+    model(cli(loaded), &plan)
+}
+
+const PATCHES: &str = "vision_tower.vision_model.embeddings.patch_embedding.weight";
+
+#[test]
+fn frozen_weights_stay_in_their_file_and_out_of_checkpoints_and_a_copied_run_finds_them() {
+    let place = tempfile::tempdir().unwrap();
+    let encoder = place.path().join("encoder");
+    write(&encoder, ENCODER, &tensors(Part::Vision), Dtype::F32);
+    let loaded = with(&[&encoder_at(&encoder), "train.parts.vision.trainable=false"]).unwrap();
+    let model = started(&loaded);
+    for param in model.params.iter().filter(|param| param.part == Part::Vision) {
+        let info = model.store.info(&param.name).unwrap();
+        assert!(matches!(info.home, Home::Mapped(_)) && !info.resident, "{}", param.name);
+    }
+    let before = std::fs::read(encoder.join("model.safetensors")).unwrap();
+
+    // Whole, and stopped and resumed, it is the same run; its checkpoints hold no tensor of the file.
+    let whole = finish(&loaded, &["cli"], &place.path().join("whole"), Entry::New);
+    let out = place.path().join("stopped");
+    interrupt(&loaded, &["cli"], &out, Entry::New, 3);
+    let resumed = finish(&loaded, &["cli"], &out, Entry::Resume);
+    let newest = |run: &Path| run.join("cli/checkpoints/step-6/model.safetensors");
+    let bytes = std::fs::read(newest(whole.dir.path())).unwrap();
+    assert_eq!(bytes, std::fs::read(newest(resumed.dir.path())).unwrap());
+    let kept = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert!(kept.names().iter().any(|name| name.starts_with("language_model.")));
+    assert!(kept.names().iter().all(|name| !name.starts_with("vision_tower.")));
+    assert_eq!(std::fs::read(encoder.join("model.safetensors")).unwrap(), before);
+
+    // The run's folder knows where the weights lie and what they are.
+    let copy = place.path().join("copy");
+    std::fs::rename(whole.dir.path(), &copy).unwrap();
+    let run = crossloom_train::run_dir::RunDir::open(&copy).unwrap();
+    let kept = resolved::load(&run, &[]).unwrap();
+    let weights = cli(&kept).model.vision.weights.as_ref().unwrap();
+    assert_eq!(
+        (weights.path.as_str(), weights.hash.as_ref().unwrap().len()),
+        (encoder.to_str().unwrap(), 64)
+    );
+    let variant = run.variant("cli").unwrap();
+    Trained::load(&variant, cli(&kept), Resources::default()).unwrap();
+
+    // Elsewhere they are found if it is said where; others are not taken for them.
+    let moved = place.path().join("moved");
+    std::fs::rename(&encoder, &moved).unwrap();
+    let lost = resolved::load(&run, &[]).unwrap_err().to_string();
+    assert!(lost.contains("encoder"), "{lost}");
+    let elsewhere = format!("model.vision.weights.path={}", moved.display());
+    resolved::load(&run, std::slice::from_ref(&elsewhere)).unwrap();
+    let mut other = tensors(Part::Vision);
+    other.values_mut().next().unwrap().1[0] += 1.0;
+    write(&moved, ENCODER, &other, Dtype::F32);
+    let changed = resolved::load(&run, &[elsewhere]).unwrap_err().to_string();
+    assert!(changed.contains("have the hash"), "{changed}");
+}
+
+#[test]
+fn weights_of_another_type_are_kept_in_the_type_that_the_recipe_says() {
+    let place = tempfile::tempdir().unwrap();
+    let tensors = tensors(Part::Vision);
+    write(place.path(), ENCODER, &tensors, Dtype::BF16);
+    let name = PATCHES.trim_start_matches("vision_tower.");
+    let rounded: Vec<bf16> = tensors[name].1.iter().map(|&value| bf16::from_f32(value)).collect();
+    let frozen = [encoder_at(place.path()), "train.parts.vision.trainable=false".to_owned()];
+    let with_dtype =
+        |dtype: &str| with(&[&frozen[0], &frozen[1], &format!("train.parts.vision.dtype={dtype}")]);
+    // As in the file: where it lies.
+    let model = started(&with_dtype("bf16").unwrap());
+    assert!(matches!(model.store.info(PATCHES).unwrap().home, Home::Mapped(_)));
+    assert_eq!(model.store.read::<bf16>(PATCHES).unwrap(), rounded);
+    // Wider: the same values, in memory.
+    let model = started(&with_dtype("f32").unwrap());
+    assert!(matches!(model.store.info(PATCHES).unwrap().home, Home::Lent));
+    let widened: Vec<f32> = rounded.iter().map(|value| value.to_f32()).collect();
+    assert_eq!(model.store.read::<f32>(PATCHES).unwrap(), widened);
+}
+
+#[test]
+fn what_is_trained_starts_from_its_weights_and_all_else_from_its_seed() {
+    let place = tempfile::tempdir().unwrap();
+    let (encoder, decoder) = (place.path().join("encoder"), place.path().join("decoder"));
+    let (vision, language) = (tensors(Part::Vision), tensors(Part::Language));
+    write(&encoder, ENCODER, &vision, Dtype::F32);
+    write(&decoder, DECODER, &language, Dtype::F32);
+    let named = format!("model.language.weights={{ path = '{}' }}", decoder.display());
+    let loaded = with(&[&encoder_at(&encoder), &named]).unwrap();
+    assert_eq!(cli(&loaded).model.language.vocab_size, Some(90));
+    let (model, without) = (started(&loaded), started(&recipe(&[])));
+    let mut from_seeds = 0;
+    for param in &model.params {
+        let values = model.store.read::<f32>(&param.name).unwrap();
+        let name = param.name.trim_start_matches("vision_tower.").trim_start_matches("language_model.");
+        match vision.get(name).or(language.get(name)) {
+            Some((_, given)) => assert_eq!(values, *given, "{name}"),
+            None => {
+                from_seeds += 1;
+                assert_eq!(values, without.store.read::<f32>(&param.name).unwrap(), "{name}");
+            }
+        }
+    }
+    assert!(from_seeds > 0 && from_seeds < model.params.len());
+    let finished = finish(&loaded, &["cli"], &place.path().join("runs"), Entry::New);
+    let steps = Checkpoints::new(finished.dir.path().join("cli/checkpoints"), 0).steps().unwrap();
+    assert_eq!(steps, [6]);
+}
+
+/// What a run says of an encoder with other tensors, and that it has written nothing.
+fn refused(tensors: &Tensors, sets: &[&str]) -> String {
+    let place = tempfile::tempdir().unwrap();
+    let encoder = place.path().join("encoder");
+    write(&encoder, ENCODER, tensors, Dtype::F32);
+    let at = format!("model.vision.weights.path='{}'", encoder.display());
+    let loaded = match with(&[&[at.as_str()], sets].concat()) {
+        Ok(loaded) => loaded,
+        Err(told) => return told,
+    };
+    let out = place.path().join("runs");
+    let Err(error) = try_run(&loaded, &["cli"], &out, Entry::New) else { return "ran".to_owned() };
+    error.to_string()
+}
+
+#[test]
+fn tensors_that_do_not_fit_are_all_told_and_pass_by_name_only() {
+    let good = tensors(Part::Vision);
+    assert_eq!(refused(&good, &[]), "ran");
+    let mut bad = good.clone();
+    let block = "vision_model.encoder.layers.2";
+    let moved = bad.remove(&format!("{block}.mlp.fc2.weight")).unwrap();
+    bad.insert(format!("{block}.mlp.fc3.weight"), moved);
+    let wide = bad.get_mut(&format!("{block}.layer_norm1.weight")).unwrap();
+    *wide = (vec![33], vec![1.0; 33]);
+    let told = refused(&bad, &[]);
+    for line in [
+        "missing     vision_tower.vision_model.encoder.layers.2.mlp.fc2.weight [32, 64]",
+        "unexpected  vision_tower.vision_model.encoder.layers.2.mlp.fc3.weight [32, 64]",
+        "misshaped   vision_tower.vision_model.encoder.layers.2.layer_norm1.weight is [33] there, [32] in the model",
+    ] {
+        assert!(told.contains(line), "{told}");
+    }
+    bad.insert(format!("{block}.layer_norm1.weight"), good[&format!("{block}.layer_norm1.weight")].clone());
+    let missing = "model.vision.weights.missing=['*.2.mlp.fc2.weight']";
+    let unexpected = "model.vision.weights.unexpected=['*.fc3.weight']";
+    assert_eq!(refused(&bad, &[missing, unexpected]), "ran");
+    let told = refused(&good, &[missing]);
+    assert!(told.contains("`*.2.mlp.fc2.weight` matches nothing"), "{told}");
+}
+
+#[test]
+fn a_value_that_is_not_finite_is_told_with_its_tensor() {
+    for frozen in ["true", "false"] {
+        let mut bad = tensors(Part::Vision);
+        bad.get_mut("vision_model.post_layernorm.bias").unwrap().1[5] = f32::NAN;
+        let told = refused(&bad, &[&format!("train.parts.vision.trainable={frozen}")]);
+        assert!(told.contains("post_layernorm.bias") && told.contains("no finite value at 5"), "{told}");
+    }
+}
+
+#[test]
+fn a_recipe_whose_weights_were_not_looked_for_is_not_run() {
+    let place = tempfile::tempdir().unwrap();
+    write(place.path(), ENCODER, &tensors(Part::Vision), Dtype::F32);
+    let loaded = load_with(
+        &recipe(&[]).path,
+        &LoadOptions { sets: crate::support::sets(&[&encoder_at(place.path())]) },
+        &architecture,
+    );
+    let loaded = loaded.unwrap();
+    let out = place.path().join("runs");
+    let experiment: Experiment<'_> = crate::support::request(&loaded, &["cli"], &out, Entry::New);
+    let error = experiment.run(&mut crossloom_run::Unheard, &std::sync::atomic::AtomicBool::new(false));
+    assert!(error.is_err_and(|error| error.to_string().contains("settled")));
+    assert!(!out.exists());
+    assert!(Start::new(cli(&loaded), &[]).is_err(), "weights of which the model has nothing");
+}
