@@ -116,8 +116,8 @@ impl<'r> Experiment<'r> {
         let told = earlier_record.as_ref().map_or(0, |record| record.notes.len());
         let before = earlier_record.as_ref().map(|record| record.status.clone());
         let dir = &held.dir;
-        let forced = compiled.iter().filter_map(|compiled| compiled.forced.clone());
-        let mut record = record::begin(self, dir, earlier_record, &variants, &data, forced.collect())?;
+        let notes = compiled.iter().flat_map(|compiled| compiled.notes.clone());
+        let mut record = record::begin(self, dir, earlier_record, &variants, &data, notes.collect())?;
         for note in record.notes.iter().skip(told) {
             progress.note(note);
         }
@@ -211,16 +211,16 @@ impl<'r> Experiment<'r> {
             progress.begin(&variant.name, Activity::Compile);
             let (recipe, shape, vocab) = (&variant.recipe, batch_shape(&plan), plan.vocab_size);
             let (chunk, target) = (self.resources.chunk, device.target());
-            let programs = match self.job {
+            let mut programs = match self.job {
                 Job::Evaluate => Programs::to_predict(recipe, shape, vocab, chunk, target)?,
                 Job::All | Job::Train => Programs::to_train(recipe, shape, vocab, chunk, target)?,
             };
             let start = Start::new(recipe, &programs.params)?;
             let held = DataNeed { budget: self.resources.pictures, ..DataNeed::of(recipe, data, &plan) };
-            let Fit { need, forced } = fits(&variant.name, &programs, held, device, self.resources)?;
+            let Fit { need, notes } = fits(&variant.name, &mut programs, held, device, self.resources)?;
             tracing::info!(variant = %variant.name, bytes = need.total(), "compiled");
             let spills = programs.encodes_before && held.held(&programs).1;
-            Ok(Compiled { variant, plan, programs, start, need, forced, spills })
+            Ok(Compiled { variant, plan, programs, start, need, notes, spills })
         };
         all.into_iter().map(compile).collect()
     }

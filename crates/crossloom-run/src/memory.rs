@@ -211,14 +211,35 @@ impl Memory {
     }
 }
 
-/// What a run of a recipe with batches of that shape will hold, but for the process itself. Nothing is read or allocated.
+/// What a run of a recipe with batches of that shape will hold, but for the process itself, and to how many bytes of arena its
+/// training step was brought for that; `budget` is what it may hold. Nothing is read or allocated.
 ///
 /// # Errors
 /// The graph cannot be built or compiled; pretrained weights that are not those of its model.
-pub fn expected(recipe: &Recipe, shapes: Shapes, backend: Backend) -> Result<Need, ExperimentError> {
-    let programs = Programs::to_train(recipe, shapes.batch, shapes.vocab, None, backend.target())?;
+pub fn expected(
+    recipe: &Recipe,
+    shapes: Shapes,
+    backend: Backend,
+    budget: Option<u64>,
+) -> Result<(Need, Option<usize>), ExperimentError> {
+    let target = backend.target();
+    let mut programs = Programs::to_train(recipe, shapes.batch, shapes.vocab, None, target)?;
     Start::new(recipe, &programs.params)?;
-    Ok(need(&programs, DataNeed::expected(recipe, shapes.batch)))
+    let data = DataNeed::expected(recipe, shapes.batch);
+    let whole = need(&programs, data);
+    let Some(Err(error)) = budget.map(|budget| whole.check(&[Limit::budget(budget)])) else {
+        return Ok((whole, None));
+    };
+    let arena = room(&whole, &error);
+    programs.squeeze(target, arena)?;
+    Ok((need(&programs, data), Some(arena)))
+}
+
+/// How many bytes of arena would fit a limit that a need is above.
+fn room(need: &Need, error: &DoesNotFit) -> usize {
+    let over = error.need.total().saturating_sub(error.limit.left);
+    let arena = need.of("activations and gradients") + need.of("scratch");
+    usize::try_from(arena.saturating_sub(over)).unwrap_or(usize::MAX)
 }
 
 /// Whether there is room now for what a run will hold beside this process.
@@ -229,28 +250,42 @@ pub fn fits_here(need: &Need) -> Result<(), DoesNotFit> {
     need.check(&Limit::all())
 }
 
-/// What a variant holds, and what a record must say where it was tried although it does not fit.
+/// What a variant holds, and what a record must say of that.
 pub(crate) struct Fit {
     pub(crate) need: Need,
-    pub(crate) forced: Option<String>,
+    pub(crate) notes: Vec<String>,
 }
 
-/// What a variant holds. One that does not fit is refused, unless the caller wants it tried.
+/// What a variant holds. One that does not fit computes values again where it is trained; if it still does not, it is refused,
+/// unless the caller wants it tried.
 ///
 /// # Errors
 /// [`ExperimentError::DoesNotFit`].
 pub(crate) fn fits(
     name: &str,
-    programs: &Programs,
+    programs: &mut Programs,
     data: DataNeed,
     device: &dyn Device,
     resources: Resources,
 ) -> Result<Fit, ExperimentError> {
-    let memory = Memory::new(programs, data);
+    let (memory, fitting) = loop {
+        let memory = Memory::new(programs, data);
+        let budget = resources.budget.map(|budget| {
+            let left = budget.saturating_sub(memory.held);
+            Limit { left, ..Limit::budget(budget) }
+        });
+        let limits: Vec<Limit> = Limit::all().into_iter().chain(budget).collect();
+        let fitting = memory.check(device, &limits);
+        let Err(error) = &fitting else { break (memory, fitting) };
+        if !programs.squeeze(device.target(), room(&memory.need, error))? {
+            break (memory, fitting);
+        }
+    };
     tracing::debug!(variant = name, bytes = memory.need.total(), "memory of the run");
-    let mut forced = None;
-    match memory.check(device, &Limit::all()) {
-        Err(error) if !resources.force_memory => {
+    let again = programs.recomputed().map(|recomputed| format!("`{name}` {recomputed}"));
+    let mut notes: Vec<String> = again.into_iter().collect();
+    if let Err(error) = fitting {
+        if !resources.force_memory {
             let help = error.help();
             return Err(ExperimentError::DoesNotFit {
                 variant: name.to_owned(),
@@ -258,13 +293,10 @@ pub(crate) fn fits(
                 help,
             });
         }
-        Err(error) => {
-            tracing::warn!(variant = name, %error, "tried although it does not fit");
-            forced = Some(format!("`{name}` was tried although it {error}"));
-        }
-        Ok(()) => {}
+        tracing::warn!(variant = name, %error, "tried although it does not fit");
+        notes.push(format!("`{name}` was tried although it {error}"));
     }
-    Ok(Fit { need: memory.need, forced })
+    Ok(Fit { need: memory.need, notes })
 }
 
 impl Data {

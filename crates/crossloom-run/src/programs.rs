@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crossloom_compiler::explain::explain;
+use crossloom_compiler::training::Training;
 use crossloom_compiler::{Context, Mode, Plan, Policy, Target, compile};
 use crossloom_ir::{Func, Role, TensorType};
 use crossloom_model::{BatchShape, ParamSpec};
@@ -36,6 +38,28 @@ pub struct TrainingPrograms {
     pub apply: Option<Plan>,
     /// Where pictures are held out: the loss alone.
     pub held_out: Option<Plan>,
+    source: Source,
+}
+
+/// What a training step is compiled from.
+struct Source {
+    func: Func,
+    spec: Training,
+    policy: Policy,
+}
+
+impl Source {
+    /// The step, and its end where gradients accumulate; of at most so many bytes of arena, as far as it can be.
+    fn compile(
+        &self,
+        target: &dyn Target,
+        memory: Option<usize>,
+    ) -> Result<(Plan, Option<Plan>), ExperimentError> {
+        let mode = Mode::Train(&self.spec);
+        let cx = Context { policy: self.policy.clone(), memory, ..Context::new(target, mode) };
+        let set = compile(&self.func, &cx)?;
+        Ok((set.main.plan, set.apply.map(|apply| apply.plan)))
+    }
 }
 
 impl Programs {
@@ -72,18 +96,41 @@ impl Programs {
         let (graph, func) = training_func(recipe, shape, vocab)?;
         let spec = training_spec(recipe, &graph.params);
         let policy = policy(recipe, &graph.params);
-        let cx = Context { policy: policy.clone(), ..Context::new(target, Mode::Train(&spec)) };
-        let set = compile(&func, &cx)?;
         let held_out =
             (recipe.data.validation > 0.0).then(|| compiled(&func, target, &policy)).transpose()?;
-        programs.phases.encoder = programs.phases.encoder.read_by(&set.main.plan);
-        programs.training = Some(TrainingPrograms {
-            step: set.main.plan,
-            apply: set.apply.map(|apply| apply.plan),
-            held_out,
-        });
+        let source = Source { func, spec, policy };
+        let (step, apply) = source.compile(target, None)?;
+        programs.phases.encoder = programs.phases.encoder.read_by(&step);
+        programs.training = Some(TrainingPrograms { step, apply, held_out, source });
         programs.time = start.elapsed();
         Ok(programs)
+    }
+
+    /// Brings the training step to at most so many bytes of arena, as near as it can be: it computes values of its forward pass
+    /// again, and no number changes. Says whether the step is smaller now.
+    pub(crate) fn squeeze(&mut self, target: &dyn Target, arena: usize) -> Result<bool, ExperimentError> {
+        let Some(training) = &mut self.training else { return Ok(false) };
+        let start = Instant::now();
+        let (step, apply) = training.source.compile(target, Some(arena))?;
+        let smaller = step.arena_bytes() < training.step.arena_bytes();
+        if smaller {
+            (training.step, training.apply) = (step, apply);
+        }
+        self.time += start.elapsed();
+        Ok(smaller)
+    }
+
+    /// What of a training step computes values again.
+    pub(crate) fn recomputed(&self) -> Option<String> {
+        let step = explain(&self.training.as_ref()?.step, 1);
+        let share = 100.0 * step.recomputed.flops as f64 / step.flops.max(1) as f64;
+        (step.recomputed.calls > 0).then(|| {
+            let (values, arena) = (step.recomputed.calls, step.arena_bytes + step.scratch_bytes);
+            format!(
+                "computes {values} values of the forward pass again, {share:.1} % of a step's operations, so that its \
+                 activations and gradients take {arena} bytes"
+            )
+        })
     }
 
     /// The type in which every weight is kept, by name.

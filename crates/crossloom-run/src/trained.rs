@@ -75,11 +75,11 @@ impl Trained {
         let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir))?;
         let shape = BatchShape { batch: 1, tokens: shapes.sequence_len, targets: shapes.targets };
         let device = resources.backend.running()?;
-        let programs =
+        let mut programs =
             Programs::to_predict(recipe, shape, shapes.vocab_size, resources.chunk, device.target())?;
         let start = Start::new(recipe, &programs.params)?;
         let held = DataNeed { batches: shapes.batch_bytes(), pictures: 1, ..DataNeed::default() };
-        fits(&dir.name(), &programs, held, &*device, resources)?;
+        fits(&dir.name(), &mut programs, held, &*device, resources)?;
         let mut model = Model::restored(programs, start, &device, &newest)?;
         let encoding = model.phases.encoding()?;
         let (pool, batch) = (pool_of(recipe), PackedBatch::new(&shapes));

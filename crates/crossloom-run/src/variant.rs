@@ -39,8 +39,8 @@ pub(crate) struct Compiled<'v> {
     pub(crate) start: Start,
     /// What it will hold.
     pub(crate) need: Need,
-    /// What is to be said where it was found not to fit, and is tried all the same.
-    pub(crate) forced: Option<String>,
+    /// What is to be said of how it was made to fit, or is tried although it does not.
+    pub(crate) notes: Vec<String>,
     /// Whether its encoded pictures do not all fit the memory that is kept for them.
     pub(crate) spills: bool,
 }

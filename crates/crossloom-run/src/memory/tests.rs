@@ -143,3 +143,48 @@ fn pictures_that_training_reads_are_held_too_up_to_the_budget() {
     assert_eq!(held(Some(all)), (all, false));
     assert_eq!(held(Some(all - 1)), (all - 1, true), "the rest is for the disk");
 }
+
+#[test]
+fn what_would_not_fit_computes_again_and_what_cannot_fit_is_refused() {
+    let recipe = recipe(&["train.batch_size=64"]);
+    let cpu = Backend::Cpu.device();
+    let name = "cli";
+    let held = |budget: Option<u64>| {
+        let mut programs = programs(&recipe);
+        let resources = Resources { budget, ..Resources::default() };
+        fits(name, &mut programs, DataNeed::default(), &*cpu, resources)
+    };
+    let whole = held(None).unwrap();
+    assert_eq!(whole.notes, Vec::<String>::new());
+    let arena = whole.need.of("activations and gradients") + whole.need.of("scratch");
+    // Other tests of this process take and give back memory meanwhile.
+    assert!(arena > 32 << 20, "{arena}");
+    let fitting = held(Some(whole.need.total() - arena / 3)).unwrap();
+    let squeezed = fitting.need.of("activations and gradients") + fitting.need.of("scratch");
+    assert!(squeezed < arena * 4 / 5, "{squeezed} of {arena}");
+    let [note] = &fitting.notes[..] else { panic!("{:?}", fitting.notes) };
+    assert!(note.starts_with("`cli` computes ") && note.contains("% of a step's operations"), "{note}");
+    for zero in [0, whole.need.total() - arena] {
+        let Err(ExperimentError::DoesNotFit { error, .. }) = held(Some(zero)) else { panic!("{zero} fits") };
+        assert!(error.to_string().contains("the memory budget"), "{error}");
+        assert!(error.need.total() < whole.need.total(), "the least that is needed is told");
+    }
+    let forced = Resources { budget: Some(0), force_memory: true, ..Resources::default() };
+    let forced = fits(name, &mut programs(&recipe), DataNeed::default(), &*cpu, forced).unwrap();
+    assert!(forced.notes.len() == 2 && forced.notes[1].contains("was tried although"), "{:?}", forced.notes);
+}
+
+#[test]
+fn what_is_expected_under_a_budget_is_what_a_run_holds() {
+    let recipe = recipe(&["train.batch_size=64"]);
+    let shapes = Shapes::of(&recipe).unwrap();
+    let expect = |budget| expected(&recipe, shapes, Backend::Cpu, budget).unwrap();
+    let (whole, none) = expect(None);
+    assert_eq!((none, expect(Some(whole.total()))), (None, (whole.clone(), None)));
+    let budget = whole.total() * 3 / 4;
+    let (less, arena) = expect(Some(budget));
+    assert!(less.total() <= budget && arena.is_some());
+    for purpose in ["weights", "optimizer", "inputs", "data", "features"] {
+        assert_eq!(less.of(purpose), whole.of(purpose), "{purpose}");
+    }
+}

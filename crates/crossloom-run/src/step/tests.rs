@@ -179,16 +179,59 @@ fn the_held_out_loss_is_that_of_the_held_out_pictures_and_changes_nothing() {
 /// Losses of some steps of a model, and the model.
 fn trained(sets: &[&str], steps: u64) -> (Vec<f32>, Model) {
     let recipe = recipe("cli", sets);
-    let (data, plan) = data(&recipe);
+    let (_, plan) = data(&recipe);
     let mut model = model(&recipe, &plan);
+    (losses(&recipe, &mut model, steps), model)
+}
+
+fn losses(recipe: &Recipe, model: &mut Model, steps: u64) -> Vec<f32> {
+    let (data, plan) = data(recipe);
     let batches = batches(&data, &plan, steps as usize);
-    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
+    let mut step = ModelStep::new(model, pool_of(recipe), recipe.train.betas, 1).unwrap();
     let losses = (1..=steps).zip(&batches).map(|(number, batch)| {
         let update = update(number);
         let micro = MicroStep { step: number, index: 0, count: 1, weight: 1.0, update: Some(&update) };
         step.micro_step(batch, &micro).unwrap().loss
     });
-    (losses.collect(), model)
+    losses.collect()
+}
+
+#[test]
+fn a_step_that_is_squeezed_computes_the_same_in_less_memory() {
+    for sets in [&["train.batch_size=12"][..], &["train.batch_size=12", "train.precision=bf16"]] {
+        let recipe = recipe("cli", sets);
+        let (_, plan) = data(&recipe);
+        let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+        let device = Backend::default().running().unwrap();
+        let target = device.target();
+        let mut whole: Option<(usize, Vec<f32>, Vec<u8>)> = None;
+        for percent in [100, 80, 60] {
+            let mut programs = Programs::to_train(&recipe, shape, plan.vocab_size, None, target).unwrap();
+            let arena = |programs: &Programs| programs.training.as_ref().unwrap().step.arena_bytes().unwrap();
+            let all = arena(&programs);
+            let budget = all * percent / 100;
+            assert_eq!(programs.squeeze(target, budget).unwrap(), percent < 100);
+            assert_eq!(programs.recomputed().is_some(), percent < 100);
+            let needed = arena(&programs);
+            assert!(needed <= budget, "{sets:?}: {needed} of {budget} bytes at {percent} %");
+            let start = Start::new(&recipe, &programs.params).unwrap();
+            let mut model = Model::blank(programs, start, &device).unwrap();
+            model.start(recipe.train.seed).unwrap();
+            let losses = losses(&recipe, &mut model, 3);
+            let tensors =
+                model.store.tensors().into_iter().filter(|tensor| !tensor.name.starts_with("cache."));
+            let bytes: Vec<u8> =
+                tensors.flat_map(|tensor| model.store.read_bytes(&tensor.name).unwrap()).collect();
+            match &whole {
+                None => whole = Some((needed, losses, bytes)),
+                Some((all, expected, weights)) => {
+                    assert!(needed < *all);
+                    assert_eq!(&losses, expected, "{sets:?}, {percent} %");
+                    assert!(&bytes == weights, "{sets:?}, {percent} %: other weights");
+                }
+            }
+        }
+    }
 }
 
 #[test]

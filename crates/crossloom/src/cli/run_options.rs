@@ -78,6 +78,10 @@ pub struct ResourceArgs {
     /// Go on although the memory is known not to suffice.
     #[arg(long)]
     pub force_memory: bool,
+    /// The most memory that the process may take, such as 2GiB. A training step that needs more computes values of its forward
+    /// pass again, which takes longer and changes no number. Default: what the machine gives.
+    #[arg(long, value_name = "SIZE")]
+    pub budget: Option<ByteSize>,
     /// Positions of a prompt that are read at once when questions are answered: fewer need less memory and give the same
     /// answers. Default: all.
     #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..))]
@@ -100,6 +104,7 @@ impl From<ResourceArgs> for Resources {
         Self {
             backend: args.backend.backend,
             force_memory: args.force_memory,
+            budget: args.budget.map(|size| size.as_u64()),
             chunk,
             pictures: PictureBudget { memory, disk },
         }
