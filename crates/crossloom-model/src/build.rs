@@ -1,10 +1,11 @@
 //! The pieces of a model, and the whole as one graph.
 
-use crossloom_graph::{GraphBuilder, LuminalGraph, Tensor};
+use crossloom_graph::{LuminalGraph, Tensor};
 use crossloom_ir::op::{Argmax, CrossEntropy, ScatterMode, ScatterRows};
 use crossloom_ir::{Role, TensorType};
 use crossloom_recipe::{LanguageModel, PointAddress, Recipe, VisionAddress};
 
+use crate::adaptation::{self, Layers};
 use crate::injection::{Features, Injector, PointGates, adapt};
 use crate::language::{Memory, Sequence, decoder_layer, embed_tokens, predict};
 use crate::params::Params;
@@ -37,7 +38,8 @@ pub struct ModelGraph {
 /// Builds the model of a recipe for one batch shape. `edges` are the injection's edges in order.
 ///
 /// # Errors
-/// Operands that do not fit, which a checked recipe does not lead to; a vocabulary of unknown size.
+/// Operands that do not fit, which a checked recipe does not lead to; a vocabulary of unknown size; LoRA or sets of tensors that
+/// name what the model does not have.
 pub fn build(
     recipe: &Recipe,
     edges: &[(VisionAddress, PointAddress)],
@@ -73,7 +75,7 @@ fn whole(
     let vocab = vocabulary(recipe, vocab)?;
     let (vision, language) = (&recipe.model.vision, &recipe.model.language);
     let BatchShape { batch, tokens, targets } = shape;
-    let mut p = Params::new(GraphBuilder::new(&recipe.name));
+    let mut p = Params::new(recipe);
     let pixels = encodes.then(|| declare_pixels(&mut p, recipe, batch));
     let mut input = |name: &str, ty: TensorType| p.graph.param(name, Role::Input, ty);
     let ids = input(inputs::TOKENS, TensorType::i32([batch, tokens]));
@@ -99,7 +101,19 @@ fn whole(
     let sequence = Sequence { positions, memory: Memory::Sequence { segments } };
     let (h, gates) = layers(&mut p, h, sequence, language, injector.as_ref())?;
     head(&mut p, h, Some(target_index), language, vocab, outputs)?;
-    Ok(finish(p, gates))
+    let (model, mut layers) = finished(p, gates);
+    let mut params = model.params.clone();
+    if !encodes {
+        // What a recipe names is looked for in the encoder too.
+        let mut p = Params::new(recipe);
+        let pixels = declare_pixels(&mut p, recipe, 1);
+        States::encode(&mut p, recipe, pixels)?;
+        let (encoder, of_encoder) = finished(p, Vec::new());
+        params.extend(encoder.params);
+        layers.extend(of_encoder);
+    }
+    adaptation::check(recipe, &params, &layers)?;
+    Ok(model)
 }
 
 /// The pixels `[B, C, H, W]` of a batch.
@@ -215,13 +229,17 @@ pub(crate) fn head(
 }
 
 /// The graph, with the gates among its results.
-pub(crate) fn finish(mut p: Params, gates: Vec<PointGates>) -> ModelGraph {
+pub(crate) fn finish(p: Params, gates: Vec<PointGates>) -> ModelGraph {
+    finished(p, gates).0
+}
+
+fn finished(mut p: Params, gates: Vec<PointGates>) -> (ModelGraph, Layers) {
     for point in &gates {
         p.graph.result(&format!("{GATE_RESULT}{}", point.point.name()), point.gates);
     }
-    let (graph, params) = p.finish();
+    let (graph, params, layers) = p.finish();
     let gates = gates.into_iter().map(|g| (g.point, g.taps)).collect();
-    ModelGraph { graph: graph.finish(), params, gates }
+    (ModelGraph { graph: graph.finish(), params, gates }, layers)
 }
 
 /// The taps of every point, in the order of the edges.

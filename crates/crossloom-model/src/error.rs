@@ -11,6 +11,9 @@ pub enum ModelError {
     /// The recipe leaves something open that the graph needs.
     #[error("{0}")]
     Incomplete(String),
+    /// The recipe trains what the model does not have.
+    #[error("{}", .0.join("\n"))]
+    Adaptation(Vec<String>),
     /// A prompt cannot be read piece by piece.
     #[error("a prompt of `{recipe}` cannot be read in chunks: {reason}")]
     Chunks {

@@ -4,6 +4,7 @@
 //! have Hugging Face names for the base model and `injection.*` names for what an injection adds. No code here matches
 //! on a method's name: a method is settings.
 
+mod adaptation;
 pub mod batch;
 mod build;
 mod chunks;
@@ -11,6 +12,7 @@ mod error;
 mod init;
 mod injection;
 mod language;
+mod linear;
 mod params;
 mod phases;
 mod projector;

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use crossloom_graph::{GraphBuilder, Tensor};
 use crossloom_ir::{Role, Scope, TensorType};
-use crossloom_recipe::Part;
+use crossloom_recipe::{Lora, Part, Recipe};
 
 use crate::Init;
+use crate::adaptation::Layers;
+use crate::linear::{Linear, LowRank};
 
 /// A parameter of the model.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +21,15 @@ pub struct ParamSpec {
     pub part: Part,
     /// Its start value.
     pub init: Init,
+    /// The linear layer beside which it stands, where it is half of one of LoRA's pairs and no tensor of the model itself.
+    pub beside: Option<String>,
+}
+
+impl ParamSpec {
+    /// Number of its elements.
+    pub fn elements(&self) -> u64 {
+        self.shape.iter().map(|&extent| extent as u64).product()
+    }
 }
 
 /// The graph under construction and the parameters declared so far. Asking for a parameter twice gives the same one.
@@ -28,11 +39,23 @@ pub(crate) struct Params {
     specs: Vec<ParamSpec>,
     declared: BTreeMap<String, Tensor>,
     outer_scopes: Vec<Scope>,
+    lora: Vec<(Part, Lora)>,
+    layers: Layers,
 }
 
 impl Params {
-    pub(crate) fn new(graph: GraphBuilder) -> Self {
-        Self { graph, specs: Vec::new(), declared: BTreeMap::new(), outer_scopes: Vec::new() }
+    /// Those of a recipe's model, whose linear layers have the pairs that the recipe gives them.
+    pub(crate) fn new(recipe: &Recipe) -> Self {
+        let parts = &recipe.train.parts;
+        let lora = Part::ALL.into_iter().filter_map(|part| Some((part, parts.get(part).lora.clone()?)));
+        Self {
+            graph: GraphBuilder::new(&recipe.name),
+            specs: Vec::new(),
+            declared: BTreeMap::new(),
+            outer_scopes: Vec::new(),
+            lora: lora.collect(),
+            layers: Layers::default(),
+        }
     }
 
     /// Extends the scope of new nodes by `part`, which may be dotted.
@@ -56,11 +79,13 @@ impl Params {
         }
         let tensor = self.graph.param(name, Role::Weight, TensorType::f32(shape));
         self.declared.insert(name.to_owned(), tensor);
-        self.specs.push(ParamSpec { name: name.to_owned(), shape: shape.to_vec(), part, init });
+        let spec = ParamSpec { name: name.to_owned(), shape: shape.to_vec(), part, init, beside: None };
+        self.specs.push(spec);
         tensor
     }
 
-    /// `{prefix}.weight` of a linear layer `[out, in]`, and `{prefix}.bias` if it has one.
+    /// The linear layer `{prefix}.weight` `[out, in]` with `{prefix}.bias` if it has one, and with a low-rank pair if the recipe
+    /// gives it one.
     pub(crate) fn linear(
         &mut self,
         part: Part,
@@ -68,10 +93,24 @@ impl Params {
         out: usize,
         fan_in: usize,
         bias: bool,
-    ) -> (Tensor, Option<Tensor>) {
+    ) -> Linear {
         let weight = self.param(part, &format!("{prefix}.weight"), &[out, fan_in], Init::linear(fan_in));
         let bias = bias.then(|| self.param(part, &format!("{prefix}.bias"), &[out], Init::ZEROS));
-        (weight, bias)
+        let pair = self.pair(part, prefix, [out, fan_in]);
+        Linear { weight, bias, pair }
+    }
+
+    fn pair(&mut self, part: Part, linear: &str, sides: [usize; 2]) -> Option<LowRank> {
+        let (_, lora) = self.lora.iter().find(|(of, _)| *of == part)?;
+        let (rank, scale, target) = (lora.rank, lora.scale(), lora.target_of(linear));
+        self.layers.add(part, linear, sides, target);
+        target?;
+        let before = self.specs.len();
+        let pair = LowRank::declare(self, part, &format!("{linear}."), sides, rank, scale);
+        for spec in &mut self.specs[before..] {
+            spec.beside = Some(linear.to_owned());
+        }
+        Some(pair)
     }
 
     /// Gain and offset of a layer norm.
@@ -82,7 +121,8 @@ impl Params {
         ]
     }
 
-    pub(crate) fn finish(self) -> (GraphBuilder, Vec<ParamSpec>) {
-        (self.graph, self.specs)
+    /// The graph, every parameter, and the linear layers of parts that have LoRA.
+    pub(crate) fn finish(self) -> (GraphBuilder, Vec<ParamSpec>, Layers) {
+        (self.graph, self.specs, self.layers)
     }
 }

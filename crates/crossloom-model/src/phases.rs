@@ -4,7 +4,6 @@
 //! prompts into a cache of keys and values; [`decode`] goes on from there. All work on the same named weights, and on caches
 //! of one shape whatever the number of rows and tokens of a call.
 
-use crossloom_graph::GraphBuilder;
 use crossloom_ir::{Role, TensorType};
 use crossloom_recipe::{Phase, PointAddress, Recipe, VisionAddress};
 
@@ -121,7 +120,7 @@ fn acts_in_decode(phase: Phase) -> bool {
 }
 
 fn start(recipe: &Recipe) -> Params {
-    Params::new(GraphBuilder::new(&recipe.name))
+    Params::new(recipe)
 }
 
 fn connected(

@@ -5,24 +5,23 @@ use crossloom_ir::op::{Unary, UnaryKind};
 use crossloom_recipe::{Model, Part};
 
 use crate::ModelError;
+use crate::linear::Linear;
 use crate::params::Params;
 use crate::vision::activation;
 
 /// Weights of a projector.
 pub(crate) struct ProjectorWeights {
-    pub(crate) w1: Tensor,
-    pub(crate) b1: Option<Tensor>,
-    pub(crate) w2: Tensor,
-    pub(crate) b2: Option<Tensor>,
+    pub(crate) first: Linear,
+    pub(crate) second: Linear,
 }
 
 impl ProjectorWeights {
     /// Declares them under `{prefix}.linear_1` and `{prefix}.linear_2`.
     pub(crate) fn declare(p: &mut Params, part: Part, prefix: &str, model: &Model) -> Self {
         let (inner, bias) = (model.projector.hidden, model.projector.bias);
-        let (w1, b1) = p.linear(part, &format!("{prefix}.linear_1"), inner, model.vision.hidden, bias);
-        let (w2, b2) = p.linear(part, &format!("{prefix}.linear_2"), model.language.hidden, inner, bias);
-        Self { w1, b1, w2, b2 }
+        let first = p.linear(part, &format!("{prefix}.linear_1"), inner, model.vision.hidden, bias);
+        let second = p.linear(part, &format!("{prefix}.linear_2"), model.language.hidden, inner, bias);
+        Self { first, second }
     }
 
     /// The input's own projector.
@@ -32,13 +31,23 @@ impl ProjectorWeights {
 
     /// `[B, N, Dv]` to `[B, N, D]`.
     pub(crate) fn apply(&self, p: &mut Params, x: Tensor, model: &Model) -> Result<Tensor, ModelError> {
-        let hidden = p.graph.linear(x, self.w1, self.b1)?;
-        let hidden = p.graph.one(Unary(UnaryKind::Act(activation(model.projector.activation))), &[hidden])?;
-        Ok(p.graph.linear(hidden, self.w2, self.b2)?)
+        let hidden = self.first.apply(p, x)?;
+        let hidden = act(p, hidden, model)?;
+        self.second.apply(p, hidden)
+    }
+
+    /// Whether one of its layers has a low-rank pair.
+    pub(crate) fn is_adapted(&self) -> bool {
+        self.first.pair.is_some() || self.second.pair.is_some()
     }
 
     /// The weights in the operand order of `amp_project`.
     pub(crate) fn operands(&self) -> Vec<Tensor> {
-        [Some(self.w1), self.b1, Some(self.w2), self.b2].into_iter().flatten().collect()
+        [self.first, self.second].iter().flat_map(|l| [Some(l.weight), l.bias]).flatten().collect()
     }
+}
+
+/// Between its two layers.
+pub(crate) fn act(p: &mut Params, hidden: Tensor, model: &Model) -> Result<Tensor, ModelError> {
+    Ok(p.graph.one(Unary(UnaryKind::Act(activation(model.projector.activation))), &[hidden])?)
 }

@@ -25,6 +25,7 @@ mod load;
 mod preset;
 mod provenance;
 pub mod schema;
+pub mod selection;
 pub mod topology;
 mod tree;
 
@@ -33,4 +34,5 @@ pub use json_schema::json_schema;
 pub use load::{LoadOptions, LoadedRecipe, ReadArchitecture, Variant, load, load_text, load_with};
 pub use provenance::{Origin, Provenance};
 pub use schema::*;
+pub use selection::{Selection, TensorGroup};
 pub use topology::{Edge, EdgeKind, Topology, TopologyError};

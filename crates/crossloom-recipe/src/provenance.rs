@@ -108,11 +108,16 @@ fn write_table(path: &str, table: &Value, provenance: &Provenance, text: &mut St
     }
 }
 
-/// A JSON value that is not a table, in TOML's spelling.
+/// A JSON value on one line, in TOML's spelling.
 fn toml_value(value: &Value) -> String {
     match value {
         Value::String(text) => toml::Value::String(text.clone()).to_string(),
         Value::Array(items) => format!("[{}]", items.iter().map(toml_value).collect::<Vec<_>>().join(", ")),
+        Value::Object(entries) => {
+            let entries: Vec<String> =
+                entries.iter().map(|(key, value)| format!("{key} = {}", toml_value(value))).collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
         Value::Number(number) if number.is_f64() => format!("{:?}", number.as_f64().unwrap_or(0.0)),
         other => other.to_string(),
     }

@@ -17,6 +17,8 @@ fn settings() -> Vec<(String, Value)> {
         !["variants", "sweep", "extends", "topology.taps.", "topology.points."]
             .iter()
             .any(|meta| path.starts_with(meta))
+            // One type describes all parts, but these start random and have no LoRA.
+            && !["train.parts.adapter.lora", "train.parts.gate.lora"].iter().any(|part| path.starts_with(part))
     });
     found
 }
@@ -35,9 +37,14 @@ fn walk(root: &Value, schema: &Value, path: &str, found: &mut Vec<(String, Value
     }
 }
 
+/// LoRA in every part that can have it.
+const LORA: &str = "train.parts={ vision.lora = { rank = 2, targets = ['q_proj'] }, projector.lora = { rank = 2, targets = \
+                    ['linear_1'] }, language.lora = { rank = 2, targets = ['q_proj'] } }";
+
 /// What must be set for a setting of one kind to be there.
 fn with_kind(path: &str) -> Vec<&'static str> {
     match path.rsplit_once('.').map_or("", |(_, key)| key) {
+        _ if path.contains(".lora.") => vec![LORA],
         "rank" | "alpha" | "attach" => vec!["topology.adapter=amp"],
         "value" => vec!["topology.gate=constant", "topology.gate.value=0.5"],
         "init" => vec!["topology.gate=static"],

@@ -6,7 +6,7 @@ use crossloom_ir::{DType, Func};
 use crossloom_model::{
     BatchShape, ModelGraph, Outputs, ParamSpec, build, build_over_states, encode, inputs, tapped,
 };
-use crossloom_recipe::{Part, PointAddress, Precision, Recipe, Topology, VisionAddress};
+use crossloom_recipe::{Part, PointAddress, Precision, Recipe, Selection, Topology, VisionAddress};
 
 use crate::ExperimentError;
 
@@ -56,11 +56,20 @@ pub(crate) fn edges(recipe: &Recipe) -> Result<Vec<(VisionAddress, PointAddress)
     Ok(Topology::new(recipe)?.injections().map(|edge| (edge.tap, edge.point)).collect())
 }
 
+/// The index of the group of a recipe's selection that trains a parameter; `None` where it is frozen.
+pub fn group_of(selection: &Selection, param: &ParamSpec) -> Option<usize> {
+    match param.beside {
+        Some(_) => selection.pairs_of(param.part),
+        None => selection.group_of(param.part, &param.name),
+    }
+}
+
 /// The types in which a recipe holds and computes values of a model.
 pub fn policy(recipe: &Recipe, params: &[ParamSpec]) -> Policy {
-    let frozen = params.iter().filter_map(|param| {
-        let part = recipe.train.parts.get(param.part);
-        let dtype = part.dtype.filter(|_| !part.trainable)?;
+    let selection = Selection::new(&recipe.train);
+    let own = params.iter().filter(|param| param.beside.is_none());
+    let frozen = own.filter_map(|param| {
+        let dtype = selection.kept_in(param.part, &param.name)?;
         Some((param.name.clone(), dtype_of(dtype)))
     });
     let compute = match recipe.train.precision {
@@ -76,7 +85,7 @@ pub fn precision(recipe: &Recipe) -> String {
     let mut text = recipe.train.precision.name().to_owned();
     for part in Part::ALL {
         let settings = recipe.train.parts.get(part);
-        if let Some(dtype) = settings.dtype.filter(|_| !settings.trainable) {
+        if let Some(dtype) = settings.dtype.filter(|_| settings.keeps()) {
             text.push_str(&format!(", {} kept in {}", part.name(), dtype.name()));
         }
     }
@@ -92,13 +101,19 @@ fn dtype_of(precision: Precision) -> DType {
 
 /// The optimizer of a recipe over a model's parameters.
 pub fn training_spec(recipe: &Recipe, params: &[ParamSpec]) -> Training {
-    let groups = Part::ALL
-        .into_iter()
-        .filter(|&part| recipe.train.parts.get(part).trainable)
-        .map(|part| Group {
-            name: part.name().to_owned(),
-            params: params.iter().filter(|p| p.part == part).map(|p| p.name.clone()).collect(),
-            weight_decay: recipe.train.part_weight_decay(part),
+    let selection = Selection::new(&recipe.train);
+    let groups = selection
+        .groups()
+        .iter()
+        .enumerate()
+        .map(|(index, group)| Group {
+            name: group.name.clone(),
+            params: params
+                .iter()
+                .filter(|param| group_of(&selection, param) == Some(index))
+                .map(|param| param.name.clone())
+                .collect(),
+            weight_decay: group.weight_decay,
         })
         .filter(|group: &Group| !group.params.is_empty())
         .collect();

@@ -159,7 +159,7 @@ impl Model {
 
     /// Number of weights (elements).
     pub fn parameters(&self) -> u64 {
-        self.params.iter().map(|p| p.shape.iter().product::<usize>() as u64).sum()
+        self.params.iter().map(ParamSpec::elements).sum()
     }
 }
 

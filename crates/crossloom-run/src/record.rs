@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
 use crossloom_compiler::Plan;
-use crossloom_recipe::{Recipe, Split, Variant};
+use crossloom_recipe::{Recipe, Selection, Split, Variant};
 use crossloom_runtime::RunError;
 use crossloom_runtime::limits::Need;
 use crossloom_train::run_dir::{DataManifest, RunDir, RunDirError, RunRecord, RunStatus, VariantRecord};
@@ -12,7 +12,7 @@ use crossloom_train::trainer::seconds_since_1970;
 use indexmap::IndexMap;
 
 use crate::backends::Backend;
-use crate::graph::precision;
+use crate::graph::{group_of, precision};
 use crate::job::Job;
 use crate::machine::processor;
 use crate::model::Model;
@@ -116,8 +116,9 @@ fn shared_seeds(variants: &[Variant]) -> BTreeMap<String, u64> {
 }
 
 fn trained(recipe: &Recipe, model: &Model) -> u64 {
-    let elements = |p: &crossloom_model::ParamSpec| p.shape.iter().product::<usize>() as u64;
-    model.params.iter().filter(|p| recipe.train.parts.get(p.part).trainable).map(elements).sum()
+    let selection = Selection::new(&recipe.train);
+    let trained = model.params.iter().filter(|param| group_of(&selection, param).is_some());
+    trained.map(crossloom_model::ParamSpec::elements).sum()
 }
 
 /// The kernel of every planned op, named by its plan and its first result, as `graph --stage plan` prints them.

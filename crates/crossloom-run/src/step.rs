@@ -64,8 +64,8 @@ impl<'m> ModelStep<'m> {
     fn set_rates(session: &mut Session, update: &Update, betas: [f64; 2]) -> Result<(), BoxError> {
         let t = update.step as i32;
         let corrections = betas.map(|beta| (1.0 - beta.powi(t)).recip() as f32);
-        for (part, rate) in update.rates.iter() {
-            let name = hyper_input(part.name());
+        for (group, rate) in update.rates.iter() {
+            let name = hyper_input(group);
             if session.has_input(&name) {
                 session.write(&name, &[rate as f32, corrections[0], corrections[1]])?;
             }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use crossloom_data::packing::{PackedBatch, PackingPlan, TrainingOptions, TrainingPacker};
 use crossloom_recipe as recipe;
 use crossloom_train::checkpoint::{Checkpoints, ResumePolicy};
-use crossloom_train::groups::PartRates;
+use crossloom_train::groups::GroupRates;
 use crossloom_train::metrics::{JsonlSink, MetricSink, Scalars, TensorBoardSink};
 use crossloom_train::progress::Progress;
 use crossloom_train::run_dir::VariantDir;
@@ -101,11 +101,9 @@ fn train_options(settings: &recipe::Train, hash: &str) -> TrainOptions {
     }
 }
 
-fn peak_rates(settings: &recipe::Train) -> PartRates {
-    recipe::Part::ALL.into_iter().fold(PartRates::uniform(settings.lr), |rates, part| {
-        let trained = settings.parts.get(part).trainable;
-        rates.with(part, trained.then(|| settings.part_lr(part)))
-    })
+fn peak_rates(settings: &recipe::Train) -> GroupRates {
+    let selection = recipe::Selection::new(settings);
+    GroupRates::new(selection.groups().iter().map(|group| (group.name.clone(), group.lr)))
 }
 
 fn rate_curve(settings: &recipe::Train) -> RateCurve {

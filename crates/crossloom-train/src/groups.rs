@@ -1,52 +1,48 @@
-//! Learning rates: every part of the model has its own, and a frozen part has none.
+//! Learning rates: every group of tensors has its own.
 
-use crossloom_recipe::Part;
+use std::sync::Arc;
 
-/// A learning rate for every part: the peaks of a training, or those of one update.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PartRates {
-    rates: [Option<f64>; Part::ALL.len()],
+/// A learning rate for every group of trained tensors: the peaks of a training, or those of one update. What is frozen is in no
+/// group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupRates {
+    names: Arc<[String]>,
+    rates: Vec<f64>,
 }
 
-impl PartRates {
-    /// The same rate for all parts.
-    pub const fn uniform(rate: f64) -> Self {
-        Self { rates: [Some(rate); Part::ALL.len()] }
+impl GroupRates {
+    /// The rates of groups by their names.
+    pub fn new<N: Into<String>>(groups: impl IntoIterator<Item = (N, f64)>) -> Self {
+        let (names, rates): (Vec<String>, Vec<f64>) =
+            groups.into_iter().map(|(name, rate)| (name.into(), rate)).unzip();
+        Self { names: names.into(), rates }
     }
 
-    /// The same but for one part; `None` freezes it.
-    #[must_use]
-    pub const fn with(mut self, part: Part, rate: Option<f64>) -> Self {
-        self.rates[part as usize] = rate;
-        self
-    }
-
-    /// The rate of one part; `None` where it is frozen: it has no gradient and no optimizer state.
-    pub const fn get(&self, part: Part) -> Option<f64> {
-        self.rates[part as usize]
+    /// The rate of one group; `None` where there is none of that name.
+    pub fn get(&self, group: &str) -> Option<f64> {
+        self.iter().find(|(name, _)| *name == group).map(|(_, rate)| rate)
     }
 
     /// The rates of one update: the peaks times the schedule's factor.
     #[must_use]
-    pub fn times(self, factor: f64) -> Self {
-        Self { rates: self.rates.map(|rate| rate.map(|rate| rate * factor)) }
+    pub fn times(&self, factor: f64) -> Self {
+        let rates = self.rates.iter().map(|rate| rate * factor).collect();
+        Self { names: Arc::clone(&self.names), rates }
     }
 
-    /// All trained parts with their rates, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (Part, f64)> + '_ {
-        Part::ALL.into_iter().filter_map(|part| Some((part, self.get(part)?)))
+    /// All groups with their rates, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> + '_ {
+        self.names.iter().map(String::as_str).zip(self.rates.iter().copied())
     }
 
     /// Every problem of the peaks, as sentences; empty when they are sound.
     pub fn problems(&self) -> Vec<String> {
         let unsound = self.iter().filter(|(_, rate)| !(rate.is_finite() && *rate >= 0.0));
         let mut problems: Vec<String> = unsound
-            .map(|(part, rate)| {
-                format!("{}: the learning rate must be a number ≥ 0, it is {rate}", part.name())
-            })
+            .map(|(name, rate)| format!("{name}: the learning rate must be a number ≥ 0, it is {rate}"))
             .collect();
-        if self.iter().next().is_none() {
-            problems.push("every part is frozen: there is nothing to train".to_owned());
+        if self.rates.is_empty() {
+            problems.push("everything is frozen: there is nothing to train".to_owned());
         }
         problems
     }
@@ -57,23 +53,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_part_keeps_its_own_rate_and_a_frozen_part_has_none() {
-        let peaks = PartRates::uniform(2e-3).with(Part::Vision, None).with(Part::Gate, Some(8e-3));
+    fn each_group_keeps_its_own_rate_and_what_is_frozen_has_none() {
+        let peaks = GroupRates::new([("language", 2e-3), ("gate", 8e-3)]);
         let rates = peaks.times(0.5);
-        assert_eq!(rates.get(Part::Vision), None);
-        assert_eq!(rates.get(Part::Gate), Some(4e-3));
-        assert_eq!(rates.get(Part::Language), Some(1e-3));
-        assert!(rates.iter().map(|(part, _)| part).eq(Part::ALL.into_iter().skip(1)));
+        assert_eq!(rates.get("vision"), None);
+        assert_eq!(rates.get("gate"), Some(4e-3));
+        assert_eq!(rates.get("language"), Some(1e-3));
+        assert!(rates.iter().map(|(name, _)| name).eq(["language", "gate"]));
     }
 
     #[test]
     fn unsound_rates_are_all_named() {
-        let problems =
-            PartRates::uniform(1e-3).with(Part::Gate, Some(f64::NAN)).with(Part::Vision, Some(-1.0));
-        assert_eq!(problems.problems().len(), 2);
-        assert!(problems.problems()[0].starts_with("vision") && problems.problems()[1].starts_with("gate"));
-        let frozen =
-            Part::ALL.into_iter().fold(PartRates::uniform(0.0), |rates, part| rates.with(part, None));
-        assert_eq!(frozen.problems(), ["every part is frozen: there is nothing to train"]);
+        let problems = GroupRates::new([("vision", -1.0), ("language", 1e-3), ("gate", f64::NAN)]).problems();
+        assert_eq!(problems.len(), 2);
+        assert!(problems[0].starts_with("vision") && problems[1].starts_with("gate"));
+        let none: [(&str, f64); 0] = [];
+        assert_eq!(GroupRates::new(none).problems(), ["everything is frozen: there is nothing to train"]);
     }
 }

@@ -34,7 +34,7 @@ pub mod trainer;
 pub use checkpoint::{
     Checkpoint, CheckpointError, Checkpoints, RecipeChange, RestorePart, ResumePolicy, TrainState,
 };
-pub use groups::PartRates;
+pub use groups::GroupRates;
 pub use metrics::{JsonlSink, MetricPhase, MetricRecord, MetricSink, Scalars, TensorBoardSink};
 pub use progress::{Phase, Progress, ProgressUpdate, Silent};
 pub use run_dir::{RunDir, RunRecord, VariantDir};

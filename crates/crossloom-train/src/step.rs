@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 pub use safetensors::Dtype;
 use serde_json::Value;
 
-use crate::groups::PartRates;
+use crate::groups::GroupRates;
 
 /// Any error of an implementer; the loop adds the step number and passes it on.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -106,8 +106,8 @@ pub fn share_of_targets<B: TrainBatch>(batches: &[B], index: usize) -> f64 {
 pub struct Update {
     /// Number of this update, counted from 1 (the `t` of Adam's bias correction).
     pub step: u64,
-    /// Learning rate of every part in this update, the schedule applied.
-    pub rates: PartRates,
+    /// Learning rate of every group in this update, the schedule applied.
+    pub rates: GroupRates,
 }
 
 /// What one micro-batch gave.

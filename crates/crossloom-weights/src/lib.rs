@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`family`] | which dimensions does a `config.json` say? One file per family |
 //! | [`layout`] | under which names do files keep tensors? One table of data per layout |
-//! | `shards` | where in which file does a tensor lie? |
+//! | `reader` | where does a tensor lie, whatever the format? `shards` are folders of safetensors |
 //! | [`values`] | which numbers are these bytes? |
 //! | [`pretrained`] | does all of it fit together? |
 //!
@@ -19,6 +19,7 @@ mod error;
 pub mod family;
 pub mod layout;
 pub mod pretrained;
+mod reader;
 mod shards;
 pub mod values;
 
@@ -26,3 +27,4 @@ pub use error::WeightsError;
 pub use family::Architecture;
 pub use layout::Layout;
 pub use pretrained::{Held, Pretrained};
+pub use reader::WeightBytes;

@@ -22,6 +22,9 @@
 //! and movements back to a pool, and what products make of these values' gradients. Gates decide by small differences
 //! between pictures, which eight bits do not tell apart, and a few rows cost nothing.
 //!
+//! A product of which one operand is made of no parameter at all (counting and arithmetic: a matrix that resamples a grid)
+//! is `f32` too: in eight bits it would be another matrix, and none of a model's large products is like that.
+//!
 //! An *input* that the policy names and that products alone read is `bf16` itself: it is given in the type in which it is read.
 //! A *frozen* weight has the type that the policy names for it. A *trained* weight `w` stays `f32` under its own name;
 //! products read the state parameter `bf16.w`, and the step that updates `w` updates that with the new content,
@@ -219,7 +222,7 @@ fn is_low_operand(op: &Op, operand: usize) -> bool {
 
 /// What the readers of a value say about it.
 #[derive(Clone, Copy, Debug, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "five questions, each answered on its own")]
+#[allow(clippy::struct_excessive_bools, reason = "six questions, each answered on its own")]
 struct Mark {
     /// A product reads it.
     product: bool,
@@ -231,6 +234,8 @@ struct Mark {
     gradient: bool,
     /// A sigmoid reads it, at the end of products, sums and movements.
     gate: bool,
+    /// No parameter has part in it.
+    constant: bool,
 }
 
 struct Marks(Vec<Mark>);
@@ -239,12 +244,19 @@ impl Marks {
     /// Goes from readers to what they read.
     fn of(func: &Func) -> Self {
         let mut marks = Self::gates(func);
+        for inst in func.insts() {
+            if inst.inputs.iter().all(|v| marks[v.index()].constant) {
+                for output in &inst.outputs {
+                    marks[output.index()].constant = true;
+                }
+            }
+        }
         for result in func.results() {
             marks[result.value.index()].wide = true;
         }
         for inst in func.insts().iter().rev() {
             let out = inst.outputs.first().map_or_else(Mark::default, |v| marks[v.index()]);
-            let of_gate = Self::is_of_gate(&marks, inst);
+            let wide_product = Self::is_wide_product(&marks, inst);
             for (i, input) in inst.inputs.iter().enumerate() {
                 let mark = &mut marks[input.index()];
                 match &inst.op {
@@ -265,7 +277,7 @@ impl Marks {
                     | Op::AddRmsNorm(_)
                     | Op::LayerNormGrad(_)
                     | Op::RmsNormGrad(_) => mark.norm = true,
-                    op => mark.product |= !of_gate && is_low_operand(op, i),
+                    op => mark.product |= !wide_product && is_low_operand(op, i),
                 }
             }
         }
@@ -291,9 +303,11 @@ impl Marks {
         marks
     }
 
-    /// Whether an instruction makes a value of a gate, or reads one, as gradients do.
-    fn is_of_gate(marks: &[Mark], inst: &InstData) -> bool {
+    /// Whether an instruction is computed in `f32` though it is a product: it makes a value of a gate or reads one, as
+    /// gradients do; or it reads what no parameter has part in.
+    fn is_wide_product(marks: &[Mark], inst: &InstData) -> bool {
         inst.outputs.iter().chain(&inst.inputs).any(|v| marks[v.index()].gate)
+            || inst.inputs.iter().any(|v| marks[v.index()].constant)
     }
 
     fn of_value(&self, value: Value) -> Mark {
@@ -317,7 +331,7 @@ impl Typing<'_> {
         let row = row(&inst.op);
         let mut inputs = self.rewriter.get_all(&inst.inputs)?;
         match (row, self.low) {
-            (Row::Product, Some(low)) if !Marks::is_of_gate(&self.marks.0, inst) => {
+            (Row::Product, Some(low)) if !Marks::is_wide_product(&self.marks.0, inst) => {
                 for (_, input) in inputs.iter_mut().enumerate().filter(|(i, _)| is_low_operand(&inst.op, *i))
                 {
                     *input = self.as_low(*input, low, inst)?;
@@ -352,7 +366,7 @@ impl Typing<'_> {
             && !mark.gradient
             && !mark.gate
             && match row {
-                Row::Product if Marks::is_of_gate(&self.marks.0, inst) => false,
+                Row::Product if Marks::is_wide_product(&self.marks.0, inst) => false,
                 Row::Product => match &inst.op {
                     Op::Attention(_) => output == 0,
                     Op::Linear(op) if op.residual && output == 0 => {

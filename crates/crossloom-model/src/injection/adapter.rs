@@ -5,10 +5,11 @@ use crossloom_ir::op::{AmpProject, Attach, LayerNorm};
 use crossloom_ir::{Role, TensorType};
 use crossloom_recipe::{Adapter, AmpAttach, Model, Part, TapNorm, VisionAddress};
 
+use crate::linear::LowRank;
 use crate::params::Params;
-use crate::projector::ProjectorWeights;
+use crate::projector::{ProjectorWeights, act};
 use crate::vision::{States, activation};
-use crate::{Init, ModelError, inputs};
+use crate::{ModelError, inputs};
 
 /// The aligned features of all injected taps, stacked.
 pub(crate) struct Features {
@@ -67,58 +68,141 @@ pub(crate) fn adapt(
     }
     let stacked = match adapter {
         Adapter::PerTap { .. } => per_tap(p, &inputs, taps, model)?,
-        Adapter::Shared { .. } => project(p, inputs, Attach::None, 1.0, Vec::new(), model)?,
+        Adapter::Shared { .. } => project(p, inputs, &Branches::None, model)?,
         Adapter::Amp { rank, alpha, attach, .. } => {
-            let branches = taps.iter().flat_map(|tap| branch(p, *tap, *attach, *rank, model)).collect();
-            let attach = match attach {
-                AmpAttach::Parallel => Attach::Parallel,
-                AmpAttach::PerLinear => Attach::PerLinear,
-            };
-            project(p, inputs, attach, alpha / *rank as f64, branches, model)?
+            let branches = Branches::declare(p, taps, *attach, *rank, alpha / *rank as f64, model);
+            project(p, inputs, &branches, model)?
         }
     };
     p.leave();
     Ok(Features { stacked, taps: taps.to_vec() })
 }
 
-/// The shared projector over all taps, with low-rank branches or without: one operator.
+/// What AMP adds to the shared projector, tap by tap.
+enum Branches {
+    None,
+    /// Beside the whole projector.
+    Parallel(Vec<LowRank>),
+    /// Beside each of its two layers.
+    PerLinear(Vec<[LowRank; 2]>),
+}
+
+impl Branches {
+    fn declare(
+        p: &mut Params,
+        taps: &[VisionAddress],
+        attach: AmpAttach,
+        rank: usize,
+        scale: f64,
+        model: &Model,
+    ) -> Self {
+        let (from, inner, to) = (model.vision.hidden, model.projector.hidden, model.language.hidden);
+        let mut pair =
+            |prefix: String, sides| LowRank::declare(p, Part::Adapter, &prefix, sides, rank, scale);
+        match attach {
+            AmpAttach::Parallel => Self::Parallel(
+                taps.iter().map(|tap| pair(format!("injection.adapter.{tap}."), [to, from])).collect(),
+            ),
+            AmpAttach::PerLinear => {
+                let both = |tap| {
+                    let first = pair(format!("injection.adapter.{tap}.linear_1."), [inner, from]);
+                    [first, pair(format!("injection.adapter.{tap}.linear_2."), [to, inner])]
+                };
+                Self::PerLinear(taps.iter().map(both).collect())
+            }
+        }
+    }
+
+    /// What one layer of the projector, or all of it, has beside it for every tap.
+    fn beside(&self, place: Beside) -> Vec<LowRank> {
+        match (self, place) {
+            (Self::Parallel(pairs), Beside::Whole) => pairs.clone(),
+            (Self::PerLinear(pairs), Beside::First) => pairs.iter().map(|pair| pair[0]).collect(),
+            (Self::PerLinear(pairs), Beside::Second) => pairs.iter().map(|pair| pair[1]).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn attach(&self) -> Attach {
+        match self {
+            Self::None => Attach::None,
+            Self::Parallel(_) => Attach::Parallel,
+            Self::PerLinear(_) => Attach::PerLinear,
+        }
+    }
+
+    /// All pairs, tap by tap.
+    fn pairs(&self) -> Vec<LowRank> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Parallel(pairs) => pairs.clone(),
+            Self::PerLinear(pairs) => pairs.concat(),
+        }
+    }
+}
+
+/// Where a branch is added.
+#[derive(Clone, Copy)]
+enum Beside {
+    First,
+    Second,
+    Whole,
+}
+
+/// The shared projector over all taps, with low-rank branches or without: one operator, but where the projector has pairs of
+/// its own.
 fn project(
     p: &mut Params,
     inputs: Vec<Tensor>,
-    attach: Attach,
-    scale: f64,
-    branches: Vec<Tensor>,
+    branches: &Branches,
     model: &Model,
 ) -> Result<Tensor, ModelError> {
     let weights = ProjectorWeights::shared(p, model);
+    if weights.is_adapted() {
+        return project_adapted(p, &inputs, &weights, branches, model);
+    }
+    let pairs = branches.pairs();
     let op = AmpProject {
         taps: inputs.len(),
         act: activation(model.projector.activation),
-        scale,
+        scale: pairs.first().map_or(1.0, |pair| pair.scale()),
         bias: model.projector.bias,
-        attach,
+        attach: branches.attach(),
     };
-    let operands: Vec<Tensor> = inputs.into_iter().chain(weights.operands()).chain(branches).collect();
+    let matrices = pairs.into_iter().flat_map(LowRank::matrices);
+    let operands: Vec<Tensor> = inputs.into_iter().chain(weights.operands()).chain(matrices).collect();
     Ok(p.graph.one(op, &operands)?)
 }
 
-/// The low-rank matrices of one tap: A random, B zero.
-fn branch(p: &mut Params, tap: VisionAddress, attach: AmpAttach, rank: usize, model: &Model) -> Vec<Tensor> {
-    let (from, inner, to) = (model.vision.hidden, model.projector.hidden, model.language.hidden);
-    let mut pair = |prefix: String, out: usize, fan_in: usize| {
-        let a =
-            p.param(Part::Adapter, &format!("{prefix}lora_A.weight"), &[rank, fan_in], Init::linear(fan_in));
-        let b = p.param(Part::Adapter, &format!("{prefix}lora_B.weight"), &[out, rank], Init::ZEROS);
-        [a, b]
-    };
-    match attach {
-        AmpAttach::Parallel => pair(format!("injection.adapter.{tap}."), to, from).to_vec(),
-        AmpAttach::PerLinear => {
-            let first = pair(format!("injection.adapter.{tap}.linear_1."), inner, from);
-            let second = pair(format!("injection.adapter.{tap}.linear_2."), to, inner);
-            [first, second].concat()
-        }
+/// The same layer by layer: the projector's own pairs are shared by all taps, as its weights are.
+fn project_adapted(
+    p: &mut Params,
+    inputs: &[Tensor],
+    weights: &ProjectorWeights,
+    branches: &Branches,
+    model: &Model,
+) -> Result<Tensor, ModelError> {
+    let x = stack(p, inputs)?;
+    let hidden = weights.first.apply(p, x)?;
+    let hidden = branched(p, hidden, x, &branches.beside(Beside::First))?;
+    let hidden = act(p, hidden, model)?;
+    let features = weights.second.apply(p, hidden)?;
+    let features = branched(p, features, hidden, &branches.beside(Beside::Second))?;
+    branched(p, features, x, &branches.beside(Beside::Whole))
+}
+
+/// `y [K, B, N, D]` with the branch of every tap over its own slice of `x [K, B, N, D']`.
+fn branched(p: &mut Params, y: Tensor, x: Tensor, pairs: &[LowRank]) -> Result<Tensor, ModelError> {
+    if pairs.is_empty() {
+        return Ok(y);
     }
+    let mut updates = Vec::with_capacity(pairs.len());
+    for (tap, pair) in pairs.iter().enumerate() {
+        let own = p.graph.slice(x, 0, tap, 1)?;
+        updates.push(pair.apply(p, own)?);
+    }
+    let updates = p.graph.concat(&updates, 0)?;
+    Ok(p.graph.add(y, updates)?)
 }
 
 /// A projector of its own for every tap.
@@ -132,10 +216,18 @@ fn per_tap(
     for (&input, tap) in inputs.iter().zip(taps) {
         let prefix = format!("injection.adapter.{tap}.projector");
         let weights = ProjectorWeights::declare(p, Part::Adapter, &prefix, model);
-        let features = weights.apply(p, input, model)?;
+        parts.push(weights.apply(p, input, model)?);
+    }
+    stack(p, &parts)
+}
+
+/// `[B, N, D]` of every tap to `[K, B, N, D]`.
+fn stack(p: &mut Params, taps: &[Tensor]) -> Result<Tensor, ModelError> {
+    let mut parts = Vec::with_capacity(taps.len());
+    for &tap in taps {
         let mut shape = vec![1];
-        shape.extend_from_slice(p.graph.shape(features));
-        parts.push(p.graph.reshape(features, &shape)?);
+        shape.extend_from_slice(p.graph.shape(tap));
+        parts.push(p.graph.reshape(tap, &shape)?);
     }
     if let [only] = parts[..] { Ok(only) } else { Ok(p.graph.concat(&parts, 0)?) }
 }

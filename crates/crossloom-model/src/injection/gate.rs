@@ -75,9 +75,9 @@ fn module(
     };
     for module in modules {
         let mut linear = |name: &str, bias: bool| {
-            let (w, b) = p.linear(Part::Gate, &format!("{prefix}.{module}.{name}"), width, width, bias);
-            operands.push(w);
-            operands.extend(b);
+            let layer = p.linear(Part::Gate, &format!("{prefix}.{module}.{name}"), width, width, bias);
+            operands.push(layer.weight);
+            operands.extend(layer.bias);
         };
         linear("q_proj", true);
         // Softmax over the keys does not change with a key bias, so there is none.

@@ -1,4 +1,5 @@
-//! A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+//! A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU; with biases as in Qwen2, or norms on
+//! queries and keys as in Qwen3.
 
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{Activation, Embedding, GatherRows, RmsNorm, Rope, Unary, UnaryKind};
@@ -58,6 +59,16 @@ fn rms_norm(p: &mut Params, h: Tensor, model: &LanguageModel, name: &str) -> Res
     Ok(p.graph.one(RmsNorm { eps: model.norm_eps }, &[h, gain])?)
 }
 
+/// Every head of `x [B, T, heads hd]` by itself through a norm with one gain `[hd]`.
+fn head_norm(p: &mut Params, x: Tensor, model: &LanguageModel, name: &str) -> Result<Tensor, ModelError> {
+    let shape = p.graph.shape(x).to_vec();
+    let head_dim = model.head_dim;
+    let heads = p.graph.reshape(x, &[shape[0], shape[1], shape[2] / head_dim, head_dim])?;
+    let gain = p.param(Part::Language, name, &[head_dim], Init::ONES);
+    let normed = p.graph.one(RmsNorm { eps: model.norm_eps }, &[heads, gain])?;
+    Ok(p.graph.reshape(normed, &shape)?)
+}
+
 fn attention(
     p: &mut Params,
     h: Tensor,
@@ -70,19 +81,21 @@ fn attention(
     let normed = rms_norm(p, h, model, &format!("{prefix}.input_layernorm.weight"))?;
     let project = |p: &mut Params, name: &str, width: usize| -> Result<Tensor, ModelError> {
         let name = format!("{prefix}.self_attn.{name}");
-        let (w, b) = p.linear(Part::Language, &name, width, model.hidden, model.qkv_bias());
-        Ok(p.graph.linear(normed, w, b)?)
+        p.linear(Part::Language, &name, width, model.hidden, model.qkv_bias()).apply(p, normed)
     };
-    let q = project(p, "q_proj", heads * head_dim)?;
-    let k = project(p, "k_proj", kv_heads * head_dim)?;
+    let mut q = project(p, "q_proj", heads * head_dim)?;
+    let mut k = project(p, "k_proj", kv_heads * head_dim)?;
     let v = project(p, "v_proj", kv_heads * head_dim)?;
+    if model.qk_norm() {
+        q = head_norm(p, q, model, &format!("{prefix}.self_attn.q_norm.weight"))?;
+        k = head_norm(p, k, model, &format!("{prefix}.self_attn.k_norm.weight"))?;
+    }
     let rope = Rope { head_dim, theta: model.rope_theta, inverse: false };
     let q = p.graph.one(rope, &[q, sequence.positions])?;
     let k = p.graph.one(rope, &[k, sequence.positions])?;
     let mixed = sequence.memory.attend(p, [q, k, v], model, layer)?;
     let name = format!("{prefix}.self_attn.o_proj");
-    let (w, b) = p.linear(Part::Language, &name, model.hidden, heads * head_dim, false);
-    let update = p.graph.linear(mixed, w, b)?;
+    let update = p.linear(Part::Language, &name, model.hidden, heads * head_dim, false).apply(p, mixed)?;
     Ok(p.graph.add(h, update)?)
 }
 
@@ -93,16 +106,14 @@ fn feed_forward(
     prefix: &str,
 ) -> Result<Tensor, ModelError> {
     let normed = rms_norm(p, h, model, &format!("{prefix}.post_attention_layernorm.weight"))?;
-    let (gate, _) =
-        p.linear(Part::Language, &format!("{prefix}.mlp.gate_proj"), model.mlp, model.hidden, false);
-    let (up, _) = p.linear(Part::Language, &format!("{prefix}.mlp.up_proj"), model.mlp, model.hidden, false);
-    let (down, _) =
-        p.linear(Part::Language, &format!("{prefix}.mlp.down_proj"), model.hidden, model.mlp, false);
-    let gate = p.graph.linear(normed, gate, None)?;
+    let gate = p.linear(Part::Language, &format!("{prefix}.mlp.gate_proj"), model.mlp, model.hidden, false);
+    let up = p.linear(Part::Language, &format!("{prefix}.mlp.up_proj"), model.mlp, model.hidden, false);
+    let down = p.linear(Part::Language, &format!("{prefix}.mlp.down_proj"), model.hidden, model.mlp, false);
+    let gate = gate.apply(p, normed)?;
     let gate = p.graph.one(Unary(UnaryKind::Act(Activation::Silu)), &[gate])?;
-    let up = p.graph.linear(normed, up, None)?;
+    let up = up.apply(p, normed)?;
     let hidden = p.graph.mul(gate, up)?;
-    let update = p.graph.linear(hidden, down, None)?;
+    let update = down.apply(p, hidden)?;
     Ok(p.graph.add(h, update)?)
 }
 

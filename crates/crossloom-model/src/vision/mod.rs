@@ -1,6 +1,7 @@
 //! Vision towers.
 
 mod embeddings;
+mod positions;
 mod states;
 mod tower;
 

@@ -5,8 +5,8 @@ use crossloom_ir::op::{Activation, Attention, LayerNorm, Unary, UnaryKind};
 use crossloom_recipe::{MlpActivation, Part, VisionAddress, VisionModel};
 
 use super::embeddings::{PREFIX, embed};
-use crate::ModelError;
 use crate::params::Params;
+use crate::{Init, ModelError};
 
 /// All states of the encoder, each `[B, S, D]`.
 pub(crate) struct Tower {
@@ -72,30 +72,41 @@ fn block(p: &mut Params, x: Tensor, model: &VisionModel, layer: usize) -> Result
     let normed = p.graph.one(LayerNorm { eps }, &[x, gain, offset])?;
     let mut qkv = Vec::with_capacity(3);
     for name in ["q_proj", "k_proj", "v_proj"] {
-        let (w, b) =
-            p.linear(Part::Vision, &format!("{prefix}.self_attn.{name}"), width, width, model.qkv_bias);
-        qkv.push(p.graph.linear(normed, w, b)?);
+        let name = format!("{prefix}.self_attn.{name}");
+        qkv.push(p.linear(Part::Vision, &name, width, width, model.qkv_bias).apply(p, normed)?);
     }
     let scale = (model.head_dim() as f64).sqrt().recip();
     let (heads, kv_heads) = (model.heads, model.heads);
     let attention = Attention { heads, kv_heads, causal: false, segments: false, scale };
     let mixed = p.graph.one(attention, &qkv)?;
-    let (w, b) =
-        p.linear(Part::Vision, &format!("{prefix}.self_attn.out_proj"), width, width, model.qkv_bias);
-    let update = p.graph.linear(mixed, w, b)?;
+    let name = format!("{prefix}.self_attn.out_proj");
+    let update = p.linear(Part::Vision, &name, width, width, model.qkv_bias).apply(p, mixed)?;
+    let update = scaled(p, update, model, &format!("{prefix}.layer_scale1"))?;
     let x = p.graph.add(x, update)?;
     p.leave();
     p.enter("mlp");
     let [gain, offset] = p.layer_norm(Part::Vision, &format!("{prefix}.layer_norm2"), width);
     let normed = p.graph.one(LayerNorm { eps }, &[x, gain, offset])?;
-    let (w1, b1) = p.linear(Part::Vision, &format!("{prefix}.mlp.fc1"), model.mlp, width, true);
-    let (w2, b2) = p.linear(Part::Vision, &format!("{prefix}.mlp.fc2"), width, model.mlp, true);
-    let hidden = p.graph.linear(normed, w1, b1)?;
+    let fc1 = p.linear(Part::Vision, &format!("{prefix}.mlp.fc1"), model.mlp, width, true);
+    let fc2 = p.linear(Part::Vision, &format!("{prefix}.mlp.fc2"), width, model.mlp, true);
+    let hidden = fc1.apply(p, normed)?;
     let hidden = p.graph.one(Unary(UnaryKind::Act(activation(model.activation))), &[hidden])?;
-    let update = p.graph.linear(hidden, w2, b2)?;
+    let update = fc2.apply(p, hidden)?;
+    let update = scaled(p, update, model, &format!("{prefix}.layer_scale2"))?;
     let x = p.graph.add(x, update)?;
     p.leave();
     Ok(x)
+}
+
+/// What a branch adds `[B, S, D]`, each channel by its learned factor where the encoder has such.
+fn scaled(p: &mut Params, update: Tensor, model: &VisionModel, prefix: &str) -> Result<Tensor, ModelError> {
+    if !model.layer_scale {
+        return Ok(update);
+    }
+    let factor = p.param(Part::Vision, &format!("{prefix}.lambda1"), &[model.hidden], Init::ONES);
+    let shape = p.graph.shape(update).to_vec();
+    let factor = p.graph.broadcast(factor, &shape, &[2])?;
+    Ok(p.graph.mul(update, factor)?)
 }
 
 /// The op's activation for a recipe's.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod adaptation;
 mod behaviour;
 mod counts;
 mod phases;

@@ -77,6 +77,7 @@ pub(crate) fn arguments(
             inputs::POSITIONS | inputs::IMAGE_INDEX => at(i) as f64,
             inputs::SEGMENTS => f64::from(u8::from(at(i) >= 16)),
             inputs::POOL_MASK => f64::from(u8::from(at(i) < 19)),
+            inputs::TARGETS => (i * 5 % VOCAB) as f64,
             inputs::TARGET_INDEX => 18.0 + at(i) as f64,
             other => panic!("unknown input `{other}`"),
         })

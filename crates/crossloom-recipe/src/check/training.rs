@@ -45,7 +45,7 @@ fn schedule(root: &Node, train: &Train, cx: &mut Cx) {
 fn types(root: &Node, train: &Train, cx: &mut Cx) {
     for part in Part::ALL {
         let settings = train.parts.get(part);
-        if settings.trainable && settings.dtype.is_some() {
+        if !settings.keeps() && settings.dtype.is_some() {
             let name = part.name();
             let message =
                 format!("the part `{name}` is trained, so its weights are f32 and it has no `dtype`");
@@ -60,10 +60,10 @@ fn types(root: &Node, train: &Train, cx: &mut Cx) {
 /// Something must be trained. Without an injection there is no adapter and no gate.
 fn frozen(root: &Node, train: &Train, injects: bool, cx: &mut Cx) {
     let exists = |part: &Part| injects || !matches!(part, Part::Adapter | Part::Gate);
-    if Part::ALL.into_iter().filter(exists).all(|part| !train.parts.get(part).trainable) {
+    if Part::ALL.into_iter().filter(exists).all(|part| !train.parts.get(part).learns()) {
         cx.report(
             Finding::error(root.place("train.parts"), "every part is frozen: there is nothing to train")
-                .help("set `trainable = true` for at least one part"),
+                .help("set `trainable = true` for at least one part, or give it `lora`"),
         );
     }
 }

@@ -69,6 +69,16 @@ impl<'n, 'c> Fields<'n, 'c> {
     /// Opens the table at `path`. An absent table has no keys; `None` when there is something else in its place.
     pub(super) fn open(root: &'n Node, path: &'static str, cx: &'c mut Cx) -> Option<Self> {
         let node = if path.is_empty() { Some(root) } else { root.get(path) };
+        let span = if path.is_empty() { root.span } else { root.place(path) };
+        Self::at(node, span, path, cx)
+    }
+
+    /// Opens the table of a list that stands at `path`.
+    pub(super) fn item(node: &'n Node, path: &'static str, cx: &'c mut Cx) -> Option<Self> {
+        Self::at(Some(node), node.span, path, cx)
+    }
+
+    fn at(node: Option<&'n Node>, span: Span, path: &'static str, cx: &'c mut Cx) -> Option<Self> {
         let table = match node {
             None => None,
             Some(node) => {
@@ -82,7 +92,6 @@ impl<'n, 'c> Fields<'n, 'c> {
                 table
             }
         };
-        let span = if path.is_empty() { root.span } else { root.place(path) };
         Some(Self { cx, table, span, path, asked: Vec::new(), missing: Vec::new(), chosen: None })
     }
 

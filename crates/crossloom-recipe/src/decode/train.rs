@@ -5,8 +5,9 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 use super::data::MAX_SEED;
 use super::fields::{Cx, Fields};
 use crate::diagnostic::Finding;
-use crate::schema::{Part, PartTraining, Parts, Precision, Schedule, Train, Warmup};
-use crate::tree::Node;
+use crate::schema::{Lora, Part, PartTraining, Parts, Precision, Schedule, TensorSet, Train, Warmup};
+use crate::selection::matcher;
+use crate::tree::{Node, Value};
 
 pub(super) fn train(root: &Node, cx: &mut Cx) -> Option<Train> {
     let mut f = Fields::open(root, "train", cx)?;
@@ -69,11 +70,11 @@ fn parts(root: &Node, cx: &mut Cx) -> Option<Parts> {
         f.ask(part.name());
     }
     f.finish();
-    let vision = part(root, "train.parts.vision", cx);
-    let projector = part(root, "train.parts.projector", cx);
-    let adapter = part(root, "train.parts.adapter", cx);
-    let gate = part(root, "train.parts.gate", cx);
-    let language = part(root, "train.parts.language", cx);
+    let vision = part(root, &VISION, cx);
+    let projector = part(root, &PROJECTOR, cx);
+    let adapter = part(root, &ADAPTER, cx);
+    let gate = part(root, &GATE, cx);
+    let language = part(root, &LANGUAGE, cx);
     Some(Parts {
         vision: vision?,
         projector: projector?,
@@ -83,17 +84,122 @@ fn parts(root: &Node, cx: &mut Cx) -> Option<Parts> {
     })
 }
 
-fn part(root: &Node, path: &'static str, cx: &mut Cx) -> Option<PartTraining> {
-    let mut f = Fields::open(root, path, cx)?;
-    let trainable = f.or("trainable", true);
+/// Where the settings of a part stand.
+struct Places {
+    part: &'static str,
+    /// None where a part has no linear layers of its own from the start.
+    lora: Option<&'static str>,
+    tensors: &'static str,
+}
+
+const VISION: Places = Places {
+    part: "train.parts.vision",
+    lora: Some("train.parts.vision.lora"),
+    tensors: "train.parts.vision.tensors",
+};
+const PROJECTOR: Places = Places {
+    part: "train.parts.projector",
+    lora: Some("train.parts.projector.lora"),
+    tensors: "train.parts.projector.tensors",
+};
+const ADAPTER: Places =
+    Places { part: "train.parts.adapter", lora: None, tensors: "train.parts.adapter.tensors" };
+const GATE: Places = Places { part: "train.parts.gate", lora: None, tensors: "train.parts.gate.tensors" };
+const LANGUAGE: Places = Places {
+    part: "train.parts.language",
+    lora: Some("train.parts.language.lora"),
+    tensors: "train.parts.language.tensors",
+};
+
+fn part(root: &Node, places: &Places, cx: &mut Cx) -> Option<PartTraining> {
+    let mut f = Fields::open(root, places.part, cx)?;
+    let trainable = f.optional("trainable");
     let lr_scale = f.or_in("lr_scale", (Excluded(0.0), Included(1e6)), 1.0);
     let weight_decay = f.optional_in("weight_decay", 0.0..=10.0);
     let dtype = f.optional("dtype");
+    let adapted = f.ask("lora");
+    let sets = f.ask("tensors");
     f.finish();
+    let lora = match (adapted, places.lora) {
+        (None, _) => Some(None),
+        (Some(_), Some(path)) => lora(root, path, cx).map(Some),
+        (Some(node), None) => {
+            let message = format!("`{}` has no LoRA: it starts random, and is small as it is", places.part);
+            cx.report(
+                Finding::error(node.span, message).help("vision, projector and language can have `lora`"),
+            );
+            None
+        }
+    };
+    let sets = sets.map_or(Some(Vec::new()), |node| tensor_sets(node, places.tensors, cx));
+    let trainable: Option<bool> = trainable?;
+    if let (Some(_), Some(true)) = (adapted, trainable) {
+        let part = places.part;
+        let message = format!("`{part}` has `lora`, which freezes its own tensors, and `trainable = true`");
+        cx.report(Finding::error(root.place(&format!("{part}.trainable")), message).help(format!(
+            "remove one of the two; `{part}.tensors` trains some of its tensors beside the low-rank pairs"
+        )));
+        return None;
+    }
+    let lora = lora?;
     Some(PartTraining {
-        trainable: trainable?,
+        trainable: trainable.unwrap_or(lora.is_none()),
         lr_scale: lr_scale?,
         weight_decay: weight_decay?,
         dtype: dtype?,
+        lora,
+        tensors: sets?,
     })
+}
+
+fn lora(root: &Node, path: &'static str, cx: &mut Cx) -> Option<Lora> {
+    let mut f = Fields::open(root, path, cx)?;
+    let rank = f.required_in("rank", 1..=65_536);
+    let alpha = f.optional_in("alpha", (Excluded(0.0), Unbounded));
+    let targets = f.required::<Vec<String>>("targets");
+    f.finish();
+    let targets = targets?;
+    if targets.is_empty() || targets.iter().any(String::is_empty) {
+        let message = format!("`{path}.targets` names no layer");
+        let help = "name linear layers by the last parts of their names, as in [\"q_proj\", \"v_proj\"]";
+        cx.report(Finding::error(root.place(&format!("{path}.targets")), message).help(help));
+        return None;
+    }
+    let rank: usize = rank?;
+    Some(Lora { rank, alpha: alpha?.unwrap_or(rank as f64), targets })
+}
+
+/// What a set of tensors looks like.
+const A_SET: &str = "write a list of tables, as in [{ match = \"*norm*\", trainable = false }]";
+
+fn tensor_sets(node: &Node, path: &'static str, cx: &mut Cx) -> Option<Vec<TensorSet>> {
+    let Value::Array(items) = &node.value else {
+        let message = format!("`{path}` must be a list, found {}", node.value.type_name());
+        cx.report(Finding::error(node.span, message).help(A_SET));
+        return None;
+    };
+    let sets: Vec<Option<TensorSet>> = items.iter().map(|item| tensor_set(item, path, cx)).collect();
+    sets.into_iter().collect()
+}
+
+fn tensor_set(node: &Node, path: &'static str, cx: &mut Cx) -> Option<TensorSet> {
+    if node.table().is_none() {
+        let message = format!("`{path}` lists tables, found {}", node.value.type_name());
+        cx.report(Finding::error(node.span, message).help(A_SET));
+        return None;
+    }
+    let mut f = Fields::item(node, path, cx)?;
+    let pattern = f.required::<String>("match");
+    let trainable = f.or("trainable", true);
+    let lr_scale = f.optional_in("lr_scale", (Excluded(0.0), Included(1e6)));
+    let weight_decay = f.optional_in("weight_decay", 0.0..=10.0);
+    f.finish();
+    let pattern = pattern?;
+    if let Err(error) = matcher(&pattern) {
+        let message = format!("`{pattern}` is no pattern of names: {error}");
+        let help = "`*` stands for any letters, `?` for one, `{a,b}` for either";
+        cx.report(Finding::error(node.place("match"), message).help(help));
+        return None;
+    }
+    Some(TensorSet { pattern, trainable: trainable?, lr_scale: lr_scale?, weight_decay: weight_decay? })
 }

@@ -75,17 +75,6 @@ impl Train {
     pub fn can_be_extended(&self) -> bool {
         self.schedule == Schedule::Constant && matches!(self.warmup, Warmup::Steps(_))
     }
-
-    /// Peak learning rate of a part: 0 when it is frozen.
-    pub fn part_lr(&self, part: Part) -> f64 {
-        let training = self.parts.get(part);
-        if training.trainable { self.lr * training.lr_scale } else { 0.0 }
-    }
-
-    /// Factor by which AdamW shrinks the matrices of a part, times its learning rate, per step: its own, or that of all.
-    pub fn part_weight_decay(&self, part: Part) -> f64 {
-        self.parts.get(part).weight_decay.unwrap_or(self.weight_decay)
-    }
 }
 
 /// Linear warm-up: an integer is a number of steps, a float is a fraction of all steps.
@@ -157,6 +146,17 @@ impl Parts {
             Part::Language => &self.language,
         }
     }
+
+    /// The settings of one part, to be changed.
+    pub fn get_mut(&mut self, part: Part) -> &mut PartTraining {
+        match part {
+            Part::Vision => &mut self.vision,
+            Part::Projector => &mut self.projector,
+            Part::Adapter => &mut self.adapter,
+            Part::Gate => &mut self.gate,
+            Part::Language => &mut self.language,
+        }
+    }
 }
 
 /// Parts of a model that are trained separately.
@@ -191,11 +191,12 @@ impl Part {
     }
 }
 
-/// How one part is trained.
+/// How one part is trained: in full, through low-rank pairs beside its linear layers, or not at all; sets of its tensors
+/// may differ from the rest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PartTraining {
-    /// Whether the part is trained; a frozen part keeps its start values.
+    /// Whether the part's own tensors are trained; frozen ones keep their start values. With `lora` they are frozen.
     #[schemars(extend("default" = true))]
     pub trainable: bool,
     /// Factor on `train.lr`.
@@ -205,8 +206,81 @@ pub struct PartTraining {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minimum" = 0.0, "maximum" = 10.0))]
     pub weight_decay: Option<f64>,
-    /// The type in which the weights of a frozen part are kept. Absent: `f32`. A part that is trained has none: its
-    /// weights are `f32`.
+    /// The type in which the frozen weights of the part are kept. Absent: `f32`. A part that is trained in full has none:
+    /// its weights are `f32`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<Precision>,
+    /// Low-rank pairs beside linear layers of the part, which alone are trained. For `vision`, `projector` and `language`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<Lora>,
+    /// Tensors of the part that are trained otherwise than the rest. Each belongs to the first set that matches its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tensors: Vec<TensorSet>,
+}
+
+impl PartTraining {
+    /// Whether anything of the part may be trained.
+    pub fn learns(&self) -> bool {
+        self.trainable || self.lora.is_some() || self.tensors.iter().any(|set| set.trainable)
+    }
+
+    /// Whether anything of the part may be frozen.
+    pub fn keeps(&self) -> bool {
+        !self.trainable || self.tensors.iter().any(|set| !set.trainable)
+    }
+}
+
+/// LoRA: a linear layer `W` of the part computes with `W + alpha / rank * B A`. `A` starts random and `B` at zero; both
+/// are trained, `W` is not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Lora {
+    /// Rows of `A` and columns of `B`: at most the smaller side of every layer that has a pair.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub rank: usize,
+    /// Numerator of the factor `alpha / rank`. Absent: the rank, which makes the factor 1.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub alpha: f64,
+    /// The linear layers that have a pair, each by the last parts of its name: `q_proj` is that of every layer,
+    /// `layers.3.self_attn.q_proj` that of one.
+    #[schemars(length(min = 1))]
+    pub targets: Vec<String>,
+}
+
+impl Lora {
+    /// The factor of the pairs.
+    pub fn scale(&self) -> f64 {
+        self.alpha / self.rank as f64
+    }
+
+    /// The first target that a linear layer is, by its whole name.
+    pub fn target_of(&self, linear: &str) -> Option<usize> {
+        let is = |target: &String| linear.strip_suffix(target.as_str()).is_some_and(ends_component);
+        self.targets.iter().position(is)
+    }
+}
+
+/// Whether what stands before the last parts of a name ends a part.
+fn ends_component(before: &str) -> bool {
+    before.is_empty() || before.ends_with('.')
+}
+
+/// Tensors of a part that are trained otherwise than the rest of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TensorSet {
+    /// Their names: `*` stands for any letters, dots included, `?` for one, `{a,b}` for either.
+    #[serde(rename = "match")]
+    pub pattern: String,
+    /// Whether they are trained, in full; frozen ones keep their start values.
+    #[schemars(extend("default" = true))]
+    pub trainable: bool,
+    /// Factor on `train.lr`. Absent: that of the part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0, "maximum" = 1e6))]
+    pub lr_scale: Option<f64>,
+    /// Weight decay of the set. Absent: that of the part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minimum" = 0.0, "maximum" = 10.0))]
+    pub weight_decay: Option<f64>,
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crossloom_compiler::explain::{ScopeCost, TypeMemory, explain as explain_plan};
 use crossloom_compiler::passes::precision::COPY;
 use crossloom_ir::Role;
-use crossloom_recipe::{Fusion, FusionKind, Gate, Part, Recipe, Wiring};
+use crossloom_model::ParamSpec;
+use crossloom_recipe::{Fusion, FusionKind, Gate, Part, Recipe, Selection, Wiring};
 use crossloom_runtime::limits::Need;
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -15,7 +16,7 @@ use super::plan::kernel_counts;
 use super::{Mode, Shapes, Subject};
 use crate::ExperimentError;
 use crate::backends::Backend;
-use crate::graph::precision;
+use crate::graph::{group_of, precision};
 use crate::memory::expected;
 
 /// Everything that is known of a variant before it runs.
@@ -45,6 +46,8 @@ pub struct Explained {
     pub kernels: BTreeMap<String, usize>,
     /// Against the same model without its injection; absent where there is none.
     pub overhead: Option<Overhead>,
+    /// Against the same training with low-rank pairs in no part, and those parts in full; absent where there are none.
+    pub lora: Option<Saved>,
 }
 
 /// Parameters of a part, in elements.
@@ -127,6 +130,30 @@ pub struct Overhead {
     pub train_peak: Ratio,
 }
 
+/// What low-rank pairs save: a figure of the training with the adapted parts in full, and of the training as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Saved {
+    /// Parameters that are trained.
+    pub trained: Saving,
+    /// Bytes of the optimizer.
+    pub optimizer: Saving,
+    /// FLOPs of a training step.
+    pub train_flops: Saving,
+    /// Peak memory of a training step.
+    pub train_peak: Saving,
+}
+
+/// A figure in full and with low-rank pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Saving {
+    /// Of the same training in full.
+    pub full: u64,
+    /// With the pairs.
+    pub lora: u64,
+    /// `lora / full`.
+    pub ratio: f64,
+}
+
 /// Explains a variant; scopes are cut to their first `depth` parts. `budget` is how many bytes a run may hold, besides the process
 /// itself.
 ///
@@ -141,7 +168,7 @@ pub fn explain(
     budget: Option<u64>,
 ) -> Result<Explained, ExperimentError> {
     let (run, memory) = expected(recipe, shapes, backend, budget)?;
-    let compile = |recipe, mode| {
+    let compile = |recipe: &Recipe, mode| {
         program_within(&Subject { name, recipe, shapes, mode, backend, verify: false }, memory)
     };
     let (train, forward) = (compile(recipe, Mode::Train)?, compile(recipe, Mode::Forward)?);
@@ -156,6 +183,19 @@ pub fn explain(
             forward_flops: ratio(bare_forward_costs.flops, forward_costs.flops),
             train_bytes_moved: ratio(bare_costs.bytes_moved, train_costs.bytes_moved),
             train_peak: ratio(bare_costs.memory.peak, train_costs.memory.peak),
+        })
+    } else {
+        None
+    };
+    let lora = if Part::ALL.into_iter().any(|part| recipe.train.parts.get(part).lora.is_some()) {
+        let full = in_full(recipe);
+        let program = compile(&full, Mode::Train)?;
+        let full_costs = costs(&full, &program);
+        Some(Saved {
+            trained: saving(trained(&full, &program), trained(recipe, &train)),
+            optimizer: saving(full_costs.memory.optimizer, train_costs.memory.optimizer),
+            train_flops: saving(full_costs.flops, train_costs.flops),
+            train_peak: saving(full_costs.memory.peak, train_costs.memory.peak),
         })
     } else {
         None
@@ -175,7 +215,28 @@ pub fn explain(
             .collect(),
         kernels: kernel_counts(train.plans()),
         overhead,
+        lora,
     })
+}
+
+/// The same training with the parts in full that have low-rank pairs.
+fn in_full(recipe: &Recipe) -> Recipe {
+    let mut full = recipe.clone();
+    for part in Part::ALL {
+        let settings = full.train.parts.get_mut(part);
+        if settings.lora.take().is_some() {
+            (settings.trainable, settings.dtype) = (true, None);
+        }
+    }
+    full
+}
+
+fn saving(full: u64, lora: u64) -> Saving {
+    Saving { full, lora, ratio: lora as f64 / full.max(1) as f64 }
+}
+
+fn trained(recipe: &Recipe, program: &Program) -> u64 {
+    parameters(recipe, program).values().map(|part| part.trained).sum()
 }
 
 /// The same model with nothing injected.
@@ -194,18 +255,17 @@ fn ratio(without: u64, with: u64) -> Ratio {
 }
 
 fn elements(program: &Program) -> u64 {
-    program.params.iter().map(|param| param.shape.iter().product::<usize>() as u64).sum()
+    program.params.iter().map(ParamSpec::elements).sum()
 }
 
 fn parameters(recipe: &Recipe, program: &Program) -> IndexMap<&'static str, PartParameters> {
+    let selection = Selection::new(&recipe.train);
     let mut parts: IndexMap<&'static str, PartParameters> = IndexMap::new();
     for part in Part::ALL {
         let mut sum = PartParameters::default();
-        let trainable = recipe.train.parts.get(part).trainable;
         for param in program.params.iter().filter(|param| param.part == part) {
-            let elements = param.shape.iter().product::<usize>() as u64;
-            sum.total += elements;
-            sum.trained += if trainable { elements } else { 0 };
+            sum.total += param.elements();
+            sum.trained += group_of(&selection, param).map_or(0, |_| param.elements());
         }
         if sum.total > 0 {
             parts.insert(part.name(), sum);

@@ -5,8 +5,8 @@ use std::path::Path;
 use crossloom_data::image::Normalization;
 use crossloom_data::packing::{AnswerMode, EvaluationPacker, ImageMode, PackingPlan, TrainingOptions};
 use crossloom_model::BatchShape;
-use crossloom_recipe::{LoadOptions, Recipe, Split, load};
-use crossloom_train::groups::PartRates;
+use crossloom_recipe::{LoadOptions, Part, Recipe, Split, load};
+use crossloom_train::groups::GroupRates;
 
 use std::rc::Rc;
 
@@ -60,7 +60,7 @@ fn batches(data: &Data, plan: &PackingPlan, count: usize) -> Vec<TrainingBatch> 
 }
 
 fn update(step: u64) -> Update {
-    Update { step, rates: PartRates::uniform(1e-3) }
+    Update { step, rates: GroupRates::new(Part::ALL.map(|part| (part.name(), 1e-3))) }
 }
 
 fn contaminate(store: &Store, prefix: &str) {
@@ -365,5 +365,122 @@ fn an_encoder_that_is_trained_is_part_of_the_step() {
         assert_eq!(step.has_input(inputs::PIXELS), !before, "{sets:?}");
         let reads = step.plan().func.params().iter().any(|param| param.name.starts_with("vision_tower."));
         assert_eq!(reads, !before, "{sets:?}");
+    }
+}
+
+/// Pairs in the language model over a base that is otherwise frozen, the encoder in 16 bits.
+const ADAPTED: [&str; 5] = [
+    "train.parts.vision={ trainable = false, dtype = 'bf16' }",
+    "train.parts.projector.trainable=false",
+    "train.parts.adapter.trainable=false",
+    "train.parts.gate.trainable=false",
+    "train.parts.language={ dtype = 'bf16', lora = { rank = 3, alpha = 6, targets = ['gate_proj', 'up_proj', 'q_proj'] } }",
+];
+
+#[test]
+fn beside_a_frozen_base_pairs_alone_are_trained_and_nothing_is_computed_or_kept_for_the_rest() {
+    let recipe = recipe("cli", &ADAPTED);
+    let (_, plan) = data(&recipe);
+    let bytes = |model: &Model| -> Vec<Vec<u8>> {
+        model.params.iter().map(|param| model.store.read_bytes(&param.name).unwrap()).collect()
+    };
+    let before = bytes(&model(&recipe, &plan));
+    let (losses, model) = trained(&ADAPTED, 4);
+    assert!(losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
+    let mut pairs = 0;
+    for ((param, before), after) in model.params.iter().zip(&before).zip(bytes(&model)) {
+        let moved = *before != after;
+        // A starts to move once B has: it has a gradient through B alone.
+        assert_eq!(moved, param.beside.is_some(), "{}", param.name);
+        let state = model.store.info(&format!("optimizer.m.{}", param.name)).is_some();
+        assert_eq!(state, param.beside.is_some(), "{}", param.name);
+        pairs += usize::from(moved);
+    }
+    assert_eq!(pairs, 3 * 3 * 2);
+    let step = model.training.as_ref().unwrap().step.plan();
+    let rows = plan.batch_size * plan.sequence_len;
+    let frozen = model.params.iter().filter(|param| param.beside.is_none() && param.shape.len() == 2);
+    for param in frozen.filter(|param| param.part == Part::Language) {
+        let [out, fan_in] = param.shape[..] else { panic!() };
+        assert!(![out, fan_in].contains(&rows) && out != fan_in || out == 32);
+        let shapes = [[out, fan_in], [fan_in, out]];
+        for inst in step.func.insts().iter().filter(|_| out != fan_in) {
+            for &output in &inst.outputs {
+                let shape = step.func.shape(output);
+                assert!(!shapes.iter().any(|own| shape == own), "{} of {}", inst.op.mnemonic(), param.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_prediction_through_pairs_is_that_of_the_merged_weights() {
+    let sets = ["train.parts.language.lora={ rank = 3, alpha = 6, targets = ['q_proj', 'down_proj'] }"];
+    let (_, adapted) = trained(&sets, 3);
+    let (adapted_recipe, plain_recipe) = (recipe("cli", &sets), recipe("cli", &[]));
+    let (data, plan) = data(&plain_recipe);
+    let plain = model(&plain_recipe, &plan);
+    let value = |name: &str| adapted.store.read::<f32>(name).unwrap();
+    for param in &plain.params {
+        let mut weight = value(&param.name);
+        let linear = param.name.trim_end_matches(".weight");
+        if adapted.store.info(&format!("{linear}.lora_A.weight")).is_some() {
+            let (a, b) =
+                (value(&format!("{linear}.lora_A.weight")), value(&format!("{linear}.lora_B.weight")));
+            for (i, weight) in weight.iter_mut().enumerate() {
+                let (row, column, fan_in) = (i / param.shape[1], i % param.shape[1], param.shape[1]);
+                *weight += 2.0 * (0..3).map(|r| b[row * 3 + r] * a[r * fan_in + column]).sum::<f32>();
+            }
+        }
+        plain.store.write(&param.name, &weight).unwrap();
+    }
+    let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+    let drawn = batches(&data, &plan, 1).remove(0);
+    let logits = |model: &Model, recipe: &Recipe| {
+        let mut whole = model.whole(recipe, shape, plan.vocab_size).unwrap();
+        load_batch(&mut whole, &drawn.batch, pool_of(recipe)).unwrap();
+        whole.run().unwrap();
+        whole.read::<f32>("logits").unwrap()
+    };
+    let (unmerged, merged) = (logits(&adapted, &adapted_recipe), logits(&plain, &plain_recipe));
+    let largest = merged.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+    for (a, b) in unmerged.iter().zip(&merged) {
+        assert!((a - b).abs() <= 2e-5 * largest, "{a} and {b}, of {largest}");
+    }
+}
+
+#[test]
+fn sets_of_tensors_are_trained_each_as_it_says() {
+    let sets = [
+        "train.weight_decay=0",
+        "train.parts.language.tensors=[{ match = '*.embed_tokens.*', trainable = false }, { match = '*norm*' }]",
+        "train.parts.vision={ trainable = false, tensors = [{ match = '*layer_norm*' }] }",
+    ];
+    let recipe = recipe("cli", &sets);
+    let (data, plan) = data(&recipe);
+    let mut model = model(&recipe, &plan);
+    let before: Vec<_> =
+        model.params.iter().map(|param| model.store.read::<f32>(&param.name).unwrap()).collect();
+    let drawn = batches(&data, &plan, 1);
+    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
+    let groups = crossloom_recipe::Selection::new(&recipe.train);
+    let rates = groups.groups().iter().map(|group| {
+        // The first update of AdamW is as long as the rate.
+        (group.name.clone(), if group.name == "language.2" { 1e-2 } else { 1e-3 })
+    });
+    let update = Update { step: 1, rates: GroupRates::new(rates) };
+    let micro = MicroStep { step: 1, index: 0, count: 1, weight: 1.0, update: Some(&update) };
+    step.micro_step(&drawn[0], &micro).unwrap();
+    for (param, before) in model.params.iter().zip(&before) {
+        let after = model.store.read::<f32>(&param.name).unwrap();
+        let longest = before.iter().zip(&after).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+        let expected = match (param.part, param.name.as_str()) {
+            (Part::Vision, name) if name.contains("layer_norm") => 1e-3,
+            (Part::Vision, _) => 0.0,
+            (Part::Language, name) if name.contains("embed_tokens") => 0.0,
+            (Part::Language, name) if name.contains("norm") => 1e-2,
+            _ => continue,
+        };
+        assert!((longest - expected).abs() <= 0.02 * expected, "{}: {longest}, not {expected}", param.name);
     }
 }

@@ -28,11 +28,14 @@ fn curve(run: &Path, variant: &str) -> Vec<(u64, f64, f64)> {
 #[test]
 fn stopped_and_continued_is_bitwise_the_same_as_never_stopped() {
     const KEPT: &str = "train.parts.vision={ trainable = false, dtype = 'bf16' }";
+    const LORA: &str = "train.parts.language={ dtype = 'bf16', lora = { rank = 4, targets = ['q_proj', 'v_proj'] }, \
+                        tensors = [{ match = '*norm*', lr_scale = 0.5 }] }";
     for sets in [
         &[][..],
         &["train.accumulate=2"],
         &["train.precision=bf16"],
         &["train.precision=bf16", "train.accumulate=2", KEPT],
+        &["train.precision=bf16", KEPT, LORA],
     ] {
         let recipe = recipe(sets);
         let [whole, parts] = [(); 2].map(|()| tempfile::tempdir().unwrap());

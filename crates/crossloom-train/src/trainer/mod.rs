@@ -21,7 +21,7 @@ use crate::checkpoint::{
     Checkpoint, CheckpointError, Checkpoints, RestorePart, ResumePolicy, SCHEMA_VERSION, SavedCheckpoint,
     TrainState,
 };
-use crate::groups::PartRates;
+use crate::groups::GroupRates;
 use crate::progress::Phase;
 use crate::schedule::RateCurve;
 use crate::step::{BatchSource, StepOutput, TrainStep};
@@ -47,7 +47,7 @@ pub struct TrainOptions {
 #[derive(Debug)]
 pub struct Trainer {
     options: TrainOptions,
-    peaks: PartRates,
+    peaks: GroupRates,
     curve: RateCurve,
     completed: u64,
     total_tokens: u64,
@@ -56,7 +56,7 @@ pub struct Trainer {
 
 impl Trainer {
     /// A trainer at step 0. All unsound settings are reported at once.
-    pub fn new(options: TrainOptions, peaks: PartRates, curve: RateCurve) -> Result<Self, TrainError> {
+    pub fn new(options: TrainOptions, peaks: GroupRates, curve: RateCurve) -> Result<Self, TrainError> {
         let mut problems = peaks.problems();
         problems.extend(curve.problems());
         let counts = [

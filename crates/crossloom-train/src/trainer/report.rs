@@ -29,9 +29,9 @@ impl Trainer {
         scalars.insert("grad_norm".to_owned(), last.grad_norm);
         // The rates of the step that has just been completed.
         let factor = self.curve.factor(self.completed.saturating_sub(1));
-        for (part, rate) in self.peaks.times(factor).iter() {
+        for (group, rate) in self.peaks.times(factor).iter() {
             // As the step has it.
-            scalars.insert(format!("lr/{}", part.name()), f64::from(rate as f32));
+            scalars.insert(format!("lr/{group}"), f64::from(rate as f32));
         }
         scalars.insert("tokens".to_owned(), self.window.tokens as f64);
         if let Some(steps_per_second) = session.speed.steps_per_second() {

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossloom_recipe::{Part, Schedule};
+use crossloom_recipe::Schedule;
 use crossloom_train::step::Dtype;
 use crossloom_train::{
-    BatchSource, BoxError, Checkpoints, GateMeans, MetricSink, MicroOutput, MicroStep, ModelState, NonFinite,
-    PartRates, RateCurve, RecipeChange, ResumePolicy, Silent, StateTensor, Summary, TrainBatch, TrainError,
-    TrainIo, TrainOptions, TrainStep, Trainer, Update, Visit,
+    BatchSource, BoxError, Checkpoints, GateMeans, GroupRates, MetricSink, MicroOutput, MicroStep,
+    ModelState, NonFinite, RateCurve, RecipeChange, ResumePolicy, Silent, StateTensor, Summary, TrainBatch,
+    TrainError, TrainIo, TrainOptions, TrainStep, Trainer, Update, Visit,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -236,8 +236,7 @@ impl TrainStep for FakeModel {
         let grad_norm = micro.update.map(|update| {
             let norm = self.gradient.iter().flatten().map(|g| g * g).sum::<f32>().sqrt();
             let scale = (1.0 / norm).min(1.0);
-            let rates =
-                [Part::Language, Part::Gate].map(|part| update.rates.get(part).unwrap_or_default() as f32);
+            let rates = ["language", "gate"].map(|group| update.rates.get(group).unwrap_or_default() as f32);
             self.lrs.push(rates);
             for (i, rate) in rates.into_iter().enumerate() {
                 let parameter = if i == 0 { &mut self.weight } else { &mut self.bias };
@@ -288,10 +287,15 @@ pub(crate) fn options(steps: u64) -> TrainOptions {
     }
 }
 
+/// The same rate for both of the model's parameters.
+pub(crate) fn rates(rate: f64) -> GroupRates {
+    GroupRates::new([("language", rate), ("gate", rate)])
+}
+
 /// A trainer whose schedule covers 40 steps, however many it will do.
 pub(crate) fn trainer(options: TrainOptions) -> Trainer {
     let schedule = RateCurve { shape: Schedule::Cosine, warmup_steps: 4, total_steps: 40, min_ratio: 0.1 };
-    Trainer::new(options, PartRates::uniform(0.05), schedule).unwrap()
+    Trainer::new(options, rates(0.05), schedule).unwrap()
 }
 
 pub(crate) fn run(

@@ -8,7 +8,7 @@ use crossloom_recipe::Schedule;
 use crossloom_train::checkpoint::CheckpointError;
 use crossloom_train::metrics::read_metrics;
 use crossloom_train::{
-    Checkpoints, JsonlSink, MetricSink, ModelState, Outcome, PartRates, RateCurve, RecipeChange, RestorePart,
+    Checkpoints, JsonlSink, MetricSink, ModelState, Outcome, RateCurve, RecipeChange, RestorePart,
     ResumePolicy, TrainOptions, Trainer,
 };
 
@@ -171,7 +171,7 @@ fn an_old_checkpoint_still_loads() {
     let mut fresh = FakeModel::new();
     // Its five steps were four of warm-up and one at the peak.
     let curve = RateCurve { shape: Schedule::Constant, warmup_steps: 4, total_steps: 40, min_ratio: 0.0 };
-    let mut trainer = Trainer::new(options(5), PartRates::uniform(0.05), curve).unwrap();
+    let mut trainer = Trainer::new(options(5), rates(0.05), curve).unwrap();
     run(&mut trainer, &mut fresh, &mut FakeSource::new(5, &[4, 2]), None, &never()).unwrap();
     // The file may have been written on another processor, so the last bit may differ.
     for (a, b) in model.weight.iter().zip(&fresh.weight) {

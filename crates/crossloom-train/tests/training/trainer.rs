@@ -5,12 +5,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::fake::*;
-use crossloom_recipe::{Part, Schedule};
+use crossloom_recipe::Schedule;
 use crossloom_train::metrics::{SinkError, read_metrics};
 use crossloom_train::{
-    BatchSource, BoxError, Checkpoints, JsonlSink, MetricPhase, MetricRecord, MetricSink, Outcome, PartRates,
-    Phase, Progress, ProgressUpdate, RateCurve, Scalars, TensorBoardSink, TrainError, TrainIo, TrainOptions,
-    Trainer,
+    BatchSource, BoxError, Checkpoints, GroupRates, JsonlSink, MetricPhase, MetricRecord, MetricSink,
+    Outcome, Phase, Progress, ProgressUpdate, RateCurve, Scalars, TensorBoardSink, TrainError, TrainIo,
+    TrainOptions, Trainer,
 };
 
 #[test]
@@ -38,7 +38,7 @@ fn accumulated_micro_batches_weigh_by_their_tokens() {
 
 #[test]
 fn training_learns_and_every_part_follows_the_schedule_at_its_own_rate() {
-    let peaks = PartRates::uniform(0.05).with(Part::Gate, Some(0.1));
+    let peaks = GroupRates::new([("language", 0.05), ("gate", 0.1)]);
     let schedule = RateCurve { shape: Schedule::Linear, warmup_steps: 2, total_steps: 200, min_ratio: 0.0 };
     let mut model = FakeModel { noise: 0.0, ..FakeModel::new() };
     let mut trainer = Trainer::new(options(200), peaks, schedule).unwrap();
@@ -174,7 +174,7 @@ fn all_unsound_settings_are_reported_at_once() {
         ..options(3)
     };
     let schedule = RateCurve { shape: Schedule::Cosine, warmup_steps: 9, total_steps: 3, min_ratio: 2.0 };
-    let Err(TrainError::Settings(problems)) = Trainer::new(bad, PartRates::uniform(-1.0), schedule) else {
+    let Err(TrainError::Settings(problems)) = Trainer::new(bad, rates(-1.0), schedule) else {
         panic!("accepted")
     };
     assert_eq!(problems.len(), 5 + 2 + 4, "{problems:#?}");

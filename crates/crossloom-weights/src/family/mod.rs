@@ -2,6 +2,7 @@
 
 mod clip;
 mod decoder;
+mod dinov2;
 mod llava;
 mod siglip;
 mod vit;
@@ -21,10 +22,12 @@ type Read = fn(&Config<'_>) -> Architecture;
 const FAMILIES: &[(&str, Read)] = &[
     ("clip", clip::whole),
     ("clip_vision_model", clip::tower),
+    ("dinov2", dinov2::tower),
     ("llama", decoder::llama),
     ("llava", llava::llava),
     ("llava_onevision", llava::onevision),
     ("qwen2", decoder::qwen2),
+    ("qwen3", decoder::qwen3),
     ("siglip", siglip::whole),
     ("siglip_vision_model", siglip::tower),
 ];

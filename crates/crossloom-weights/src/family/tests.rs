@@ -64,6 +64,40 @@ fn onevision_0_5b_is_siglip_of_26_blocks_and_qwen2() {
 }
 
 #[test]
+fn dinov2_small_keeps_the_positions_of_518_pixels() {
+    let read = read_json(json!({
+        "model_type": "dinov2", "hidden_size": 384, "image_size": 518, "num_attention_heads": 6, "patch_size": 14,
+        "mlp_ratio": 4, "layerscale_value": 1.0, "qkv_bias": true, "use_swiglu_ffn": false, "drop_path_rate": 0.0
+    }))
+    .unwrap();
+    let mut vision = read.vision.unwrap();
+    assert_eq!((vision.hidden, vision.layers, vision.heads, vision.mlp), (384, 12, 6, 1536));
+    assert!(
+        vision.class_token && vision.layer_scale && vision.post_norm && vision.patch_bias && !vision.pre_norm
+    );
+    assert_eq!((vision.activation, vision.norm_eps), (MlpActivation::GeluErf, 1e-6));
+    vision.image_size = 224;
+    assert_eq!((vision.tokens(), vision.positions()), (256, 1370));
+    let problems = read_json(json!({ "model_type": "dinov2", "use_swiglu_ffn": true })).unwrap_err();
+    assert!(problems[0].contains("`use_swiglu_ffn` is true"), "{problems:?}");
+}
+
+#[test]
+fn qwen3_0_6b_has_heads_of_a_width_of_their_own() {
+    let read = read_json(json!({
+        "model_type": "qwen3", "attention_bias": false, "head_dim": 128, "hidden_size": 1024, "intermediate_size": 3072,
+        "max_position_embeddings": 40960, "num_attention_heads": 16, "num_hidden_layers": 28, "num_key_value_heads": 8,
+        "rope_scaling": null, "rope_theta": 1_000_000, "tie_word_embeddings": true, "use_sliding_window": false,
+        "vocab_size": 151_936
+    }));
+    let language = read.unwrap().language.unwrap();
+    assert!(language.qk_norm() && !language.qkv_bias() && language.tie_embeddings);
+    assert_eq!((language.head_dim, language.heads * language.head_dim, language.hidden), (128, 2048, 1024));
+    let silent = read_json(json!({ "model_type": "qwen3", "hidden_size": 1024 })).unwrap().language.unwrap();
+    assert_eq!(silent.head_dim, 128);
+}
+
+#[test]
 fn newer_files_have_rotary_settings_in_a_table() {
     let read = read_json(json!({
         "model_type": "llama", "hidden_size": 576, "num_attention_heads": 9, "num_key_value_heads": 3,

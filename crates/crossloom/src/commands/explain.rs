@@ -9,7 +9,7 @@ use super::graph::SizeArgs;
 use crate::cli::{BackendArgs, CliError, RecipeArgs, Table, Terminal, VariantArgs, bytes, grouped, scaled};
 use crossloom_run::ExperimentError;
 use crossloom_run::memory::{Limit, fits_here};
-use crossloom_run::stages::{EdgeTrace, Explained, Mode, Ratio, Subject, explain, trace_edge};
+use crossloom_run::stages::{EdgeTrace, Explained, Mode, Ratio, Saving, Subject, explain, trace_edge};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -213,6 +213,22 @@ fn text(explained: &Explained) -> String {
         share("FLOPs, forward pass", scaled, overhead.forward_flops);
         share("bytes moved, training step", bytes, overhead.train_bytes_moved);
         share("peak memory, training step", bytes, overhead.train_peak);
+        text.push_str(&format!("\n{table}"));
+    }
+    if let Some(saved) = &explained.lora {
+        let mut table = Table::new(["what LoRA saves", "in full", "with LoRA", "ratio"]).indented(2);
+        let mut row = |name: &str, show: fn(u64) -> String, saving: Saving| {
+            table.row([
+                name.to_owned(),
+                show(saving.full),
+                show(saving.lora),
+                format!("{:.4}", saving.ratio),
+            ]);
+        };
+        row("trained parameters", grouped, saved.trained);
+        row("optimizer", bytes, saved.optimizer);
+        row("FLOPs, training step", scaled, saved.train_flops);
+        row("peak memory, training step", bytes, saved.train_peak);
         text.push_str(&format!("\n{table}"));
     }
     text

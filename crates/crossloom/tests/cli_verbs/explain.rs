@@ -69,6 +69,27 @@ fn frozen_parts_have_no_optimizer_state() {
 }
 
 #[test]
+fn what_low_rank_pairs_save_is_told_against_the_same_training_in_full() {
+    let lora = "train.parts.language.lora={ rank = 4, targets = ['q_proj', 'v_proj'] }";
+    let vision = "train.parts.vision.trainable=false";
+    let adapted = explained(&["--variant", "projector", "--set", vision, "--set", lora]);
+    let full = explained(&["--variant", "projector", "--set", vision]);
+    let (adapted, full) = (&adapted["variants"][0], &full["variants"][0]);
+    assert!(full["lora"].is_null());
+    let language = &adapted["parameters"]["language"];
+    let pairs = number(&language["total"]) - number(&full["parameters"]["language"]["total"]);
+    assert_eq!(number(&language["trained"]), pairs);
+    let saved = &adapted["lora"];
+    assert_eq!(saved["optimizer"]["full"], full["train"]["memory"]["optimizer"]);
+    assert_eq!(saved["optimizer"]["lora"], adapted["train"]["memory"]["optimizer"]);
+    assert_eq!(saved["train_flops"]["full"], full["train"]["flops"]);
+    for figure in ["trained", "optimizer", "train_flops"] {
+        let ratio = saved[figure]["ratio"].as_f64().unwrap();
+        assert!((0.0..1.0).contains(&ratio), "{figure}: {ratio}");
+    }
+}
+
+#[test]
 fn accumulation_repeats_all_but_the_optimizer() {
     let once = explained(&["--variant", "cli"]);
     let four = explained(&["--variant", "cli", "--set", "train.accumulate=4"]);

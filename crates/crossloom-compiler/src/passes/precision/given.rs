@@ -13,11 +13,11 @@ pub(super) fn read_by_products(func: &Func, marks: &Marks) -> Vec<bool> {
         narrow[result.value.index()] = false;
     }
     for inst in func.insts().iter().rev() {
-        let of_gate = Marks::is_of_gate(&marks.0, inst);
+        let wide = Marks::is_wide_product(&marks.0, inst);
         let moved = inst.op.moves() && inst.outputs.iter().all(|v| read[v.index()] && narrow[v.index()]);
         for (operand, input) in inst.inputs.iter().enumerate() {
             read[input.index()] = true;
-            narrow[input.index()] &= moved || (!of_gate && is_low_operand(&inst.op, operand));
+            narrow[input.index()] &= moved || (!wide && is_low_operand(&inst.op, operand));
         }
     }
     narrow.iter().zip(read).map(|(&narrow, read)| narrow && read).collect()
