@@ -13,6 +13,7 @@ mod metric;
 mod models;
 mod page;
 mod parts;
+mod pictures;
 mod pretrained;
 mod stops;
 mod support;
