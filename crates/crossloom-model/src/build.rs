@@ -133,11 +133,13 @@ pub(crate) fn vocabulary(recipe: &Recipe, tokenizer: usize) -> Result<usize, Mod
     Ok(vocab)
 }
 
-/// `[B, N, Dv]` to the input embeddings `[B, N, D]` of the visual tokens.
+/// The states at the input, each `[B, N, Dv]`, to the input embeddings `[B, N, D]` of the visual tokens.
 pub(crate) fn embeddings(p: &mut Params, states: &States, recipe: &Recipe) -> Result<Tensor, ModelError> {
     p.enter("projector");
-    let tap = states.get(recipe.topology.input)?;
-    let visual = ProjectorWeights::shared(p, &recipe.model).apply(p, tap, &recipe.model)?;
+    let read = &recipe.topology.input;
+    let taps = read.iter().map(|&tap| states.get(tap)).collect::<Result<Vec<_>, _>>()?;
+    let tap = if let [only] = taps[..] { only } else { p.graph.concat(&taps, 2)? };
+    let visual = ProjectorWeights::shared(p, &recipe.model, taps.len()).apply(p, tap, &recipe.model)?;
     p.leave();
     Ok(visual)
 }

@@ -13,7 +13,7 @@ pub(crate) struct States(Vec<(VisionAddress, Tensor)>);
 
 /// The states that a recipe's input and taps read, each once, in order.
 pub fn tapped(recipe: &Recipe) -> Vec<VisionAddress> {
-    let mut addresses = vec![recipe.topology.input];
+    let mut addresses = recipe.topology.input.clone();
     if recipe.topology.injects() {
         addresses.extend(&recipe.topology.taps);
     }

@@ -19,7 +19,9 @@ use crossloom_ir::{DType, Func, Real, Role, Tensor, interp};
 use crossloom_model::{Outputs, inputs};
 
 use crate::fixture::assert_close;
-use crate::model::{CLIP_LLAMA, Case, DINOV2_QWEN3, Model, SIGLIP_QWEN2, SIGLIP_QWEN2_NORMED, number_type};
+use crate::model::{
+    CLIP_LLAMA, CLIP_LLAMA_LAYERS, Case, DINOV2_QWEN3, Model, SIGLIP_QWEN2, SIGLIP_QWEN2_NORMED, number_type,
+};
 
 /// Largest difference of numbers computed in double precision, relative to the largest of their tensor.
 const IN_F64: f64 = 1e-5;
@@ -32,13 +34,14 @@ const IN_BF16: f64 = 3e-2;
 const MORE_IN_BF16: f64 = 1.25;
 
 /// A model, a case of its fixture, and the case that has the gradients.
-const CASES: [(Model, &str, &str); 5] = [
+const CASES: [(Model, &str, &str); 6] = [
     (CLIP_LLAMA, "rows", "rows"),
     (SIGLIP_QWEN2, "last_block", "last_block"),
     // Both questions behind one picture; the numbers are those of each question alone.
     (SIGLIP_QWEN2, "packed", "last_block"),
     (SIGLIP_QWEN2_NORMED, "post_norm", "post_norm"),
     (DINOV2_QWEN3, "rows", "rows"),
+    (CLIP_LLAMA_LAYERS, "rows", "rows"),
 ];
 
 fn each_case(check: impl Fn(&Case)) {
@@ -61,9 +64,9 @@ fn parameters_have_the_names_and_shapes_of_the_folders() {
 
 #[test]
 fn a_model_says_itself_which_state_it_reads() {
-    for (model, case, of) in &CASES[..2] {
-        let case = Case::new(*model, case, of);
-        assert_eq!(case.fixture.taps(), [case.recipe.topology.input], "{case}");
+    for (model, case, of) in [CASES[0], CASES[1], CASES[5]] {
+        let case = Case::new(model, case, of);
+        assert_eq!(case.fixture.taps(), case.recipe.topology.input, "{case}");
     }
 }
 
