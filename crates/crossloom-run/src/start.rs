@@ -10,8 +10,8 @@ use std::sync::Arc;
 use crossloom_ir::{Role, TensorType};
 use crossloom_model::ParamSpec;
 use crossloom_recipe::{Architecture, LoadedRecipe, Part, PretrainedWeights, Recipe};
-use crossloom_runtime::{HostBytes, MappedTensor, Store};
-use crossloom_weights::{Pretrained, WeightsError, values};
+use crossloom_runtime::{HostBytes, Store};
+use crossloom_weights::{Pretrained, WeightBytes, WeightsError, values};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use crate::ExperimentError;
@@ -136,13 +136,18 @@ impl Start {
     ) -> Result<(), ExperimentError> {
         for (name, model) in &self.frozen {
             let Some(wanted) = wanted.get(name) else { continue };
-            let (ty, tensor) = finite(model, name)?;
-            if ty.dtype == wanted.dtype {
-                store.map(name, wanted, tensor)?;
-            } else {
-                let converted = values::converted(ty.dtype, tensor.as_ref(), wanted.dtype)
-                    .map_err(|problem| of_tensor(model, name, &problem))?;
-                store.lend(name, Role::Weight, wanted, &(Arc::new(converted) as HostBytes))?;
+            let (ty, bytes) = finite(model, name)?;
+            match bytes {
+                WeightBytes::Mapped(tensor) if ty.dtype == wanted.dtype => store.map(name, wanted, tensor)?,
+                bytes => {
+                    let owned = if ty.dtype == wanted.dtype {
+                        Arc::new(bytes) as HostBytes
+                    } else {
+                        let converted = values::converted(ty.dtype, bytes.as_ref(), wanted.dtype);
+                        Arc::new(converted.map_err(|problem| of_tensor(model, name, &problem))?)
+                    };
+                    store.lend(name, Role::Weight, wanted, &owned)?;
+                }
             }
         }
         Ok(())
@@ -181,7 +186,7 @@ impl Start {
 }
 
 /// A tensor of a model, all values of which are finite.
-fn finite(model: &Pretrained, name: &str) -> Result<(TensorType, MappedTensor), ExperimentError> {
+fn finite(model: &Pretrained, name: &str) -> Result<(TensorType, WeightBytes), ExperimentError> {
     let (ty, tensor) = model.tensor(name)?;
     match values::first_non_finite(ty.dtype, tensor.as_ref()) {
         None => Ok((ty, tensor)),
@@ -232,7 +237,7 @@ impl Source<'_> {
         let own = |param: &&ParamSpec| param.beside.is_none() && self.parts.contains(&param.part);
         let wanted = || params.iter().filter(own);
         for param in wanted() {
-            match self.model.shape_of(&param.name) {
+            match self.model.shape(&param.name) {
                 Some(shape) if shape == param.shape => fitting.push(param.name.as_str()),
                 Some(shape) => misfits.push(format!(
                     "misshaped   {} is {shape:?} there, {:?} in the model",
@@ -248,7 +253,7 @@ impl Source<'_> {
         let names = self.parts.iter().flat_map(|&part| self.model.names_of(part));
         for name in names.filter(|name| !known.contains(name) && !unread(name)) {
             if !unexpected.takes(name) {
-                let shape = self.model.shape_of(name).unwrap_or_default();
+                let shape = self.model.shape(name).unwrap_or_default();
                 misfits.push(format!("unexpected  {name} {shape:?}"));
             }
         }

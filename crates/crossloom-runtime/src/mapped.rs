@@ -1,7 +1,7 @@
 //! Files of weights that stay where they are.
 //!
-//! A safetensors file is mapped, its header checked once by the `safetensors` crate, and its tensors are read where they
-//! lie. Two things can go wrong with memory that is a file, and both are told as errors:
+//! A file is mapped, its header checked once, and its tensors are read where they lie. The header of a safetensors file is
+//! read here, by the `safetensors` crate; of other formats by whoever opens the file. Two things can go wrong with memory that is a file, and both are told as errors:
 //!
 //! - *The file is written or replaced.* Size, time of last change and identity of the file are compared with those of when
 //!   the header was checked: when a session is bound, and before and after every run.
@@ -10,6 +10,7 @@
 //!   is mapped only if nobody but its owner may write it; one that group or others may write is read into memory instead,
 //!   at once, and can do what it likes then. Whoever may act as the owner can end the process anyway.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::Read as _;
@@ -19,19 +20,56 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crossloom_ir::{DType, TensorType};
-use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
+use safetensors::tensor::{Dtype, SafeTensors};
 
 use crate::RunError;
 
-/// A safetensors file whose header was checked.
+/// A file of tensors whose header was checked.
 pub struct MappedFile {
     path: PathBuf,
     file: File,
     version: Version,
     bytes: Content,
-    /// Where data starts behind the header.
-    start: usize,
-    header: safetensors::tensor::Metadata,
+    header: Header,
+}
+
+/// What a file holds, by name.
+pub type Header = BTreeMap<String, Located>;
+
+/// Where a tensor lies in its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The type of its elements; what the file calls it if it is none of ours.
+    pub dtype: Result<DType, String>,
+    /// Extent of every axis, slowest first.
+    pub shape: Vec<usize>,
+    /// Its bytes, from the file's first one.
+    pub range: Range<usize>,
+}
+
+impl Located {
+    /// What the type of its elements is called.
+    pub fn dtype_name(&self) -> &str {
+        self.dtype.as_ref().map_or_else(String::as_str, |dtype| dtype.name())
+    }
+
+    /// Its type, if its elements are of one of ours.
+    pub fn ty(&self) -> Option<TensorType> {
+        Some(TensorType { dtype: *self.dtype.as_ref().ok()?, shape: self.shape.clone() })
+    }
+
+    /// Whether it lies in a file of so many bytes, and has as many of them as its type.
+    fn fits(&self, file: usize) -> bool {
+        let elements = self.shape.iter().try_fold(1_usize, |product, &extent| product.checked_mul(extent));
+        let lies = self.range.start <= self.range.end && self.range.end <= file;
+        let whole = self.ty().is_none_or(|ty| {
+            // No type has more than four bytes to an element.
+            elements.is_some_and(|elements| elements.checked_mul(4).is_some())
+                && ty.has_whole_blocks()
+                && ty.bytes() == self.range.len()
+        });
+        elements.is_some() && lies && whole
+    }
 }
 
 /// The bytes of a file.
@@ -70,7 +108,7 @@ pub struct MappedTensor {
 }
 
 impl MappedTensor {
-    /// The file that it lies in.
+    /// The file in which it lies.
     pub fn file(&self) -> &Arc<MappedFile> {
         &self.file
     }
@@ -83,11 +121,22 @@ impl AsRef<[u8]> for MappedTensor {
 }
 
 impl MappedFile {
-    /// Maps a file and checks its header.
+    /// Maps a safetensors file and checks its header.
     ///
     /// # Errors
     /// The file cannot be read, or it is no sound safetensors file.
     pub fn open(path: &Path) -> Result<Arc<Self>, RunError> {
+        Self::open_as(path, safetensors_header)
+    }
+
+    /// Maps a file of another format, whose header `read` finds in its bytes.
+    ///
+    /// # Errors
+    /// The file cannot be read; what `read` says; a tensor does not lie within the file.
+    pub fn open_as(
+        path: &Path,
+        read: impl FnOnce(&[u8]) -> Result<Header, String>,
+    ) -> Result<Arc<Self>, RunError> {
         let failed = |message: String| RunError::File { path: path.to_owned(), message };
         let mut file = File::open(path).map_err(|e| failed(e.to_string()))?;
         let metadata = file.metadata().map_err(|e| failed(e.to_string()))?;
@@ -105,12 +154,11 @@ impl MappedFile {
             file.read_exact(bytes).map_err(|e| failed(e.to_string()))?;
             Content::Copied(words, len)
         };
-        let (header_len, header) =
-            SafeTensors::read_metadata(bytes.as_slice()).map_err(|e| failed(e.to_string()))?;
-        // The length of the header is eight bytes in front of it.
-        let start = header_len + size_of::<u64>();
-        let mapped =
-            Self { path: path.to_owned(), file, version: Version::of(&metadata), bytes, start, header };
+        let header = read(bytes.as_slice()).map_err(failed)?;
+        if let Some((name, _)) = header.iter().find(|(_, located)| !located.fits(bytes.as_slice().len())) {
+            return Err(failed(format!("tensor `{name}` does not lie within the file")));
+        }
+        let mapped = Self { path: path.to_owned(), file, version: Version::of(&metadata), bytes, header };
         mapped.check()?;
         Ok(Arc::new(mapped))
     }
@@ -125,16 +173,9 @@ impl MappedFile {
         matches!(self.bytes, Content::Copied(..))
     }
 
-    /// Names of its tensors, sorted.
-    pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.header.tensors().into_keys().collect();
-        names.sort();
-        names
-    }
-
-    /// What the header says of a tensor, whatever the type of its elements.
-    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
-        self.header.info(name)
+    /// What the header says, by name.
+    pub fn header(&self) -> &Header {
+        &self.header
     }
 
     /// A tensor of the file: its type, and its bytes.
@@ -142,28 +183,16 @@ impl MappedFile {
     /// # Errors
     /// The file has none of that name, or its element type is none of ours.
     pub fn tensor(self: &Arc<Self>, name: &str) -> Result<(TensorType, MappedTensor), RunError> {
-        let Some(info) = self.header.info(name) else {
+        let Some(located) = self.header.get(name) else {
             return Err(self.failed(format!("has no tensor `{name}`")));
         };
-        let dtype = match info.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::BF16 => DType::Bf16,
-            Dtype::F16 => DType::F16,
-            Dtype::I32 => DType::I32,
-            Dtype::U8 => DType::U8,
-            other => {
-                return Err(self.failed(format!(
-                    "tensor `{name}` has elements of type {other:?}, which is not supported"
-                )));
-            }
+        let Some(ty) = located.ty() else {
+            let dtype = located.dtype_name();
+            return Err(
+                self.failed(format!("tensor `{name}` has elements of type {dtype}, which is not supported"))
+            );
         };
-        let ty = TensorType { dtype, shape: info.shape.clone() };
-        let (from, to) = info.data_offsets;
-        let range = self.start + from..self.start + to;
-        if range.end > self.bytes().len() || range.len() != ty.bytes() {
-            return Err(self.failed(format!("tensor `{name}` does not lie within the file")));
-        }
-        Ok((ty, MappedTensor { file: Arc::clone(self), range }))
+        Ok((ty, MappedTensor { file: Arc::clone(self), range: located.range.clone() }))
     }
 
     /// Whether the file is what it was when its header was checked.
@@ -194,6 +223,26 @@ impl MappedFile {
     fn failed(&self, message: String) -> RunError {
         RunError::File { path: self.path.clone(), message }
     }
+}
+
+/// What a safetensors file says of its tensors.
+fn safetensors_header(bytes: &[u8]) -> Result<Header, String> {
+    let (header_len, header) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
+    // The length of the header is eight bytes in front of it.
+    let start = header_len + size_of::<u64>();
+    let located = header.tensors().into_iter().map(|(name, info)| {
+        let dtype = match info.dtype {
+            Dtype::F32 => Ok(DType::F32),
+            Dtype::BF16 => Ok(DType::Bf16),
+            Dtype::F16 => Ok(DType::F16),
+            Dtype::I32 => Ok(DType::I32),
+            Dtype::U8 => Ok(DType::U8),
+            other => Err(other.to_string().to_lowercase()),
+        };
+        let (from, to) = info.data_offsets;
+        (name, Located { dtype, shape: info.shape.clone(), range: start + from..start + to })
+    });
+    Ok(located.collect())
 }
 
 impl Content {

@@ -1,60 +1,95 @@
-//! Layouts: the names under which files keep the tensors that crossloom's builder names as `llava-hf` files do.
+//! Layouts: how files keep the tensors that crossloom's builder names as `llava-hf` files do.
 //!
-//! A layout is a table of the first parts of names; translation replaces the first one that fits, in either direction. A new
-//! layout is a new table. `tests` prove that each is a bijection on the names that a model has.
+//! A layout is a table of data. Each row says how tensors are called in a file, how we call them, and which operators lead from
+//! the one to the other. Names have `{n}` for the number of a layer and end in `*` where more may follow; the first row that
+//! fits is taken, in either direction. Every operator has an inverse, so that a table loads and saves. A new layout is a new
+//! table, and no code; `tests` prove that each is a bijection of names, and that what is loaded is saved as it was.
 
-/// First parts of names in a file, and what crossloom calls them. Earlier rows win, so that a longer one comes first.
+mod extents;
+mod operator;
+mod pattern;
+#[cfg(test)]
+mod tests;
+
+use crossloom_ir::TensorType;
+
+pub use extents::Dims;
+use operator::Way;
+pub use operator::{Operator, Tensor};
+
+/// Names in the file, our names, and what leads from those to these; none where the tensor is the same. All names of a row have
+/// the same `{n}` and `*`.
+type Row = (&'static [&'static str], &'static [&'static str], &'static [Operator]);
+
+/// A table of names and operators.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Layout {
     /// What it is called.
     pub name: &'static str,
     /// Whether it is that of models with an encoder, a projector and a decoder, or that of one of these alone.
     pub whole: bool,
-    prefixes: &'static [(&'static str, &'static str)],
+    rows: &'static [Row],
 }
 
-/// All layouts, the commonest first.
+/// All layouts of folders, the commonest first.
 pub const LAYOUTS: &[Layout] = &[
     Layout {
         name: "llava-hf",
         whole: true,
-        prefixes: &[
-            ("vision_tower.", "vision_tower."),
-            ("multi_modal_projector.", "multi_modal_projector."),
-            ("image_newline", "image_newline"),
-            ("language_model.", "language_model."),
+        rows: &[
+            (&["vision_tower.*"], &["vision_tower.*"], &[]),
+            (&["multi_modal_projector.*"], &["multi_modal_projector.*"], &[]),
+            (&["image_newline"], &["image_newline"], &[]),
+            (
+                &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"],
+                &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"],
+                &[Operator::Tie],
+            ),
+            (&["language_model.*"], &["language_model.*"], &[]),
         ],
     },
     Layout {
         name: "transformers since 4.52",
         whole: true,
-        prefixes: &[
-            ("model.vision_tower.", "vision_tower."),
-            ("model.multi_modal_projector.", "multi_modal_projector."),
-            ("model.image_newline", "image_newline"),
-            ("model.language_model.", "language_model.model."),
-            ("lm_head.", "language_model.lm_head."),
+        rows: &[
+            (&["model.vision_tower.*"], &["vision_tower.*"], &[]),
+            (&["model.multi_modal_projector.*"], &["multi_modal_projector.*"], &[]),
+            (&["model.image_newline"], &["image_newline"], &[]),
+            (
+                &["model.language_model.embed_tokens.weight", "lm_head.weight"],
+                &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"],
+                &[Operator::Tie],
+            ),
+            (&["model.language_model.*"], &["language_model.model.*"], &[]),
         ],
     },
     Layout {
         name: "lmms-lab",
         whole: true,
-        prefixes: &[
-            ("model.vision_tower.vision_tower.", "vision_tower."),
-            ("model.mm_projector.0.", "multi_modal_projector.linear_1."),
-            ("model.mm_projector.2.", "multi_modal_projector.linear_2."),
-            ("model.image_newline", "image_newline"),
-            ("model.", "language_model.model."),
-            ("lm_head.", "language_model.lm_head."),
+        rows: &[
+            (&["model.vision_tower.vision_tower.*"], &["vision_tower.*"], &[]),
+            (&["model.mm_projector.0.*"], &["multi_modal_projector.linear_1.*"], &[]),
+            (&["model.mm_projector.2.*"], &["multi_modal_projector.linear_2.*"], &[]),
+            (&["model.image_newline"], &["image_newline"], &[]),
+            (
+                &["model.embed_tokens.weight", "lm_head.weight"],
+                &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"],
+                &[Operator::Tie],
+            ),
+            (&["model.*"], &["language_model.model.*"], &[]),
         ],
     },
     Layout {
         name: "one part alone",
         whole: false,
-        prefixes: &[
-            ("vision_model.", "vision_tower.vision_model."),
-            ("model.", "language_model.model."),
-            ("lm_head.", "language_model.lm_head."),
+        rows: &[
+            (&["vision_model.*"], &["vision_tower.vision_model.*"], &[]),
+            (
+                &["model.embed_tokens.weight", "lm_head.weight"],
+                &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"],
+                &[Operator::Tie],
+            ),
+            (&["model.*"], &["language_model.model.*"], &[]),
         ],
     },
 ];
@@ -74,20 +109,83 @@ const LEFT_OUT: &[&str] = &[
     "vision_model.head.",
 ];
 
+/// Tensors of a file and those of ours that they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// Their names in the file, in the order of the table.
+    pub file: Vec<String>,
+    /// Our names; none for a tensor that another one of the file stands for already.
+    pub ours: Vec<String>,
+    operators: &'static [Operator],
+}
+
 impl Layout {
-    /// What crossloom calls a tensor of a file.
-    pub fn to_ours(&self, in_file: &str) -> Option<String> {
-        swapped(in_file, self.prefixes.iter().map(|&(file, ours)| (file, ours)))
+    /// What a tensor of a file is to us; none if no row is about it.
+    pub fn of_file(&self, name: &str, dims: &Dims) -> Option<Match> {
+        self.find(name, |row| row.0, dims)
     }
 
-    /// What a file calls a tensor of crossloom's.
+    /// What a tensor of ours is in a file; none if no row is about it, or the file has another one in its place.
+    pub fn of_ours(&self, name: &str, dims: &Dims) -> Option<Match> {
+        self.find(name, |row| row.1, dims).filter(|found| !found.ours.is_empty())
+    }
+
+    fn find(&self, name: &str, side: fn(&Row) -> &'static [&'static str], dims: &Dims) -> Option<Match> {
+        self.rows.iter().find_map(|row| {
+            let taken = side(row).iter().map(|pattern| pattern::take(pattern, name));
+            let (place, taken) = taken.enumerate().find_map(|(place, taken)| Some((place, taken?)))?;
+            let fill = |patterns: &[&str]| {
+                patterns.iter().map(|pattern| pattern::fill(pattern, taken)).collect::<Vec<_>>()
+            };
+            let (mut file, mut ours, operators) = (fill(row.0), fill(row.1), row.2);
+            if operators.contains(&Operator::Tie) {
+                (file, ours) = (vec![file.swap_remove(place)], vec![ours.swap_remove(place)]);
+                if dims.tied && place > 0 {
+                    ours.clear();
+                }
+            }
+            Some(Match { file, ours, operators })
+        })
+    }
+
+    /// The first of the file's tensors of which ours is made, in a model whose head is its own.
     pub fn to_file(&self, ours: &str) -> Option<String> {
-        swapped(ours, self.prefixes.iter().map(|&(file, ours)| (ours, file)))
+        self.of_ours(ours, &Dims::default())?.file.into_iter().next()
     }
 }
 
-fn swapped(name: &str, mut rows: impl Iterator<Item = (&'static str, &'static str)>) -> Option<String> {
-    rows.find_map(|(from, to)| Some(format!("{to}{}", name.strip_prefix(from)?)))
+impl Match {
+    /// Whether the file's tensor is ours as it lies there.
+    pub fn is_as_it_lies(&self) -> bool {
+        self.operators.iter().all(|operator| *operator == Operator::Tie)
+    }
+
+    /// The types of our tensors, from those of the file's.
+    ///
+    /// # Errors
+    /// A type or a shape that an operator has no meaning for.
+    pub fn types(&self, file: &[TensorType], dims: &Dims) -> Result<Vec<TensorType>, String> {
+        let mut steps = self.operators.iter();
+        steps.try_fold(file.to_vec(), |types, operator| operator.types(Way::Load, &types, dims))
+    }
+
+    /// Our tensors, from the file's.
+    ///
+    /// # Errors
+    /// A type or a shape that an operator has no meaning for.
+    pub fn load<'a>(&self, file: Vec<Tensor<'a>>, dims: &Dims) -> Result<Vec<Tensor<'a>>, String> {
+        let mut steps = self.operators.iter();
+        steps.try_fold(file, |tensors, operator| operator.apply(Way::Load, tensors, dims))
+    }
+
+    /// The file's tensors, from ours: what [`Self::load`] would make these of.
+    ///
+    /// # Errors
+    /// A type or a shape that an operator has no meaning for.
+    pub fn save<'a>(&self, ours: Vec<Tensor<'a>>, dims: &Dims) -> Result<Vec<Tensor<'a>>, String> {
+        let mut steps = self.operators.iter().rev();
+        steps.try_fold(ours, |tensors, operator| operator.apply(Way::Save, tensors, dims))
+    }
 }
 
 /// Whether a tensor of a file is none that a model of ours has.
@@ -96,76 +194,4 @@ pub fn is_left_out(in_file: &str) -> bool {
         Some(_) => in_file.ends_with(part),
         None => in_file.starts_with(part) || in_file.contains(&format!(".{part}")),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Names that a model of ours can have.
-    fn ours() -> impl Strategy<Value = String> {
-        prop_oneof![
-            (0_usize..40)
-                .prop_map(|n| format!("vision_tower.vision_model.encoder.layers.{n}.mlp.fc1.weight")),
-            (0_usize..40).prop_map(|n| format!("language_model.model.layers.{n}.self_attn.q_proj.bias")),
-            (1_usize..3).prop_map(|n| format!("multi_modal_projector.linear_{n}.weight")),
-            Just("vision_tower.vision_model.embeddings.patch_embedding.weight".to_owned()),
-            Just("language_model.model.embed_tokens.weight".to_owned()),
-            Just("language_model.model.norm.weight".to_owned()),
-            Just("language_model.lm_head.weight".to_owned()),
-            Just("image_newline".to_owned()),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn every_layout_leads_there_and_back(name in ours()) {
-            for layout in LAYOUTS {
-                let Some(file) = layout.to_file(&name) else {
-                    // A part that stands alone has no projector.
-                    prop_assert_eq!(layout.name, "one part alone");
-                    prop_assert!(name.starts_with("multi_modal") || name.starts_with("image"));
-                    continue;
-                };
-                prop_assert_eq!(layout.to_ours(&file), Some(name.clone()), "{} in {}", &file, layout.name);
-            }
-        }
-    }
-
-    #[test]
-    fn names_are_those_of_published_files() {
-        let names =
-            |ours: &str| LAYOUTS.iter().map(|l| l.to_file(ours).unwrap_or_default()).collect::<Vec<_>>();
-        assert_eq!(
-            names("language_model.lm_head.weight"),
-            ["language_model.lm_head.weight", "lm_head.weight", "lm_head.weight", "lm_head.weight"]
-        );
-        assert_eq!(
-            names("vision_tower.vision_model.pre_layrnorm.bias"),
-            [
-                "vision_tower.vision_model.pre_layrnorm.bias",
-                "model.vision_tower.vision_model.pre_layrnorm.bias",
-                "model.vision_tower.vision_tower.vision_model.pre_layrnorm.bias",
-                "vision_model.pre_layrnorm.bias",
-            ]
-        );
-        assert_eq!(names("multi_modal_projector.linear_2.bias")[2], "model.mm_projector.2.bias");
-    }
-
-    #[test]
-    fn what_is_no_weight_is_left_out_and_nothing_else() {
-        for name in
-            ["vision_model.embeddings.position_ids", "text_model.final_layer_norm.bias", "logit_scale"]
-        {
-            assert!(is_left_out(name), "{name}");
-        }
-        for name in ["model.norm.weight", "vision_model.post_layernorm.bias", "language_model.lm_head.weight"]
-        {
-            assert!(!is_left_out(name), "{name}");
-        }
-    }
 }

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`family`] | which dimensions does a `config.json` say? One file per family |
 //! | [`layout`] | under which names do files keep tensors? One table of data per layout |
-//! | `shards` | where in which file does a tensor lie? |
+//! | `reader` | where does a tensor lie, whatever the format? `shards` are folders of safetensors |
 //! | [`values`] | which numbers are these bytes? |
 //! | [`pretrained`] | does all of it fit together? |
 //! | [`mod@export`] | how does a trained model become such a folder again? |
@@ -23,6 +23,7 @@ pub mod family;
 pub mod layout;
 pub mod peft;
 pub mod pretrained;
+mod reader;
 mod shards;
 pub mod values;
 
@@ -30,3 +31,4 @@ pub use error::WeightsError;
 pub use family::Architecture;
 pub use layout::Layout;
 pub use pretrained::{Held, Pretrained};
+pub use reader::WeightBytes;

@@ -1,15 +1,18 @@
 //! A folder with a model: configuration, files and names together.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crossloom_ir::TensorType;
 use crossloom_recipe::Part;
-use crossloom_runtime::{MappedTensor, RunError};
+use crossloom_runtime::RunError;
 use serde::Serialize;
 
-use crate::layout::{LAYOUTS, is_left_out};
-use crate::shards::{Shards, open, table};
+use crate::layout::{Dims, LAYOUTS, Match, Tensor, is_left_out};
+use crate::reader::{Reader, WeightBytes};
+use crate::shards::{open, table};
 use crate::{Architecture, Layout, WeightsError, family};
 
 /// A pretrained model whose files are mapped.
@@ -18,10 +21,19 @@ pub struct Pretrained {
     path: PathBuf,
     architecture: Architecture,
     layout: &'static Layout,
-    shards: Shards,
-    /// The name in its file of every tensor, by our name.
-    names: BTreeMap<String, String>,
+    files: Box<dyn Reader>,
+    /// What every tensor is made of, by our name.
+    made_of: BTreeMap<String, Source>,
     left_out: Vec<String>,
+}
+
+/// One of the tensors that are made of one row's tensors of the file.
+#[derive(Clone, Debug)]
+struct Source {
+    row: Arc<Match>,
+    /// Which one of them.
+    place: usize,
+    shape: Vec<usize>,
 }
 
 /// Tensors of one part and one element type.
@@ -64,20 +76,43 @@ impl Pretrained {
             vision.image_std = processor.std.unwrap_or(vision.image_std);
             vision.resample = processor.resample.unwrap_or(vision.resample);
         }
-        let shards = open(folder)?;
-        let layout = layout(&architecture, &shards).map_err(|problem| WeightsError::one(folder, problem))?;
-        let mut names = BTreeMap::new();
-        let (mut left_out, mut problems) = (Vec::new(), Vec::new());
-        for in_file in shards.keys() {
-            match layout.to_ours(in_file) {
-                _ if is_left_out(in_file) => left_out.push(in_file.clone()),
-                Some(ours) => drop(names.insert(ours, in_file.clone())),
-                None => problems.push(format!("holds `{in_file}`, which is no tensor of such a model")),
+        Self::of(folder, architecture, Box::new(open(folder)?))
+    }
+
+    /// Brings configuration and files together.
+    fn of(path: &Path, architecture: Architecture, files: Box<dyn Reader>) -> Result<Self, WeightsError> {
+        let layout = layout(&architecture, &*files).map_err(|problem| WeightsError::one(path, problem))?;
+        let dims = Dims::of(&architecture);
+        let (mut made_of, mut left_out, mut problems) = (BTreeMap::new(), Vec::new(), Vec::new());
+        for in_file in files.names() {
+            let row = match layout.of_file(in_file, &dims) {
+                Some(row) if !row.ours.is_empty() && !is_left_out(in_file) => row,
+                None if !is_left_out(in_file) => {
+                    problems.push(format!("holds `{in_file}`, which is no tensor of such a model"));
+                    continue;
+                }
+                _ => {
+                    left_out.push(in_file.to_owned());
+                    continue;
+                }
+            };
+            // A row of several tensors of the file is seen with the first of them that is there.
+            if made_of.contains_key(&row.ours[0]) {
+                continue;
+            }
+            match shapes(&*files, &row, &dims) {
+                Ok(shapes) => {
+                    let row = Arc::new(row);
+                    made_of.extend(shapes.into_iter().enumerate().map(|(place, shape)| {
+                        (row.ours[place].clone(), Source { row: Arc::clone(&row), place, shape })
+                    }));
+                }
+                Err(problem) => problems.push(problem),
             }
         }
-        let mut model = Self { path: folder.to_owned(), architecture, layout, shards, names, left_out };
+        let mut model = Self { path: path.to_owned(), architecture, layout, files, made_of, left_out };
         model.check_dimensions(&mut problems);
-        if problems.is_empty() { Ok(model) } else { Err(WeightsError::new(folder, problems)) }
+        if problems.is_empty() { Ok(model) } else { Err(WeightsError::new(path, problems)) }
     }
 
     /// The folder.
@@ -97,7 +132,7 @@ impl Pretrained {
 
     /// Our names of all its tensors.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.names.keys().map(String::as_str)
+        self.made_of.keys().map(String::as_str)
     }
 
     /// Tensors of the files that are no weights of ours.
@@ -105,15 +140,28 @@ impl Pretrained {
         &self.left_out
     }
 
-    /// A tensor by our name.
+    /// A tensor by our name: where it lies in its file, or in memory if the file has it in another order.
     ///
     /// # Errors
     /// There is none; its element type is not supported; the file has changed.
-    pub fn tensor(&self, name: &str) -> Result<(TensorType, MappedTensor), RunError> {
-        let missing =
-            || RunError::File { path: self.path.clone(), message: format!("has no tensor `{name}`") };
-        let in_file = self.names.get(name).ok_or_else(missing)?;
-        self.shards.get(in_file).ok_or_else(missing)?.tensor(in_file)
+    pub fn tensor(&self, name: &str) -> Result<(TensorType, WeightBytes), RunError> {
+        let failed = |message: String| RunError::File { path: self.path.clone(), message };
+        let read = |in_file: &str| {
+            self.files.read(in_file).unwrap_or_else(|| Err(failed(format!("has no tensor `{in_file}`"))))
+        };
+        let source = self.made_of.get(name).ok_or_else(|| failed(format!("has no tensor `{name}`")))?;
+        if let ([only], true) = (source.row.file.as_slice(), source.row.is_as_it_lies()) {
+            return read(only);
+        }
+        let file: Vec<_> = source.row.file.iter().map(|name| read(name)).collect::<Result<_, _>>()?;
+        let given = (file.iter())
+            .map(|(ty, bytes)| Tensor { ty: ty.clone(), bytes: Cow::Borrowed(bytes.as_ref()) })
+            .collect();
+        let ours = source.row.load(given, &Dims::of(&self.architecture));
+        let made = ours.map_err(|e| failed(format!("`{}` {e}", source.row.file.join("`, `"))))?;
+        let made = made.into_iter().nth(source.place);
+        let Tensor { ty, bytes } = made.ok_or_else(|| failed(format!("has no tensor `{name}`")))?;
+        Ok((ty, bytes.into_owned().into()))
     }
 
     /// BLAKE3 of all its tensors, as 64 hexadecimal digits: of our names, types, shapes and bytes, so that neither the names nor the
@@ -123,7 +171,7 @@ impl Pretrained {
     /// As [`Pretrained::tensor`].
     pub fn content_hash(&self) -> Result<String, RunError> {
         let mut hasher = blake3::Hasher::new();
-        for name in self.names.keys() {
+        for name in self.names() {
             let (ty, bytes) = self.tensor(name)?;
             let bytes = bytes.as_ref();
             hasher.update(format!("{name} {ty} {}\n", bytes.len()).as_bytes());
@@ -137,27 +185,26 @@ impl Pretrained {
         self.names().filter(move |name| part_of(name) == part)
     }
 
-    /// The shape of a tensor by our name; none if there is none.
-    pub fn shape_of(&self, name: &str) -> Option<&[usize]> {
-        self.shape(name)
-    }
-
     /// What the files hold, by part and by the element type that they name.
     pub fn held(&self) -> BTreeMap<(Part, String), Held> {
         let mut held: BTreeMap<(Part, String), Held> = BTreeMap::new();
-        for (ours, in_file) in &self.names {
-            let Some(info) = self.shards.get(in_file).and_then(|file| file.info(in_file)) else { continue };
-            let entry = held.entry((part_of(ours), info.dtype.to_string().to_lowercase())).or_default();
+        for (ours, source) in &self.made_of {
+            let all = source.row.file.iter().filter_map(|in_file| self.files.located(in_file));
+            let all: Vec<_> = all.collect();
+            let Some(first) = all.first() else { continue };
+            let entry = held.entry((part_of(ours), first.dtype_name().to_owned())).or_default();
             entry.tensors += 1;
-            entry.parameters += info.shape.iter().product::<usize>() as u64;
-            entry.bytes += (info.data_offsets.1 - info.data_offsets.0) as u64;
+            entry.parameters += source.shape.iter().product::<usize>() as u64;
+            if source.place == 0 {
+                entry.bytes += all.iter().map(|located| located.range.len() as u64).sum::<u64>();
+            }
         }
         held
     }
 
-    fn shape(&self, name: &str) -> Option<&[usize]> {
-        let in_file = self.names.get(name)?;
-        Some(self.shards.get(in_file)?.info(in_file)?.shape.as_slice())
+    /// The shape of a tensor by our name; none if there is none.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        Some(&self.made_of.get(name)?.shape)
     }
 
     /// Compares the configuration with the tensors that show every dimension, and takes the vocabulary from the files.
@@ -237,8 +284,29 @@ impl Pretrained {
     }
 }
 
+/// The shapes of our tensors that a row is about.
+fn shapes(files: &dyn Reader, row: &Match, dims: &Dims) -> Result<Vec<Vec<usize>>, String> {
+    let absent = row.file.iter().filter(|name| files.located(name).is_none());
+    let absent: Vec<String> = absent.map(|name| format!("`{name}`")).collect();
+    if !absent.is_empty() {
+        return Err(format!("holds no {}, without which `{}` is not whole", absent.join(", "), row.ours[0]));
+    }
+    let located: Vec<_> = row.file.iter().filter_map(|name| files.located(name)).collect();
+    if row.is_as_it_lies() {
+        return Ok(located.into_iter().map(|located| located.shape.clone()).collect());
+    }
+    let typed = located.iter().map(|located| {
+        located
+            .ty()
+            .ok_or_else(|| format!("has elements of type {}, which is not supported", located.dtype_name()))
+    });
+    let ours = typed.collect::<Result<Vec<_>, _>>().and_then(|types| row.types(&types, dims));
+    let named = |problem: String| format!("holds `{}`, which {problem}", row.file.join("`, `"));
+    ours.map_err(named).map(|types| types.into_iter().map(|ty| ty.shape).collect())
+}
+
 /// The layout under which a folder holds the first tensor of each of its parts.
-fn layout(architecture: &Architecture, shards: &Shards) -> Result<&'static Layout, String> {
+fn layout(architecture: &Architecture, files: &dyn Reader) -> Result<&'static Layout, String> {
     let marks = [
         architecture.vision.as_ref().map(|_| "vision_tower.vision_model.embeddings.patch_embedding.weight"),
         architecture.language.as_ref().map(|_| "language_model.model.embed_tokens.weight"),
@@ -247,7 +315,7 @@ fn layout(architecture: &Architecture, shards: &Shards) -> Result<&'static Layou
     let candidates = || LAYOUTS.iter().filter(|layout| layout.whole == whole);
     let fits = |layout: &&Layout| {
         let mut marks = marks.iter().flatten();
-        marks.all(|mark| layout.to_file(mark).is_some_and(|name| shards.contains_key(&name)))
+        marks.all(|mark| layout.to_file(mark).is_some_and(|name| files.located(&name).is_some()))
     };
     candidates().find(fits).ok_or_else(|| {
         let known = candidates().flat_map(|layout| marks.iter().flatten().filter_map(|m| layout.to_file(m)));

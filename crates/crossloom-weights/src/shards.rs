@@ -1,14 +1,16 @@
-//! Where the tensors of a folder lie: one safetensors file, or several with an index.
+//! The files of a folder: one safetensors file, or several with an index.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use crossloom_runtime::MappedFile;
+use crossloom_ir::TensorType;
+use crossloom_runtime::{Located, MappedFile, RunError};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::WeightsError;
+use crate::reader::{Reader, WeightBytes};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -17,7 +19,29 @@ const INDEX: &str = "model.safetensors.index.json";
 const MOST_TEXT: u64 = 64 << 20;
 
 /// The file of every tensor, by the tensor's name in it.
-pub(crate) type Shards = BTreeMap<String, Arc<MappedFile>>;
+#[derive(Debug)]
+pub(crate) struct Shards(BTreeMap<String, Arc<MappedFile>>);
+
+impl Shards {
+    /// All tensors of one file.
+    pub(crate) fn of(file: &Arc<MappedFile>) -> Self {
+        Self(file.header().keys().map(|name| (name.clone(), Arc::clone(file))).collect())
+    }
+}
+
+impl Reader for Shards {
+    fn names(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+
+    fn located(&self, name: &str) -> Option<&Located> {
+        self.0.get(name)?.header().get(name)
+    }
+
+    fn read(&self, name: &str) -> Option<Result<(TensorType, WeightBytes), RunError>> {
+        Some(self.0.get(name)?.tensor(name).map(|(ty, bytes)| (ty, bytes.into())))
+    }
+}
 
 #[derive(Deserialize)]
 struct Index {
@@ -36,7 +60,7 @@ pub(crate) fn open(folder: &Path) -> Result<Shards, WeightsError> {
             return Err(WeightsError::one(folder, format!("holds neither `{SINGLE}` nor `{INDEX}`")));
         }
         let file = MappedFile::open(&path).map_err(|e| WeightsError::one(folder, e))?;
-        return Ok(file.names().into_iter().map(|name| (name, Arc::clone(&file))).collect());
+        return Ok(Shards::of(&file));
     }
     let Index { weight_map } =
         serde_json::from_str(&text(&index)?).map_err(|e| WeightsError::one(&index, e))?;
@@ -53,20 +77,19 @@ pub(crate) fn open(folder: &Path) -> Result<Shards, WeightsError> {
             Err(error) => problems.push(error.to_string()),
         }
     }
-    let mut shards = Shards::new();
+    let mut shards = BTreeMap::new();
     for (tensor, file_name) in &weight_map {
         let Some(file) = files.get(file_name.as_str()) else { continue };
-        if file.info(tensor).is_none() {
+        if !file.header().contains_key(tensor) {
             problems.push(format!("says that `{tensor}` is in `{file_name}`, which does not hold it"));
         }
         shards.insert(tensor.clone(), Arc::clone(file));
     }
     for (file_name, file) in &files {
-        let stray =
-            file.names().into_iter().filter(|name| weight_map.get(name).is_none_or(|f| f != file_name));
+        let stray = file.header().keys().filter(|name| weight_map.get(*name).is_none_or(|f| f != file_name));
         problems.extend(stray.map(|name| format!("does not say that `{file_name}` holds `{name}`")));
     }
-    if problems.is_empty() { Ok(shards) } else { Err(WeightsError::new(&index, problems)) }
+    if problems.is_empty() { Ok(Shards(shards)) } else { Err(WeightsError::new(&index, problems)) }
 }
 
 /// Whether a name is that of a file, without any way to it.
