@@ -16,6 +16,7 @@
 //! - [`graph`]: a recipe's functions; [`programs`]: compiled; [`memory`]: what they will hold; [`model`]: with their weights;
 //!   [`backends`]: what they are compiled for and run on.
 //! - [`Trained`]: a finished run is asked; its folder is enough, because every variant's [`Interface`] lies in it.
+//! - [`mod@export`]: a finished run's model is given away, whole, in part, or as low-rank pairs.
 //! - [`stages`]: a recipe as topology, luminal graph, IR, fused IR and plan, and what it costs. Nothing runs.
 
 mod batch;
@@ -48,6 +49,7 @@ pub mod backends;
 pub mod data;
 pub mod date;
 pub mod experiment;
+pub mod export;
 pub mod folder;
 pub mod graph;
 pub mod machine;

@@ -220,7 +220,7 @@ fn rounded(values: &[f32]) -> Vec<bf16> {
     values.iter().map(|&value| bf16::from_f32(value)).collect()
 }
 
-fn dtype_in_file(name: &str, dtype: DType) -> Result<Dtype, BoxError> {
+pub(crate) fn dtype_in_file(name: &str, dtype: DType) -> Result<Dtype, BoxError> {
     Ok(match dtype {
         DType::F32 => Dtype::F32,
         DType::Bf16 => Dtype::BF16,

@@ -11,13 +11,17 @@
 //! | `reader` | where does a tensor lie, whatever the format? `shards` are folders of safetensors |
 //! | [`values`] | which numbers are these bytes? |
 //! | [`pretrained`] | does all of it fit together? |
+//! | [`mod@export`] | how does a trained model become such a folder again? |
+//! | [`peft`] | and low-rank pairs such as PEFT reads and writes? |
 //!
 //! Nothing of a folder is executed, no format but safetensors is read, and a `model_type` that is not known is an error.
 
 mod config;
 mod error;
+pub mod export;
 pub mod family;
 pub mod layout;
+pub mod peft;
 pub mod pretrained;
 mod reader;
 mod shards;

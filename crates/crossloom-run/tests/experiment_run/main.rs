@@ -6,6 +6,7 @@ mod bad_input;
 #[path = "../../../crossloom-report/tests/support/browser.rs"]
 mod browser;
 mod events;
+mod export;
 mod finished;
 mod leaks;
 mod learning;
