@@ -214,7 +214,7 @@ pub fn read(
     let file = MappedFile::open(&path).map_err(|error| WeightsError::one(&path, error))?;
     let mut problems = Vec::new();
     let mut modules: BTreeSet<String> = BTreeSet::new();
-    for name in file.header().keys().map(String::as_str) {
+    for name in file.header().keys() {
         let module = name.strip_prefix(PREFIX).and_then(|name| {
             name.strip_suffix(".lora_A.weight").or_else(|| name.strip_suffix(".lora_B.weight"))
         });

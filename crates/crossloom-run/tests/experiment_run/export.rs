@@ -42,9 +42,8 @@ fn trained(variant: &str, more: &[&str]) -> Run {
     let (_, plan) = data(&recipe);
     let mut model = model(&recipe, &plan);
     let dir = finished.dir.variant(variant).unwrap();
-    let newest = Checkpoints::new(dir.checkpoints_path(), 0).newest().unwrap().unwrap();
-    newest.restore_model(&mut model, RestorePart::Parameters).unwrap();
-    drop(newest);
+    let checkpoints = Checkpoints::new(dir.checkpoints_path(), 0);
+    checkpoints.newest().unwrap().unwrap().restore_model(&mut model, RestorePart::Parameters).unwrap();
     Run { recipe, dir, model, _folder: folder }
 }
 

@@ -4,7 +4,8 @@ use crossloom_recipe::{Architecture, VisionAddress};
 use serde_json::json;
 
 use super::*;
-use crate::{Pretrained, family};
+use crate::family;
+use crate::peft::Pair;
 
 /// A small LLaVA of CLIP and Llama, or, with `siglip`, of SigLIP and Qwen2.
 fn architecture(siglip: bool) -> Architecture {
@@ -123,4 +124,32 @@ fn a_model_that_no_family_computes_is_refused_with_every_reason_and_nothing_is_w
     std::fs::create_dir(&folder).unwrap();
     let fine = architecture(false);
     assert!(model(&folder, Scope::Whole, &fine, TOKENS, &tensors(&fine)).is_err(), "it is there already");
+}
+
+#[test]
+fn an_adapter_is_merged_into_its_base_and_into_no_other() {
+    let architecture = architecture(false);
+    let all = tensors(&architecture);
+    let place = tempfile::tempdir().unwrap();
+    let [base, adapter, out] = ["base", "adapter", "out"].map(|name| place.path().join(name));
+    let linear = "language_model.model.layers.1.mlp.gate_proj";
+    let half = |shape: [usize; 2]| Values { shape: shape.to_vec(), values: vec![0.5; shape[0] * shape[1]] };
+    let pair = Pair { linear: linear.to_owned(), a: half([2, 8]), b: half([12, 2]), alpha: 4.0 };
+    let base_tensors = of(Scope::Language, &all);
+    model(&base, Scope::Language, &architecture, TOKENS, &base_tensors).unwrap();
+    peft::write(&adapter, Scope::Language, None, &[pair]).unwrap();
+    assert_eq!(merged(&out, &Pretrained::open(&base).unwrap(), &adapter).unwrap(), 1);
+    let read = Pretrained::open(&out).unwrap();
+    for (name, before) in &base_tensors {
+        let (ty, bytes) = read.tensor(name).unwrap();
+        let values = to_f32(ty.dtype, bytes.as_ref()).unwrap();
+        let added = if *name == format!("{linear}.weight") { 1.0 } else { 0.0 };
+        assert!(values.iter().zip(&before.values).all(|(after, before)| *after == before + added), "{name}");
+    }
+    let encoder = place.path().join("encoder");
+    model(&encoder, Scope::Vision, &architecture, TOKENS, &of(Scope::Vision, &all)).unwrap();
+    let elsewhere = place.path().join("elsewhere");
+    let error = merged(&elsewhere, &Pretrained::open(&encoder).unwrap(), &adapter).unwrap_err().to_string();
+    assert!(error.contains("`model.layers.1.mlp.gate_proj`, which the vision does not have"), "{error}");
+    assert!(!elsewhere.exists());
 }

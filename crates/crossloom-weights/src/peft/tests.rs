@@ -45,7 +45,8 @@ fn names_and_settings_are_those_that_peft_writes() {
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("adapter");
     write(&folder, Scope::Language, None, &pairs()).unwrap();
-    let names = MappedFile::open(&folder.join(MODEL)).unwrap().names();
+    let names: Vec<String> =
+        MappedFile::open(&folder.join(MODEL)).unwrap().header().keys().cloned().collect();
     assert!(
         names.contains(&"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight".to_owned()),
         "{names:?}"

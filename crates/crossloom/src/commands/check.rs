@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use crossloom_recipe::{Diagnostic, LoadOptions, LoadedRecipe, Topology, load_with};
 use crossloom_run::backends::Backend;
+use crossloom_run::located;
 use crossloom_run::memory::{Limit, Need, expected, fits_here};
 use crossloom_run::stages::Shapes;
 use crossloom_run::start::architecture;
-use crossloom_run::{ExperimentError, located};
 use serde::Serialize;
 
 use crate::cli::{BackendArgs, CliError, Terminal, counted};
@@ -121,7 +121,7 @@ fn good(path: String, loaded: &LoadedRecipe, backend: Backend) -> Result<Checked
                 (Some(need), problem)
             }
             Err(error) => {
-                ok &= !matches!(error, ExperimentError::Weights { .. } | ExperimentError::Pretrained(_));
+                ok &= !error.is_mistake();
                 (None, Some(error.to_string()))
             }
         };

@@ -8,7 +8,7 @@ use crossloom_recipe::{Part, PointAddress, VisionAddress};
 use crossloom_run::export::{Export, export};
 use crossloom_run::resolved;
 use crossloom_train::run_dir::RunDir;
-use crossloom_weights::export::Scope;
+use crossloom_weights::export::{Scope, merged};
 use crossloom_weights::{Architecture, Held, Pretrained};
 use serde_json::json;
 
@@ -26,6 +26,13 @@ Examples:
 
 Known are CLIP, SigLIP, Llama (Vicuna, SmolLM2), Qwen2, LLaVA-1.5 and LLaVA-OneVision. What the configuration says is \
 compared with the shapes of the tensors, and all that does not fit is told at once.";
+
+const MERGE_HELP: &str = "\
+Examples:
+  $ crossloom model merge ~/models/SmolLM2-135M adapter --out merged
+
+A recipe starts from the merged model as from any other: model.language.weights = \"merged\". An adapter of another base is \
+refused, layer by layer.";
 
 const EXPORT_HELP: &str = "\
 Examples:
@@ -59,6 +66,19 @@ enum Verb {
     /// Give a trained variant away: its trained tensors, its LoRA pairs for PEFT, or a part of it as a model for transformers.
     #[command(after_long_help = EXPORT_HELP)]
     Export(ExportArgs),
+    /// Merge an adapter that PEFT wrote, or `model export --adapter`, into the weights of its base.
+    #[command(after_long_help = MERGE_HELP)]
+    Merge {
+        /// The folder of the base.
+        #[arg(value_name = "BASE", value_hint = clap::ValueHint::DirPath)]
+        base: PathBuf,
+        /// The folder of the adapter.
+        #[arg(value_name = "ADAPTER", value_hint = clap::ValueHint::DirPath)]
+        adapter: PathBuf,
+        /// The folder that is written. It must not be there yet.
+        #[arg(long, value_name = "FOLDER", value_hint = clap::ValueHint::DirPath)]
+        out: PathBuf,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -127,6 +147,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     match &args.verb {
         Verb::Inspect { folder, json } => inspect(folder, *json, terminal)?,
         Verb::Export(args) => give(args, terminal)?,
+        Verb::Merge { base, adapter, out } => {
+            let base = Pretrained::open(base).map_err(CliError::failed)?;
+            let layers = merged(out, &base, adapter).map_err(CliError::failed)?;
+            terminal.print(&format!("{}: {} changed\n", out.display(), counted(layers, "layer")))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
