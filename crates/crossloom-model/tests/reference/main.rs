@@ -125,7 +125,8 @@ fn logits_in_bf16_are_those_of_the_published_model_in_bf16() {
         let func = case.build(Outputs::Predictions).graph.lift().unwrap();
         let weights = func.params().iter().filter(|p| p.role == Role::Weight);
         let frozen = weights.map(|p| (p.name.clone(), DType::Bf16)).collect();
-        let low = precision::apply(&func, &Policy { compute: Precision::Bf16, frozen }).unwrap();
+        let low = precision::apply(&func, &Policy { compute: Precision::Bf16, frozen, ..Policy::default() })
+            .unwrap();
         let ours = logits::<f32>(case, &low);
         let theirs = case.tensor("bf16.logits");
         assert_close(&format!("{case}: logits in bf16"), &ours, theirs, IN_BF16);

@@ -4,6 +4,7 @@ mod clip;
 mod decoder;
 mod deepstack;
 mod dinov2;
+mod gguf;
 mod llava;
 mod siglip;
 mod vit;
@@ -12,6 +13,7 @@ use std::cell::RefCell;
 
 pub use crossloom_recipe::Architecture;
 use crossloom_recipe::{MlpActivation, Resample};
+use crossloom_runtime::Header;
 pub use deepstack::Wiring;
 use serde_json::{Map, Value};
 
@@ -66,6 +68,20 @@ pub fn wiring(values: &Map<String, Value>) -> Result<Wiring, Vec<String>> {
     };
     let problems = problems.into_inner();
     if problems.is_empty() { Ok(wiring) } else { Err(problems) }
+}
+
+/// The dimensions of an encoder that was exported to ONNX, see `dinov2`: a graph has no configuration, but shapes.
+pub(crate) fn of_onnx(header: &Header) -> Result<Architecture, Vec<String>> {
+    dinov2::exported(&|name| header.get(name).map(|located| located.shape.as_slice()))
+        .map_err(|problem| vec![problem])
+}
+
+/// Reads the metadata of a GGUF file, see `gguf`.
+pub(crate) fn of_gguf(metadata: &Map<String, Value>, has_head: bool) -> Result<Architecture, Vec<String>> {
+    let problems = RefCell::new(Vec::new());
+    let read = gguf::language(&Config::new(metadata, &problems), has_head);
+    let problems = problems.into_inner();
+    if problems.is_empty() { Ok(read) } else { Err(problems) }
 }
 
 fn read(config: &Config<'_>) -> Architecture {
