@@ -1,13 +1,26 @@
 """Writes what Hugging Face's models compute, for the tests of crossloom-model: tiny models with random weights.
 
-Run by hand: `pip install torch transformers safetensors`, then `python tests/oracle/make_model_fixtures.py`. The tests
-themselves need neither Python nor a network.
+Run by hand: `pip install torch transformers==5.23.0`, then `python tests/oracle/make_model_fixtures.py`. The tests themselves
+need neither Python nor a network.
 
-A fixture has the weights under their names in published checkpoints, `grad.NAME` the gradient of the loss, and one or
-two cases. A case has `CASE/input.*` as crossloom's graphs read them, `CASE/state.SCOPE` the states of vision tower and
-decoder by the scope that computes them, `CASE/logits` at all target positions and `CASE/loss`.
+`fixtures/MODEL` (or several parts in it) is a folder as `save_pretrained` writes it. Weights are numbers that bf16 has, so that
+a model in f64, in f32 and in bf16 is the same model. `fixtures/MODEL/CASE` has `reference.safetensors`, and what `save_pretrained`
+writes of the gradients in place of the weights. The reference holds
+
+    input.*            what crossloom's graphs read, for a batch
+    state.SCOPE        states of vision tower and decoder by the scope that computes them
+    logits, loss       at all target positions
+    bf16.logits        those of the same model in bf16
+    weight.*, grad.*   of a projector that is of no folder
+    prompt.greedy      [rows, n] what greedy decoding goes on with behind every row
+    prompt.logits      [rows, V] behind the last token of each row
+
+A second case of one folder packs the questions of the first behind one picture: gradients and continuations are the first's.
 """
 
+import copy
+import logging
+import shutil
 from pathlib import Path
 
 import torch
@@ -15,13 +28,17 @@ import transformers
 from safetensors.torch import save_file
 from transformers import (
     CLIPVisionConfig,
+    Dinov2Config,
+    Dinov2Model,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
     Qwen2Config,
-    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     SiglipVisionConfig,
-    SiglipVisionModel,
 )
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
@@ -30,6 +47,8 @@ SEED = 11
 IMAGE = 28  # the token that stands at image positions, the last of the vocabulary
 VOCAB = 29
 IGNORED = -100
+GENERATED = 7
+ROPE = {"rope_type": "default"}
 
 
 def randomise(model, generator):
@@ -38,13 +57,15 @@ def randomise(model, generator):
         draw = torch.randn(parameter.shape, generator=generator)
         if name.endswith("bias"):
             draw = 0.3 * draw
-        elif "norm" in name:
+        elif "norm" in name or "layer_scale" in name:
             draw = 1.0 + 0.3 * draw
-        elif "embedding.weight" in name and "patch" not in name or "class_embedding" in name:
+        elif "position" in name or "class_embedding" in name or "cls_token" in name:
             draw = 0.5 * draw
         elif "embed_tokens" not in name:
             draw = 1.5 * draw / parameter[0].numel() ** 0.5
-        parameter.data.copy_(draw)
+        parameter.data.copy_(draw.bfloat16())
+    if isinstance(model, transformers.PreTrainedModel):
+        model.set_attn_implementation("eager")
     return model.double().eval()
 
 
@@ -53,6 +74,7 @@ class States:
 
     def __init__(self):
         self.kept = {}
+        self.on = True
 
     def after(self, name, module):
         module.register_forward_hook(lambda _m, _args, out: self.keep(name, out))
@@ -64,34 +86,77 @@ class States:
         module.register_forward_pre_hook(hook, with_kwargs=True)
 
     def keep(self, name, out):
-        self.kept[name] = (out[0] if isinstance(out, tuple) else out).detach()
+        if self.on:
+            self.kept[name] = (out[0] if isinstance(out, tuple) else out).detach()
 
-    def watch(self, tower, embed, projector, decoder):
-        self.after("vision.embed", embed)
-        for i, layer in enumerate(tower.encoder.layers):
-            self.after(f"vision.block.{i + 1}", layer)
-        self.after("projector", projector)
-        self.before("language.embed", decoder.layers[0])
+
+class Model:
+    """A tower, a projector and a decoder, of one model or of several."""
+
+    def __init__(self, parts, tower, projector, decoder, read):
+        """`parts` are the models that are saved, by folder; `read` makes the features of what the tower returns."""
+        self.parts, self.tower, self.projector, self.decoder, self.read = parts, tower, projector, decoder, read
+
+    @classmethod
+    def whole(cls, model, read=None):
+        return cls({"": model}, model.model.vision_tower, model.model.multi_modal_projector, model, read)
+
+    def low(self):
+        """The same in bf16."""
+        low = copy.deepcopy(self)
+        for module in (low.tower, low.projector, low.decoder):
+            module.bfloat16()
+        return low
+
+    def embed(self, ids, pictures):
+        """The decoder's input; rows with an image token take the pictures in their order."""
+        embedded = self.decoder.get_input_embeddings()(ids)
+        if not (ids == IMAGE).any():
+            return embedded
+        features = self.projector(self.read(self.tower(pictures.to(embedded.dtype), output_hidden_states=True)))
+        return embedded.masked_scatter((ids == IMAGE)[..., None], features)
+
+    def given(self, ids, pictures):
+        """Arguments of the decoder for tokens and the pictures among them."""
+        return {"inputs_embeds": self.embed(ids, pictures)}
+
+    def forward(self, batch):
+        given = self.given(batch.ids, batch.pictures[batch.with_picture])
+        return self.decoder(attention_mask=batch.mask, labels=batch.labels, **given)
+
+    def greedy(self, ids, picture):
+        """Tokens behind a prompt, and the logits of the first."""
+        out = self.decoder.generate(
+            attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=GENERATED, eos_token_id=None,
+            pad_token_id=0, output_logits=True, return_dict_in_generate=True, **self.given(ids, picture),
+        )
+        return out.sequences[0, -GENERATED:], out.logits[0][0]
+
+    def watch(self, embed, layers, post_norm=None):
+        states, decoder = States(), self.decoder.model
+        decoder = getattr(decoder, "language_model", decoder)
+        states.after("vision.embed", embed)
+        for i, layer in enumerate(layers):
+            states.after(f"vision.block.{i + 1}", layer)
+        if post_norm is not None:
+            states.after("vision.post_norm", post_norm)
+        states.after("projector", self.projector)
+        states.before("language.embed", decoder.layers[0])
         for i, layer in enumerate(decoder.layers):
-            self.after(f"language.layer.{i}", layer)
+            states.after(f"language.layer.{i}", layer)
+        return states
 
 
-PREFIXES = {
-    # transformers 5 has no `vision_model` in the modules of a tower; the checkpoints of LLaVA do.
-    "vision": "vision_tower.vision_model.",
-    "projector": "multi_modal_projector.",
-    "decoder": "language_model.model.",
-}
+class OneModel(Model):
+    """A model that joins tokens and pictures itself."""
 
-
-def published(part, module, skip=()):
-    """Parameters under the names of published checkpoints."""
-    kept = ((name, p) for name, p in module.named_parameters() if not name.startswith(tuple(skip)))
-    return {PREFIXES[part] + name: p for name, p in kept}
+    def given(self, ids, pictures):
+        pixels = {"pixel_values": pictures.to(self.decoder.dtype)} if (ids == IMAGE).any() else {}
+        return {"input_ids": ids} | pixels
 
 
 def single(x):
-    return x.detach().to(torch.float32, copy=True).contiguous()
+    return x if x.dtype == torch.int32 else x.detach().to(torch.float32, copy=True).contiguous()
 
 
 def integers(rows):
@@ -99,12 +164,13 @@ def integers(rows):
 
 
 class Batch:
-    """Texts and pictures of a batch: one picture and one text a row, the shorter texts padded at the end."""
+    """Texts and pictures of a batch: at most one picture and one text a row, the shorter texts padded at the end."""
 
     def __init__(self, rows, pictures):
         """Rows hold ids, with IMAGE at the picture's positions; every text token but the first is a target."""
         length = max(map(len, rows))
         self.rows, self.pictures, self.length = rows, pictures, length
+        self.with_picture = [r for r, row in enumerate(rows) if IMAGE in row]
         self.ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
         self.mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows])
         self.labels = torch.full_like(self.ids, IGNORED)
@@ -115,31 +181,34 @@ class Batch:
     @staticmethod
     def text(row):
         """Where the text behind the picture begins."""
-        return len(row) - row[::-1].index(IMAGE)
+        return len(row) - row[::-1].index(IMAGE) if IMAGE in row else 0
 
     def next_token(self, r, t):
         follows = self.labels[r, t + 1].item() if t + 1 < self.length else IGNORED
         return -1 if follows == IGNORED else follows
 
-    def case(self, name, out, states, layout):
+    def case(self, out, low, states, layout):
         """The case in which position t of row b is `layout[b][t]`: row and position here, segment, rotary position."""
         length = max(map(len, layout))
         fill = lambda values, value: values + [value] * (length - len(values))
         each = lambda value, f: integers([fill([f(*at) for at in row], value) for row in layout])
-        is_image = lambda at: self.rows[at[0]][at[1]] == IMAGE
+        patches = max(row.count(IMAGE) for row in self.rows)
+        image = lambda row: [t for t, at in enumerate(row) if self.rows[at[0]][at[1]] == IMAGE] or [-1] * patches
         first_row = [row[0][0] for row in layout]
+        # An unused target reads position 0.
+        at_targets = lambda x: torch.stack(
+            [torch.stack(fill([x[r, t] for r, t, *_ in row], x[row[0][:2]])) for row in layout]
+        )
         tensors = {
             "input.pixels": self.pictures[first_row],
             "input.tokens": each(0, lambda r, t, s, p: self.rows[r][t]),
             "input.positions": each(0, lambda r, t, s, p: p),
             "input.segments": each(-1, lambda r, t, s, p: s),
-            "input.image_index": integers([[t for t, at in enumerate(row) if is_image(at)] for row in layout]),
+            "input.image_index": integers([image(row) for row in layout]),
             "input.target_index": integers([fill(list(range(len(row))), 0) for row in layout]),
             "input.targets": each(-1, lambda r, t, s, p: self.next_token(r, t)),
-            # An unused target reads position 0.
-            "logits": torch.stack(
-                [torch.stack(fill([out.logits[r, t] for r, t, *_ in row], out.logits[row[0][:2]])) for row in layout]
-            ),
+            "logits": at_targets(out.logits),
+            "bf16.logits": at_targets(low.logits),
             "loss": out.loss,
         }
         for scope, state in states.kept.items():
@@ -149,9 +218,9 @@ class Batch:
                 rows = [torch.stack(fill([state[r, t] for r, t, *_ in row], zero)) for row in layout]
                 tensors[f"state.{scope}"] = torch.stack(rows)
             else:
-                tensors[f"state.{scope}"] = state[first_row]
-        keep = lambda x: x if x.dtype == torch.int32 else single(x)
-        return {f"{name}/{key}": keep(x) for key, x in tensors.items()}
+                # Only pictures that a row asks about.
+                tensors[f"state.{scope}"] = state[[self.with_picture.index(r) for r in first_row if r in self.with_picture]]
+        return tensors
 
     def rows_as_they_are(self):
         """Before and in the picture everything is segment 0, behind it 1."""
@@ -164,23 +233,64 @@ class Batch:
         texts = [(r, t, r + 1, t) for r, row in enumerate(self.rows) for t in range(start, len(row))]
         return [image + texts]
 
-
-def write(name, weights, cases):
-    tensors = {key: single(p) for key, p in weights.items()}
-    # A block behind the one that is read has no gradient.
-    tensors |= {f"grad.{key}": single(p.grad) for key, p in weights.items() if p.grad is not None and p.grad.any()}
-    for case in cases:
-        tensors |= case
-    # One entry only: their order in the file is that of a hash map.
-    versions = f"torch {torch.__version__}, transformers {transformers.__version__}, seed {SEED}"
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    path = FOLDER / f"{name}.safetensors"
-    save_file(tensors, path, {"written_with": versions})
-    print(f"{path.name}: {path.stat().st_size} bytes, {len(tensors)} tensors")
+    def prompts(self, model):
+        """Greedy continuations of every row as a prompt of its own."""
+        ids, logits = [], []
+        for r, row in enumerate(self.rows):
+            more, first = model.greedy(torch.tensor([row]), self.pictures[r : r + 1])
+            ids.append(more.tolist())
+            logits.append(first)
+        return {
+            "prompt.greedy": integers(ids),
+            "prompt.logits": torch.stack(logits),
+        }
 
 
-def clip_llama():
-    """LLaVA-1.5 in small: the state before the last block, no class token; heads wider than width / heads."""
+def save(model, folder):
+    """The folder of a model as it writes itself; what says how to generate is not read."""
+    copy.deepcopy(model).float().save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+
+
+def write(name, model, batch, states, layouts):
+    """One case per layout, with the gradients in the first."""
+    folder = FOLDER / name
+    for part, module in model.parts.items():
+        save(module, folder / part)
+    out = model.forward(batch)
+    out.loss.backward()
+    kept = states.kept
+    states.on = False
+    with torch.no_grad():
+        low, prompts = model.low().forward(batch), batch.prompts(model)
+    for number, (case, layout) in enumerate(layouts.items()):
+        states.kept = kept
+        tensors = batch.case(out, low, states, layout)
+        if number == 0:
+            tensors |= prompts
+            for part, module in model.parts.items():
+                gradients = copy.deepcopy(module)
+                for parameter, original in zip(gradients.parameters(), module.parameters(), strict=True):
+                    grad = original.grad
+                    parameter.data.copy_(torch.zeros_like(parameter) if grad is None else grad)
+                save(gradients, folder / case / part)
+            if "" not in model.parts:
+                for key, parameter in model.projector.named_parameters():
+                    tensors[f"weight.multi_modal_projector.{key}"] = parameter
+                    tensors[f"grad.multi_modal_projector.{key}"] = parameter.grad
+        # One entry only: their order in the file is that of a hash map.
+        versions = f"torch {torch.__version__}, transformers {transformers.__version__}, seed {SEED}"
+        (folder / case).mkdir(parents=True, exist_ok=True)
+        path = folder / case / "reference.safetensors"
+        save_file({key: single(x) for key, x in tensors.items()}, path, {"written_with": versions})
+        print(f"{name}/{case}: {sum(f.stat().st_size for f in folder.rglob('*') if f.is_file())} bytes in all")
+
+
+def clip_llama(name, layers):
+    """LLaVA-1.5 in small: the state before the last block, or several, no class token; heads wider than width / heads.
+
+    The last row has no picture.
+    """
     generator = torch.Generator().manual_seed(SEED)
     vision = CLIPVisionConfig(
         hidden_size=16, intermediate_size=24, num_hidden_layers=3, num_attention_heads=2, image_size=12, patch_size=4,
@@ -189,66 +299,85 @@ def clip_llama():
     text = LlamaConfig(
         hidden_size=20, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
         head_dim=6, vocab_size=VOCAB, rms_norm_eps=1e-3, tie_word_embeddings=False,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        rope_parameters={"rope_theta": 10000.0} | ROPE,
     )
     config = LlavaConfig(
-        vision_config=vision, text_config=text, image_token_index=IMAGE, vision_feature_layer=-2,
-        vision_feature_select_strategy="default", projector_hidden_act="gelu", attn_implementation="eager",
+        vision_config=vision, text_config=text, image_token_index=IMAGE, vision_feature_layer=layers,
+        vision_feature_select_strategy="default", projector_hidden_act="gelu",
     )
-    model = randomise(LlavaForConditionalGeneration(config), generator)
-    inner, states = model.model, States()
-    tower = inner.vision_tower
-    states.watch(tower, tower.pre_layrnorm, inner.multi_modal_projector, inner.language_model)
-    pictures = torch.randn(2, 3, 12, 12, generator=generator).float().double()
+    whole = randomise(LlavaForConditionalGeneration(config), generator)
+    model = OneModel.whole(whole)
+    tower = model.tower
+    states = model.watch(tower.pre_layrnorm, tower.encoder.layers)
+    pictures = torch.randn(3, 3, 12, 12, generator=generator).bfloat16().double()
     picture = [IMAGE] * 9
-    batch = Batch([picture + [3, 17, 5, 22, 8, 1], [4, 1] + picture + [19, 2, 7]], pictures)
-    tower(pictures)
-    out = model(input_ids=batch.ids, attention_mask=batch.mask, pixel_values=pictures, labels=batch.labels)
-    out.loss.backward()
-    weights = published("vision", tower, skip=["post_layernorm"])
-    weights |= published("projector", inner.multi_modal_projector)
-    weights |= published("decoder", inner.language_model)
-    weights["language_model.lm_head.weight"] = model.lm_head.weight
-    write("clip_llama", weights, [batch.case("rows", out, states, batch.rows_as_they_are())])
+    rows = [picture + [3, 17, 5, 22, 8, 1], [4, 1] + picture + [19, 2, 7], [6, 11, 9, 2, 25]]
+    batch = Batch(rows, pictures)
+    write(name, model, batch, states, {"rows": batch.rows_as_they_are()})
 
 
-def siglip_qwen2():
-    """SigLIP's last state after its norm, the projector of LLaVA, Qwen2 with its head tied to the embeddings.
+def siglip_qwen2(name, reading, read):
+    """LLaVA-OneVision in small, the base picture without what is added to its tiles; Qwen2 with its head tied.
 
-    The pictures are two pixels wider than their patches. Both rows ask about one picture, so that they can be packed.
+    SigLIP's last state is read before its norm, as by OneVision, or after it. Heads are 18 wide and the pictures two pixels wider
+    than their patches. All rows ask about one picture, so that they can be packed.
     """
     generator = torch.Generator().manual_seed(SEED + 1)
     vision = SiglipVisionConfig(
-        hidden_size=18, intermediate_size=24, num_hidden_layers=2, num_attention_heads=3, image_size=14, patch_size=4,
+        hidden_size=36, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, image_size=14, patch_size=4,
         hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-4, vision_use_head=False,
     )
     text = Qwen2Config(
         hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=1,
         vocab_size=VOCAB, rms_norm_eps=1e-4, tie_word_embeddings=True,
-        rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
+        rope_parameters={"rope_theta": 1000000.0} | ROPE,
     )
-    config = LlavaConfig(vision_config=vision, text_config=text, projector_hidden_act="gelu")
-    tower, projector, decoder = SiglipVisionModel(vision), LlavaMultiModalProjector(config), Qwen2ForCausalLM(text)
+    config = LlavaOnevisionConfig(
+        vision_config=vision, text_config=text, projector_hidden_act="gelu", image_token_index=IMAGE,
+        video_token_index=0, tie_word_embeddings=True, image_grid_pinpoints=[[14, 14]],
+    )
+    whole = randomise(LlavaOnevisionForConditionalGeneration(config), generator)
+    model = Model.whole(whole, read)
+    tower = model.tower
+    states = model.watch(tower.embeddings, tower.encoder.layers, tower.post_layernorm)
+    picture = torch.randn(1, 3, 14, 14, generator=generator).bfloat16().double()
+    batch = Batch([[IMAGE] * 9 + [3, 17, 5, 22, 8], [IMAGE] * 9 + [19, 2, 7]], picture.expand(2, -1, -1, -1))
+    layouts = {reading: batch.rows_as_they_are()}
+    if reading == "last_block":
+        layouts["packed"] = batch.packed()
+    write(name, model, batch, states, layouts)
+
+
+def dinov2_qwen3():
+    """DINOv2 and Qwen3, each a model of its own. The positions are those of 5 x 5 patches, the pictures have 3 x 3 and two pixels more."""
+    generator = torch.Generator().manual_seed(SEED + 2)
+    vision = Dinov2Config(
+        hidden_size=18, mlp_ratio=2, num_hidden_layers=2, num_attention_heads=3, image_size=20, patch_size=4,
+        layer_norm_eps=1e-4,
+    )
+    text = Qwen3Config(
+        hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        head_dim=6, vocab_size=VOCAB, rms_norm_eps=1e-4, tie_word_embeddings=False,
+        rope_parameters={"rope_theta": 1000000.0} | ROPE,
+    )
+    tower, decoder = Dinov2Model(vision), Qwen3ForCausalLM(text)
+    projector = LlavaMultiModalProjector(LlavaConfig(vision_config=vision, text_config=text))
     for module in (tower, projector, decoder):
         randomise(module, generator)
-    for module in (tower, decoder):
-        module.set_attn_implementation("eager")
-    states = States()
-    states.watch(tower, tower.embeddings, projector, decoder.model)
-    states.after("vision.post_norm", tower.post_layernorm)
-    picture = torch.randn(1, 3, 14, 14, generator=generator).float().double()
-    pictures = picture.expand(2, -1, -1, -1)
-    batch = Batch([[IMAGE] * 9 + [3, 17, 5, 22, 8], [IMAGE] * 9 + [19, 2, 7]], pictures)
-    visual = projector(tower(pictures).last_hidden_state)
-    embedded = decoder.model.embed_tokens(batch.ids)
-    embedded = embedded.masked_scatter((batch.ids == IMAGE)[..., None], visual)
-    out = decoder(inputs_embeds=embedded, attention_mask=batch.mask, labels=batch.labels)
-    out.loss.backward()
-    weights = published("vision", tower) | published("projector", projector) | published("decoder", decoder.model)
-    cases = [("rows", batch.rows_as_they_are()), ("packed", batch.packed())]
-    write("siglip_qwen2", weights, [batch.case(name, out, states, layout) for name, layout in cases])
+    read = lambda out: out.last_hidden_state[:, 1:]
+    model = Model({"dinov2": tower, "qwen3": decoder}, tower, projector, decoder, read)
+    states = model.watch(tower.embeddings, tower.encoder.layer, tower.layernorm)
+    pictures = torch.randn(2, 3, 14, 14, generator=generator).bfloat16().double()
+    batch = Batch([[7] + [IMAGE] * 9 + [3, 17, 5, 22], [IMAGE] * 9 + [19, 2, 7]], pictures)
+    write("dinov2_qwen3", model, batch, states, {"rows": batch.rows_as_they_are()})
 
 
 if __name__ == "__main__":
-    clip_llama()
-    siglip_qwen2()
+    logging.disable(logging.WARNING)
+    transformers.logging.set_verbosity_error()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    clip_llama("clip_llama", -2)
+    clip_llama("clip_llama_layers", [-2, 0, 3])
+    siglip_qwen2("siglip_qwen2", "last_block", lambda out: out.hidden_states[-1])
+    siglip_qwen2("siglip_qwen2", "post_norm", lambda out: out.last_hidden_state)
+    dinov2_qwen3()

@@ -8,6 +8,7 @@
 //! - [`text`]: the text form, parseable both ways.
 //! - [`verify`]: every property a well-formed function has.
 //! - [`interp`]: the reference interpreter, in `f32` and `f64`.
+//! - [`quantized`]: the numbers that blocks of quantized weights stand for.
 //! - [`picture`]: functions as nodes to be drawn.
 //! - [`expand`]: rewriting a function into the primitive ops.
 //!
@@ -25,6 +26,7 @@ pub mod grad;
 pub mod interp;
 pub mod op;
 pub mod picture;
+pub mod quantized;
 pub mod rewrite;
 pub mod text;
 pub mod types;

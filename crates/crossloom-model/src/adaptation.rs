@@ -26,6 +26,11 @@ impl Layers {
         self.0.insert((part, linear.to_owned()), Layer { sides, target });
     }
 
+    /// Takes over the layers of another part of the model.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     fn of(&self, part: Part) -> impl Iterator<Item = (&str, &Layer)> {
         self.0.iter().filter(move |((of, _), _)| *of == part).map(|((_, name), layer)| (name.as_str(), layer))
     }

@@ -88,6 +88,7 @@ fn methods_fit_models_of_every_size() {
         ("clip-vit-large-patch14-336", "vicuna-7b-v1.5"),
         ("siglip-so400m-patch14-384-26", "qwen2-0.5b"),
         ("siglip-so400m-patch14-384-26", "qwen2-7b"),
+        ("dinov2-small-patch14", "qwen3-0.6b"),
     ];
     for method in methods {
         for (vision, language) in models {

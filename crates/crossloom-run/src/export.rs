@@ -203,7 +203,7 @@ impl Held {
             vision: Some(model.vision.clone()),
             projector: Some(model.projector.clone()),
             language: Some(model.language.clone()),
-            taps: vec![recipe.topology.input],
+            taps: recipe.topology.input.clone(),
         };
         export::model(folder, scope, &architecture, self.tokens, &tensors)?;
         Ok(self.wrote(self.params.iter().filter(own)))

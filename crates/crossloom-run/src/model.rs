@@ -79,7 +79,7 @@ impl Model {
         let arena = Arena::new(&store);
         let phases = Phases::new(phases, &arena)?;
         let mut model = Self { store, arena, phases, training: None, params, gates, blank: true, start };
-        if let Some(TrainingPrograms { step, apply, held_out }) = training {
+        if let Some(TrainingPrograms { step, apply, held_out, .. }) = training {
             model.training = Some(Training {
                 step: model.session(step)?,
                 apply: apply.map(|apply| model.session(apply)).transpose()?,

@@ -12,7 +12,9 @@ mod pattern;
 mod tests;
 
 use crossloom_ir::TensorType;
+use crossloom_recipe::LanguageFamily;
 
+use crate::Architecture;
 pub use extents::Dims;
 use operator::Way;
 pub use operator::{Operator, Tensor};
@@ -92,6 +94,266 @@ pub const LAYOUTS: &[Layout] = &[
             (&["model.*"], &["language_model.model.*"], &[]),
         ],
     },
+    Layout {
+        name: "transformers since 5",
+        whole: true,
+        rows: &[
+            (&["vision_tower.*"], &["vision_tower.vision_model.*"], &[]),
+            (&["multi_modal_projector.*"], &["multi_modal_projector.*"], &[]),
+            (&["image_newline"], &["image_newline"], &[]),
+            (
+                &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"],
+                &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"],
+                &[Operator::Tie],
+            ),
+            (&["language_model.*"], &["language_model.*"], &[]),
+        ],
+    },
+    Layout {
+        name: "an encoder alone, since transformers 5",
+        whole: false,
+        rows: &[
+            (&["embeddings.*"], &["vision_tower.vision_model.embeddings.*"], &[]),
+            (&["encoder.*"], &["vision_tower.vision_model.encoder.*"], &[]),
+            (&["pre_layrnorm.*"], &["vision_tower.vision_model.pre_layrnorm.*"], &[]),
+            (&["post_layernorm.*"], &["vision_tower.vision_model.post_layernorm.*"], &[]),
+        ],
+    },
+    Layout {
+        name: "DINOv2",
+        whole: false,
+        rows: &[
+            (
+                &["embeddings.cls_token"],
+                &["vision_tower.vision_model.embeddings.class_embedding"],
+                &[Operator::Reshape("1 1 d", "d")],
+            ),
+            (
+                &["embeddings.position_embeddings"],
+                &["vision_tower.vision_model.embeddings.position_embedding.weight"],
+                &[Operator::Reshape("1 s d", "s d")],
+            ),
+            (
+                &["embeddings.patch_embeddings.projection.*"],
+                &["vision_tower.vision_model.embeddings.patch_embedding.*"],
+                &[],
+            ),
+            (
+                &["encoder.layer.{n}.norm1.*"],
+                &["vision_tower.vision_model.encoder.layers.{n}.layer_norm1.*"],
+                &[],
+            ),
+            (
+                &["encoder.layer.{n}.norm2.*"],
+                &["vision_tower.vision_model.encoder.layers.{n}.layer_norm2.*"],
+                &[],
+            ),
+            (
+                &["encoder.layer.{n}.attention.attention.query.*"],
+                &["vision_tower.vision_model.encoder.layers.{n}.self_attn.q_proj.*"],
+                &[],
+            ),
+            (
+                &["encoder.layer.{n}.attention.attention.key.*"],
+                &["vision_tower.vision_model.encoder.layers.{n}.self_attn.k_proj.*"],
+                &[],
+            ),
+            (
+                &["encoder.layer.{n}.attention.attention.value.*"],
+                &["vision_tower.vision_model.encoder.layers.{n}.self_attn.v_proj.*"],
+                &[],
+            ),
+            (
+                &["encoder.layer.{n}.attention.output.dense.*"],
+                &["vision_tower.vision_model.encoder.layers.{n}.self_attn.out_proj.*"],
+                &[],
+            ),
+            (
+                &["encoder.layer.{n}.layer_scale1.lambda1"],
+                &["vision_tower.vision_model.encoder.layers.{n}.layer_scale1.lambda1"],
+                &[],
+            ),
+            (
+                &["encoder.layer.{n}.layer_scale2.lambda1"],
+                &["vision_tower.vision_model.encoder.layers.{n}.layer_scale2.lambda1"],
+                &[],
+            ),
+            (&["encoder.layer.{n}.mlp.*"], &["vision_tower.vision_model.encoder.layers.{n}.mlp.*"], &[]),
+            (&["layernorm.*"], &["vision_tower.vision_model.post_layernorm.*"], &[]),
+        ],
+    },
+];
+
+/// DINOv2's encoder in ONNX, see `format/onnx.rs` for the names. What is built on it is none of ours.
+pub(crate) const ONNX: Layout = Layout {
+    name: "onnx, DINOv2",
+    whole: false,
+    rows: &[
+        (
+            &["backbone.embeddings.cls_token"],
+            &["vision_tower.vision_model.embeddings.class_embedding"],
+            &[Operator::Reshape("1 1 d", "d")],
+        ),
+        // The exporter resamples the grid, so that it has the class token's position apart.
+        (
+            &["backbone.embeddings.Concat_6", "backbone.embeddings.Reshape_1"],
+            &["vision_tower.vision_model.embeddings.position_embedding.weight"],
+            &[Operator::Reshape("1 n d", "n d"), Operator::Concatenate("1 a")],
+        ),
+        (
+            &["backbone.embeddings.patch_embeddings.projection.*"],
+            &["vision_tower.vision_model.embeddings.patch_embedding.*"],
+            &[],
+        ),
+        (
+            &["backbone.encoder.layer.{n}.attention.attention.query.matmul"],
+            &["vision_tower.vision_model.encoder.layers.{n}.self_attn.q_proj.weight"],
+            &[Operator::Transpose],
+        ),
+        (
+            &["backbone.encoder.layer.{n}.attention.attention.query.*"],
+            &["vision_tower.vision_model.encoder.layers.{n}.self_attn.q_proj.*"],
+            &[],
+        ),
+        (
+            &["backbone.encoder.layer.{n}.attention.attention.key.matmul"],
+            &["vision_tower.vision_model.encoder.layers.{n}.self_attn.k_proj.weight"],
+            &[Operator::Transpose],
+        ),
+        (
+            &["backbone.encoder.layer.{n}.attention.attention.key.*"],
+            &["vision_tower.vision_model.encoder.layers.{n}.self_attn.k_proj.*"],
+            &[],
+        ),
+        (
+            &["backbone.encoder.layer.{n}.attention.attention.value.matmul"],
+            &["vision_tower.vision_model.encoder.layers.{n}.self_attn.v_proj.weight"],
+            &[Operator::Transpose],
+        ),
+        (
+            &["backbone.encoder.layer.{n}.attention.attention.value.*"],
+            &["vision_tower.vision_model.encoder.layers.{n}.self_attn.v_proj.*"],
+            &[],
+        ),
+        (
+            &["backbone.encoder.layer.{n}.attention.output.dense.matmul"],
+            &["vision_tower.vision_model.encoder.layers.{n}.self_attn.out_proj.weight"],
+            &[Operator::Transpose],
+        ),
+        (
+            &["backbone.encoder.layer.{n}.attention.output.dense.*"],
+            &["vision_tower.vision_model.encoder.layers.{n}.self_attn.out_proj.*"],
+            &[],
+        ),
+        (
+            &["backbone.encoder.layer.{n}.mlp.fc1.matmul"],
+            &["vision_tower.vision_model.encoder.layers.{n}.mlp.fc1.weight"],
+            &[Operator::Transpose],
+        ),
+        (
+            &["backbone.encoder.layer.{n}.mlp.fc1.*"],
+            &["vision_tower.vision_model.encoder.layers.{n}.mlp.fc1.*"],
+            &[],
+        ),
+        (
+            &["backbone.encoder.layer.{n}.mlp.fc2.matmul"],
+            &["vision_tower.vision_model.encoder.layers.{n}.mlp.fc2.weight"],
+            &[Operator::Transpose],
+        ),
+        (
+            &["backbone.encoder.layer.{n}.mlp.fc2.*"],
+            &["vision_tower.vision_model.encoder.layers.{n}.mlp.fc2.*"],
+            &[],
+        ),
+        (
+            &["backbone.encoder.layer.{n}.norm1.*"],
+            &["vision_tower.vision_model.encoder.layers.{n}.layer_norm1.*"],
+            &[],
+        ),
+        (
+            &["backbone.encoder.layer.{n}.layer_scale1.lambda1"],
+            &["vision_tower.vision_model.encoder.layers.{n}.layer_scale1.lambda1"],
+            &[],
+        ),
+        (
+            &["backbone.encoder.layer.{n}.norm2.*"],
+            &["vision_tower.vision_model.encoder.layers.{n}.layer_norm2.*"],
+            &[],
+        ),
+        (
+            &["backbone.encoder.layer.{n}.layer_scale2.lambda1"],
+            &["vision_tower.vision_model.encoder.layers.{n}.layer_scale2.lambda1"],
+            &[],
+        ),
+        (&["backbone.layernorm.*"], &["vision_tower.vision_model.post_layernorm.*"], &[]),
+        (&["decoder.*"], &[], &[]),
+    ],
+};
+
+/// The layout of GGUF files of an architecture. Those of Llama have the rows of queries and keys in pairs.
+pub(crate) fn of_gguf(architecture: &Architecture) -> &'static Layout {
+    match architecture.language.as_ref().map(|language| language.family) {
+        Some(LanguageFamily::Llama) => &GGUF_LLAMA,
+        _ => &GGUF,
+    }
+}
+
+/// What GGUF files call a head that is not the word embedding.
+pub(crate) const GGUF_HEAD: &str = "output.weight";
+
+const GGUF_LLAMA: Layout = Layout {
+    name: "gguf, Llama",
+    whole: false,
+    rows: &[
+        GGUF_WORDS,
+        GGUF_NORM,
+        (&["blk.{n}.attn_q.*"], &["language_model.model.layers.{n}.self_attn.q_proj.*"], &[Operator::Rope]),
+        (&["blk.{n}.attn_k.*"], &["language_model.model.layers.{n}.self_attn.k_proj.*"], &[Operator::Rope]),
+        GGUF_BLOCK[0],
+        GGUF_BLOCK[1],
+        GGUF_BLOCK[2],
+        GGUF_BLOCK[3],
+        GGUF_BLOCK[4],
+        GGUF_BLOCK[5],
+        GGUF_BLOCK[6],
+    ],
+};
+
+const GGUF: Layout = Layout {
+    name: "gguf",
+    whole: false,
+    rows: &[
+        GGUF_WORDS,
+        GGUF_NORM,
+        (&["blk.{n}.attn_q.*"], &["language_model.model.layers.{n}.self_attn.q_proj.*"], &[]),
+        (&["blk.{n}.attn_k.*"], &["language_model.model.layers.{n}.self_attn.k_proj.*"], &[]),
+        (&["blk.{n}.attn_q_norm.*"], &["language_model.model.layers.{n}.self_attn.q_norm.*"], &[]),
+        (&["blk.{n}.attn_k_norm.*"], &["language_model.model.layers.{n}.self_attn.k_norm.*"], &[]),
+        GGUF_BLOCK[0],
+        GGUF_BLOCK[1],
+        GGUF_BLOCK[2],
+        GGUF_BLOCK[3],
+        GGUF_BLOCK[4],
+        GGUF_BLOCK[5],
+        GGUF_BLOCK[6],
+    ],
+};
+
+const GGUF_WORDS: Row = (
+    &["token_embd.weight", GGUF_HEAD],
+    &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"],
+    &[Operator::Tie],
+);
+const GGUF_NORM: Row = (&["output_norm.*"], &["language_model.model.norm.*"], &[]);
+/// What all language models have in each layer, but for queries and keys.
+const GGUF_BLOCK: [Row; 7] = [
+    (&["blk.{n}.attn_norm.*"], &["language_model.model.layers.{n}.input_layernorm.*"], &[]),
+    (&["blk.{n}.attn_v.*"], &["language_model.model.layers.{n}.self_attn.v_proj.*"], &[]),
+    (&["blk.{n}.attn_output.*"], &["language_model.model.layers.{n}.self_attn.o_proj.*"], &[]),
+    (&["blk.{n}.ffn_norm.*"], &["language_model.model.layers.{n}.post_attention_layernorm.*"], &[]),
+    (&["blk.{n}.ffn_gate.*"], &["language_model.model.layers.{n}.mlp.gate_proj.*"], &[]),
+    (&["blk.{n}.ffn_up.*"], &["language_model.model.layers.{n}.mlp.up_proj.*"], &[]),
+    (&["blk.{n}.ffn_down.*"], &["language_model.model.layers.{n}.mlp.down_proj.*"], &[]),
 ];
 
 /// Tensors of a file that are no weights: what they hold is computed from positions alone, or is part of a model that is not
@@ -106,7 +368,9 @@ const LEFT_OUT: &[&str] = &[
     "logit_scale",
     "logit_bias",
     // SigLIP's pooling by attention.
-    "vision_model.head.",
+    "head.",
+    // DINOv2's stand-in for patches that are hidden while it is pretrained.
+    ".mask_token",
 ];
 
 /// Tensors of a file and those of ours that they are.

@@ -1,4 +1,4 @@
-//! A folder with a model: configuration, files and names together.
+//! A folder or a file with a model: configuration, files and names together.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use crossloom_ir::TensorType;
 use crossloom_recipe::Part;
-use crossloom_runtime::RunError;
+use crossloom_runtime::{MappedFile, MappedTensor, RunError};
 use serde::Serialize;
 
-use crate::layout::{Dims, LAYOUTS, Match, Tensor, is_left_out};
-use crate::reader::{Reader, WeightBytes};
-use crate::shards::{open, table};
+use crate::format::{gguf, onnx};
+use crate::layout::{self, Dims, LAYOUTS, Match, Tensor, is_left_out};
+use crate::shards::{Shards, open, table};
 use crate::{Architecture, Layout, WeightsError, family};
 
 /// A pretrained model whose files are mapped.
@@ -21,7 +21,7 @@ pub struct Pretrained {
     path: PathBuf,
     architecture: Architecture,
     layout: &'static Layout,
-    files: Box<dyn Reader>,
+    files: Shards,
     /// What every tensor is made of, by our name.
     made_of: BTreeMap<String, Source>,
     left_out: Vec<String>,
@@ -34,6 +34,24 @@ struct Source {
     /// Which one of them.
     place: usize,
     shape: Vec<usize>,
+}
+
+/// Where the bytes of a tensor are.
+#[derive(Debug)]
+pub enum WeightBytes {
+    /// In the file, as they are needed.
+    Mapped(MappedTensor),
+    /// In memory, since the file has them in another order, or not where they can be used.
+    Owned(Vec<u8>),
+}
+
+impl AsRef<[u8]> for WeightBytes {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(tensor) => tensor.as_ref(),
+            Self::Owned(bytes) => bytes,
+        }
+    }
 }
 
 /// Tensors of one part and one element type.
@@ -59,12 +77,49 @@ fn part_of(name: &str) -> Part {
 }
 
 impl Pretrained {
-    /// Opens a folder. No tensor is read.
+    /// Opens a folder with a `config.json`, a GGUF file, or an encoder in ONNX. No tensor is read.
     ///
     /// # Errors
     /// All that is wrong: with the configuration; with the files; with both together, where the dimensions of one are not those
     /// of the other.
-    pub fn open(folder: &Path) -> Result<Self, WeightsError> {
+    pub fn open(path: &Path) -> Result<Self, WeightsError> {
+        if path.is_dir() {
+            return Self::folder(path);
+        }
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("gguf") => Self::gguf(path),
+            Some("onnx") => Self::onnx(path),
+            _ if !path.exists() => Err(WeightsError::one(path, "there is no such file or folder")),
+            _ => Err(WeightsError::one(
+                path,
+                "is no folder with a `config.json`, no `.gguf` and no `.onnx` file",
+            )),
+        }
+    }
+
+    fn gguf(path: &Path) -> Result<Self, WeightsError> {
+        let mut metadata = gguf::Metadata::new();
+        let file = MappedFile::open_as(path, |bytes| {
+            let (header, read) = gguf::header(bytes)?;
+            metadata = read;
+            Ok(header)
+        });
+        let file = file.map_err(|error| opened(path, error))?;
+        let has_head = file.header().contains_key(layout::GGUF_HEAD);
+        let architecture =
+            family::of_gguf(&metadata, has_head).map_err(|problems| WeightsError::new(path, problems))?;
+        let layout = layout::of_gguf(&architecture);
+        Self::of(path, architecture, Shards::of(&file), layout)
+    }
+
+    fn onnx(path: &Path) -> Result<Self, WeightsError> {
+        let file = MappedFile::open_as(path, onnx::header).map_err(|error| opened(path, error))?;
+        let architecture =
+            family::of_onnx(file.header()).map_err(|problems| WeightsError::new(path, problems))?;
+        Self::of(path, architecture, Shards::of(&file), &layout::ONNX)
+    }
+
+    fn folder(folder: &Path) -> Result<Self, WeightsError> {
         let config = folder.join("config.json");
         let mut architecture = family::architecture(&table(&config)?)
             .map_err(|problems| WeightsError::new(&config, problems))?;
@@ -76,12 +131,18 @@ impl Pretrained {
             vision.image_std = processor.std.unwrap_or(vision.image_std);
             vision.resample = processor.resample.unwrap_or(vision.resample);
         }
-        Self::of(folder, architecture, Box::new(open(folder)?))
+        let files = open(folder)?;
+        let layout = layout(&architecture, &files).map_err(|problem| WeightsError::one(folder, problem))?;
+        Self::of(folder, architecture, files, layout)
     }
 
     /// Brings configuration and files together.
-    fn of(path: &Path, architecture: Architecture, files: Box<dyn Reader>) -> Result<Self, WeightsError> {
-        let layout = layout(&architecture, &*files).map_err(|problem| WeightsError::one(path, problem))?;
+    fn of(
+        path: &Path,
+        architecture: Architecture,
+        files: Shards,
+        layout: &'static Layout,
+    ) -> Result<Self, WeightsError> {
         let dims = Dims::of(&architecture);
         let (mut made_of, mut left_out, mut problems) = (BTreeMap::new(), Vec::new(), Vec::new());
         for in_file in files.names() {
@@ -100,7 +161,7 @@ impl Pretrained {
             if made_of.contains_key(&row.ours[0]) {
                 continue;
             }
-            match shapes(&*files, &row, &dims) {
+            match shapes(&files, &row, &dims) {
                 Ok(shapes) => {
                     let row = Arc::new(row);
                     made_of.extend(shapes.into_iter().enumerate().map(|(place, shape)| {
@@ -115,7 +176,7 @@ impl Pretrained {
         if problems.is_empty() { Ok(model) } else { Err(WeightsError::new(path, problems)) }
     }
 
-    /// The folder.
+    /// The folder or file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -151,7 +212,7 @@ impl Pretrained {
         };
         let source = self.made_of.get(name).ok_or_else(|| failed(format!("has no tensor `{name}`")))?;
         if let ([only], true) = (source.row.file.as_slice(), source.row.is_as_it_lies()) {
-            return read(only);
+            return read(only).map(|(ty, tensor)| (ty, WeightBytes::Mapped(tensor)));
         }
         let file: Vec<_> = source.row.file.iter().map(|name| read(name)).collect::<Result<_, _>>()?;
         let given = (file.iter())
@@ -161,7 +222,7 @@ impl Pretrained {
         let made = ours.map_err(|e| failed(format!("`{}` {e}", source.row.file.join("`, `"))))?;
         let made = made.into_iter().nth(source.place);
         let Tensor { ty, bytes } = made.ok_or_else(|| failed(format!("has no tensor `{name}`")))?;
-        Ok((ty, bytes.into_owned().into()))
+        Ok((ty, WeightBytes::Owned(bytes.into_owned())))
     }
 
     /// BLAKE3 of all its tensors, as 64 hexadecimal digits: of our names, types, shapes and bytes, so that neither the names nor the
@@ -218,19 +279,20 @@ impl Pretrained {
         if let Some(vision) = &self.architecture.vision {
             let tower = "vision_tower.vision_model";
             let (d, patch) = (vision.hidden, vision.patch_size);
-            let positions = vision.tokens() + usize::from(vision.class_token);
             expect(
                 &format!("{tower}.embeddings.patch_embedding.weight"),
                 &[d, vision.channels, patch, patch],
             );
-            expect(&format!("{tower}.embeddings.position_embedding.weight"), &[positions, d]);
+            expect(&format!("{tower}.embeddings.position_embedding.weight"), &[vision.positions(), d]);
             for layer in [0, vision.layers - 1] {
                 expect(&format!("{tower}.encoder.layers.{layer}.mlp.fc1.weight"), &[vision.mlp, d]);
                 expect(&format!("{tower}.encoder.layers.{layer}.self_attn.q_proj.weight"), &[d, d]);
             }
         }
         if let (Some(vision), Some(language)) = (&self.architecture.vision, &self.architecture.language) {
-            expect("multi_modal_projector.linear_1.weight", &[language.hidden, vision.hidden]);
+            // It reads the states side by side.
+            let width = vision.hidden * self.architecture.taps.len().max(1);
+            expect("multi_modal_projector.linear_1.weight", &[language.hidden, width]);
             expect("multi_modal_projector.linear_2.weight", &[language.hidden, language.hidden]);
         }
         if let Some(language) = &self.architecture.language {
@@ -284,8 +346,16 @@ impl Pretrained {
     }
 }
 
+/// Why a file does not open, once by its name.
+fn opened(path: &Path, error: RunError) -> WeightsError {
+    match error {
+        RunError::File { message, .. } => WeightsError::one(path, message),
+        error => WeightsError::one(path, error),
+    }
+}
+
 /// The shapes of our tensors that a row is about.
-fn shapes(files: &dyn Reader, row: &Match, dims: &Dims) -> Result<Vec<Vec<usize>>, String> {
+fn shapes(files: &Shards, row: &Match, dims: &Dims) -> Result<Vec<Vec<usize>>, String> {
     let absent = row.file.iter().filter(|name| files.located(name).is_none());
     let absent: Vec<String> = absent.map(|name| format!("`{name}`")).collect();
     if !absent.is_empty() {
@@ -306,7 +376,7 @@ fn shapes(files: &dyn Reader, row: &Match, dims: &Dims) -> Result<Vec<Vec<usize>
 }
 
 /// The layout under which a folder holds the first tensor of each of its parts.
-fn layout(architecture: &Architecture, files: &dyn Reader) -> Result<&'static Layout, String> {
+fn layout(architecture: &Architecture, files: &Shards) -> Result<&'static Layout, String> {
     let marks = [
         architecture.vision.as_ref().map(|_| "vision_tower.vision_model.embeddings.patch_embedding.weight"),
         architecture.language.as_ref().map(|_| "language_model.model.embed_tokens.weight"),

@@ -1,16 +1,15 @@
-//! The files of a folder: one safetensors file, or several with an index.
+//! The files of a model: one, of any format, or several of safetensors with an index.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
 use crossloom_ir::TensorType;
-use crossloom_runtime::{Located, MappedFile, RunError};
+use crossloom_runtime::{Located, MappedFile, MappedTensor, RunError};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::WeightsError;
-use crate::reader::{Reader, WeightBytes};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -27,19 +26,23 @@ impl Shards {
     pub(crate) fn of(file: &Arc<MappedFile>) -> Self {
         Self(file.header().keys().map(|name| (name.clone(), Arc::clone(file))).collect())
     }
-}
 
-impl Reader for Shards {
-    fn names(&self) -> Vec<&str> {
-        self.0.keys().map(String::as_str).collect()
+    /// The names of all tensors, sorted.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
-    fn located(&self, name: &str) -> Option<&Located> {
+    /// What a tensor's file says of it; none if no file has one of that name.
+    pub(crate) fn located(&self, name: &str) -> Option<&Located> {
         self.0.get(name)?.header().get(name)
     }
 
-    fn read(&self, name: &str) -> Option<Result<(TensorType, WeightBytes), RunError>> {
-        Some(self.0.get(name)?.tensor(name).map(|(ty, bytes)| (ty, bytes.into())))
+    /// A tensor as it lies in its file; none if no file has one of that name.
+    ///
+    /// # Errors
+    /// Its element type is none of ours.
+    pub(crate) fn read(&self, name: &str) -> Option<Result<(TensorType, MappedTensor), RunError>> {
+        Some(self.0.get(name)?.tensor(name))
     }
 }
 

@@ -1,20 +1,22 @@
 //! The values of a tensor, whatever type its file has them in.
 
 use crossloom_ir::DType;
+use crossloom_ir::quantized::dequantize;
 use half::{bf16, f16};
 
 /// Values that are looked through at once.
 const CHUNK: usize = 1 << 16;
 
-/// The values of little-endian floats as `f32`, exactly.
+/// The values of little-endian floats, or of quantized blocks, as `f32`, exactly.
 ///
 /// # Errors
-/// The type is no float.
+/// The type is a whole number's.
 pub fn to_f32(dtype: DType, bytes: &[u8]) -> Result<Vec<f32>, String> {
     Ok(match dtype {
         DType::F32 => words(bytes).map(f32::from_le_bytes).collect(),
         DType::Bf16 => words(bytes).map(|word| bf16::from_le_bytes(word).to_f32()).collect(),
         DType::F16 => words(bytes).map(|word| f16::from_le_bytes(word).to_f32()).collect(),
+        dtype if dtype.is_quantized() => dequantize(dtype, bytes),
         other => return Err(format!("has elements of type {other}, which are no floats")),
     })
 }
@@ -22,7 +24,7 @@ pub fn to_f32(dtype: DType, bytes: &[u8]) -> Result<Vec<f32>, String> {
 /// The values as little-endian floats of another type, rounded to nearest even.
 ///
 /// # Errors
-/// One of the types is no float.
+/// The first type is a whole number's, or the second one no float.
 pub fn converted(from: DType, bytes: &[u8], to: DType) -> Result<Vec<u8>, String> {
     let values = to_f32(from, bytes)?;
     Ok(match to {
@@ -33,12 +35,20 @@ pub fn converted(from: DType, bytes: &[u8], to: DType) -> Result<Vec<u8>, String
     })
 }
 
-/// The place of the first value that is not finite. Types that are no floats have none.
+/// The place of the first value that is not finite. Whole numbers have none.
 pub fn first_non_finite(dtype: DType, bytes: &[u8]) -> Option<usize> {
     match dtype {
         DType::F32 => find(bytes, |word: [u8; 4]| u32::from_le_bytes(word) & 0x7f80_0000 == 0x7f80_0000),
         DType::Bf16 => find(bytes, |word: [u8; 2]| u16::from_le_bytes(word) & 0x7f80 == 0x7f80),
         DType::F16 => find(bytes, |word: [u8; 2]| u16::from_le_bytes(word) & 0x7c00 == 0x7c00),
+        dtype if dtype.is_quantized() => {
+            let (elements, size) = dtype.block();
+            let mut chunks = bytes.chunks(CHUNK / elements * size).enumerate();
+            chunks.find_map(|(number, chunk)| {
+                let place = dequantize(dtype, chunk).iter().position(|value| !value.is_finite())?;
+                Some(number * CHUNK + place)
+            })
+        }
         _ => None,
     }
 }
@@ -75,6 +85,16 @@ mod tests {
         }
         let largest: Vec<u8> = [f32::MAX, f32::MIN, f32::MIN_POSITIVE].map(f32::to_le_bytes).concat();
         assert_eq!(first_non_finite(DType::F32, &largest), None);
+    }
+
+    #[test]
+    fn a_factor_that_is_not_finite_spoils_its_block() {
+        let mut bytes = vec![1_u8; 34 * (CHUNK / 32 + 4)];
+        assert_eq!(first_non_finite(DType::Q8_0, &bytes), None);
+        let block = CHUNK / 32 + 2;
+        bytes[block * 34..block * 34 + 2].copy_from_slice(&f16::INFINITY.to_le_bytes());
+        assert_eq!(first_non_finite(DType::Q8_0, &bytes), Some(block * 32));
+        assert!(to_f32(DType::Q8_0, &bytes).unwrap()[block * 32].is_infinite());
     }
 
     #[test]

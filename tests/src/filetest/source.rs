@@ -146,7 +146,7 @@ pub(super) fn arguments(
         let text = given.iter().find(|(name, _)| *name == param.name).map(|(_, value)| *value);
         let tensor = match text {
             Some(text) => tensor::read(text, ty),
-            None if seeded && ty.dtype.is_float() => tensor::read(&format!("uniform {}", index + 1), ty),
+            None if seeded && !ty.dtype.is_integer() => tensor::read(&format!("uniform {}", index + 1), ty),
             None => Err("there is no `with` line for it".to_owned()),
         };
         arguments.push(tensor.map_err(|message| format!("parameter `{}`: {message}", param.name))?);

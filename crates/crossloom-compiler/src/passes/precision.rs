@@ -22,13 +22,19 @@
 //! and movements back to a pool, and what products make of these values' gradients. Gates decide by small differences
 //! between pictures, which eight bits do not tell apart, and a few rows cost nothing.
 //!
+//! A product of which one operand is made of no parameter at all (counting and arithmetic: a matrix that resamples a grid)
+//! is `f32` too: in eight bits it would be another matrix, and none of a model's large products is like that.
+//!
+//! An *input* that the policy names and that products alone read is `bf16` itself: it is given in the type in which it is read.
 //! A *frozen* weight has the type that the policy names for it. A *trained* weight `w` stays `f32` under its own name;
 //! products read the state parameter `bf16.w`, and the step that updates `w` updates that with the new content,
 //! converted. One sweep from the end and one from the start: linear in the number of instructions.
 
-use std::collections::BTreeMap;
+mod given;
 
-use crossloom_ir::func::{InstData, ValueDef};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crossloom_ir::func::{InstData, Param, ValueDef};
 use crossloom_ir::op::{Binary, BinaryKind, Convert, Op, ScatterMode, ScatterRows, Unary, UnaryKind};
 use crossloom_ir::rewrite::Rewriter;
 use crossloom_ir::{DType, Func, IrError, IrErrors, Role, Value};
@@ -57,6 +63,9 @@ pub struct Policy {
     /// Element types of frozen weights, by name. A weight that is not named counts as trained: its content is `f32`.
     /// Names that a function does not have are no error, for its parts share one policy.
     pub frozen: BTreeMap<String, DType>,
+    /// Inputs that can be given in 16 bits. Those of them become so that nothing but products reads, which would round
+    /// them anyway.
+    pub given: BTreeSet<String>,
 }
 
 impl Policy {
@@ -90,14 +99,20 @@ pub fn apply(func: &Func, policy: &Policy) -> Result<Func, IrErrors> {
         return Ok(func.clone());
     }
     check(func, policy)?;
-    let frozen = |name: &str| policy.frozen.get(name).copied();
+    let marks = Marks::of(func);
+    let low = (policy.compute == Precision::Bf16).then_some(DType::Bf16);
+    let narrow = low.map(|_| given::read_by_products(func, &marks)).unwrap_or_default();
+    let asked = |param: &Param| match low {
+        Some(low) if policy.given.contains(&param.name) && narrow[param.value.index()] => Some(low),
+        _ => policy.frozen.get(&param.name).copied(),
+    };
     let mut typing = Typing {
-        marks: Marks::of(func),
-        low: (policy.compute == Precision::Bf16).then_some(DType::Bf16),
         rewriter: Rewriter::retyped(func, |param| {
             let ty = func.ty(param.value);
-            frozen(&param.name).map_or_else(|| ty.clone(), |dtype| ty.with_dtype(dtype))
+            asked(param).map_or_else(|| ty.clone(), |dtype| ty.with_dtype(dtype))
         }),
+        marks,
+        low,
         lowered: BTreeMap::new(),
         copies: Vec::new(),
     };
@@ -207,7 +222,7 @@ fn is_low_operand(op: &Op, operand: usize) -> bool {
 
 /// What the readers of a value say about it.
 #[derive(Clone, Copy, Debug, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "five questions, each answered on its own")]
+#[allow(clippy::struct_excessive_bools, reason = "six questions, each answered on its own")]
 struct Mark {
     /// A product reads it.
     product: bool,
@@ -219,6 +234,8 @@ struct Mark {
     gradient: bool,
     /// A sigmoid reads it, at the end of products, sums and movements.
     gate: bool,
+    /// No parameter has part in it.
+    constant: bool,
 }
 
 struct Marks(Vec<Mark>);
@@ -227,12 +244,19 @@ impl Marks {
     /// Goes from readers to what they read.
     fn of(func: &Func) -> Self {
         let mut marks = Self::gates(func);
+        for inst in func.insts() {
+            if inst.inputs.iter().all(|v| marks[v.index()].constant) {
+                for output in &inst.outputs {
+                    marks[output.index()].constant = true;
+                }
+            }
+        }
         for result in func.results() {
             marks[result.value.index()].wide = true;
         }
         for inst in func.insts().iter().rev() {
             let out = inst.outputs.first().map_or_else(Mark::default, |v| marks[v.index()]);
-            let of_gate = Self::is_of_gate(&marks, inst);
+            let wide_product = Self::is_wide_product(&marks, inst);
             for (i, input) in inst.inputs.iter().enumerate() {
                 let mark = &mut marks[input.index()];
                 match &inst.op {
@@ -253,7 +277,7 @@ impl Marks {
                     | Op::AddRmsNorm(_)
                     | Op::LayerNormGrad(_)
                     | Op::RmsNormGrad(_) => mark.norm = true,
-                    op => mark.product |= !of_gate && is_low_operand(op, i),
+                    op => mark.product |= !wide_product && is_low_operand(op, i),
                 }
             }
         }
@@ -279,9 +303,11 @@ impl Marks {
         marks
     }
 
-    /// Whether an instruction makes a value of a gate, or reads one, as gradients do.
-    fn is_of_gate(marks: &[Mark], inst: &InstData) -> bool {
+    /// Whether an instruction is computed in `f32` though it is a product: it makes a value of a gate or reads one, as
+    /// gradients do; or it reads what no parameter has part in.
+    fn is_wide_product(marks: &[Mark], inst: &InstData) -> bool {
         inst.outputs.iter().chain(&inst.inputs).any(|v| marks[v.index()].gate)
+            || inst.inputs.iter().any(|v| marks[v.index()].constant)
     }
 
     fn of_value(&self, value: Value) -> Mark {
@@ -305,7 +331,7 @@ impl Typing<'_> {
         let row = row(&inst.op);
         let mut inputs = self.rewriter.get_all(&inst.inputs)?;
         match (row, self.low) {
-            (Row::Product, Some(low)) if !Marks::is_of_gate(&self.marks.0, inst) => {
+            (Row::Product, Some(low)) if !Marks::is_wide_product(&self.marks.0, inst) => {
                 for (_, input) in inputs.iter_mut().enumerate().filter(|(i, _)| is_low_operand(&inst.op, *i))
                 {
                     *input = self.as_low(*input, low, inst)?;
@@ -340,7 +366,7 @@ impl Typing<'_> {
             && !mark.gradient
             && !mark.gate
             && match row {
-                Row::Product if Marks::is_of_gate(&self.marks.0, inst) => false,
+                Row::Product if Marks::is_wide_product(&self.marks.0, inst) => false,
                 Row::Product => match &inst.op {
                     Op::Attention(_) => output == 0,
                     Op::Linear(op) if op.residual && output == 0 => {

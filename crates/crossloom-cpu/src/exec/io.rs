@@ -9,7 +9,7 @@ use half::bf16;
 
 use super::ops::Tables;
 use crate::element::{Floats, FloatsMut};
-use crate::kernels::KernelError;
+use crate::kernels::{Blocks, KernelError};
 
 /// A range of bytes that holds elements of a type: where it starts and how long it is.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +115,8 @@ enum May {
     Be(DType),
     /// Of the float types that kernels load and store.
     Float,
+    /// Of these, or quantized.
+    Weight,
     /// Of any float type.
     AnyFloat,
 }
@@ -124,6 +126,7 @@ impl May {
         match self {
             Self::Be(only) => dtype == only,
             Self::Float => matches!(dtype, DType::F32 | DType::Bf16),
+            Self::Weight => Self::Float.be(dtype) || dtype.is_quantized(),
             Self::AnyFloat => dtype.is_float(),
         }
     }
@@ -206,6 +209,12 @@ impl Lowered {
     #[must_use]
     pub(super) fn floats(self, operands: &[usize], results: &[usize]) -> Self {
         self.may(May::Float, operands, results)
+    }
+
+    /// The same kernel, of which those operands are `f32`, `bf16` or quantized.
+    #[must_use]
+    pub(super) fn weights(self, operands: &[usize]) -> Self {
+        self.may(May::Weight, operands, &[])
     }
 
     /// The same kernel, of which those operands and results are of any float type.
@@ -412,6 +421,20 @@ impl<'a> Inputs<'a> {
             DType::Bf16 => self.of::<bf16>(i).map(Floats::Bf16),
             _ => self.of::<f32>(i).map(Floats::F32),
         }
+    }
+
+    /// Operand `i` as quantized blocks, if it is; none if it is of another type.
+    ///
+    /// # Errors
+    /// There is none: a defect of the lowering.
+    pub(super) fn blocks(&self, i: usize) -> Result<Option<Blocks<'a>>, KernelError> {
+        let slice = self.slice(i)?;
+        if !slice.dtype.is_quantized() || self.is_taken(i) {
+            return Ok(None);
+        }
+        let bytes = std::ptr::slice_from_raw_parts(slice.start.cast_const(), slice.bytes);
+        // SAFETY: as in `of`; any bits are bytes.
+        Ok(Some(Blocks { dtype: slice.dtype, bytes: unsafe { &*bytes } }))
     }
 
     /// The element type of operand `i`.

@@ -1,7 +1,10 @@
 //! Rows of a table by id, and the gradient of the table.
 
-use super::convert::convert_body;
+use crossloom_ir::quantized::{GROUP, dequantize_group};
+
+use super::convert::{convert_body, convert_slice};
 use super::error::{KernelError, indices, need};
+use super::gemm::Blocks;
 use crate::element::Element;
 use crate::parallel::{self, SharedMut, chunk_range};
 use crate::simd::{Simd, dispatch, update1};
@@ -21,6 +24,39 @@ pub fn embedding<T: Element, Y: Element>(
     y: &mut [Y],
 ) -> Result<(), KernelError> {
     need("embedding", "table", table.len(), vocab * cols)?;
+    rows(vocab, cols, ids, y, |id, y| take_row(&table[id * cols..(id + 1) * cols], y))
+}
+
+/// As [`embedding`], of a table in blocks, of which every row is a whole number.
+///
+/// # Errors
+/// As [`embedding`].
+pub fn embedding_blocks<Y: Element>(
+    vocab: usize,
+    cols: usize,
+    table: Blocks<'_>,
+    ids: &[i32],
+    y: &mut [Y],
+) -> Result<(), KernelError> {
+    need("embedding", "table", table.len(), vocab * cols)?;
+    let bytes = table.dtype.bytes_of(cols);
+    rows(vocab, cols, ids, y, |id, y| {
+        let mut numbers = [0.0; GROUP];
+        for (group, y) in y.chunks_mut(GROUP).enumerate() {
+            dequantize_group(table.dtype, &table.bytes[id * bytes..(id + 1) * bytes], group, &mut numbers);
+            convert_slice(&numbers[..y.len()], y);
+        }
+    })
+}
+
+/// Writes the row of every id by `row`, of -1 zeros.
+fn rows<Y: Element>(
+    vocab: usize,
+    cols: usize,
+    ids: &[i32],
+    y: &mut [Y],
+    row: impl Fn(usize, &mut [Y]) + Sync,
+) -> Result<(), KernelError> {
     need("embedding", "y", y.len(), ids.len() * cols)?;
     indices("embedding", "ids", ids, vocab, true)?;
     let per_task = (CHUNK / cols.max(1)).max(1);
@@ -30,7 +66,7 @@ pub fn embedding<T: Element, Y: Element>(
             // SAFETY: tasks own disjoint rows.
             let y = unsafe { y.slice(i * cols, cols) };
             match usize::try_from(ids[i]) {
-                Ok(id) => take_row(&table[id * cols..(id + 1) * cols], y),
+                Ok(id) => row(id, y),
                 Err(_) => y.fill(Y::default()),
             }
         }

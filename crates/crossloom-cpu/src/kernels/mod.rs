@@ -45,11 +45,11 @@ pub use cache::{CacheShape, Places, cache_write};
 pub use convert::convert;
 pub use cross_entropy::{cross_entropy, cross_entropy_grad};
 pub use elementwise::{BinaryOp, Broadcast, Float, Program, Step, UnaryOp};
-pub use embedding::{embedding, embedding_grad};
+pub use embedding::{embedding, embedding_blocks, embedding_grad};
 pub use error::KernelError;
 pub(crate) use error::{distinct, indices};
 pub use float_mat::{FloatMat, FloatMatMut};
-pub use gemm::{Epilogue, Gemm, gemm};
+pub use gemm::{Blocks, Epilogue, Gemm, gemm, gemm_blocks};
 pub use norm::{
     Incoming, add_layer_norm, add_rms_norm, layer_norm, layer_norm_grad, norm_grad_scratch_len, rms_norm,
     rms_norm_grad,

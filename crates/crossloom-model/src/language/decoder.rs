@@ -1,4 +1,5 @@
-//! A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+//! A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU; with biases as in Qwen2, or norms on
+//! queries and keys as in Qwen3.
 
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{Activation, Embedding, GatherRows, RmsNorm, Rope, Unary, UnaryKind};
@@ -58,6 +59,16 @@ fn rms_norm(p: &mut Params, h: Tensor, model: &LanguageModel, name: &str) -> Res
     Ok(p.graph.one(RmsNorm { eps: model.norm_eps }, &[h, gain])?)
 }
 
+/// Every head of `x [B, T, heads hd]` by itself through a norm with one gain `[hd]`.
+fn head_norm(p: &mut Params, x: Tensor, model: &LanguageModel, name: &str) -> Result<Tensor, ModelError> {
+    let shape = p.graph.shape(x).to_vec();
+    let head_dim = model.head_dim;
+    let heads = p.graph.reshape(x, &[shape[0], shape[1], shape[2] / head_dim, head_dim])?;
+    let gain = p.param(Part::Language, name, &[head_dim], Init::ONES);
+    let normed = p.graph.one(RmsNorm { eps: model.norm_eps }, &[heads, gain])?;
+    Ok(p.graph.reshape(normed, &shape)?)
+}
+
 fn attention(
     p: &mut Params,
     h: Tensor,
@@ -72,9 +83,13 @@ fn attention(
         let name = format!("{prefix}.self_attn.{name}");
         p.linear(Part::Language, &name, width, model.hidden, model.qkv_bias()).apply(p, normed)
     };
-    let q = project(p, "q_proj", heads * head_dim)?;
-    let k = project(p, "k_proj", kv_heads * head_dim)?;
+    let mut q = project(p, "q_proj", heads * head_dim)?;
+    let mut k = project(p, "k_proj", kv_heads * head_dim)?;
     let v = project(p, "v_proj", kv_heads * head_dim)?;
+    if model.qk_norm() {
+        q = head_norm(p, q, model, &format!("{prefix}.self_attn.q_norm.weight"))?;
+        k = head_norm(p, k, model, &format!("{prefix}.self_attn.k_norm.weight"))?;
+    }
     let rope = Rope { head_dim, theta: model.rope_theta, inverse: false };
     let q = p.graph.one(rope, &[q, sequence.positions])?;
     let k = p.graph.one(rope, &[k, sequence.positions])?;

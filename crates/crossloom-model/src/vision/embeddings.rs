@@ -1,9 +1,10 @@
-//! Pixels to tokens: patches, a linear layer, positions, and what CLIP adds.
+//! Pixels to tokens: patches, a linear layer, a class token, positions, and the norm that CLIP adds.
 
 use crossloom_graph::Tensor;
 use crossloom_ir::op::LayerNorm;
 use crossloom_recipe::{Part, VisionModel};
 
+use super::positions::positions;
 use crate::params::Params;
 use crate::{Init, ModelError};
 
@@ -47,7 +48,8 @@ pub(super) fn embed(p: &mut Params, pixels_bchw: Tensor, model: &VisionModel) ->
     }
     let tokens = p.graph.shape(x)[1];
     let name = format!("{prefix}.position_embedding.weight");
-    let positions = p.param(Part::Vision, &name, &[tokens, hidden], Init::Uniform { std: 0.02 });
+    let kept = p.param(Part::Vision, &name, &[model.positions(), hidden], Init::Uniform { std: 0.02 });
+    let positions = positions(p, kept, model)?;
     let positions = p.graph.broadcast(positions, &[batch, tokens, hidden], &[1, 2])?;
     let mut x = p.graph.add(x, positions)?;
     if model.pre_norm {

@@ -5,8 +5,8 @@ use crossloom_ir::op::{Activation, Attention, LayerNorm, Unary, UnaryKind};
 use crossloom_recipe::{MlpActivation, Part, VisionAddress, VisionModel};
 
 use super::embeddings::{PREFIX, embed};
-use crate::ModelError;
 use crate::params::Params;
+use crate::{Init, ModelError};
 
 /// All states of the encoder, each `[B, S, D]`.
 pub(crate) struct Tower {
@@ -81,6 +81,7 @@ fn block(p: &mut Params, x: Tensor, model: &VisionModel, layer: usize) -> Result
     let mixed = p.graph.one(attention, &qkv)?;
     let name = format!("{prefix}.self_attn.out_proj");
     let update = p.linear(Part::Vision, &name, width, width, model.qkv_bias).apply(p, mixed)?;
+    let update = scaled(p, update, model, &format!("{prefix}.layer_scale1"))?;
     let x = p.graph.add(x, update)?;
     p.leave();
     p.enter("mlp");
@@ -91,9 +92,21 @@ fn block(p: &mut Params, x: Tensor, model: &VisionModel, layer: usize) -> Result
     let hidden = fc1.apply(p, normed)?;
     let hidden = p.graph.one(Unary(UnaryKind::Act(activation(model.activation))), &[hidden])?;
     let update = fc2.apply(p, hidden)?;
+    let update = scaled(p, update, model, &format!("{prefix}.layer_scale2"))?;
     let x = p.graph.add(x, update)?;
     p.leave();
     Ok(x)
+}
+
+/// What a branch adds `[B, S, D]`, each channel by its learned factor where the encoder has such.
+fn scaled(p: &mut Params, update: Tensor, model: &VisionModel, prefix: &str) -> Result<Tensor, ModelError> {
+    if !model.layer_scale {
+        return Ok(update);
+    }
+    let factor = p.param(Part::Vision, &format!("{prefix}.lambda1"), &[model.hidden], Init::ONES);
+    let shape = p.graph.shape(update).to_vec();
+    let factor = p.graph.broadcast(factor, &shape, &[2])?;
+    Ok(p.graph.mul(update, factor)?)
 }
 
 /// The op's activation for a recipe's.

@@ -1,8 +1,8 @@
-//! A decoder as Llama and Qwen2 define it, one sequence at a time.
+//! A decoder as Llama, Qwen2 and Qwen3 define it, one sequence at a time.
 
 use crate::algebra::{Row, Rows, attend, dot, exp, ln, plus, product, rms_norm, silu, times};
 use crate::batch::Sequence;
-use crate::settings::Language;
+use crate::settings::{Family, Language};
 use crate::tape::Num;
 use crate::weights::Weights;
 
@@ -41,7 +41,8 @@ pub(crate) fn layer<'t>(
     let normed: Rows<'t> = h.iter().map(|x| rms_norm(x, &norm, language.eps)).collect();
     let projected = |name: &str, heads: usize| -> Vec<Rows<'t>> {
         let name = format!("{prefix}.self_attn.{name}_proj");
-        let projection = weights.linear(&name, heads * language.head_dim, width, language.qwen2);
+        let projection =
+            weights.linear(&name, heads * language.head_dim, width, language.family == Family::Qwen2);
         let split = |x: &Row<'t>| projection.of(x).chunks(language.head_dim).map(<[_]>::to_vec).collect();
         normed.iter().map(split).collect()
     };
@@ -51,8 +52,17 @@ pub(crate) fn layer<'t>(
         };
         rows.into_iter().zip(&sequence.positions).map(turn).collect()
     };
-    let queries = rotated(projected("q", language.heads));
-    let keys = rotated(projected("k", language.kv_heads));
+    // Every head of queries and keys by itself, with one gain for all.
+    let normed_heads = |rows: Vec<Rows<'t>>, name: &str| -> Vec<Rows<'t>> {
+        if language.family != Family::Qwen3 {
+            return rows;
+        }
+        let gain = weights.gain(&format!("{prefix}.self_attn.{name}_norm.weight"), language.head_dim);
+        let norm = |heads: Rows<'t>| heads.iter().map(|head| rms_norm(head, &gain, language.eps)).collect();
+        rows.into_iter().map(norm).collect()
+    };
+    let queries = rotated(normed_heads(projected("q", language.heads), "q"));
+    let keys = rotated(normed_heads(projected("k", language.kv_heads), "k"));
     let values = projected("v", language.kv_heads);
     let out = weights.linear(
         &format!("{prefix}.self_attn.o_proj"),

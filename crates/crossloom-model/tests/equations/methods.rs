@@ -3,8 +3,8 @@
 use crate::compare::compare;
 use crate::product::load;
 use crate::settings::{
-    Activation, Adapter, Agf, Attention, Fusion, Gate, Injection, Language, Point, Projector, Settings,
-    Share, Tap, Vision, Wiring,
+    Activation, Adapter, Agf, Attention, Family, Fusion, Gate, Injection, Language, Point, Projector,
+    Settings, Share, Tap, Vision, Wiring,
 };
 
 /// Four vision blocks and four decoder layers, which all methods fit; no two widths are alike.
@@ -24,9 +24,11 @@ pub(crate) fn models(injection: Injection) -> Settings {
             post_norm: true,
             qkv_bias: true,
             patch_bias: true,
+            layer_scale: false,
+            position_grid: None,
         },
         language: Language {
-            qwen2: false,
+            family: Family::Llama,
             hidden: 4,
             layers: 4,
             heads: 2,

@@ -26,6 +26,9 @@ pub(crate) struct Vision {
     pub(crate) post_norm: bool,
     pub(crate) qkv_bias: bool,
     pub(crate) patch_bias: bool,
+    pub(crate) layer_scale: bool,
+    /// Side of the grid that positions are kept on, where it is not the picture's.
+    pub(crate) position_grid: Option<usize>,
 }
 
 impl Vision {
@@ -42,7 +45,7 @@ impl Vision {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Language {
-    pub(crate) qwen2: bool,
+    pub(crate) family: Family,
     pub(crate) hidden: usize,
     pub(crate) layers: usize,
     pub(crate) heads: usize,
@@ -53,6 +56,13 @@ pub(crate) struct Language {
     pub(crate) eps: f64,
     pub(crate) tied: bool,
     pub(crate) vocab: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Family {
+    Llama,
+    Qwen2,
+    Qwen3,
 }
 
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use crate::settings::{
-    Activation, Adapter, Agf, Attention, Fusion, Gate, Injection, Language, Point, Projector, Settings,
-    Share, Tap, Vision, Wiring,
+    Activation, Adapter, Agf, Attention, Family, Fusion, Gate, Injection, Language, Point, Projector,
+    Settings, Share, Tap, Vision, Wiring,
 };
 
 fn activation() -> impl Strategy<Value = Activation> {
@@ -18,10 +18,10 @@ fn eps() -> impl Strategy<Value = f64> {
 
 fn vision() -> impl Strategy<Value = Vision> {
     let sizes = (1..=2usize, 2..=3usize, 1..=3usize, 1..=2usize, 2..=3usize, 2..=4usize);
-    let flags = any::<[bool; 5]>();
+    let flags = (any::<[bool; 6]>(), select(vec![None, None, Some(1), Some(3), Some(4)]));
     (sizes, activation(), eps(), flags).prop_map(
-        |((patch, grid, layers, heads, head_width, mlp), activation, eps, flags)| {
-            let [class_token, pre_norm, post_norm, qkv_bias, patch_bias] = flags;
+        |((patch, grid, layers, heads, head_width, mlp), activation, eps, (flags, position_grid))| {
+            let [class_token, pre_norm, post_norm, qkv_bias, patch_bias, layer_scale] = flags;
             // Nine visual tokens are enough to see their order; most pictures have four.
             let grid = if patch == 1 { grid } else { 2 };
             Vision {
@@ -38,6 +38,8 @@ fn vision() -> impl Strategy<Value = Vision> {
                 post_norm,
                 qkv_bias,
                 patch_bias,
+                layer_scale,
+                position_grid,
             }
         },
     )
@@ -46,9 +48,10 @@ fn vision() -> impl Strategy<Value = Vision> {
 fn language() -> impl Strategy<Value = Language> {
     let heads = select(vec![(1, 1), (2, 1), (2, 2)]);
     let sizes = (select(vec![4usize, 6]), 1..=3usize, heads, select(vec![2usize, 4]), 2..=4usize);
-    (sizes, select(vec![20.0, 1e4]), eps(), any::<[bool; 2]>()).prop_map(
-        |((hidden, layers, (heads, kv_heads), head_dim, mlp), theta, eps, [qwen2, tied])| Language {
-            qwen2,
+    let families = select(vec![Family::Llama, Family::Qwen2, Family::Qwen3]);
+    (sizes, select(vec![20.0, 1e4]), eps(), families, any::<bool>()).prop_map(
+        |((hidden, layers, (heads, kv_heads), head_dim, mlp), theta, eps, family, tied)| Language {
+            family,
             hidden,
             layers,
             heads,

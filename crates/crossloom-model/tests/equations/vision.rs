@@ -1,4 +1,4 @@
-//! A pre-norm vision transformer as CLIP and SigLIP define it, one picture at a time.
+//! A pre-norm vision transformer as CLIP, SigLIP and DINOv2 define it, one picture at a time.
 
 use crate::algebra::{Row, Rows, activate, attend, dot, layer_norm, plus, times};
 use crate::settings::{Tap, Vision};
@@ -66,7 +66,7 @@ fn embeddings<'t>(vision: &Vision, weights: &Weights<'t>, pixels: &[f64]) -> Row
         let token: Row<'t> = kernel.iter().map(|filter| dot(filter, &seen)).collect();
         rows.push(bias.as_ref().map_or(token.clone(), |bias| plus(&token, bias)));
     }
-    let positions = weights.matrix(&format!("{prefix}.position_embedding.weight"), rows.len(), width);
+    let positions = positions(vision, weights, &format!("{prefix}.position_embedding.weight"));
     let placed = rows.iter().zip(&positions).map(|(row, position)| plus(row, position));
     if !vision.pre_norm {
         return placed.collect();
@@ -74,6 +74,54 @@ fn embeddings<'t>(vision: &Vision, weights: &Weights<'t>, pixels: &[f64]) -> Row
     // The name is spelled as in every checkpoint.
     let norm = weights.layer_norm(&format!("{PREFIX}.pre_layrnorm"), width);
     placed.map(|row| layer_norm(&row, &norm, vision.eps)).collect()
+}
+
+/// The position embedding of every row: on a grid of another size, read between its points.
+fn positions<'t>(vision: &Vision, weights: &Weights<'t>, name: &str) -> Rows<'t> {
+    let (class_tokens, to) = (usize::from(vision.class_token), vision.grid());
+    let from = vision.position_grid.unwrap_or(to);
+    let kept = weights.matrix(name, class_tokens + from * from, vision.hidden);
+    if from == to {
+        return kept;
+    }
+    // Four neighbours along an axis with their weights; those outside are the outermost.
+    let neighbours = |i: usize| -> Vec<(usize, f64)> {
+        let at = (i as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+        let inside = |n: f64| n.clamp(0.0, (from - 1) as f64) as usize;
+        (-1..=2).map(|n| at.floor() + f64::from(n)).map(|n| (inside(n), cubic((at - n).abs()))).collect()
+    };
+    let mut rows = kept[..class_tokens].to_vec();
+    for (row, column) in (0..to).flat_map(|row| (0..to).map(move |column| (row, column))) {
+        let mut here = vec![Num::constant(0.0); vision.hidden];
+        for (y, wy) in neighbours(row) {
+            for (x, wx) in neighbours(column) {
+                here = plus(&here, &times(&kept[class_tokens + y * from + x], wy * wx));
+            }
+        }
+        rows.push(here);
+    }
+    rows
+}
+
+/// Keys' kernel with a = -3/4.
+fn cubic(d: f64) -> f64 {
+    const A: f64 = -0.75;
+    if d <= 1.0 {
+        (A + 2.0) * d.powi(3) - (A + 3.0) * d.powi(2) + 1.0
+    } else if d < 2.0 {
+        A * (d.powi(3) - 5.0 * d.powi(2) + 8.0 * d - 4.0)
+    } else {
+        0.0
+    }
+}
+
+/// What a branch adds, by the factors of its channels.
+fn scaled<'t>(vision: &Vision, weights: &Weights<'t>, name: &str, update: Row<'t>) -> Row<'t> {
+    if !vision.layer_scale {
+        return update;
+    }
+    let factors = weights.vector(name, vision.hidden, 1.5);
+    update.into_iter().zip(factors).map(|(x, factor)| x * factor).collect()
 }
 
 fn block<'t>(vision: &Vision, weights: &Weights<'t>, layer: usize, x: &Rows<'t>) -> Rows<'t> {
@@ -98,7 +146,7 @@ fn block<'t>(vision: &Vision, weights: &Weights<'t>, layer: usize, x: &Rows<'t>)
             let values: Vec<&[Num<'t>]> = values.iter().map(|value| &value[own.clone()]).collect();
             mixed.extend(attend(&times(&scores, (head_width as f64).sqrt().recip()), &values));
         }
-        out.of(&mixed)
+        scaled(vision, weights, &format!("{prefix}.layer_scale1.lambda1"), out.of(&mixed))
     });
     let x: Rows<'t> = x.iter().zip(attended).map(|(x, update)| plus(x, &update)).collect();
 
@@ -109,7 +157,8 @@ fn block<'t>(vision: &Vision, weights: &Weights<'t>, layer: usize, x: &Rows<'t>)
         .map(|x| {
             let hidden = first.of(&layer_norm(x, &norm, vision.eps));
             let hidden: Row<'t> = hidden.into_iter().map(|h| activate(vision.activation, h)).collect();
-            plus(x, &second.of(&hidden))
+            let update = second.of(&hidden);
+            plus(x, &scaled(vision, weights, &format!("{prefix}.layer_scale2.lambda1"), update))
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::settings::{
-    Activation, Adapter, Attention, Fusion, Gate, Injection, Point, Settings, Share, Tap, Wiring,
+    Activation, Adapter, Attention, Family, Fusion, Gate, Injection, Point, Settings, Share, Tap, Wiring,
 };
 
 /// What every recipe needs besides its model.
@@ -63,6 +63,7 @@ pre_norm = {}
 post_norm = {}
 qkv_bias = {}
 patch_bias = {}
+layer_scale = {}{}
 [model.language]
 family = '{}'
 hidden = {}
@@ -93,7 +94,13 @@ bias = {}
             v.post_norm,
             v.qkv_bias,
             v.patch_bias,
-            if l.qwen2 { "qwen2" } else { "llama" },
+            v.layer_scale,
+            v.position_grid.map(|side| format!("\nposition_grid = {side}")).unwrap_or_default(),
+            match l.family {
+                Family::Llama => "llama",
+                Family::Qwen2 => "qwen2",
+                Family::Qwen3 => "qwen3",
+            },
             l.hidden,
             l.layers,
             l.heads,

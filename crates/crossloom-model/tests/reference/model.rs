@@ -1,123 +1,71 @@
-//! The models of the fixtures as recipes, and their arguments.
+//! The models of the fixtures as recipes that name them, and their arguments.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use crossloom_ir::{Func, Tensor};
+use crossloom_ir::{Func, Param, Real, Role, Tensor};
 use crossloom_model::{BatchShape, ModelGraph, Outputs, build, inputs};
-use crossloom_recipe::{LoadOptions, Recipe, load_text};
+use crossloom_recipe::{Architecture, LoadOptions, Recipe, load_with};
+use crossloom_weights::Pretrained;
 
 use crate::fixture::Fixture;
 
-/// LLaVA-1.5 in small.
-pub(crate) const CLIP_LLAMA: &str = r#"
-[model.vision]
-family = "vit"
-image_size = 12
-patch_size = 4
-hidden = 16
-layers = 3
-heads = 2
-mlp = 24
-activation = "quick_gelu"
-norm_eps = 1e-3
-class_token = true
-pre_norm = true
-patch_bias = false
+/// A recipe, and the folder of fixtures that its weights are in.
+#[derive(Clone, Copy)]
+pub(crate) struct Model {
+    recipe: &'static str,
+    folder: &'static str,
+    /// Folders within; one without a name where all is one model.
+    parts: &'static [&'static str],
+}
 
-[model.language]
-family = "llama"
-hidden = 20
-layers = 2
-heads = 4
-kv_heads = 2
-head_dim = 6
-mlp = 24
-norm_eps = 1e-3
-tie_embeddings = false
-vocab_size = 29
+pub(crate) const CLIP_LLAMA: Model = Model { recipe: "clip_llama.toml", folder: "clip_llama", parts: &[""] };
+pub(crate) const CLIP_LLAMA_LAYERS: Model =
+    Model { recipe: "clip_llama_layers.toml", folder: "clip_llama_layers", parts: &[""] };
+pub(crate) const SIGLIP_QWEN2: Model =
+    Model { recipe: "siglip_qwen2.toml", folder: "siglip_qwen2", parts: &[""] };
+pub(crate) const SIGLIP_QWEN2_NORMED: Model = Model { recipe: "siglip_qwen2_normed.toml", ..SIGLIP_QWEN2 };
+pub(crate) const DINOV2_QWEN3: Model =
+    Model { recipe: "dinov2_qwen3.toml", folder: "dinov2_qwen3", parts: &["dinov2", "qwen3"] };
 
-[topology]
-input = "block.2"
-"#;
-
-/// SigLIP and Qwen2, as in LLaVA-OneVision, but for the last norm.
-pub(crate) const SIGLIP_QWEN2: &str = r#"
-[model.vision]
-family = "vit"
-image_size = 14
-patch_size = 4
-hidden = 18
-layers = 2
-heads = 3
-mlp = 24
-activation = "gelu_tanh"
-norm_eps = 1e-4
-post_norm = true
-
-[model.language]
-family = "qwen2"
-hidden = 16
-layers = 2
-heads = 4
-kv_heads = 1
-mlp = 24
-rope_theta = 1e6
-norm_eps = 1e-4
-tie_embeddings = true
-vocab_size = 29
-
-[topology]
-input = "post_norm"
-"#;
-
-/// The same keys for all: what is not the model's.
-const REST: &str = r#"
-[data]
-source = "easy-vqa"
-questions_per_sequence = 1
-
-[train]
-steps = 1
-batch_size = 1
-lr = 1
-warmup = 0
-
-[variants.projector]
-extends = ["methods/projector.toml"]
-"#;
+/// A recipe whose dimensions are those of the configurations that its weights have.
+fn recipe(file: &str) -> Recipe {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(file);
+    let read = |path: &Path| -> Result<Architecture, Vec<String>> {
+        Pretrained::open(path).map(|model| model.architecture().clone()).map_err(|error| error.problems)
+    };
+    let loaded = load_with(&path, &LoadOptions::default(), &read);
+    loaded.unwrap_or_else(|e| panic!("{e}")).variants[0].recipe.clone()
+}
 
 /// A case of a fixture.
 pub(crate) struct Case {
     pub(crate) fixture: Fixture,
-    recipe: Recipe,
-    name: &'static str,
+    pub(crate) recipe: Recipe,
+    name: String,
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}", self.fixture.name, self.name)
+        f.write_str(&self.name)
     }
 }
 
 impl Case {
-    pub(crate) fn new(models: &str, fixture: Fixture, name: &'static str) -> Self {
-        let text = format!("name = 'm'\n{models}{REST}");
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/under-test.toml");
-        let loaded = load_text(&path, &text, &LoadOptions::default());
-        let recipe = loaded.unwrap_or_else(|e| panic!("{e}")).variants[0].recipe.clone();
-        Self { fixture, recipe, name }
+    pub(crate) fn new(model: Model, case: &str, gradients_of: &str) -> Self {
+        let fixture = Fixture::load(model.folder, model.parts, case, gradients_of);
+        Self { fixture, recipe: recipe(model.recipe), name: format!("{}, {case}", model.recipe) }
     }
 
     /// A tensor of the case.
     pub(crate) fn tensor(&self, name: &str) -> &Tensor<f64> {
-        self.fixture.get(&format!("{}/{name}", self.name))
+        self.fixture.get(name)
     }
 
-    /// The tensors of the case under a prefix.
-    pub(crate) fn expected(&self, prefix: &str) -> BTreeMap<&str, &Tensor<f64>> {
-        self.fixture.under(&format!("{}/{prefix}", self.name))
+    /// An input of the case.
+    pub(crate) fn input(&self, name: &str) -> &Tensor<f64> {
+        self.fixture.get(&format!("input.{name}"))
     }
 
     /// The model for the case's batch.
@@ -128,26 +76,78 @@ impl Case {
     }
 
     fn shape(&self, input: &str) -> [usize; 2] {
-        self.tensor(&format!("input.{input}")).shape[..].try_into().unwrap()
+        self.input(input).shape[..].try_into().unwrap()
+    }
+
+    /// Rows that ask about a picture.
+    pub(crate) fn with_picture(&self) -> Vec<usize> {
+        let index = self.input(inputs::IMAGE_INDEX);
+        (0..index.shape[0]).filter(|&row| index.row(row)[0] >= 0.0).collect()
     }
 
     /// Weights and inputs from the fixture; nothing is pooled.
-    pub(crate) fn arguments(&self, func: &Func) -> Vec<Tensor<f64>> {
-        let given = self.expected("input.");
-        let argument = |p: &crossloom_ir::Param| match given.get(p.name.as_str()) {
-            Some(&tensor) => tensor.clone(),
-            None if p.name == inputs::POOL_MASK => Tensor::splat(func.shape(p.value), 0.0),
-            None => self.fixture.get(&p.name).clone(),
+    pub(crate) fn arguments<T: Real>(&self, func: &Func) -> Vec<Tensor<T>> {
+        let given = self.fixture.under("input.");
+        let argument = |p: &Param| {
+            let named = match given.get(p.name.as_str()) {
+                Some(&tensor) => tensor.clone(),
+                None if p.name == inputs::POOL_MASK => Tensor::splat(func.shape(p.value), 0.0),
+                None => self.fixture.weight(&p.name),
+            };
+            number_type(&named)
         };
         func.params().iter().map(argument).collect()
+    }
+
+    /// Runs a graph of a phase on weights, state and inputs; the state becomes what the graph makes of it.
+    pub(crate) fn call<T: Real>(
+        &self,
+        model: &ModelGraph,
+        state: &mut BTreeMap<String, Tensor<T>>,
+        given: &BTreeMap<&str, Tensor<f64>>,
+    ) -> BTreeMap<String, Tensor<T>> {
+        let func = model.graph.lift().unwrap();
+        let argument = |p: &Param| match p.role {
+            Role::Weight => number_type(&self.fixture.weight(&p.name)),
+            // Whatever is in a cache behind a sequence's length does not matter.
+            Role::State => {
+                state.get(&p.name).cloned().unwrap_or_else(|| Tensor::splat(func.shape(p.value), 7.0))
+            }
+            Role::Input => {
+                let found = given.get(p.name.as_str());
+                number_type(found.unwrap_or_else(|| panic!("{self}: no input `{}`", p.name)))
+            }
+        };
+        let arguments: Vec<_> = func.params().iter().map(argument).collect();
+        let results = crossloom_ir::interp::run(&func, &arguments).unwrap_or_else(|e| panic!("{self}: {e}"));
+        let mut named = BTreeMap::new();
+        for (result, tensor) in func.results().iter().zip(results) {
+            let to = if result.updates.is_some() { &mut *state } else { &mut named };
+            to.insert(result.name.clone(), tensor);
+        }
+        named
     }
 
     /// Zeros where a state `[B, T, D]` belongs to padding, as in the fixture.
     pub(crate) fn blank_padding(&self, state: &mut Tensor<f64>) {
         let width = state.last();
-        let segments = &self.tensor(&format!("input.{}", inputs::SEGMENTS)).data;
+        let segments = &self.input(inputs::SEGMENTS).data;
         for (row, _) in segments.iter().enumerate().filter(|(_, segment)| **segment == -1.0) {
             state.data[row * width..(row + 1) * width].fill(0.0);
         }
     }
+
+    /// Of a state `[B, ..]` of the vision tower the pictures that are asked about, as in the fixture.
+    pub(crate) fn asked_pictures(&self, state: &Tensor<f64>) -> Tensor<f64> {
+        let rows = self.with_picture();
+        let size = state.data.len() / state.shape[0];
+        let mut shape = state.shape.clone();
+        shape[0] = rows.len();
+        Tensor::from_fn(shape, |i| state.data[rows[i / size] * size + i % size])
+    }
+}
+
+/// The same numbers in another type.
+pub(crate) fn number_type<T: Real, U: Real>(t: &Tensor<T>) -> Tensor<U> {
+    Tensor::from_fn(t.shape.clone(), |i| t.at(i))
 }

@@ -23,7 +23,7 @@ fn elements(recipe: &Recipe, prefix: &str) -> usize {
 #[test]
 fn base_models_have_the_parameters_of_the_published_ones() {
     // LLaVA-1.5-7B and LLaVA-OneVision-7B and -0.5B, vocabularies as their checkpoints have them, without the post-norm of
-    // the vision tower, which no recipe here reads, and without the newline of OneVision.
+    // the vision tower, which no recipe here reads, and without the newline of OneVision; DINOv2 with it, without its mask token.
     for (vision, language, vocab, [tower, projector, decoder]) in [
         (
             "clip-vit-large-patch14-336",
@@ -42,6 +42,18 @@ fn base_models_have_the_parameters_of_the_published_ones() {
             "qwen2-0.5b",
             152_000,
             [397_747_744 - 2 * 1152, 1_836_800, 494_090_112],
+        ),
+        (
+            "dinov2-small-patch14",
+            "qwen3-0.6b",
+            151_936,
+            [22_056_576 - 384, 1024 * (384 + 1) + 1024 * (1024 + 1), 596_049_920],
+        ),
+        (
+            "dinov2-base-patch14",
+            "qwen3-0.6b",
+            151_936,
+            [86_580_480 - 768, 1024 * (768 + 1) + 1024 * (1024 + 1), 596_049_920],
         ),
     ] {
         let vocab = format!("model.language.vocab_size={vocab}");

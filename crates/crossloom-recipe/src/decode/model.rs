@@ -26,9 +26,11 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) -> Option<VisionModel> {
     let activation = f.or("activation", MlpActivation::GeluTanh);
     let norm_eps = f.or_in("norm_eps", (Excluded(0.0), Included(0.1)), 1e-6);
     let class_token = f.or("class_token", false);
+    let position_grid = f.optional_in("position_grid", 1..=4096);
     let pre_norm = f.or("pre_norm", false);
     let post_norm = f.or("post_norm", false);
     let qkv_bias = f.or("qkv_bias", true);
+    let layer_scale = f.or("layer_scale", false);
     let patch_bias = f.or("patch_bias", true);
     let image_mean = channels_in(&mut f, "image_mean", 0.0, 1.0);
     let image_std = channels_in(&mut f, "image_std", 0.001, 10.0);
@@ -49,9 +51,11 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) -> Option<VisionModel> {
         activation: activation?,
         norm_eps: norm_eps?,
         class_token: class_token?,
+        position_grid: position_grid?,
         pre_norm: pre_norm?,
         post_norm: post_norm?,
         qkv_bias: qkv_bias?,
+        layer_scale: layer_scale?,
         patch_bias: patch_bias?,
         image_mean: image_mean?,
         image_std: image_std?,

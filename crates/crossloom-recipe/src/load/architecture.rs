@@ -108,6 +108,8 @@ fn part(architecture: &Architecture, table: &str) -> Option<String> {
 /// agree.
 fn fill(tree: &mut Node, table: &str, weights: &str, part: Node, cx: &mut Cx) {
     let (Some(place), Value::Table(given)) = (table_at(tree, table), part.value) else { return };
+    // Positions that are resampled fit pictures of any size.
+    let any_size = given.contains_key("position_grid");
     for (key, entry) in given {
         match place.get_mut(&key) {
             None => drop(place.insert(key, entry)),
@@ -119,6 +121,7 @@ fn fill(tree: &mut Node, table: &str, weights: &str, part: Node, cx: &mut Cx) {
                 written.node = node;
             }
             Some(written) if same(&written.node.value, &entry.node.value) => {}
+            Some(_) if any_size && key == "image_size" => {}
             Some(written) => {
                 let (here, there) = (written.node.canonical(), entry.node.canonical());
                 let message = format!("`{table}.{key}` is {here}, but the weights `{weights}` have {there}");

@@ -64,6 +64,11 @@ pub struct VisionModel {
     /// A learned class token in front of the patches. It takes part in attention and is dropped from every tap.
     #[schemars(extend("default" = false))]
     pub class_token: bool,
+    /// Side of the grid of patches that the position embeddings are for, where it is not that of the image: they are kept
+    /// and trained on this grid, and resampled bicubically to the image's (DINOv2: 37). Default: the image's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub position_grid: Option<usize>,
     /// A layer norm on the embeddings, before the first block (CLIP). `embed` is taken after it.
     #[schemars(extend("default" = false))]
     pub pre_norm: bool,
@@ -74,6 +79,10 @@ pub struct VisionModel {
     /// Biases on the query, key, value and output projections of attention.
     #[schemars(extend("default" = true))]
     pub qkv_bias: bool,
+    /// A learned factor per channel on what attention and the feed-forward layer add to the residual stream (DINOv2).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(extend("default" = false))]
+    pub layer_scale: bool,
     /// A bias on the patch embedding (SigLIP has one, CLIP has none).
     #[schemars(extend("default" = true))]
     pub patch_bias: bool,
@@ -92,6 +101,12 @@ impl VisionModel {
     /// Patches along one side of the image (the remainder is never read).
     pub fn grid(&self) -> usize {
         self.image_size.checked_div(self.patch_size).unwrap_or(0)
+    }
+
+    /// Rows of the position embeddings: those of the grid that they are kept on, and that of the class token.
+    pub fn positions(&self) -> usize {
+        let side = self.position_grid.unwrap_or(self.grid());
+        side * side + usize::from(self.class_token)
     }
 
     /// Visual tokens N that a tap has: patches without the class token.
@@ -119,7 +134,7 @@ pub enum Resample {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VisionFamily {
-    /// Pre-norm ViT as in CLIP and SigLIP.
+    /// Pre-norm ViT as in CLIP, SigLIP and DINOv2.
     Vit,
 }
 
@@ -176,8 +191,16 @@ impl LanguageModel {
     /// Whether the query, key and value projections have a bias. The output projection never has.
     pub fn qkv_bias(&self) -> bool {
         match self.family {
-            LanguageFamily::Llama => false,
+            LanguageFamily::Llama | LanguageFamily::Qwen3 => false,
             LanguageFamily::Qwen2 => true,
+        }
+    }
+
+    /// Whether every head of the queries and of the keys is normalised, with a gain of the head's width, before it is turned.
+    pub fn qk_norm(&self) -> bool {
+        match self.family {
+            LanguageFamily::Llama | LanguageFamily::Qwen2 => false,
+            LanguageFamily::Qwen3 => true,
         }
     }
 }
@@ -190,6 +213,8 @@ pub enum LanguageFamily {
     Llama,
     /// Qwen2: biases on query, key and value.
     Qwen2,
+    /// Qwen3: no attention biases, a norm on every head of query and key.
+    Qwen3,
 }
 
 /// The projector P from vision width to language width.

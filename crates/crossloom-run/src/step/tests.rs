@@ -13,9 +13,17 @@ use std::rc::Rc;
 use crossloom_data::packing::{PackedBatch, TrainingPacker};
 
 use super::*;
+use crossloom_compiler::{Context, Mode};
+use crossloom_model::Outputs;
+
 use crate::Data;
+use crate::backends::Backend;
 use crate::batch::pool_of;
+use crate::graph::{forward_func, policy, training_spec};
 use crate::held_out::{HELD_OUT_LOSS, HeldOut};
+use crate::programs::{Programs, compiled};
+use crate::start::Start;
+use crate::states::States;
 
 /// A variant of the synthetic recipe on very little data.
 fn recipe(variant: &str, sets: &[&str]) -> Recipe {
@@ -171,16 +179,59 @@ fn the_held_out_loss_is_that_of_the_held_out_pictures_and_changes_nothing() {
 /// Losses of some steps of a model, and the model.
 fn trained(sets: &[&str], steps: u64) -> (Vec<f32>, Model) {
     let recipe = recipe("cli", sets);
-    let (data, plan) = data(&recipe);
+    let (_, plan) = data(&recipe);
     let mut model = model(&recipe, &plan);
+    (losses(&recipe, &mut model, steps), model)
+}
+
+fn losses(recipe: &Recipe, model: &mut Model, steps: u64) -> Vec<f32> {
+    let (data, plan) = data(recipe);
     let batches = batches(&data, &plan, steps as usize);
-    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
+    let mut step = ModelStep::new(model, pool_of(recipe), recipe.train.betas, 1).unwrap();
     let losses = (1..=steps).zip(&batches).map(|(number, batch)| {
         let update = update(number);
         let micro = MicroStep { step: number, index: 0, count: 1, weight: 1.0, update: Some(&update) };
         step.micro_step(batch, &micro).unwrap().loss
     });
-    (losses.collect(), model)
+    losses.collect()
+}
+
+#[test]
+fn a_step_that_is_squeezed_computes_the_same_in_less_memory() {
+    for sets in [&["train.batch_size=12"][..], &["train.batch_size=12", "train.precision=bf16"]] {
+        let recipe = recipe("cli", sets);
+        let (_, plan) = data(&recipe);
+        let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+        let device = Backend::default().running().unwrap();
+        let target = device.target();
+        let mut whole: Option<(usize, Vec<f32>, Vec<u8>)> = None;
+        for percent in [100, 80, 60] {
+            let mut programs = Programs::to_train(&recipe, shape, plan.vocab_size, None, target).unwrap();
+            let arena = |programs: &Programs| programs.training.as_ref().unwrap().step.arena_bytes().unwrap();
+            let all = arena(&programs);
+            let budget = all * percent / 100;
+            assert_eq!(programs.squeeze(target, budget).unwrap(), percent < 100);
+            assert_eq!(programs.recomputed().is_some(), percent < 100);
+            let needed = arena(&programs);
+            assert!(needed <= budget, "{sets:?}: {needed} of {budget} bytes at {percent} %");
+            let start = Start::new(&recipe, &programs.params).unwrap();
+            let mut model = Model::blank(programs, start, &device).unwrap();
+            model.start(recipe.train.seed).unwrap();
+            let losses = losses(&recipe, &mut model, 3);
+            let tensors =
+                model.store.tensors().into_iter().filter(|tensor| !tensor.name.starts_with("cache."));
+            let bytes: Vec<u8> =
+                tensors.flat_map(|tensor| model.store.read_bytes(&tensor.name).unwrap()).collect();
+            match &whole {
+                None => whole = Some((needed, losses, bytes)),
+                Some((all, expected, weights)) => {
+                    assert!(needed < *all);
+                    assert_eq!(&losses, expected, "{sets:?}, {percent} %");
+                    assert!(&bytes == weights, "{sets:?}, {percent} %: other weights");
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -228,6 +279,92 @@ fn a_frozen_part_is_kept_in_its_own_type() {
             assert_eq!(tensor.ty.dtype, crossloom_ir::DType::Bf16, "{}", param.name);
             assert!(model.store.info(&format!("bf16.{}", param.name)).is_none());
         }
+    }
+}
+
+/// How a model whose encoder is frozen gets its pictures.
+enum Sight {
+    /// Its step encodes them itself, every time.
+    Whole,
+    /// They are encoded before every step, and forgotten.
+    Anew,
+    /// They are encoded once and held.
+    Held,
+}
+
+/// Losses and held-out losses of some steps, the weights after them, and how many pictures were encoded.
+fn frozen(sight: &Sight, sets: &[&str]) -> (Vec<u32>, Vec<u64>, Vec<u8>, u64) {
+    const FROZEN: [&str; 2] = ["train.parts.vision.trainable=false", "data.validation=0.25"];
+    let recipe = recipe("cli", &[&FROZEN[..], sets].concat());
+    let (data, plan) = data(&recipe);
+    let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+    let device = Backend::default().running().unwrap();
+    let target = device.target();
+    let mut programs = Programs::to_train(&recipe, shape, plan.vocab_size, None, target).unwrap();
+    assert!(programs.encodes_before);
+    if matches!(sight, Sight::Whole) {
+        let (graph, func) = forward_func(&recipe, shape, plan.vocab_size, Outputs::Loss).unwrap();
+        let (spec, policy) = (training_spec(&recipe, &graph.params), policy(&recipe, &graph.params));
+        let cx = Context { policy: policy.clone(), ..Context::new(target, Mode::Train(&spec)) };
+        let set = crossloom_compiler::compile(&func, &cx).unwrap();
+        let training = programs.training.as_mut().unwrap();
+        training.step = set.main.plan;
+        training.held_out = Some(compiled(&func, target, &policy).unwrap());
+    }
+    let start = Start::new(&recipe, &programs.params).unwrap();
+    let mut model = Model::blank(programs, start, &device).unwrap();
+    model.start(recipe.train.seed).unwrap();
+    if matches!(sight, Sight::Anew) {
+        model.phases.encoder.hold_in(States::new(0, None));
+    }
+    let mut held_out = HeldOut::new(&recipe, &data, &plan).unwrap().unwrap();
+    let (steps, count) = (9, recipe.train.accumulate);
+    let drawn = batches(&data, &plan, steps * count);
+    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
+    let (mut losses, mut held) = (Vec::new(), Vec::new());
+    for (number, micro_batches) in (1..).zip(drawn.chunks(count)) {
+        let update = update(number);
+        for (index, batch) in micro_batches.iter().enumerate() {
+            let update = (index + 1 == count).then_some(&update);
+            let weight = (count as f32).recip();
+            let micro = MicroStep { step: number, index, count, weight, update };
+            losses.push(step.micro_step(batch, &micro).unwrap().loss.to_bits());
+        }
+        held.push(held_out.measure(&mut step).unwrap()[HELD_OUT_LOSS].to_bits());
+    }
+    let tensors = model.store.tensors().into_iter().filter(|tensor| !tensor.name.starts_with("cache."));
+    let bytes = tensors.flat_map(|tensor| model.store.read_bytes(&tensor.name).unwrap()).collect();
+    (losses, held, bytes, model.phases.encoded())
+}
+
+#[test]
+fn a_frozen_encoder_runs_once_per_picture_and_no_number_knows_it() {
+    for sets in [&[][..], &["train.precision=bf16"], &["train.accumulate=2"]] {
+        let (whole, anew, held) =
+            (frozen(&Sight::Whole, sets), frozen(&Sight::Anew, sets), frozen(&Sight::Held, sets));
+        for other in [&anew, &held] {
+            assert_eq!((&whole.0, &whole.1), (&other.0, &other.1), "{sets:?}: losses");
+            assert!(whole.2 == other.2, "{sets:?}: weights");
+        }
+        assert_eq!((whole.3, held.3), (0, 16), "{sets:?}: there are sixteen pictures");
+        assert!(anew.3 > 50, "{sets:?}: {}", anew.3);
+    }
+}
+
+#[test]
+fn an_encoder_that_is_trained_is_part_of_the_step() {
+    for (sets, before) in [
+        (&[][..], false),
+        (&["train.parts.vision.trainable=false"][..], true),
+        (&["train.parts.language.trainable=false"], false),
+    ] {
+        let recipe = recipe("cli", sets);
+        let (_, plan) = data(&recipe);
+        let mut model = model(&recipe, &plan);
+        let step = &model.training.as_mut().unwrap().step;
+        assert_eq!(step.has_input(inputs::PIXELS), !before, "{sets:?}");
+        let reads = step.plan().func.params().iter().any(|param| param.name.starts_with("vision_tower."));
+        assert_eq!(reads, !before, "{sets:?}");
     }
 }
 

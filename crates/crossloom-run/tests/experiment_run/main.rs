@@ -14,6 +14,7 @@ mod metric;
 mod models;
 mod page;
 mod parts;
+mod pictures;
 mod pretrained;
 mod stops;
 mod support;

@@ -140,17 +140,19 @@ fn whole(
             projector.hidden, language.hidden
         ));
     }
-    let layer = match architecture.taps[..] {
-        [VisionAddress::Embed] => 0,
-        [VisionAddress::Block(block)] => block,
-        [VisionAddress::PostNorm] => {
-            problems.push("it reads `post_norm`; LLaVA reads the states before that norm".to_owned());
-            0
-        }
-        _ => {
-            problems.push("LLaVA reads one state of its encoder".to_owned());
-            0
-        }
+    let layers: Vec<usize> = (architecture.taps.iter())
+        .map(|tap| match *tap {
+            VisionAddress::Embed => 0,
+            VisionAddress::Block(block) => block,
+            VisionAddress::PostNorm => {
+                problems.push("it reads `post_norm`; LLaVA reads the states before that norm".to_owned());
+                0
+            }
+        })
+        .collect();
+    let layers = match layers[..] {
+        [layer] => json!(layer),
+        _ => json!(layers),
     };
     Some(json!({
         "architectures": ["LlavaForConditionalGeneration"],
@@ -159,7 +161,7 @@ fn whole(
         "text_config": decoder(language, tensors, tokens),
         "projector_hidden_act": activation(projector.activation),
         "multimodal_projector_bias": projector.bias,
-        "vision_feature_layer": layer,
+        "vision_feature_layer": layers,
         "vision_feature_select_strategy": if vision.class_token { "default" } else { "full" },
         "image_token_index": tokens.image,
         "image_seq_length": vision.tokens(),

@@ -12,6 +12,8 @@ struct Defaults {
     mlp: usize,
     vocab: usize,
     positions: usize,
+    /// The width of a head; none where it is the model's divided by the number of heads.
+    head_dim: Option<usize>,
 }
 
 /// Llama, and with it Vicuna and SmolLM2.
@@ -19,14 +21,30 @@ pub(super) fn llama(config: &Config<'_>) -> Architecture {
     for key in ["attention_bias", "mlp_bias"] {
         config.must_be(key, &Value::Bool(false));
     }
-    let defaults = Defaults { family: LanguageFamily::Llama, mlp: 11008, vocab: 32000, positions: 2048 };
+    let defaults =
+        Defaults { family: LanguageFamily::Llama, mlp: 11008, vocab: 32000, positions: 2048, head_dim: None };
     decoder(config, &defaults)
 }
 
 /// Qwen2: biases on query, key and value.
 pub(super) fn qwen2(config: &Config<'_>) -> Architecture {
     config.must_be("use_sliding_window", &Value::Bool(false));
-    let defaults = Defaults { family: LanguageFamily::Qwen2, mlp: 22016, vocab: 151_936, positions: 32768 };
+    let defaults = Defaults {
+        family: LanguageFamily::Qwen2,
+        mlp: 22016,
+        vocab: 151_936,
+        positions: 32768,
+        head_dim: None,
+    };
+    decoder(config, &defaults)
+}
+
+/// Qwen3: norms on the heads of query and key.
+pub(super) fn qwen3(config: &Config<'_>) -> Architecture {
+    config.must_be("attention_bias", &Value::Bool(false));
+    config.must_be("use_sliding_window", &Value::Bool(false));
+    let family = LanguageFamily::Qwen3;
+    let defaults = Defaults { family, mlp: 22016, vocab: 151_936, positions: 32768, head_dim: Some(128) };
     decoder(config, &defaults)
 }
 
@@ -43,7 +61,7 @@ fn decoder(config: &Config<'_>, defaults: &Defaults) -> Architecture {
         layers: config.count("num_hidden_layers", Some(32)),
         heads,
         kv_heads: config.count("num_key_value_heads", Some(heads)),
-        head_dim: config.count("head_dim", Some((hidden / heads).max(1))),
+        head_dim: config.count("head_dim", Some(defaults.head_dim.unwrap_or((hidden / heads).max(1)))),
         mlp: config.count("intermediate_size", Some(defaults.mlp)),
         rope_theta: rope_theta(config),
         norm_eps: config.number("rms_norm_eps", 1e-6),

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crossloom_ir::{DType, TensorType};
 
 use super::extents::{Dims, Extents};
+use crate::values::converted;
 
 /// A tensor as bytes, row-major.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,7 +131,7 @@ impl Operator {
                 let bytes: Vec<u8> = given.iter().flat_map(|part| part.bytes.iter().copied()).collect();
                 Ok(types.into_iter().map(|ty| Tensor { ty, bytes: Cow::Owned(bytes.clone()) }).collect())
             }
-            _ => Ok(given.into_iter().zip(types).map(|(tensor, ty)| act.tensor(tensor, ty, dims)).collect()),
+            _ => given.into_iter().zip(types).map(|(tensor, ty)| act.tensor(tensor, ty, dims)).collect(),
         }
     }
 }
@@ -173,7 +174,7 @@ impl Act {
         }
     }
 
-    fn tensor<'a>(&self, tensor: Tensor<'a>, ty: TensorType, dims: &Dims) -> Tensor<'a> {
+    fn tensor<'a>(&self, tensor: Tensor<'a>, ty: TensorType, dims: &Dims) -> Result<Tensor<'a>, String> {
         let bytes = match *self {
             Self::Transpose => {
                 let (size, rows) = (ty.dtype.bytes_of(1), tensor.ty.rows());
@@ -198,26 +199,10 @@ impl Act {
                 }
                 Cow::Owned(out)
             }
-            Self::Cast(from, to) => Cow::Owned(cast(&tensor.bytes, from, to)),
+            Self::Cast(from, to) => Cow::Owned(converted(from, &tensor.bytes, to)?),
             Self::Reshape(..) | Self::Nothing | Self::Split(_) | Self::Join(_) => tensor.bytes,
         };
-        Tensor { ty, bytes }
-    }
-}
-
-/// Floats of one type as floats of another one, rounded to nearest where that is narrower.
-fn cast(bytes: &[u8], from: DType, to: DType) -> Vec<u8> {
-    let pair = |bytes: &[u8]| [bytes[0], bytes[1]];
-    let number = |element: &[u8]| match from {
-        DType::Bf16 => half::bf16::from_le_bytes(pair(element)).to_f32(),
-        DType::F16 => half::f16::from_le_bytes(pair(element)).to_f32(),
-        _ => f32::from_le_bytes([element[0], element[1], element[2], element[3]]),
-    };
-    let numbers = bytes.chunks_exact(from.bytes_of(1)).map(number);
-    match to {
-        DType::Bf16 => numbers.flat_map(|x| half::bf16::from_f32(x).to_le_bytes()).collect(),
-        DType::F16 => numbers.flat_map(|x| half::f16::from_f32(x).to_le_bytes()).collect(),
-        _ => numbers.flat_map(f32::to_le_bytes).collect(),
+        Ok(Tensor { ty, bytes })
     }
 }
 

@@ -1,11 +1,11 @@
-//! Products: `matmul` and `linear` with its epilogue, of `f32` and `bf16` in any mix.
+//! Products: `matmul` and `linear` with its epilogue, of `f32` and `bf16` in any mix, and of quantized weights.
 
 use crossloom_ir::TensorType;
 use crossloom_ir::op::{Activation, Linear, Matmul};
 
 use crate::element::{Floats, FloatsMut};
-use crate::exec::io::{CpuKernel, Io, Lowered, Out, typed};
-use crate::kernels::{Epilogue, Gemm, KernelError, gemm};
+use crate::exec::io::{CpuKernel, Inputs, Io, Lowered, Out, typed};
+use crate::kernels::{Epilogue, Gemm, KernelError, gemm, gemm_blocks};
 
 struct MatmulKernel(Gemm);
 
@@ -23,16 +23,35 @@ pub(super) fn lower_matmul(op: Matmul, inputs: &[&TensorType]) -> Lowered {
         ..Gemm::nn(m, n, k)
     };
     let product = product.batched(p.batch, m * k, k * n, m * n);
-    Lowered::with_scratch("gemm", product.scratch_len(), MatmulKernel(product)).floats(&[0, 1], &[0])
+    Lowered::with_scratch("gemm", product.scratch_len(), MatmulKernel(product))
+        .weights(&[1])
+        .floats(&[0], &[0])
+}
+
+/// The product of the first two operands, of whatever types they are.
+fn product(
+    p: &Gemm,
+    inputs: &Inputs<'_>,
+    out: Out<'_>,
+    epilogue: Epilogue<'_>,
+    scratch: &mut [f32],
+) -> Result<(), KernelError> {
+    if let Some(w) = inputs.blocks(1)? {
+        return typed!(
+            x: Floats = inputs.floats(0)?, y: FloatsMut = out.floats()?;
+            gemm_blocks(p, x, w, y, epilogue, scratch)
+        );
+    }
+    typed!(
+        x: Floats = inputs.floats(0)?, w: Floats = inputs.floats(1)?, y: FloatsMut = out.floats()?;
+        gemm(p, x, w, y, epilogue, scratch)
+    )
 }
 
 impl CpuKernel for MatmulKernel {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
         let (inputs, [c], scratch) = io.take()?;
-        typed!(
-            a: Floats = inputs.floats(0)?, b: Floats = inputs.floats(1)?, c: FloatsMut = c.floats()?;
-            gemm(&self.0, a, b, c, Epilogue::None, scratch)
-        )
+        product(&self.0, &inputs, c, Epilogue::None, scratch)
     }
 }
 
@@ -59,7 +78,7 @@ pub(super) fn lower_linear(op: Linear, inputs: &[&TensorType]) -> Option<Lowered
     // What went into the function is wanted by the backward pass only.
     let optional = op.act.map(|_| 1).into_iter().collect();
     let lowered = Lowered::with_scratch(name, product.scratch_len(), kernel);
-    Some(lowered.floats(&[0, 1, 2, 3], &[0, 1]).in_place(in_place).optional(optional))
+    Some(lowered.weights(&[1]).floats(&[0, 2, 3], &[0, 1]).in_place(in_place).optional(optional))
 }
 
 impl CpuKernel for LinearKernel {
@@ -73,7 +92,7 @@ impl CpuKernel for LinearKernel {
         };
         let bias = inputs.floats_if(self.bias, 2)?;
         let plain = bias.map_or(Epilogue::None, Epilogue::Bias);
-        let (product, epilogue) = match (self.act, self.residual) {
+        let (shape, epilogue) = match (self.act, self.residual) {
             (Some(activation), _) => {
                 let pre = pre.filter(|pre| !pre.is_empty()).map(Out::floats).transpose()?;
                 (self.product, Epilogue::Activation { bias, activation, pre })
@@ -83,9 +102,6 @@ impl CpuKernel for LinearKernel {
             (None, Some(at)) => (self.product, Epilogue::Residual { bias, residual: inputs.floats(at)? }),
             (None, None) => (self.product, plain),
         };
-        typed!(
-            x: Floats = inputs.floats(0)?, w: Floats = inputs.floats(1)?, y: FloatsMut = y.floats()?;
-            gemm(&product, x, w, y, epilogue, scratch)
-        )
+        product(&shape, &inputs, y, epilogue, scratch)
     }
 }

@@ -7,8 +7,8 @@ use crossloom_ir::op::{Op, ScatterMode};
 use crate::element::{Floats, FloatsMut};
 use crate::exec::io::{CpuKernel, Io, Lowered, typed};
 use crate::kernels::{
-    KernelError, Rows, Scatter, distinct, embedding, embedding_grad, gather_rows, indices, scatter_rows,
-    softmax,
+    KernelError, Rows, Scatter, distinct, embedding, embedding_blocks, embedding_grad, gather_rows, indices,
+    scatter_rows, softmax,
 };
 use crate::parallel::{self, SharedMut, chunk_range};
 
@@ -46,7 +46,7 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
         Op::Argmax(_) => Lowered::new("argmax", Argmax { cols }).ints(&[], &[0]),
         Op::Embedding(_) => {
             let kernel = Embedding { vocab: first.shape[0], cols };
-            Lowered::new("embedding", kernel).floats(&[0], &[0]).ints(&[1], &[])
+            Lowered::new("embedding", kernel).weights(&[0]).floats(&[], &[0]).ints(&[1], &[])
         }
         Op::EmbeddingGrad(op) => {
             let kernel = EmbeddingGrad { vocab: op.vocab, cols };
@@ -101,6 +101,11 @@ impl CpuKernel for Embedding {
         let (inputs, [out], _) = io.take()?;
         let ids = inputs.i32(1)?;
         indices("embedding", "ids", ids, self.vocab, false)?;
+        if let Some(table) = inputs.blocks(0)? {
+            return typed!(
+                out: FloatsMut = out.floats()?; embedding_blocks(self.vocab, self.cols, table, ids, out)
+            );
+        }
         typed!(
             table: Floats = inputs.floats(0)?, out: FloatsMut = out.floats()?;
             embedding(self.vocab, self.cols, table, ids, out)

@@ -1,14 +1,16 @@
-//! Matrix products with fused epilogues, of `f32` and `bf16` operands in any mix, summed in `f32`.
+//! Matrix products with fused epilogues, of `f32` and `bf16` operands in any mix and of quantized right ones, summed in `f32`.
 //!
 //! The right operand is packed into panels (in parallel, into the caller's scratch); then tasks own fixed blocks of
 //! rows of `C`, and of columns where there are few rows. A task takes one strip of rows at a time through all
 //! panels, and applies the epilogue to the strip while it is in the first-level cache. With few rows, every panel is
 //! used by one task only, which packs it where it is used, so that `B` is streamed once. Packing widens `bf16`, but for
-//! the processors that multiply pairs of it (`pairs`); a left operand in `f32` is read in place.
+//! the processors that multiply pairs of it (`pairs`), and makes numbers of blocks (`blocks`); a left operand in `f32` is read
+//! in place.
 //!
 //! An element of `C` is the same sum in both forms, whatever the number of threads, of rows and of columns: over `k` in
 //! order, one addition per step, in blocks of [`DEPTH`] whose sums are added in order.
 
+mod blocks;
 mod epilogue;
 mod few;
 mod left;
@@ -17,6 +19,7 @@ mod pairs;
 mod shape;
 mod tile;
 
+pub use blocks::Blocks;
 pub use epilogue::Epilogue;
 pub(crate) use pack::{pack_columns, packed_len};
 pub use shape::Gemm;
@@ -59,14 +62,55 @@ pub fn gemm<A: Element, B: Element, C: Element>(
     epilogue: Epilogue<'_>,
     scratch: &mut [f32],
 ) -> Result<(), KernelError> {
-    run(p, a, b, c, epilogue, scratch, pairs::wanted::<A, B>())
+    run(p, a, Right::Floats(b), c, epilogue, scratch, pairs::wanted::<A, B>())
+}
+
+/// As [`gemm`], of a right operand in blocks: the product with the numbers that they stand for.
+///
+/// # Errors
+/// As [`gemm`]; where stored rows of the right operand are no whole number of blocks.
+pub fn gemm_blocks<A: Element, C: Element>(
+    p: &Gemm,
+    a: &[A],
+    b: Blocks<'_>,
+    c: &mut [C],
+    epilogue: Epilogue<'_>,
+    scratch: &mut [f32],
+) -> Result<(), KernelError> {
+    b.check(p)?;
+    run(p, a, Right::<f32>::Blocks(b), c, epilogue, scratch, false)
+}
+
+/// A right operand.
+#[derive(Clone, Copy)]
+enum Right<'a, B> {
+    Floats(&'a [B]),
+    Blocks(Blocks<'a>),
+}
+
+impl<'a, B> Right<'a, B> {
+    /// Numbers that it has.
+    fn len(self) -> usize {
+        match self {
+            Self::Floats(b) => b.len(),
+            Self::Blocks(b) => b.len(),
+        }
+    }
+
+    /// What follows the first `numbers` ones.
+    fn behind(self, numbers: usize) -> Self {
+        match self {
+            Self::Floats(b) => Self::Floats(&b[numbers..]),
+            Self::Blocks(b) => Self::Blocks(b.behind(numbers)),
+        }
+    }
 }
 
 /// The product, with pairs or without.
 fn run<A: Element, B: Element, C: Element>(
     p: &Gemm,
     a: &[A],
-    b: &[B],
+    b: Right<'_, B>,
     c: &mut [C],
     epilogue: Epilogue<'_>,
     scratch: &mut [f32],
@@ -82,7 +126,7 @@ fn run<A: Element, B: Element, C: Element>(
         let call = Call {
             p,
             a: &a[i * p.stride_a..],
-            b: &b[i * p.stride_b..],
+            b: b.behind(i * p.stride_b),
             c,
             c_offset: i * p.stride_c,
             epilogue: &epilogue,
@@ -101,7 +145,7 @@ fn run<A: Element, B: Element, C: Element>(
 struct Call<'a, A, B, C> {
     p: &'a Gemm,
     a: &'a [A],
-    b: &'a [B],
+    b: Right<'a, B>,
     c: SharedMut<'a, C>,
     c_offset: usize,
     epilogue: &'a Shared<'a>,
@@ -220,18 +264,22 @@ fn pack_panel<S: Simd, A: Element, B: Element, C: Element>(
     if depth == 0 {
         return;
     }
+    let b = match call.b {
+        Right::Floats(b) => b.as_ptr(),
+        Right::Blocks(b) => return blocks::pack(b, p, [first_k, depth], [first_n, cols], dst),
+    };
     // SAFETY: `check` saw that `B` holds all its rows and columns, and the block lies within it; a word has the size and
     // alignment of an `f32`, and any bits are a word.
     unsafe {
         if call.pairs {
             let (row, col) = if p.trans_b { (1, p.ldb) } else { (p.ldb, 1) };
-            let src = call.b.as_ptr().add(first_k * row + first_n * col).cast();
+            let src = b.add(first_k * row + first_n * col).cast();
             let dst = std::slice::from_raw_parts_mut(dst.as_mut_ptr().cast(), dst.len());
             pairs::pack(src, (row, col), depth, cols, dst);
         } else if p.trans_b {
-            pack_columns(s, call.b.as_ptr().add(first_n * p.ldb + first_k), p.ldb, depth, cols, dst);
+            pack_columns(s, b.add(first_n * p.ldb + first_k), p.ldb, depth, cols, dst);
         } else {
-            pack_rows(s, call.b.as_ptr().add(first_k * p.ldb + first_n), p.ldb, depth, cols, dst);
+            pack_rows(s, b.add(first_k * p.ldb + first_n), p.ldb, depth, cols, dst);
         }
     }
 }

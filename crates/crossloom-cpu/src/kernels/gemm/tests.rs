@@ -3,11 +3,12 @@
 use half::bf16;
 use proptest::prelude::*;
 
+use crossloom_ir::DType;
 use crossloom_ir::op::Activation;
 
 use super::*;
 use crate::kernels::activation;
-use crate::kernels::testing::{assert_close, narrow, on_threads, random};
+use crate::kernels::testing::{assert_close, narrow, on_each_isa, on_threads, random};
 
 /// The product in `f64`, without any blocking.
 fn reference(p: &Gemm, a: &[f32], b: &[f32], c: &[f32]) -> Vec<f32> {
@@ -172,7 +173,7 @@ fn check_types<A: Element, B: Element, C: Element>(p: &Gemm, pairs: bool) {
         .collect();
     let mut scratch = vec![f32::NAN; p.scratch_len()];
     let epilogue = Epilogue::Residual { bias: Some(bias[..].into()), residual: residual[..].into() };
-    run(p, &a, &b, &mut c, epilogue, &mut scratch, pairs).unwrap();
+    run(p, &a, Right::Floats(&b), &mut c, epilogue, &mut scratch, pairs).unwrap();
     let got: Vec<f32> = c.iter().map(|x| x.widen()).collect();
     // Half a unit in the last place of what `C` keeps, beside the sums' own error.
     let kept = if C::WIDE { 0.0 } else { 1.0 / 256.0 };
@@ -212,7 +213,8 @@ fn check_rows<A: Element, C: Element + Copy>(p: &Gemm, pairs: bool) {
         let p = Gemm { m, ..*p };
         let mut c = vec![C::default(); m * p.n];
         let mut scratch = vec![f32::NAN; p.scratch_len()];
-        run(&p, &a[first * p.k..(first + m) * p.k], &b, &mut c, Epilogue::None, &mut scratch, pairs).unwrap();
+        let a = &a[first * p.k..(first + m) * p.k];
+        run(&p, a, Right::Floats(&b), &mut c, Epilogue::None, &mut scratch, pairs).unwrap();
         c.iter().map(|x| x.widen().to_bits()).collect::<Vec<u32>>()
     };
     let all = product(0, p.m);
@@ -235,4 +237,84 @@ fn a_row_does_not_depend_on_the_others() {
             check_rows::<bf16, f32>(&p, true);
         }
     });
+}
+
+/// Random blocks, with factors that are small numbers.
+fn random_blocks(dtype: DType, rows: usize, columns: usize, seed: u64) -> Vec<u8> {
+    let (elements, size) = dtype.block();
+    let numbers = random(seed, rows * columns / elements * size);
+    let mut bytes: Vec<u8> = numbers.iter().map(|x| (x * 4096.0) as i32 as u8).collect();
+    let factors: &[usize] = match dtype {
+        DType::Q4_1 | DType::Q4K => &[0, 2],
+        DType::Q6K => &[208],
+        _ => &[0],
+    };
+    for (i, block) in bytes.chunks_exact_mut(size).enumerate() {
+        for &at in factors {
+            let factor = half::f16::from_f32(numbers[i] * 0.01).to_le_bytes();
+            block[at..at + 2].copy_from_slice(&factor);
+        }
+    }
+    bytes
+}
+
+/// A product with blocks is, bit for bit, the product with the numbers that they stand for: with one row and many, with both
+/// orders of the right operand, on every instruction set and any number of threads.
+#[test]
+fn blocks_are_multiplied_as_the_numbers_they_stand_for() {
+    for dtype in DType::ALL.into_iter().filter(|dtype| dtype.is_quantized()) {
+        for (m, n, k) in [(1, 70, 512), (12, 33, 256), (29, 70, 768), (3, 5, 2304)] {
+            let last = |extent: usize| extent.next_multiple_of(dtype.block().0);
+            for p in [Gemm::nt(m, n, k), Gemm::nn(m, last(n), k + 3), Gemm::nt(m, n, k).scaled(0.5, 1.0)] {
+                let (rows, columns) = if p.trans_b { (p.n, p.k) } else { (p.k, p.n) };
+                let bytes = random_blocks(dtype, rows, columns, 5);
+                let blocks = Blocks { dtype, bytes: &bytes };
+                let numbers = crossloom_ir::quantized::dequantize(dtype, &bytes);
+                assert!(numbers.iter().all(|x| x.is_finite()) && numbers.iter().any(|x| *x != 0.0));
+                let a = random(6, p.m * p.k);
+                let old = random(7, p.m * p.n);
+                on_each_isa(|| {
+                    let mut scratch = vec![f32::NAN; p.scratch_len()];
+                    let (mut given, mut wanted) = (old.clone(), old.clone());
+                    gemm(&p, &a, &numbers, &mut wanted, Epilogue::None, &mut scratch).unwrap();
+                    gemm_blocks(&p, &a, blocks, &mut given, Epilogue::None, &mut scratch).unwrap();
+                    assert!(
+                        given.iter().zip(&wanted).all(|(x, y)| x.to_bits() == y.to_bits()),
+                        "{dtype} {p:?}"
+                    );
+                    // A row alone has the bits that it has among others.
+                    let one = Gemm { m: 1, ..p };
+                    let row = p.m - 1;
+                    let mut alone = old[row * p.n..].to_vec();
+                    gemm_blocks(&one, &a[row * p.k..], blocks, &mut alone, Epilogue::None, &mut scratch)
+                        .unwrap();
+                    assert!(alone.iter().zip(&given[row * p.n..]).all(|(x, y)| x.to_bits() == y.to_bits()));
+                    // Narrow rows and narrow results.
+                    let a = narrow(&a);
+                    let mut rounded = vec![bf16::ZERO; p.m * p.n];
+                    if p.beta == 0.0 {
+                        gemm_blocks(&p, &a, blocks, &mut rounded, Epilogue::None, &mut scratch).unwrap();
+                        let a: Vec<f32> = a.iter().map(|x| x.to_f32()).collect();
+                        gemm(&p, &a, &numbers, &mut wanted, Epilogue::None, &mut scratch).unwrap();
+                        assert_eq!(rounded, narrow(&wanted));
+                    }
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_that_do_not_fit_are_refused() {
+    let bytes = vec![0; 34 * 4];
+    let blocks = |dtype| Blocks { dtype, bytes: &bytes };
+    let run = |p: &Gemm, b| {
+        let (a, mut c) = (vec![0.0_f32; p.m * p.k], vec![0.0_f32; p.m * p.n]);
+        gemm_blocks(p, &a, b, &mut c, Epilogue::None, &mut vec![0.0; p.scratch_len()])
+    };
+    run(&Gemm::nt(1, 2, 64), blocks(DType::Q8_0)).unwrap();
+    assert!(run(&Gemm::nt(1, 3, 64), blocks(DType::Q8_0)).is_err(), "too few");
+    assert!(run(&Gemm::nt(1, 2, 48), blocks(DType::Q8_0)).is_err(), "half a block");
+    assert!(run(&Gemm::nn(1, 40, 2), blocks(DType::Q8_0)).is_err(), "half a block");
+    assert!(run(&Gemm::nt(1, 2, 64), blocks(DType::F32)).is_err(), "no blocks");
 }
