@@ -286,8 +286,11 @@ def write(name, model, batch, states, layouts):
         print(f"{name}/{case}: {sum(f.stat().st_size for f in folder.rglob('*') if f.is_file())} bytes in all")
 
 
-def clip_llama():
-    """LLaVA-1.5 in small: the state before the last block, no class token; heads wider than width / heads. A row has no picture."""
+def clip_llama(name, layers):
+    """LLaVA-1.5 in small: the state before the last block, or several, no class token; heads wider than width / heads.
+
+    The last row has no picture.
+    """
     generator = torch.Generator().manual_seed(SEED)
     vision = CLIPVisionConfig(
         hidden_size=16, intermediate_size=24, num_hidden_layers=3, num_attention_heads=2, image_size=12, patch_size=4,
@@ -299,7 +302,7 @@ def clip_llama():
         rope_parameters={"rope_theta": 10000.0} | ROPE,
     )
     config = LlavaConfig(
-        vision_config=vision, text_config=text, image_token_index=IMAGE, vision_feature_layer=-2,
+        vision_config=vision, text_config=text, image_token_index=IMAGE, vision_feature_layer=layers,
         vision_feature_select_strategy="default", projector_hidden_act="gelu",
     )
     whole = randomise(LlavaForConditionalGeneration(config), generator)
@@ -310,7 +313,7 @@ def clip_llama():
     picture = [IMAGE] * 9
     rows = [picture + [3, 17, 5, 22, 8, 1], [4, 1] + picture + [19, 2, 7], [6, 11, 9, 2, 25]]
     batch = Batch(rows, pictures)
-    write("clip_llama", model, batch, states, {"rows": batch.rows_as_they_are()})
+    write(name, model, batch, states, {"rows": batch.rows_as_they_are()})
 
 
 def siglip_qwen2(name, reading, read):
@@ -373,7 +376,8 @@ if __name__ == "__main__":
     logging.disable(logging.WARNING)
     transformers.logging.set_verbosity_error()
     shutil.rmtree(FOLDER, ignore_errors=True)
-    clip_llama()
+    clip_llama("clip_llama", -2)
+    clip_llama("clip_llama_layers", [-2, 0, 3])
     siglip_qwen2("siglip_qwen2", "last_block", lambda out: out.hidden_states[-1])
     siglip_qwen2("siglip_qwen2", "post_norm", lambda out: out.last_hidden_state)
     dinov2_qwen3()

@@ -210,7 +210,7 @@ fn in_16_bits(rng: &mut ChaCha8Rng) -> Func {
     let trained = func.params().iter().filter(|param| !frozen.contains_key(&param.name));
     let wrt: Vec<Value> = trained.map(|param| param.value).collect();
     let plain = gradient(&func, "loss", &wrt).unwrap();
-    precision::apply(&plain, &Policy { compute: Precision::Bf16, frozen }).unwrap()
+    precision::apply(&plain, &Policy { compute: Precision::Bf16, frozen, ..Policy::default() }).unwrap()
 }
 
 #[test]

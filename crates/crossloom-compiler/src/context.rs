@@ -21,7 +21,9 @@ pub struct Context<'a> {
     pub target: &'a dyn Target,
     /// Which value is held in which type.
     pub policy: Policy,
-    /// The most bytes that intermediate values and working memory may take; none: as many as it needs.
+    /// The most bytes that intermediate values and working memory are to take; none: as many as it needs. Where they need
+    /// more, values of the forward pass are computed again, see [`rematerialise`](crate::passes::rematerialise). A plan
+    /// that needs more all the same is no error here.
     pub memory: Option<usize>,
     /// Run the verifier after every pass, after differentiation and after legalization.
     pub verify: bool,

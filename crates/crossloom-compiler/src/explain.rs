@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::Plan;
 use crate::passes::precision::COPY;
+use crate::passes::rematerialise::RECOMPUTE;
 
 /// Sizes and costs of a compiled function. Memory is in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -29,6 +30,9 @@ pub struct Explanation {
     pub flops: u64,
     /// Bytes moved by one call if every operand is read once and every result written once.
     pub bytes_moved: u64,
+    /// What of this computes values of the forward pass again, see
+    /// [`rematerialise`](crate::passes::rematerialise).
+    pub recomputed: ScopeCost,
     /// Operations and bytes by scope, to a given depth.
     pub by_scope: BTreeMap<String, ScopeCost>,
     /// What is held in which element type, by the type's name.
@@ -109,6 +113,11 @@ pub fn explain(plan: &Plan, depth: usize) -> Explanation {
         entry.flops += cost.flops;
         entry.bytes += cost.bytes;
         entry.calls += 1;
+        if inst.scope.as_str().split('.').next() == Some(RECOMPUTE) {
+            out.recomputed.flops += cost.flops;
+            out.recomputed.bytes += cost.bytes;
+            out.recomputed.calls += 1;
+        }
         // A result of length zero is one that nobody reads.
         for &output in inst.outputs.iter().filter(|&&output| plan.place(output).len > 0) {
             let ty = plan.func.ty(output);

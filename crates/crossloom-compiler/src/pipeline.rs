@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crossloom_ir::{Func, IrError, IrErrors, verify};
+use crossloom_ir::{Func, IrErrors, verify};
 
 use crate::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, Pass, checked, precision, run_all};
 use crate::plan::{self, Plan};
@@ -43,9 +43,8 @@ pub struct CompiledSet {
 /// Compiles a forward function.
 ///
 /// # Errors
-/// The function does not verify or cannot be differentiated, the types it is to have do not fit it, the target lacks a
-/// kernel for something that has no expansion, or intermediate values need more memory than there is. All errors that
-/// were found at the failing stage.
+/// The function does not verify or cannot be differentiated, the types it is to have do not fit it, or the target lacks a
+/// kernel for something that has no expansion. All errors that were found at the failing stage.
 pub fn compile(forward: &Func, cx: &Context<'_>) -> Result<CompiledSet, IrErrors> {
     verify::verify(forward)?;
     let mut records = Vec::new();
@@ -91,10 +90,5 @@ fn finish(func: Func, cx: &Context<'_>, mut records: Vec<PassRecord>) -> Result<
     let plan = plan::plan(func, cx.target)?;
     // The executors' unsafe code rests on what this proves, so it runs always.
     plan::check(&plan)?;
-    let needed = plan.arena.saturating_add(plan.scratch);
-    if let Some(limit) = cx.memory.filter(|&limit| needed > limit) {
-        let message = format!("intermediate values need {needed} bytes, {limit} are allowed");
-        return Err(IrError::new(message).into());
-    }
     Ok(Compiled { plan, passes: records })
 }

@@ -44,6 +44,38 @@ pub fn write_atomic_with(
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
+/// Makes the folder `path` with what `content` puts into it: in a hidden neighbour whose files are synced, and which is then
+/// renamed; so the folder is whole or not there.
+///
+/// # Errors
+/// Something of that name is there already; those of `content` and of the system. Nothing is left then.
+pub fn create_folder_with(path: &Path, content: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    if path.symlink_metadata().is_ok() {
+        return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+    }
+    let parent = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let prefix = format!(".{}.", name.to_string_lossy());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(".tmp");
+    // As any other new folder.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    let folder = builder.tempdir_in(parent)?;
+    content(folder.path())?;
+    for entry in std::fs::read_dir(folder.path())? {
+        File::open(entry?.path())?.sync_all()?;
+    }
+    // Renaming onto an empty folder would succeed, so one that came meanwhile is asked for again.
+    if path.symlink_metadata().is_ok() {
+        return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+    }
+    std::fs::rename(folder.path(), path)?;
+    // It has another name now, and is to stay.
+    let _renamed = folder.keep();
+    if cfg!(unix) { File::open(parent)?.sync_all() } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -78,6 +110,23 @@ mod tests {
         assert!(write_atomic(&taken, b"new").is_err());
         assert_eq!(fs::read(taken.join("inside")).unwrap(), b"old");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_folder_is_made_whole_or_not_at_all_and_never_over_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model");
+        let failed = create_folder_with(&path, |folder| {
+            fs::write(folder.join("half"), b"")?;
+            Err(io::Error::other("enough"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "enough");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        create_folder_with(&path, |folder| fs::write(folder.join("file"), b"new")).unwrap();
+        assert_eq!(fs::read(path.join("file")).unwrap(), b"new");
+        let again = create_folder_with(&path, |_| Ok(()));
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[cfg(unix)]

@@ -26,6 +26,11 @@ impl Layers {
         self.0.insert((part, linear.to_owned()), Layer { sides, target });
     }
 
+    /// Takes over the layers of another part of the model.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     fn of(&self, part: Part) -> impl Iterator<Item = (&str, &Layer)> {
         self.0.iter().filter(move |((of, _), _)| *of == part).map(|((_, name), layer)| (name.as_str(), layer))
     }
@@ -77,7 +82,8 @@ pub(crate) fn check(recipe: &Recipe, params: &[ParamSpec], layers: &Layers) -> R
         }
     }
     let own = params.iter().filter(|param| param.beside.is_none());
-    for set in selection.empty_sets(own.map(|param| (param.part, param.name.as_str()))) {
+    let own: Vec<(Part, &str)> = own.map(|param| (param.part, param.name.as_str())).collect();
+    for set in selection.empty_sets(&own) {
         let at = format!("train.parts.{}.tensors", set.part.name());
         problems.push(if set.hidden {
             format!("`{at}`: all tensors that match `{}` belong to sets before it", set.pattern)

@@ -47,13 +47,37 @@ pub fn build(
     vocab: usize,
     outputs: Outputs,
 ) -> Result<ModelGraph, ModelError> {
+    whole(recipe, edges, shape, vocab, outputs, true)
+}
+
+/// The same over vision states that [`encode`](crate::encode) gave, as inputs in the place of pixels: it has no encoder.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_over_states(
+    recipe: &Recipe,
+    edges: &[(VisionAddress, PointAddress)],
+    shape: BatchShape,
+    vocab: usize,
+    outputs: Outputs,
+) -> Result<ModelGraph, ModelError> {
+    whole(recipe, edges, shape, vocab, outputs, false)
+}
+
+fn whole(
+    recipe: &Recipe,
+    edges: &[(VisionAddress, PointAddress)],
+    shape: BatchShape,
+    vocab: usize,
+    outputs: Outputs,
+    encodes: bool,
+) -> Result<ModelGraph, ModelError> {
     let vocab = vocabulary(recipe, vocab)?;
     let (vision, language) = (&recipe.model.vision, &recipe.model.language);
     let BatchShape { batch, tokens, targets } = shape;
     let mut p = Params::new(recipe);
+    let pixels = encodes.then(|| declare_pixels(&mut p, recipe, batch));
     let mut input = |name: &str, ty: TensorType| p.graph.param(name, Role::Input, ty);
-    let side = vision.image_size;
-    let pixels = input(inputs::PIXELS, TensorType::f32([batch, vision.channels, side, side]));
     let ids = input(inputs::TOKENS, TensorType::i32([batch, tokens]));
     let positions = input(inputs::POSITIONS, TensorType::i32([batch, tokens]));
     let segments = input(inputs::SEGMENTS, TensorType::i32([batch, tokens]));
@@ -61,7 +85,10 @@ pub fn build(
     let pool_mask = input(inputs::POOL_MASK, TensorType::f32([batch, tokens]));
     let target_index = input(inputs::TARGET_INDEX, TensorType::i32([batch, targets]));
 
-    let states = States::encode(&mut p, recipe, pixels)?;
+    let states = match pixels {
+        Some(pixels) => States::encode(&mut p, recipe, pixels)?,
+        None => States::given(&mut p, recipe, batch),
+    };
     let visual = embeddings(&mut p, &states, recipe)?;
     let h = embed(&mut p, ids, Some((visual, image_index)), language, vocab)?;
     let injector = match features(&mut p, &states, recipe, edges)? {
@@ -74,9 +101,25 @@ pub fn build(
     let sequence = Sequence { positions, memory: Memory::Sequence { segments } };
     let (h, gates) = layers(&mut p, h, sequence, language, injector.as_ref())?;
     head(&mut p, h, Some(target_index), language, vocab, outputs)?;
-    let (model, layers) = finished(p, gates);
-    adaptation::check(recipe, &model.params, &layers)?;
+    let (model, mut layers) = finished(p, gates);
+    let mut params = model.params.clone();
+    if !encodes {
+        // What a recipe names is looked for in the encoder too.
+        let mut p = Params::new(recipe);
+        let pixels = declare_pixels(&mut p, recipe, 1);
+        States::encode(&mut p, recipe, pixels)?;
+        let (encoder, of_encoder) = finished(p, Vec::new());
+        params.extend(encoder.params);
+        layers.extend(of_encoder);
+    }
+    adaptation::check(recipe, &params, &layers)?;
     Ok(model)
+}
+
+/// The pixels `[B, C, H, W]` of a batch.
+pub(crate) fn declare_pixels(p: &mut Params, recipe: &Recipe, batch: usize) -> Tensor {
+    let (channels, side) = (recipe.model.vision.channels, recipe.model.vision.image_size);
+    p.graph.param(inputs::PIXELS, Role::Input, TensorType::f32([batch, channels, side, side]))
 }
 
 /// The size of the vocabulary: the model's, or that of the tokenizer.
@@ -90,11 +133,13 @@ pub(crate) fn vocabulary(recipe: &Recipe, tokenizer: usize) -> Result<usize, Mod
     Ok(vocab)
 }
 
-/// `[B, N, Dv]` to the input embeddings `[B, N, D]` of the visual tokens.
+/// The states at the input, each `[B, N, Dv]`, to the input embeddings `[B, N, D]` of the visual tokens.
 pub(crate) fn embeddings(p: &mut Params, states: &States, recipe: &Recipe) -> Result<Tensor, ModelError> {
     p.enter("projector");
-    let tap = states.get(recipe.topology.input)?;
-    let visual = ProjectorWeights::shared(p, &recipe.model).apply(p, tap, &recipe.model)?;
+    let read = &recipe.topology.input;
+    let taps = read.iter().map(|&tap| states.get(tap)).collect::<Result<Vec<_>, _>>()?;
+    let tap = if let [only] = taps[..] { only } else { p.graph.concat(&taps, 2)? };
+    let visual = ProjectorWeights::shared(p, &recipe.model, taps.len()).apply(p, tap, &recipe.model)?;
     p.leave();
     Ok(visual)
 }

@@ -19,9 +19,10 @@ mod projector;
 mod vision;
 
 pub use batch::{BatchShape, CacheShape, StepShape, caches, inputs};
-pub use build::{GATE_RESULT, ModelGraph, Outputs, build};
+pub use build::{GATE_RESULT, ModelGraph, Outputs, build, build_over_states};
 pub use chunks::{Chunking, chunking};
 pub use error::ModelError;
 pub use init::{Init, initial_value};
 pub use params::ParamSpec;
 pub use phases::{Span, connect, decode, encode, encode_and_connect, prefill};
+pub use vision::tapped;

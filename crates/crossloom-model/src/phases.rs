@@ -4,11 +4,10 @@
 //! prompts into a cache of keys and values; [`decode`] goes on from there. All work on the same named weights, and on caches
 //! of one shape whatever the number of rows and tokens of a call.
 
-use crossloom_graph::Tensor;
 use crossloom_ir::{Role, TensorType};
 use crossloom_recipe::{Phase, PointAddress, Recipe, VisionAddress};
 
-use crate::build::{by_point, embed, embeddings, features, finish, head, layers, vocabulary};
+use crate::build::{by_point, declare_pixels, embed, embeddings, features, finish, head, layers, vocabulary};
 use crate::chunks::never;
 use crate::injection::{Features, Injector};
 use crate::language::{Cache, Memory, Sequence};
@@ -37,7 +36,7 @@ pub enum Span {
 /// As [`build`](crate::build).
 pub fn encode(recipe: &Recipe, batch: usize) -> Result<ModelGraph, ModelError> {
     let mut p = start(recipe);
-    let pixels = pixels(&mut p, recipe, batch);
+    let pixels = declare_pixels(&mut p, recipe, batch);
     for (address, state) in States::encode(&mut p, recipe, pixels)?.iter() {
         p.graph.result(&inputs::state(address), state);
     }
@@ -61,7 +60,7 @@ pub fn connect(recipe: &Recipe, edges: Edges<'_>, batch: usize) -> Result<ModelG
 /// As [`build`](crate::build).
 pub fn encode_and_connect(recipe: &Recipe, edges: Edges<'_>, batch: usize) -> Result<ModelGraph, ModelError> {
     let mut p = start(recipe);
-    let pixels = pixels(&mut p, recipe, batch);
+    let pixels = declare_pixels(&mut p, recipe, batch);
     let states = States::encode(&mut p, recipe, pixels)?;
     connected(p, recipe, edges, &states)
 }
@@ -122,11 +121,6 @@ fn acts_in_decode(phase: Phase) -> bool {
 
 fn start(recipe: &Recipe) -> Params {
     Params::new(recipe)
-}
-
-fn pixels(p: &mut Params, recipe: &Recipe, batch: usize) -> Tensor {
-    let (channels, side) = (recipe.model.vision.channels, recipe.model.vision.image_size);
-    p.graph.param(inputs::PIXELS, Role::Input, TensorType::f32([batch, channels, side, side]))
 }
 
 fn connected(

@@ -16,20 +16,21 @@ pub(crate) struct ProjectorWeights {
 }
 
 impl ProjectorWeights {
-    /// Declares them under `{prefix}.linear_1` and `{prefix}.linear_2`.
-    pub(crate) fn declare(p: &mut Params, part: Part, prefix: &str, model: &Model) -> Self {
+    /// Declares them under `{prefix}.linear_1` and `{prefix}.linear_2`, for so many vision states side by side.
+    pub(crate) fn declare(p: &mut Params, part: Part, prefix: &str, model: &Model, states: usize) -> Self {
         let (inner, bias) = (model.projector.hidden, model.projector.bias);
-        let first = p.linear(part, &format!("{prefix}.linear_1"), inner, model.vision.hidden, bias);
+        let width = states * model.vision.hidden;
+        let first = p.linear(part, &format!("{prefix}.linear_1"), inner, width, bias);
         let second = p.linear(part, &format!("{prefix}.linear_2"), model.language.hidden, inner, bias);
         Self { first, second }
     }
 
     /// The input's own projector.
-    pub(crate) fn shared(p: &mut Params, model: &Model) -> Self {
-        Self::declare(p, Part::Projector, "multi_modal_projector", model)
+    pub(crate) fn shared(p: &mut Params, model: &Model, states: usize) -> Self {
+        Self::declare(p, Part::Projector, "multi_modal_projector", model, states)
     }
 
-    /// `[B, N, Dv]` to `[B, N, D]`.
+    /// `[B, N, states * Dv]` to `[B, N, D]`.
     pub(crate) fn apply(&self, p: &mut Params, x: Tensor, model: &Model) -> Result<Tensor, ModelError> {
         let hidden = self.first.apply(p, x)?;
         let hidden = act(p, hidden, model)?;

@@ -158,7 +158,7 @@ fn a_preset_is_expanded_where_it_is_written() {
 #[test]
 fn defaults_follow_from_what_is_written() {
     let recipe = one("inject.toml", &[]);
-    assert_eq!(recipe.topology.input, VisionAddress::Block(4));
+    assert_eq!(recipe.topology.input, [VisionAddress::Block(4)]);
     assert_eq!(
         recipe.topology.adapter,
         Adapter::Amp { rank: 8, alpha: 8.0, attach: AmpAttach::Parallel, tap_norm: TapNorm::None }
@@ -329,7 +329,7 @@ fn every_preset_is_complete_and_consistent() {
         assert_eq!(preset, Some(name));
         seen += 1;
     }
-    assert_eq!(seen, 9);
+    assert_eq!(seen, 12);
 }
 
 #[test]
@@ -430,4 +430,19 @@ fn a_linked_recipe_extends_what_lies_beside_the_file_it_leads_to() {
     std::fs::remove_file(real.path("parts/a.toml")).unwrap();
     let error = load(&links.path().join("link.toml"), &options(&[])).unwrap_err().to_string();
     assert!(error.contains("`link.toml` is a link into"), "{error}");
+}
+
+#[test]
+fn the_input_is_one_vision_state_or_several_and_one_is_written_without_a_list() {
+    let input = |set: &str| good("base.toml", &[set]).unwrap().base;
+    let several = input("topology.input=['block.2', 'embed']");
+    assert_eq!(several.topology.input, [VisionAddress::Block(2), VisionAddress::Embed]);
+    let topology = crossloom_recipe::Topology::new(&several).unwrap();
+    assert_eq!(
+        topology.inputs().map(|edge| edge.name()).collect::<Vec<_>>(),
+        ["block.2->input", "embed->input"]
+    );
+    let written = |recipe| serde_json::to_value(recipe).unwrap()["topology"]["input"].clone();
+    assert_eq!(written(&several), serde_json::json!(["block.2", "embed"]));
+    assert_eq!(written(&input("topology.input=['block.2']")), serde_json::json!("block.2"));
 }

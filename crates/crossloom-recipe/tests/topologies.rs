@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use crossloom_recipe::topology::EdgeWeights;
-use crossloom_recipe::{EdgeKind, PointAddress, Recipe, Topology, TopologyError, VisionAddress, Wiring};
+use crossloom_recipe::{PointAddress, Recipe, Topology, TopologyError, VisionAddress, Wiring};
 use support::good;
 
 fn recipe(sets: &[&str]) -> Recipe {
@@ -89,7 +89,7 @@ fn edges_are_found_from_both_ends() {
         ["block.3->input", "block.3->layer.0", "block.3->layer.2.after"]
     );
     assert!(topology.edges_from(VisionAddress::Block(2)).is_empty());
-    assert_eq!(topology.input().kind, EdgeKind::Input);
+    assert_eq!(topology.inputs().count(), 1);
     assert_eq!(topology.injections().count(), 4);
     assert_eq!(topology.taps(), [VisionAddress::Block(1), VisionAddress::Block(3)]);
     assert_eq!(topology.states(), [VisionAddress::Block(1), VisionAddress::Block(3)]);

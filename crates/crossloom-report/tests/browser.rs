@@ -106,6 +106,32 @@ fn filters_and_pointing_work() {
     assert!(document.contains("block.3-&gt;input: no gate</div>"), "the tip names the edge");
 }
 
+/// Writes down how tall two parts are, and again once all that is folded is open.
+const MEASURE: &str = r##"<script>
+  const tall = () => ["#topology", ".sample"].map((part) => document.querySelector(part).offsetHeight).join(" ");
+  const folded = tall();
+  document.querySelectorAll("details").forEach((part) => { part.open = true; });
+  document.body.dataset.tall = folded + " " + tall();
+</script>"##;
+
+#[test]
+fn a_sweep_takes_little_room_until_it_is_unfolded() {
+    let page = render(&support::swept(60));
+    let open = page.replacen("Content-Security-Policy", "policy-off", 1).replacen(
+        "</body>",
+        &format!("{MEASURE}</body>"),
+        1,
+    );
+    let Some(session) = Session::open(&open) else { return };
+    let document = session.document("");
+    let (_, told) = document.split_once("data-tall=\"").unwrap();
+    let told: Vec<u64> =
+        told.split('"').next().unwrap().split(' ').map(|tall| tall.parse().unwrap()).collect();
+    let [topology, sample, all_topology, all_sample] = told[..] else { panic!("{told:?}") };
+    assert!(topology > 0 && 4 * topology < all_topology, "{told:?}");
+    assert!(sample > 0 && 2 * sample < all_sample, "{told:?}");
+}
+
 #[test]
 fn hostile_data_runs_nothing() {
     let Some(session) = open(&support::hostile()) else { return };

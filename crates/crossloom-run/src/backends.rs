@@ -6,7 +6,7 @@ use crossloom_compiler::{NullTarget, Target};
 use crossloom_cpu::{CpuDevice, CpuTarget, Isa, isa};
 use crossloom_runtime::{Device, NullDevice, RunError};
 
-use crate::ExperimentError;
+use crate::{ExperimentError, PictureBudget};
 
 /// What recipes are compiled for and run on, as `--backend` names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,9 +27,14 @@ pub struct Resources {
     pub backend: Backend,
     /// Whether to go on where the memory is known not to suffice.
     pub force_memory: bool,
+    /// The most bytes that the process may hold; none: what the machine gives. A training step that needs more computes values
+    /// again, which changes no number.
+    pub budget: Option<u64>,
     /// How many positions of a prompt are read at once when questions are answered; `None` is all of them. Answers are the
     /// same; fewer need less memory. A recipe whose gate pools the prompt allows none but all.
     pub chunk: Option<usize>,
+    /// How much of encoded pictures is kept.
+    pub pictures: PictureBudget,
 }
 
 impl Backend {

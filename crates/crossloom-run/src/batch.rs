@@ -5,12 +5,21 @@ use crossloom_model::inputs;
 use crossloom_recipe::{Gate, GatePool, Recipe};
 use crossloom_runtime::{RunError, Session};
 
-/// Writes a batch into a session's inputs. `pool` says over which positions AGF pools the hidden state.
+/// Writes a batch into the inputs of a session that encodes its pictures. `pool` says over which positions AGF pools the hidden state.
 ///
 /// # Errors
 /// The batch has other shapes than the graph was built for.
 pub fn load_batch(session: &mut Session, batch: &PackedBatch, pool: GatePool) -> Result<(), RunError> {
     session.write(inputs::PIXELS, &batch.pixels_bchw)?;
+    load_questions(session, batch, pool)
+}
+
+/// Writes all of a batch but its pictures.
+pub(crate) fn load_questions(
+    session: &mut Session,
+    batch: &PackedBatch,
+    pool: GatePool,
+) -> Result<(), RunError> {
     session.write(inputs::TOKENS, &batch.tokens_bt)?;
     session.write(inputs::POSITIONS, &batch.positions_bt)?;
     session.write(inputs::SEGMENTS, &batch.segments_bt)?;

@@ -145,25 +145,32 @@ pub fn vocabulary(recipe: &Recipe, words: usize) -> Result<(), ExperimentError> 
     }
 }
 
+/// The data cache of a recipe in that folder.
+///
+/// # Errors
+/// The recipe names none, and the user has no home folder.
+pub(crate) fn cache(recipe: &Recipe, folder: &Path) -> Result<AssetCache, ExperimentError> {
+    Ok(match &recipe.data.cache {
+        Some(path) => AssetCache::new(
+            folder.join(path),
+            assets::Registry::built_in()?,
+            Box::new(assets::Pip::default()),
+        ),
+        None => AssetCache::of_user()?,
+    })
+}
+
 fn open(
     recipe: &Recipe,
     folder: &Path,
     stop: &AtomicBool,
     event: &mut dyn FnMut(AssetEvent),
 ) -> Result<Box<dyn VqaDataset>, ExperimentError> {
-    let crossloom_recipe::Data { source, train_limit, test_limit, seed, cache, .. } = &recipe.data;
+    let crossloom_recipe::Data { source, train_limit, test_limit, seed, .. } = &recipe.data;
     let side = recipe.model.vision.image_size as u32;
     match source {
         Source::EasyVqa {} => {
-            let cache = match cache {
-                Some(path) => AssetCache::new(
-                    folder.join(path),
-                    assets::Registry::built_in()?,
-                    Box::new(assets::Pip::default()),
-                ),
-                None => AssetCache::of_user()?,
-            };
-            let files = cache.ensure_until("easy-vqa", stop, event)?;
+            let files = cache(recipe, folder)?.ensure_until("easy-vqa", stop, event)?;
             let options = EasyVqaOptions {
                 image_size: Some(side),
                 filter: image::ResizeFilter::Bicubic,

@@ -120,6 +120,13 @@ impl ExperimentError {
         Self::Request { message: message.into(), help: help.into() }
     }
 
+    /// Whether a recipe is wrong, rather than this machine too small or a thing not built: it names tensors that its model does
+    /// not have, or weights that do not fit.
+    pub fn is_mistake(&self) -> bool {
+        let adaptation = matches!(self, Self::Model(crossloom_model::ModelError::Adaptation(_)));
+        adaptation || matches!(self, Self::Weights { .. } | Self::Pretrained(_))
+    }
+
     /// What to do about it, where that is known.
     pub fn help(&self) -> Option<&str> {
         match self {

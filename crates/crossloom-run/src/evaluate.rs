@@ -54,7 +54,7 @@ pub fn evaluate(
     let mut answers: Vec<Option<Answer>> = vec![None; wanted.len()];
     let mut open = wanted.len();
     let mut gates = GateMoments::default();
-    let weights = model.phases.weights()?;
+    let encoding = model.phases.encoding()?;
     for index in 0..packer.batches() {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
@@ -69,7 +69,7 @@ pub fn evaluate(
                 places.iter().map(|&(place, _)| batch.questions()[place].row).collect();
             rows.sort_unstable();
             rows.dedup();
-            answer(model, &mut batch, pool, weights, &mut gates, &rows)?;
+            answer(model, &mut batch, pool, encoding, &mut gates, &rows)?;
         }
         for (place, number) in places {
             let text = data.tokenizer.decode(batch.generated(place));

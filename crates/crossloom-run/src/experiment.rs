@@ -14,7 +14,7 @@ use crossloom_train::run_dir::{RunDir, RunRecord, RunStatus};
 use crossloom_train::trainer::seconds_since_1970;
 
 use crate::backends::Resources;
-use crate::data::same_questions;
+use crate::data::{cache, same_questions};
 use crate::evaluate::check_metric;
 use crate::folder::Claim;
 use crate::job::{Entry, Job};
@@ -22,6 +22,7 @@ use crate::memory::{DataNeed, Fit, fits};
 use crate::programs::Programs;
 use crate::progress::{Activity, RunProgress};
 use crate::start::{Start, is_settled};
+use crate::states::{Disk, States};
 use crate::variant::{Compiled, VariantRun, batch_shape};
 use crate::{Data, ExperimentError, VariantOutcome, compare, record, report, train};
 
@@ -115,8 +116,8 @@ impl<'r> Experiment<'r> {
         let told = earlier_record.as_ref().map_or(0, |record| record.notes.len());
         let before = earlier_record.as_ref().map(|record| record.status.clone());
         let dir = &held.dir;
-        let forced = compiled.iter().filter_map(|compiled| compiled.forced.clone());
-        let mut record = record::begin(self, dir, earlier_record, &variants, &data, forced.collect())?;
+        let notes = compiled.iter().flat_map(|compiled| compiled.notes.clone());
+        let mut record = record::begin(self, dir, earlier_record, &variants, &data, notes.collect())?;
         for note in record.notes.iter().skip(told) {
             progress.note(note);
         }
@@ -210,15 +211,16 @@ impl<'r> Experiment<'r> {
             progress.begin(&variant.name, Activity::Compile);
             let (recipe, shape, vocab) = (&variant.recipe, batch_shape(&plan), plan.vocab_size);
             let (chunk, target) = (self.resources.chunk, device.target());
-            let programs = match self.job {
+            let mut programs = match self.job {
                 Job::Evaluate => Programs::to_predict(recipe, shape, vocab, chunk, target)?,
                 Job::All | Job::Train => Programs::to_train(recipe, shape, vocab, chunk, target)?,
             };
             let start = Start::new(recipe, &programs.params)?;
-            let held = DataNeed::of(recipe, data, &plan);
-            let Fit { need, forced } = fits(&variant.name, &programs, held, device, self.resources)?;
+            let held = DataNeed { budget: self.resources.pictures, ..DataNeed::of(recipe, data, &plan) };
+            let Fit { need, notes } = fits(&variant.name, &mut programs, held, device, self.resources)?;
             tracing::info!(variant = %variant.name, bytes = need.total(), "compiled");
-            Ok(Compiled { variant, plan, programs, start, need, forced })
+            let spills = programs.encodes_before && held.held(&programs).1;
+            Ok(Compiled { variant, plan, programs, start, need, notes, spills })
         };
         all.into_iter().map(compile).collect()
     }
@@ -262,7 +264,8 @@ impl<'r> Experiment<'r> {
         progress: &mut dyn RunProgress,
         stop: &AtomicBool,
     ) -> Result<Ended, ExperimentError> {
-        let mut ready = VariantRun::new(compiled, self.job, device, dir, record)?;
+        let held = self.states(&compiled, progress);
+        let mut ready = VariantRun::new(compiled, held, self.job, device, dir, record)?;
         if self.job != Job::Evaluate {
             let finished = ready.train(data, self.entry == Entry::Resume, record, progress, stop)?;
             dir.write_record(record)?;
@@ -275,6 +278,36 @@ impl<'r> Experiment<'r> {
         }
         let outcome = ready.evaluate(data, record, progress, stop)?;
         Ok(outcome.map_or(Ended::Stopped, |outcome| Ended::Evaluated(Box::new(outcome))))
+    }
+}
+
+impl Experiment<'_> {
+    /// Where a variant holds its encoded pictures: in memory, and on disk what training reads and memory does not hold.
+    fn states(&self, compiled: &Compiled<'_>, progress: &mut dyn RunProgress) -> States {
+        let Resources { pictures, backend, .. } = self.resources;
+        let memory = pictures.memory(compiled.programs.encodes_before);
+        if !compiled.spills || pictures.disk() == 0 {
+            return States::new(memory, None);
+        }
+        let folder = self.recipe.path.parent().unwrap_or(Path::new("."));
+        let disk = cache(&compiled.variant.recipe, folder).and_then(|cache| {
+            // Numbers of another version, device or instruction set may differ in their last bits.
+            let (version, device) = (env!("CARGO_PKG_VERSION"), backend.device().name());
+            let kind = format!("{version}-{device}-{}", backend.instruction_set()?);
+            let folder = cache.root().join("pictures").join(kind);
+            Disk::open(&folder, pictures.disk())
+                .map_err(|error| ExperimentError::File { path: folder, message: error.to_string() })
+        });
+        match disk {
+            Ok(disk) => States::new(memory, Some(disk)),
+            Err(error) => {
+                let name = &compiled.variant.name;
+                progress.note(&format!(
+                    "`{name}`: encoded pictures that memory does not hold are not kept on disk: {error}"
+                ));
+                States::new(memory, None)
+            }
+        }
     }
 }
 

@@ -8,25 +8,25 @@ use crossloom_recipe::GatePool;
 use crossloom_runtime::{RunError, Session};
 
 use crate::ExperimentError;
-use crate::features::Weights;
 use crate::gates::GateMoments;
 use crate::model::Model;
 use crate::phases::Seen;
+use crate::states::Encoding;
 
-/// Generates the answers of a batch; `gates` gets those of `rows`, which prefill gives. `weights` are those that the model
-/// has now.
+/// Generates the answers of a batch; `gates` gets those of `rows`, which prefill gives. `encoding` is how it encodes
+/// pictures now.
 pub(crate) fn answer(
     model: &mut Model,
     batch: &mut PackedBatch,
     pool: GatePool,
-    weights: Weights,
+    encoding: Encoding,
     gates: &mut GateMoments,
     rows: &[usize],
 ) -> Result<(), ExperimentError> {
     if batch.questions().is_empty() {
         return Ok(());
     }
-    let seen = model.phases.see(batch, weights)?;
+    let seen = model.phases.see(batch, encoding)?;
     let kept: Vec<Vec<usize>> = (0..model.phases.rows()).map(|row| prompt(batch, row)).collect();
     let lengths: Vec<usize> = kept.iter().map(Vec::len).collect();
     let ends = ends(batch);

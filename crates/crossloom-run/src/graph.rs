@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use crossloom_compiler::training::{Group, Training};
 use crossloom_compiler::{Policy, Precision as Compute};
 use crossloom_ir::{DType, Func};
-use crossloom_model::{BatchShape, ModelGraph, Outputs, ParamSpec, build};
-use crossloom_recipe::{KeptIn, Part, Precision, Recipe, Selection, Topology};
+use crossloom_model::{
+    BatchShape, ModelGraph, Outputs, ParamSpec, build, build_over_states, encode, inputs, tapped,
+};
+use crossloom_recipe::{KeptIn, Part, PointAddress, Precision, Recipe, Selection, Topology, VisionAddress};
 
 use crate::ExperimentError;
 use crate::sources::Files;
@@ -21,11 +23,40 @@ pub fn forward_func(
     vocab: usize,
     outputs: Outputs,
 ) -> Result<(ModelGraph, Func), ExperimentError> {
-    let topology = Topology::new(recipe)?;
-    let edges: Vec<_> = topology.injections().map(|edge| (edge.tap, edge.point)).collect();
-    let model = build(recipe, &edges, shape, vocab, outputs)?;
+    let model = build(recipe, &edges(recipe)?, shape, vocab, outputs)?;
     let func = model.graph.lift()?;
     Ok((model, func))
+}
+
+/// The forward function that a training step is made of: its result is the loss. Where pictures are encoded before, it reads
+/// vision states in the place of pixels.
+///
+/// # Errors
+/// As [`forward_func`].
+pub fn training_func(
+    recipe: &Recipe,
+    shape: BatchShape,
+    vocab: usize,
+) -> Result<(ModelGraph, Func), ExperimentError> {
+    if !encodes_before(recipe)? {
+        return forward_func(recipe, shape, vocab, Outputs::Loss);
+    }
+    let model = build_over_states(recipe, &edges(recipe)?, shape, vocab, Outputs::Loss)?;
+    let func = model.graph.lift()?;
+    Ok((model, func))
+}
+
+/// Whether pictures are encoded before a training step and not in it: nothing that encoding reads is trained.
+///
+/// # Errors
+/// The encoder cannot be built.
+pub fn encodes_before(recipe: &Recipe) -> Result<bool, ExperimentError> {
+    Ok(training_spec(recipe, &encode(recipe, 1)?.params).groups.is_empty())
+}
+
+/// The edges of the injection, in order.
+pub(crate) fn edges(recipe: &Recipe) -> Result<Vec<(VisionAddress, PointAddress)>, ExperimentError> {
+    Ok(Topology::new(recipe)?.injections().map(|edge| (edge.tap, edge.point)).collect())
 }
 
 /// The index of the group of a recipe's selection that trains a parameter; `None` where it is frozen.
@@ -66,7 +97,8 @@ pub fn policy(recipe: &Recipe, params: &[ParamSpec]) -> Result<Policy, Experimen
         Precision::F32 => Compute::F32,
         Precision::Bf16 => Compute::Bf16,
     };
-    Ok(Policy { compute, frozen })
+    let given = tapped(recipe).into_iter().map(inputs::state).collect();
+    Ok(Policy { compute, frozen, given })
 }
 
 /// In which types a recipe computes and keeps frozen parts: `bf16`, or `f32, vision kept in bf16`.

@@ -5,7 +5,6 @@ use crossloom_recipe::{Recipe, Split};
 use crossloom_train::metrics::Scalars;
 use crossloom_train::step::BoxError;
 
-use crate::batch::load_batch;
 use crate::data::image_mode;
 use crate::processor::Processor;
 use crate::step::ModelStep;
@@ -51,14 +50,12 @@ impl<'d> HeldOut<'d> {
 
     /// Mean loss over all target tokens of the held-out questions, in nats. It reads the weights and changes nothing.
     pub(crate) fn measure(&mut self, step: &mut ModelStep<'_>) -> Result<Scalars, BoxError> {
-        let (Some(loss), pool) = step.held_out() else { return Ok(Scalars::new()) };
         let (mut sum, mut targets) = (0.0, 0.0);
         for index in 0..self.packer.batches() {
             self.packer.fill(index, AnswerMode::Given, &mut self.batch)?;
-            load_batch(loss, &self.batch, pool)?;
-            loss.run()?;
+            let Some(loss) = step.held_out_loss(&self.batch)? else { return Ok(Scalars::new()) };
             let weight = self.batch.trained_targets() as f64;
-            sum += weight * f64::from(loss.read::<f32>("loss")?[0]);
+            sum += weight * f64::from(loss);
             targets += weight;
         }
         Ok(Scalars::from_iter([(HELD_OUT_LOSS.to_owned(), sum / f64::max(targets, 1.0))]))

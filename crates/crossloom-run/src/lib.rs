@@ -16,14 +16,15 @@
 //! - [`graph`]: a recipe's functions; [`programs`]: compiled; [`memory`]: what they will hold; [`model`]: with their weights;
 //!   [`backends`]: what they are compiled for and run on.
 //! - [`Trained`]: a finished run is asked; its folder is enough, because every variant's [`Interface`] lies in it.
+//! - [`mod@export`]: a finished run's model is given away, whole, in part, or as low-rank pairs.
 //! - [`stages`]: a recipe as topology, luminal graph, IR, fused IR and plan, and what it costs. Nothing runs.
 
 mod batch;
 mod changes;
 mod compare;
+mod encoder;
 mod error;
 mod evaluate;
-mod features;
 mod gates;
 mod generate;
 mod git;
@@ -37,6 +38,7 @@ mod processor;
 mod progress;
 mod record;
 mod report;
+mod states;
 mod step;
 mod stream;
 mod train;
@@ -47,6 +49,7 @@ pub mod backends;
 pub mod data;
 pub mod date;
 pub mod experiment;
+pub mod export;
 pub mod folder;
 pub mod graph;
 pub mod machine;
@@ -54,9 +57,9 @@ pub mod memory;
 pub mod model;
 pub mod programs;
 pub mod resolved;
-pub mod sources;
+mod sources;
 pub mod stages;
-mod start;
+pub mod start;
 
 pub use batch::{load_batch, pool_of};
 pub use data::Data;
@@ -71,6 +74,7 @@ pub use phases::Phases;
 pub use processor::Processor;
 pub use progress::{Activity, RunProgress, Unheard};
 pub use start::{Start, located, settled};
+pub use states::PictureBudget;
 pub use step::ModelStep;
 pub use train::train;
 pub use trained::{Answered, Trained, generate};

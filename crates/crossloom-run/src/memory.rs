@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crossloom_compiler::passes::precision::COPY;
-use crossloom_data::packing::PackingPlan;
+use crossloom_data::packing::{ImageMode, PackingPlan};
 use crossloom_ir::Role;
 use crossloom_model::{BatchShape, caches};
 use crossloom_recipe::{Recipe, Source, Split};
@@ -13,9 +13,11 @@ use crossloom_runtime::limits::{self, resident_bytes};
 pub use crossloom_runtime::limits::{DoesNotFit, Limit, Need};
 
 use crate::backends::{Backend, Resources};
+use crate::data::image_mode;
 use crate::programs::Programs;
 use crate::stages::Shapes;
 use crate::start::Start;
+use crate::states::PictureBudget;
 use crate::{Data, ExperimentError};
 
 /// The purposes whose memory is the device's; that of all others is the process's.
@@ -53,8 +55,12 @@ pub struct DataNeed {
     pub read: bool,
     /// Batches that are packed on the host.
     pub batches: u64,
-    /// Pictures that are asked about, whose features are held.
+    /// Pictures that are asked about, which are held as they are encoded.
     pub pictures: usize,
+    /// Pictures that are trained on or held out, which are held too where they are encoded before training.
+    pub trained: usize,
+    /// How much of encoded pictures may be held.
+    pub budget: PictureBudget,
 }
 
 impl DataNeed {
@@ -81,20 +87,45 @@ impl DataNeed {
             read: false,
             batches: batches * batch as u64 * 4 * row,
             pictures: asked(recipe, limited(test, *test_limit) as usize),
+            trained: seen(recipe, limited(train, *train_limit) as usize),
+            budget: PictureBudget::default(),
         }
     }
 
     /// That of data that was read. Training packs one batch, and one more where pictures are held out; evaluation one.
     pub fn of(recipe: &Recipe, data: &Data, plan: &PackingPlan) -> Self {
         let batches = 1 + u64::from(recipe.data.validation > 0.0);
-        let pictures = asked(recipe, data.images(recipe.eval.split).0.images().len());
-        Self { content: data.bytes(), read: true, batches: batches * plan.batch_bytes(), pictures }
+        Self {
+            content: data.bytes(),
+            read: true,
+            batches: batches * plan.batch_bytes(),
+            pictures: asked(recipe, data.images(recipe.eval.split).0.images().len()),
+            trained: seen(recipe, data.images(Split::Train).0.images().len()),
+            budget: PictureBudget::default(),
+        }
+    }
+
+    /// Bytes of the encoded pictures that programs hold in memory, and whether that is not all of them.
+    pub(crate) fn held(&self, programs: &Programs) -> (u64, bool) {
+        let trained = if programs.training.is_some() && programs.encodes_before { self.trained } else { 0 };
+        let each = programs.phases.encoder.picture_bytes();
+        let all = each.saturating_mul((self.pictures + trained) as u64);
+        let memory = self.budget.memory(programs.encodes_before);
+        (all.min(memory), all > memory)
     }
 }
 
 /// How many of so many pictures an evaluation asks about at the most: where questions are limited, one for each.
 fn asked(recipe: &Recipe, pictures: usize) -> usize {
-    recipe.eval.limit.map_or(pictures, |questions| pictures.min(questions))
+    seen(recipe, recipe.eval.limit.map_or(pictures, |questions| pictures.min(questions)))
+}
+
+/// How many of so many pictures look different to the model.
+fn seen(recipe: &Recipe, pictures: usize) -> usize {
+    match image_mode(recipe) {
+        ImageMode::Shown => pictures,
+        ImageMode::Withheld => pictures.min(1),
+    }
 }
 
 /// Bytes by purpose of programs that are bound to one store and one arena, and of data: all but the process itself.
@@ -136,7 +167,7 @@ pub fn need(programs: &Programs, data: DataNeed) -> Need {
         .with("inputs", inputs)
         .with("scratch", scratch)
         .with("data", data.content.saturating_add(data.batches))
-        .with("features", programs.phases.feature_bytes(data.pictures))
+        .with("features", data.held(programs).0)
 }
 
 impl Memory {
@@ -180,14 +211,35 @@ impl Memory {
     }
 }
 
-/// What a run of a recipe with batches of that shape will hold, but for the process itself. Nothing is read or allocated.
+/// What a run of a recipe with batches of that shape will hold, but for the process itself, and to how many bytes of arena its
+/// training step was brought for that; `budget` is what it may hold. Nothing is read or allocated.
 ///
 /// # Errors
 /// The graph cannot be built or compiled; pretrained weights that are not those of its model.
-pub fn expected(recipe: &Recipe, shapes: Shapes, backend: Backend) -> Result<Need, ExperimentError> {
-    let programs = Programs::to_train(recipe, shapes.batch, shapes.vocab, None, backend.target())?;
+pub fn expected(
+    recipe: &Recipe,
+    shapes: Shapes,
+    backend: Backend,
+    budget: Option<u64>,
+) -> Result<(Need, Option<usize>), ExperimentError> {
+    let target = backend.target();
+    let mut programs = Programs::to_train(recipe, shapes.batch, shapes.vocab, None, target)?;
     Start::new(recipe, &programs.params)?;
-    Ok(need(&programs, DataNeed::expected(recipe, shapes.batch)))
+    let data = DataNeed::expected(recipe, shapes.batch);
+    let whole = need(&programs, data);
+    let Some(Err(error)) = budget.map(|budget| whole.check(&[Limit::budget(budget)])) else {
+        return Ok((whole, None));
+    };
+    let arena = room(&whole, &error);
+    programs.squeeze(target, arena)?;
+    Ok((need(&programs, data), Some(arena)))
+}
+
+/// How many bytes of arena would fit a limit that a need is above.
+fn room(need: &Need, error: &DoesNotFit) -> usize {
+    let over = error.need.total().saturating_sub(error.limit.left);
+    let arena = need.of("activations and gradients") + need.of("scratch");
+    usize::try_from(arena.saturating_sub(over)).unwrap_or(usize::MAX)
 }
 
 /// Whether there is room now for what a run will hold beside this process.
@@ -198,28 +250,42 @@ pub fn fits_here(need: &Need) -> Result<(), DoesNotFit> {
     need.check(&Limit::all())
 }
 
-/// What a variant holds, and what a record must say where it was tried although it does not fit.
+/// What a variant holds, and what a record must say of that.
 pub(crate) struct Fit {
     pub(crate) need: Need,
-    pub(crate) forced: Option<String>,
+    pub(crate) notes: Vec<String>,
 }
 
-/// What a variant holds. One that does not fit is refused, unless the caller wants it tried.
+/// What a variant holds. One that does not fit computes values again where it is trained; if it still does not, it is refused,
+/// unless the caller wants it tried.
 ///
 /// # Errors
 /// [`ExperimentError::DoesNotFit`].
 pub(crate) fn fits(
     name: &str,
-    programs: &Programs,
+    programs: &mut Programs,
     data: DataNeed,
     device: &dyn Device,
     resources: Resources,
 ) -> Result<Fit, ExperimentError> {
-    let memory = Memory::new(programs, data);
+    let (memory, fitting) = loop {
+        let memory = Memory::new(programs, data);
+        let budget = resources.budget.map(|budget| {
+            let left = budget.saturating_sub(memory.held);
+            Limit { left, ..Limit::budget(budget) }
+        });
+        let limits: Vec<Limit> = Limit::all().into_iter().chain(budget).collect();
+        let fitting = memory.check(device, &limits);
+        let Err(error) = &fitting else { break (memory, fitting) };
+        if !programs.squeeze(device.target(), room(&memory.need, error))? {
+            break (memory, fitting);
+        }
+    };
     tracing::debug!(variant = name, bytes = memory.need.total(), "memory of the run");
-    let mut forced = None;
-    match memory.check(device, &Limit::all()) {
-        Err(error) if !resources.force_memory => {
+    let again = programs.recomputed().map(|recomputed| format!("`{name}` {recomputed}"));
+    let mut notes: Vec<String> = again.into_iter().collect();
+    if let Err(error) = fitting {
+        if !resources.force_memory {
             let help = error.help();
             return Err(ExperimentError::DoesNotFit {
                 variant: name.to_owned(),
@@ -227,13 +293,10 @@ pub(crate) fn fits(
                 help,
             });
         }
-        Err(error) => {
-            tracing::warn!(variant = name, %error, "tried although it does not fit");
-            forced = Some(format!("`{name}` was tried although it {error}"));
-        }
-        Ok(()) => {}
+        tracing::warn!(variant = name, %error, "tried although it does not fit");
+        notes.push(format!("`{name}` was tried although it {error}"));
     }
-    Ok(Fit { need: memory.need, forced })
+    Ok(Fit { need: memory.need, notes })
 }
 
 impl Data {

@@ -79,7 +79,7 @@ impl Model {
         let arena = Arena::new(&store);
         let phases = Phases::new(phases, &arena)?;
         let mut model = Self { store, arena, phases, training: None, params, gates, blank: true, start };
-        if let Some(TrainingPrograms { step, apply, held_out }) = training {
+        if let Some(TrainingPrograms { step, apply, held_out, .. }) = training {
             model.training = Some(Training {
                 step: model.session(step)?,
                 apply: apply.map(|apply| model.session(apply)).transpose()?,
@@ -220,7 +220,7 @@ fn rounded(values: &[f32]) -> Vec<bf16> {
     values.iter().map(|&value| bf16::from_f32(value)).collect()
 }
 
-fn dtype_in_file(name: &str, dtype: DType) -> Result<Dtype, BoxError> {
+pub(crate) fn dtype_in_file(name: &str, dtype: DType) -> Result<Dtype, BoxError> {
     Ok(match dtype {
         DType::F32 => Dtype::F32,
         DType::Bf16 => Dtype::BF16,

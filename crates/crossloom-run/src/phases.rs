@@ -2,26 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 
 use crossloom_compiler::{Plan, Target};
 use crossloom_data::packing::PackedBatch;
 use crossloom_model::{
-    BatchShape, CacheShape, ModelGraph, ParamSpec, Span, StepShape, chunking, decode, encode_and_connect,
-    inputs, prefill,
+    BatchShape, CacheShape, ModelGraph, ParamSpec, Span, StepShape, chunking, connect, decode, inputs,
+    prefill,
 };
-use crossloom_recipe::{PointAddress, Recipe, Topology, VisionAddress};
+use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
 use crossloom_runtime::{Arena, Executable, RunError, Session};
 
 use crate::ExperimentError;
-use crate::features::{Features, Key, Picture, Weights};
-use crate::graph::policy;
+use crate::encoder::{Encoder, EncoderProgram};
+use crate::graph::{edges, policy};
 use crate::programs::compiled;
+use crate::states::{Encoding, PictureBudget, States};
 
 /// Positions of a prompt are rounded up to a multiple of this.
 const POSITIONS: usize = 16;
-/// Bytes of pictures that are kept: 64 MiB.
-const FEATURES: usize = 64 << 20;
 
 /// `encode` and `connect` for pictures, `prefill` for prompts, `decode` for what follows them; one cache of keys and values
 /// of which every row of a batch has a slot.
@@ -29,11 +27,9 @@ const FEATURES: usize = 64 << 20;
 pub struct Phases {
     graphs: Graphs,
     arena: Arena,
-    features: Features,
-    /// How many pictures were encoded.
-    encoded: usize,
-    /// By pictures.
-    encode: BTreeMap<usize, Session>,
+    pub(crate) encoder: Encoder,
+    /// Of a whole batch.
+    connect: Session,
     /// By positions and questions of a row, and whether a picture is among them.
     prefill: BTreeMap<(usize, usize, bool), Session>,
     /// By questions of a row.
@@ -55,7 +51,8 @@ pub(crate) struct Graphs {
 /// The largest bucket of every phase, compiled.
 pub struct PhasePrograms {
     graphs: Graphs,
-    encode: Plan,
+    pub(crate) encoder: EncoderProgram,
+    connect: Plan,
     prefill: Plan,
     decode: Plan,
 }
@@ -72,29 +69,22 @@ impl PhasePrograms {
     ) -> Result<(Self, Described), ExperimentError> {
         let graphs = Graphs::new(recipe, shape, vocab)?.in_chunks(chunk)?;
         let BatchShape { batch, targets, .. } = shape;
-        let (seen, read) = (graphs.encode(batch)?, graphs.prefill(graphs.at_once(), targets, true)?);
-        let (encode, prefill) = (graphs.plan(&seen, target)?, graphs.plan(&read, target)?);
+        let (encoder, mut params) = EncoderProgram::new(recipe, batch, target)?;
+        let (seen, read) = (graphs.connect()?, graphs.prefill(graphs.at_once(), targets, true)?);
+        let (connect, prefill) = (graphs.plan(&seen, target)?, graphs.plan(&read, target)?);
+        let encoder = encoder.read_by(&connect);
         let decode = graphs.plan(&graphs.decode(targets)?, target)?;
-        let mut params = seen.params;
-        for param in read.params {
+        for param in seen.params.into_iter().chain(read.params) {
             if !params.iter().any(|known| known.name == param.name) {
                 params.push(param);
             }
         }
-        Ok((Self { graphs, encode, prefill, decode }, Described { params, gates: read.gates }))
+        Ok((Self { graphs, encoder, connect, prefill, decode }, Described { params, gates: read.gates }))
     }
 
     /// All plans.
     pub(crate) fn plans(&self) -> impl Iterator<Item = &Plan> {
-        [&self.encode, &self.prefill, &self.decode].into_iter()
-    }
-
-    /// Bytes of features that are held once so many pictures were seen.
-    pub(crate) fn feature_bytes(&self, pictures: usize) -> u64 {
-        let func = &self.encode.func;
-        let of = |name: &str| func.result(name).map_or(0, |value| func.ty(value).bytes());
-        let each = (of(inputs::VISUAL) + of(inputs::FEATURES)) / self.graphs.shape.batch.max(1);
-        each.saturating_mul(pictures).min(FEATURES) as u64
+        [self.encoder.plan(), &self.connect, &self.prefill, &self.decode].into_iter()
     }
 }
 
@@ -108,7 +98,7 @@ pub(crate) struct Described {
 
 /// What the rows of a batch see.
 pub(crate) struct Seen {
-    /// `[B, N, D]`; zeros in rows without a question.
+    /// `[B, N, D]`; of no picture in rows without a question.
     pub(crate) visual: Vec<f32>,
     /// `[K, B, N, D]`; empty where nothing is injected.
     pub(crate) features: Vec<f32>,
@@ -117,17 +107,16 @@ pub(crate) struct Seen {
 impl Phases {
     /// The compiled phases as sessions; the store then has all weights and the arena its size.
     pub(crate) fn new(programs: PhasePrograms, arena: &Arena) -> Result<Self, ExperimentError> {
-        let PhasePrograms { graphs, encode, prefill, decode } = programs;
-        let BatchShape { batch, targets, .. } = graphs.shape;
+        let PhasePrograms { graphs, encoder, connect, prefill, decode } = programs;
+        let BatchShape { targets, .. } = graphs.shape;
         let session = |plan| session(plan, arena);
         Ok(Self {
-            encode: BTreeMap::from([(batch, session(encode)?)]),
+            encoder: Encoder::new(encoder, arena, States::new(PictureBudget::default().memory(false), None))?,
+            connect: session(connect)?,
             prefill: BTreeMap::from([((graphs.at_once(), targets, true), session(prefill)?)]),
             decode: BTreeMap::from([(targets, session(decode)?)]),
             graphs,
             arena: arena.clone(),
-            features: Features::new(FEATURES),
-            encoded: 0,
         })
     }
 
@@ -137,90 +126,39 @@ impl Phases {
     }
 
     /// How many pictures were encoded since the model was built.
-    pub fn encoded(&self) -> usize {
-        self.encoded
+    pub fn encoded(&self) -> u64 {
+        self.encoder.counts().encoded
     }
 
     /// The largest session of every phase, by its name.
     pub(crate) fn largest(&self) -> impl Iterator<Item = (&'static str, &Session)> {
         let last = [
-            ("encode", self.encode.values().next_back()),
+            ("encode", self.encoder.largest()),
+            ("connect", Some(&self.connect)),
             ("prefill", self.prefill.values().next_back()),
             ("decode", self.decode.values().next_back()),
         ];
         last.into_iter().filter_map(|(name, session)| Some((name, session?)))
     }
 
-    /// The weights that pictures are encoded with now.
-    pub(crate) fn weights(&mut self) -> Result<Weights, ExperimentError> {
-        Ok(Weights::of(self.encode(1)?.1)?)
+    /// How pictures are encoded now.
+    pub(crate) fn encoding(&mut self) -> Result<Encoding, ExperimentError> {
+        self.encoder.encoding()
     }
 
-    /// Encodes and connects the pictures of a batch, each once, but for those that were seen with the same weights and are
-    /// still held.
-    pub(crate) fn see(&mut self, batch: &PackedBatch, weights: Weights) -> Result<Seen, ExperimentError> {
-        let rows = self.rows();
-        let size = batch.pixels_bchw.len() / rows.max(1);
-        let pixels = |row: usize| &batch.pixels_bchw[row * size..(row + 1) * size];
+    /// Encodes the pictures of a batch, each once, but for those that were encoded in the same way and are still held, and
+    /// connects them.
+    pub(crate) fn see(&mut self, batch: &PackedBatch, encoding: Encoding) -> Result<Seen, ExperimentError> {
         let mut asked: Vec<usize> = batch.questions().iter().map(|question| question.row).collect();
         asked.dedup();
-        let mut seen: BTreeMap<Key, Arc<Picture>> = BTreeMap::new();
-        let mut missing: Vec<(Key, usize)> = Vec::new();
-        let mut keys: Vec<(usize, Key)> = Vec::new();
-        for row in asked {
-            let key = Key::of(weights, pixels(row));
-            keys.push((row, key));
-            if seen.contains_key(&key) || missing.iter().any(|&(known, _)| known == key) {
-                continue;
-            }
-            match self.features.get(key) {
-                Some(picture) => _ = seen.insert(key, picture),
-                None => missing.push((key, row)),
-            }
-        }
-        if !missing.is_empty() {
-            let given: Vec<&[f32]> = missing.iter().map(|&(_, row)| pixels(row)).collect();
-            for (&(key, _), picture) in missing.iter().zip(self.encode_pictures(&given)?) {
-                let picture = Arc::new(picture);
-                self.features.put(key, &picture);
-                seen.insert(key, picture);
-            }
-        }
-        Ok(in_rows(rows, &keys, &seen))
-    }
-
-    /// Encodes at most as many pictures as a batch has rows.
-    fn encode_pictures(&mut self, pictures: &[&[f32]]) -> Result<Vec<Picture>, ExperimentError> {
-        let (room, session) = self.encode(pictures.len())?;
-        let mut pixels = pictures.concat();
-        pixels.resize(session.input_type(inputs::PIXELS)?.elements(), 0.0);
-        session.write(inputs::PIXELS, &pixels)?;
+        let session = &mut self.connect;
+        self.encoder.load(session, batch, &asked, encoding)?;
         session.run()?;
-        let visual = session.read::<f32>(inputs::VISUAL)?;
-        let width = visual.len() / room;
         let features = match session.result_type(inputs::FEATURES) {
             Ok(_) => session.read::<f32>(inputs::FEATURES)?,
             Err(_) => Vec::new(),
         };
-        self.encoded += pictures.len();
-        let picture = |i: usize| Picture {
-            visual: visual[i * width..(i + 1) * width].to_vec(),
-            features: features
-                .chunks(room * width)
-                .flat_map(|tap| tap[i * width..(i + 1) * width].to_vec())
-                .collect(),
-        };
-        Ok((0..pictures.len()).map(picture).collect())
-    }
-
-    /// The session that encodes so many pictures, and how many it has room for.
-    fn encode(&mut self, pictures: usize) -> Result<(usize, &mut Session), ExperimentError> {
-        let room = bucket(pictures, self.graphs.shape.batch);
-        if !self.encode.contains_key(&room) {
-            let session = self.session(&self.graphs.encode(room)?)?;
-            self.encode.insert(room, session);
-        }
-        Ok((room, found(&mut self.encode, &room)?))
+        Ok(Seen { visual: session.read::<f32>(inputs::VISUAL)?, features })
     }
 
     /// In how many calls, and which positions of every row in each, prompts of these lengths are read. A prompt begins with
@@ -275,15 +213,14 @@ impl Phases {
     }
 }
 
-fn session(plan: Plan, arena: &Arena) -> Result<Session, RunError> {
+pub(crate) fn session(plan: Plan, arena: &Arena) -> Result<Session, RunError> {
     Session::new(&Executable::new(arena.store().device(), plan)?, arena)
 }
 
 impl Graphs {
     /// Those of a recipe, for batches of at most that shape.
     pub(crate) fn new(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
-        let edges = Topology::new(recipe)?.injections().map(|edge| (edge.tap, edge.point)).collect();
-        Ok(Self { recipe: recipe.clone(), edges, shape, vocab, chunk: None })
+        Ok(Self { recipe: recipe.clone(), edges: edges(recipe)?, shape, vocab, chunk: None })
     }
 
     /// The same, with prompts that are read in chunks of so many positions.
@@ -302,13 +239,9 @@ impl Graphs {
         self.chunk.unwrap_or(self.shape.tokens)
     }
 
-    /// The edges of the injection.
-    pub(crate) fn edges(&self) -> &[(VisionAddress, PointAddress)] {
-        &self.edges
-    }
-
-    fn encode(&self, pictures: usize) -> Result<ModelGraph, ExperimentError> {
-        Ok(encode_and_connect(&self.recipe, &self.edges, pictures)?)
+    /// Vision states of a whole batch to what the language model reads.
+    pub(crate) fn connect(&self) -> Result<ModelGraph, ExperimentError> {
+        Ok(connect(&self.recipe, &self.edges, self.shape.batch)?)
     }
 
     /// Reads so many positions and questions of prompts, with a picture or without.
@@ -342,26 +275,13 @@ impl Graphs {
 }
 
 /// The smallest power of two that holds so many, or the most there can be.
-fn bucket(count: usize, most: usize) -> usize {
+pub(crate) fn bucket(count: usize, most: usize) -> usize {
     count.max(1).next_power_of_two().min(most)
 }
 
-fn found<'m, K: Ord>(sessions: &'m mut BTreeMap<K, Session>, size: &K) -> Result<&'m mut Session, RunError> {
+pub(crate) fn found<'m, K: Ord>(
+    sessions: &'m mut BTreeMap<K, Session>,
+    size: &K,
+) -> Result<&'m mut Session, RunError> {
     sessions.get_mut(size).ok_or(RunError::Unknown { kind: "session", name: "of a phase".to_owned() })
-}
-
-/// The pictures at the places of their rows.
-fn in_rows(rows: usize, keys: &[(usize, Key)], seen: &BTreeMap<Key, Arc<Picture>>) -> Seen {
-    let first = seen.values().next();
-    let width = first.map_or(0, |picture| picture.visual.len());
-    let taps = first.map_or(0, |picture| picture.features.len() / width.max(1));
-    let mut all = Seen { visual: vec![0.0; rows * width], features: vec![0.0; taps * rows * width] };
-    for (row, key) in keys {
-        let Some(picture) = seen.get(key) else { continue };
-        all.visual[row * width..(row + 1) * width].copy_from_slice(&picture.visual);
-        for (tap, features) in picture.features.chunks(width.max(1)).enumerate() {
-            all.features[(tap * rows + row) * width..][..width].copy_from_slice(features);
-        }
-    }
-    all
 }

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crossloom_compiler::explain::explain;
+use crossloom_compiler::training::Training;
 use crossloom_compiler::{Context, Mode, Plan, Policy, Target, compile};
 use crossloom_ir::{Func, Role, TensorType};
-use crossloom_model::{BatchShape, Outputs, ParamSpec};
+use crossloom_model::{BatchShape, ParamSpec};
 use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
 
 use crate::ExperimentError;
-use crate::graph::{forward_func, policy, training_spec};
+use crate::graph::{encodes_before, policy, training_func, training_spec};
 use crate::phases::{Described, PhasePrograms};
 
 /// The plans of a variant for one batch shape.
@@ -20,6 +22,8 @@ pub struct Programs {
     pub gates: Vec<(PointAddress, Vec<VisionAddress>)>,
     /// What evaluation and generation run.
     pub phases: PhasePrograms,
+    /// Whether pictures are encoded before training, for nothing that encoding reads is trained.
+    pub encodes_before: bool,
     /// Those of a variant that is trained.
     pub training: Option<TrainingPrograms>,
     /// Building and compiling together.
@@ -34,6 +38,28 @@ pub struct TrainingPrograms {
     pub apply: Option<Plan>,
     /// Where pictures are held out: the loss alone.
     pub held_out: Option<Plan>,
+    source: Source,
+}
+
+/// What a training step is compiled from.
+struct Source {
+    func: Func,
+    spec: Training,
+    policy: Policy,
+}
+
+impl Source {
+    /// The step, and its end where gradients accumulate; of at most so many bytes of arena, as far as it can be.
+    fn compile(
+        &self,
+        target: &dyn Target,
+        memory: Option<usize>,
+    ) -> Result<(Plan, Option<Plan>), ExperimentError> {
+        let mode = Mode::Train(&self.spec);
+        let cx = Context { policy: self.policy.clone(), memory, ..Context::new(target, mode) };
+        let set = compile(&self.func, &cx)?;
+        Ok((set.main.plan, set.apply.map(|apply| apply.plan)))
+    }
 }
 
 impl Programs {
@@ -50,7 +76,8 @@ impl Programs {
     ) -> Result<Self, ExperimentError> {
         let start = Instant::now();
         let (phases, Described { params, gates }) = PhasePrograms::new(recipe, shape, vocab, chunk, target)?;
-        Ok(Self { params, gates, phases, training: None, time: start.elapsed() })
+        let encodes_before = encodes_before(recipe)?;
+        Ok(Self { params, gates, phases, encodes_before, training: None, time: start.elapsed() })
     }
 
     /// What a variant needs that is trained, evaluated and asked.
@@ -66,20 +93,44 @@ impl Programs {
     ) -> Result<Self, ExperimentError> {
         let start = Instant::now();
         let mut programs = Self::to_predict(recipe, shape, vocab, chunk, target)?;
-        let (graph, func) = forward_func(recipe, shape, vocab, Outputs::Loss)?;
+        let (graph, func) = training_func(recipe, shape, vocab)?;
         let spec = training_spec(recipe, &graph.params);
         let policy = policy(recipe, &graph.params)?;
-        let cx = Context { policy: policy.clone(), ..Context::new(target, Mode::Train(&spec)) };
-        let set = compile(&func, &cx)?;
         let held_out =
             (recipe.data.validation > 0.0).then(|| compiled(&func, target, &policy)).transpose()?;
-        programs.training = Some(TrainingPrograms {
-            step: set.main.plan,
-            apply: set.apply.map(|apply| apply.plan),
-            held_out,
-        });
+        let source = Source { func, spec, policy };
+        let (step, apply) = source.compile(target, None)?;
+        programs.phases.encoder = programs.phases.encoder.read_by(&step);
+        programs.training = Some(TrainingPrograms { step, apply, held_out, source });
         programs.time = start.elapsed();
         Ok(programs)
+    }
+
+    /// Brings the training step to at most so many bytes of arena, as near as it can be: it computes values of its forward pass
+    /// again, and no number changes. Says whether the step is smaller now.
+    pub(crate) fn squeeze(&mut self, target: &dyn Target, arena: usize) -> Result<bool, ExperimentError> {
+        let Some(training) = &mut self.training else { return Ok(false) };
+        let start = Instant::now();
+        let (step, apply) = training.source.compile(target, Some(arena))?;
+        let smaller = step.arena_bytes() < training.step.arena_bytes();
+        if smaller {
+            (training.step, training.apply) = (step, apply);
+        }
+        self.time += start.elapsed();
+        Ok(smaller)
+    }
+
+    /// What of a training step computes values again.
+    pub(crate) fn recomputed(&self) -> Option<String> {
+        let step = explain(&self.training.as_ref()?.step, 1);
+        let share = 100.0 * step.recomputed.flops as f64 / step.flops.max(1) as f64;
+        (step.recomputed.calls > 0).then(|| {
+            let (values, arena) = (step.recomputed.calls, step.arena_bytes + step.scratch_bytes);
+            format!(
+                "computes {values} values of the forward pass again, {share:.1} % of a step's operations, so that its \
+                 activations and gradients take {arena} bytes"
+            )
+        })
     }
 
     /// The type in which every weight is kept, by name.

@@ -54,7 +54,9 @@ pub(crate) fn begin(
         (record.device, record.instruction_set) = here(resources.backend)?;
         record.threads = rayon::current_num_threads() as u64;
     }
-    record.notes.extend(notes);
+    // A run that goes on is told once what is true of it all the time.
+    let new: Vec<String> = notes.into_iter().filter(|note| !record.notes.contains(note)).collect();
+    record.notes.extend(new);
     record.seeds = shared_seeds(&loaded.variants);
     record.data = vec![data_manifest(data)];
     dir.write("recipe.resolved.toml", resolved::text(loaded)?.as_bytes())?;

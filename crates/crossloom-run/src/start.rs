@@ -150,12 +150,27 @@ impl Start {
         self.frozen.keys().map(String::as_str)
     }
 
+    /// The values of a parameter that is never written; none where it is no such.
+    ///
+    /// # Errors
+    /// As [`Start::lay`].
+    pub(crate) fn kept(&self, name: &str) -> Result<Option<Vec<f32>>, ExperimentError> {
+        Self::values(&self.frozen, name)
+    }
+
     /// What a trained parameter starts from; none where that is its seed.
     ///
     /// # Errors
     /// As [`Start::lay`].
     pub(crate) fn value(&self, name: &str) -> Result<Option<Vec<f32>>, ExperimentError> {
-        let Some(model) = self.trained.get(name) else { return Ok(None) };
+        Self::values(&self.trained, name)
+    }
+
+    fn values(
+        models: &BTreeMap<String, Arc<Pretrained>>,
+        name: &str,
+    ) -> Result<Option<Vec<f32>>, ExperimentError> {
+        let Some(model) = models.get(name) else { return Ok(None) };
         let (ty, tensor) = finite(model, name)?;
         let values = values::to_f32(ty.dtype, tensor.as_ref());
         values.map(Some).map_err(|problem| of_tensor(model, name, &problem))

@@ -1,6 +1,8 @@
 //! The compiled model as the training loop sees it.
 
 use crossloom_compiler::training::{ACCUMULATOR, MICRO_WEIGHT, hyper_input};
+use crossloom_data::packing::PackedBatch;
+use crossloom_model::inputs;
 use crossloom_recipe::{GatePool, PointAddress, VisionAddress};
 use crossloom_runtime::{RunError, Session, Store};
 use crossloom_train::step::{
@@ -9,15 +11,18 @@ use crossloom_train::step::{
 };
 
 use crate::ExperimentError;
-use crate::batch::load_batch;
+use crate::batch::{load_batch, load_questions};
+use crate::encoder::Encoder;
 use crate::gates::GateMoments;
 use crate::model::{Model, Training, load_state, visit_state};
+use crate::states::Encoding;
 use crate::stream::TrainingBatch;
 
 /// A model in training.
 pub struct ModelStep<'m> {
     store: &'m mut Store,
     training: &'m mut Training,
+    pictures: Pictures<'m>,
     gates: &'m [(PointAddress, Vec<VisionAddress>)],
     pool: GatePool,
     beta1: f64,
@@ -37,19 +42,23 @@ impl<'m> ModelStep<'m> {
         betas: [f64; 2],
         gates_every: u64,
     ) -> Result<Self, ExperimentError> {
-        let Model { store, training: Some(training), gates, .. } = model else {
+        let Model { store, training: Some(training), gates, phases, .. } = model else {
             return Err(ExperimentError::request(
                 "the model was built to predict and has no training step",
                 "build it with Model::new",
             ));
         };
         let gates_every = gates_every.max(1);
-        Ok(Self { store, training, gates, pool, beta1: betas[0], beta2: betas[1], gates_every })
+        let pictures = Pictures { encoder: &mut phases.encoder, encoding: None };
+        Ok(Self { store, training, pictures, gates, pool, beta1: betas[0], beta2: betas[1], gates_every })
     }
 
-    /// The graph of the held-out loss and the positions over which gates pool.
-    pub(crate) fn held_out(&mut self) -> (Option<&mut Session>, GatePool) {
-        (self.training.held_out.as_mut(), self.pool)
+    /// The loss of a batch that is not trained on; `None` where no pictures are held out.
+    pub(crate) fn held_out_loss(&mut self, batch: &PackedBatch) -> Result<Option<f32>, ExperimentError> {
+        let Some(session) = self.training.held_out.as_mut() else { return Ok(None) };
+        self.pictures.load(session, batch, self.pool)?;
+        session.run()?;
+        Ok(Some(scalar(session, "loss")?))
     }
 
     fn set_rates(session: &mut Session, update: &Update, betas: [f64; 2]) -> Result<(), BoxError> {
@@ -65,12 +74,42 @@ impl<'m> ModelStep<'m> {
     }
 }
 
+/// What the sessions of a step see.
+struct Pictures<'m> {
+    encoder: &'m mut Encoder,
+    /// How an encoder that is not trained encodes; it is asked once all weights are there.
+    encoding: Option<Encoding>,
+}
+
+impl Pictures<'_> {
+    /// Writes a batch into a session's inputs, with its pixels or, where it does not encode them itself, with what they are
+    /// encoded to. Results of other sessions must have been read.
+    fn load(
+        &mut self,
+        session: &mut Session,
+        batch: &PackedBatch,
+        pool: GatePool,
+    ) -> Result<(), ExperimentError> {
+        if session.has_input(inputs::PIXELS) {
+            return Ok(load_batch(session, batch, pool)?);
+        }
+        let encoding = match self.encoding {
+            Some(encoding) => encoding,
+            None => *self.encoding.insert(self.encoder.encoding()?),
+        };
+        let rows: Vec<usize> = (0..batch.real_rows()).collect();
+        self.encoder.load(session, batch, &rows, encoding)?;
+        Ok(load_questions(session, batch, pool)?)
+    }
+}
+
 impl ModelState for ModelStep<'_> {
     fn visit_state(&self, visit: &mut Visit<'_>) -> Result<(), BoxError> {
         visit_state(self.store, visit)
     }
 
     fn load_state(&mut self, tensor: StateTensor<'_>) -> Result<(), BoxError> {
+        self.pictures.encoding = None;
         load_state(self.store, tensor)
     }
 }
@@ -81,7 +120,7 @@ impl TrainStep for ModelStep<'_> {
     fn micro_step(&mut self, batch: &TrainingBatch, micro: &MicroStep<'_>) -> Result<MicroOutput, BoxError> {
         let betas = [self.beta1, self.beta2];
         let Training { step, apply, .. } = &mut *self.training;
-        load_batch(step, &batch.batch, self.pool)?;
+        self.pictures.load(step, &batch.batch, self.pool)?;
         if step.has_input(MICRO_WEIGHT) {
             step.write(MICRO_WEIGHT, &[micro.weight])?;
         } else if let Some(update) = micro.update {
@@ -127,7 +166,7 @@ impl TrainStep for ModelStep<'_> {
             value_name: found.value,
         };
         for (index, batch) in batches.iter().enumerate() {
-            load_batch(step, &batch.batch, self.pool).ok()?;
+            self.pictures.load(step, &batch.batch, self.pool).ok()?;
             if step.has_input(MICRO_WEIGHT) {
                 let weight = share_of_targets(batches, index) as f32;
                 step.write(MICRO_WEIGHT, &[weight]).ok()?;

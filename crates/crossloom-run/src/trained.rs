@@ -13,7 +13,6 @@ use crate::ExperimentError;
 use crate::backends::Resources;
 use crate::batch::pool_of;
 use crate::data::image_mode;
-use crate::features::Weights;
 use crate::gates::GateMoments;
 use crate::generate::answer;
 use crate::interface::Interface;
@@ -22,6 +21,7 @@ use crate::model::Model;
 use crate::processor::Processor;
 use crate::programs::Programs;
 use crate::start::Start;
+use crate::states::Encoding;
 
 /// A trained variant that can be asked. Its folder is all it needs: no data set, no network.
 pub struct Trained {
@@ -29,8 +29,8 @@ pub struct Trained {
     tokenizer: Tokenizer,
     processor: Processor,
     pool: GatePool,
-    /// Those of its model, which stay as they are.
-    weights: Weights,
+    /// How its model encodes pictures, which stays as it is.
+    encoding: Encoding,
     /// A batch of one picture.
     batch: PackedBatch,
 }
@@ -75,15 +75,15 @@ impl Trained {
         let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir))?;
         let shape = BatchShape { batch: 1, tokens: shapes.sequence_len, targets: shapes.targets };
         let device = resources.backend.running()?;
-        let programs =
+        let mut programs =
             Programs::to_predict(recipe, shape, shapes.vocab_size, resources.chunk, device.target())?;
         let start = Start::new(recipe, &programs.params)?;
         let held = DataNeed { batches: shapes.batch_bytes(), pictures: 1, ..DataNeed::default() };
-        fits(&dir.name(), &programs, held, &*device, resources)?;
+        fits(&dir.name(), &mut programs, held, &*device, resources)?;
         let mut model = Model::restored(programs, start, &device, &newest)?;
-        let weights = model.phases.weights()?;
+        let encoding = model.phases.encoding()?;
         let (pool, batch) = (pool_of(recipe), PackedBatch::new(&shapes));
-        Ok((Self { model, tokenizer, processor, pool, weights, batch }, checked))
+        Ok((Self { model, tokenizer, processor, pool, encoding, batch }, checked))
     }
 
     /// Loads the newest checkpoint of a variant.
@@ -108,7 +108,7 @@ impl Trained {
         let (texts, tokens): (Vec<String>, Vec<Vec<i32>>) = prompt.questions.into_iter().unzip();
         self.batch.fill_prompts(&[(&prompt.image, tokens)], &self.processor.normalization())?;
         let mut gates = GateMoments::default();
-        answer(&mut self.model, &mut self.batch, self.pool, self.weights, &mut gates, &[])?;
+        answer(&mut self.model, &mut self.batch, self.pool, self.encoding, &mut gates, &[])?;
         let answered = texts.into_iter().enumerate().map(|(i, question)| Answered {
             question,
             answer: self.tokenizer.decode(self.batch.generated(i)),

@@ -13,7 +13,7 @@ use crossloom_runtime::Device;
 use crossloom_runtime::limits::Need;
 use crossloom_train::checkpoint::Checkpoints;
 use crossloom_train::progress::{Phase, ProgressUpdate};
-use crossloom_train::run_dir::{RunDir, RunRecord, RunStatus, VariantDir, VariantRecord};
+use crossloom_train::run_dir::{PictureRecord, RunDir, RunRecord, RunStatus, VariantDir, VariantRecord};
 use crossloom_train::trainer::Outcome;
 
 use crate::evaluate::{evaluate, resampling};
@@ -26,6 +26,7 @@ use crate::programs::Programs;
 use crate::progress::{Activity, RunProgress};
 use crate::record::describe;
 use crate::start::Start;
+use crate::states::{Counts, States};
 use crate::train::train;
 use crate::trained::no_checkpoint;
 use crate::{Data, ExperimentError};
@@ -38,8 +39,10 @@ pub(crate) struct Compiled<'v> {
     pub(crate) start: Start,
     /// What it will hold.
     pub(crate) need: Need,
-    /// What is to be said where it was found not to fit, and is tried all the same.
-    pub(crate) forced: Option<String>,
+    /// What is to be said of how it was made to fit, or is tried although it does not.
+    pub(crate) notes: Vec<String>,
+    /// Whether its encoded pictures do not all fit the memory that is kept for them.
+    pub(crate) spills: bool,
 }
 
 /// A variant whose model is in memory.
@@ -57,6 +60,7 @@ impl<'v> VariantRun<'v> {
     /// Takes memory for a variant: to be trained, or, to be evaluated, with the weights of its newest checkpoint.
     pub(crate) fn new(
         compiled: Compiled<'v>,
+        held: States,
         job: Job,
         device: &Arc<dyn Device>,
         run: &RunDir,
@@ -67,13 +71,14 @@ impl<'v> VariantRun<'v> {
         let time = programs.time;
         let dir = run.variant(&variant.name)?;
         let recipe = &variant.recipe;
-        let (model, steps) = if job == Job::Evaluate {
+        let (mut model, steps) = if job == Job::Evaluate {
             let checkpoints = Checkpoints::new(dir.checkpoints_path(), recipe.train.keep_checkpoints);
             let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(&dir))?;
             (Model::restored(programs, weights, device, &newest)?, newest.state().step)
         } else {
             (Model::blank(programs, weights, device)?, 0)
         };
+        model.phases.encoder.hold_in(held);
         let entry = record.variants.entry(variant.name.clone()).or_default();
         describe(entry, &variant.recipe, &model, &need);
         spent(entry, "compile", time + start.elapsed());
@@ -102,6 +107,7 @@ impl<'v> VariantRun<'v> {
         tracing::info!(variant = %name, "training begins");
         let summary = train(recipe, data, &self.plan, &mut self.model, &self.dir, resume, stop, progress);
         spent(entry, "train", start.elapsed());
+        entry.pictures = self.pictures();
         let summary = summary?;
         let finished = summary.outcome == Outcome::Finished;
         tracing::info!(variant = %name, steps = summary.completed, finished, "training ended");
@@ -117,6 +123,21 @@ impl<'v> VariantRun<'v> {
         };
         entry.checkpoint = summary.checkpoint.as_ref().and_then(below).or(entry.checkpoint.take());
         Ok(finished)
+    }
+
+    /// Where the pictures came from that this process has seen, and what is held of them.
+    fn pictures(&self) -> Option<PictureRecord> {
+        let Counts { encoded, from_memory, from_disk } = self.model.phases.encoder.counts();
+        let (bytes, disk_bytes) = self.model.phases.encoder.held();
+        let variant = &self.variant.name;
+        tracing::debug!(%variant, encoded, from_memory, from_disk, bytes, disk_bytes, "pictures");
+        (encoded + from_memory + from_disk > 0).then_some(PictureRecord {
+            encoded,
+            from_memory,
+            from_disk,
+            bytes,
+            disk_bytes,
+        })
     }
 
     /// Forgets the answers of an earlier model or of earlier settings: in the record first, so that no answers that are half
@@ -171,6 +192,7 @@ impl<'v> VariantRun<'v> {
         self.dir.write("results.json", &json)?;
         let entry = record.variants.entry(name.clone()).or_default();
         spent(entry, "evaluate", start.elapsed());
+        entry.pictures = self.pictures();
         let whole = self.steps >= recipe.train.steps;
         entry.status = if whole { RunStatus::Finished } else { RunStatus::Interrupted };
         entry.steps = self.steps;

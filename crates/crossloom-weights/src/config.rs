@@ -98,6 +98,41 @@ impl<'a> Config<'a> {
         })
     }
 
+    /// A whole number, which may count from behind; absent: the default of the family.
+    pub(crate) fn index(&self, key: &str, default: i64) -> i64 {
+        let Some(value) = self.value(key) else { return default };
+        value.as_i64().unwrap_or_else(|| {
+            self.wrong(key, "a whole number");
+            default
+        })
+    }
+
+    /// A list of whole numbers; absent: the default of the family.
+    pub(crate) fn numbers(&self, key: &str, default: &[i64]) -> Vec<i64> {
+        let numbers = match self.value(key) {
+            None => return default.to_vec(),
+            Some(Value::Array(list)) => list.iter().map(Value::as_i64).collect(),
+            Some(_) => None,
+        };
+        numbers.unwrap_or_else(|| {
+            self.wrong(key, "a list of whole numbers");
+            Vec::new()
+        })
+    }
+
+    /// A list of pairs of whole numbers, which must be there.
+    pub(crate) fn pairs(&self, key: &str) -> Vec<[i64; 2]> {
+        let pair = |value: &Value| {
+            let numbers: Option<Vec<i64>> = value.as_array()?.iter().map(Value::as_i64).collect();
+            <[i64; 2]>::try_from(numbers?).ok()
+        };
+        let pairs = self.value(key).and_then(Value::as_array).map(|list| list.iter().map(pair).collect());
+        pairs.flatten().unwrap_or_else(|| {
+            self.wrong(key, "a list of pairs of whole numbers");
+            Vec::new()
+        })
+    }
+
     /// A table within.
     pub(crate) fn table(&self, key: &str) -> Option<Config<'a>> {
         let Some(Value::Object(values)) = self.value(key) else {

@@ -12,14 +12,18 @@
 //! | `shards` | where in which file does a tensor lie? |
 //! | [`values`] | which numbers are these bytes? |
 //! | [`pretrained`] | does all of it fit together? |
+//! | [`mod@export`] | how does a trained model become such a folder again? |
+//! | [`peft`] | and low-rank pairs such as PEFT reads and writes? |
 //!
 //! Nothing of a folder is executed, and a `model_type` that is not known is an error.
 
 mod config;
 mod error;
+pub mod export;
 pub mod family;
 mod format;
 pub mod layout;
+pub mod peft;
 pub mod pretrained;
 mod shards;
 pub mod values;

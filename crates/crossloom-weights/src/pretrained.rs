@@ -297,7 +297,9 @@ impl Pretrained {
             }
         }
         if let (Some(vision), Some(language)) = (&self.architecture.vision, &self.architecture.language) {
-            expect("multi_modal_projector.linear_1.weight", &[language.hidden, vision.hidden]);
+            // It reads the states side by side.
+            let width = vision.hidden * self.architecture.taps.len().max(1);
+            expect("multi_modal_projector.linear_1.weight", &[language.hidden, width]);
             expect("multi_modal_projector.linear_2.weight", &[language.hidden, language.hidden]);
         }
         if let Some(language) = &self.architecture.language {

@@ -2,7 +2,7 @@
 //!
 //! Several names, separated by spaces, run one after the other. `NAME=f32` runs a pass for a target that has kernels for
 //! floats in `f32` only, and for conversions; `NAME=bf16` for a policy that computes in `bf16`, and then results may be
-//! off by what rounding makes of them.
+//! off by what rounding makes of them; `NAME=4096` for a budget of so many bytes.
 
 use crossloom_compiler::{Context, Kernel, NullTarget, Precision, Target, passes};
 use crossloom_ir::interp::run;
@@ -59,7 +59,10 @@ impl Kind for RunPass {
                     cx.policy.compute = Precision::Bf16;
                     tolerance = ROUNDED;
                 }
-                other => return Err(format!("there is no setting `{other}`")),
+                other => match other.parse() {
+                    Ok(bytes) => cx.memory = Some(bytes),
+                    Err(_) => return Err(format!("there is no setting `{other}`")),
+                },
             }
             let pass = passes::by_name(name).ok_or_else(|| format!("there is no pass `{name}`"))?;
             rewritten = checked(pass.run(&rewritten, &cx).map_err(|errors| errors.to_string())?)?;

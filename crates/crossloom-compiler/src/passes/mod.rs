@@ -12,6 +12,7 @@ pub(crate) mod legalize;
 mod norm_fusion;
 pub mod precision;
 mod product_fusion;
+pub mod rematerialise;
 
 use crossloom_ir::{Func, IrErrors, verify};
 
@@ -42,8 +43,8 @@ pub const BEFORE_AUTODIFF: [&dyn Pass; 8] = [
 ];
 
 /// Passes that run on the whole function, after differentiation where there is one. They fuse without asking the target;
-/// what it cannot do fused is taken apart again.
-pub const AFTER_AUTODIFF: [&dyn Pass; 9] = [
+/// what it cannot do fused is taken apart again. The last one sees what is planned.
+pub const AFTER_AUTODIFF: [&dyn Pass; 10] = [
     &precision::SetTypes,
     &legalize::Legalize,
     &fold::Fold,
@@ -53,6 +54,7 @@ pub const AFTER_AUTODIFF: [&dyn Pass; 9] = [
     &elementwise_fusion::ElementwiseFusion,
     &legalize::Legalize,
     &dce::Dce,
+    &rematerialise::Rematerialise,
 ];
 
 /// The pass of that name.

@@ -25,13 +25,16 @@
 //! A product of which one operand is made of no parameter at all (counting and arithmetic: a matrix that resamples a grid)
 //! is `f32` too: in eight bits it would be another matrix, and none of a model's large products is like that.
 //!
+//! An *input* that the policy names and that products alone read is `bf16` itself: it is given in the type in which it is read.
 //! A *frozen* weight has the type that the policy names for it. A *trained* weight `w` stays `f32` under its own name;
 //! products read the state parameter `bf16.w`, and the step that updates `w` updates that with the new content,
 //! converted. One sweep from the end and one from the start: linear in the number of instructions.
 
-use std::collections::BTreeMap;
+mod given;
 
-use crossloom_ir::func::{InstData, ValueDef};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crossloom_ir::func::{InstData, Param, ValueDef};
 use crossloom_ir::op::{Binary, BinaryKind, Convert, Op, ScatterMode, ScatterRows, Unary, UnaryKind};
 use crossloom_ir::rewrite::Rewriter;
 use crossloom_ir::{DType, Func, IrError, IrErrors, Role, Value};
@@ -60,6 +63,9 @@ pub struct Policy {
     /// Element types of frozen weights, by name. A weight that is not named counts as trained: its content is `f32`.
     /// Names that a function does not have are no error, for its parts share one policy.
     pub frozen: BTreeMap<String, DType>,
+    /// Inputs that can be given in 16 bits. Those of them become so that nothing but products reads, which would round
+    /// them anyway.
+    pub given: BTreeSet<String>,
 }
 
 impl Policy {
@@ -93,14 +99,20 @@ pub fn apply(func: &Func, policy: &Policy) -> Result<Func, IrErrors> {
         return Ok(func.clone());
     }
     check(func, policy)?;
-    let frozen = |name: &str| policy.frozen.get(name).copied();
+    let marks = Marks::of(func);
+    let low = (policy.compute == Precision::Bf16).then_some(DType::Bf16);
+    let narrow = low.map(|_| given::read_by_products(func, &marks)).unwrap_or_default();
+    let asked = |param: &Param| match low {
+        Some(low) if policy.given.contains(&param.name) && narrow[param.value.index()] => Some(low),
+        _ => policy.frozen.get(&param.name).copied(),
+    };
     let mut typing = Typing {
-        marks: Marks::of(func),
-        low: (policy.compute == Precision::Bf16).then_some(DType::Bf16),
         rewriter: Rewriter::retyped(func, |param| {
             let ty = func.ty(param.value);
-            frozen(&param.name).map_or_else(|| ty.clone(), |dtype| ty.with_dtype(dtype))
+            asked(param).map_or_else(|| ty.clone(), |dtype| ty.with_dtype(dtype))
         }),
+        marks,
+        low,
         lowered: BTreeMap::new(),
         copies: Vec::new(),
     };

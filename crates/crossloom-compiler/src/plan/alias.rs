@@ -136,7 +136,7 @@ impl Aliases {
 }
 
 /// If the op only renames memory: how far into its operand the result starts, in bytes.
-pub(super) fn view_offset(func: &Func, op: &Op, inputs: &[Value]) -> Option<usize> {
+pub(crate) fn view_offset(func: &Func, op: &Op, inputs: &[Value]) -> Option<usize> {
     match op {
         Op::Reshape(_) => Some(0),
         Op::Slice(slice) => {

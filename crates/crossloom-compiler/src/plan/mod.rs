@@ -10,6 +10,7 @@ mod build;
 mod check;
 mod print;
 
+pub(crate) use alias::view_offset;
 pub use build::plan;
 pub use check::check;
 

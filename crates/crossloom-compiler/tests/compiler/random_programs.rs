@@ -1,8 +1,9 @@
 //! Random programs: every pass and the whole pipeline keep their meaning, and gradients are slopes.
 
-use crossloom_compiler::Context;
 use crossloom_compiler::autodiff;
 use crossloom_compiler::passes::{AFTER_AUTODIFF, BEFORE_AUTODIFF, Pass, run_all};
+use crossloom_compiler::plan::plan;
+use crossloom_compiler::{Context, NullTarget};
 use crossloom_ir::interp::run;
 use crossloom_ir::verify::verify;
 use crossloom_ir::{Func, Role, Tensor, text};
@@ -11,7 +12,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::support::program::{Program, program};
-use crate::support::{apply, assert_alike, assert_same, cases, insts, weights};
+use crate::support::{apply, assert_alike, assert_same, cases, insts, pass, weights};
 
 fn choices() -> impl Strategy<Value = Vec<u16>> {
     prop::collection::vec(any::<u16>(), 0..120)
@@ -96,6 +97,26 @@ proptest! {
         assert_same(&middle, &expected, &plain.args);
         let after = run_all(middle, &AFTER_AUTODIFF, &Context::default()).unwrap();
         assert_same(&after, &expected, &plain.args);
+    }
+
+    #[test]
+    fn what_is_computed_again_has_the_same_bits(choices in choices()) {
+        let program = program(&choices);
+        let before = run_all(program.func.clone(), &BEFORE_AUTODIFF, &Context::default()).unwrap();
+        let func = autodiff::gradient(&before, "loss", &weights(&before)).unwrap();
+        let func = run_all(func, &AFTER_AUTODIFF, &Context::default()).unwrap();
+        let needed = |func: &Func| plan(func.clone(), &NullTarget).unwrap().arena_bytes().unwrap();
+        let all = needed(&func);
+        for memory in [0, all / 2, all - all / 8] {
+            let new = pass("rematerialise").run(&func, &Context { memory: Some(memory), ..Context::default() }).unwrap();
+            verify(&new).unwrap();
+            prop_assert!(needed(&new) <= all, "{} of {all} bytes", needed(&new));
+            let (given, expected) = (run(&new, &program.args).unwrap(), run(&func, &program.args).unwrap());
+            for (given, expected) in given.iter().zip(&expected) {
+                let bits = |tensor: &Tensor<f64>| tensor.data.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                prop_assert_eq!(bits(given), bits(expected));
+            }
+        }
     }
 
     #[test]

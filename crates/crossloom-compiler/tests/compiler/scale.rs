@@ -179,10 +179,10 @@ struct Work {
     calls: usize,
 }
 
-fn work(func: &Func, mode: &Mode<'_>) -> (CompiledSet, Work) {
+fn work(func: &Func, mode: &Mode<'_>, memory: Option<usize>) -> (CompiledSet, Work) {
     let mut set = None;
-    let allocations = counted_pool(1)
-        .install(|| allocations(|| set = Some(compile(func, &Context::new(&NullTarget, *mode)).unwrap())));
+    let cx = Context { memory, ..Context::new(&NullTarget, *mode) };
+    let allocations = counted_pool(1).install(|| allocations(|| set = Some(compile(func, &cx).unwrap())));
     let set = set.unwrap();
     let parts = || std::iter::once(&set.main).chain(&set.apply);
     let instructions = parts().flat_map(|part| &part.passes).map(|pass| pass.before).sum();
@@ -208,11 +208,12 @@ fn show(layers: usize, func: &Func, set: &CompiledSet) {
 #[test]
 fn four_times_the_layers_are_four_times_the_work() {
     let models = [32, 128].map(|layers| (layers, model(layers)));
-    for accumulate in [None, Some(1), Some(4)] {
+    // The last is a step of which as much as can be is computed again.
+    for (accumulate, memory) in [(None, None), (Some(1), None), (Some(4), None), (Some(1), Some(0))] {
         let [small, large] = models.each_ref().map(|(layers, func)| {
             let spec = spec(func, accumulate.unwrap_or(1));
             let mode = accumulate.map_or(Mode::Forward, |_| Mode::Train(&spec));
-            let (set, work) = work(func, &mode);
+            let (set, work) = work(func, &mode, memory);
             verify(func).unwrap();
             verify(&set.main.plan.func).unwrap();
             show(*layers, func, &set);

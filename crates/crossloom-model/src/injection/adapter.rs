@@ -157,7 +157,7 @@ fn project(
     branches: &Branches,
     model: &Model,
 ) -> Result<Tensor, ModelError> {
-    let weights = ProjectorWeights::shared(p, model);
+    let weights = ProjectorWeights::shared(p, model, 1);
     if weights.is_adapted() {
         return project_adapted(p, &inputs, &weights, branches, model);
     }
@@ -215,7 +215,7 @@ fn per_tap(
     let mut parts = Vec::with_capacity(inputs.len());
     for (&input, tap) in inputs.iter().zip(taps) {
         let prefix = format!("injection.adapter.{tap}.projector");
-        let weights = ProjectorWeights::declare(p, Part::Adapter, &prefix, model);
+        let weights = ProjectorWeights::declare(p, Part::Adapter, &prefix, model, 1);
         parts.push(weights.apply(p, input, model)?);
     }
     stack(p, &parts)

@@ -12,8 +12,8 @@ use crate::{ModelError, inputs};
 pub(crate) struct States(Vec<(VisionAddress, Tensor)>);
 
 /// The states that a recipe's input and taps read, each once, in order.
-pub(crate) fn tapped(recipe: &Recipe) -> Vec<VisionAddress> {
-    let mut addresses = vec![recipe.topology.input];
+pub fn tapped(recipe: &Recipe) -> Vec<VisionAddress> {
+    let mut addresses = recipe.topology.input.clone();
     if recipe.topology.injects() {
         addresses.extend(&recipe.topology.taps);
     }

@@ -6,7 +6,7 @@ use crossloom_ir::{Tensor, interp};
 use crossloom_model::{CacheShape, Span, StepShape, decode, encode_and_connect, inputs, prefill};
 
 use crate::fixture::assert_close;
-use crate::model::{CLIP_LLAMA, Case, DINOV2_QWEN3, SIGLIP_QWEN2, SIGLIP_QWEN2_NORMED};
+use crate::model::{CLIP_LLAMA, CLIP_LLAMA_LAYERS, Case, DINOV2_QWEN3, SIGLIP_QWEN2, SIGLIP_QWEN2_NORMED};
 use crate::{IN_F32, number_type};
 
 type Inputs = BTreeMap<&'static str, Tensor<f64>>;
@@ -92,6 +92,7 @@ fn answers_are_token_for_token_those_of_the_published_model() {
         (SIGLIP_QWEN2, "last_block"),
         (SIGLIP_QWEN2_NORMED, "post_norm"),
         (DINOV2_QWEN3, "rows"),
+        (CLIP_LLAMA_LAYERS, "rows"),
     ] {
         let case = Case::new(model, name, name);
         let rows: Vec<usize> = (0..case.input(inputs::TOKENS).shape[0]).collect();

@@ -21,6 +21,8 @@ pub(crate) struct Model {
 }
 
 pub(crate) const CLIP_LLAMA: Model = Model { recipe: "clip_llama.toml", folder: "clip_llama", parts: &[""] };
+pub(crate) const CLIP_LLAMA_LAYERS: Model =
+    Model { recipe: "clip_llama_layers.toml", folder: "clip_llama_layers", parts: &[""] };
 pub(crate) const SIGLIP_QWEN2: Model =
     Model { recipe: "siglip_qwen2.toml", folder: "siglip_qwen2", parts: &[""] };
 pub(crate) const SIGLIP_QWEN2_NORMED: Model = Model { recipe: "siglip_qwen2_normed.toml", ..SIGLIP_QWEN2 };

@@ -28,6 +28,7 @@ pub(crate) fn check(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
     model::room(root, sections.language.map(|language| language.max_positions), cx);
     if let Some(topology) = sections.topology {
         topology::wiring(root, topology, cx);
+        topology::input(root, topology, cx);
         topology::fusion(root, topology, cx);
         topology::against_model(root, topology, sections.vision, sections.language, cx);
         if let Some(data) = sections.data {

@@ -85,6 +85,18 @@ fn explicit(root: &Node, topology: &TopologySpec, pairs: &[(VisionAddress, Point
     }
 }
 
+/// A projector that reads several states side by side is none for a single tap.
+pub(super) fn input(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
+    if topology.input.len() < 2 || !topology.injects() || matches!(topology.adapter, Adapter::PerTap { .. }) {
+        return;
+    }
+    let states = topology.input.len();
+    let message =
+        format!("the input's projector reads {states} states at once, and cannot be the adapter of one");
+    let help = "use `topology.adapter = \"per_tap\"`, or one state at the input";
+    cx.report(Finding::error(root.place("topology.input"), message).help(help));
+}
+
 /// A gate without a use, or a use without a gate.
 pub(super) fn fusion(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
     if !topology.injects() {
@@ -120,7 +132,7 @@ pub(super) fn against_model(
     {
         let help = "set `model.vision.post_norm = true`, or use `block.last`";
         let missing = "the vision encoder has no `post_norm`";
-        if topology.input == VisionAddress::PostNorm {
+        if topology.input.contains(&VisionAddress::PostNorm) {
             cx.report(Finding::error(root.place("topology.input"), missing).help(help));
         }
         if topology.taps.contains(&VisionAddress::PostNorm) {

@@ -135,7 +135,7 @@ pub(super) fn set<A: Layered>(
     }
 }
 
-fn list<A: Layered>(items: &[Node], path: &str, depth: Depth, cx: &mut Cx) -> Option<Vec<A>> {
+pub(super) fn list<A: Layered>(items: &[Node], path: &str, depth: Depth, cx: &mut Cx) -> Option<Vec<A>> {
     let mut addresses: Vec<Option<A>> = Vec::with_capacity(items.len());
     for item in items {
         let read = address(item, path, depth, cx);

@@ -4,7 +4,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use super::fields::{Cx, Fields, Kinds};
 use super::scalars::choice;
-use super::sets::{Depth, address, peek, set};
+use super::sets::{Depth, address, list, peek, set};
 use crate::diagnostic::Finding;
 use crate::schema::{
     Adapter, AgfGate, AmpAttach, Fusion, FusionKind, FusionOrder, Gate, GateAttention, GateGranularity,
@@ -40,8 +40,8 @@ pub(super) fn topology(root: &Node, cx: &mut Cx) -> Option<TopologySpec> {
 
     let mut f = Fields::open(root, "topology", cx)?;
     let input = match f.ask("input") {
-        Some(node) => address(node, "topology.input", vision_depth, f.cx),
-        None => vision_depth.layers.map(VisionAddress::Block),
+        Some(node) => input(node, vision_depth, f.cx),
+        None => vision_depth.layers.map(|layers| vec![VisionAddress::Block(layers)]),
     };
     let mask = f.or("mask", Mask::Visual);
     let phase = f.or("phase", Phase::Prefill);
@@ -77,6 +77,20 @@ pub(super) fn topology(root: &Node, cx: &mut Cx) -> Option<TopologySpec> {
         mask: mask?,
         phase: phase?,
     })
+}
+
+/// One vision state or several.
+fn input(node: &Node, depth: Depth, cx: &mut Cx) -> Option<Vec<VisionAddress>> {
+    const PATH: &str = "topology.input";
+    let Value::Array(items) = &node.value else {
+        return address(node, PATH, depth, cx).map(|only| vec![only]);
+    };
+    if items.is_empty() {
+        let help = "name a vision state, such as `block.last`";
+        cx.report(Finding::error(node.span, "`topology.input` is an empty list").help(help));
+        return None;
+    }
+    list(items, PATH, depth, cx)
 }
 
 fn distinct<A: PartialEq>(addresses: impl Iterator<Item = A>) -> Vec<A> {

@@ -7,6 +7,7 @@
 mod address;
 mod data;
 mod eval;
+mod input;
 mod model;
 mod topology;
 mod train;

@@ -12,9 +12,11 @@ use super::address::{PointAddress, PointSet, VisionAddress, VisionSet, WrittenPa
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TopologySpec {
-    /// The vision state that the projector turns into the image tokens of the input.
-    #[schemars(extend("default" = "block.last"))]
-    pub input: VisionAddress,
+    /// The vision state that the projector turns into the image tokens of the input; or a list of several, whose channels
+    /// it reads side by side, as LLaVA with a list of feature layers does. At least one.
+    #[serde(with = "super::input")]
+    #[schemars(with = "super::input::InputForm", extend("default" = "block.last"))]
+    pub input: Vec<VisionAddress>,
     /// Vision states that are injected, in order. Empty: nothing is injected. A list of addresses (`embed`,
     /// `block.7`, `block.last`, `post_norm`) or a set (`every`, `range`, `count`).
     #[schemars(with = "VisionSet", extend("default" = []))]

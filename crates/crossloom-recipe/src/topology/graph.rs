@@ -79,7 +79,7 @@ pub enum Node {
 
 /// The bipartite graph of taps and points of one recipe.
 ///
-/// All orders are stable: taps and points as in the recipe; the input edge first, then the edges point by point, and at
+/// All orders are stable: taps and points as in the recipe; the edges of the input first, then the edges point by point, and at
 /// a point tap by tap (as in `wiring` where pairs are listed).
 #[derive(Debug, Clone)]
 pub struct Topology {
@@ -98,7 +98,8 @@ impl Topology {
         let spec = &recipe.topology;
         duplicates(&spec.taps)?;
         duplicates(&spec.points)?;
-        let mut edges = vec![Edge { kind: EdgeKind::Input, tap: spec.input, point: PointAddress::Input }];
+        let input = |&tap: &VisionAddress| Edge { kind: EdgeKind::Input, tap, point: PointAddress::Input };
+        let mut edges: Vec<Edge> = spec.input.iter().map(input).collect();
         for (tap, point) in wire(&spec.wiring, &spec.taps, &spec.points)? {
             edges.push(Edge { kind: EdgeKind::Injection, tap, point });
         }
@@ -113,7 +114,7 @@ impl Topology {
             nodes.push((node, index));
             index
         };
-        let taps = spec.taps.iter().chain([&spec.input]).map(|tap| Node::Tap(*tap));
+        let taps = spec.taps.iter().chain(&spec.input).map(|tap| Node::Tap(*tap));
         let points = spec.points.iter().chain([&PointAddress::Input]).map(|point| Node::Point(*point));
         for node in taps.chain(points) {
             index(node, &mut graph);
@@ -153,9 +154,9 @@ impl Topology {
         self.edges.iter().copied().filter(|edge| edge.kind == EdgeKind::Injection)
     }
 
-    /// The edge that feeds the input.
-    pub fn input(&self) -> Edge {
-        self.edges[0]
+    /// The edges that feed the input.
+    pub fn inputs(&self) -> impl Iterator<Item = Edge> + '_ {
+        self.edges.iter().copied().filter(|edge| edge.kind == EdgeKind::Input)
     }
 
     /// The edges into a point, in stable order.

@@ -13,6 +13,7 @@ pub(crate) mod topology;
 pub(crate) mod training;
 
 use crate::markup::Markup;
+use crate::number::count;
 
 /// Writes a numbered section with its heading.
 pub(crate) fn section(
@@ -31,6 +32,23 @@ pub(crate) fn section(
 /// Says why there is nothing to see.
 pub(crate) fn empty(out: &mut Markup, reason: &str) {
     out.leaf("p", &[("class", "empty")], reason);
+}
+
+/// Most variants that are shown side by side; a sweep can have dozens.
+const AT_ONCE: usize = 8;
+
+/// Writes the first items, which `list` puts in their box, and folds the others below them.
+pub(crate) fn folding<T>(out: &mut Markup, items: &[T], list: impl Fn(&mut Markup, &[T])) {
+    let (shown, folded) = items.split_at(items.len().min(AT_ONCE));
+    if !shown.is_empty() {
+        list(out, shown);
+    }
+    if !folded.is_empty() {
+        out.element("details", &[("class", "more")], |out| {
+            out.leaf("summary", &[], &format!("{} more", count(folded.len() as u64)));
+            list(out, folded);
+        });
+    }
 }
 
 /// A box that scrolls sideways on narrow screens, reachable by keyboard.

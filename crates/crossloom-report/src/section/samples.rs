@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{empty, section};
+use super::{empty, folding, section};
 use crate::context::{Context, look};
 use crate::data::{Answer, Sample};
 use crate::markup::Markup;
@@ -96,9 +96,13 @@ fn card(out: &mut Markup, context: &Context<'_>, sample: &Sample, kinds: &[&str]
                     out.leaf("dt", &[], "truth");
                     out.leaf("dd", &[("dir", "auto")], &sample.truth);
                 });
-                for answer in &sample.answers {
-                    one_answer(out, context, answer);
-                }
+            });
+            folding(out, &sample.answers, |out, answers| {
+                out.element("dl", &[("class", "answers")], |out| {
+                    for answer in answers {
+                        one_answer(out, context, answer);
+                    }
+                });
             });
             if sample.answers.is_empty() {
                 empty(out, "No variant's answer was kept.");

@@ -1,6 +1,6 @@
 //! A picture per variant: vision taps left, decoder points right, edges weighted by the learned mean gate.
 
-use super::{empty, scroll, section};
+use super::{empty, folding, scroll, section};
 use crate::chart::label::shortened;
 use crate::chart::ramp::{Shade, shade};
 use crate::context::Context;
@@ -33,10 +33,12 @@ pub(crate) fn write(out: &mut Markup, context: &Context<'_>) {
         if variants.iter().flat_map(|variant| &variant.topology.edges).any(|edge| edge.gate.is_some()) {
             legend(out, context);
         }
-        out.element("div", &[("class", "pair")], |out| {
-            for variant in variants {
-                out.element("figure", &[("class", "card")], |out| picture(out, context, variant));
-            }
+        folding(out, variants, |out, variants| {
+            out.element("div", &[("class", "pair")], |out| {
+                for variant in variants {
+                    out.element("figure", &[("class", "card")], |out| picture(out, context, variant));
+                }
+            });
         });
     });
 }

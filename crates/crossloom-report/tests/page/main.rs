@@ -7,7 +7,7 @@ mod support;
 
 use checker::Page;
 use crossloom_report::{AccuracyRow, ReportData, RowKind, render};
-use support::{HOSTILE, example, hostile};
+use support::{HOSTILE, example, hostile, swept};
 
 fn check(data: &ReportData) -> (String, Page) {
     let text = render(data);
@@ -211,4 +211,22 @@ fn no_two_variants_look_alike_and_beyond_that_they_are_ranked() {
     let (text, _) = check(&crowded(4));
     assert!(!text.contains("others") && !text.contains("ranks all"));
     assert!(text.find("</svg>\ncli,rank=0</li>") < text.find("</svg>\ncli,rank=3</li>"));
+}
+
+#[test]
+fn a_sweep_is_folded_and_nothing_of_it_is_lost() {
+    let (text, page) = check(&swept(60));
+    assert_eq!(page.problems(), Vec::<String>::new());
+    assert_eq!(page.with_class("topology").len(), 62);
+    let samples = page.with_class("sample").len();
+    assert_eq!(page.with_class("more").len(), 1 + samples, "the topologies, and the answers of every sample");
+    // Eight of 62 variants and of 63 answers are shown at once.
+    assert_eq!(text.matches("<summary>54 more</summary>").count(), 1);
+    assert_eq!(text.matches("<summary>55 more</summary>").count(), samples);
+    assert_eq!(
+        text.matches("<dt class=\"v").count() + text.matches("<dt class=\"prior").count(),
+        63 * samples
+    );
+    let (_, page) = check(&swept(5));
+    assert!(page.with_class("more").is_empty(), "seven variants and eight answers are few");
 }

@@ -226,3 +226,18 @@ fn reproduction() -> Reproduction {
         ],
     }
 }
+
+/// The example with `count` more variants that have the topology of `cli`, each with an answer to every sample.
+pub(crate) fn swept(count: usize) -> ReportData {
+    let mut data = example();
+    let model = data.variants[1].clone();
+    for number in 0..count {
+        let name = format!("cli,rank={number}");
+        for sample in &mut data.samples.items {
+            let answer = sample.answers[1].clone();
+            sample.answers.push(Answer { variant: name.clone(), ..answer });
+        }
+        data.variants.push(Variant { name, ..model.clone() });
+    }
+    data
+}

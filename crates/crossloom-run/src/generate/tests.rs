@@ -88,7 +88,7 @@ fn compare(variant: &str, sets: &[&str]) -> (usize, usize) {
     let packer =
         EvaluationPacker::new(&plan, encoded, split.images(), &Normalization::HALF, ImageMode::Shown)
             .unwrap();
-    let weights = model.phases.weights().unwrap();
+    let encoding = model.phases.encoding().unwrap();
     let (mut answers, mut lengths) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
     for index in 0..packer.batches() {
         let mut batches = [PackedBatch::new(&plan), PackedBatch::new(&plan)];
@@ -98,7 +98,7 @@ fn compare(variant: &str, sets: &[&str]) -> (usize, usize) {
         let [mut cached, mut again] = batches;
         let rows: Vec<usize> = (0..cached.real_rows()).collect();
         let (mut of_prefill, mut of_whole) = (GateMoments::default(), GateMoments::default());
-        answer(&mut model, &mut cached, pool_of(&recipe), weights, &mut of_prefill, &rows).unwrap();
+        answer(&mut model, &mut cached, pool_of(&recipe), encoding, &mut of_prefill, &rows).unwrap();
         by_recomputation(&mut model, &recipe, &mut again, &mut of_whole, &rows);
         assert_eq!(cached.questions(), again.questions(), "{variant}: answers end elsewhere");
         for question in 0..cached.questions().len() {
@@ -189,12 +189,12 @@ fn answers_in_chunks(recipe: &Recipe, chunk: Option<usize>) -> (Vec<Vec<i32>>, V
     let packer =
         EvaluationPacker::new(&plan, encoded, split.images(), &Normalization::HALF, ImageMode::Shown)
             .unwrap();
-    let weights = model.phases.weights().unwrap();
+    let encoding = model.phases.encoding().unwrap();
     let (mut batch, mut gates, mut answers) = (PackedBatch::new(&plan), GateMoments::default(), Vec::new());
     for index in 0..packer.batches() {
         packer.fill(index, AnswerMode::Awaited, &mut batch).unwrap();
         let rows: Vec<usize> = (0..batch.real_rows()).collect();
-        answer(&mut model, &mut batch, pool_of(recipe), weights, &mut gates, &rows).unwrap();
+        answer(&mut model, &mut batch, pool_of(recipe), encoding, &mut gates, &rows).unwrap();
         answers.extend((0..batch.questions().len()).map(|question| batch.generated(question).to_vec()));
     }
     (answers, gates.records().into_iter().map(|(edge, gate)| (edge, gate.mean)).collect())

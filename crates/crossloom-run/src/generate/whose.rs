@@ -45,9 +45,9 @@ impl Alone<'_> {
         let tokens = vec![self.data.tokenizer.encode(&question.question).unwrap()];
         let normalization = Processor::of(&self.recipe.model.vision).normalization();
         self.batch.fill_prompts(&[(&image, tokens)], &normalization).unwrap();
-        let weights = self.model.phases.weights().unwrap();
+        let encoding = self.model.phases.encoding().unwrap();
         let mut gates = GateMoments::default();
-        answer(&mut self.model, &mut self.batch, pool_of(self.recipe), weights, &mut gates, &[0]).unwrap();
+        answer(&mut self.model, &mut self.batch, pool_of(self.recipe), encoding, &mut gates, &[0]).unwrap();
         self.batch.generated(0).to_vec()
     }
 

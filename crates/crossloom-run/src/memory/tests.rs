@@ -28,7 +28,7 @@ fn sessions_share_weights_and_the_largest_arena_and_have_inputs_of_their_own() {
     let programs = programs(&recipe(&["train.accumulate=2", "data.validation=0.1"]));
     let need = need(&programs, DataNeed::default());
     let plans: Vec<&Plan> = programs.plans().collect();
-    assert_eq!(plans.len(), 6, "encode, prefill, decode, step, apply, held out");
+    assert_eq!(plans.len(), 7, "encode, connect, prefill, decode, step, apply, held out");
     let largest = plans.iter().filter_map(|plan| plan.arena_bytes()).max().unwrap();
     assert_eq!(need.of("activations and gradients") + need.of("scratch"), largest as u64);
     let inputs = plans.iter().flat_map(|plan| {
@@ -120,4 +120,72 @@ fn features_are_those_of_pictures_that_are_asked_about() {
     let (all, three) = (features(&[]), features(&["eval.limit=3"]));
     assert!(three > 0 && three * 250 == all * 3, "{three} of 3 pictures, {all} of 250");
     assert_eq!(features(&["eval.limit=100000"]), all, "there are not more");
+}
+
+#[test]
+fn pictures_that_training_reads_are_held_too_up_to_the_budget() {
+    let frozen = recipe(&["train.parts.vision.trainable=false", "data.validation=0.1"]);
+    let programs = programs(&frozen);
+    let data = DataNeed::expected(&frozen, Shapes::of(&frozen).unwrap().batch);
+    let held = |memory: Option<u64>| {
+        let budget = PictureBudget { memory, disk: None };
+        let data = DataNeed { budget, ..data };
+        assert_eq!(need(&programs, data).of("features"), data.held(&programs).0);
+        data.held(&programs)
+    };
+    let vision = &frozen.model.vision;
+    // The tap that is the input too is held once.
+    let read = frozen.topology.input.iter().chain(&frozen.topology.taps);
+    let states = read.collect::<std::collections::BTreeSet<_>>().len();
+    let pictures = data.pictures + data.trained;
+    assert!(data.trained > data.pictures && data.pictures > 0);
+    let all = (4 * states * vision.tokens() * vision.hidden * pictures) as u64;
+    assert_eq!(held(None), (all, false));
+    assert_eq!(held(Some(all)), (all, false));
+    assert_eq!(held(Some(all - 1)), (all - 1, true), "the rest is for the disk");
+}
+
+#[test]
+fn what_would_not_fit_computes_again_and_what_cannot_fit_is_refused() {
+    let recipe = recipe(&["train.batch_size=64"]);
+    let cpu = Backend::Cpu.device();
+    let name = "cli";
+    let held = |budget: Option<u64>| {
+        let mut programs = programs(&recipe);
+        let resources = Resources { budget, ..Resources::default() };
+        fits(name, &mut programs, DataNeed::default(), &*cpu, resources)
+    };
+    let whole = held(None).unwrap();
+    assert_eq!(whole.notes, Vec::<String>::new());
+    let arena = whole.need.of("activations and gradients") + whole.need.of("scratch");
+    // Other tests of this process take and give back memory meanwhile.
+    assert!(arena > 32 << 20, "{arena}");
+    let fitting = held(Some(whole.need.total() - arena / 3)).unwrap();
+    let squeezed = fitting.need.of("activations and gradients") + fitting.need.of("scratch");
+    assert!(squeezed < arena * 4 / 5, "{squeezed} of {arena}");
+    let [note] = &fitting.notes[..] else { panic!("{:?}", fitting.notes) };
+    assert!(note.starts_with("`cli` computes ") && note.contains("% of a step's operations"), "{note}");
+    for zero in [0, whole.need.total() - arena] {
+        let Err(ExperimentError::DoesNotFit { error, .. }) = held(Some(zero)) else { panic!("{zero} fits") };
+        assert!(error.to_string().contains("the memory budget"), "{error}");
+        assert!(error.need.total() < whole.need.total(), "the least that is needed is told");
+    }
+    let forced = Resources { budget: Some(0), force_memory: true, ..Resources::default() };
+    let forced = fits(name, &mut programs(&recipe), DataNeed::default(), &*cpu, forced).unwrap();
+    assert!(forced.notes.len() == 2 && forced.notes[1].contains("was tried although"), "{:?}", forced.notes);
+}
+
+#[test]
+fn what_is_expected_under_a_budget_is_what_a_run_holds() {
+    let recipe = recipe(&["train.batch_size=64"]);
+    let shapes = Shapes::of(&recipe).unwrap();
+    let expect = |budget| expected(&recipe, shapes, Backend::Cpu, budget).unwrap();
+    let (whole, none) = expect(None);
+    assert_eq!((none, expect(Some(whole.total()))), (None, (whole.clone(), None)));
+    let budget = whole.total() * 3 / 4;
+    let (less, arena) = expect(Some(budget));
+    assert!(less.total() <= budget && arena.is_some());
+    for purpose in ["weights", "optimizer", "inputs", "data", "features"] {
+        assert_eq!(less.of(purpose), whole.of(purpose), "{purpose}");
+    }
 }

@@ -1,6 +1,6 @@
 //! What a variant costs, answered before anything runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crossloom_compiler::explain::{ScopeCost, TypeMemory, explain as explain_plan};
 use crossloom_compiler::passes::precision::COPY;
@@ -11,7 +11,7 @@ use crossloom_runtime::limits::Need;
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use super::compiled::{Program, program};
+use super::compiled::{Program, program_within};
 use super::plan::kernel_counts;
 use super::{Mode, Shapes, Subject};
 use crate::ExperimentError;
@@ -68,6 +68,8 @@ pub struct Costs {
     pub bytes_moved: u64,
     /// Kernel calls.
     pub kernel_calls: u64,
+    /// Operations that compute values of the forward pass again, to hold fewer of them.
+    pub recomputed_flops: u64,
     /// Memory while it runs.
     pub memory: Memory,
 }
@@ -152,7 +154,8 @@ pub struct Saving {
     pub ratio: f64,
 }
 
-/// Explains a variant; scopes are cut to their first `depth` parts.
+/// Explains a variant; scopes are cut to their first `depth` parts. `budget` is how many bytes a run may hold, besides the process
+/// itself.
 ///
 /// # Errors
 /// The variant cannot be built or compiled.
@@ -162,19 +165,22 @@ pub fn explain(
     shapes: Shapes,
     depth: usize,
     backend: Backend,
+    budget: Option<u64>,
 ) -> Result<Explained, ExperimentError> {
-    let compile =
-        |recipe: &Recipe, mode| program(&Subject { name, recipe, shapes, mode, backend, verify: false });
+    let (run, memory) = expected(recipe, shapes, backend, budget)?;
+    let compile = |recipe: &Recipe, mode| {
+        program_within(&Subject { name, recipe, shapes, mode, backend, verify: false }, memory)
+    };
     let (train, forward) = (compile(recipe, Mode::Train)?, compile(recipe, Mode::Forward)?);
     let (train_costs, forward_costs) = (costs(recipe, &train), costs(recipe, &forward));
     let overhead = if recipe.topology.injects() {
         let bare = without_injection(recipe);
         let (bare_train, bare_forward) = (compile(&bare, Mode::Train)?, compile(&bare, Mode::Forward)?);
-        let (bare_costs, bare_forward) = (costs(&bare, &bare_train), costs(&bare, &bare_forward));
+        let (bare_costs, bare_forward_costs) = (costs(&bare, &bare_train), costs(&bare, &bare_forward));
         Some(Overhead {
-            parameters: ratio(elements(&bare_train), elements(&train)),
+            parameters: ratio(elements(&bare_forward), elements(&forward)),
             train_flops: ratio(bare_costs.flops, train_costs.flops),
-            forward_flops: ratio(bare_forward.flops, forward_costs.flops),
+            forward_flops: ratio(bare_forward_costs.flops, forward_costs.flops),
             train_bytes_moved: ratio(bare_costs.bytes_moved, train_costs.bytes_moved),
             train_peak: ratio(bare_costs.memory.peak, train_costs.memory.peak),
         })
@@ -199,10 +205,10 @@ pub fn explain(
         shapes,
         precision: precision(recipe),
         types: types(&train),
-        parameters: parameters(recipe, &train),
+        parameters: parameters(recipe, &forward),
         train: train_costs,
         forward: forward_costs,
-        run: expected(recipe, shapes, backend)?,
+        run,
         by_scope: by_scope(recipe, &train, depth),
         passes: (train.passes())
             .map(|pass| PassCounts { name: pass.name, before: pass.before, after: pass.after })
@@ -280,6 +286,7 @@ fn costs(recipe: &Recipe, program: &Program) -> Costs {
         let times = if index == 0 { repeats(recipe, program) } else { 1 };
         let explained = explain_plan(plan, 1);
         costs.flops += times * explained.flops;
+        costs.recomputed_flops += times * explained.recomputed.flops;
         costs.bytes_moved += times * explained.bytes_moved;
         costs.kernel_calls += times * plan.steps.len() as u64;
         let memory = &mut costs.memory;
@@ -308,16 +315,24 @@ fn costs(recipe: &Recipe, program: &Program) -> Costs {
     costs
 }
 
-/// Weights and state are the same in all plans of a program, what kernels write is each one's own.
+/// Weights and state are shared by the plans of a program, what kernels write is each one's own.
 fn types(program: &Program) -> BTreeMap<String, TypeMemory> {
     let mut types: BTreeMap<String, TypeMemory> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     for plan in program.plans() {
         for (name, memory) in explain_plan(plan, 1).by_type {
             let entry = types.entry(name).or_default();
-            entry.weights = entry.weights.max(memory.weights);
-            entry.state = entry.state.max(memory.state);
             entry.values += memory.values;
             entry.value_bytes += memory.value_bytes;
+        }
+        for param in plan.func.params().iter().filter(|param| seen.insert(&param.name)) {
+            let ty = plan.func.ty(param.value);
+            let entry = types.entry(ty.dtype.to_string()).or_default();
+            match param.role {
+                Role::Weight => entry.weights += ty.bytes() as u64,
+                Role::State => entry.state += ty.bytes() as u64,
+                Role::Input => {}
+            }
         }
     }
     types

@@ -16,14 +16,14 @@ mod plan;
 mod shapes;
 
 use crossloom_ir::Func;
-use crossloom_model::{ModelGraph, Outputs, connect, encode};
+use crossloom_model::{ModelGraph, Outputs, encode};
 use crossloom_picture::Picture;
 use crossloom_recipe::{Recipe, Topology};
 use serde_json::json;
 
 use crate::ExperimentError;
 use crate::backends::Backend;
-use crate::graph::forward_func;
+use crate::graph::{forward_func, training_func};
 use crate::phases::Graphs;
 
 pub use crossloom_picture::Depth;
@@ -192,9 +192,9 @@ impl Subject<'_> {
         let phases = || Graphs::new(recipe, shape, vocab);
         let model = match mode {
             Mode::Forward => return forward_func(recipe, shape, vocab, Outputs::Predictions),
-            Mode::Train => return forward_func(recipe, shape, vocab, Outputs::Loss),
+            Mode::Train => return training_func(recipe, shape, vocab),
             Mode::Encode => encode(recipe, shape.batch)?,
-            Mode::Connect => connect(recipe, phases()?.edges(), shape.batch)?,
+            Mode::Connect => phases()?.connect()?,
             Mode::Prefill => phases()?.prefill(shape.tokens, shape.targets, true)?,
             Mode::Decode => phases()?.decode(shape.targets)?,
         };

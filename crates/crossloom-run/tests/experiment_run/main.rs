@@ -6,6 +6,7 @@ mod bad_input;
 #[path = "../../../crossloom-report/tests/support/browser.rs"]
 mod browser;
 mod events;
+mod export;
 mod finished;
 mod leaks;
 mod learning;
@@ -13,6 +14,7 @@ mod metric;
 mod models;
 mod page;
 mod parts;
+mod pictures;
 mod pretrained;
 mod stops;
 mod support;

@@ -92,7 +92,7 @@ impl DoesNotFit {
                 "train with a smaller `train.batch_size` and more `train.accumulate`"
             }
             "optimizer" => "train fewer parts",
-            "features" => "lower the budget of cached features",
+            "features" => "hold fewer encoded pictures with `--picture-memory`",
             "data" => "take fewer pictures",
             _ => "take a smaller model",
         };

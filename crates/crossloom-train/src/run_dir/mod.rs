@@ -20,7 +20,7 @@ mod variant;
 
 pub use list::{ListProblem, RunSummary, list_runs};
 pub use name::check_variant_name;
-pub use record::{DataManifest, GateRecord, RunRecord, RunStatus, VariantRecord};
+pub use record::{DataManifest, GateRecord, PictureRecord, RunRecord, RunStatus, VariantRecord};
 pub use variant::VariantDir;
 
 use self::name::check_name;

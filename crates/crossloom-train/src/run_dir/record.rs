@@ -65,6 +65,22 @@ pub struct GateRecord {
     pub deviation: f64,
 }
 
+/// What became of the pictures that the newest process has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PictureRecord {
+    /// How often a picture was encoded.
+    pub encoded: u64,
+    /// How often it was held in memory instead.
+    pub from_memory: u64,
+    /// How often it was found on disk instead.
+    pub from_disk: u64,
+    /// Bytes of encoded pictures in memory.
+    pub bytes: u64,
+    /// Bytes of encoded pictures on disk, of all runs together.
+    pub disk_bytes: u64,
+}
+
 /// One variant (trained model) of a run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -93,6 +109,8 @@ pub struct VariantRecord {
     pub seconds: IndexMap<String, f64>,
     /// Peak bytes by purpose (`weights`, `activations` …).
     pub bytes: IndexMap<String, u64>,
+    /// What became of the pictures that were encoded apart: for answers, and for training where no step changes the encoder.
+    pub pictures: Option<PictureRecord>,
     /// Its role in a comparison, `model` or `reference`; empty before it was evaluated.
     pub role: String,
     /// The settings of the evaluation that answers depend on, and the step of the checkpoint that answered; empty before

@@ -1,6 +1,6 @@
 //! LLaVA-1.5 and LLaVA-OneVision: an encoder, a projector of two layers, a decoder.
 
-use crossloom_recipe::{Projector, ProjectorKind, VisionAddress, VisionModel};
+use crossloom_recipe::{Projector, ProjectorKind, VisionAddress};
 use serde_json::json;
 
 use super::{Architecture, activation, read};
@@ -35,23 +35,22 @@ fn whole(config: &Config<'_>, default_layer: i64) -> Architecture {
         activation: activation(config, "projector_hidden_act", "gelu"),
         bias: config.flag("multimodal_projector_bias", true),
     };
-    let layers = config.layers("vision_feature_layer", default_layer);
-    let taps = layers.iter().filter_map(|&layer| tap(config, &vision, layer)).collect();
+    const LAYERS: &str = "vision_feature_layer";
+    let layers = config.layers(LAYERS, default_layer);
+    let taps = layers.iter().filter_map(|&layer| state(config, LAYERS, vision.layers, layer)).collect();
     Architecture { vision: Some(vision), projector: Some(projector), language: Some(language), taps }
 }
 
 /// The address of `hidden_states[layer]`, which has the embeddings first and then the output of every block. The last is read
 /// before the norm behind it, as LLaVA was trained.
-fn tap(config: &Config<'_>, vision: &VisionModel, layer: i64) -> Option<VisionAddress> {
-    let states = vision.layers as i64 + 1;
+pub(super) fn state(config: &Config<'_>, key: &str, blocks: usize, layer: i64) -> Option<VisionAddress> {
+    let states = blocks as i64 + 1;
     let index = if layer < 0 { states + layer } else { layer };
     match usize::try_from(index).ok().filter(|_| index < states) {
         Some(0) => Some(VisionAddress::Embed),
         Some(block) => Some(VisionAddress::Block(block)),
         None => {
-            config.problem(format!(
-                "`vision_feature_layer` is {layer}, but the encoder has {states} hidden states"
-            ));
+            config.problem(format!("`{key}` is {layer}, but the encoder has {states} hidden states"));
             None
         }
     }

@@ -2,6 +2,7 @@
 
 mod clip;
 mod decoder;
+mod deepstack;
 mod dinov2;
 mod gguf;
 mod llava;
@@ -13,6 +14,7 @@ use std::cell::RefCell;
 pub use crossloom_recipe::Architecture;
 use crossloom_recipe::{MlpActivation, Resample};
 use crossloom_runtime::Header;
+pub use deepstack::Wiring;
 use serde_json::{Map, Value};
 
 use crate::config::Config;
@@ -25,11 +27,13 @@ const FAMILIES: &[(&str, Read)] = &[
     ("clip", clip::whole),
     ("clip_vision_model", clip::tower),
     ("dinov2", dinov2::tower),
+    ("granite4_vision", deepstack::granite),
     ("llama", decoder::llama),
     ("llava", llava::llava),
     ("llava_onevision", llava::onevision),
     ("qwen2", decoder::qwen2),
     ("qwen3", decoder::qwen3),
+    ("qwen3_vl", deepstack::qwen3_vl),
     ("siglip", siglip::whole),
     ("siglip_vision_model", siglip::tower),
 ];
@@ -44,6 +48,26 @@ pub fn architecture(values: &Map<String, Value>) -> Result<Architecture, Vec<Str
     let read = read(&Config::new(values, &problems));
     let problems = problems.into_inner();
     if problems.is_empty() { Ok(read) } else { Err(problems) }
+}
+
+/// Which vision states a model of that configuration adds to which layers of its decoder: `topology.wiring` of a recipe that does
+/// the same. It is known of models too whose weights cannot be read.
+///
+/// # Errors
+/// Models that add no vision state to a layer; layers that are none.
+pub fn wiring(values: &Map<String, Value>) -> Result<Wiring, Vec<String>> {
+    let problems = RefCell::new(Vec::new());
+    let config = Config::new(values, &problems);
+    let wiring = match config.word("model_type", None) {
+        "granite4_vision" => deepstack::granite_wiring(&config),
+        "qwen3_vl" => deepstack::qwen3_vl_wiring(&config),
+        other => {
+            config.problem(format!("models of the type `{other}` add no vision state to their layers"));
+            Wiring::new()
+        }
+    };
+    let problems = problems.into_inner();
+    if problems.is_empty() { Ok(wiring) } else { Err(problems) }
 }
 
 /// The dimensions of an encoder that was exported to ONNX, see `dinov2`: a graph has no configuration, but shapes.

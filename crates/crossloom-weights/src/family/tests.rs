@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use crossloom_recipe::{LanguageFamily, VisionAddress};
+use crossloom_recipe::{LanguageFamily, PointAddress, VisionAddress};
 use serde_json::{Value, json};
 
 use super::*;
@@ -125,6 +125,52 @@ fn a_list_of_layers_gives_as_many_taps_and_0_is_the_embedding() {
         let problems = with(json!(layer)).unwrap_err();
         assert!(problems[0].contains("13 hidden states"), "{problems:?}");
     }
+}
+
+#[test]
+fn granite_maps_vision_states_to_decoder_layers_and_a_recipe_can_say_so() {
+    let config = |map: Value| {
+        json!({
+            "model_type": "granite4_vision", "deepstack_layer_map": map, "spatial_vision_layer": -1,
+            "spatial_target_layers": [12, 15, 18, 21], "vision_feature_select_strategy": "full",
+            "text_config": { "model_type": "granite4_vision_text", "num_hidden_layers": 40 },
+            "vision_config": { "model_type": "siglip_vision_model", "num_hidden_layers": 27 }
+        })
+    };
+    let read = |value: Value| wiring(value.as_object().unwrap());
+    let (block, before) = (VisionAddress::Block, PointAddress::Before);
+    let published = config(json!([[-19, 9], [-13, 6], [-7, 3], [-1, 0]]));
+    let pairs = read(published.clone()).unwrap();
+    let mapped =
+        [(block(9), before(9)), (block(15), before(6)), (block(21), before(3)), (block(27), before(0))];
+    assert_eq!(pairs[..4], mapped);
+    assert_eq!(pairs[4..], [12, 15, 18, 21].map(|layer| (block(27), before(layer))));
+    let problems = read_json(published).unwrap_err();
+    assert!(problems.len() == 1 && problems[0].contains("Q-formers"), "{problems:?}");
+    assert!(problems[0].contains("[[\"block.9\", \"before layer.9\"], [\"block.15\""), "{problems:?}");
+    for (map, part) in [
+        (json!([[28, 0]]), "`deepstack_layer_map` is 28, but the encoder has 28 hidden states"),
+        (json!([[1, 40]]), "names layer 40, but there are 40"),
+        (json!([[1]]), "a list of pairs"),
+        (json!(null), "`deepstack_layer_map`"),
+    ] {
+        let problems = read(config(map)).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].contains(part), "{problems:?}");
+    }
+}
+
+#[test]
+fn qwen3_vl_adds_chosen_blocks_behind_its_first_layers() {
+    let config = json!({
+        "model_type": "qwen3_vl", "text_config": { "num_hidden_layers": 36 },
+        "vision_config": { "depth": 27, "deepstack_visual_indexes": [8, 16, 24] }
+    });
+    let (block, after) = (VisionAddress::Block, PointAddress::After);
+    let pairs = wiring(config.as_object().unwrap()).unwrap();
+    assert_eq!(pairs, [(block(9), after(0)), (block(17), after(1)), (block(25), after(2))]);
+    assert!(read_json(config).unwrap_err()[0].contains("rotary positions in two directions"));
+    let none = wiring(json!({ "model_type": "llava" }).as_object().unwrap()).unwrap_err();
+    assert!(none[0].contains("`llava` add no vision state"), "{none:?}");
 }
 
 #[test]

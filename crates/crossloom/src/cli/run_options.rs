@@ -1,8 +1,9 @@
 //! Arguments that the verbs share which make a run or use one.
 
+use bytesize::ByteSize;
 use crossloom_recipe::LoadedRecipe;
 use crossloom_run::backends::Resources;
-use crossloom_run::{Entry, resolved, settled};
+use crossloom_run::{Entry, PictureBudget, resolved, settled};
 use crossloom_train::run_dir::RunDir;
 
 use super::{BackendArgs, CliError, RecipeArgs, RunsArgs, Terminal, VariantArgs};
@@ -77,16 +78,36 @@ pub struct ResourceArgs {
     /// Go on although the memory is known not to suffice.
     #[arg(long)]
     pub force_memory: bool,
+    /// The most memory that the process may take, such as 2GiB. A training step that needs more computes values of its forward
+    /// pass again, which takes longer and changes no number. Default: what the machine gives.
+    #[arg(long, value_name = "SIZE")]
+    pub budget: Option<ByteSize>,
     /// Positions of a prompt that are read at once when questions are answered: fewer need less memory and give the same
     /// answers. Default: all.
     #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..))]
     pub prefill_chunk: Option<u32>,
+    /// Memory for encoded pictures, such as 512MiB: each is encoded once while it is held. Default: 1GiB where training reads
+    /// them, as no step changes the vision encoder; else 64MiB.
+    #[arg(long, value_name = "SIZE")]
+    pub picture_memory: Option<ByteSize>,
+    /// Disk for encoded pictures that training reads and memory does not hold, of all runs together, in the data cache.
+    /// Default: 16GiB.
+    #[arg(long, value_name = "SIZE")]
+    pub picture_disk: Option<ByteSize>,
 }
 
 impl From<ResourceArgs> for Resources {
     fn from(args: ResourceArgs) -> Self {
         let chunk = args.prefill_chunk.map(|positions| positions as usize);
-        Self { backend: args.backend.backend, force_memory: args.force_memory, chunk }
+        let [memory, disk] =
+            [args.picture_memory, args.picture_disk].map(|size| size.map(|size| size.as_u64()));
+        Self {
+            backend: args.backend.backend,
+            force_memory: args.force_memory,
+            budget: args.budget.map(|size| size.as_u64()),
+            chunk,
+            pictures: PictureBudget { memory, disk },
+        }
     }
 }
 

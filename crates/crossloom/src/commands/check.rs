@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use crossloom_recipe::{Diagnostic, LoadOptions, LoadedRecipe, Topology, load_with};
 use crossloom_run::backends::Backend;
-use crossloom_run::memory::{Need, expected, fits_here};
+use crossloom_run::located;
+use crossloom_run::memory::{Limit, Need, expected, fits_here};
 use crossloom_run::stages::Shapes;
 use crossloom_run::start::architecture;
-use crossloom_run::{ExperimentError, located};
 use serde::Serialize;
 
 use crate::cli::{BackendArgs, CliError, Terminal, counted};
@@ -110,16 +110,18 @@ fn good(path: String, loaded: &LoadedRecipe, backend: Backend) -> Result<Checked
     for variant in &loaded.variants {
         let topology = Topology::new(&variant.recipe).map_err(CliError::failed)?;
         let edges = topology.edges().iter().map(crossloom_recipe::Edge::name).collect();
+        // A run computes values again where it would not fit otherwise.
+        let left = Limit::tightest().map(|limit| limit.left);
         let compiled =
-            Shapes::of(&variant.recipe).and_then(|shapes| expected(&variant.recipe, shapes, backend));
+            Shapes::of(&variant.recipe).and_then(|shapes| expected(&variant.recipe, shapes, backend, left));
         let (name, baseline) = (variant.name.clone(), variant.baseline);
         let (memory, problem) = match compiled {
-            Ok(need) => {
+            Ok((need, _)) => {
                 let problem = fits_here(&need).err().map(|error| format!("{error} ({})", error.help()));
                 (Some(need), problem)
             }
             Err(error) => {
-                ok &= !matches!(error, ExperimentError::Weights { .. } | ExperimentError::Pretrained(_));
+                ok &= !error.is_mistake();
                 (None, Some(error.to_string()))
             }
         };

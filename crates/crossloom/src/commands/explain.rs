@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
+use bytesize::ByteSize;
 use serde_json::json;
 
 use super::graph::SizeArgs;
 use crate::cli::{BackendArgs, CliError, RecipeArgs, Table, Terminal, VariantArgs, bytes, grouped, scaled};
 use crossloom_run::ExperimentError;
-use crossloom_run::memory::fits_here;
+use crossloom_run::memory::{Limit, fits_here};
 use crossloom_run::stages::{EdgeTrace, Explained, Mode, Ratio, Saving, Subject, explain, trace_edge};
 
 /// What the verb is for.
@@ -22,6 +23,7 @@ Examples:
   $ crossloom explain recipes/quickstart.toml --variant cli --depth 3
   $ crossloom explain recipes/synthetic.toml --why \"block.1->layer.0\"
   $ crossloom explain recipes/quickstart.toml --set topology.adapter.rank=32 --json
+  $ crossloom explain recipes/quickstart.toml --variant cli --budget 32MiB
 
 Memory is that of the compiled plan, not an estimate. FLOPs count a multiply-add as two. The edges of a recipe are \
 listed by `crossloom graph RECIPE`; quote them in a shell.";
@@ -40,6 +42,9 @@ pub struct Args {
     /// Say which nodes an edge of the topology became, as in `--why "block.1->layer.0"`.
     #[arg(long, value_name = "EDGE")]
     why: Option<String>,
+    /// What a run may hold besides the process itself, such as 2GiB: a training step that needs more computes values again.
+    #[arg(long, value_name = "SIZE")]
+    budget: Option<ByteSize>,
     #[command(flatten)]
     sizes: SizeArgs,
     #[command(flatten)]
@@ -93,14 +98,16 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    let budget = args.budget.map(|size| size.as_u64());
     let mut explained = Vec::with_capacity(variants.len());
     for variant in variants {
         let recipe = &variant.recipe;
         let (shapes, depth) = (args.sizes.of(recipe)?, usize::from(args.depth));
-        explained.push(explain(&variant.name, recipe, shapes, depth, backend)?);
+        explained.push(explain(&variant.name, recipe, shapes, depth, backend, budget)?);
     }
     for variant in &explained {
-        if let Err(error) = fits_here(&variant.run) {
+        let within = budget.map_or(Ok(()), |budget| variant.run.check(&[Limit::budget(budget)]));
+        if let Err(error) = within.and_then(|()| fits_here(&variant.run)) {
             terminal.note(&format!("variant `{}` {error} ({})", variant.variant, error.help()));
         }
     }
@@ -139,6 +146,9 @@ fn text(explained: &Explained) -> String {
         costs.row([name.to_owned(), show(train), show(forward)]);
     };
     cost("FLOPs", scaled, train.flops, forward.flops);
+    if train.recomputed_flops > 0 {
+        cost("  of these, computed again", scaled, train.recomputed_flops, forward.recomputed_flops);
+    }
     cost("bytes moved", bytes, train.bytes_moved, forward.bytes_moved);
     cost("kernel calls", grouped, train.kernel_calls, forward.kernel_calls);
     cost("peak memory", bytes, train.memory.peak, forward.memory.peak);

@@ -5,15 +5,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crossloom_recipe::{Part, PointAddress, VisionAddress};
+use crossloom_run::export::{Export, export};
+use crossloom_run::resolved;
+use crossloom_train::run_dir::RunDir;
+use crossloom_weights::export::{Scope, merged};
 use crossloom_weights::{Architecture, Held, Pretrained};
 use serde_json::json;
 
-use crate::cli::{CliError, Table, Terminal, bytes, grouped};
+use crate::cli::{CliError, Table, Terminal, VariantArgs, bytes, choice, counted, grouped};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
 Look into pretrained models: folders as Hugging Face writes them, with a config.json and safetensors files; GGUF files; \
-encoders in ONNX. Nothing of them is executed, and no tensor is read.";
+encoders in ONNX; and give trained ones away as such folders. Nothing of them is executed.";
 
 const INSPECT_HELP: &str = "\
 Examples:
@@ -23,6 +27,22 @@ Examples:
 
 Known are CLIP, SigLIP, Llama (Vicuna, SmolLM2), Qwen2, LLaVA-1.5 and LLaVA-OneVision. What the configuration says is \
 compared with the shapes of the tensors, and all that does not fit is told at once.";
+
+const MERGE_HELP: &str = "\
+Examples:
+  $ crossloom model merge ~/models/SmolLM2-135M adapter --out merged
+
+A recipe starts from the merged model as from any other: model.language.weights = \"merged\". An adapter of another base is \
+refused, layer by layer.";
+
+const EXPORT_HELP: &str = "\
+Examples:
+  $ crossloom model export runs/tune-1a2b3c4d --variant lora --adapter language --out adapter
+  $ crossloom model export runs/tune-1a2b3c4d --variant lora --merge language --out merged
+  $ crossloom model export runs/tune-1a2b3c4d --variant lora --out trained
+
+Without --adapter and --merge every tensor that was trained is written under its own name. The weights are those of the \
+newest checkpoint, in f32. The folder is written whole or not at all.";
 
 /// Arguments of `model`.
 #[derive(Debug, clap::Args)]
@@ -44,16 +64,132 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Give a trained variant away: its trained tensors, its LoRA pairs for PEFT, or a part of it as a model for transformers.
+    #[command(after_long_help = EXPORT_HELP)]
+    Export(ExportArgs),
+    /// Merge an adapter that PEFT wrote, or `model export --adapter`, into the weights of its base.
+    #[command(after_long_help = MERGE_HELP)]
+    Merge {
+        /// The folder of the base.
+        #[arg(value_name = "BASE", value_hint = clap::ValueHint::DirPath)]
+        base: PathBuf,
+        /// The folder of the adapter.
+        #[arg(value_name = "ADAPTER", value_hint = clap::ValueHint::DirPath)]
+        adapter: PathBuf,
+        /// The folder that is written. It must not be there yet.
+        #[arg(long, value_name = "FOLDER", value_hint = clap::ValueHint::DirPath)]
+        out: PathBuf,
+    },
 }
 
-/// Looks into a model.
+#[derive(Debug, clap::Args)]
+struct ExportArgs {
+    /// The folder of the run.
+    #[arg(value_name = "RUN", value_hint = clap::ValueHint::DirPath)]
+    run: PathBuf,
+    #[command(flatten)]
+    variant: VariantArgs,
+    /// The folder that is written. It must not be there yet.
+    #[arg(long, value_name = "FOLDER", value_hint = clap::ValueHint::DirPath)]
+    out: PathBuf,
+    /// LoRA pairs in PEFT's form, of a part or of the whole model; or the branches of AMP, one adapter per tap.
+    #[arg(long, value_name = "PART", num_args = 0..=1, default_missing_value = "whole", conflicts_with = "merge",
+          value_parser = choice(&AdapterOf::ALL, AdapterOf::name, AdapterOf::about))]
+    adapter: Option<AdapterOf>,
+    /// A part, or the whole model, in the layout of Hugging Face, with LoRA pairs merged into its weights.
+    #[arg(long, value_name = "PART", num_args = 0..=1, default_missing_value = "whole",
+          value_parser = choice(&Scope::ALL, Scope::name, about))]
+    merge: Option<Scope>,
+    /// Write one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+fn about(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Language => "the language model",
+        Scope::Vision => "the vision encoder",
+        Scope::Whole => "encoder, projector and language model",
+    }
+}
+
+/// Which low-rank pairs are given away.
+#[derive(Clone, Copy, Debug)]
+enum AdapterOf {
+    Scope(Scope),
+    Amp,
+}
+
+impl AdapterOf {
+    const ALL: [Self; 4] =
+        [Self::Scope(Scope::Language), Self::Scope(Scope::Vision), Self::Scope(Scope::Whole), Self::Amp];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Scope(scope) => scope.name(),
+            Self::Amp => "amp",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Scope(scope) => about(scope),
+            Self::Amp => "the branches of AMP beside the projector's layers",
+        }
+    }
+}
+
+/// Looks into a model, or gives one away.
 ///
 /// # Errors
-/// It is of no family that is known; its files are damaged, incomplete, or not those of its configuration.
+/// It is of no family that is known; its files are damaged, incomplete, or not those of its configuration. A run that holds no
+/// such model, or a folder that is there already.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
-    let Verb::Inspect { folder, json } = &args.verb;
-    inspect(folder, *json, terminal)?;
+    match &args.verb {
+        Verb::Inspect { folder, json } => inspect(folder, *json, terminal)?,
+        Verb::Export(args) => give(args, terminal)?,
+        Verb::Merge { base, adapter, out } => {
+            let base = Pretrained::open(base).map_err(CliError::failed)?;
+            let layers = merged(out, &base, adapter).map_err(CliError::failed)?;
+            terminal.print(&format!("{}: {} changed\n", out.display(), counted(layers, "layer")))?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn give(args: &ExportArgs, terminal: &Terminal) -> Result<(), CliError> {
+    let run = RunDir::open(&args.run).map_err(|_| {
+        CliError::usage(
+            format!("`{}` is no run: it holds no run.json", args.run.display()),
+            "give the folder of a run; `crossloom runs ls` lists runs",
+        )
+    })?;
+    let loaded = resolved::load(&run, &[])?;
+    let variant = args.variant.only(&loaded)?;
+    let dir = run.variant_path(&variant.name).map_err(CliError::failed)?;
+    let what = match (&args.adapter, args.merge) {
+        (Some(AdapterOf::Scope(scope)), _) => Export::Adapter(*scope),
+        (Some(AdapterOf::Amp), _) => Export::Branches,
+        (None, Some(scope)) => Export::Merged(scope),
+        (None, None) => Export::Trained,
+    };
+    let exported = export(&dir, &variant.recipe, what, &args.out)?;
+    if args.json {
+        return terminal.json(&json!({
+            "folder": args.out.display().to_string(),
+            "variant": variant.name,
+            "steps": exported.steps,
+            "tensors": exported.tensors,
+            "parameters": exported.parameters,
+        }));
+    }
+    terminal.print(&format!(
+        "{}: {}, {} parameters, after {} steps\n",
+        args.out.display(),
+        counted(exported.tensors, "tensor"),
+        grouped(exported.parameters),
+        grouped(exported.steps)
+    ))
 }
 
 fn inspect(folder: &Path, json: bool, terminal: &Terminal) -> Result<(), CliError> {

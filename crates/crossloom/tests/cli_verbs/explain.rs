@@ -232,3 +232,40 @@ fn compile_shows_time_per_pass_and_the_plan() {
         );
     }
 }
+
+#[test]
+fn a_budget_is_kept_and_what_it_costs_is_told() {
+    let large = ["--variant", "cli", "--set", "train.batch_size=64"];
+    let total = |variant: &Value| -> u64 { variant["run"].as_object().unwrap().values().map(number).sum() };
+    let whole = explained(&large);
+    let whole = &whole["variants"][0];
+    assert_eq!(number(&whole["train"]["recomputed_flops"]), 0);
+    let budget = total(whole) * 3 / 4;
+    let asked = budget.to_string();
+    let less = explained(&[&large[..], &["--budget", &asked]].concat());
+    let less = &less["variants"][0];
+    assert!(total(less) <= budget, "{} of {budget}", total(less));
+    let again = number(&less["train"]["recomputed_flops"]);
+    let scope = &less["by_scope"]["recompute"];
+    assert_eq!(again, number(&scope["flops"]));
+    assert_eq!(number(&less["train"]["flops"]) - again, number(&whole["train"]["flops"]));
+    assert!(again > 0 && number(&scope["calls"]) > 0);
+    let said = crossloom(&[&RECIPE, &large[..], &["--budget", &asked]].concat()).exits(0);
+    assert!(said.out.contains("of these, computed again"), "{}", said.out);
+    crossloom(&[&RECIPE, &large[..], &["--budget", "1KiB"]].concat())
+        .exits(0)
+        .complains(&["variant `cli` needs", "the memory budget that was given"]);
+    crossloom(&[&RECIPE, &large[..], &["--budget", "much"]].concat()).exits(2).complains(&["--budget"]);
+}
+
+#[test]
+fn types_of_an_accumulating_step_count_the_state_of_both_its_parts() {
+    let variants = explained(&["--variant", "cli", "--set", "train.accumulate=3"]);
+    let cli = &variants["variants"][0];
+    let sum = |kind: &str| -> u64 {
+        cli["types"].as_object().unwrap().values().map(|held| number(&held[kind])).sum()
+    };
+    let memory = &cli["train"]["memory"];
+    assert_eq!(sum("weights"), number(&memory["weights"]));
+    assert_eq!(sum("state"), number(&memory["optimizer"]) + number(&memory["copies"]));
+}

@@ -12,3 +12,4 @@ mod fold_pads;
 mod norm_fusion;
 mod precision;
 mod product_fusion;
+mod rematerialise;

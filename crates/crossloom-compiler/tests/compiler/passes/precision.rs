@@ -68,7 +68,8 @@ fn spec() -> Training {
 }
 
 fn bf16(frozen: DType) -> Policy {
-    Policy { compute: Precision::Bf16, frozen: BTreeMap::from([("frozen".to_owned(), frozen)]) }
+    let frozen = BTreeMap::from([("frozen".to_owned(), frozen)]);
+    Policy { compute: Precision::Bf16, frozen, ..Policy::default() }
 }
 
 fn step(policy: &Policy) -> Func {
@@ -275,4 +276,34 @@ fn gates_are_computed_in_f32_from_the_pooled_rows_on() {
     assert!(count >= 4, "two products and their gradients, found {count}");
     let pool = func.insts().iter().find(|inst| matches!(inst.op, Op::AttnPool(_))).unwrap();
     assert_eq!(func.dtypes(&pool.inputs), [DType::Bf16, DType::F32], "features and query");
+}
+
+#[test]
+fn an_input_that_products_alone_read_is_given_in_16_bits_and_changes_no_number() {
+    let given = |names: &[&str]| {
+        let given = names.iter().map(|&name| name.to_owned()).collect();
+        apply(&network(), &Policy { given, ..bf16(DType::F32) }).unwrap()
+    };
+    let (wide, low) = (given(&[]), given(&["pixels", "targets"]));
+    let dtype = |func: &Func, name: &str| func.dtype(func.param(name).unwrap().value);
+    assert_eq!((dtype(&wide, "pixels"), dtype(&low, "pixels")), (DType::F32, DType::Bf16));
+    assert_eq!(dtype(&low, "targets"), DType::I32);
+    assert_eq!(low.insts().len() + 1, wide.insts().len(), "there is nothing to convert");
+    let args = crate::support::random_args(&wide, 3);
+    let rounded: Vec<_> = (low.params().iter().zip(&args))
+        .map(|(param, arg)| {
+            let dtype = low.dtype(param.value);
+            Tensor::from_fn(arg.shape.clone(), |i| dtype.round(arg.data[i]))
+        })
+        .collect();
+    assert_eq!(run(&low, &rounded).unwrap(), run(&wide, &args).unwrap());
+    // What a norm reads as well is given in 32 bits, and so is everything where nothing is computed in 16.
+    let mut both = network();
+    let pixels = both.param("pixels").unwrap().value;
+    let read = both.builder().unary(crossloom_ir::op::UnaryKind::Exp, pixels).unwrap();
+    both.add_result("read", read);
+    let policy = Policy { given: ["pixels".to_owned()].into(), ..bf16(DType::F32) };
+    assert_eq!(dtype(&apply(&both, &policy).unwrap(), "pixels"), DType::F32);
+    let policy = Policy { compute: Precision::F32, ..policy };
+    assert_eq!(dtype(&apply(&network(), &policy).unwrap(), "pixels"), DType::F32);
 }

@@ -1,0 +1,284 @@
+//! A trained variant given away: its trained tensors, its low-rank pairs as PEFT keeps them, or a part of it as a model of its
+//! own. Nothing is compiled and nothing runs.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crossloom_ir::DType;
+use crossloom_model::{BatchShape, Outputs, ParamSpec};
+use crossloom_recipe::{Adapter, AmpAttach, Architecture, Part, Recipe};
+use crossloom_train::checkpoint::{Checkpoint, Checkpoints, RestorePart};
+use crossloom_train::run_dir::VariantDir;
+use crossloom_train::step::{BoxError, ModelState, StateTensor, Visit};
+use crossloom_weights::export::{self, Scope, Tensors, TokenIds, Values};
+use crossloom_weights::{peft, values};
+
+use crate::ExperimentError;
+use crate::graph::{forward_func, policy, training_spec};
+use crate::interface::Interface;
+use crate::model::dtype_in_file;
+use crate::start::Start;
+use crate::trained::no_checkpoint;
+
+/// What of a trained variant is given away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Export {
+    /// Every tensor that was trained, under our names.
+    Trained,
+    /// The low-rank pairs of a scope, in PEFT's form.
+    Adapter(Scope),
+    /// AMP's branches beside each linear layer of the projector, in PEFT's form: one adapter per tap, each in a folder of the
+    /// tap's name.
+    Branches,
+    /// A scope as a model in the layout of Hugging Face, low-rank pairs merged into its weights.
+    Merged(Scope),
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// Training steps that the weights have seen.
+    pub steps: u64,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Their elements.
+    pub parameters: u64,
+}
+
+/// Writes the newest checkpoint of a variant as a new folder.
+///
+/// # Errors
+/// No checkpoint, or a damaged one; nothing of that kind to give; a model that cannot be said in that form; the folder is
+/// there already or cannot be written. Nothing is left then.
+pub fn export(
+    dir: &VariantDir,
+    recipe: &Recipe,
+    what: Export,
+    folder: &Path,
+) -> Result<Exported, ExperimentError> {
+    let held = Held::read(dir, recipe)?;
+    match what {
+        Export::Trained => held.trained(recipe, folder),
+        Export::Adapter(scope) => held.adapter(recipe, scope, folder),
+        Export::Branches => held.branches(recipe, folder),
+        Export::Merged(scope) => held.merged(recipe, scope, folder),
+    }
+}
+
+/// All weights of a variant.
+struct Held {
+    params: Vec<ParamSpec>,
+    tensors: Tensors,
+    tokens: TokenIds,
+    steps: u64,
+}
+
+impl Held {
+    fn read(dir: &VariantDir, recipe: &Recipe) -> Result<Self, ExperimentError> {
+        let (Interface { shapes, .. }, _) = Interface::read(dir, recipe)?;
+        let checkpoints = Checkpoints::new(dir.checkpoints_path(), recipe.train.keep_checkpoints);
+        let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir))?;
+        let shape = BatchShape { batch: 1, tokens: shapes.sequence_len, targets: shapes.targets };
+        let (model, _) = forward_func(recipe, shape, shapes.vocab_size, Outputs::Loss)?;
+        let params = model.params;
+        let start = Start::new(recipe, &params)?;
+        let mut tensors = saved(recipe, &params, &start, &newest)?;
+        for name in start.frozen() {
+            if let (Some(param), Some(values)) =
+                (params.iter().find(|param| param.name == name), start.kept(name)?)
+            {
+                tensors.insert(name.to_owned(), Values { shape: param.shape.clone(), values });
+            }
+        }
+        // Ids of a vocabulary are never negative.
+        let id = |id: i32| u32::try_from(id).unwrap_or_default();
+        let special = shapes.special;
+        let tokens = TokenIds { eos: id(special.eos), pad: id(special.pad), image: id(special.image) };
+        Ok(Self { params, tensors, tokens, steps: newest.state().step })
+    }
+
+    fn wrote<'p>(&self, params: impl Iterator<Item = &'p ParamSpec>) -> Exported {
+        let (mut tensors, mut parameters) = (0, 0);
+        for param in params {
+            (tensors, parameters) = (tensors + 1, parameters + param.elements());
+        }
+        Exported { steps: self.steps, tensors, parameters }
+    }
+
+    fn values(&self, name: &str) -> Result<&Values, ExperimentError> {
+        self.tensors.get(name).ok_or_else(|| {
+            ExperimentError::request(format!("the variant has no tensor `{name}`"), "train it again")
+        })
+    }
+
+    fn trained(&self, recipe: &Recipe, folder: &Path) -> Result<Exported, ExperimentError> {
+        let names: BTreeSet<String> =
+            training_spec(recipe, &self.params).groups.into_iter().flat_map(|group| group.params).collect();
+        let trained = |param: &&ParamSpec| names.contains(&param.name);
+        let tensors: Tensors =
+            self.tensors.iter().filter(|(name, _)| names.contains(*name)).map(owned).collect();
+        export::tensors(folder, &tensors)?;
+        Ok(self.wrote(self.params.iter().filter(trained)))
+    }
+
+    /// The low-rank pairs of a scope.
+    fn pairs(&self, recipe: &Recipe, scope: Scope) -> Result<Vec<peft::Pair>, ExperimentError> {
+        let mut linears: Vec<(&str, Part)> = Vec::new();
+        for param in self.params.iter().filter(|param| scope.holds(param.part)) {
+            if let Some(linear) = &param.beside
+                && !linears.iter().any(|(known, _)| known == linear)
+            {
+                linears.push((linear, param.part));
+            }
+        }
+        let pair = |(linear, part): (&str, Part)| {
+            let half = |letter: &str| self.values(&format!("{linear}.lora_{letter}.weight")).cloned();
+            let lora = &recipe.train.parts.get(part).lora;
+            let alpha = lora.as_ref().map_or(0.0, |lora| lora.alpha);
+            Ok(peft::Pair { linear: linear.to_owned(), a: half("A")?, b: half("B")?, alpha })
+        };
+        linears.into_iter().map(pair).collect()
+    }
+
+    fn adapter(&self, recipe: &Recipe, scope: Scope, folder: &Path) -> Result<Exported, ExperimentError> {
+        let pairs = self.pairs(recipe, scope)?;
+        if pairs.is_empty() {
+            return Err(ExperimentError::request(
+                format!("the variant has no low-rank pairs in what `{}` names", scope.name()),
+                "pairs are trained by train.parts.X.lora; trained tensors are written without --adapter",
+            ));
+        }
+        if scope != Scope::Language && recipe.model.vision.layer_scale {
+            return Err(ExperimentError::request(
+                "the modules of DINOv2 have names of their own, under which pairs are not written yet",
+                "give away the pairs of the language model (--adapter language) or the trained tensors",
+            ));
+        }
+        peft::write(folder, scope, base(recipe, scope), &pairs)?;
+        Ok(self.wrote(self.params.iter().filter(|p| p.beside.is_some() && scope.holds(p.part))))
+    }
+
+    fn branches(&self, recipe: &Recipe, folder: &Path) -> Result<Exported, ExperimentError> {
+        let Adapter::Amp { alpha, attach: AmpAttach::PerLinear, .. } = recipe.topology.adapter else {
+            return Err(ExperimentError::request(
+                "the variant has no branches beside the linear layers of its projector",
+                "they are those of topology.adapter = { kind = \"amp\", attach = \"per_linear\" }",
+            ));
+        };
+        let mut adapters = Vec::with_capacity(recipe.topology.taps.len());
+        for tap in &recipe.topology.taps {
+            let mut pairs = Vec::with_capacity(2);
+            for layer in ["linear_1", "linear_2"] {
+                let half = |letter: &str| {
+                    self.values(&format!("injection.adapter.{tap}.{layer}.lora_{letter}.weight")).cloned()
+                };
+                let linear = format!("multi_modal_projector.{layer}");
+                pairs.push(peft::Pair { linear, a: half("A")?, b: half("B")?, alpha });
+            }
+            adapters.push((tap.to_string(), pairs));
+        }
+        peft::write_all(folder, Scope::Whole, base(recipe, Scope::Whole), &adapters)?;
+        let branch = |param: &&ParamSpec| {
+            param.part == Part::Adapter && param.name.contains(".linear_") && param.name.contains(".lora_")
+        };
+        Ok(self.wrote(self.params.iter().filter(branch)))
+    }
+
+    fn merged(&self, recipe: &Recipe, scope: Scope, folder: &Path) -> Result<Exported, ExperimentError> {
+        if scope == Scope::Whole && recipe.topology.injects() {
+            return Err(ExperimentError::request(
+                "the variant injects vision states into decoder layers, which no LLaVA does",
+                "give away its language model or its encoder (--merge language, --merge vision), or its trained tensors",
+            ));
+        }
+        let own = |param: &&ParamSpec| scope.holds(param.part) && param.beside.is_none();
+        let mut tensors = Tensors::new();
+        for param in self.params.iter().filter(own) {
+            tensors.insert(param.name.clone(), self.values(&param.name)?.clone());
+        }
+        for pair in self.pairs(recipe, scope)? {
+            let weight = format!("{}.weight", pair.linear);
+            let misfit = |message| ExperimentError::File { path: folder.to_owned(), message };
+            match tensors.get_mut(&weight) {
+                Some(values) => pair.merge(values).map_err(misfit)?,
+                None => return Err(misfit(format!("a pair adapts `{weight}`, which is not there"))),
+            }
+        }
+        let model = &recipe.model;
+        let architecture = Architecture {
+            vision: Some(model.vision.clone()),
+            projector: Some(model.projector.clone()),
+            language: Some(model.language.clone()),
+            taps: recipe.topology.input.clone(),
+        };
+        export::model(folder, scope, &architecture, self.tokens, &tensors)?;
+        Ok(self.wrote(self.params.iter().filter(own)))
+    }
+}
+
+fn owned((name, values): (&String, &Values)) -> (String, Values) {
+    (name.clone(), values.clone())
+}
+
+/// Where the base of an adapter lies, where the recipe says so.
+fn base(recipe: &Recipe, scope: Scope) -> Option<&str> {
+    let model = &recipe.model;
+    let weights = match scope {
+        Scope::Language => model.language.weights.as_ref(),
+        Scope::Vision => model.vision.weights.as_ref(),
+        Scope::Whole => model.weights.as_ref(),
+    };
+    weights.map(|weights| weights.path.as_str())
+}
+
+/// The weights that a checkpoint holds.
+fn saved(
+    recipe: &Recipe,
+    params: &[ParamSpec],
+    start: &Start,
+    checkpoint: &Checkpoint<'_>,
+) -> Result<Tensors, ExperimentError> {
+    let policy = policy(recipe, params)?;
+    let elsewhere: BTreeSet<&str> = start.frozen().collect();
+    let slots = params.iter().filter(|param| !elsewhere.contains(param.name.as_str())).map(|param| Slot {
+        name: param.name.clone(),
+        shape: param.shape.clone(),
+        dtype: policy.frozen.get(&param.name).copied().unwrap_or(DType::F32),
+        values: Vec::new(),
+    });
+    let mut slots = Slots(slots.collect());
+    checkpoint.restore_model(&mut slots, RestorePart::Parameters)?;
+    Ok(slots
+        .0
+        .into_iter()
+        .map(|slot| (slot.name, Values { shape: slot.shape, values: slot.values }))
+        .collect())
+}
+
+/// Tensors that a checkpoint is read into.
+struct Slots(Vec<Slot>);
+
+struct Slot {
+    name: String,
+    shape: Vec<usize>,
+    dtype: DType,
+    values: Vec<f32>,
+}
+
+impl ModelState for Slots {
+    fn visit_state(&self, visit: &mut Visit<'_>) -> Result<(), BoxError> {
+        for slot in &self.0 {
+            let dtype = dtype_in_file(&slot.name, slot.dtype)?;
+            let bytes = vec![0; slot.dtype.bytes_of(slot.shape.iter().product())];
+            visit(StateTensor { name: &slot.name, dtype, shape: &slot.shape, bytes: &bytes })?;
+        }
+        Ok(())
+    }
+
+    fn load_state(&mut self, tensor: StateTensor<'_>) -> Result<(), BoxError> {
+        let slot = self.0.iter_mut().find(|slot| slot.name == tensor.name);
+        let slot = slot.ok_or_else(|| format!("there is no tensor `{}`", tensor.name))?;
+        slot.values = values::to_f32(slot.dtype, tensor.bytes).map_err(|e| format!("`{}` {e}", slot.name))?;
+        Ok(())
+    }
+}

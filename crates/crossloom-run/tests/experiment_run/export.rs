@@ -1,0 +1,192 @@
+//! What a run gives away is what it trained: read back, it computes the same.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use crossloom_data::packing::{PackedBatch, TrainingOptions, TrainingPacker};
+use crossloom_model::BatchShape;
+use crossloom_recipe::{LoadOptions, Part, Recipe, Split, load_with};
+use crossloom_run::export::{Export, export};
+use crossloom_run::start::architecture;
+use crossloom_run::{Model, load_batch, pool_of, settled};
+use crossloom_train::checkpoint::{Checkpoints, RestorePart};
+use crossloom_train::run_dir::VariantDir;
+use crossloom_weights::export::Scope;
+use crossloom_weights::peft;
+
+use crate::models::{data, model};
+use crate::support::{Entry, finish, recipe, sets};
+
+const ADAPTED: [&str; 4] = [
+    "train.lr=0.02",
+    "train.parts.language={ dtype = 'bf16', lora = { rank = 3, alpha = 6, targets = ['q_proj', 'down_proj'] }, \
+     tensors = [{ match = '*norm*' }] }",
+    "train.parts.vision.lora={ rank = 2, alpha = 1, targets = ['fc1'] }",
+    "train.parts.projector.lora={ rank = 4, targets = ['linear_2'] }",
+];
+
+/// A trained variant and the model that its newest checkpoint holds.
+struct Run {
+    recipe: Recipe,
+    dir: VariantDir,
+    model: Model,
+    _folder: tempfile::TempDir,
+}
+
+fn trained(variant: &str, more: &[&str]) -> Run {
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = recipe(more);
+    let finished = finish(&loaded, &[variant], folder.path(), Entry::New);
+    let recipe = loaded.variant(variant).unwrap().recipe.clone();
+    let (_, plan) = data(&recipe);
+    let mut model = model(&recipe, &plan);
+    let dir = finished.dir.variant(variant).unwrap();
+    let checkpoints = Checkpoints::new(dir.checkpoints_path(), 0);
+    checkpoints.newest().unwrap().unwrap().restore_model(&mut model, RestorePart::Parameters).unwrap();
+    Run { recipe, dir, model, _folder: folder }
+}
+
+/// All weights, whatever type they are kept in.
+fn weights(model: &Model) -> BTreeMap<String, Vec<f32>> {
+    let value = |name: &str| {
+        let dtype = model.store.info(name).unwrap().ty.dtype;
+        crossloom_weights::values::to_f32(dtype, &model.store.read_bytes(name).unwrap()).unwrap()
+    };
+    model.params.iter().map(|param| (param.name.clone(), value(&param.name))).collect()
+}
+
+/// Logits of one batch of training questions.
+fn logits(model: &Model, recipe: &Recipe) -> Vec<f32> {
+    let (data, plan) = data(recipe);
+    let (split, encoded) = data.images(Split::Train);
+    let mut packer = TrainingPacker::new(&plan, encoded, split.images(), TrainingOptions::default()).unwrap();
+    let mut batch = Rc::new(PackedBatch::new(&plan));
+    packer.fill(Rc::make_mut(&mut batch)).unwrap();
+    let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+    let mut whole = model.whole(recipe, shape, plan.vocab_size).unwrap();
+    load_batch(&mut whole, &batch, pool_of(recipe)).unwrap();
+    whole.run().unwrap();
+    whole.read::<f32>("logits").unwrap()
+}
+
+fn quoted(folder: &Path) -> String {
+    format!("'{}'", folder.display())
+}
+
+#[test]
+fn merged_parts_that_are_read_back_compute_what_the_run_does_and_pairs_are_those_of_its_checkpoint() {
+    let run = trained("projector", &ADAPTED);
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    for (name, what) in [
+        ("language", Export::Merged(Scope::Language)),
+        ("vision", Export::Merged(Scope::Vision)),
+        ("pairs", Export::Adapter(Scope::Whole)),
+        ("trained", Export::Trained),
+    ] {
+        let exported =
+            export(&run.dir, &run.recipe, what, &at(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(exported.tensors > 0 && exported.steps == 6);
+        let again = export(&run.dir, &run.recipe, what, &at(name)).unwrap_err().to_string();
+        assert!(again.contains("exists"), "{again}");
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/synthetic.toml");
+    let plain = [
+        format!("model.language.weights={}", quoted(&at("language"))),
+        format!("model.vision.weights={}", quoted(&at("vision"))),
+    ];
+    let plain: Vec<&str> = plain.iter().map(String::as_str).collect();
+    let loaded = load_with(&path, &LoadOptions { sets: sets(&plain) }, &architecture).unwrap();
+    let loaded = settled(loaded).unwrap();
+    let merged_recipe = &loaded.variant("projector").unwrap().recipe;
+    let (_, plan) = data(merged_recipe);
+    let merged = model(merged_recipe, &plan);
+    let pairs = peft::read(&at("pairs"), Scope::Whole, |name| {
+        run.model.params.iter().find(|param| param.name == name).map(|param| param.shape.clone())
+    })
+    .unwrap();
+    let kept = weights(&run.model);
+    assert_eq!(pairs.len(), 3 * 2 + 4 + 1);
+    for pair in &pairs {
+        assert_eq!(pair.a.values, kept[&format!("{}.lora_A.weight", pair.linear)]);
+        assert_eq!(pair.b.values, kept[&format!("{}.lora_B.weight", pair.linear)]);
+        let part =
+            run.model.params.iter().find(|p| p.name == format!("{}.weight", pair.linear)).unwrap().part;
+        assert_eq!(pair.alpha, run.recipe.train.parts.get(part).lora.as_ref().unwrap().alpha);
+    }
+    // The projector is in neither folder.
+    for param in merged.params.iter().filter(|param| param.part == Part::Projector) {
+        let linear = param.name.trim_end_matches(".weight");
+        let mut values = crossloom_weights::export::Values {
+            shape: param.shape.clone(),
+            values: kept[&param.name].clone(),
+        };
+        if let Some(pair) = pairs.iter().find(|pair| pair.linear == linear) {
+            pair.merge(&mut values).unwrap();
+        }
+        merged.store.write(&param.name, &values.values).unwrap();
+    }
+    let (unmerged, merged) = (logits(&run.model, &run.recipe), logits(&merged, merged_recipe));
+    let largest = merged.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+    for (a, b) in unmerged.iter().zip(&merged) {
+        assert!((a - b).abs() <= 1e-5 * largest, "{a} and {b}, of {largest}");
+    }
+
+    let bytes = std::fs::read(at("trained").join("model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let names: BTreeMap<String, Vec<f32>> = (file.names().into_iter())
+        .map(|name| {
+            let bytes = file.tensor(name).unwrap().data().to_vec();
+            let values = bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect();
+            (name.to_owned(), values)
+        })
+        .collect();
+    for param in &run.model.params {
+        let norm = param.part == Part::Language && param.name.contains("norm");
+        assert_eq!(names.contains_key(&param.name), norm || param.beside.is_some(), "{}", param.name);
+        assert!(names.get(&param.name).is_none_or(|values| *values == kept[&param.name]), "{}", param.name);
+    }
+}
+
+#[test]
+fn a_whole_llava_without_an_injection_is_given_away_and_one_with_it_is_refused() {
+    let clip = [
+        "model.vision={ class_token = true, pre_norm = true, patch_bias = false, post_norm = false }",
+        "model.projector.hidden=32",
+        "topology.input='block.3'",
+    ];
+    let run = trained("projector", &clip);
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("llava");
+    export(&run.dir, &run.recipe, Export::Merged(Scope::Whole), &folder).unwrap();
+    let read = crossloom_weights::Pretrained::open(&folder).unwrap();
+    assert_eq!(read.architecture().taps, run.recipe.topology.input);
+    for (name, values) in weights(&run.model) {
+        let (ty, bytes) = read.tensor(&name).unwrap();
+        assert_eq!(crossloom_weights::values::to_f32(ty.dtype, bytes.as_ref()).unwrap(), values, "{name}");
+    }
+    let injected = trained("cli", &["topology.adapter.attach=per_linear"]);
+    let refused = |what, name: &str| {
+        export(&injected.dir, &injected.recipe, what, &place.path().join(name)).unwrap_err().to_string()
+    };
+    assert!(refused(Export::Merged(Scope::Whole), "a").contains("injects"));
+    assert!(refused(Export::Adapter(Scope::Language), "b").contains("no low-rank pairs"));
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1, "nothing is left of what was refused");
+
+    // What it has are branches: one adapter per tap on the projector.
+    let folder = place.path().join("amp");
+    export(&injected.dir, &injected.recipe, Export::Branches, &folder).unwrap();
+    let kept = weights(&injected.model);
+    for tap in &injected.recipe.topology.taps {
+        let shape = |name: &str| {
+            injected.model.params.iter().find(|param| param.name == name).map(|param| param.shape.clone())
+        };
+        let pairs = peft::read(&folder.join(tap.to_string()), Scope::Whole, shape).unwrap();
+        assert_eq!(pairs.len(), 2);
+        for pair in pairs {
+            let layer = pair.linear.trim_start_matches("multi_modal_projector.");
+            assert_eq!(pair.b.values, kept[&format!("injection.adapter.{tap}.{layer}.lora_B.weight")]);
+        }
+    }
+}

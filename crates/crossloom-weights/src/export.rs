@@ -1,0 +1,227 @@
+//! Models given back: folders that other programs read.
+
+mod config;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use crossloom_files::{create_folder_with, write_atomic};
+use crossloom_ir::TensorType;
+use crossloom_recipe::{Architecture, Part};
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::layout::{Dims, LAYOUTS, Tensor};
+use crate::shards::table;
+use crate::values::to_f32;
+use crate::{Layout, Pretrained, WeightsError, peft};
+
+const CONFIG: &str = "config.json";
+const PROCESSOR: &str = "preprocessor_config.json";
+const MODEL: &str = "model.safetensors";
+
+/// A tensor in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Values {
+    /// Its extents.
+    pub shape: Vec<usize>,
+    /// Its elements, row-major.
+    pub values: Vec<f32>,
+}
+
+/// Tensors by our names.
+pub type Tensors = BTreeMap<String, Values>;
+
+/// What of a model is given away as a model of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The language model.
+    Language,
+    /// The vision encoder.
+    Vision,
+    /// Encoder, projector and language model, as LLaVA.
+    Whole,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Language, Self::Vision, Self::Whole];
+
+    /// The name it has on a command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Language => "language",
+            Self::Vision => "vision",
+            Self::Whole => "whole",
+        }
+    }
+
+    /// Whether a tensor of a part belongs to it.
+    pub fn holds(self, part: Part) -> bool {
+        match self {
+            Self::Language => part == Part::Language,
+            Self::Vision => part == Part::Vision,
+            Self::Whole => matches!(part, Part::Vision | Part::Projector | Part::Language),
+        }
+    }
+}
+
+/// Ids of tokens that a configuration names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenIds {
+    /// Ends an answer.
+    pub eos: u32,
+    /// Fills positions that are not used.
+    pub pad: u32,
+    /// Stands at the positions of visual tokens.
+    pub image: u32,
+}
+
+/// Writes a model as a folder in the layout of Hugging Face: `config.json`, `model.safetensors` in f32 and, with an encoder,
+/// `preprocessor_config.json`. `tensors` are all of the scope by our names; `architecture` is the model's.
+///
+/// # Errors
+/// A model that no family of Hugging Face computes, with every reason; a tensor without a name there; the folder is there
+/// already, or cannot be written. Nothing is left then.
+pub fn model(
+    folder: &Path,
+    scope: Scope,
+    architecture: &Architecture,
+    tokens: TokenIds,
+    tensors: &Tensors,
+) -> Result<(), WeightsError> {
+    let refused = |problems| WeightsError::new(folder, problems);
+    let config = config::of(scope, architecture, tokens, tensors).map_err(refused)?;
+    let named = in_file(scope, architecture, tensors).map_err(refused)?;
+    let processor = architecture.vision.as_ref().filter(|_| scope != Scope::Language).map(config::processor);
+    create_folder_with(folder, |folder| {
+        write_atomic(&folder.join(CONFIG), &text(&config)?)?;
+        if let Some(processor) = &processor {
+            write_atomic(&folder.join(PROCESSOR), &text(processor)?)?;
+        }
+        save(&folder.join(MODEL), &named)
+    })
+    .map_err(|error| WeightsError::one(folder, error))
+}
+
+/// Writes a base with an adapter in PEFT's form merged into its weights, in f32, as a folder like the base's. Says how many layers
+/// the adapter changed.
+///
+/// # Errors
+/// An adapter of another base, or one that cannot be read; a base with tensors that would be lost; the folder is there already, or
+/// cannot be written. Nothing is left then.
+pub fn merged(folder: &Path, base: &Pretrained, adapter: &Path) -> Result<usize, WeightsError> {
+    let lost = |name: &&String| !name.ends_with(".position_ids") && !name.ends_with(".inv_freq");
+    if let Some(name) = base.left_out().iter().find(lost) {
+        let problem = format!("holds `{name}` and more that is read by no model of ours, and would be lost");
+        return Err(WeightsError::one(base.path(), problem));
+    }
+    let architecture = base.architecture();
+    let scope = match (&architecture.vision, &architecture.language) {
+        (Some(_), Some(_)) => Scope::Whole,
+        (Some(_), None) => Scope::Vision,
+        (None, _) => Scope::Language,
+    };
+    let pairs = peft::read(adapter, scope, |name| base.shape(name).map(<[usize]>::to_vec))?;
+    let mut tensors = Tensors::new();
+    for name in base.names() {
+        let failed = |problem: String| WeightsError::one(base.path(), problem);
+        let (ty, bytes) = base.tensor(name).map_err(|error| failed(error.to_string()))?;
+        let values = to_f32(ty.dtype, bytes.as_ref()).map_err(|e| failed(format!("`{name}` {e}")))?;
+        tensors.insert(name.to_owned(), Values { shape: ty.shape.clone(), values });
+    }
+    for pair in &pairs {
+        if let Some(weight) = tensors.get_mut(&format!("{}.weight", pair.linear)) {
+            pair.merge(weight).map_err(|problem| WeightsError::one(adapter, problem))?;
+        }
+    }
+    let named =
+        in_file(scope, architecture, &tensors).map_err(|problems| WeightsError::new(folder, problems))?;
+    let mut config = table(&base.path().join(CONFIG))?;
+    config.remove("torch_dtype");
+    config.insert("dtype".to_owned(), "float32".into());
+    create_folder_with(folder, |folder| {
+        write_atomic(&folder.join(CONFIG), &text(&config.into())?)?;
+        let processor = base.path().join(PROCESSOR);
+        if processor.exists() {
+            write_atomic(&folder.join(PROCESSOR), &std::fs::read(processor)?)?;
+        }
+        save(&folder.join(MODEL), &named)
+    })
+    .map_err(|error| WeightsError::one(folder, error))?;
+    Ok(pairs.len())
+}
+
+/// Writes tensors under our own names as a folder with `model.safetensors`.
+///
+/// # Errors
+/// The folder is there already, or cannot be written. Nothing is left then.
+pub fn tensors(folder: &Path, tensors: &Tensors) -> Result<(), WeightsError> {
+    create_folder_with(folder, |folder| save(&folder.join(MODEL), tensors))
+        .map_err(|error| WeightsError::one(folder, error))
+}
+
+/// The tensors as the files of the scope's family have them, with those that the family has and we never read.
+fn in_file(scope: Scope, architecture: &Architecture, tensors: &Tensors) -> Result<Tensors, Vec<String>> {
+    let dims = Dims::of(architecture);
+    let mut ours = tensors.clone();
+    if let Some(vision) = architecture.vision.as_ref().filter(|_| scope != Scope::Language) {
+        // A norm behind the last block that nothing reads: as it starts.
+        for (last, value) in [("weight", 1.0), ("bias", 0.0)] {
+            let values = Values { shape: vec![vision.hidden], values: vec![value; vision.hidden] };
+            ours.entry(format!("vision_tower.vision_model.post_layernorm.{last}")).or_insert(values);
+        }
+    }
+    let unnamed = |layout: &Layout| -> Vec<String> {
+        let unnamed = ours.keys().filter(|name| layout.of_ours(name, &dims).is_none());
+        unnamed.map(|name| format!("`{name}` has no name in the layout of {}", layout.name)).collect()
+    };
+    let mut layouts = LAYOUTS.iter().filter(|layout| layout.whole == (scope == Scope::Whole));
+    let Some(first) = layouts.clone().next() else { return Err(vec!["has no layout".to_owned()]) };
+    let Some(layout) = layouts.find(|layout| unnamed(layout).is_empty()) else { return Err(unnamed(first)) };
+    let mut written = Tensors::new();
+    for name in ours.keys() {
+        let Some(row) = layout.of_ours(name, &dims) else { continue };
+        if !row.file.iter().all(|file| written.contains_key(file)) {
+            let parts = row.ours.iter().filter_map(|name| ours.get(name));
+            let parts: Vec<Tensor<'_>> = parts.map(tensor).collect();
+            let saved = row.save(parts, &dims).map_err(|problem| vec![format!("`{name}`: {problem}")])?;
+            for (file, saved) in row.file.iter().zip(saved) {
+                let shape = saved.ty.shape.clone();
+                let values = saved.bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word));
+                written.insert(file.clone(), Values { shape, values: values.collect() });
+            }
+        }
+    }
+    Ok(written)
+}
+
+fn tensor(values: &Values) -> Tensor<'_> {
+    let bytes: Vec<u8> = values.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Tensor { ty: TensorType::f32(&values.shape[..]), bytes: bytes.into() }
+}
+
+pub(crate) fn text(value: &serde_json::Value) -> io::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// Writes a safetensors file.
+pub(crate) fn save(path: &Path, tensors: &Tensors) -> io::Result<()> {
+    let bytes: Vec<Vec<u8>> = tensors
+        .values()
+        .map(|tensor| tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        .collect();
+    let mut views = Vec::with_capacity(tensors.len());
+    for ((name, tensor), bytes) in tensors.iter().zip(&bytes) {
+        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).map_err(io::Error::other)?;
+        views.push((name.as_str(), view));
+    }
+    // Readers ask for this key. It is the only one: the order of several would be another in every file.
+    let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    write_atomic(path, &safetensors::serialize(views, Some(metadata)).map_err(io::Error::other)?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! `config.json`: dimensions in the words of Hugging Face.
+
+use crossloom_recipe::{
+    Architecture, LanguageModel, MlpActivation, Projector, Resample, VisionAddress, VisionModel,
+};
+use serde_json::{Value, json};
+
+use super::{Scope, Tensors, TokenIds};
+
+/// The configuration of a scope of a model.
+///
+/// # Errors
+/// Every reason why no family computes what it does.
+pub(super) fn of(
+    scope: Scope,
+    architecture: &Architecture,
+    tokens: TokenIds,
+    tensors: &Tensors,
+) -> Result<Value, Vec<String>> {
+    let mut problems = Vec::new();
+    let config = match scope {
+        Scope::Language => {
+            part(architecture.language.as_ref(), "language model", &mut problems).map(|language| {
+                let mut config = decoder(language, tensors, tokens);
+                config["architectures"] = json!([class(language)]);
+                config
+            })
+        }
+        Scope::Vision => part(architecture.vision.as_ref(), "vision encoder", &mut problems).map(|vision| {
+            let mut config = encoder(vision, &mut problems);
+            let class = if vision.class_token { "CLIPVisionModel" } else { "SiglipVisionModel" };
+            config["architectures"] = json!([class]);
+            config
+        }),
+        Scope::Whole => whole(architecture, tokens, tensors, &mut problems),
+    };
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(problems),
+    }
+}
+
+fn part<'p, T>(part: Option<&'p T>, what: &str, problems: &mut Vec<String>) -> Option<&'p T> {
+    if part.is_none() {
+        problems.push(format!("has no {what}"));
+    }
+    part
+}
+
+/// The family's name, which is also that of its model type.
+fn model_type(language: &LanguageModel) -> String {
+    serde_json::to_value(language.family)
+        .ok()
+        .and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+fn class(language: &LanguageModel) -> String {
+    let name = model_type(language);
+    let (first, rest) = name.split_at(name.len().min(1));
+    format!("{}{rest}ForCausalLM", first.to_uppercase())
+}
+
+fn decoder(language: &LanguageModel, tensors: &Tensors, tokens: TokenIds) -> Value {
+    let words = tensors.get("language_model.model.embed_tokens.weight").and_then(|words| words.shape.first());
+    json!({
+        "model_type": model_type(language),
+        "hidden_size": language.hidden,
+        "num_hidden_layers": language.layers,
+        "num_attention_heads": language.heads,
+        "num_key_value_heads": language.kv_heads,
+        "head_dim": language.head_dim,
+        "intermediate_size": language.mlp,
+        "hidden_act": "silu",
+        "rms_norm_eps": language.norm_eps,
+        "rope_theta": language.rope_theta,
+        "rope_parameters": { "rope_theta": language.rope_theta, "rope_type": "default" },
+        "max_position_embeddings": language.max_positions,
+        "tie_word_embeddings": language.tie_embeddings,
+        "vocab_size": words.copied().or(language.vocab_size),
+        "bos_token_id": null,
+        "eos_token_id": tokens.eos,
+        "pad_token_id": tokens.pad,
+        "dtype": "float32",
+    })
+}
+
+fn encoder(vision: &VisionModel, problems: &mut Vec<String>) -> Value {
+    if vision.layer_scale || vision.position_grid.is_some() {
+        problems.push(
+            "its encoder scales its blocks or resizes its positions, as DINOv2 does; only CLIP's and SigLIP's are written"
+                .to_owned(),
+        );
+    }
+    // What tells CLIP's towers from SigLIP's is a class token, and with it the two settings that follow.
+    let clip = vision.class_token;
+    if vision.pre_norm != clip || vision.patch_bias == clip || !vision.qkv_bias {
+        problems.push(format!(
+            "its encoder has class_token = {clip}, pre_norm = {}, patch_bias = {}, qkv_bias = {}: CLIP has true, true, false, \
+             true, SigLIP false, false, true, true",
+            vision.pre_norm, vision.patch_bias, vision.qkv_bias
+        ));
+    }
+    let mut config = json!({
+        "model_type": if clip { "clip_vision_model" } else { "siglip_vision_model" },
+        "hidden_size": vision.hidden,
+        "num_hidden_layers": vision.layers,
+        "num_attention_heads": vision.heads,
+        "intermediate_size": vision.mlp,
+        "image_size": vision.image_size,
+        "patch_size": vision.patch_size,
+        "num_channels": vision.channels,
+        "hidden_act": activation(vision.activation),
+        "layer_norm_eps": vision.norm_eps,
+        "dtype": "float32",
+    });
+    if !clip {
+        config["vision_use_head"] = json!(false);
+    }
+    config
+}
+
+fn activation(activation: MlpActivation) -> &'static str {
+    match activation {
+        MlpActivation::GeluTanh => "gelu_pytorch_tanh",
+        MlpActivation::GeluErf => "gelu",
+        MlpActivation::QuickGelu => "quick_gelu",
+    }
+}
+
+fn whole(
+    architecture: &Architecture,
+    tokens: TokenIds,
+    tensors: &Tensors,
+    problems: &mut Vec<String>,
+) -> Option<Value> {
+    let vision = part(architecture.vision.as_ref(), "vision encoder", problems)?;
+    let language = part(architecture.language.as_ref(), "language model", problems)?;
+    let projector: &Projector = part(architecture.projector.as_ref(), "projector", problems)?;
+    if projector.hidden != language.hidden {
+        problems.push(format!(
+            "its projector is {} wide inside; LLaVA's is as wide as the language model, {}",
+            projector.hidden, language.hidden
+        ));
+    }
+    let layers: Vec<usize> = (architecture.taps.iter())
+        .map(|tap| match *tap {
+            VisionAddress::Embed => 0,
+            VisionAddress::Block(block) => block,
+            VisionAddress::PostNorm => {
+                problems.push("it reads `post_norm`; LLaVA reads the states before that norm".to_owned());
+                0
+            }
+        })
+        .collect();
+    let layers = match layers[..] {
+        [layer] => json!(layer),
+        _ => json!(layers),
+    };
+    Some(json!({
+        "architectures": ["LlavaForConditionalGeneration"],
+        "model_type": "llava",
+        "vision_config": encoder(vision, problems),
+        "text_config": decoder(language, tensors, tokens),
+        "projector_hidden_act": activation(projector.activation),
+        "multimodal_projector_bias": projector.bias,
+        "vision_feature_layer": layers,
+        "vision_feature_select_strategy": if vision.class_token { "default" } else { "full" },
+        "image_token_index": tokens.image,
+        "image_seq_length": vision.tokens(),
+        "tie_word_embeddings": language.tie_embeddings,
+        "dtype": "float32",
+    }))
+}
+
+/// What becomes of a picture before the encoder reads it.
+pub(super) fn processor(vision: &VisionModel) -> Value {
+    let kind = if vision.class_token { "CLIPImageProcessor" } else { "SiglipImageProcessor" };
+    json!({
+        "image_processor_type": kind,
+        "do_convert_rgb": true,
+        "do_resize": true,
+        "size": { "height": vision.image_size, "width": vision.image_size },
+        // Pillow's numbers of its filters.
+        "resample": match vision.resample { Resample::Bilinear => 2, Resample::Bicubic => 3 },
+        "do_center_crop": false,
+        "do_rescale": true,
+        "rescale_factor": 1.0 / 255.0,
+        "do_normalize": true,
+        "image_mean": vision.image_mean,
+        "image_std": vision.image_std,
+    })
+}

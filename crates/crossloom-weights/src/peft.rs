@@ -1,0 +1,335 @@
+//! Low-rank pairs as PEFT keeps them: a folder with `adapter_config.json` and `adapter_model.safetensors`.
+//!
+//! A pair lies under the name that the layer has as a module of the base model, with `base_model.model.` before it. Such names
+//! depend on what the base is: the same layer of a language model is another module of a LLaVA.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+
+use crossloom_files::{create_folder_with, write_atomic};
+use crossloom_runtime::MappedFile;
+use serde_json::{Map, Value, json};
+
+use crate::WeightsError;
+use crate::export::{Scope, Tensors, Values, save, text};
+use crate::shards::table;
+use crate::values::to_f32;
+
+const CONFIG: &str = "adapter_config.json";
+const MODEL: &str = "adapter_model.safetensors";
+const PREFIX: &str = "base_model.model.";
+
+/// First parts of our names, and of the modules of a base. Where there are several, the first is written and all are read.
+type Modules = &'static [(&'static str, &'static [&'static str])];
+
+const LANGUAGE: Modules = &[("language_model.", &[""])];
+const VISION: Modules = &[("vision_tower.vision_model.", &["", "vision_model."])];
+/// As of transformers 5, and as before.
+const WHOLE: Modules = &[
+    (
+        "vision_tower.vision_model.",
+        &["model.vision_tower.", "model.vision_tower.vision_model.", "vision_tower.vision_model."],
+    ),
+    ("multi_modal_projector.", &["model.multi_modal_projector.", "multi_modal_projector."]),
+    ("language_model.model.", &["model.language_model.", "language_model.model."]),
+];
+
+fn modules(scope: Scope) -> Modules {
+    match scope {
+        Scope::Language => LANGUAGE,
+        Scope::Vision => VISION,
+        Scope::Whole => WHOLE,
+    }
+}
+
+fn to_module(scope: Scope, linear: &str) -> Option<String> {
+    modules(scope)
+        .iter()
+        .find_map(|(ours, theirs)| Some(format!("{}{}", theirs.first()?, linear.strip_prefix(ours)?)))
+}
+
+fn to_linear(scope: Scope, module: &str) -> Option<String> {
+    let mut ways: Vec<(&str, &str)> = modules(scope)
+        .iter()
+        .flat_map(|(ours, theirs)| theirs.iter().map(move |theirs| (*theirs, *ours)))
+        .collect();
+    // The longest fits best.
+    ways.sort_by_key(|(theirs, _)| std::cmp::Reverse(theirs.len()));
+    ways.into_iter().find_map(|(theirs, ours)| Some(format!("{ours}{}", module.strip_prefix(theirs)?)))
+}
+
+/// A low-rank pair beside a linear layer: `alpha / rank * B A` is added to its weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pair {
+    /// Our name of the layer.
+    pub linear: String,
+    /// `[rank, in]`.
+    pub a: Values,
+    /// `[out, rank]`.
+    pub b: Values,
+    /// Numerator of the factor.
+    pub alpha: f64,
+}
+
+impl Pair {
+    /// The rank.
+    pub fn rank(&self) -> usize {
+        self.a.shape.first().copied().unwrap_or(0)
+    }
+
+    /// Adds the pair to a weight `[out, in]`. Every element is summed in f64, in the order of the ranks.
+    ///
+    /// # Errors
+    /// A weight of another shape.
+    pub fn merge(&self, weight: &mut Values) -> Result<(), String> {
+        let (rank, fan_in) = (self.rank(), self.a.shape.get(1).copied().unwrap_or(0));
+        if rank == 0 || weight.shape != [self.b.shape.first().copied().unwrap_or(0), fan_in] {
+            let (a, b, w) = (&self.a.shape, &self.b.shape, &weight.shape);
+            return Err(format!(
+                "`{}`: a pair of {a:?} and {b:?} does not fit a weight of {w:?}",
+                self.linear
+            ));
+        }
+        let scale = self.alpha / rank as f64;
+        for (row, b) in weight.values.chunks_mut(fan_in).zip(self.b.values.chunks(rank)) {
+            for (column, weight) in row.iter_mut().enumerate() {
+                let a = self.a.values.iter().skip(column).step_by(fan_in);
+                let sum: f64 = b.iter().zip(a).map(|(b, a)| f64::from(*b) * f64::from(*a)).sum();
+                *weight = (f64::from(*weight) + scale * sum) as f32;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes pairs as an adapter of a scope of their model. `base` is the path or the name of what they were trained on.
+///
+/// # Errors
+/// There is none; a layer that the base does not have; the folder is there already, or cannot be written. Nothing is left then.
+pub fn write(folder: &Path, scope: Scope, base: Option<&str>, pairs: &[Pair]) -> Result<(), WeightsError> {
+    let adapter = Adapter::new(scope, base, pairs).map_err(|problems| WeightsError::new(folder, problems))?;
+    create_folder_with(folder, |folder| adapter.save(folder))
+        .map_err(|error| WeightsError::one(folder, error))
+}
+
+/// Writes several adapters of one base, each as a folder of its name.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_all(
+    folder: &Path,
+    scope: Scope,
+    base: Option<&str>,
+    adapters: &[(String, Vec<Pair>)],
+) -> Result<(), WeightsError> {
+    let (mut all, mut problems) = (Vec::with_capacity(adapters.len()), Vec::new());
+    for (name, pairs) in adapters {
+        match Adapter::new(scope, base, pairs) {
+            Ok(adapter) => all.push((name, adapter)),
+            Err(own) => problems.extend(own),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(WeightsError::new(folder, problems));
+    }
+    create_folder_with(folder, |folder| {
+        all.iter()
+            .try_for_each(|(name, adapter)| create_folder_with(&folder.join(name), |own| adapter.save(own)))
+    })
+    .map_err(|error| WeightsError::one(folder, error))
+}
+
+/// The two files of an adapter.
+struct Adapter {
+    config: Value,
+    tensors: Tensors,
+}
+
+impl Adapter {
+    fn new(scope: Scope, base: Option<&str>, pairs: &[Pair]) -> Result<Self, Vec<String>> {
+        let mut problems = Vec::new();
+        let (mut tensors, mut modules) = (Tensors::new(), BTreeMap::new());
+        for pair in pairs {
+            match to_module(scope, &pair.linear) {
+                Some(module) => {
+                    tensors.insert(format!("{PREFIX}{module}.lora_A.weight"), pair.a.clone());
+                    tensors.insert(format!("{PREFIX}{module}.lora_B.weight"), pair.b.clone());
+                    modules.insert(module, (pair.rank(), pair.alpha));
+                }
+                None => problems.push(format!("`{}` is no layer of `{}`", pair.linear, scope.name())),
+            }
+        }
+        let Some(&(rank, alpha)) = modules.values().next() else {
+            problems.push("there are no low-rank pairs".to_owned());
+            return Err(problems);
+        };
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let others = || modules.iter().filter(|(_, own)| **own != (rank, alpha));
+        let ranks: Map<String, Value> = others().map(|(name, own)| (name.clone(), json!(own.0))).collect();
+        let alphas: Map<String, Value> = others().map(|(name, own)| (name.clone(), json!(own.1))).collect();
+        let config = json!({
+            "peft_type": "LORA",
+            "task_type": if scope == Scope::Language { json!("CAUSAL_LM") } else { Value::Null },
+            "base_model_name_or_path": base,
+            "r": rank,
+            "lora_alpha": alpha,
+            "rank_pattern": ranks,
+            "alpha_pattern": alphas,
+            "target_modules": modules.keys().collect::<Vec<_>>(),
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "fan_in_fan_out": false,
+            "use_rslora": false,
+            "use_dora": false,
+            "modules_to_save": null,
+            "init_lora_weights": true,
+            "inference_mode": true,
+        });
+        Ok(Self { config, tensors })
+    }
+
+    fn save(&self, folder: &Path) -> io::Result<()> {
+        write_atomic(&folder.join(CONFIG), &text(&self.config)?)?;
+        save(&folder.join(MODEL), &self.tensors)
+    }
+}
+
+/// Reads an adapter of a scope of a model whose weights have the shapes `[out, in]` that `shape_of` says, by our names.
+///
+/// # Errors
+/// No such folder, or a damaged one; an adapter of another kind; layers that the base does not have or has in another shape,
+/// all of them.
+pub fn read(
+    folder: &Path,
+    scope: Scope,
+    shape_of: impl Fn(&str) -> Option<Vec<usize>>,
+) -> Result<Vec<Pair>, WeightsError> {
+    let config_path = folder.join(CONFIG);
+    let config = table(&config_path)?;
+    let settings = Settings::of(&config).map_err(|problems| WeightsError::new(&config_path, problems))?;
+    let path = folder.join(MODEL);
+    let file = MappedFile::open(&path).map_err(|error| WeightsError::one(&path, error))?;
+    let mut problems = Vec::new();
+    let mut modules: BTreeSet<String> = BTreeSet::new();
+    for name in file.header().keys() {
+        let module = name.strip_prefix(PREFIX).and_then(|name| {
+            name.strip_suffix(".lora_A.weight").or_else(|| name.strip_suffix(".lora_B.weight"))
+        });
+        match module {
+            Some(module) => drop(modules.insert(module.to_owned())),
+            None => problems.push(format!("holds `{name}`, which is no half of a low-rank pair")),
+        }
+    }
+    if modules.is_empty() {
+        problems.push("holds no low-rank pair".to_owned());
+    }
+    let mut pairs = Vec::with_capacity(modules.len());
+    for module in &modules {
+        let half = |letter: &str| {
+            let name = format!("{PREFIX}{module}.lora_{letter}.weight");
+            let (ty, bytes) = file.tensor(&name).map_err(|error| error.to_string())?;
+            let values = to_f32(ty.dtype, bytes.as_ref()).map_err(|problem| format!("`{name}` {problem}"))?;
+            match values.iter().position(|value| !value.is_finite()) {
+                Some(at) => Err(format!("`{name}` has no finite value at {at}")),
+                None => Ok(Values { shape: ty.shape.clone(), values }),
+            }
+        };
+        let (a, b) = match (half("A"), half("B")) {
+            (Ok(a), Ok(b)) => (a, b),
+            (a, b) => {
+                problems.extend([a.err(), b.err()].into_iter().flatten());
+                continue;
+            }
+        };
+        let linear = to_linear(scope, module);
+        let found = linear.as_ref().and_then(|linear| shape_of(&format!("{linear}.weight")));
+        let (Some(linear), Some(found)) = (linear, found) else {
+            problems.push(format!("adapts `{module}`, which the {} does not have", scope.name()));
+            continue;
+        };
+        let rank = settings.rank_of(module);
+        let fits = matches!((&a.shape[..], &b.shape[..], &found[..]), (&[r, from], &[to, s], &[out, fan_in])
+            if r == rank && s == rank && to == out && from == fan_in);
+        if fits {
+            let alpha = settings.alpha_of(module, rank);
+            pairs.push(Pair { linear, a, b, alpha });
+        } else {
+            problems.push(format!(
+                "adapts `{module}` by {:?} and {:?} of rank {rank}; the base has {found:?} there",
+                a.shape, b.shape
+            ));
+        }
+    }
+    if problems.is_empty() { Ok(pairs) } else { Err(WeightsError::new(folder, problems)) }
+}
+
+/// What a configuration says of ranks and factors.
+struct Settings {
+    rank: usize,
+    alpha: f64,
+    ranks: BTreeMap<String, usize>,
+    alphas: BTreeMap<String, f64>,
+    root: bool,
+}
+
+impl Settings {
+    fn of(config: &Map<String, Value>) -> Result<Self, Vec<String>> {
+        let mut problems = Vec::new();
+        let value = |key: &str| config.get(key).filter(|value| !value.is_null());
+        if value("peft_type").and_then(Value::as_str) != Some("LORA") {
+            problems.push("`peft_type` is not \"LORA\"".to_owned());
+        }
+        for key in ["use_dora", "fan_in_fan_out", "lora_bias"] {
+            if value(key).is_some_and(|value| value != &json!(false)) {
+                problems.push(format!("`{key}` is set, which is not supported"));
+            }
+        }
+        if value("bias").is_some_and(|bias| bias != &json!("none")) {
+            problems.push("`bias` is not \"none\": biases that are trained are not supported".to_owned());
+        }
+        if value("modules_to_save").is_some_and(|list| list.as_array().is_none_or(|list| !list.is_empty())) {
+            problems.push("`modules_to_save` names modules, which are not supported".to_owned());
+        }
+        let count = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
+        let number = |value: &Value| value.as_f64().filter(|n| n.is_finite());
+        let rank = value("r").and_then(count);
+        let alpha = value("lora_alpha").and_then(number);
+        if rank.is_none() || alpha.is_none() {
+            problems.push("`r` and `lora_alpha` must be numbers, `r` above 0".to_owned());
+        }
+        let patterns = |key: &str| value(key).and_then(Value::as_object).into_iter().flatten();
+        let ranks = patterns("rank_pattern").filter_map(|(name, value)| Some((name.clone(), count(value)?)));
+        let alphas =
+            patterns("alpha_pattern").filter_map(|(name, value)| Some((name.clone(), number(value)?)));
+        let root = value("use_rslora") == Some(&json!(true));
+        match (rank, alpha) {
+            (Some(rank), Some(alpha)) if problems.is_empty() => {
+                Ok(Self { rank, alpha, ranks: ranks.collect(), alphas: alphas.collect(), root })
+            }
+            _ => Err(problems),
+        }
+    }
+
+    fn rank_of(&self, module: &str) -> usize {
+        pattern(&self.ranks, module).copied().unwrap_or(self.rank)
+    }
+
+    /// The numerator of the factor; PEFT's `use_rslora` divides by the root of the rank.
+    fn alpha_of(&self, module: &str, rank: usize) -> f64 {
+        let alpha = pattern(&self.alphas, module).copied().unwrap_or(self.alpha);
+        if self.root { alpha * (rank as f64).sqrt() } else { alpha }
+    }
+}
+
+/// The value for a module: a key is its whole name or the last parts of it.
+fn pattern<'p, T>(patterns: &'p BTreeMap<String, T>, module: &str) -> Option<&'p T> {
+    let is =
+        |key: &str| module.strip_suffix(key).is_some_and(|before| before.is_empty() || before.ends_with('.'));
+    patterns.iter().find(|(key, _)| is(key)).map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn values(shape: [usize; 2], start: f32) -> Values {
+    let values = (0..shape[0] * shape[1]).map(|i| start + i as f32).collect();
+    Values { shape: shape.to_vec(), values }
+}
+
+fn pair(linear: &str, out: usize, fan_in: usize, rank: usize, alpha: f64) -> Pair {
+    Pair { linear: linear.to_owned(), a: values([rank, fan_in], 0.5), b: values([out, rank], -1.0), alpha }
+}
+
+fn pairs() -> Vec<Pair> {
+    vec![
+        pair("language_model.model.layers.0.self_attn.q_proj", 8, 6, 2, 4.0),
+        pair("language_model.model.layers.1.self_attn.q_proj", 8, 6, 2, 4.0),
+    ]
+}
+
+fn shapes(pairs: &[Pair]) -> impl Fn(&str) -> Option<Vec<usize>> + use<> {
+    let shape = |pair: &Pair| (format!("{}.weight", pair.linear), vec![pair.b.shape[0], pair.a.shape[1]]);
+    let known: BTreeMap<String, Vec<usize>> = pairs.iter().map(shape).collect();
+    move |name| known.get(name).cloned()
+}
+
+#[test]
+fn an_adapter_is_read_as_it_was_written_for_every_base() {
+    let mut all = pairs();
+    all.push(pair("vision_tower.vision_model.encoder.layers.0.mlp.fc1", 10, 6, 3, 3.0));
+    all.push(pair("multi_modal_projector.linear_2", 8, 8, 1, 0.5));
+    for (scope, own) in [(Scope::Language, &all[..2]), (Scope::Vision, &all[2..3]), (Scope::Whole, &all[..])]
+    {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("adapter");
+        write(&folder, scope, Some("somewhere"), own).unwrap();
+        let mut read = read(&folder, scope, shapes(own)).unwrap();
+        read.sort_by_key(|pair| own.iter().position(|other| other.linear == pair.linear));
+        assert_eq!(read, own, "{scope:?}");
+    }
+}
+
+#[test]
+fn names_and_settings_are_those_that_peft_writes() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("adapter");
+    write(&folder, Scope::Language, None, &pairs()).unwrap();
+    let names: Vec<String> =
+        MappedFile::open(&folder.join(MODEL)).unwrap().header().keys().cloned().collect();
+    assert!(
+        names.contains(&"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight".to_owned()),
+        "{names:?}"
+    );
+    let config = table(&folder.join(CONFIG)).unwrap();
+    assert_eq!((&config["r"], &config["lora_alpha"]), (&json!(2), &json!(4.0)));
+    let targets = json!(["model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"]);
+    assert_eq!(config["target_modules"], targets);
+}
+
+#[test]
+fn names_of_earlier_versions_are_known_too() {
+    for module in ["model.language_model.layers.3.mlp.up_proj", "language_model.model.layers.3.mlp.up_proj"] {
+        let ours = "language_model.model.layers.3.mlp.up_proj";
+        assert_eq!(to_linear(Scope::Whole, module).as_deref(), Some(ours), "{module}");
+    }
+    for module in ["model.vision_tower.encoder.x", "model.vision_tower.vision_model.encoder.x"] {
+        let ours = "vision_tower.vision_model.encoder.x";
+        assert_eq!(to_linear(Scope::Whole, module).as_deref(), Some(ours), "{module}");
+    }
+}
+
+#[test]
+fn an_adapter_of_another_base_is_refused_layer_by_layer() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("adapter");
+    write(&folder, Scope::Language, None, &pairs()).unwrap();
+    let wider = |name: &str| name.contains(".0.").then(|| vec![8, 7]);
+    let error = read(&folder, Scope::Language, wider).unwrap_err();
+    assert_eq!(error.problems.len(), 2, "{error}");
+    assert!(error.problems[0].contains("the base has [8, 7] there"), "{error}");
+    assert!(error.problems[1].contains("which the language does not have"), "{error}");
+    let error = read(&folder, Scope::Vision, shapes(&pairs())).unwrap_err();
+    assert_eq!(error.problems.len(), 2, "{error}");
+}
+
+#[test]
+fn settings_that_compute_something_else_and_damaged_files_are_refused() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("adapter");
+    write(&folder, Scope::Language, None, &pairs()).unwrap();
+    let config = std::fs::read_to_string(folder.join(CONFIG)).unwrap();
+    let shapes = shapes(&pairs());
+    for (from, to) in [
+        ("\"LORA\"", "\"LOHA\""),
+        ("\"use_dora\": false", "\"use_dora\": true"),
+        ("\"r\": 2", "\"r\": 0"),
+        ("\"r\": 2", "\"r\": 3"),
+        ("\"bias\": \"none\"", "\"bias\": \"all\""),
+        ("\"modules_to_save\": null", "\"modules_to_save\": [\"lm_head\"]"),
+    ] {
+        assert!(config.contains(from), "{from}");
+        std::fs::write(folder.join(CONFIG), config.replace(from, to)).unwrap();
+        assert!(read(&folder, Scope::Language, &shapes).is_err(), "{to}");
+    }
+    std::fs::write(folder.join(CONFIG), &config).unwrap();
+    assert!(read(&folder, Scope::Language, &shapes).is_ok());
+    let bytes = std::fs::read(folder.join(MODEL)).unwrap();
+    std::fs::write(folder.join(MODEL), &bytes[..bytes.len() - 4]).unwrap();
+    assert!(read(&folder, Scope::Language, &shapes).is_err());
+}
+
+#[test]
+fn a_merged_weight_has_the_product_added() {
+    let pair = pair("l", 2, 3, 2, 4.0);
+    let mut weight = values([2, 3], 0.0);
+    pair.merge(&mut weight).unwrap();
+    // B = [[-1, 0], [1, 2]], A = [[.5, 1.5, 2.5], [3.5, 4.5, 5.5]], twice their product.
+    assert_eq!(weight.values, [-1.0, -2.0, -3.0, 18.0, 25.0, 32.0]);
+    assert!(pair.merge(&mut values([3, 2], 0.0)).is_err());
+}

@@ -1,0 +1,226 @@
+"""What crossloom gives away, read by transformers and peft: equal logits, and no warning.
+
+    pip install torch transformers peft safetensors
+    python tests/peers/adapters.py
+
+Random models of transformers are written as folders; crossloom trains low-rank pairs over them, frozen, and gives away the
+pairs, the merged parts and a whole LLaVA. Then
+
+- the merged language model and PEFT's model over the untouched base give the same logits, and not those of the base alone;
+- the same for the encoder;
+- the merged folders and the whole LLaVA load without a warning, with nothing missing and nothing unexpected;
+- what crossloom merged is what PEFT merges, weight by weight;
+- an adapter that PEFT wrote, merged into its base by crossloom, gives the logits that PEFT gives.
+
+`CROSSLOOM` names a binary to use; without it one is built.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+from transformers import (
+    AutoModelForCausalLM,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlavaForConditionalGeneration,
+)
+from transformers.utils import logging as transformers_logging
+
+ROOT = Path(__file__).resolve().parents[2]
+VOCAB = 90
+RECIPE = """
+name = "adapters"
+
+[model.vision]
+weights = "{vision}"
+
+[model.language]
+weights = "{language}"
+
+[model.projector]
+hidden = 32
+
+[topology]
+input = "block.3"
+taps = []
+points = []
+
+[data]
+source = {{ kind = "synthetic", train_images = 24, test_images = 6, questions_per_image = 4 }}
+questions_per_sequence = 4
+
+[train]
+steps = 8
+batch_size = 4
+lr = 2e-2
+warmup = 0
+
+[train.parts]
+vision.lora = {{ rank = 2, alpha = 3, targets = ["q_proj", "fc1"] }}
+language.lora = {{ rank = 4, alpha = 8, targets = ["q_proj", "v_proj", "down_proj"] }}
+"""
+
+
+class Heard(logging.Handler):
+    """Every message of transformers and peft that is a warning or worse."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.messages = []
+
+    def emit(self, record):
+        self.messages.append(record.getMessage())
+
+
+def quietly(what, load):
+    """Loads, and fails where anything was said about it."""
+    heard = Heard()
+    transformers_logging.add_handler(heard)
+    logging.getLogger("peft").addHandler(heard)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loaded = load()
+    transformers_logging.remove_handler(heard)
+    logging.getLogger("peft").removeHandler(heard)
+    # What one library says to the other of its future is not about the folder.
+    caught = [warning for warning in caught if not issubclass(warning.category, FutureWarning)]
+    said = heard.messages + [str(warning.message) for warning in caught]
+    assert not said, f"{what}: {said}"
+    print(f"{what}: loaded without a warning")
+    return loaded
+
+
+def whole(load, folder):
+    """Loads a folder; nothing may be missing or left over."""
+    model, report = load(folder, output_loading_info=True)
+    for kind in ["missing_keys", "unexpected_keys", "mismatched_keys"]:
+        assert not report.get(kind), f"{folder}: {kind} {report[kind]}"
+    return model.eval()
+
+
+def apart(a, b):
+    return ((a - b).abs().max() / b.abs().max()).item()
+
+
+def same(what, a, b, tolerance=1e-5):
+    difference = apart(a, b)
+    print(f"{what}: {difference:.1e} of the largest value apart")
+    assert difference <= tolerance, what
+
+
+def crossloom(*arguments):
+    binary = os.environ.get("CROSSLOOM")
+    command = [binary] if binary else ["cargo", "run", "-q", "--release", "--"]
+    done = subprocess.run([*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{arguments}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def bases(place):
+    torch.manual_seed(7)
+    language = LlamaConfig(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+                           intermediate_size=64, vocab_size=VOCAB, max_position_embeddings=256, rms_norm_eps=1e-5,
+                           tie_word_embeddings=True, initializer_range=0.2)
+    LlamaForCausalLM(language).save_pretrained(place / "language")
+    vision = CLIPVisionConfig(hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=64,
+                              image_size=32, patch_size=8, initializer_factor=4.0)
+    tower = CLIPVisionModel(vision)
+    tower.save_pretrained(place / "vision")
+    names = load_file(place / "vision" / "model.safetensors")
+    if not any(name.startswith("vision_model.") for name in names):
+        # Versions before 5 wrote the encoder under this name, as published files have it.
+        from safetensors.torch import save_file
+        renamed = {f"vision_model.{name}": tensor for name, tensor in names.items()}
+        save_file(renamed, place / "vision" / "model.safetensors", metadata={"format": "pt"})
+
+
+def main():
+    with tempfile.TemporaryDirectory() as place:
+        place = Path(place)
+        bases(place)
+        recipe = place / "adapters.toml"
+        recipe.write_text(RECIPE.format(vision=place / "vision", language=place / "language"))
+        crossloom("train", recipe, "--out", place / "runs")
+        (run,) = (place / "runs").iterdir()
+        export = lambda out, *what: crossloom("model", "export", run, "--out", place / out, *what)
+        export("language-pairs", "--adapter", "language")
+        export("vision-pairs", "--adapter", "vision")
+        export("pairs", "--adapter")
+        export("language-merged", "--merge", "language")
+        export("vision-merged", "--merge", "vision")
+        export("llava", "--merge")
+        export("trained")
+        told = json.loads(crossloom("model", "export", run, "--out", place / "again", "--json"))
+        assert told["steps"] == 8, told
+        peft_adapter(place)
+        crossloom("model", "merge", place / "language", place / "theirs", "--out", place / "theirs-merged")
+        check(place)
+    print("all equal")
+
+
+def peft_adapter(place):
+    """An adapter that PEFT itself writes, with a pair of another rank."""
+    torch.manual_seed(8)
+    base = AutoModelForCausalLM.from_pretrained(place / "language")
+    config = LoraConfig(r=3, lora_alpha=5, target_modules=["k_proj", "gate_proj"], rank_pattern={"k_proj": 2},
+                        init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(base, config).save_pretrained(place / "theirs")
+
+
+def check(place):
+    ids = torch.arange(48).reshape(2, 24) * 7 % VOCAB
+    with torch.no_grad():
+        base = whole(AutoModelForCausalLM.from_pretrained, place / "language")
+        plain = base(ids).logits
+        merged = quietly("merged language model",
+                         lambda: whole(AutoModelForCausalLM.from_pretrained, place / "language-merged"))
+        adapted = quietly("language pairs in PEFT", lambda: PeftModel.from_pretrained(base, place / "language-pairs"))
+        adapted.eval()
+        same("language model, PEFT against merged", adapted(ids).logits, merged(ids).logits)
+        assert apart(merged(ids).logits, plain) > 1e-3, "the pairs do nothing"
+        theirs = adapted.merge_and_unload().state_dict()
+        for name, ours in merged.state_dict().items():
+            same_weights(name, ours, theirs[name])
+
+        base = AutoModelForCausalLM.from_pretrained(place / "language").eval()
+        adapted = PeftModel.from_pretrained(base, place / "theirs").eval()
+        merged = quietly("PEFT's adapter, merged by crossloom",
+                         lambda: whole(AutoModelForCausalLM.from_pretrained, place / "theirs-merged"))
+        same("PEFT's adapter, PEFT against merged", adapted(ids).logits, merged(ids).logits)
+
+        pixels = torch.sin(torch.arange(2 * 3 * 32 * 32) * 0.37).reshape(2, 3, 32, 32)
+        base = CLIPVisionModel.from_pretrained(place / "vision").eval()
+        plain = base(pixels).last_hidden_state
+        merged = quietly("merged encoder", lambda: whole(CLIPVisionModel.from_pretrained, place / "vision-merged"))
+        adapted = quietly("vision pairs in PEFT", lambda: PeftModel.from_pretrained(base, place / "vision-pairs")).eval()
+        same("encoder, PEFT against merged", adapted(pixels).last_hidden_state, merged(pixels).last_hidden_state)
+        assert apart(merged(pixels).last_hidden_state, plain) > 1e-3, "the pairs do nothing"
+
+        llava = quietly("whole LLaVA", lambda: whole(LlavaForConditionalGeneration.from_pretrained, place / "llava"))
+        merged = AutoModelForCausalLM.from_pretrained(place / "language-merged").eval()
+        same("LLaVA without a picture", llava(input_ids=ids.clamp(min=8)).logits, merged(ids.clamp(min=8)).logits)
+        # The whole, its pairs taken off again, is what PEFT makes of it with them.
+        for pair in load_file(place / "pairs" / "adapter_model.safetensors"):
+            module = pair.removeprefix("base_model.model.").split(".lora_")[0]
+            llava.get_submodule(module)
+        print("pairs of the whole name modules of the whole")
+
+
+def same_weights(name, ours, theirs):
+    assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-6), name
+
+
+if __name__ == "__main__":
+    main()
