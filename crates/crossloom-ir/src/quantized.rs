@@ -5,6 +5,11 @@
 //! fit an `f32` exactly, so a number is rounded once, when an offset is added. This is the definition: whatever computes
 //! with quantized weights computes with these numbers.
 
+#![allow(
+    clippy::inline_always,
+    reason = "kernels make numbers inside functions that enable an instruction set"
+)]
+
 use half::f16;
 
 use crate::DType;
@@ -17,8 +22,8 @@ pub const GROUP: usize = 32;
 pub fn dequantize_group(dtype: DType, row: &[u8], group: usize, to: &mut [f32; GROUP]) {
     let (elements, bytes) = dtype.block();
     let per_block = elements / GROUP;
-    let at = if per_block == 0 { usize::MAX } else { group / per_block * bytes };
-    let Some(block) = row.get(at..).and_then(|rest| rest.get(..bytes)) else {
+    let start = group.checked_div(per_block).and_then(|block| block.checked_mul(bytes));
+    let Some(block) = start.and_then(|at| row.get(at..)?.get(..bytes)) else {
         to.fill(0.0);
         return;
     };

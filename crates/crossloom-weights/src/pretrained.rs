@@ -361,8 +361,11 @@ fn opened(path: &Path, error: RunError) -> WeightsError {
     }
 }
 
+/// Element type, if it is one of ours, and extents.
+type Shape = (Option<DType>, Vec<usize>);
+
 /// The element types and shapes of our tensors that a row is about.
-fn shapes(files: &Shards, row: &Match, dims: &Dims) -> Result<Vec<(Option<DType>, Vec<usize>)>, String> {
+fn shapes(files: &Shards, row: &Match, dims: &Dims) -> Result<Vec<Shape>, String> {
     let absent = row.file.iter().filter(|name| files.located(name).is_none());
     let absent: Vec<String> = absent.map(|name| format!("`{name}`")).collect();
     if !absent.is_empty() {

@@ -36,12 +36,14 @@ pub(super) fn tower(config: &Config<'_>) -> Architecture {
 /// A shape that is missing, or is none of such a tower.
 pub(super) fn exported<'s>(shape: &dyn Fn(&str) -> Option<&'s [usize]>) -> Result<Architecture, String> {
     const HEAD: usize = 64;
+    const MOST_LAYERS: usize = 1024;
     let of = |name: &str| shape(name).ok_or_else(|| format!("holds no `{name}`, which DINOv2's encoder has"));
     let patches = of("backbone.embeddings.patch_embeddings.projection.weight")?;
     let grid = of("backbone.embeddings.Reshape_1")?;
     let mlp = of("backbone.encoder.layer.0.mlp.fc1.bias")?;
-    let layers =
-        (0..).take_while(|n| shape(&format!("backbone.encoder.layer.{n}.norm1.weight")).is_some()).count();
+    let layers = (0..MOST_LAYERS)
+        .take_while(|n| shape(&format!("backbone.encoder.layer.{n}.norm1.weight")).is_some())
+        .count();
     let (&[hidden, channels, patch_size, height], &[1, positions, width], &[mlp]) = (patches, grid, mlp)
     else {
         return Err(format!(
@@ -71,6 +73,7 @@ pub(super) fn exported<'s>(shape: &dyn Fn(&str) -> Option<&'s [usize]>) -> Resul
 }
 
 /// What differs between towers.
+#[derive(Clone, Copy)]
 struct Dimensions {
     image_size: usize,
     patch_size: usize,

@@ -18,7 +18,7 @@ pub struct Blocks<'a> {
     pub bytes: &'a [u8],
 }
 
-impl<'a> Blocks<'a> {
+impl Blocks<'_> {
     /// Numbers that whole blocks stand for.
     pub(crate) fn len(self) -> usize {
         let (elements, bytes) = self.dtype.block();

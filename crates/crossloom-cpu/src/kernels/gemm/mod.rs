@@ -88,7 +88,7 @@ enum Right<'a, B> {
     Blocks(Blocks<'a>),
 }
 
-impl<'a, B> Right<'a, B> {
+impl<B> Right<'_, B> {
     /// Numbers that it has.
     fn len(self) -> usize {
         match self {
