@@ -127,6 +127,7 @@ fn sound(bytes: &[u8], header: &Result<Header, String>) -> bool {
 }
 
 /// Mutations of a file: bytes that are other ones, bytes that are missing, a number where a length may be.
+#[allow(clippy::type_complexity, reason = "a tuple is taken apart where it is made")]
 fn mutated() -> impl Strategy<Value = (usize, Vec<(usize, u8)>, Option<usize>, Option<(usize, u64)>)> {
     let numbers = prop::sample::select(vec![0, 1, 0x7f, 0xffff_ffff, 1 << 31, 1 << 62, 1 << 63, u64::MAX]);
     (
