@@ -113,10 +113,10 @@ impl Selection {
 
     /// The sets that no tensor belongs to, each as its path in a recipe with its pattern. `names` are all tensors of the model
     /// itself.
-    pub fn empty_sets<'n>(&self, names: impl Iterator<Item = (Part, &'n str)> + Clone) -> Vec<EmptySet> {
+    pub fn empty_sets(&self, names: &[(Part, &str)]) -> Vec<EmptySet> {
         let mut empty = Vec::new();
         for selection in &self.parts {
-            let own = || names.clone().filter(|(part, _)| *part == selection.part).map(|(_, name)| name);
+            let own = || names.iter().filter(|(part, _)| *part == selection.part).map(|(_, name)| *name);
             let mut used = vec![false; selection.sets.len()];
             for name in own() {
                 if let Some(set) = selection.set_of(name) {

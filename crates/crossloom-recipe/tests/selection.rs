@@ -76,7 +76,7 @@ fn sets_without_a_tensor_are_found_and_told_from_those_that_earlier_ones_hide() 
         "train.parts.language.tensors=[{ match = '*weight' }, { match = '*q_proj*' }, { match = '*qproj*' }]",
     ]);
     let names = [(Part::Language, "a.q_proj.weight"), (Part::Vision, "b.qproj.weight")];
-    let empty = Selection::new(&recipe.train).empty_sets(names.into_iter());
+    let empty = Selection::new(&recipe.train).empty_sets(&names);
     let told: Vec<_> = empty.iter().map(|set| (set.pattern.as_str(), set.hidden)).collect();
     assert_eq!(told, [("*q_proj*", true), ("*qproj*", false)]);
     assert_eq!(empty[1].names, ["a.q_proj.weight"]);
