@@ -4,7 +4,7 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::schema::{Part, Precision, Train};
+use crate::schema::{KeptIn, Part, Train};
 
 /// Tensors that share a learning rate and a weight decay.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +35,7 @@ struct PartSelection {
     own: Option<usize>,
     /// Group of its low-rank pairs.
     pairs: Option<usize>,
-    dtype: Option<Precision>,
+    dtype: Option<KeptIn>,
 }
 
 #[derive(Debug, Clone)]
@@ -106,7 +106,7 @@ impl Selection {
     }
 
     /// The type in which a tensor of the model itself is kept, where it is frozen and another than `f32` is asked for.
-    pub fn kept_in(&self, part: Part, name: &str) -> Option<Precision> {
+    pub fn kept_in(&self, part: Part, name: &str) -> Option<KeptIn> {
         let dtype = self.part(part)?.dtype?;
         self.group_of(part, name).is_none().then_some(dtype)
     }

@@ -238,7 +238,7 @@ fn saved(
     start: &Start,
     checkpoint: &Checkpoint<'_>,
 ) -> Result<Tensors, ExperimentError> {
-    let policy = policy(recipe, params);
+    let policy = policy(recipe, params)?;
     let elsewhere: BTreeSet<&str> = start.frozen().collect();
     let slots = params.iter().filter(|param| !elsewhere.contains(param.name.as_str())).map(|param| Slot {
         name: param.name.clone(),
