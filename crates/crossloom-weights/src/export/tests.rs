@@ -80,6 +80,7 @@ fn what_is_written_is_read_back_with_the_same_dimensions_and_values() {
         (false, Scope::Whole),
         (true, Scope::Language),
         (true, Scope::Vision),
+        (true, Scope::Whole),
     ] {
         let architecture = architecture(siglip);
         let tensors = of(scope, &tensors(&architecture));
