@@ -28,7 +28,7 @@ pub struct Resources {
     /// Whether to go on where the memory is known not to suffice.
     pub force_memory: bool,
     /// The most bytes that the process may hold; none: what the machine gives. A training step that needs more computes values
-    /// again, which changes numbers by rounding at the most.
+    /// again, which changes no number.
     pub budget: Option<u64>,
     /// How many positions of a prompt are read at once when questions are answered; `None` is all of them. Answers are the
     /// same; fewer need less memory. A recipe whose gate pools the prompt allows none but all.

@@ -79,7 +79,7 @@ pub struct ResourceArgs {
     #[arg(long)]
     pub force_memory: bool,
     /// The most memory that the process may take, such as 2GiB. A training step that needs more computes values of its forward
-    /// pass again, which takes longer and changes numbers by rounding at the most. Default: what the machine gives.
+    /// pass again, which takes longer and changes no number. Default: what the machine gives.
     #[arg(long, value_name = "SIZE")]
     pub budget: Option<ByteSize>,
     /// Positions of a prompt that are read at once when questions are answered: fewer need less memory and give the same
