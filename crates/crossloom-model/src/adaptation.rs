@@ -82,7 +82,8 @@ pub(crate) fn check(recipe: &Recipe, params: &[ParamSpec], layers: &Layers) -> R
         }
     }
     let own = params.iter().filter(|param| param.beside.is_none());
-    for set in selection.empty_sets(own.map(|param| (param.part, param.name.as_str()))) {
+    let own: Vec<(Part, &str)> = own.map(|param| (param.part, param.name.as_str())).collect();
+    for set in selection.empty_sets(&own) {
         let at = format!("train.parts.{}.tensors", set.part.name());
         problems.push(if set.hidden {
             format!("`{at}`: all tensors that match `{}` belong to sets before it", set.pattern)

@@ -4,7 +4,7 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::schema::{Part, Precision, Train};
+use crate::schema::{KeptIn, Part, Train};
 
 /// Tensors that share a learning rate and a weight decay.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +35,7 @@ struct PartSelection {
     own: Option<usize>,
     /// Group of its low-rank pairs.
     pairs: Option<usize>,
-    dtype: Option<Precision>,
+    dtype: Option<KeptIn>,
 }
 
 #[derive(Debug, Clone)]
@@ -106,17 +106,17 @@ impl Selection {
     }
 
     /// The type in which a tensor of the model itself is kept, where it is frozen and another than `f32` is asked for.
-    pub fn kept_in(&self, part: Part, name: &str) -> Option<Precision> {
+    pub fn kept_in(&self, part: Part, name: &str) -> Option<KeptIn> {
         let dtype = self.part(part)?.dtype?;
         self.group_of(part, name).is_none().then_some(dtype)
     }
 
     /// The sets that no tensor belongs to, each as its path in a recipe with its pattern. `names` are all tensors of the model
     /// itself.
-    pub fn empty_sets<'n>(&self, names: impl Iterator<Item = (Part, &'n str)> + Clone) -> Vec<EmptySet> {
+    pub fn empty_sets(&self, names: &[(Part, &str)]) -> Vec<EmptySet> {
         let mut empty = Vec::new();
         for selection in &self.parts {
-            let own = || names.clone().filter(|(part, _)| *part == selection.part).map(|(_, name)| name);
+            let own = || names.iter().filter(|(part, _)| *part == selection.part).map(|(_, name)| *name);
             let mut used = vec![false; selection.sets.len()];
             for name in own() {
                 if let Some(set) = selection.set_of(name) {

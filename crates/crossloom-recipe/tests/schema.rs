@@ -88,7 +88,11 @@ fn defaults_of_the_schema_are_those_of_the_loader() {
         let sets = with_kind(&path);
         let recipe = serde_json::to_value(good("base.toml", &sets).unwrap().base).unwrap();
         let pointer = format!("/{}", path.replace('.', "/"));
-        let value = recipe.pointer(&pointer).unwrap_or_else(|| panic!("{path} is not in the recipe"));
+        let Some(value) = recipe.pointer(&pointer) else {
+            // Not written while it is what it was before there was the key, so that no recipe's hash changes with it.
+            assert_eq!((path.as_str(), default), ("model.vision.layer_scale", &Value::from(false)));
+            continue;
+        };
         if path == "topology.input" {
             assert_eq!((default, value), (&Value::from("block.last"), &Value::from("block.4")));
         } else {

@@ -4,7 +4,7 @@
 
 mod support;
 
-use crossloom_recipe::{LoadOptions, Part, Precision, Recipe, Selection, load_text};
+use crossloom_recipe::{KeptIn, LoadOptions, Part, Recipe, Selection, load_text};
 use support::good;
 
 fn recipe(sets: &[&str]) -> Recipe {
@@ -62,7 +62,7 @@ fn a_tensor_belongs_to_the_first_set_that_matches_it() {
     };
     let embeddings = "language_model.model.embed_tokens.weight";
     assert_eq!(group(embeddings), None);
-    assert_eq!(selection.kept_in(Part::Language, embeddings), Some(Precision::Bf16));
+    assert_eq!(selection.kept_in(Part::Language, embeddings), Some(KeptIn::Bf16));
     let norm = "language_model.model.layers.0.input_layernorm.weight";
     assert_eq!(group(norm), Some(("language.2", 5e-4, 0.0)));
     assert_eq!(selection.kept_in(Part::Language, norm), None, "what is trained is f32");
@@ -76,7 +76,7 @@ fn sets_without_a_tensor_are_found_and_told_from_those_that_earlier_ones_hide() 
         "train.parts.language.tensors=[{ match = '*weight' }, { match = '*q_proj*' }, { match = '*qproj*' }]",
     ]);
     let names = [(Part::Language, "a.q_proj.weight"), (Part::Vision, "b.qproj.weight")];
-    let empty = Selection::new(&recipe.train).empty_sets(names.into_iter());
+    let empty = Selection::new(&recipe.train).empty_sets(&names);
     let told: Vec<_> = empty.iter().map(|set| (set.pattern.as_str(), set.hidden)).collect();
     assert_eq!(told, [("*q_proj*", true), ("*qproj*", false)]);
     assert_eq!(empty[1].names, ["a.q_proj.weight"]);

@@ -37,7 +37,7 @@ impl EncoderProgram {
         target: &dyn Target,
     ) -> Result<(Self, Vec<ParamSpec>), ExperimentError> {
         let one = encode(recipe, 1)?;
-        let types = policy(recipe, &one.params);
+        let types = policy(recipe, &one.params)?;
         let text = format!("{}{types:?}", crossloom_ir::text::print(&one.graph.lift()?));
         let plan = compiled(&encode(recipe, batch)?.graph.lift()?, target, &types)?;
         let elements = recipe.model.vision.tokens() * recipe.model.vision.hidden;
@@ -211,7 +211,7 @@ impl Encoder {
         if !self.sessions.contains_key(&room) {
             let graph = encode(&self.recipe, room)?;
             let target = self.arena.store().device().target();
-            let plan = compiled(&graph.graph.lift()?, target, &policy(&self.recipe, &graph.params))?;
+            let plan = compiled(&graph.graph.lift()?, target, &policy(&self.recipe, &graph.params)?)?;
             let session = session(plan, &self.arena)?;
             self.sessions.insert(room, session);
         }

@@ -148,6 +148,12 @@ impl Held {
                 "pairs are trained by train.parts.X.lora; trained tensors are written without --adapter",
             ));
         }
+        if scope != Scope::Language && recipe.model.vision.layer_scale {
+            return Err(ExperimentError::request(
+                "the modules of DINOv2 have names of their own, under which pairs are not written yet",
+                "give away the pairs of the language model (--adapter language) or the trained tensors",
+            ));
+        }
         peft::write(folder, scope, base(recipe, scope), &pairs)?;
         Ok(self.wrote(self.params.iter().filter(|p| p.beside.is_some() && scope.holds(p.part))))
     }
@@ -232,7 +238,7 @@ fn saved(
     start: &Start,
     checkpoint: &Checkpoint<'_>,
 ) -> Result<Tensors, ExperimentError> {
-    let policy = policy(recipe, params);
+    let policy = policy(recipe, params)?;
     let elsewhere: BTreeSet<&str> = start.frozen().collect();
     let slots = params.iter().filter(|param| !elsewhere.contains(param.name.as_str())).map(|param| Slot {
         name: param.name.clone(),

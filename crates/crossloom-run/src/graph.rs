@@ -1,14 +1,17 @@
 //! From a recipe to the functions that are compiled.
 
+use std::collections::BTreeMap;
+
 use crossloom_compiler::training::{Group, Training};
 use crossloom_compiler::{Policy, Precision as Compute};
 use crossloom_ir::{DType, Func};
 use crossloom_model::{
     BatchShape, ModelGraph, Outputs, ParamSpec, build, build_over_states, encode, inputs, tapped,
 };
-use crossloom_recipe::{Part, PointAddress, Precision, Recipe, Selection, Topology, VisionAddress};
+use crossloom_recipe::{KeptIn, Part, PointAddress, Precision, Recipe, Selection, Topology, VisionAddress};
 
 use crate::ExperimentError;
+use crate::sources::Files;
 
 /// The forward graph of a recipe, as a luminal graph and lifted to IR.
 ///
@@ -64,20 +67,38 @@ pub fn group_of(selection: &Selection, param: &ParamSpec) -> Option<usize> {
     }
 }
 
-/// The types in which a recipe holds and computes values of a model.
-pub fn policy(recipe: &Recipe, params: &[ParamSpec]) -> Policy {
+/// The types in which a recipe holds and computes values of a model. Of weights that are kept as their files have them, the files'
+/// headers are read.
+///
+/// # Errors
+/// Such a file cannot be read, or holds a type that is none of weights.
+pub fn policy(recipe: &Recipe, params: &[ParamSpec]) -> Result<Policy, ExperimentError> {
     let selection = Selection::new(&recipe.train);
-    let own = params.iter().filter(|param| param.beside.is_none());
-    let frozen = own.filter_map(|param| {
-        let dtype = selection.kept_in(param.part, &param.name)?;
-        Some((param.name.clone(), dtype_of(dtype)))
-    });
+    let mut frozen = BTreeMap::new();
+    let mut files = None;
+    for param in params.iter().filter(|param| param.beside.is_none()) {
+        let dtype = match selection.kept_in(param.part, &param.name) {
+            None => continue,
+            Some(KeptIn::F32) => DType::F32,
+            Some(KeptIn::Bf16) => DType::Bf16,
+            Some(KeptIn::File) => {
+                if files.is_none() {
+                    files = Some(Files::open(recipe)?);
+                }
+                match files.as_ref().and_then(|files: &Files<'_>| files.dtype(param)) {
+                    Some(dtype) => dtype,
+                    None => continue,
+                }
+            }
+        };
+        frozen.insert(param.name.clone(), dtype);
+    }
     let compute = match recipe.train.precision {
         Precision::F32 => Compute::F32,
         Precision::Bf16 => Compute::Bf16,
     };
     let given = tapped(recipe).into_iter().map(inputs::state).collect();
-    Policy { compute, frozen: frozen.collect(), given }
+    Ok(Policy { compute, frozen, given })
 }
 
 /// In which types a recipe computes and keeps frozen parts: `bf16`, or `f32, vision kept in bf16`.
@@ -90,13 +111,6 @@ pub fn precision(recipe: &Recipe) -> String {
         }
     }
     text
-}
-
-fn dtype_of(precision: Precision) -> DType {
-    match precision {
-        Precision::F32 => DType::F32,
-        Precision::Bf16 => DType::Bf16,
-    }
 }
 
 /// The optimizer of a recipe over a model's parameters.

@@ -57,6 +57,7 @@ pub mod memory;
 pub mod model;
 pub mod programs;
 pub mod resolved;
+mod sources;
 pub mod stages;
 pub mod start;
 

@@ -141,7 +141,7 @@ impl Model {
         vocab: usize,
     ) -> Result<Session, ExperimentError> {
         let (_, func) = forward_func(recipe, shape, vocab, Outputs::Predictions)?;
-        Ok(self.session(compiled(&func, self.store.device().target(), &policy(recipe, &self.params))?)?)
+        Ok(self.session(compiled(&func, self.store.device().target(), &policy(recipe, &self.params)?)?)?)
     }
 
     /// Its sessions, each with the name that a run's record gives it.

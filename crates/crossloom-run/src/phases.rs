@@ -265,7 +265,7 @@ impl Graphs {
     }
 
     fn plan(&self, graph: &ModelGraph, target: &dyn Target) -> Result<Plan, ExperimentError> {
-        compiled(&graph.graph.lift()?, target, &policy(&self.recipe, &graph.params))
+        compiled(&graph.graph.lift()?, target, &policy(&self.recipe, &graph.params)?)
     }
 
     fn step(&self, tokens: usize) -> StepShape {

@@ -95,7 +95,7 @@ impl Programs {
         let mut programs = Self::to_predict(recipe, shape, vocab, chunk, target)?;
         let (graph, func) = training_func(recipe, shape, vocab)?;
         let spec = training_spec(recipe, &graph.params);
-        let policy = policy(recipe, &graph.params);
+        let policy = policy(recipe, &graph.params)?;
         let held_out =
             (recipe.data.validation > 0.0).then(|| compiled(&func, target, &policy)).transpose()?;
         let source = Source { func, spec, policy };

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use crossloom_ir::{Role, TensorType};
 use crossloom_model::ParamSpec;
-use crossloom_recipe::{Architecture, LoadedRecipe, Part, PretrainedWeights, Recipe};
+use crossloom_recipe::{Architecture, LoadedRecipe, PretrainedWeights, Recipe};
 use crossloom_runtime::{HostBytes, Store};
 use crossloom_weights::{Pretrained, WeightBytes, WeightsError, values};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use crate::ExperimentError;
 use crate::graph::training_spec;
+use crate::sources::{Source, sources};
 
 /// What the weights at a path are of: what [`crossloom_recipe::load_with`] asks.
 ///
@@ -88,15 +89,6 @@ pub(crate) fn is_settled(loaded: &LoadedRecipe) -> Result<(), ExperimentError> {
             "pass the recipe through crossloom_run::settled first",
         )),
     }
-}
-
-/// The weights of one or more parts of a model.
-struct Source<'r> {
-    /// Where the recipe names them.
-    key: &'static str,
-    named: &'r PretrainedWeights,
-    parts: Vec<Part>,
-    model: Arc<Pretrained>,
 }
 
 /// Which parameters of a model start from which files. By default none does.
@@ -197,31 +189,6 @@ fn finite(model: &Pretrained, name: &str) -> Result<(TensorType, WeightBytes), E
 fn of_tensor(model: &Pretrained, name: &str, problem: &str) -> ExperimentError {
     let message = format!("the tensor `{name}` {problem}");
     ExperimentError::File { path: model.path().to_owned(), message }
-}
-
-/// The weights that a recipe names, each with the parts that start from them.
-fn sources(recipe: &Recipe) -> Result<Vec<Source<'_>>, ExperimentError> {
-    let model = &recipe.model;
-    let mut rest = vec![Part::Vision, Part::Projector, Part::Language];
-    let mut sources = Vec::new();
-    let halves = [
-        ("model.vision.weights", &model.vision.weights, Some(Part::Vision)),
-        ("model.language.weights", &model.language.weights, Some(Part::Language)),
-        ("model.weights", &model.weights, None),
-    ];
-    for (key, named, part) in halves {
-        let Some(named) = named else { continue };
-        let parts = match part {
-            Some(part) => {
-                rest.retain(|other| *other != part);
-                vec![part]
-            }
-            None => std::mem::take(&mut rest),
-        };
-        let model = Arc::new(Pretrained::open(Path::new(&named.path))?);
-        sources.push(Source { key, named, parts, model });
-    }
-    Ok(sources)
 }
 
 impl Source<'_> {

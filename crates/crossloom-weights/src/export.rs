@@ -128,7 +128,7 @@ pub fn merged(folder: &Path, base: &Pretrained, adapter: &Path) -> Result<usize,
         let failed = |problem: String| WeightsError::one(base.path(), problem);
         let (ty, bytes) = base.tensor(name).map_err(|error| failed(error.to_string()))?;
         let values = to_f32(ty.dtype, bytes.as_ref()).map_err(|e| failed(format!("`{name}` {e}")))?;
-        tensors.insert(name.to_owned(), Values { shape: ty.shape.to_vec(), values });
+        tensors.insert(name.to_owned(), Values { shape: ty.shape.clone(), values });
     }
     for pair in &pairs {
         if let Some(weight) = tensors.get_mut(&format!("{}.weight", pair.linear)) {
@@ -187,7 +187,7 @@ fn in_file(scope: Scope, architecture: &Architecture, tensors: &Tensors) -> Resu
             let parts: Vec<Tensor<'_>> = parts.map(tensor).collect();
             let saved = row.save(parts, &dims).map_err(|problem| vec![format!("`{name}`: {problem}")])?;
             for (file, saved) in row.file.iter().zip(saved) {
-                let shape = saved.ty.shape.to_vec();
+                let shape = saved.ty.shape.clone();
                 let values = saved.bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word));
                 written.insert(file.clone(), Values { shape, values: values.collect() });
             }

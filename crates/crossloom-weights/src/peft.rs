@@ -234,7 +234,7 @@ pub fn read(
             let values = to_f32(ty.dtype, bytes.as_ref()).map_err(|problem| format!("`{name}` {problem}"))?;
             match values.iter().position(|value| !value.is_finite()) {
                 Some(at) => Err(format!("`{name}` has no finite value at {at}")),
-                None => Ok(Values { shape: ty.shape.to_vec(), values }),
+                None => Ok(Values { shape: ty.shape.clone(), values }),
             }
         };
         let (a, b) = match (half("A"), half("B")) {

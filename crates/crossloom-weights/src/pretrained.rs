@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crossloom_ir::TensorType;
+use crossloom_ir::{DType, TensorType};
 use crossloom_recipe::Part;
 use crossloom_runtime::{MappedFile, MappedTensor, RunError};
 use serde::Serialize;
@@ -34,6 +34,8 @@ struct Source {
     /// Which one of them.
     place: usize,
     shape: Vec<usize>,
+    /// None where it is none of ours.
+    dtype: Option<DType>,
 }
 
 /// Where the bytes of a tensor are.
@@ -164,8 +166,8 @@ impl Pretrained {
             match shapes(&files, &row, &dims) {
                 Ok(shapes) => {
                     let row = Arc::new(row);
-                    made_of.extend(shapes.into_iter().enumerate().map(|(place, shape)| {
-                        (row.ours[place].clone(), Source { row: Arc::clone(&row), place, shape })
+                    made_of.extend(shapes.into_iter().enumerate().map(|(place, (dtype, shape))| {
+                        (row.ours[place].clone(), Source { row: Arc::clone(&row), place, shape, dtype })
                     }));
                 }
                 Err(problem) => problems.push(problem),
@@ -263,6 +265,11 @@ impl Pretrained {
         held
     }
 
+    /// The element type of a tensor by our name; none if there is none, or its type is none of ours.
+    pub fn dtype(&self, name: &str) -> Option<DType> {
+        self.made_of.get(name)?.dtype
+    }
+
     /// The shape of a tensor by our name; none if there is none.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         Some(&self.made_of.get(name)?.shape)
@@ -354,8 +361,8 @@ fn opened(path: &Path, error: RunError) -> WeightsError {
     }
 }
 
-/// The shapes of our tensors that a row is about.
-fn shapes(files: &Shards, row: &Match, dims: &Dims) -> Result<Vec<Vec<usize>>, String> {
+/// The element types and shapes of our tensors that a row is about.
+fn shapes(files: &Shards, row: &Match, dims: &Dims) -> Result<Vec<(Option<DType>, Vec<usize>)>, String> {
     let absent = row.file.iter().filter(|name| files.located(name).is_none());
     let absent: Vec<String> = absent.map(|name| format!("`{name}`")).collect();
     if !absent.is_empty() {
@@ -363,7 +370,9 @@ fn shapes(files: &Shards, row: &Match, dims: &Dims) -> Result<Vec<Vec<usize>>, S
     }
     let located: Vec<_> = row.file.iter().filter_map(|name| files.located(name)).collect();
     if row.is_as_it_lies() {
-        return Ok(located.into_iter().map(|located| located.shape.clone()).collect());
+        let as_they_lie =
+            located.into_iter().map(|located| (located.dtype.clone().ok(), located.shape.clone()));
+        return Ok(as_they_lie.collect());
     }
     let typed = located.iter().map(|located| {
         located
@@ -372,7 +381,7 @@ fn shapes(files: &Shards, row: &Match, dims: &Dims) -> Result<Vec<Vec<usize>>, S
     });
     let ours = typed.collect::<Result<Vec<_>, _>>().and_then(|types| row.types(&types, dims));
     let named = |problem: String| format!("holds `{}`, which {problem}", row.file.join("`, `"));
-    ours.map_err(named).map(|types| types.into_iter().map(|ty| ty.shape).collect())
+    ours.map_err(named).map(|types| types.into_iter().map(|ty| (Some(ty.dtype), ty.shape)).collect())
 }
 
 /// The layout under which a folder holds the first tensor of each of its parts.

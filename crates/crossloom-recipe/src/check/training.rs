@@ -3,7 +3,7 @@
 use super::Sections;
 use crate::decode::Cx;
 use crate::diagnostic::Finding;
-use crate::schema::{Part, Schedule, Split, TopologySpec, Train};
+use crate::schema::{KeptIn, Part, Schedule, Split, TopologySpec, Train};
 use crate::tree::Node;
 
 /// Checks training and evaluation, as far as they could be read.
@@ -12,6 +12,7 @@ pub(super) fn training(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
     if let Some(train) = sections.train {
         schedule(root, train, cx);
         types(root, train, cx);
+        files(root, train, sections, cx);
         frozen(root, train, sections.topology.is_none_or(TopologySpec::injects), cx);
     }
     if let (Some(data), Some(eval)) = (data, eval)
@@ -53,6 +54,31 @@ fn types(root: &Node, train: &Train, cx: &mut Cx) {
                 "freeze it with `train.parts.{name}.trainable = false`, or remove `dtype`; `train.precision = \"bf16\"` \
                  computes in bf16 from f32 weights"
             )));
+        }
+    }
+}
+
+/// What is kept as its file has it comes from a file.
+fn files(root: &Node, train: &Train, sections: &Sections<'_>, cx: &mut Cx) {
+    for part in Part::ALL {
+        let settings = train.parts.get(part);
+        if !settings.keeps() || settings.dtype != Some(KeptIn::File) {
+            continue;
+        }
+        let own = match part {
+            Part::Vision => sections.vision.is_some_and(|vision| vision.weights.is_some()),
+            Part::Language => sections.language.is_some_and(|language| language.weights.is_some()),
+            Part::Projector | Part::Adapter | Part::Gate => false,
+        };
+        let whole = sections.weights.is_some() && !matches!(part, Part::Adapter | Part::Gate);
+        if !own && !whole {
+            let name = part.name();
+            let message =
+                format!("the part `{name}` starts from no file, so it cannot be kept as one has it");
+            cx.report(
+                Finding::error(root.place(&format!("train.parts.{name}.dtype")), message)
+                    .help("name the weights it starts from, or keep it in `f32` or `bf16`"),
+            );
         }
     }
 }

@@ -12,7 +12,7 @@ pub(super) enum InputForm {
     /// One state.
     One(VisionAddress),
     /// Several, one after the other in every row.
-    Several(Vec<VisionAddress>),
+    Several(#[schemars(length(min = 1), extend("uniqueItems" = true))] Vec<VisionAddress>),
 }
 
 /// As it would be written: one state without a list.

@@ -25,7 +25,7 @@ pub use topology::{
     Adapter, AgfGate, AmpAttach, Fusion, FusionKind, FusionOrder, Gate, GateAttention, GateGranularity,
     GatePool, GateShare, Mask, Phase, TapNorm, TopologySpec, Wiring,
 };
-pub use train::{Lora, Part, PartTraining, Parts, Precision, Schedule, TensorSet, Train, Warmup};
+pub use train::{KeptIn, Lora, Part, PartTraining, Parts, Precision, Schedule, TensorSet, Train, Warmup};
 pub use weights::{Architecture, PretrainedWeights};
 
 use schemars::JsonSchema;

@@ -119,6 +119,29 @@ impl Precision {
     }
 }
 
+/// A type in which frozen weights are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeptIn {
+    /// 32 bits.
+    F32,
+    /// 16 bits: the upper half of an `f32`.
+    Bf16,
+    /// Each weight as its file has it, quantized too, and where it lies.
+    File,
+}
+
+impl KeptIn {
+    /// The name it has in a recipe.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::File => "file",
+        }
+    }
+}
+
 /// Settings per part of the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -209,7 +232,7 @@ pub struct PartTraining {
     /// The type in which the frozen weights of the part are kept. Absent: `f32`. A part that is trained in full has none:
     /// its weights are `f32`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dtype: Option<Precision>,
+    pub dtype: Option<KeptIn>,
     /// Low-rank pairs beside linear layers of the part, which alone are trained. For `vision`, `projector` and `language`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<Lora>,

@@ -56,7 +56,7 @@ pub(crate) fn program_within(
     };
     let cx = Context {
         verify: verify || cfg!(debug_assertions),
-        policy: policy(recipe, &model.params),
+        policy: policy(recipe, &model.params)?,
         memory,
         ..Context::new(backend.target(), compiled_for)
     };

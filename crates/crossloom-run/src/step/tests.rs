@@ -308,7 +308,7 @@ fn frozen(sight: &Sight, sets: &[&str]) -> (Vec<u32>, Vec<u64>, Vec<u8>, u64) {
     assert!(programs.encodes_before);
     if matches!(sight, Sight::Whole) {
         let (graph, func) = forward_func(&recipe, shape, plan.vocab_size, Outputs::Loss).unwrap();
-        let (spec, policy) = (training_spec(&recipe, &graph.params), policy(&recipe, &graph.params));
+        let (spec, policy) = (training_spec(&recipe, &graph.params), policy(&recipe, &graph.params).unwrap());
         let cx = Context { policy: policy.clone(), ..Context::new(target, Mode::Train(&spec)) };
         let set = crossloom_compiler::compile(&func, &cx).unwrap();
         let training = programs.training.as_mut().unwrap();

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crossloom_ir::DType;
 use crossloom_model::{ParamSpec, initial_value};
 use crossloom_recipe::{LoadOptions, LoadedRecipe, Part, Recipe, load_with};
 use crossloom_run::backends::Resources;
@@ -12,6 +13,7 @@ use crossloom_run::{Experiment, Model, Start, Trained, resolved, settled};
 use crossloom_runtime::Home;
 use crossloom_train::checkpoint::Checkpoints;
 use half::bf16;
+use pmetal_gguf::{GgmlType, GgufBuilder, quantize};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -159,6 +161,86 @@ fn weights_of_another_type_are_kept_in_the_type_that_the_recipe_says() {
     assert!(matches!(model.store.info(PATCHES).unwrap().home, Home::Lent));
     let widened: Vec<f32> = rounded.iter().map(|value| value.to_f32()).collect();
     assert_eq!(model.store.read::<f32>(PATCHES).unwrap(), widened);
+}
+
+/// The language model as a GGUF file, its matrices in blocks.
+fn write_gguf(path: &Path) {
+    let mut builder = GgufBuilder::with_model("llama", "tiny");
+    for (key, value) in [
+        ("block_count", 3),
+        ("context_length", 256),
+        ("embedding_length", 32),
+        ("feed_forward_length", 64),
+        ("attention.head_count", 4),
+        ("attention.head_count_kv", 2),
+    ] {
+        builder.add_u32(format!("llama.{key}"), value);
+    }
+    builder.add_f32("llama.attention.layer_norm_rms_epsilon", 1e-5);
+    let names = [
+        ("model.embed_tokens", "token_embd"),
+        ("model.norm", "output_norm"),
+        ("model.layers.", "blk."),
+        ("input_layernorm", "attn_norm"),
+        ("post_attention_layernorm", "ffn_norm"),
+        ("self_attn.q_proj", "attn_q"),
+        ("self_attn.k_proj", "attn_k"),
+        ("self_attn.v_proj", "attn_v"),
+        ("self_attn.o_proj", "attn_output"),
+        ("mlp.gate_proj", "ffn_gate"),
+        ("mlp.up_proj", "ffn_up"),
+        ("mlp.down_proj", "ffn_down"),
+    ];
+    for (name, (shape, values)) in tensors(Part::Language) {
+        let name = names.iter().fold(name, |name, (ours, theirs)| name.replace(ours, theirs));
+        let kind = match shape.len() {
+            1 => GgmlType::F32,
+            _ if name.contains("ffn") => GgmlType::Q4_1,
+            _ => GgmlType::Q8_0,
+        };
+        let bytes = quantize::quantize_tensor(&values, kind, *shape.last().unwrap(), None).unwrap();
+        let shape = shape.iter().map(|&extent| extent as u64).collect();
+        builder.add_raw_tensor(name, shape, kind, bytes);
+    }
+    std::fs::write(path, builder.build_to_bytes().unwrap()).unwrap();
+}
+
+#[test]
+fn a_frozen_part_stays_quantized_in_its_file_and_what_is_trained_learns_as_from_its_numbers() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("tiny.gguf");
+    write_gguf(&file);
+    let before = std::fs::read(&file).unwrap();
+    let named = format!("model.language.weights={{ path = '{}' }}", file.display());
+    let kept_in = |dtype: &str| {
+        let dtype = format!("train.parts.language={{ trainable = false, dtype = '{dtype}' }}");
+        with(&[&named, &dtype]).unwrap()
+    };
+    let loaded = kept_in("file");
+    let model = started(&loaded);
+    let layer = |what: &str| format!("language_model.model.layers.1.{what}.weight");
+    for (name, dtype, is_mapped) in [
+        ("language_model.model.embed_tokens.weight".to_owned(), DType::Q8_0, true),
+        (layer("mlp.down_proj"), DType::Q4_1, true),
+        (layer("input_layernorm"), DType::F32, true),
+        // Its rows are in another order than in the file.
+        (layer("self_attn.q_proj"), DType::Q8_0, false),
+    ] {
+        let info = model.store.info(&name).unwrap();
+        assert_eq!(info.ty.dtype, dtype, "{name}");
+        assert_eq!(matches!(info.home, Home::Mapped(_)), is_mapped, "{name}");
+    }
+    // All that is trained has the bits that it has beside the same numbers in `f32`.
+    let trained = |loaded: &LoadedRecipe, out: &str| {
+        let finished = finish(loaded, &["cli"], &place.path().join(out), Entry::New);
+        std::fs::read(finished.dir.path().join("cli/checkpoints/step-6/model.safetensors")).unwrap()
+    };
+    let quantized = trained(&loaded, "file");
+    assert_eq!(quantized, trained(&kept_in("f32"), "f32"));
+    let kept = safetensors::SafeTensors::deserialize(&quantized).unwrap();
+    assert!(kept.names().iter().any(|name| name.starts_with("multi_modal_projector.")));
+    assert!(kept.names().iter().all(|name| !name.starts_with("language_model.")));
+    assert_eq!(std::fs::read(&file).unwrap(), before);
 }
 
 #[test]

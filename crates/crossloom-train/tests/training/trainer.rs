@@ -177,7 +177,7 @@ fn all_unsound_settings_are_reported_at_once() {
     let Err(TrainError::Settings(problems)) = Trainer::new(bad, rates(-1.0), schedule) else {
         panic!("accepted")
     };
-    assert_eq!(problems.len(), 5 + 2 + 4, "{problems:#?}");
+    assert_eq!(problems.len(), 2 + 2 + 4, "{problems:#?}");
 }
 
 #[test]

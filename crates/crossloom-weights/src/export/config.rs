@@ -1,7 +1,7 @@
 //! `config.json`: dimensions in the words of Hugging Face.
 
 use crossloom_recipe::{
-    Architecture, LanguageModel, MlpActivation, Projector, Resample, VisionAddress, VisionFamily, VisionModel,
+    Architecture, LanguageModel, MlpActivation, Projector, Resample, VisionAddress, VisionModel,
 };
 use serde_json::{Value, json};
 
@@ -86,8 +86,11 @@ fn decoder(language: &LanguageModel, tensors: &Tensors, tokens: TokenIds) -> Val
 }
 
 fn encoder(vision: &VisionModel, problems: &mut Vec<String>) -> Value {
-    if vision.family != VisionFamily::Vit {
-        problems.push("its encoder is of a family that is not written yet; CLIP and SigLIP are".to_owned());
+    if vision.layer_scale || vision.position_grid.is_some() {
+        problems.push(
+            "its encoder scales its blocks or resizes its positions, as DINOv2 does; only CLIP's and SigLIP's are written"
+                .to_owned(),
+        );
     }
     // What tells CLIP's towers from SigLIP's is a class token, and with it the two settings that follow.
     let clip = vision.class_token;

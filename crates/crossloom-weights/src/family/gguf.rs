@@ -8,7 +8,7 @@ use crate::config::Config;
 
 /// The language models that are read from GGUF, by their architecture.
 const KNOWN: &[(&str, LanguageFamily)] =
-    &[("llama", LanguageFamily::Llama), ("qwen2", LanguageFamily::Qwen2)];
+    &[("llama", LanguageFamily::Llama), ("qwen2", LanguageFamily::Qwen2), ("qwen3", LanguageFamily::Qwen3)];
 
 /// The language model of a file, whose head is its own if the file has one.
 pub(super) fn language(metadata: &Config<'_>, has_head: bool) -> Architecture {

@@ -1,24 +1,24 @@
 //! LLaVA-1.5 and LLaVA-OneVision: an encoder, a projector of two layers, a decoder.
 
 use crossloom_recipe::{Projector, ProjectorKind, VisionAddress};
-use serde_json::json;
 
 use super::{Architecture, activation, read};
 use crate::config::Config;
 
-/// LLaVA-1.5: the state before the last block, without the class token.
+/// LLaVA-1.5: the state before the last block, without the first token unless it says otherwise.
 pub(super) fn llava(config: &Config<'_>) -> Architecture {
-    config.must_be("vision_feature_select_strategy", &json!("default"));
-    whole(config, -2)
+    whole(config, -2, "default")
 }
 
-/// LLaVA-OneVision: the last state of an encoder without a class token.
+/// LLaVA-OneVision: the last state, all tokens of it.
 pub(super) fn onevision(config: &Config<'_>) -> Architecture {
-    config.must_be("vision_feature_select_strategy", &json!("full"));
-    whole(config, -1)
+    whole(config, -1, "full")
 }
 
-fn whole(config: &Config<'_>, default_layer: i64) -> Architecture {
+/// `default` leaves out the first token, `full` none. Visual tokens here are all patches and no class token, which is the one for
+/// an encoder that has such a token and the other for one that has none.
+fn whole(config: &Config<'_>, default_layer: i64, default_strategy: &'static str) -> Architecture {
+    const STRATEGY: &str = "vision_feature_select_strategy";
     let part = |key: &str| config.table(key).map(|part| read(&part)).unwrap_or_default();
     let (vision, language) = (part("vision_config").vision, part("text_config").language);
     let (Some(vision), Some(mut language)) = (vision, language) else {
@@ -27,6 +27,13 @@ fn whole(config: &Config<'_>, default_layer: i64) -> Architecture {
         );
         return Architecture::default();
     };
+    let (strategy, patches) =
+        (config.word(STRATEGY, Some(default_strategy)), if vision.class_token { "default" } else { "full" });
+    if strategy != patches {
+        config.problem(format!(
+            "`{STRATEGY}` is \"{strategy}\"; with this encoder only \"{patches}\", all patches and nothing else, is supported"
+        ));
+    }
     // The whole model ties its head where it says so itself.
     language.tie_embeddings = config.flag("tie_word_embeddings", language.tie_embeddings);
     let projector = Projector {

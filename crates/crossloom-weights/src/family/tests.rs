@@ -174,6 +174,21 @@ fn qwen3_vl_adds_chosen_blocks_behind_its_first_layers() {
 }
 
 #[test]
+fn visual_tokens_are_all_patches_and_nothing_else() {
+    let config = |encoder: &str, strategy: &str| {
+        read_json(json!({
+            "model_type": "llava", "vision_feature_select_strategy": strategy,
+            "text_config": { "model_type": "llama" }, "vision_config": { "model_type": encoder }
+        }))
+    };
+    assert!(config("clip_vision_model", "default").is_ok() && config("siglip_vision_model", "full").is_ok());
+    for (encoder, strategy) in [("clip_vision_model", "full"), ("siglip_vision_model", "default")] {
+        let problems = config(encoder, strategy).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.contains("all patches")), "{encoder}: {problems:?}");
+    }
+}
+
+#[test]
 fn all_that_is_wrong_is_told_at_once() {
     let problems = read_json(json!({
         "model_type": "llava", "vision_feature_select_strategy": "full", "projector_hidden_act": "relu",

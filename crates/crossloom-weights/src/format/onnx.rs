@@ -2,7 +2,7 @@
 //!
 //! `rten-onnx` reads the fields of messages. What is asked of it here, and how deep, is this module's: a graph's nodes by what they
 //! read and write, and its tensors, but no attributes, in which graphs may lie within graphs. [`Source`] lets no length reach
-//! further than the file does.
+//! further than the file does, and knows when a message was cut.
 //!
 //! An exporter names the weights that modules have, but folds others: a linear layer's matrix is turned and is called
 //! `onnx::MatMul_1966`. Such a matrix gets the name of the bias that is added behind it, `….query.matmul`, and any other tensor
@@ -14,9 +14,7 @@ use std::marker::PhantomData;
 use crossloom_ir::DType;
 use crossloom_runtime::{Header, Located};
 use rten_onnx::onnx::DataType;
-use rten_onnx::protobuf::{
-    DecodeMessage, ErrorKind, FieldTypes, Fields, ProtobufError, ReadValue, varint::read_varint,
-};
+use rten_onnx::protobuf::{DecodeMessage, ErrorKind, FieldTypes, Fields, ProtobufError, ReadValue};
 
 /// What names begin with that an exporter made up.
 const NAMELESS: &str = "onnx::";
@@ -26,7 +24,12 @@ const NAMELESS: &str = "onnx::";
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn header(bytes: &[u8]) -> Result<Header, String> {
-    let model = Model::decode(Source { bytes, at: 0 }).map_err(|e| e.to_string())?;
+    let mut source = Source::new(bytes);
+    let model = Model::decode_fields(Fields::new(&mut source, None)).map_err(|e| e.to_string())?;
+    // The file ends once, behind the outermost message. Where it ends sooner, each message that it cuts asks for more.
+    if source.at != bytes.len() || source.ends != 1 {
+        return Err(format!("is cut at byte {}", source.at));
+    }
     let Graph { nodes, tensors } = model.graph.ok_or("has no graph")?;
     let names = names(&nodes);
     let mut header = Header::new();
@@ -195,7 +198,7 @@ impl<'a> DecodeMessage for Tensor<'a> {
                     let packed = matches!(field.value(), rten_onnx::protobuf::FieldValue::Len(_));
                     if packed {
                         let bytes = field.read_bytes()?;
-                        let mut source = Source { bytes, at: 0 };
+                        let mut source = Source::new(bytes);
                         while source.at < bytes.len() {
                             tensor.dims.push(source.read_varint()? as i64);
                         }
@@ -230,9 +233,15 @@ impl<'a> FieldTypes for Slices<'a> {
 struct Source<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// How often a number was asked for behind the last byte.
+    ends: usize,
 }
 
 impl<'a> Source<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, ends: 0 }
+    }
+
     fn take(&mut self, len: usize) -> Result<&'a [u8], ProtobufError> {
         let taken = self.bytes.get(self.at..).and_then(|rest| rest.get(..len));
         let taken = taken.ok_or_else(|| ProtobufError::new(ErrorKind::Eof))?;
@@ -257,14 +266,25 @@ impl<'a> ReadValue for Source<'a> {
         self.word().map(i64::from_le_bytes)
     }
 
-    /// A number; what is beyond half of its range, so a negative one, is just beyond it. As a length that is too long, and a place
-    /// to which it is added is none that does not exist.
+    /// A number of seven bits a byte; what is beyond half of its range, so a negative one, is just beyond it. As a length that is too
+    /// long, and no sum of it and a place overflows. (The crate's own `read_varint` never ends where ten bytes go on.)
     fn read_varint(&mut self) -> Result<u64, ProtobufError> {
-        let mut rest = self.bytes.get(self.at..).unwrap_or_default();
-        let before = rest.len();
-        let value = read_varint(&mut rest)?;
-        self.at += before - rest.len();
-        Ok(value.min(1 << 63))
+        let mut value = 0;
+        for index in 0..10 {
+            let Some(&byte) = self.bytes.get(self.at + index) else {
+                self.ends += 1;
+                return Err(ProtobufError::new(ErrorKind::Eof));
+            };
+            if index == 9 && byte > 1 {
+                break;
+            }
+            value |= u64::from(byte & 0x7f) << (7 * index);
+            if byte < 0x80 {
+                self.at += index + 1;
+                return Ok(value.min(1 << 63));
+            }
+        }
+        Err(ProtobufError::new(ErrorKind::InvalidVarint))
     }
 
     fn read_bytes(&mut self, len: usize) -> Result<&'a [u8], ProtobufError> {

@@ -103,6 +103,8 @@ fn lengths_that_reach_beyond_the_file_are_errors() {
         let bytes = [&[7 << 3 | 2][..], &length, &[5 << 3 | 2, 3]].concat();
         assert!(onnx::header(&bytes).is_err());
     }
+    // A number that goes on and on.
+    assert!(onnx::header(&[0xff; 40]).is_err());
     let mut tensor = tensor("w", &[2], &[1.0, 2.0]);
     tensor.dims = vec![-1];
     let graph = GraphProto { initializer: vec![tensor], ..GraphProto::default() };

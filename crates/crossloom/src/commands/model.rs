@@ -16,13 +16,14 @@ use crate::cli::{CliError, Table, Terminal, VariantArgs, bytes, choice, counted,
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
-Look into pretrained models: folders as Hugging Face writes them, with a config.json and safetensors files; and give trained \
-ones away as such. Nothing of a folder is executed.";
+Look into pretrained models: folders as Hugging Face writes them, with a config.json and safetensors files; GGUF files; \
+encoders in ONNX; and give trained ones away as such folders. Nothing of them is executed.";
 
 const INSPECT_HELP: &str = "\
 Examples:
   $ crossloom model inspect ~/models/llava-1.5-7b-hf
   $ crossloom model inspect ~/models/clip-vit-large-patch14-336 --json
+  $ crossloom model inspect ~/models/SmolLM2-135M-Instruct.Q4_1.gguf
 
 Known are CLIP, SigLIP, Llama (Vicuna, SmolLM2), Qwen2, LLaVA-1.5 and LLaVA-OneVision. What the configuration says is \
 compared with the shapes of the tensors, and all that does not fit is told at once.";
@@ -56,8 +57,8 @@ enum Verb {
     /// Say what a model is: families, dimensions, types, parameters, and the addresses that a recipe can use.
     #[command(after_long_help = INSPECT_HELP)]
     Inspect {
-        /// The folder of the model.
-        #[arg(value_name = "FOLDER")]
+        /// The folder of the model, or its file.
+        #[arg(value_name = "PATH")]
         folder: PathBuf,
         /// Write one JSON document.
         #[arg(long)]

@@ -73,3 +73,33 @@ fn a_model_that_is_not_what_its_configuration_says_is_refused_with_every_reason(
         .exits(1)
         .complains(&["nowhere", "config.json"]);
 }
+
+#[test]
+fn an_adapter_is_merged_into_its_base_alone_and_what_is_no_run_gives_nothing_away() {
+    use crossloom_weights::export::{Scope, Values};
+    use crossloom_weights::peft::{self, Pair};
+
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("base");
+    fs::create_dir(&base).unwrap();
+    llama(&base, 8);
+    let half = |shape: [usize; 2]| Values { shape: shape.to_vec(), values: vec![1.0; shape[0] * shape[1]] };
+    let adapter = |name: &str, linear: &str| {
+        let linear = format!("language_model.model.layers.{linear}");
+        let pair = Pair { linear, a: half([2, 8]), b: half([8, 2]), alpha: 2.0 };
+        peft::write(&folder.path().join(name), Scope::Language, None, &[pair]).unwrap();
+    };
+    adapter("fits", "0.self_attn.q_proj");
+    adapter("other", "1.self_attn.q_proj");
+    let merge =
+        |name: &str, out: &str| crossloom_in(folder.path(), &["model", "merge", "base", name, "--out", out]);
+    assert!(merge("fits", "merged").exits(0).out.contains("merged: 1 layer changed"));
+    let inspected = crossloom_in(folder.path(), &["model", "inspect", "merged"]).exits(0);
+    assert!(inspected.out.contains("language  f32"), "{}", inspected.out);
+    assert!(merge("fits", "merged").exits(1).err.contains("exists"), "it is never replaced");
+    let other = merge("other", "elsewhere").exits(1);
+    assert!(other.err.contains("model.layers.1.self_attn.q_proj"), "{}", other.err);
+    let none = crossloom_in(folder.path(), &["model", "export", "base", "--out", "elsewhere"]).exits(2);
+    assert!(none.err.contains("is no run"), "{}", none.err);
+    assert!(!folder.path().join("elsewhere").exists());
+}

@@ -1,0 +1,67 @@
+//! The pretrained weights that a recipe names.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crossloom_ir::DType;
+use crossloom_model::ParamSpec;
+use crossloom_recipe::{Part, PretrainedWeights, Recipe};
+use crossloom_weights::Pretrained;
+
+use crate::ExperimentError;
+
+/// The weights of one or more parts of a model.
+pub(crate) struct Source<'r> {
+    /// Where the recipe names them.
+    pub(crate) key: &'static str,
+    pub(crate) named: &'r PretrainedWeights,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) model: Arc<Pretrained>,
+}
+
+/// The weights that a recipe names, each with the parts that start from them.
+///
+/// # Errors
+/// Weights that cannot be read.
+pub(crate) fn sources(recipe: &Recipe) -> Result<Vec<Source<'_>>, ExperimentError> {
+    let model = &recipe.model;
+    let mut rest = vec![Part::Vision, Part::Projector, Part::Language];
+    let mut sources = Vec::new();
+    let halves = [
+        ("model.vision.weights", &model.vision.weights, Some(Part::Vision)),
+        ("model.language.weights", &model.language.weights, Some(Part::Language)),
+        ("model.weights", &model.weights, None),
+    ];
+    for (key, named, part) in halves {
+        let Some(named) = named else { continue };
+        let parts = match part {
+            Some(part) => {
+                rest.retain(|other| *other != part);
+                vec![part]
+            }
+            None => std::mem::take(&mut rest),
+        };
+        let model = Arc::new(Pretrained::open(Path::new(&named.path))?);
+        sources.push(Source { key, named, parts, model });
+    }
+    Ok(sources)
+}
+
+/// The files that a recipe's weights lie in.
+pub(crate) struct Files<'r>(Vec<Source<'r>>);
+
+impl<'r> Files<'r> {
+    /// Opens them all.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    pub(crate) fn open(recipe: &'r Recipe) -> Result<Self, ExperimentError> {
+        sources(recipe).map(Self)
+    }
+
+    /// The type that a parameter has in its file; none where the file lacks it, so that it starts as without one.
+    pub(crate) fn dtype(&self, param: &ParamSpec) -> Option<DType> {
+        let source = self.0.iter().find(|source| source.parts.contains(&param.part))?;
+        source.model.dtype(&param.name)
+    }
+}
