@@ -107,7 +107,7 @@ impl Programs {
     }
 
     /// Brings the training step to at most so many bytes of arena, as near as it can be: it computes values of its forward pass
-    /// again, and no number changes. Says whether the step is smaller now.
+    /// again. Says whether the step is smaller now.
     pub(crate) fn squeeze(&mut self, target: &dyn Target, arena: usize) -> Result<bool, ExperimentError> {
         let Some(training) = &mut self.training else { return Ok(false) };
         let start = Instant::now();

@@ -375,6 +375,27 @@ impl<'a> Out<'a> {
         }
     }
 
+    /// Copies floats of the same type and number into it; says whether they are such.
+    ///
+    /// # Errors
+    /// The result is of a type that it does not say: a defect of the lowering.
+    pub(super) fn holds(&mut self, floats: &Floats<'_>) -> Result<bool, KernelError> {
+        fn copied<T: Copy>(to: &mut [T], from: &[T]) -> bool {
+            let fits = to.len() == from.len();
+            if fits {
+                to.copy_from_slice(from);
+            }
+            fits
+        }
+        match (self.slice.dtype, floats) {
+            // SAFETY: as in `of`; the borrow of `self` is exclusive and ends here.
+            (DType::F32, Floats::F32(from)) => Ok(copied(unsafe { &mut *self.slice.get::<f32>()? }, from)),
+            // SAFETY: as above.
+            (DType::Bf16, Floats::Bf16(from)) => Ok(copied(unsafe { &mut *self.slice.get::<bf16>()? }, from)),
+            _ => Ok(false),
+        }
+    }
+
     /// The element type.
     pub(super) fn dtype(&self) -> DType {
         self.slice.dtype

@@ -83,7 +83,7 @@ pub(super) fn lower_linear(op: Linear, inputs: &[&TensorType]) -> Option<Lowered
 
 impl CpuKernel for LinearKernel {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, y, pre, scratch) = if self.act.is_some() {
+        let (inputs, mut y, pre, scratch) = if self.act.is_some() {
             let (inputs, [y, pre], scratch) = io.take()?;
             (inputs, y, Some(pre), scratch)
         } else {
@@ -97,8 +97,11 @@ impl CpuKernel for LinearKernel {
                 let pre = pre.filter(|pre| !pre.is_empty()).map(Out::floats).transpose()?;
                 (self.product, Epilogue::Activation { bias, activation, pre })
             }
-            // The residual is what the result's memory already holds.
-            (None, Some(at)) if inputs.is_taken(at) => (self.product.scaled(1.0, 1.0), plain),
+            // The sum begins with what the result's memory already holds, or is made to hold: whether the planner lets it be
+            // the residual's changes no bit.
+            (None, Some(at)) if inputs.is_taken(at) || y.holds(&inputs.floats(at)?)? => {
+                (self.product.scaled(1.0, 1.0), plain)
+            }
             (None, Some(at)) => (self.product, Epilogue::Residual { bias, residual: inputs.floats(at)? }),
             (None, None) => (self.product, plain),
         };
