@@ -163,13 +163,14 @@ fn sweeps_that_can_be_run_obey_the_schema() {
 }
 
 /// What of `tests/bad` a schema of one file cannot see, and why.
-const BEYOND: [(&str, &str); 17] = [
+const BEYOND: [(&str, &str); 18] = [
     ("capital-letters", "whether two keys are alike but for capital letters"),
     ("capital-letters-swept", "the names that a sweep makes"),
     ("circle-b", "other files"),
     ("dimensions", "sums over several keys"),
     ("extends-itself", "other files"),
     ("gate-and-fusion", "one key against another"),
+    ("kept-in-no-file", "one key against another"),
     ("large-pictures", "one key against another"),
     ("missing-some", "what is missing may be in a file that is extended"),
     ("pictures", "one key against another"),

@@ -12,8 +12,8 @@ impl PackedBatch {
     /// that slot to the added token.
     ///
     /// # Errors
-    /// When the batch holds given answers, the count is wrong or a token is outside the vocabulary; the batch is
-    /// unchanged then.
+    /// When the batch holds given answers, the count is wrong or a token is negative; the batch is unchanged then. A model may
+    /// predict more tokens than the tokenizer has words, as pretrained ones do.
     pub fn append_generated(&mut self, next: &[i32]) -> Result<usize, PackingError> {
         if !self.prompts {
             return Err(PackingError::NotPrompts);
@@ -23,7 +23,7 @@ impl PackedBatch {
         }
         let vocab_size = self.plan().vocab_size;
         for (question, (&token, placed)) in next.iter().zip(&self.questions).enumerate() {
-            if !placed.finished && !usize::try_from(token).is_ok_and(|token| token < vocab_size) {
+            if !placed.finished && token < 0 {
                 return Err(PackingError::TokenRange { question, token, vocab_size });
             }
         }

@@ -205,7 +205,9 @@ fn a_step_that_is_squeezed_computes_the_same_in_less_memory() {
         let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
         let device = Backend::default().running().unwrap();
         let target = device.target();
-        let mut whole: Option<(usize, Vec<f32>, BTreeMap<String, Vec<u8>>)> = None;
+        /// Bytes of the arena, losses, and all tensors in the end.
+        type Whole = (usize, Vec<f32>, BTreeMap<String, Vec<u8>>);
+        let mut whole: Option<Whole> = None;
         for percent in [100, 80, 60] {
             let mut programs = Programs::to_train(&recipe, shape, plan.vocab_size, None, target).unwrap();
             let arena = |programs: &Programs| programs.training.as_ref().unwrap().step.arena_bytes().unwrap();

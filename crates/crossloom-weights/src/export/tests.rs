@@ -11,8 +11,9 @@ use crate::peft::Pair;
 fn architecture(siglip: bool) -> Architecture {
     let vision = if siglip { "siglip_vision_model" } else { "clip_vision_model" };
     let text = if siglip { "qwen2" } else { "llama" };
+    let strategy = if siglip { "full" } else { "default" };
     let config = json!({
-        "model_type": "llava", "vision_feature_layer": -2, "vision_feature_select_strategy": "default",
+        "model_type": "llava", "vision_feature_layer": -2, "vision_feature_select_strategy": strategy,
         "text_config": {
             "model_type": text, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 4,
             "num_key_value_heads": 2, "intermediate_size": 12, "vocab_size": 20, "rms_norm_eps": 1e-5,

@@ -71,7 +71,7 @@ fn a_model_that_is_not_what_its_configuration_says_is_refused_with_every_reason(
     ]);
     crossloom_in(folder.path(), &["model", "inspect", "nowhere"])
         .exits(1)
-        .complains(&["nowhere", "config.json"]);
+        .complains(&["nowhere", "there is no such file or folder"]);
 }
 
 #[test]
