@@ -16,7 +16,7 @@ pub struct Tensor<'a> {
     pub bytes: Cow<'a, [u8]>,
 }
 
-/// One step from the file's tensors to ours. Shapes are written as [`super::extents`] says.
+/// One step from the file's tensors to ours. Shapes are written as `extents` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator {
     /// Rows become columns: files of ONNX keep a product's matrix as `[in, out]`.
