@@ -14,7 +14,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
-use crossloom_model::{BatchShape, initial_value};
+use crossloom_model::{BatchShape, initial_value, inputs};
 use crossloom_recipe::{LoadOptions, LoadedRecipe, load_with};
 use crossloom_run::backends::Backend;
 use crossloom_run::programs::Programs;
@@ -115,6 +115,8 @@ fn measure(folder: &str) -> Result<(), Box<dyn Error>> {
     station("compared, looked through, mapped");
     let mut session = model.whole(&loaded.base, SHAPE, 0)?;
     station("one more plan");
+    let places: Vec<i32> = (0..loaded.base.model.vision.tokens() as i32).collect();
+    session.write(inputs::IMAGE_INDEX, &places)?;
     session.run()?;
     station("first run over all weights");
     let whole = start.elapsed().as_secs_f64();
