@@ -139,10 +139,29 @@ pub fn vocabulary(recipe: &Recipe, words: usize) -> Result<(), ExperimentError> 
     match recipe.model.language.vocab_size {
         Some(rows) if rows < words => Err(ExperimentError::request(
             format!("the data has {words} different tokens, the language model has rows for {rows}"),
-            format!("set model.language.vocab_size to at least {words}, or leave it out"),
+            match language_weights(recipe) {
+                None => format!("set model.language.vocab_size to at least {words}, or leave it out"),
+                Some(path) => format!("the weights at {path} have no more: take others, or less data"),
+            },
         )),
         _ => Ok(()),
     }
+}
+
+/// Where a recipe's language model has its weights from, if from anywhere.
+fn language_weights(recipe: &Recipe) -> Option<&str> {
+    let weights = recipe.model.language.weights.as_ref().or(recipe.model.weights.as_ref());
+    weights.map(|weights| weights.path.as_str())
+}
+
+/// What is to be said where a language model was trained with other tokens than the data has: they are words, numbered as the data
+/// has them.
+pub(crate) fn foreign_words(recipe: &Recipe) -> Option<String> {
+    let path = language_weights(recipe)?;
+    Some(format!(
+        "the data's tokens are its words, numbered anew; the language model at {path} was trained with others, and its embeddings \
+         mean nothing here"
+    ))
 }
 
 /// The data cache of a recipe in that folder.

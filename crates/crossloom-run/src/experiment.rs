@@ -14,7 +14,7 @@ use crossloom_train::run_dir::{RunDir, RunRecord, RunStatus};
 use crossloom_train::trainer::seconds_since_1970;
 
 use crate::backends::Resources;
-use crate::data::{cache, same_questions};
+use crate::data::{cache, foreign_words, same_questions};
 use crate::evaluate::check_metric;
 use crate::folder::Claim;
 use crate::job::{Entry, Job};
@@ -217,7 +217,8 @@ impl<'r> Experiment<'r> {
             };
             let start = Start::new(recipe, &programs.params)?;
             let held = DataNeed { budget: self.resources.pictures, ..DataNeed::of(recipe, data, &plan) };
-            let Fit { need, notes } = fits(&variant.name, &mut programs, held, device, self.resources)?;
+            let Fit { need, mut notes } = fits(&variant.name, &mut programs, held, device, self.resources)?;
+            notes.extend(foreign_words(recipe).map(|note| format!("`{}`: {note}", variant.name)));
             tracing::info!(variant = %variant.name, bytes = need.total(), "compiled");
             let spills = programs.encodes_before && held.held(&programs).1;
             Ok(Compiled { variant, plan, programs, start, need, notes, spills })

@@ -270,6 +270,8 @@ fn what_is_trained_starts_from_its_weights_and_all_else_from_its_seed() {
     let finished = finish(&loaded, &["cli"], &place.path().join("runs"), Entry::New);
     let steps = Checkpoints::new(finished.dir.path().join("cli/checkpoints"), 0).steps().unwrap();
     assert_eq!(steps, [6]);
+    let notes = finished.dir.read_record().unwrap().notes;
+    assert!(notes.iter().any(|note| note.contains("numbered anew")), "{notes:?}");
 }
 
 /// What a run says of an encoder with other tensors, and that it has written nothing.
