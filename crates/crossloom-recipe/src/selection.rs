@@ -46,7 +46,10 @@ struct SetSelection {
 }
 
 /// A pattern that can be compared with names; a dot is a letter as any other.
-pub(crate) fn matcher(pattern: &str) -> Result<GlobMatcher, globset::Error> {
+///
+/// # Errors
+/// It is no pattern.
+pub fn matcher(pattern: &str) -> Result<GlobMatcher, globset::Error> {
     Ok(GlobBuilder::new(pattern).literal_separator(false).backslash_escape(true).build()?.compile_matcher())
 }
 

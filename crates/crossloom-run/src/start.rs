@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use crossloom_ir::{Role, TensorType};
 use crossloom_model::ParamSpec;
+use crossloom_recipe::selection::matcher;
 use crossloom_recipe::{Architecture, LoadedRecipe, PretrainedWeights, Recipe};
 use crossloom_runtime::{HostBytes, Store};
 use crossloom_weights::{Pretrained, WeightBytes, WeightsError, values};
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::GlobMatcher;
 
 use crate::ExperimentError;
 use crate::graph::training_spec;
@@ -240,41 +241,36 @@ impl Source<'_> {
 /// Names that a recipe lets pass, and which of its patterns did.
 struct Allowed<'r> {
     key: String,
-    patterns: &'r [String],
-    set: GlobSet,
-    used: BTreeSet<usize>,
+    patterns: Vec<(&'r String, GlobMatcher, bool)>,
 }
 
 impl<'r> Allowed<'r> {
     fn new(weights: &str, list: &str, patterns: &'r [String]) -> Result<Self, ExperimentError> {
         let key = format!("{weights}.{list}");
-        let mut set = GlobSetBuilder::new();
-        let wrong = |error: globset::Error| {
+        let compiled = patterns.iter().map(|pattern| Ok((pattern, matcher(pattern)?, false)));
+        let patterns = compiled.collect::<Result<_, globset::Error>>().map_err(|error| {
             ExperimentError::request(
                 format!("a pattern of {key} cannot be read: {error}"),
                 "write names of tensors; `*` stands for any letters",
             )
-        };
-        for pattern in patterns {
-            set.add(Glob::new(pattern).map_err(wrong)?);
-        }
-        let set = set.build().map_err(wrong)?;
-        Ok(Self { key, patterns, set, used: BTreeSet::new() })
+        })?;
+        Ok(Self { key, patterns })
     }
 
     fn takes(&mut self, name: &str) -> bool {
-        let matched = self.set.matches(name);
-        self.used.extend(&matched);
-        !matched.is_empty()
+        let mut taken = false;
+        for (_, matcher, used) in &mut self.patterns {
+            let matches = matcher.is_match(name);
+            *used |= matches;
+            taken |= matches;
+        }
+        taken
     }
 
     /// What is to be said of patterns that let nothing pass.
     fn unused(self) -> impl Iterator<Item = String> {
-        let Self { key, patterns, used, .. } = self;
-        let unused = patterns.iter().enumerate().filter(move |(number, _)| !used.contains(number));
-        unused
-            .map(move |(_, pattern)| format!("{key}: `{pattern}` matches nothing"))
-            .collect::<Vec<_>>()
-            .into_iter()
+        let Self { key, patterns } = self;
+        let unused = patterns.into_iter().filter(|(.., used)| !used);
+        unused.map(move |(pattern, ..)| format!("{key}: `{pattern}` matches nothing"))
     }
 }

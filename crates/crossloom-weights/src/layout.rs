@@ -33,6 +33,18 @@ pub struct Layout {
     rows: &'static [Row],
 }
 
+/// Rows that several layouts have: what is called as we call it, and a decoder that is called as it is alone.
+const OUR_PROJECTOR: Row = (&["multi_modal_projector.*"], &["multi_modal_projector.*"], &[]);
+const OUR_NEWLINE: Row = (&["image_newline"], &["image_newline"], &[]);
+const OUR_EMBEDDINGS: Row = (EMBEDDINGS, EMBEDDINGS, &[Operator::Tie]);
+const OUR_DECODER: Row = (&["language_model.*"], &["language_model.*"], &[]);
+const ALONE_EMBEDDINGS: Row =
+    (&["model.embed_tokens.weight", "lm_head.weight"], EMBEDDINGS, &[Operator::Tie]);
+const ALONE_DECODER: Row = (&["model.*"], &["language_model.model.*"], &[]);
+
+/// Our names of the embeddings and of the head that may be tied to them.
+const EMBEDDINGS: &[&str] = &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"];
+
 /// All layouts of folders, the commonest first.
 pub const LAYOUTS: &[Layout] = &[
     Layout {
@@ -40,14 +52,10 @@ pub const LAYOUTS: &[Layout] = &[
         whole: true,
         rows: &[
             (&["vision_tower.*"], &["vision_tower.*"], &[]),
-            (&["multi_modal_projector.*"], &["multi_modal_projector.*"], &[]),
-            (&["image_newline"], &["image_newline"], &[]),
-            (
-                &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"],
-                &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"],
-                &[Operator::Tie],
-            ),
-            (&["language_model.*"], &["language_model.*"], &[]),
+            OUR_PROJECTOR,
+            OUR_NEWLINE,
+            OUR_EMBEDDINGS,
+            OUR_DECODER,
         ],
     },
     Layout {
@@ -57,11 +65,7 @@ pub const LAYOUTS: &[Layout] = &[
             (&["model.vision_tower.*"], &["vision_tower.*"], &[]),
             (&["model.multi_modal_projector.*"], &["multi_modal_projector.*"], &[]),
             (&["model.image_newline"], &["image_newline"], &[]),
-            (
-                &["model.language_model.embed_tokens.weight", "lm_head.weight"],
-                &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"],
-                &[Operator::Tie],
-            ),
+            (&["model.language_model.embed_tokens.weight", "lm_head.weight"], EMBEDDINGS, &[Operator::Tie]),
             (&["model.language_model.*"], &["language_model.model.*"], &[]),
         ],
     },
@@ -73,12 +77,8 @@ pub const LAYOUTS: &[Layout] = &[
             (&["model.mm_projector.0.*"], &["multi_modal_projector.linear_1.*"], &[]),
             (&["model.mm_projector.2.*"], &["multi_modal_projector.linear_2.*"], &[]),
             (&["model.image_newline"], &["image_newline"], &[]),
-            (
-                &["model.embed_tokens.weight", "lm_head.weight"],
-                &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"],
-                &[Operator::Tie],
-            ),
-            (&["model.*"], &["language_model.model.*"], &[]),
+            ALONE_EMBEDDINGS,
+            ALONE_DECODER,
         ],
     },
     Layout {
@@ -86,12 +86,8 @@ pub const LAYOUTS: &[Layout] = &[
         whole: false,
         rows: &[
             (&["vision_model.*"], &["vision_tower.vision_model.*"], &[]),
-            (
-                &["model.embed_tokens.weight", "lm_head.weight"],
-                &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"],
-                &[Operator::Tie],
-            ),
-            (&["model.*"], &["language_model.model.*"], &[]),
+            ALONE_EMBEDDINGS,
+            ALONE_DECODER,
         ],
     },
     Layout {
@@ -99,14 +95,10 @@ pub const LAYOUTS: &[Layout] = &[
         whole: true,
         rows: &[
             (&["vision_tower.*"], &["vision_tower.vision_model.*"], &[]),
-            (&["multi_modal_projector.*"], &["multi_modal_projector.*"], &[]),
-            (&["image_newline"], &["image_newline"], &[]),
-            (
-                &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"],
-                &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"],
-                &[Operator::Tie],
-            ),
-            (&["language_model.*"], &["language_model.*"], &[]),
+            OUR_PROJECTOR,
+            OUR_NEWLINE,
+            OUR_EMBEDDINGS,
+            OUR_DECODER,
         ],
     },
     Layout {

@@ -1,6 +1,5 @@
 //! The work of compiling is linear in the number of layers.
 
-use crossloom_compiler::training::{Group, Training};
 use crossloom_compiler::{CompiledSet, Context, Mode, NullTarget, compile};
 use crossloom_ir::op::{
     Activation, AgfGate, AgfInject, AmpProject, Attach, Attention, CrossEntropy, Embedding, LayerNorm,
@@ -10,6 +9,7 @@ use crossloom_ir::verify::verify;
 use crossloom_ir::{Builder, Func, Role, Scope, TensorType, Value};
 
 use crate::counting::{allocations, counted_pool};
+use crate::support::all_trained;
 
 /// Sizes of a 7 B model on a picture of 576 tokens.
 const B: usize = 1;
@@ -157,19 +157,6 @@ fn loss(b: &mut Builder<'_>, h: Value, head: Value, targets: Value) {
     b.func_mut().add_result("loss", loss);
 }
 
-/// Everything is trained.
-fn spec(func: &Func, accumulate: usize) -> Training {
-    let names = func.params().iter().filter(|p| p.role == Role::Weight).map(|p| p.name.clone()).collect();
-    Training {
-        groups: vec![Group { name: "all".into(), params: names, weight_decay: 0.01 }],
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        clip_norm: Some(1.0),
-        accumulate,
-    }
-}
-
 /// What compiling takes: allocations, instructions that passes go through, and what comes out. None of it depends on the
 /// machine.
 #[derive(Debug)]
@@ -211,7 +198,7 @@ fn four_times_the_layers_are_four_times_the_work() {
     // The last is a step of which as much as can be is computed again.
     for (accumulate, memory) in [(None, None), (Some(1), None), (Some(4), None), (Some(1), Some(0))] {
         let [small, large] = models.each_ref().map(|(layers, func)| {
-            let spec = spec(func, accumulate.unwrap_or(1));
+            let spec = all_trained(func, accumulate.unwrap_or(1));
             let mode = accumulate.map_or(Mode::Forward, |_| Mode::Train(&spec));
             let (set, work) = work(func, &mode, memory);
             verify(func).unwrap();

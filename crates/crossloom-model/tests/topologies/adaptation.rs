@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use crossloom_compiler::autodiff;
-use crossloom_ir::interp::{run, run_all};
+use crossloom_ir::interp::run_all;
 use crossloom_ir::{Func, Role, Tensor, Value};
 use crossloom_model::{Init, ModelError, ModelGraph, Outputs, build, initial_value};
 use crossloom_recipe::{Recipe, Topology};
 
-use crate::support::{SHAPE, VOCAB, arguments, small};
+use crate::support::{SHAPE, VOCAB, arguments, farthest, logits, small};
 
 const LANGUAGE: &str =
     "train.parts.language.lora={ rank = 3, alpha = 6, targets = ['q_proj', 'mlp.down_proj'] }";
@@ -59,19 +59,6 @@ fn products(model: &ModelGraph, recipe: &Recipe) -> BTreeMap<String, Vec<f32>> {
         products.insert(format!("{linear}.weight"), product.collect());
     }
     products
-}
-
-fn logits(recipe: &Recipe, weight: impl Fn(&str, Vec<f32>) -> Vec<f32>) -> Vec<f64> {
-    let model = model(recipe, Outputs::Predictions).unwrap();
-    let func = model.graph.lift().unwrap();
-    let args = arguments(&model, &func, weight);
-    let at = func.results().iter().position(|result| result.name == "logits").unwrap();
-    run(&func, &args).unwrap_or_else(|e| panic!("{e}")).remove(at).data
-}
-
-fn farthest(a: &[f64], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
 #[test]

@@ -2,23 +2,8 @@
 
 use crossloom_ir::interp::{run, run_all};
 use crossloom_ir::{Func, Tensor, Value};
-use crossloom_recipe::Recipe;
 
-use crate::support::{SHAPE, arguments, graph, small};
-
-/// Logits with weights changed by `weight`.
-fn logits(recipe: &Recipe, weight: impl Fn(&str, Vec<f32>) -> Vec<f32>) -> Vec<f64> {
-    let model = graph(recipe, SHAPE);
-    let func = model.graph.lift().unwrap();
-    let args = arguments(&model, &func, weight);
-    let at = func.results().iter().position(|result| result.name == "logits").unwrap();
-    run(&func, &args).unwrap_or_else(|e| panic!("{e}")).remove(at).data
-}
-
-fn farthest(a: &[f64], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
-}
+use crate::support::{SHAPE, arguments, farthest, graph, logits, small};
 
 fn as_is(_: &str, values: Vec<f32>) -> Vec<f32> {
     values

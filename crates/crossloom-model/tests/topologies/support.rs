@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crossloom_ir::interp::run;
 use crossloom_ir::{Func, Role, Tensor};
 use crossloom_model::{BatchShape, ModelGraph, Outputs, build, initial_value, inputs};
 use crossloom_recipe::{LoadOptions, Recipe, Topology, load_text};
@@ -83,4 +84,19 @@ pub(crate) fn arguments(
         })
     };
     func.params().iter().map(argument).collect()
+}
+
+/// Logits with weights changed by `weight`.
+pub(crate) fn logits(recipe: &Recipe, weight: impl Fn(&str, Vec<f32>) -> Vec<f32>) -> Vec<f64> {
+    let model = graph(recipe, SHAPE);
+    let func = model.graph.lift().unwrap();
+    let args = arguments(&model, &func, weight);
+    let at = func.results().iter().position(|result| result.name == "logits").unwrap();
+    run(&func, &args).unwrap_or_else(|e| panic!("{e}")).remove(at).data
+}
+
+/// The largest difference of two results.
+pub(crate) fn farthest(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }

@@ -104,7 +104,7 @@ pub struct PassCounts {
     pub after: usize,
 }
 
-/// A figure without and with the injection.
+/// A figure without and with what is asked about: the injection, or low-rank pairs in place of training in full.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Ratio {
     /// Without.
@@ -134,24 +134,13 @@ pub struct Overhead {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Saved {
     /// Parameters that are trained.
-    pub trained: Saving,
+    pub trained: Ratio,
     /// Bytes of the optimizer.
-    pub optimizer: Saving,
+    pub optimizer: Ratio,
     /// FLOPs of a training step.
-    pub train_flops: Saving,
+    pub train_flops: Ratio,
     /// Peak memory of a training step.
-    pub train_peak: Saving,
-}
-
-/// A figure in full and with low-rank pairs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Saving {
-    /// Of the same training in full.
-    pub full: u64,
-    /// With the pairs.
-    pub lora: u64,
-    /// `lora / full`.
-    pub ratio: f64,
+    pub train_peak: Ratio,
 }
 
 /// Explains a variant; scopes are cut to their first `depth` parts. `budget` is how many bytes a run may hold, besides the process
@@ -192,10 +181,10 @@ pub fn explain(
         let program = compile(&full, Mode::Train)?;
         let full_costs = costs(&full, &program);
         Some(Saved {
-            trained: saving(trained(&full, &program), trained(recipe, &train)),
-            optimizer: saving(full_costs.memory.optimizer, train_costs.memory.optimizer),
-            train_flops: saving(full_costs.flops, train_costs.flops),
-            train_peak: saving(full_costs.memory.peak, train_costs.memory.peak),
+            trained: ratio(trained(&full, &program), trained(recipe, &train)),
+            optimizer: ratio(full_costs.memory.optimizer, train_costs.memory.optimizer),
+            train_flops: ratio(full_costs.flops, train_costs.flops),
+            train_peak: ratio(full_costs.memory.peak, train_costs.memory.peak),
         })
     } else {
         None
@@ -229,10 +218,6 @@ fn in_full(recipe: &Recipe) -> Recipe {
         }
     }
     full
-}
-
-fn saving(full: u64, lora: u64) -> Saving {
-    Saving { full, lora, ratio: lora as f64 / full.max(1) as f64 }
 }
 
 fn trained(recipe: &Recipe, program: &Program) -> u64 {

@@ -30,9 +30,7 @@ pub use crossloom_picture::Depth;
 
 pub use compiled::{Program, program};
 pub use edges::{EdgeTrace, TracedNode, trace_edge};
-pub use explain::{
-    Costs, Explained, Memory, Overhead, PartParameters, PassCounts, Ratio, Saved, Saving, explain,
-};
+pub use explain::{Costs, Explained, Memory, Overhead, PartParameters, PassCounts, Ratio, Saved, explain};
 pub use ir::func_json;
 pub use plan::plan_json;
 pub use shapes::Shapes;

@@ -9,7 +9,7 @@ use super::graph::SizeArgs;
 use crate::cli::{BackendArgs, CliError, RecipeArgs, Table, Terminal, VariantArgs, bytes, grouped, scaled};
 use crossloom_run::ExperimentError;
 use crossloom_run::memory::{Limit, fits_here};
-use crossloom_run::stages::{EdgeTrace, Explained, Mode, Ratio, Saving, Subject, explain, trace_edge};
+use crossloom_run::stages::{EdgeTrace, Explained, Mode, Ratio, Subject, explain, trace_edge};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -199,39 +199,37 @@ fn text(explained: &Explained) -> String {
         text.push_str(&format!("\n{table}"));
     }
     if let Some(overhead) = &explained.overhead {
-        let mut table = Table::new(["the injection's share", "without", "with", "ratio"]).indented(2);
-        let mut share = |name: &str, show: fn(u64) -> String, ratio: Ratio| {
-            table.row([
-                name.to_owned(),
-                show(ratio.without),
-                show(ratio.with),
-                format!("{:.3}", ratio.ratio),
-            ]);
-        };
-        share("parameters", grouped, overhead.parameters);
-        share("FLOPs, training step", scaled, overhead.train_flops);
-        share("FLOPs, forward pass", scaled, overhead.forward_flops);
-        share("bytes moved, training step", bytes, overhead.train_bytes_moved);
-        share("peak memory, training step", bytes, overhead.train_peak);
-        text.push_str(&format!("\n{table}"));
+        let rows: [Compared<'_>; 5] = [
+            ("parameters", grouped, overhead.parameters),
+            ("FLOPs, training step", scaled, overhead.train_flops),
+            ("FLOPs, forward pass", scaled, overhead.forward_flops),
+            ("bytes moved, training step", bytes, overhead.train_bytes_moved),
+            ("peak memory, training step", bytes, overhead.train_peak),
+        ];
+        text.push_str(&compared(["the injection's share", "without", "with", "ratio"], &rows, 3));
     }
     if let Some(saved) = &explained.lora {
-        let mut table = Table::new(["what LoRA saves", "in full", "with LoRA", "ratio"]).indented(2);
-        let mut row = |name: &str, show: fn(u64) -> String, saving: Saving| {
-            table.row([
-                name.to_owned(),
-                show(saving.full),
-                show(saving.lora),
-                format!("{:.4}", saving.ratio),
-            ]);
-        };
-        row("trained parameters", grouped, saved.trained);
-        row("optimizer", bytes, saved.optimizer);
-        row("FLOPs, training step", scaled, saved.train_flops);
-        row("peak memory, training step", bytes, saved.train_peak);
-        text.push_str(&format!("\n{table}"));
+        let rows: [Compared<'_>; 4] = [
+            ("trained parameters", grouped, saved.trained),
+            ("optimizer", bytes, saved.optimizer),
+            ("FLOPs, training step", scaled, saved.train_flops),
+            ("peak memory, training step", bytes, saved.train_peak),
+        ];
+        text.push_str(&compared(["what LoRA saves", "in full", "with LoRA", "ratio"], &rows, 4));
     }
     text
+}
+
+/// A figure's name, how its numbers are written, and both of them.
+type Compared<'n> = (&'n str, fn(u64) -> String, Ratio);
+
+/// A table of figures with their ratios, these with so many digits.
+fn compared(heading: [&str; 4], rows: &[Compared<'_>], digits: usize) -> String {
+    let mut table = Table::new(heading).indented(2);
+    for (name, show, Ratio { without, with, ratio }) in rows {
+        table.row([(*name).to_owned(), show(*without), show(*with), format!("{ratio:.digits$}")]);
+    }
+    format!("\n{table}")
 }
 
 fn trace_text(variant: &str, trace: &EdgeTrace) -> String {

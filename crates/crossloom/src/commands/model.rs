@@ -25,7 +25,7 @@ Examples:
   $ crossloom model inspect ~/models/clip-vit-large-patch14-336 --json
   $ crossloom model inspect ~/models/SmolLM2-135M-Instruct.Q4_1.gguf
 
-Known are CLIP, SigLIP, Llama (Vicuna, SmolLM2), Qwen2, LLaVA-1.5 and LLaVA-OneVision. What the configuration says is \
+Known are CLIP, SigLIP, DINOv2, Llama (Vicuna, SmolLM2), Qwen2, Qwen3, LLaVA-1.5 and LLaVA-OneVision. What the configuration says is \
 compared with the shapes of the tensors, and all that does not fit is told at once.";
 
 const MERGE_HELP: &str = "\

@@ -1,7 +1,6 @@
 //! Rematerialisation: less memory, more work, the same bits.
 
 use crossloom_compiler::passes::rematerialise::RECOMPUTE;
-use crossloom_compiler::training::{Group, Training};
 use crossloom_compiler::{CompiledSet, Context, Mode, NullTarget, Policy, Precision, compile};
 use crossloom_ir::interp::run;
 use crossloom_ir::op::{Activation, Attention, CrossEntropy, RmsNorm, UnaryKind};
@@ -9,7 +8,7 @@ use crossloom_ir::verify::verify;
 use crossloom_ir::{Func, Role, Scope, Tensor, TensorType, text};
 
 use crate::support::machine::Machine;
-use crate::support::{parse, random_args};
+use crate::support::{all_trained, parse, random_args};
 
 const B: usize = 4;
 const T: usize = 16;
@@ -54,20 +53,8 @@ fn decoder(layers: usize) -> Func {
     func
 }
 
-fn spec(func: &Func, accumulate: usize) -> Training {
-    let names = func.params().iter().filter(|p| p.role == Role::Weight).map(|p| p.name.clone()).collect();
-    Training {
-        groups: vec![Group { name: "all".into(), params: names, weight_decay: 0.01 }],
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        clip_norm: Some(1.0),
-        accumulate,
-    }
-}
-
 fn step(func: &Func, memory: Option<usize>, compute: Precision, accumulate: usize) -> CompiledSet {
-    let spec = spec(func, accumulate);
+    let spec = all_trained(func, accumulate);
     let policy = Policy { compute, ..Policy::default() };
     let cx = Context { memory, policy, ..Context::new(&NullTarget, Mode::Train(&spec)) };
     compile(func, &cx).unwrap_or_else(|errors| panic!("{errors}"))

@@ -5,6 +5,7 @@ pub(crate) mod program;
 
 use crossloom_compiler::Context;
 use crossloom_compiler::passes::{self, Pass};
+use crossloom_compiler::training::{Group, Training};
 use crossloom_ir::interp::run;
 use crossloom_ir::verify::verify;
 use crossloom_ir::{DType, Func, InstData, Role, Tensor, Value, text};
@@ -15,6 +16,19 @@ use rand_chacha::ChaCha8Rng;
 
 /// How far two f64 computations of the same numbers may be apart, relative to the largest one.
 pub(crate) const EXACT: f64 = 1e-9;
+
+/// Everything is trained.
+pub(crate) fn all_trained(func: &Func, accumulate: usize) -> Training {
+    let names = func.params().iter().filter(|p| p.role == Role::Weight).map(|p| p.name.clone()).collect();
+    Training {
+        groups: vec![Group { name: "all".into(), params: names, weight_decay: 0.01 }],
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        clip_norm: Some(1.0),
+        accumulate,
+    }
+}
 
 /// The same random cases in every run; `PROPTEST_CASES` asks for more of them.
 pub(crate) fn cases(number: u32) -> ProptestConfig {
