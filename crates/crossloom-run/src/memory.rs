@@ -171,9 +171,8 @@ pub fn need(programs: &Programs, data: DataNeed) -> Need {
 }
 
 impl Memory {
-    /// What [`need`] says, with what the process holds besides at this moment.
-    pub fn new(programs: &Programs, data: DataNeed) -> Self {
-        let held = resident_bytes().unwrap_or(0);
+    /// What [`need`] says, with the bytes that the process holds besides.
+    pub fn new(programs: &Programs, data: DataNeed, held: u64) -> Self {
         let process = if data.read { held.saturating_sub(data.content) } else { held };
         Self { need: need(programs, data).with("process", process), held }
     }
@@ -268,8 +267,20 @@ pub(crate) fn fits(
     device: &dyn Device,
     resources: Resources,
 ) -> Result<Fit, ExperimentError> {
+    fits_beside(resident_bytes().unwrap_or(0), name, programs, data, device, resources)
+}
+
+/// [`fits`], in a process that holds so many bytes.
+fn fits_beside(
+    held: u64,
+    name: &str,
+    programs: &mut Programs,
+    data: DataNeed,
+    device: &dyn Device,
+    resources: Resources,
+) -> Result<Fit, ExperimentError> {
     let (memory, fitting) = loop {
-        let memory = Memory::new(programs, data);
+        let memory = Memory::new(programs, data, held);
         let budget = resources.budget.map(|budget| {
             let left = budget.saturating_sub(memory.held);
             Limit { left, ..Limit::budget(budget) }
