@@ -176,7 +176,7 @@ pub fn explain(
     } else {
         None
     };
-    let lora = if Part::ALL.into_iter().any(|part| recipe.train.parts.get(part).lora.is_some()) {
+    let lora = if Part::ALL.into_iter().any(|part| recipe.train.parts.get(part).trains_pairs()) {
         let full = in_full(recipe);
         let program = compile(&full, Mode::Train)?;
         let full_costs = costs(&full, &program);
@@ -213,7 +213,8 @@ fn in_full(recipe: &Recipe) -> Recipe {
     let mut full = recipe.clone();
     for part in Part::ALL {
         let settings = full.train.parts.get_mut(part);
-        if settings.lora.take().is_some() {
+        if settings.trains_pairs() {
+            settings.lora = None;
             (settings.trainable, settings.dtype) = (true, None);
         }
     }
