@@ -22,6 +22,7 @@
 mod batch;
 mod changes;
 mod compare;
+mod datasets;
 mod encoder;
 mod error;
 mod evaluate;
@@ -43,6 +44,7 @@ mod step;
 mod stream;
 mod train;
 mod trained;
+mod training_stage;
 mod variant;
 
 pub mod backends;
@@ -63,6 +65,7 @@ pub mod start;
 
 pub use batch::{load_batch, pool_of};
 pub use data::Data;
+pub use datasets::DataSets;
 pub use error::ExperimentError;
 pub use evaluate::evaluate;
 pub use experiment::{Experiment, Finished, RunOutcome};

@@ -25,7 +25,7 @@ pub(crate) fn begin(
     dir: &RunDir,
     earlier: Option<RunRecord>,
     variants: &[&Variant],
-    data: &Data,
+    data: Vec<DataManifest>,
     notes: Vec<String>,
 ) -> Result<RunRecord, ExperimentError> {
     let Experiment { recipe: loaded, job, resources, .. } = *experiment;
@@ -58,7 +58,7 @@ pub(crate) fn begin(
     let new: Vec<String> = notes.into_iter().filter(|note| !record.notes.contains(note)).collect();
     record.notes.extend(new);
     record.seeds = shared_seeds(&loaded.variants);
-    record.data = vec![data_manifest(data)];
+    record.data = data;
     dir.write("recipe.resolved.toml", resolved::text(loaded)?.as_bytes())?;
     dir.write_record(&record)?;
     Ok(record)
@@ -144,20 +144,21 @@ pub(crate) fn earlier(dir: &RunDir) -> Result<Option<RunRecord>, ExperimentError
 }
 
 /// Refuses to continue a run with other data than it began with.
-pub(crate) fn same_content(record: &RunRecord, data: &DataManifest) -> Result<(), ExperimentError> {
-    let Some(before) = record.data.first() else { return Ok(()) };
-    // Older records have no hashes.
-    let changed = |(split, hash): &(&String, &String)| data.content.get(*split) != Some(*hash);
-    match before.content.iter().find(changed) {
-        None => Ok(()),
-        Some((split, _)) => Err(ExperimentError::request(
-            format!(
-                "the data is not what the run began with: the {split} split of {} has changed",
-                data.name
-            ),
-            "put the former data back, replace the whole run with --force, or write elsewhere with --out",
-        )),
+pub(crate) fn same_content(record: &RunRecord, data: &[DataManifest]) -> Result<(), ExperimentError> {
+    for (before, now) in record.data.iter().zip(data) {
+        // Older records have no hashes.
+        let changed = |(split, hash): &(&String, &String)| now.content.get(*split) != Some(*hash);
+        if let Some((split, _)) = before.content.iter().find(changed) {
+            return Err(ExperimentError::request(
+                format!(
+                    "the data is not what the run began with: the {split} split of {} has changed",
+                    now.name
+                ),
+                "put the former data back, replace the whole run with --force, or write elsewhere with --out",
+            ));
+        }
     }
+    Ok(())
 }
 
 /// What is written down of the data.

@@ -17,6 +17,7 @@ use self::accuracy::accuracy;
 use self::topology::topology;
 use crate::date::utc;
 use crate::held_out::HELD_OUT_LOSS;
+use crate::training_stage::stages;
 use crate::{Data, ExperimentError, VariantOutcome, resolved};
 
 /// Pictures shown in the report.
@@ -58,7 +59,14 @@ pub(crate) fn write(
 }
 
 fn variant(outcome: &VariantOutcome) -> Result<report::Variant, ExperimentError> {
-    let metrics = read_metrics(&outcome.dir.metrics_path())?;
+    let mut metrics = Vec::new();
+    for stage in stages(&outcome.dir, &outcome.recipe) {
+        // A stage that was not begun has recorded nothing.
+        if stage.dir.metrics_path().exists() || stage.recipe.stages.len() < 2 {
+            let own = read_metrics(&stage.dir.metrics_path())?.into_iter();
+            metrics.extend(own.map(|m| MetricRecord { step: stage.before + m.step, ..m }));
+        }
+    }
     let (metrics, held_out): (Vec<MetricRecord>, Vec<MetricRecord>) =
         metrics.into_iter().partition(|m| m.phase == MetricPhase::Train);
     let series = |name: &str| -> report::Series {

@@ -12,7 +12,7 @@ use super::tensors::{self, TensorSpec};
 use super::{
     CheckpointError, Checkpoints, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, SCHEMA_VERSION, STATE_FILE,
 };
-use crate::step::{ModelState, StateTensor};
+use crate::step::{ModelState, StateTensor, Visit};
 
 /// How much of a checkpoint to put into a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +127,26 @@ impl Checkpoint<'_> {
     pub fn verify(&self) -> Result<(), CheckpointError> {
         for file in &self.manifest.files {
             checked(self.storage, &self.path, &self.manifest, &file.name, self.previous)?;
+        }
+        Ok(())
+    }
+
+    /// Visit every parameter that it holds, in the order of their names, once the file's hash is checked.
+    pub fn visit_parameters(&self, visit: &mut Visit<'_>) -> Result<(), CheckpointError> {
+        let path = self.path.join(MODEL_FILE);
+        let bytes = checked(self.storage, &self.path, &self.manifest, MODEL_FILE, self.previous)?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|error| CheckpointError::Corrupt {
+            path: path.clone(),
+            problem: format!("it is not a safetensors file: {error}"),
+            previous: self.previous,
+        })?;
+        let mut tensors = file.tensors();
+        tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (name, tensor) in tensors {
+            let (dtype, shape) = (tensor.dtype(), tensor.shape());
+            visit(StateTensor { name: &name, dtype, shape, bytes: tensor.data() }).map_err(|source| {
+                CheckpointError::Restore { what: "the model", path: path.clone(), source }
+            })?;
         }
         Ok(())
     }
