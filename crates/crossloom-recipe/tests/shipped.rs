@@ -45,7 +45,7 @@ fn every_shipped_recipe_names_the_schema_and_obeys_it() {
 
 #[test]
 fn every_shipped_recipe_loads_without_a_warning_and_survives_being_written_out() {
-    for name in ["quickstart.toml", "synthetic.toml", "ablations.toml"] {
+    for name in ["quickstart.toml", "synthetic.toml", "two-stages.toml", "ablations.toml"] {
         let loaded =
             load(&shipped().join(name), &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"));
         assert!(loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings);

@@ -78,7 +78,10 @@ impl DataSets {
     pub fn of(&self, recipe: &Recipe) -> Result<&Data, ExperimentError> {
         let found = self.sets.iter().find(|(known, _)| same_data(known, recipe));
         found.map(|(_, data)| data).ok_or_else(|| {
-            ExperimentError::request("the data of a stage was not read", "read that of all stages of the recipe")
+            ExperimentError::request(
+                "the data of a stage was not read",
+                "read that of all stages of the recipe",
+            )
         })
     }
 

@@ -301,6 +301,14 @@ impl<'r> Experiment<'r> {
         let mut stages = stages.into_iter().peekable();
         while let Some(stage) = stages.next() {
             let own = data.of(&stage.recipe)?;
+            // What is thrown away is not looked for elsewhere; variants of one run share a stage all the same.
+            let out = (self.entry != Entry::Replace).then_some(self.out.as_path());
+            if self.job != Job::Evaluate
+                && stages.peek().is_some()
+                && stage.taken_over(variant, own, dir, out, record, progress)?
+            {
+                continue;
+            }
             let held = self.states(&variant.name, &stage, progress);
             let mut ready = VariantRun::new(variant, stage, held, self.job, device, dir, record)?;
             if self.job != Job::Evaluate {

@@ -45,6 +45,7 @@ mod stream;
 mod train;
 mod trained;
 mod training_stage;
+mod twin;
 mod variant;
 
 pub mod backends;
@@ -79,5 +80,6 @@ pub use progress::{Activity, RunProgress, Unheard};
 pub use start::{Start, located, settled};
 pub use states::PictureBudget;
 pub use step::ModelStep;
+pub use stream::TrainingBatch;
 pub use train::train;
 pub use trained::{Answered, Trained, generate};

@@ -143,7 +143,8 @@ impl Model {
                 Some(info) if info.ty.shape == tensor.shape => {
                     let dtype = dtype_in_store(tensor.name, tensor.dtype)?;
                     let values = values::to_f32(dtype, tensor.bytes);
-                    let values = values.map_err(|problem| format!("the tensor `{}` {problem}", tensor.name))?;
+                    let values =
+                        values.map_err(|problem| format!("the tensor `{}` {problem}", tensor.name))?;
                     write_weight(store, tensor.name, &values)?;
                 }
                 Some(info) => misfits.push(format!(

@@ -70,6 +70,9 @@ fn here(backend: Backend) -> Result<(String, String), RunError> {
     Ok((device, backend.instruction_set()?.to_owned()))
 }
 
+/// Begins the note of a run that went on elsewhere.
+pub(crate) const WENT_ON: &str = "went on with";
+
 /// Where bit-identity ends: steps of a run that goes on with another instruction set, or on another processor, differ in
 /// their last bits from those that would have been.
 fn went_on_elsewhere(record: &RunRecord, backend: Backend) -> Result<Option<String>, RunError> {
@@ -81,7 +84,7 @@ fn went_on_elsewhere(record: &RunRecord, backend: Backend) -> Result<Option<Stri
     }
     let old_set = if old_set.is_empty() { "unknown" } else { old_set };
     Ok(Some(format!(
-        "went on with {device} ({set}) after {before} ({old_set}): from the last checkpoint on, the last bits may differ from \
+        "{WENT_ON} {device} ({set}) after {before} ({old_set}): from the last checkpoint on, the last bits may differ from \
          a run that never moved"
     )))
 }

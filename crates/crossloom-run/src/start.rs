@@ -204,7 +204,10 @@ fn as_in_no_file(
                 recipe.stage().unwrap_or_default(),
                 param.name
             ),
-            format!("set train.parts.{}.dtype of the later stage to \"f32\", or to \"bf16\", which rounds", param.part.name()),
+            format!(
+                "set train.parts.{}.dtype of the later stage to \"f32\", or to \"bf16\", which rounds",
+                param.part.name()
+            ),
         )),
     }
 }

@@ -33,6 +33,8 @@ pub struct Trained {
     encoding: Encoding,
     /// A batch of one picture.
     batch: PackedBatch,
+    /// The stage that it comes from.
+    stage: Option<String>,
 }
 
 /// An answer.
@@ -85,7 +87,8 @@ impl Trained {
         let mut model = Model::restored(programs, start, &device, &newest)?;
         let encoding = model.phases.encoding()?;
         let (pool, batch) = (pool_of(recipe), PackedBatch::new(&shapes));
-        Ok((Self { model, tokenizer, processor, pool, encoding, batch }, checked))
+        let stage = recipe.stage().map(str::to_owned);
+        Ok((Self { model, tokenizer, processor, pool, encoding, batch, stage }, checked))
     }
 
     /// Loads the newest checkpoint of a variant.
@@ -95,6 +98,11 @@ impl Trained {
     /// backend that runs nothing, or too little memory.
     pub fn load(dir: &VariantDir, recipe: &Recipe, resources: Resources) -> Result<Self, ExperimentError> {
         Ok(Self::load_with(dir, recipe, resources, |_, _| Ok(()))?.0)
+    }
+
+    /// The stage whose newest checkpoint answers: the newest one that has any. None where the recipe has no stages.
+    pub fn stage(&self) -> Option<&str> {
+        self.stage.as_deref()
     }
 
     /// Answers questions about a picture file; each sees the picture, none sees another.

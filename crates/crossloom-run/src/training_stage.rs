@@ -78,7 +78,10 @@ impl TrainingStage {
             return Ok(());
         }
         Err(ExperimentError::request(
-            format!("{} is not what the stage `{name}` of this recipe ends with", checkpoint.path().display()),
+            format!(
+                "{} is not what the stage `{name}` of this recipe ends with",
+                checkpoint.path().display()
+            ),
             "remove the folder of the stage, and it is trained again",
         ))
     }

@@ -1,5 +1,6 @@
 //! One variant: trained or restored, then evaluated.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -12,7 +13,9 @@ use crossloom_recipe::{Recipe, Variant};
 use crossloom_runtime::Device;
 use crossloom_runtime::limits::Need;
 use crossloom_train::progress::{Phase, ProgressUpdate};
-use crossloom_train::run_dir::{PictureRecord, RunDir, RunRecord, RunStatus, VariantDir, VariantRecord};
+use crossloom_train::run_dir::{
+    PictureRecord, RunDir, RunRecord, RunStatus, StageRecord, VariantDir, VariantRecord,
+};
 use crossloom_train::trainer::Outcome;
 
 use crate::evaluate::{evaluate, resampling};
@@ -29,6 +32,7 @@ use crate::states::{Counts, States};
 use crate::train::train;
 use crate::trained::no_checkpoint;
 use crate::training_stage::{TrainingStage, steps_done, title};
+use crate::twin::{self, below};
 use crate::{Data, ExperimentError};
 
 /// A variant that is compiled and known to fit; no memory was taken for it.
@@ -51,6 +55,47 @@ pub(crate) struct CompiledStage {
     pub(crate) notes: Vec<String>,
     /// Whether its encoded pictures do not all fit the memory that is kept for them.
     pub(crate) spills: bool,
+}
+
+impl CompiledStage {
+    /// Takes over what another variant or run trained for this very stage, where there is such and nothing was trained here yet. `out` is
+    /// the folder of other runs, if theirs are wanted.
+    pub(crate) fn taken_over(
+        &self,
+        variant: &Variant,
+        data: &Data,
+        run: &RunDir,
+        out: Option<&Path>,
+        record: &mut RunRecord,
+        progress: &mut dyn RunProgress,
+    ) -> Result<bool, ExperimentError> {
+        let dir = run.variant(&variant.name)?;
+        let earlier = self.recipe.stages.iter().rev().skip(1);
+        let before = earlier.map(|stage| stage.train.steps).sum();
+        let stage =
+            TrainingStage { dir: dir.enter_stage(self.recipe.stage())?, before, recipe: self.recipe.clone() };
+        let (Some(name), None) = (self.recipe.stage(), stage.done()?) else { return Ok(false) };
+        let Some(twin) = twin::find(&stage, run, record, out, &data.tokenizer.to_json()?)? else {
+            return Ok(false);
+        };
+        twin.copy_to(&stage)?;
+        let steps = self.recipe.train.steps;
+        let checkpoint = below(run, &stage.checkpoints().path_of(steps));
+        let note = format!(
+            "`{}`: the stage `{name}` is that of {}, which trained the same",
+            variant.name, twin.place
+        );
+        progress.note(&note);
+        record.notes.push(note);
+        let entry = record.variants.entry(variant.name.clone()).or_default();
+        (entry.steps, entry.final_loss) = (before + steps, twin.record.final_loss);
+        entry.checkpoint.clone_from(&checkpoint);
+        entry.status = RunStatus::Interrupted;
+        let own = StageRecord { seconds: 0.0, checkpoint, taken_from: Some(twin.place), ..twin.record };
+        entry.stages.insert(name.to_owned(), own);
+        run.write_record(record)?;
+        Ok(true)
+    }
 }
 
 /// One training of a variant, whose model is in memory.
@@ -111,7 +156,9 @@ impl<'v> VariantRun<'v> {
         let title = title(name, recipe);
         progress.begin(&title, Activity::Train);
         let start = Instant::now();
-        if steps_done(&self.dir, &self.variant.recipe)?.is_none_or(|done| done < self.variant.recipe.all_steps()) {
+        if steps_done(&self.dir, &self.variant.recipe)?
+            .is_none_or(|done| done < self.variant.recipe.all_steps())
+        {
             self.forget_answers(record)?;
         }
         let dir = self.dir.enter_stage(recipe.stage())?;
@@ -132,12 +179,8 @@ impl<'v> VariantRun<'v> {
         // A session without a step learns nothing new about these.
         entry.final_loss = summary.last.as_ref().map(|step| step.loss).or(entry.final_loss);
         entry.step_ms = summary.median_step.map(|seconds| 1e3 * seconds).or(entry.step_ms);
-        let below = |path: &std::path::PathBuf| {
-            let path = path.strip_prefix(self.run.path()).ok()?;
-            let parts = path.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
-            Some(parts.collect::<Vec<_>>().join("/"))
-        };
-        entry.checkpoint = summary.checkpoint.as_ref().and_then(below).or(entry.checkpoint.take());
+        let newest = summary.checkpoint.as_ref().and_then(|path| below(&self.run, path));
+        entry.checkpoint = newest.or(entry.checkpoint.take());
         if let Some(stage) = recipe.stage() {
             let (checkpoint, trainable_parameters) = (entry.checkpoint.clone(), entry.trainable_parameters);
             let own = entry.stages.entry(stage.to_owned()).or_default();

@@ -12,7 +12,7 @@ use super::tensors::{self, TensorSpec};
 use super::{
     CheckpointError, Checkpoints, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, SCHEMA_VERSION, STATE_FILE,
 };
-use crate::step::{ModelState, StateTensor, Visit};
+use crate::step::{BoxError, ModelState, StateTensor, Visit};
 
 /// How much of a checkpoint to put into a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,17 +131,21 @@ impl Checkpoint<'_> {
         Ok(())
     }
 
-    /// Visit every parameter that it holds, in the order of their names, once the file's hash is checked.
+    /// Visit every parameter that it holds, in the order of its file, whose hash is checked first.
     pub fn visit_parameters(&self, visit: &mut Visit<'_>) -> Result<(), CheckpointError> {
-        let path = self.path.join(MODEL_FILE);
-        let bytes = checked(self.storage, &self.path, &self.manifest, MODEL_FILE, self.previous)?;
+        self.visit(MODEL_FILE, visit)
+    }
+
+    fn visit(&self, name: &str, visit: &mut Visit<'_>) -> Result<(), CheckpointError> {
+        let path = self.path.join(name);
+        let bytes = checked(self.storage, &self.path, &self.manifest, name, self.previous)?;
         let file = SafeTensors::deserialize(&bytes).map_err(|error| CheckpointError::Corrupt {
             path: path.clone(),
             problem: format!("it is not a safetensors file: {error}"),
             previous: self.previous,
         })?;
         let mut tensors = file.tensors();
-        tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
+        tensors.sort_by_key(|(name, tensor)| (tensor.data().as_ptr(), name.clone()));
         for (name, tensor) in tensors {
             let (dtype, shape) = (tensor.dtype(), tensor.shape());
             visit(StateTensor { name: &name, dtype, shape, bytes: tensor.data() }).map_err(|source| {
@@ -200,6 +204,18 @@ impl Checkpoint<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// A checkpoint is copied as the state of a model is saved.
+impl ModelState for Checkpoint<'_> {
+    fn visit_state(&self, visit: &mut Visit<'_>) -> Result<(), BoxError> {
+        self.visit(MODEL_FILE, visit)?;
+        Ok(self.visit(OPTIMIZER_FILE, visit)?)
+    }
+
+    fn load_state(&mut self, tensor: StateTensor<'_>) -> Result<(), BoxError> {
+        Err(format!("`{}` is part of a checkpoint, which is never changed", tensor.name).into())
     }
 }
 

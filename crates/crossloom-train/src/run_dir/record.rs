@@ -99,6 +99,8 @@ pub struct StageRecord {
     pub seconds: f64,
     /// Folder of the newest checkpoint, relative to the run directory.
     pub checkpoint: Option<String>,
+    /// The variant, and the run if it is another, that trained it, where it was taken over from there.
+    pub taken_from: Option<String>,
 }
 
 /// One variant (trained model) of a run.
