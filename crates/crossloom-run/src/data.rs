@@ -14,7 +14,7 @@ use crossloom_data::{assets, image};
 use crossloom_recipe::{ImageUse, Recipe, Source, Split, Variant};
 
 use crate::ExperimentError;
-use crate::datasets::{DataSets, same_data};
+use crate::datasets::{DataSets, same_pictures};
 use crate::measured::{EASY_VQA, Measured};
 
 /// Pictures, questions, tokenizer.
@@ -226,7 +226,7 @@ pub(crate) fn image_mode(recipe: &Recipe) -> ImageMode {
 /// answers that are there already join the comparison.
 pub(crate) fn same_questions(variants: &[Variant]) -> Result<(), ExperimentError> {
     let same = |a: &Recipe, b: &Recipe| {
-        same_data(a, b) && a.eval.split == b.eval.split && a.eval.limit == b.eval.limit
+        same_pictures(a, b) && a.eval.split == b.eval.split && a.eval.limit == b.eval.limit
     };
     let Some((first, others)) = variants.split_first() else { return Ok(()) };
     let metric = first.recipe.eval.metric;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossloom_data::assets::AssetEvent;
 use crossloom_data::datasets::VqaDataset;
 use crossloom_data::tokenizer::{Tokenizer, TokenizerOptions};
-use crossloom_recipe::{Recipe, Variant};
+use crossloom_recipe::{self as recipe, Recipe, Variant};
 
 use crate::data::open;
 use crate::{Data, ExperimentError};
@@ -52,7 +52,7 @@ impl DataSets {
     ) -> Result<Self, ExperimentError> {
         let mut opened: Vec<(Recipe, Box<dyn VqaDataset>)> = Vec::new();
         for recipe in recipes {
-            if opened.iter().any(|(known, _)| same_data(known, &recipe)) {
+            if opened.iter().any(|(known, _)| same_pictures(known, &recipe)) {
                 continue;
             }
             let set = open(&recipe, folder, stop, event);
@@ -76,7 +76,7 @@ impl DataSets {
     /// # Errors
     /// A recipe whose data was not read.
     pub fn of(&self, recipe: &Recipe) -> Result<&Data, ExperimentError> {
-        let found = self.sets.iter().find(|(known, _)| same_data(known, recipe));
+        let found = self.sets.iter().find(|(known, _)| same_pictures(known, recipe));
         found.map(|(_, data)| data).ok_or_else(|| {
             ExperimentError::request(
                 "the data of a stage was not read",
@@ -101,12 +101,16 @@ impl DataSets {
     }
 }
 
-/// Whether two recipes read the same pictures and questions and divide them alike.
-pub(crate) fn same_data(a: &Recipe, b: &Recipe) -> bool {
-    a.data.source == b.data.source
-        && a.data.seed == b.data.seed
-        && a.data.validation == b.data.validation
-        && a.data.train_limit == b.data.train_limit
-        && a.data.test_limit == b.data.test_limit
-        && a.model.vision.image_size == b.model.vision.image_size
+/// Whether two recipes of one encoder read the same pictures and questions and divide them alike.
+pub(crate) fn same_data(a: &recipe::Data, b: &recipe::Data) -> bool {
+    a.source == b.source
+        && a.seed == b.seed
+        && a.validation == b.validation
+        && a.train_limit == b.train_limit
+        && a.test_limit == b.test_limit
+}
+
+/// Whether two recipes read the same pictures, in the same size, and questions, and divide them alike.
+pub(crate) fn same_pictures(a: &Recipe, b: &Recipe) -> bool {
+    same_data(&a.data, &b.data) && a.model.vision.image_size == b.model.vision.image_size
 }

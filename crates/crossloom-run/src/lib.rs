@@ -83,3 +83,4 @@ pub use step::ModelStep;
 pub use stream::TrainingBatch;
 pub use train::train;
 pub use trained::{Answered, Trained, generate};
+pub use training_stage::unfinished_stage;

@@ -48,7 +48,7 @@ pub(crate) fn write(
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
         accuracy: accuracy(variants, comparison),
-        variants: variants.iter().map(variant).collect::<Result<_, _>>()?,
+        variants: variants.iter().map(|outcome| variant(outcome, record)).collect::<Result<_, _>>()?,
         samples: samples(data, variants),
         reproduction: reproduction(loaded, command, record, data, variants)?,
     };
@@ -58,9 +58,20 @@ pub(crate) fn write(
     Ok(path)
 }
 
-fn variant(outcome: &VariantOutcome) -> Result<report::Variant, ExperimentError> {
-    let mut metrics = Vec::new();
+fn variant(outcome: &VariantOutcome, record: &RunRecord) -> Result<report::Variant, ExperimentError> {
+    let (mut metrics, mut trained) = (Vec::new(), Vec::new());
+    let entry = record.variants.get(&outcome.name);
     for stage in stages(&outcome.dir, &outcome.recipe) {
+        let known = stage.recipe.stage().and_then(|name| Some((name, entry?.stages.get(name)?)));
+        trained.extend(known.map(|(name, known)| report::Stage {
+            name: name.to_owned(),
+            begins: stage.before,
+            steps: known.steps,
+            trained: known.trainable_parameters,
+            learning_rate: stage.recipe.train.lr,
+            loss: known.final_loss,
+            taken_from: known.taken_from.clone(),
+        }));
         // A stage that was not begun has recorded nothing.
         if stage.dir.metrics_path().exists() || stage.recipe.stages.len() < 2 {
             let own = read_metrics(&stage.dir.metrics_path())?.into_iter();
@@ -72,7 +83,9 @@ fn variant(outcome: &VariantOutcome) -> Result<report::Variant, ExperimentError>
     let series = |name: &str| -> report::Series {
         metrics.iter().filter_map(|m| Some((m.step, *m.scalars.get(name)?))).collect()
     };
-    let lr = metrics.iter().flat_map(|m| m.scalars.keys()).find(|name| name.starts_with("lr/")).cloned();
+    // Stages have other groups.
+    let rate =
+        |m: &MetricRecord| m.scalars.iter().find(|(name, _)| name.starts_with("lr/")).map(|(_, rate)| *rate);
     Ok(report::Variant {
         name: outcome.name.clone(),
         description: description(outcome),
@@ -84,9 +97,10 @@ fn variant(outcome: &VariantOutcome) -> Result<report::Variant, ExperimentError>
                 .iter()
                 .filter_map(|m| Some((m.step, *m.scalars.get(HELD_OUT_LOSS)?)))
                 .collect(),
-            learning_rate: lr.map(|name| series(&name)).unwrap_or_default(),
+            learning_rate: metrics.iter().filter_map(|m| Some((m.step, rate(m)?))).collect(),
             gradient_norm: series("grad_norm"),
         },
+        stages: trained,
     })
 }
 

@@ -55,6 +55,18 @@ pub(crate) fn steps_done(dir: &VariantDir, recipe: &Recipe) -> Result<Option<u64
     Ok(None)
 }
 
+/// What is to be said before a variant with stages is asked that is not trained to its end: the stage whose newest checkpoint answers.
+///
+/// # Errors
+/// As [`newest`].
+pub fn unfinished_stage(dir: &VariantDir, recipe: &Recipe) -> Result<Option<String>, ExperimentError> {
+    let stage = newest(dir, recipe)?;
+    let (steps, all) = (stage.before + stage.done()?.unwrap_or_default(), recipe.all_steps());
+    let told =
+        |name: &str| format!("trained for {steps} of {all} steps: the stage `{name}` is what is asked");
+    Ok(stage.recipe.stage().filter(|_| steps < all).map(told))
+}
+
 impl TrainingStage {
     /// Its checkpoints, of which its recipe says how many are kept.
     pub(crate) fn checkpoints(&self) -> Checkpoints {

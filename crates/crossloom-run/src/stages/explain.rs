@@ -24,6 +24,9 @@ use crate::memory::expected;
 pub struct Explained {
     /// The variant.
     pub variant: String,
+    /// The stage that is trained, where the recipe has stages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// Sizes of its batches.
     pub shapes: Shapes,
     /// In which types it computes and keeps frozen parts, in words.
@@ -191,6 +194,7 @@ pub fn explain(
     };
     Ok(Explained {
         variant: name.to_owned(),
+        stage: recipe.stage().map(str::to_owned),
         shapes,
         precision: precision(recipe),
         types: types(&train),

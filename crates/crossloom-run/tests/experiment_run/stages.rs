@@ -142,7 +142,8 @@ fn by_hand(
         let mut batch = PackedBatch::new(&plan);
         packer.fill(&mut batch).unwrap();
         let batch = [TrainingBatch::new(batch)];
-        let rates = groups.groups().iter().map(|group| (group.name.clone(), group.lr * curve.factor(number)));
+        let rates =
+            groups.groups().iter().map(|group| (group.name.clone(), group.lr * curve.factor(number - 1)));
         let update = Update { step: number, rates: GroupRates::new(rates) };
         let micro = MicroStep {
             step: number,
@@ -275,9 +276,9 @@ fn a_stage_that_another_run_or_variant_has_trained_is_taken_over_and_a_changed_o
     });
     assert_eq!(curves[0], curves[1]);
 
-    // What the first stage trains on or how, and whatever both share, makes it another; so do other words.
+    // What the first stage trains on or how, and whatever both share, makes it another.
     for set in
-        ["stage.align.train.lr=0.02", "train.weight_decay=0.1", "stage.align.data.questions_per_sequence=1"]
+        ["stage.align.train.lr=0.02", "train.clip_norm=0.5", "stage.align.data.questions_per_sequence=1"]
     {
         let other = finish(&recipe(&[set]), &["in_two"], out.path(), Entry::New);
         assert!(
