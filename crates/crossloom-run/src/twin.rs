@@ -57,9 +57,9 @@ pub(crate) fn find(
             let last = checkpoints.load(stage.recipe.train.steps);
             if last.is_ok_and(|last| stage.is_last(&last).is_ok() && last.verify().is_ok()) {
                 let place = if dir == run {
-                    format!("`{variant}`")
+                    variant.clone()
                 } else {
-                    format!("`{variant}` in {}", dir.path().display())
+                    format!("{variant} of {}", dir.path().display())
                 };
                 return Ok(Some(Twin { dir: found, record: known.clone(), place }));
             }

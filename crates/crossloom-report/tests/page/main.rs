@@ -62,13 +62,13 @@ fn stages_are_marked_where_they_begin_and_listed_with_what_they_trained() {
         Stage { name: "align".into(), steps: 800, trained: 12_345, learning_rate: 1e-3, ..Stage::default() };
     let tune = Stage { name: "tune".into(), begins: 800, steps: 2008, loss: Some(0.25), ..align.clone() };
     data.variants[1].stages =
-        vec![Stage { taken_from: Some("`cli` in runs/x-1".into()), ..align.clone() }, tune.clone()];
+        vec![Stage { taken_from: Some("cli of runs/x-1".into()), ..align.clone() }, tune.clone()];
     data.variants[0].stages = vec![align, tune];
     let (text, page) = check(&data);
     assert_eq!(page.problems(), Vec::<String>::new());
     assert_eq!(text.matches(">tune</text>").count(), 3, "once in each of three charts");
     assert_eq!(text.matches(">align</text>").count(), 0, "it begins where the chart does");
-    for said in ["<td>801 to 2,808</td>", "12,345", "by `cli` in runs/x-1", "not recorded", "<td>here</td>"] {
+    for said in ["<td>801 to 2,808</td>", "12,345", "by cli of runs/x-1", "not recorded", "<td>here</td>"] {
         assert!(text.contains(said), "the page does not say: {said}");
     }
 }
