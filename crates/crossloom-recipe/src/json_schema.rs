@@ -197,7 +197,7 @@ fn swept(schema: &Value) -> Map<String, Value> {
         };
         let list = json!({ "type": "array", "minItems": 1, "uniqueItems": true, "items": items });
         let inside = format!("{path}.");
-        let is_table = settings.iter().any(|(other, _)| other.starts_with(&inside));
+        let is_table = path == "stage" || settings.iter().any(|(other, _)| other.starts_with(&inside));
         let value = if is_table { json!({ "anyOf": [list, { "type": "object" }] }) } else { list };
         properties.insert(path.clone(), value);
     }

@@ -11,7 +11,7 @@
 //!
 //! - [`experiment`]: a recipe that is run, and how that ended.
 //! - [`folder`]: what may be done in a run's folder is settled, under its lock, before anything is written.
-//! - [`data`]: pictures, questions, tokenizer, split by split.
+//! - [`data`]: pictures, questions, tokenizer, split by split; [`DataSets`]: those of all stages.
 //! - [`start`]: the pretrained weights that a recipe names, found, compared with its model, and laid into its store.
 //! - [`graph`]: a recipe's functions; [`programs`]: compiled; [`memory`]: what they will hold; [`model`]: with their weights;
 //!   [`backends`]: what they are compiled for and run on.

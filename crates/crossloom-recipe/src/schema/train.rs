@@ -219,8 +219,8 @@ impl Part {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PartTraining {
-    /// Whether the part's own tensors are trained; frozen ones keep their start values. With `lora` they are frozen, unless its
-    /// pairs are.
+    /// Whether the part's own tensors are trained; frozen ones keep their start values. With `lora` they are frozen, and must be
+    /// where its pairs are trained.
     #[schemars(extend("default" = true))]
     pub trainable: bool,
     /// Factor on `train.lr`.

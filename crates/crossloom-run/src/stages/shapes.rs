@@ -177,6 +177,24 @@ mod tests {
     }
 
     #[test]
+    fn stages_share_the_words_of_all_of_them_and_have_lengths_of_their_own() {
+        let whole = recipe("two-stages.toml");
+        let [align, tune] = &whole.by_stage()[..] else { panic!("two stages") };
+        let sizes = [align, tune].map(|stage| Shapes::of_stage(&whole, stage).unwrap());
+        assert_eq!(sizes[0].vocab, sizes[1].vocab);
+        assert!(sizes[0].batch.tokens < sizes[1].batch.tokens, "{sizes:?}");
+        // As a run measures them: the vocabulary of the last stage's data is that of all stages.
+        assert_eq!(sizes[1], measured(&whole));
+        let mut mixed = whole.clone();
+        mixed.stages[0].data.source = Source::EasyVqa {};
+        let drawn = Shapes::of(&Recipe { stages: Vec::new(), ..whole.clone() }).unwrap().vocab;
+        for stage in mixed.by_stage() {
+            let vocab = Shapes::of_stage(&mixed, &stage).unwrap().vocab;
+            assert_eq!(vocab, drawn + EASY_VQA.vocab - SpecialTokens::NAMES.len());
+        }
+    }
+
+    #[test]
     fn a_run_of_easy_vqa_has_the_known_sizes() {
         let mut recipe = recipe("quickstart.toml");
         (recipe.data.questions_per_sequence, recipe.eval.max_new_tokens) = (8, 3);
