@@ -24,7 +24,8 @@ use crate::programs::Programs;
 use crate::progress::{Activity, RunProgress};
 use crate::start::{Start, is_settled};
 use crate::states::{Disk, States};
-use crate::training_stage::title;
+use crate::training_stage::{TrainingStage, title};
+use crate::twin::take_over;
 use crate::variant::{Compiled, CompiledStage, VariantRun, batch_shape};
 use crate::{ExperimentError, VariantOutcome, compare, record, report, train};
 
@@ -303,11 +304,11 @@ impl<'r> Experiment<'r> {
             let own = data.of(&stage.recipe)?;
             // What is thrown away is not looked for elsewhere; variants of one run share a stage all the same.
             let out = (self.entry != Entry::Replace).then_some(self.out.as_path());
-            if self.job != Job::Evaluate
-                && stages.peek().is_some()
-                && stage.taken_over(variant, own, dir, out, record, progress)?
-            {
-                continue;
+            if self.job != Job::Evaluate && stages.peek().is_some() {
+                let training = TrainingStage::of(&dir.variant(&variant.name)?, stage.recipe.clone());
+                if take_over(&training, &variant.name, data, dir, out, record, progress)? {
+                    continue;
+                }
             }
             let held = self.states(&variant.name, &stage, progress);
             let mut ready = VariantRun::new(variant, stage, held, self.job, device, dir, record)?;

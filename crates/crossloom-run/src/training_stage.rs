@@ -20,13 +20,20 @@ pub(crate) struct TrainingStage {
 
 /// All trainings of a variant, in order.
 pub(crate) fn stages(dir: &VariantDir, recipe: &Recipe) -> Vec<TrainingStage> {
-    let mut before = 0;
-    let of = |recipe: Recipe| {
-        let stage = TrainingStage { dir: dir.stage(recipe.stage()), before, recipe };
-        before += stage.recipe.train.steps;
-        stage
-    };
-    recipe.by_stage().into_iter().map(of).collect()
+    recipe.by_stage().into_iter().map(|recipe| TrainingStage::of(dir, recipe)).collect()
+}
+
+/// The newest training of a variant that has a checkpoint, and the step of that; none where none has one.
+///
+/// # Errors
+/// A folder that cannot be read.
+fn reached(dir: &VariantDir, recipe: &Recipe) -> Result<Option<(TrainingStage, u64)>, ExperimentError> {
+    for stage in stages(dir, recipe).into_iter().rev() {
+        if let Some(done) = stage.done()? {
+            return Ok(Some((stage, done)));
+        }
+    }
+    Ok(None)
 }
 
 /// The newest training of a variant that has a checkpoint: what it has come to.
@@ -34,12 +41,7 @@ pub(crate) fn stages(dir: &VariantDir, recipe: &Recipe) -> Vec<TrainingStage> {
 /// # Errors
 /// No checkpoint at all; a folder that cannot be read.
 pub(crate) fn newest(dir: &VariantDir, recipe: &Recipe) -> Result<TrainingStage, ExperimentError> {
-    for stage in stages(dir, recipe).into_iter().rev() {
-        if stage.done()?.is_some() {
-            return Ok(stage);
-        }
-    }
-    Err(no_checkpoint(dir))
+    reached(dir, recipe)?.map(|(stage, _)| stage).ok_or_else(|| no_checkpoint(dir))
 }
 
 /// Steps of all stages that a variant was trained for; none where it has no checkpoint.
@@ -47,27 +49,29 @@ pub(crate) fn newest(dir: &VariantDir, recipe: &Recipe) -> Result<TrainingStage,
 /// # Errors
 /// A folder that cannot be read.
 pub(crate) fn steps_done(dir: &VariantDir, recipe: &Recipe) -> Result<Option<u64>, ExperimentError> {
-    for stage in stages(dir, recipe).into_iter().rev() {
-        if let Some(done) = stage.done()? {
-            return Ok(Some(stage.before + done));
-        }
-    }
-    Ok(None)
+    Ok(reached(dir, recipe)?.map(|(stage, done)| stage.before + done))
 }
 
 /// What is to be said before a variant with stages is asked that is not trained to its end: the stage whose newest checkpoint answers.
 ///
 /// # Errors
-/// As [`newest`].
+/// A folder that cannot be read.
 pub fn unfinished_stage(dir: &VariantDir, recipe: &Recipe) -> Result<Option<String>, ExperimentError> {
-    let stage = newest(dir, recipe)?;
-    let (steps, all) = (stage.before + stage.done()?.unwrap_or_default(), recipe.all_steps());
+    let Some((stage, done)) = reached(dir, recipe)? else { return Ok(None) };
+    let (steps, all) = (stage.before + done, recipe.all_steps());
     let told =
         |name: &str| format!("trained for {steps} of {all} steps: the stage `{name}` is what is asked");
     Ok(stage.recipe.stage().filter(|_| steps < all).map(told))
 }
 
 impl TrainingStage {
+    /// The training of a recipe up to its stage.
+    pub(crate) fn of(dir: &VariantDir, recipe: Recipe) -> Self {
+        let earlier = recipe.stages.iter().rev().skip(1);
+        let before = earlier.map(|stage| stage.train.steps).sum();
+        Self { dir: dir.stage(recipe.stage()), before, recipe }
+    }
+
     /// Its checkpoints, of which its recipe says how many are kept.
     pub(crate) fn checkpoints(&self) -> Checkpoints {
         Checkpoints::new(self.dir.checkpoints_path(), self.recipe.train.keep_checkpoints)

@@ -1,6 +1,5 @@
 //! One variant: trained or restored, then evaluated.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -13,9 +12,7 @@ use crossloom_recipe::{Recipe, Variant};
 use crossloom_runtime::Device;
 use crossloom_runtime::limits::Need;
 use crossloom_train::progress::{Phase, ProgressUpdate};
-use crossloom_train::run_dir::{
-    PictureRecord, RunDir, RunRecord, RunStatus, StageRecord, VariantDir, VariantRecord,
-};
+use crossloom_train::run_dir::{PictureRecord, RunDir, RunRecord, RunStatus, VariantDir, VariantRecord};
 use crossloom_train::trainer::Outcome;
 
 use crate::evaluate::{evaluate, resampling};
@@ -26,13 +23,13 @@ use crate::model::Model;
 use crate::outcome::{self, VariantOutcome};
 use crate::programs::Programs;
 use crate::progress::{Activity, RunProgress};
-use crate::record::describe;
+use crate::record::{data_manifest, describe};
 use crate::start::Start;
 use crate::states::{Counts, States};
 use crate::train::train;
 use crate::trained::no_checkpoint;
 use crate::training_stage::{TrainingStage, steps_done, title};
-use crate::twin::{self, below};
+use crate::twin::below;
 use crate::{Data, ExperimentError};
 
 /// A variant that is compiled and known to fit; no memory was taken for it.
@@ -55,47 +52,6 @@ pub(crate) struct CompiledStage {
     pub(crate) notes: Vec<String>,
     /// Whether its encoded pictures do not all fit the memory that is kept for them.
     pub(crate) spills: bool,
-}
-
-impl CompiledStage {
-    /// Takes over what another variant or run trained for this very stage, where there is such and nothing was trained here yet. `out` is
-    /// the folder of other runs, if theirs are wanted.
-    pub(crate) fn taken_over(
-        &self,
-        variant: &Variant,
-        data: &Data,
-        run: &RunDir,
-        out: Option<&Path>,
-        record: &mut RunRecord,
-        progress: &mut dyn RunProgress,
-    ) -> Result<bool, ExperimentError> {
-        let dir = run.variant(&variant.name)?;
-        let earlier = self.recipe.stages.iter().rev().skip(1);
-        let before = earlier.map(|stage| stage.train.steps).sum();
-        let stage =
-            TrainingStage { dir: dir.enter_stage(self.recipe.stage())?, before, recipe: self.recipe.clone() };
-        let (Some(name), None) = (self.recipe.stage(), stage.done()?) else { return Ok(false) };
-        let Some(twin) = twin::find(&stage, run, record, out, &data.tokenizer.to_json()?)? else {
-            return Ok(false);
-        };
-        twin.copy_to(&stage)?;
-        let steps = self.recipe.train.steps;
-        let checkpoint = below(run, &stage.checkpoints().path_of(steps));
-        let note = format!(
-            "`{}`: the stage `{name}` is that of {}, which trained the same",
-            variant.name, twin.place
-        );
-        progress.note(&note);
-        record.notes.push(note);
-        let entry = record.variants.entry(variant.name.clone()).or_default();
-        (entry.steps, entry.final_loss) = (before + steps, twin.record.final_loss);
-        entry.checkpoint.clone_from(&checkpoint);
-        entry.status = RunStatus::Interrupted;
-        let own = StageRecord { seconds: 0.0, checkpoint, taken_from: Some(twin.place), ..twin.record };
-        entry.stages.insert(name.to_owned(), own);
-        run.write_record(record)?;
-        Ok(true)
-    }
 }
 
 /// One training of a variant, whose model is in memory.
@@ -125,15 +81,13 @@ impl<'v> VariantRun<'v> {
         let start = Instant::now();
         let time = programs.time;
         let dir = run.variant(&variant.name)?;
-        let earlier = recipe.stages.iter().rev().skip(1);
-        let before = earlier.map(|stage| stage.train.steps).sum();
-        let stage = TrainingStage { dir: dir.stage(recipe.stage()), before, recipe };
+        let stage = TrainingStage::of(&dir, recipe);
         let (mut model, steps) = if job == Job::Evaluate {
             let checkpoints = stage.checkpoints();
             let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(&dir))?;
-            (Model::restored(programs, weights, device, &newest)?, before + newest.state().step)
+            (Model::restored(programs, weights, device, &newest)?, stage.before + newest.state().step)
         } else {
-            (Model::blank(programs, weights, device)?, before)
+            (Model::blank(programs, weights, device)?, stage.before)
         };
         model.phases.encoder.hold_in(held);
         let entry = record.variants.entry(variant.name.clone()).or_default();
@@ -165,6 +119,14 @@ impl<'v> VariantRun<'v> {
         Interface::new(recipe, &self.plan).write(&dir, &data.tokenizer)?;
         let entry = record.variants.entry(name.clone()).or_default();
         entry.status = RunStatus::Running;
+        if let Some(stage) = recipe.stage() {
+            let trainable_parameters = entry.trainable_parameters;
+            let own = entry.stages.entry(stage.to_owned()).or_default();
+            (own.hash, own.taken_from) = (recipe.training_hash(), None);
+            (own.data, own.trainable_parameters) = (data_manifest(data).content, trainable_parameters);
+            self.run.write_record(record)?;
+        }
+        let entry = record.variants.entry(name.clone()).or_default();
         tracing::info!(variant = %title, "training begins");
         let summary = train(recipe, data, &self.plan, &mut self.model, &self.dir, resume, stop, progress);
         spent(entry, "train", start.elapsed());
@@ -182,11 +144,9 @@ impl<'v> VariantRun<'v> {
         let newest = summary.checkpoint.as_ref().and_then(|path| below(&self.run, path));
         entry.checkpoint = newest.or(entry.checkpoint.take());
         if let Some(stage) = recipe.stage() {
-            let (checkpoint, trainable_parameters) = (entry.checkpoint.clone(), entry.trainable_parameters);
+            let checkpoint = entry.checkpoint.clone();
             let own = entry.stages.entry(stage.to_owned()).or_default();
-            own.hash = recipe.training_hash();
             own.steps = summary.completed;
-            own.trainable_parameters = trainable_parameters;
             own.final_loss = summary.last.as_ref().map(|step| step.loss).or(own.final_loss);
             own.step_ms = summary.median_step.map(|seconds| 1e3 * seconds).or(own.step_ms);
             own.seconds += start.elapsed().as_secs_f64();

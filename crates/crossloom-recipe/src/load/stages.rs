@@ -71,9 +71,10 @@ impl Loader<'_> {
                 continue;
             }
             if let Some(other) = stages.keys().find(|other| other.eq_ignore_ascii_case(&name)) {
-                let message = match *other == name {
-                    true => format!("there are two stages `{name}`"),
-                    false => format!("the stages `{other}` and `{name}` differ in capital letters only"),
+                let message = if *other == name {
+                    format!("there are two stages `{name}`")
+                } else {
+                    format!("the stages `{other}` and `{name}` differ in capital letters only")
                 };
                 let help = "rename one of them: each becomes a folder";
                 self.findings.push(Finding::error(key, message).help(help));

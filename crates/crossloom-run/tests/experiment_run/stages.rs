@@ -276,6 +276,11 @@ fn a_stage_that_another_run_or_variant_has_trained_is_taken_over_and_a_changed_o
     });
     assert_eq!(curves[0], curves[1]);
 
+    // Other pictures of a later stage leave it what it is too, where its words stay what they are: here no more are asked about.
+    let more = recipe(&["stage.tune.data.test_limit=5", "variants.at_once.data.test_limit=5"]);
+    let third = finish(&more, &["in_two"], out.path(), Entry::New);
+    assert!(third.dir.read_record().unwrap().variants["in_two"].stages["align"].taken_from.is_some());
+
     // What the first stage trains on or how, and whatever both share, makes it another.
     for set in
         ["stage.align.train.lr=0.02", "train.clip_norm=0.5", "stage.align.data.questions_per_sequence=1"]

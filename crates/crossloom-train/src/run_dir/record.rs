@@ -87,6 +87,8 @@ pub struct PictureRecord {
 pub struct StageRecord {
     /// Hash of what it trains, and of what the stages before it do.
     pub hash: String,
+    /// BLAKE3 of the decoded content of the training and the test split of its data.
+    pub data: BTreeMap<String, String>,
     /// Completed optimizer steps.
     pub steps: u64,
     /// Parameters that are trained.
