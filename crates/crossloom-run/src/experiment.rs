@@ -19,7 +19,7 @@ use crate::datasets::DataSets;
 use crate::evaluate::check_metric;
 use crate::folder::Claim;
 use crate::job::{Entry, Job};
-use crate::memory::{DataNeed, Fit, fits};
+use crate::memory::{DataNeed, Fit, Need, fits};
 use crate::programs::Programs;
 use crate::progress::{Activity, RunProgress};
 use crate::start::{Start, is_settled};
@@ -299,6 +299,8 @@ impl<'r> Experiment<'r> {
         stop: &AtomicBool,
     ) -> Result<Ended, ExperimentError> {
         let Compiled { variant, stages } = compiled;
+        // The stages follow one another, so that the largest is what the run holds at most.
+        let most = stages.iter().map(|stage| stage.need.clone()).max_by_key(Need::total).unwrap_or_default();
         let mut stages = stages.into_iter().peekable();
         while let Some(stage) = stages.next() {
             let own = data.of(&stage.recipe)?;
@@ -311,7 +313,7 @@ impl<'r> Experiment<'r> {
                 }
             }
             let held = self.states(&variant.name, &stage, progress);
-            let mut ready = VariantRun::new(variant, stage, held, self.job, device, dir, record)?;
+            let mut ready = VariantRun::new(variant, stage, &most, held, self.job, device, dir, record)?;
             if self.job != Job::Evaluate {
                 let finished = ready.train(own, self.entry == Entry::Resume, record, progress, stop)?;
                 dir.write_record(record)?;

@@ -28,7 +28,7 @@ use crate::start::Start;
 use crate::states::{Counts, States};
 use crate::train::train;
 use crate::trained::no_checkpoint;
-use crate::training_stage::{TrainingStage, steps_done, title};
+use crate::training_stage::{TrainingStage, stages, steps_done, title};
 use crate::twin::below;
 use crate::{Data, ExperimentError};
 
@@ -67,17 +67,19 @@ pub(crate) struct VariantRun<'v> {
 }
 
 impl<'v> VariantRun<'v> {
-    /// Takes memory for a training: to be done, or, to be evaluated, with the weights of its newest checkpoint.
+    /// Takes memory for a training: to be done, or, to be evaluated, with the weights of its newest checkpoint. `most` is what the
+    /// variant's run holds at most.
     pub(crate) fn new(
         variant: &'v Variant,
         compiled: CompiledStage,
+        most: &Need,
         held: States,
         job: Job,
         device: &Arc<dyn Device>,
         run: &RunDir,
         record: &mut RunRecord,
     ) -> Result<Self, ExperimentError> {
-        let CompiledStage { recipe, plan, programs, start: weights, need, .. } = compiled;
+        let CompiledStage { recipe, plan, programs, start: weights, .. } = compiled;
         let start = Instant::now();
         let time = programs.time;
         let dir = run.variant(&variant.name)?;
@@ -91,7 +93,7 @@ impl<'v> VariantRun<'v> {
         };
         model.phases.encoder.hold_in(held);
         let entry = record.variants.entry(variant.name.clone()).or_default();
-        describe(entry, &stage.recipe, &model, &need);
+        describe(entry, &stage.recipe, &model, most);
         spent(entry, "compile", time + start.elapsed());
         Ok(Self { variant, stage, model, plan, run: run.clone(), dir, steps })
     }
@@ -121,6 +123,13 @@ impl<'v> VariantRun<'v> {
         entry.status = RunStatus::Running;
         if let Some(stage) = recipe.stage() {
             let trainable_parameters = entry.trainable_parameters;
+            // A process that was killed when a stage was done did not write that down.
+            for earlier in stages(&self.dir, recipe) {
+                let known = earlier.recipe.stage().and_then(|name| entry.stages.get_mut(name));
+                if let (Some(known), Some(done)) = (known, earlier.done()?) {
+                    known.steps = done;
+                }
+            }
             let own = entry.stages.entry(stage.to_owned()).or_default();
             (own.hash, own.taken_from) = (recipe.training_hash(), None);
             (own.data, own.trainable_parameters) = (data_manifest(data).content, trainable_parameters);

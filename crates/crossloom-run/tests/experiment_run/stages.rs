@@ -248,6 +248,69 @@ fn a_run_that_is_stopped_in_any_stage_goes_on_there_and_is_bitwise_the_same() {
     }
 }
 
+/// Copies a folder with all that it holds.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_after_any_step_of_any_stage_ends_as_it_would_have() {
+    let loaded = recipe(&["train.checkpoint_every=1", "train.keep_checkpoints=9"]);
+    let out = tempfile::tempdir().unwrap();
+    let whole = finish(&loaded, &["in_two"], out.path(), Entry::New);
+    let last = files(&folder(whole.dir.path(), "tune", 5));
+    for (stage, steps) in [("align", 0), ("align", 2), ("align", 4), ("tune", 0), ("tune", 1), ("tune", 4)] {
+        // What is on the disk after that step: no later checkpoint, lines of a log that were written ahead, no answers.
+        let killed = tempfile::tempdir().unwrap();
+        let run = killed.path().join(whole.dir.id());
+        copy(whole.dir.path(), &run);
+        let own = run.join("in_two/stages").join(stage);
+        for step in steps + 1..=5 {
+            drop(std::fs::remove_dir_all(own.join("checkpoints").join(format!("step-{step}"))));
+        }
+        if stage == "align" {
+            std::fs::remove_dir_all(run.join("in_two/stages/tune")).unwrap();
+        }
+        let dir = RunDir::open(&run).unwrap();
+        let mut record = dir.read_record().unwrap();
+        record.status = RunStatus::Running;
+        let entry = record.variants.get_mut("in_two").unwrap();
+        (entry.status, entry.steps) = (RunStatus::Running, 0);
+        entry.evaluated_as.clear();
+        entry.stages.get_mut(stage).unwrap().steps = 0;
+        if stage == "align" {
+            entry.stages.shift_remove("tune");
+        }
+        dir.write_record(&record).unwrap();
+        // Without any checkpoint there is nothing to go on with, and it begins anew.
+        let entry = if (stage, steps) == ("align", 0) { Entry::Replace } else { Entry::Resume };
+        let given = finish(&loaded, &["in_two"], killed.path(), entry);
+        assert_eq!(given.dir.path(), run);
+        assert!(files(&folder(&run, "tune", 5)) == last, "killed after step {steps} of {stage}");
+        let record = given.dir.read_record().unwrap();
+        let stages: Vec<(&str, u64)> = record.variants["in_two"]
+            .stages
+            .iter()
+            .map(|(name, stage)| (name.as_str(), stage.steps))
+            .collect();
+        assert_eq!(stages, [("align", 4), ("tune", 5)], "killed after step {steps} of {stage}");
+        for (stage, steps) in stages {
+            let metrics = read_metrics(&run.join("in_two/stages").join(stage).join("metrics.jsonl")).unwrap();
+            let logged: Vec<u64> = metrics.iter().map(|m| m.step).collect();
+            assert_eq!(logged, (1..=steps).collect::<Vec<u64>>());
+        }
+    }
+}
+
 #[test]
 fn a_stage_that_another_run_or_variant_has_trained_is_taken_over_and_a_changed_one_is_not() {
     let out = tempfile::tempdir().unwrap();
