@@ -224,7 +224,8 @@ impl Memory {
 }
 
 /// What a run of a recipe with batches of that shape will hold, but for the process itself, and to how many bytes of arena its
-/// training step was brought for that; `budget` is what it may hold. Nothing is read or allocated.
+/// training step was brought for that; `budget` is what it may hold. Nothing is read or allocated. Of a recipe with stages it is the last
+/// one, with the data of all of them.
 ///
 /// # Errors
 /// The graph cannot be built or compiled; pretrained weights that are not those of its model.

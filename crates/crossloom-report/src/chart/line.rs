@@ -121,7 +121,7 @@ impl LineChart {
             let Some(place) = self.x.place(*place) else { continue };
             let x = left + place * (right - left);
             let stroke = format!("M{} {}V{}", at(x), at(TOP), at(bottom));
-            out.void("path", &[("class", "grid"), ("stroke-dasharray", "4 3"), ("d", &stroke)]);
+            out.void("path", &[("class", "axis"), ("stroke-dasharray", "4 3"), ("d", &stroke)]);
             let place = &[("class", "tick"), ("x", &*at(x + 4.0)), ("y", &*at(TOP + 11.0))];
             out.leaf("text", place, name);
         }
