@@ -1,7 +1,7 @@
 //! Where the time of a training step goes, kernel by kernel.
 //!
 //! ```text
-//! cargo run --release -p crossloom-run --example step_profile -- recipes/quickstart.toml cli [--json] [KEY=VALUE …]
+//! cargo run --release -p crossloom-run --example step_profile -- recipes/quickstart.toml cli [--json] [--rounds N] [KEY=VALUE …]
 //! ```
 //!
 //! Prints the median step, then every kernel with its calls, time and rate. Times of kernels are the best of all
@@ -35,8 +35,13 @@ struct Row {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     let json = args.iter().position(|a| a == "--json").map(|at| args.remove(at)).is_some();
+    let mut rounds = ROUNDS;
+    if let Some(at) = args.iter().position(|a| a == "--rounds").filter(|at| at + 1 < args.len()) {
+        args.remove(at);
+        rounds = args.remove(at).parse::<usize>()?.max(1);
+    }
     let [path, variant, sets @ ..] = args.as_slice() else {
-        return Err("usage: step_profile RECIPE VARIANT [--json] [KEY=VALUE …]".into());
+        return Err("usage: step_profile RECIPE VARIANT [--json] [--rounds N] [KEY=VALUE …]".into());
     };
     let loaded = load_with(Path::new(path), &LoadOptions { sets: sets.to_vec() }, &architecture);
     let loaded = settled(loaded.map_err(|problems| problems.to_string())?)?;
@@ -56,19 +61,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     load_batch(&mut step, &batch, GatePool::Image)?;
 
     let pool = rayon::ThreadPoolBuilder::new().build()?;
-    let (totals, best) = pool.install(|| measure(&mut step))?;
+    let totals = pool.install(|| times(&mut step, rounds))?;
     let median = totals[totals.len() / 2];
     let cost = explain(step.plan(), 2);
     if json {
         println!(
-            "{{\"median_ms\": {:.3}, \"flops\": {}, \"planned_bytes\": {}, \"peak_rss_bytes\": {}}}",
+            "{{\"median_ms\": {:.3}, \"batch\": {}, \"tokens\": {}, \"targets\": {}, \"flops\": {}, \"planned_bytes\": {}, \
+             \"peak_rss_bytes\": {}}}",
             1e3 * median,
+            shape.batch,
+            shape.tokens,
+            shape.targets,
             cost.flops,
             cost.peak_bytes(),
             peak_resident_bytes().ok_or("the system does not tell the peak of resident memory")?
         );
         return Ok(());
     }
+    let best = pool.install(|| profile(&mut step, rounds.div_ceil(2)))?;
     println!(
         "median step {:.2} ms ({:.1} to {:.1}), sum of best kernel times {:.2} ms, {:.2} GFLOP, {:.1} GFLOP/s, peak memory {:.1} MB",
         1e3 * median,
@@ -83,25 +93,30 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Times of whole steps, ascending, and the best time of every kernel call.
-fn measure(step: &mut Session) -> Result<(Vec<f64>, Vec<f64>), RunError> {
-    for _ in 0..WARM_UP {
+/// Times of whole steps, ascending.
+fn times(step: &mut Session, rounds: usize) -> Result<Vec<f64>, RunError> {
+    for _ in 0..WARM_UP.min(rounds) {
         step.run()?;
     }
-    let mut totals = Vec::with_capacity(ROUNDS);
-    for _ in 0..ROUNDS {
+    let mut totals = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
         let start = Instant::now();
         step.run()?;
         totals.push(start.elapsed().as_secs_f64());
     }
     totals.sort_by(f64::total_cmp);
+    Ok(totals)
+}
+
+/// The best time of every kernel call.
+fn profile(step: &mut Session, rounds: usize) -> Result<Vec<f64>, RunError> {
     let mut best = vec![f64::INFINITY; step.plan().steps.len()];
-    for _ in 0..ROUNDS / 2 {
+    for _ in 0..rounds {
         for time in step.profile()? {
             best[time.step] = best[time.step].min(time.time.as_secs_f64());
         }
     }
-    Ok((totals, best))
+    Ok(best)
 }
 
 fn print_kernels(step: &Session, best: &[f64]) {
