@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crossloom_ir::DType;
 use crossloom_model::{BatchShape, Outputs, ParamSpec};
-use crossloom_recipe::{Adapter, AmpAttach, Architecture, Part, Recipe};
+use crossloom_recipe::{Adapter, AmpAttach, Architecture, KeptIn, Part, Recipe};
 use crossloom_train::checkpoint::{Checkpoint, Checkpoints, RestorePart};
 use crossloom_train::run_dir::VariantDir;
 use crossloom_train::step::{BoxError, ModelState, StateTensor, Visit};
@@ -17,6 +17,7 @@ use crate::ExperimentError;
 use crate::graph::{forward_func, policy, training_spec};
 use crate::interface::Interface;
 use crate::model::dtype_in_file;
+use crate::sources::Files;
 use crate::start::Start;
 use crate::trained::no_checkpoint;
 
@@ -30,8 +31,8 @@ pub enum Export {
     /// AMP's branches beside each linear layer of the projector, in PEFT's form: one adapter per tap, each in a folder of the
     /// tap's name.
     Branches,
-    /// A scope as a model in the layout of Hugging Face, low-rank pairs merged into its weights.
-    Merged(Scope),
+    /// A scope as a model in the layout of Hugging Face, low-rank pairs merged into its weights, in that type.
+    Merged(Scope, KeptIn),
 }
 
 /// What was written.
@@ -61,7 +62,7 @@ pub fn export(
         Export::Trained => held.trained(recipe, folder),
         Export::Adapter(scope) => held.adapter(recipe, scope, folder),
         Export::Branches => held.branches(recipe, folder),
-        Export::Merged(scope) => held.merged(recipe, scope, folder),
+        Export::Merged(scope, kept) => held.merged(recipe, scope, kept, folder),
     }
 }
 
@@ -184,7 +185,13 @@ impl Held {
         Ok(self.wrote(self.params.iter().filter(branch)))
     }
 
-    fn merged(&self, recipe: &Recipe, scope: Scope, folder: &Path) -> Result<Exported, ExperimentError> {
+    fn merged(
+        &self,
+        recipe: &Recipe,
+        scope: Scope,
+        kept: KeptIn,
+        folder: &Path,
+    ) -> Result<Exported, ExperimentError> {
         if scope == Scope::Whole && recipe.topology.injects() {
             return Err(ExperimentError::request(
                 "the variant injects vision states into decoder layers, which no LLaVA does",
@@ -211,7 +218,10 @@ impl Held {
             language: Some(model.language.clone()),
             taps: recipe.topology.input.clone(),
         };
-        export::model(folder, scope, &architecture, self.tokens, &tensors)?;
+        let files = Files::open(recipe)?;
+        let in_file = |name: &str| files.dtype(self.params.iter().find(|param| param.name == name)?);
+        let type_of = |name: &str| export::written_in(kept, in_file(name));
+        export::model(folder, scope, &architecture, self.tokens, &tensors, &type_of)?;
         Ok(self.wrote(self.params.iter().filter(own)))
     }
 }

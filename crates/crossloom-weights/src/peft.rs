@@ -12,7 +12,7 @@ use crossloom_runtime::MappedFile;
 use serde_json::{Map, Value, json};
 
 use crate::WeightsError;
-use crate::export::{Scope, Tensors, Values, save, text};
+use crate::export::{Scope, Tensors, Values, as_they_are, save, text};
 use crate::shards::table;
 use crate::values::to_f32;
 
@@ -193,7 +193,7 @@ impl Adapter {
 
     fn save(&self, folder: &Path) -> io::Result<()> {
         write_atomic(&folder.join(CONFIG), &text(&self.config)?)?;
-        save(&folder.join(MODEL), &self.tensors)
+        save(&folder.join(MODEL), &as_they_are(&self.tensors))
     }
 }
 
