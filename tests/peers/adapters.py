@@ -12,7 +12,8 @@ pairs, the merged parts and a whole LLaVA. Then
 - the whole LLaVA, given pictures, gives the logits of the run, whose pairs are not merged; so does one of DINOv2 and Qwen3, and
   what starts from folders in bf16 is given back in bf16;
 - what crossloom merged is what PEFT merges, weight by weight;
-- an adapter that PEFT wrote, merged into its base by crossloom, gives the logits that PEFT gives.
+- an adapter that PEFT wrote, merged into its base by crossloom, gives the logits that PEFT gives;
+- so does a run that starts from an adapter that PEFT wrote over a whole LLaVA, given pictures.
 
 `CROSSLOOM` names a binary to use; without it one is built.
 """
@@ -50,15 +51,7 @@ SIDE, PATCH = 32, 8
 RECIPE = """
 name = "adapters"
 
-[model.vision]
-weights = "{vision}"
-image_size = 32
-
-[model.language]
-weights = "{language}"
-
-[model.projector]
-hidden = 32
+{model}
 
 [topology]
 input = "block.3"
@@ -70,11 +63,25 @@ source = {{ kind = "synthetic", train_images = 24, test_images = 6, questions_pe
 questions_per_sequence = 4
 
 [train]
-steps = 8
+steps = {steps}
 batch_size = 4
-lr = 2e-2
+lr = {lr}
 warmup = 0
 
+{parts}
+"""
+HALVES = """
+[model.vision]
+weights = "{vision}"
+image_size = 32
+
+[model.language]
+weights = "{language}"
+
+[model.projector]
+hidden = 32
+"""
+PAIRS = """
 [train.parts.vision]
 dtype = "{dtype}"
 lora = {{ rank = 2, alpha = 3, targets = ["q_proj", "fc1"] }}
@@ -173,20 +180,25 @@ def bases_in_bf16(place):
     Dinov2Model(vision).bfloat16().save_pretrained(place / "dinov2")
 
 
-def trained(place, name, vision, language, dtype):
+def trained(place, name, model, parts, steps=8, lr=2e-2):
     """The folder of a run."""
     recipe = place / f"{name}.toml"
-    recipe.write_text(RECIPE.format(vision=place / vision, language=place / language, dtype=dtype))
+    recipe.write_text(RECIPE.format(model=model, parts=parts, steps=steps, lr=lr))
     crossloom("train", recipe, "--out", place / name)
     (run,) = (place / name).iterdir()
     return run
+
+
+def of_halves(place, name, vision, language, dtype):
+    halves = HALVES.format(vision=place / vision, language=place / language)
+    return trained(place, name, halves, PAIRS.format(dtype=dtype))
 
 
 def main():
     with tempfile.TemporaryDirectory() as place:
         place = Path(place)
         bases(place)
-        run = trained(place, "runs", "vision", "language", "f32")
+        run = of_halves(place, "runs", "vision", "language", "f32")
         export = lambda out, *what: crossloom("model", "export", run, "--out", place / out, *what)
         export("language-pairs", "--adapter", "language")
         export("vision-pairs", "--adapter", "vision")
@@ -200,18 +212,22 @@ def main():
         peft_adapter(place)
         crossloom("model", "merge", place / "language", place / "theirs", "--out", place / "theirs-merged")
         check(place)
-        pictured(place, run, "llava")
+        pictured(place, run, "llava", llava(place, "llava"))
+        started(place)
         bases_in_bf16(place)
-        run = trained(place, "low", "dinov2", "qwen3", "bf16")
+        run = of_halves(place, "low", "dinov2", "qwen3", "bf16")
         crossloom("model", "export", run, "--merge", "--out", place / "dinov2-llava")
-        pictured(place, run, "dinov2-llava")
+        pictured(place, run, "LLaVA of DINOv2", llava(place, "dinov2-llava"))
         given_back(place, run)
     print("all equal")
 
 
-def pictured(place, run, folder):
-    """A run's own logits behind pictures, and those of the LLaVA that it was exported as."""
-    llava = quietly(f"{folder} for pictures", lambda: whole(LlavaForConditionalGeneration.from_pretrained, place / folder))
+def llava(place, folder):
+    return quietly(f"{folder}, whole", lambda: whole(LlavaForConditionalGeneration.from_pretrained, place / folder))
+
+
+def pictured(place, run, name, llava):
+    """A run's own logits behind pictures, and those of the LLaVA that it should be."""
     image, patches, text, rows = llava.config.image_token_index, (SIDE // PATCH) ** 2, 12, 2
     words = torch.arange(rows * text).reshape(rows, text) * 5 % (VOCAB - 8) + 8
     ids = torch.cat([torch.full((rows, patches), image), words], dim=1)
@@ -232,8 +248,21 @@ def pictured(place, run, folder):
     with torch.no_grad():
         theirs = llava(input_ids=ids, pixel_values=pixels).logits[:, patches:]
         other = llava(input_ids=ids, pixel_values=-pixels).logits[:, patches:]
-    same(f"{folder}, transformers against the run", theirs, ours.reshape(theirs.shape))
+    same(f"{name} behind pictures, theirs against the run's", theirs, ours.reshape(theirs.shape))
     assert apart(other, theirs) > 1e-2, "the picture does nothing"
+
+
+def started(place):
+    """A run of one step that is too small to change anything: pairs that PEFT wrote, in all parts of a LLaVA."""
+    torch.manual_seed(10)
+    config = LoraConfig(r=3, lora_alpha=5, target_modules=["k_proj", "gate_proj", "fc2", "linear_1"],
+                        init_lora_weights=False, use_rslora=True)
+    adapted = get_peft_model(llava(place, "llava"), config).eval()
+    adapted.save_pretrained(place / "whole-pairs")
+    pairs = "".join(f'[train.parts.{part}]\nlora.weights = "{place}/whole-pairs"\n'
+                    for part in ["vision", "projector", "language"])
+    run = trained(place, "started", f'model.weights = "{place}/llava"', pairs, steps=1, lr=1e-12)
+    pictured(place, run, "PEFT's pairs at a run's start", adapted)
 
 
 def given_back(place, run):
@@ -288,13 +317,13 @@ def check(place):
         same("encoder, PEFT against merged", adapted(pixels).last_hidden_state, merged(pixels).last_hidden_state)
         assert apart(merged(pixels).last_hidden_state, plain) > 1e-3, "the pairs do nothing"
 
-        llava = quietly("whole LLaVA", lambda: whole(LlavaForConditionalGeneration.from_pretrained, place / "llava"))
+        joined = llava(place, "llava")
         merged = AutoModelForCausalLM.from_pretrained(place / "language-merged").eval()
-        same("LLaVA without a picture", llava(input_ids=ids.clamp(min=8)).logits, merged(ids.clamp(min=8)).logits)
+        same("LLaVA without a picture", joined(input_ids=ids.clamp(min=8)).logits, merged(ids.clamp(min=8)).logits)
         # The whole, its pairs taken off again, is what PEFT makes of it with them.
         for pair in load_file(place / "pairs" / "adapter_model.safetensors"):
             module = pair.removeprefix("base_model.model.").split(".lora_")[0]
-            llava.get_submodule(module)
+            joined.get_submodule(module)
         print("pairs of the whole name modules of the whole")
 
 

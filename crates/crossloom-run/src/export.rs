@@ -217,6 +217,7 @@ impl Held {
             projector: Some(model.projector.clone()),
             language: Some(model.language.clone()),
             taps: recipe.topology.input.clone(),
+            ..Architecture::default()
         };
         let files = Files::open(recipe)?;
         let in_file = |name: &str| files.dtype(self.params.iter().find(|param| param.name == name)?);

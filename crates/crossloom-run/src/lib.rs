@@ -25,6 +25,7 @@ mod compare;
 mod encoder;
 mod error;
 mod evaluate;
+mod fitting;
 mod gates;
 mod generate;
 mod git;

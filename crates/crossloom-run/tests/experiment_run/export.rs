@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crossloom_data::packing::{PackedBatch, TrainingOptions, TrainingPacker};
 use crossloom_model::BatchShape;
-use crossloom_recipe::{KeptIn, LoadOptions, Part, Recipe, Split, load_with};
+use crossloom_recipe::{KeptIn, LoadOptions, LoadedRecipe, Part, Recipe, Split, load_with};
 use crossloom_run::export::{Export, export};
 use crossloom_run::start::architecture;
 use crossloom_run::{Model, load_batch, pool_of, settled};
@@ -27,16 +27,20 @@ const ADAPTED: [&str; 4] = [
 ];
 
 /// A trained variant and the model that its newest checkpoint holds.
-struct Run {
-    recipe: Recipe,
-    dir: VariantDir,
-    model: Model,
+pub(crate) struct Run {
+    pub(crate) recipe: Recipe,
+    pub(crate) dir: VariantDir,
+    pub(crate) model: Model,
     _folder: tempfile::TempDir,
 }
 
 fn trained(variant: &str, more: &[&str]) -> Run {
+    finished(recipe(more), variant)
+}
+
+/// Trains a variant of a recipe.
+pub(crate) fn finished(loaded: LoadedRecipe, variant: &str) -> Run {
     let folder = tempfile::tempdir().unwrap();
-    let loaded = recipe(more);
     let finished = finish(&loaded, &[variant], folder.path(), Entry::New);
     let recipe = loaded.variant(variant).unwrap().recipe.clone();
     let (_, plan) = data(&recipe);
@@ -57,7 +61,7 @@ fn weights(model: &Model) -> BTreeMap<String, Vec<f32>> {
 }
 
 /// Logits of one batch of training questions.
-fn logits(model: &Model, recipe: &Recipe) -> Vec<f32> {
+pub(crate) fn logits(model: &Model, recipe: &Recipe) -> Vec<f32> {
     let (data, plan) = data(recipe);
     let (split, encoded) = data.images(Split::Train);
     let mut packer = TrainingPacker::new(&plan, encoded, split.images(), TrainingOptions::default()).unwrap();
@@ -70,7 +74,7 @@ fn logits(model: &Model, recipe: &Recipe) -> Vec<f32> {
     whole.read::<f32>("logits").unwrap()
 }
 
-fn quoted(folder: &Path) -> String {
+pub(crate) fn quoted(folder: &Path) -> String {
     format!("'{}'", folder.display())
 }
 

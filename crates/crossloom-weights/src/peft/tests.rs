@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
+use crossloom_runtime::MappedFile;
+
 use super::*;
+use crate::shards::table;
 
 fn values(shape: [usize; 2], start: f32) -> Values {
     let values = (0..shape[0] * shape[1]).map(|i| start + i as f32).collect();

@@ -32,8 +32,9 @@ const MERGE_HELP: &str = "\
 Examples:
   $ crossloom model merge ~/models/SmolLM2-135M adapter --out merged
 
-A recipe starts from the merged model as from any other: model.language.weights = \"merged\". An adapter of another base is \
-refused, layer by layer.";
+A recipe starts from the merged model as from any other: model.language.weights = \"merged\". One that goes on training the \
+adapter names it beside its base: train.parts.language.lora.weights = \"adapter\". An adapter of another base is refused, layer \
+by layer.";
 
 const EXPORT_HELP: &str = "\
 Examples:
