@@ -373,6 +373,11 @@ const GGUF_BLOCK: &[Row] = &[
     (&["blk.{n}.ffn_down.*"], &["language_model.model.layers.{n}.mlp.down_proj.*"], &[]),
 ];
 
+/// Every table there is.
+pub(crate) fn all() -> impl Iterator<Item = &'static Layout> {
+    LAYOUTS.iter().chain([&GGUF_LLAMA, &GGUF, &ONNX])
+}
+
 /// Tensors of a file that are no weights: what they hold is computed from positions alone, or is part of a model that is not
 /// read. Told as left out, and never asked for.
 const LEFT_OUT: &[&str] = &[

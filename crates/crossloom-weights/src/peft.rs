@@ -11,6 +11,7 @@ use std::path::Path;
 
 use crossloom_files::{create_folder_with, write_atomic};
 pub use read::{Adapter, is_adapter, read};
+pub(crate) use read::{Settings, scope_of};
 use serde_json::{Map, Value, json};
 
 use crate::WeightsError;
@@ -43,13 +44,13 @@ fn modules(scope: Scope) -> Modules {
     }
 }
 
-fn to_module(scope: Scope, linear: &str) -> Option<String> {
+pub(crate) fn to_module(scope: Scope, linear: &str) -> Option<String> {
     modules(scope)
         .iter()
         .find_map(|(ours, theirs)| Some(format!("{}{}", theirs.first()?, linear.strip_prefix(ours)?)))
 }
 
-fn to_linear(scope: Scope, module: &str) -> Option<String> {
+pub(crate) fn to_linear(scope: Scope, module: &str) -> Option<String> {
     let mut ways: Vec<(&str, &str)> = modules(scope)
         .iter()
         .flat_map(|(ours, theirs)| theirs.iter().map(move |theirs| (*theirs, *ours)))

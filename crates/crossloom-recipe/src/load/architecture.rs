@@ -49,6 +49,7 @@ impl Loader<'_> {
         for (path, tables) in WEIGHTS {
             let Some(written) = tree.get(&format!("{path}.path")) else { continue };
             let (span, layer) = (written.span, written.layer);
+            let of_pairs = path.starts_with("train.");
             let Some(text) = written.string().map(str::to_owned) else { continue };
             let Some(architectures) = &mut self.architectures else { continue };
             let folder = self.path.parent().unwrap_or(Path::new(".")).join(&text);
@@ -59,8 +60,7 @@ impl Loader<'_> {
                         let message = format!("the weights `{text}`: {problem}");
                         let inspect =
                             format!("`crossloom model inspect {}` says what can be read", folder.display());
-                        let pairs = tables.iter().any(|table| table.ends_with(".lora"));
-                        let help = if pairs { PAIRS } else { &inspect };
+                        let help = if of_pairs { PAIRS } else { &inspect };
                         cx.report(Finding::error(span, message).help(help));
                     }
                     cx.reported.extend(tables);
@@ -76,7 +76,7 @@ impl Loader<'_> {
                 let Some(part) = part else {
                     if *table != "model.projector" {
                         let message = format!("the weights `{text}` have nothing for `{table}`");
-                        let help = if table.ends_with(".lora") { PAIRS } else { HALVES };
+                        let help = if of_pairs { PAIRS } else { HALVES };
                         cx.report(Finding::error(span, message).help(help));
                         cx.reported.push(table);
                     }

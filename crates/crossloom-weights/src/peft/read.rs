@@ -51,7 +51,7 @@ impl Adapter {
                 (Ok(read), Some(linear)) => drop(pairs.insert(module.clone(), Pair { linear, ..read })),
                 (Err(own), _) => problems.extend(own),
                 (Ok(_), None) => {
-                    problems.push(format!("adapts `{module}`, which is a layer of no model here"))
+                    problems.push(format!("adapts `{module}`, which is a layer of no model here"));
                 }
             }
         }
@@ -165,7 +165,7 @@ fn modules_of(file: &MappedFile) -> (BTreeSet<String>, Vec<String>) {
 
 /// Of what the base is, by the names of its modules. Those of a language model alone begin with `model.`, those of an encoder alone
 /// do not, and a whole model names its parts.
-fn scope_of(modules: &BTreeSet<String>) -> Option<Scope> {
+pub(crate) fn scope_of(modules: &BTreeSet<String>) -> Option<Scope> {
     let all = |is: &dyn Fn(&str) -> bool| !modules.is_empty() && modules.iter().all(|module| is(module));
     let of_language = |module: &str| module.starts_with("model.layers.") || module == "lm_head";
     if all(&|module| to_linear(Scope::Whole, module).is_some()) {
@@ -203,7 +203,7 @@ fn pair(file: &Arc<MappedFile>, module: &str, settings: &Settings) -> Result<Pai
 }
 
 /// What a configuration says of ranks and factors.
-struct Settings {
+pub(crate) struct Settings {
     rank: usize,
     alpha: f64,
     ranks: BTreeMap<String, usize>,
@@ -214,7 +214,7 @@ struct Settings {
 }
 
 impl Settings {
-    fn of(config: &Map<String, Value>) -> Result<Self, Vec<String>> {
+    pub(crate) fn of(config: &Map<String, Value>) -> Result<Self, Vec<String>> {
         let mut problems = Vec::new();
         let value = |key: &str| config.get(key).filter(|value| !value.is_null());
         if value("peft_type").and_then(Value::as_str) != Some("LORA") {
@@ -260,12 +260,12 @@ impl Settings {
         }
     }
 
-    fn rank_of(&self, module: &str) -> usize {
+    pub(crate) fn rank_of(&self, module: &str) -> usize {
         pattern(&self.ranks, module).copied().unwrap_or(self.rank)
     }
 
     /// The numerator of the factor; PEFT's `use_rslora` divides by the root of the rank.
-    fn alpha_of(&self, module: &str, rank: usize) -> f64 {
+    pub(crate) fn alpha_of(&self, module: &str, rank: usize) -> f64 {
         let alpha = pattern(&self.alphas, module).copied().unwrap_or(self.alpha);
         if self.root { alpha * (rank as f64).sqrt() } else { alpha }
     }
