@@ -219,6 +219,7 @@ def main():
         crossloom("model", "export", run, "--merge", "--out", place / "dinov2-llava")
         pictured(place, run, "LLaVA of DINOv2", llava(place, "dinov2-llava"))
         given_back(place, run)
+        beside_dinov2(place, run)
     print("all equal")
 
 
@@ -286,6 +287,20 @@ def peft_adapter(place):
     config = LoraConfig(r=3, lora_alpha=5, target_modules=["k_proj", "gate_proj"], rank_pattern={"k_proj": 2},
                         init_lora_weights=False, task_type="CAUSAL_LM")
     get_peft_model(base, config).save_pretrained(place / "theirs")
+
+
+def beside_dinov2(place, run):
+    """Pairs beside an encoder whose modules have names of their own."""
+    crossloom("model", "export", run, "--adapter", "vision", "--out", place / "dinov2-pairs")
+    crossloom("model", "export", run, "--merge", "vision", "--out", place / "dinov2-merged")
+    pixels = torch.sin(torch.arange(2 * 3 * SIDE * SIDE) * 0.37).reshape(2, 3, SIDE, SIDE)
+    with torch.no_grad():
+        merged = quietly("merged DINOv2", lambda: whole(Dinov2Model.from_pretrained, place / "dinov2-merged"))
+        base = Dinov2Model.from_pretrained(place / "dinov2", dtype=torch.float32).eval()
+        plain = base(pixels).last_hidden_state
+        adapted = quietly("pairs of DINOv2 in PEFT", lambda: PeftModel.from_pretrained(base, place / "dinov2-pairs")).eval()
+        same("DINOv2, PEFT against merged", adapted(pixels).last_hidden_state, merged(pixels).last_hidden_state)
+        assert apart(merged(pixels).last_hidden_state, plain) > 1e-3, "the pairs do nothing"
 
 
 def check(place):

@@ -149,13 +149,7 @@ impl Held {
                 "pairs are trained by train.parts.X.lora; trained tensors are written without --adapter",
             ));
         }
-        if scope != Scope::Language && recipe.model.vision.layer_scale {
-            return Err(ExperimentError::request(
-                "the modules of DINOv2 have names of their own, under which pairs are not written yet",
-                "give away the pairs of the language model (--adapter language) or the trained tensors",
-            ));
-        }
-        peft::write(folder, scope, base(recipe, scope), &pairs)?;
+        peft::write(folder, base(recipe, scope), &pairs)?;
         Ok(self.wrote(self.params.iter().filter(|p| p.beside.is_some() && scope.holds(p.part))))
     }
 
@@ -178,7 +172,7 @@ impl Held {
             }
             adapters.push((tap.to_string(), pairs));
         }
-        peft::write_all(folder, Scope::Whole, base(recipe, Scope::Whole), &adapters)?;
+        peft::write_all(folder, base(recipe, Scope::Whole), &adapters)?;
         let branch = |param: &&ParamSpec| {
             param.part == Part::Adapter && param.name.contains(".linear_") && param.name.contains(".lora_")
         };
@@ -231,15 +225,16 @@ fn owned((name, values): (&String, &Values)) -> (String, Values) {
     (name.clone(), values.clone())
 }
 
-/// Where the base of an adapter lies, where the recipe says so.
-fn base(recipe: &Recipe, scope: Scope) -> Option<&str> {
+/// The base of an adapter, and where it lies if the recipe says so.
+fn base(recipe: &Recipe, scope: Scope) -> peft::Base<'_> {
     let model = &recipe.model;
     let weights = match scope {
         Scope::Language => model.language.weights.as_ref(),
         Scope::Vision => model.vision.weights.as_ref(),
         Scope::Whole => model.weights.as_ref(),
     };
-    weights.map(|weights| weights.path.as_str())
+    let path = weights.map(|weights| weights.path.as_str());
+    peft::Base { scope, dinov2: model.vision.layer_scale, path }
 }
 
 /// The weights that a checkpoint holds.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::format::{gguf, onnx};
 use crate::layout::{Dims, all};
-use crate::peft::{Settings, scope_of, to_linear, to_module};
+use crate::peft::{Base, Settings, scope_of, to_linear};
 use crate::shards::{Index, is_plain};
 use crate::{family, values};
 
@@ -106,8 +106,11 @@ pub fn adapter(bytes: &[u8]) -> bool {
     let named = scope_of(&modules).is_none_or(|scope| {
         let mut linears = modules.iter().filter_map(|module| to_linear(scope, module));
         linears.all(|linear| {
-            let module = to_module(scope, &linear);
-            module.is_some_and(|module| to_linear(scope, &module).as_ref() == Some(&linear))
+            // An encoder of either kind.
+            [false, true].into_iter().any(|dinov2| {
+                let module = Base { scope, dinov2, path: None }.module(&linear);
+                module.is_some_and(|module| to_linear(scope, &module).as_ref() == Some(&linear))
+            })
         })
     });
     let settings = Settings::of(&values).map_or_else(

@@ -20,18 +20,29 @@ use crate::export::{Scope, Tensors, Values, as_they_are, save, text};
 const CONFIG: &str = "adapter_config.json";
 const MODEL: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
+/// What our names of an encoder's layers begin with.
+const TOWER: &str = "vision_tower.vision_model.";
+/// What the names of an encoder's blocks go on with, and those of DINOv2's.
+const OUR_LAYERS: &str = "encoder.layers.";
+const DINOV2_LAYERS: &str = "encoder.layer.";
+/// Layers of a block by our names, and DINOv2's modules: as of transformers 5, and as before. Its files have the earlier names.
+const DINOV2: [(&str, [&str; 2]); 6] = [
+    ("self_attn.q_proj", ["attention.q_proj", "attention.attention.query"]),
+    ("self_attn.k_proj", ["attention.k_proj", "attention.attention.key"]),
+    ("self_attn.v_proj", ["attention.v_proj", "attention.attention.value"]),
+    ("self_attn.out_proj", ["attention.o_proj", "attention.output.dense"]),
+    ("mlp.fc1", ["mlp.fc1", "mlp.fc1"]),
+    ("mlp.fc2", ["mlp.fc2", "mlp.fc2"]),
+];
 
 /// First parts of our names, and of the modules of a base. Where there are several, the first is written and all are read.
 type Modules = &'static [(&'static str, &'static [&'static str])];
 
 const LANGUAGE: Modules = &[("language_model.", &[""])];
-const VISION: Modules = &[("vision_tower.vision_model.", &["", "vision_model."])];
+const VISION: Modules = &[(TOWER, &["", "vision_model."])];
 /// As of transformers 5, and as before.
 const WHOLE: Modules = &[
-    (
-        "vision_tower.vision_model.",
-        &["model.vision_tower.", "model.vision_tower.vision_model.", "vision_tower.vision_model."],
-    ),
+    (TOWER, &["model.vision_tower.", "model.vision_tower.vision_model.", "vision_tower.vision_model."]),
     ("multi_modal_projector.", &["model.multi_modal_projector.", "multi_modal_projector."]),
     ("language_model.model.", &["model.language_model.", "language_model.model."]),
 ];
@@ -44,10 +55,29 @@ fn modules(scope: Scope) -> Modules {
     }
 }
 
-pub(crate) fn to_module(scope: Scope, linear: &str) -> Option<String> {
-    modules(scope)
-        .iter()
-        .find_map(|(ours, theirs)| Some(format!("{}{}", theirs.first()?, linear.strip_prefix(ours)?)))
+/// What an adapter stands beside.
+#[derive(Clone, Copy, Debug)]
+pub struct Base<'b> {
+    /// How much of a model it is.
+    pub scope: Scope,
+    /// Whether its encoder has DINOv2's modules.
+    pub dinov2: bool,
+    /// Where it lies, or its name.
+    pub path: Option<&'b str>,
+}
+
+impl Base<'_> {
+    /// The module that a layer of ours is.
+    pub(crate) fn module(&self, linear: &str) -> Option<String> {
+        let (theirs, inner) = (modules(self.scope).iter())
+            .find_map(|(ours, theirs)| Some((*theirs.first()?, linear.strip_prefix(ours)?)))?;
+        if self.dinov2 && linear.starts_with(TOWER) {
+            let (number, rest) = inner.strip_prefix(OUR_LAYERS)?.split_once('.')?;
+            let (_, [now, _]) = DINOV2.iter().find(|(ours, _)| *ours == rest)?;
+            return Some(format!("{theirs}{DINOV2_LAYERS}{number}.{now}"));
+        }
+        Some(format!("{theirs}{inner}"))
+    }
 }
 
 pub(crate) fn to_linear(scope: Scope, module: &str) -> Option<String> {
@@ -57,7 +87,14 @@ pub(crate) fn to_linear(scope: Scope, module: &str) -> Option<String> {
         .collect();
     // The longest fits best.
     ways.sort_by_key(|(theirs, _)| std::cmp::Reverse(theirs.len()));
-    ways.into_iter().find_map(|(theirs, ours)| Some(format!("{ours}{}", module.strip_prefix(theirs)?)))
+    let (ours, inner) =
+        ways.into_iter().find_map(|(theirs, ours)| Some((ours, module.strip_prefix(theirs)?)))?;
+    if let (TOWER, Some(inner)) = (ours, inner.strip_prefix(DINOV2_LAYERS)) {
+        let (number, rest) = inner.split_once('.')?;
+        let (own, _) = DINOV2.iter().find(|(_, theirs)| theirs.contains(&rest))?;
+        return Some(format!("{ours}{OUR_LAYERS}{number}.{own}"));
+    }
+    Some(format!("{ours}{inner}"))
 }
 
 /// A low-rank pair beside a linear layer: `alpha / rank * B A` is added to its weight.
@@ -104,12 +141,12 @@ impl Pair {
     }
 }
 
-/// Writes pairs as an adapter of a scope of their model. `base` is the path or the name of what they were trained on.
+/// Writes pairs as an adapter of what they were trained on.
 ///
 /// # Errors
 /// There is none; a layer that the base does not have; the folder is there already, or cannot be written. Nothing is left then.
-pub fn write(folder: &Path, scope: Scope, base: Option<&str>, pairs: &[Pair]) -> Result<(), WeightsError> {
-    let adapter = Written::new(scope, base, pairs).map_err(|problems| WeightsError::new(folder, problems))?;
+pub fn write(folder: &Path, base: Base<'_>, pairs: &[Pair]) -> Result<(), WeightsError> {
+    let adapter = Written::new(base, pairs).map_err(|problems| WeightsError::new(folder, problems))?;
     create_folder_with(folder, |folder| adapter.save(folder))
         .map_err(|error| WeightsError::one(folder, error))
 }
@@ -120,13 +157,12 @@ pub fn write(folder: &Path, scope: Scope, base: Option<&str>, pairs: &[Pair]) ->
 /// As [`write()`].
 pub fn write_all(
     folder: &Path,
-    scope: Scope,
-    base: Option<&str>,
+    base: Base<'_>,
     adapters: &[(String, Vec<Pair>)],
 ) -> Result<(), WeightsError> {
     let (mut all, mut problems) = (Vec::with_capacity(adapters.len()), Vec::new());
     for (name, pairs) in adapters {
-        match Written::new(scope, base, pairs) {
+        match Written::new(base, pairs) {
             Ok(adapter) => all.push((name, adapter)),
             Err(own) => problems.extend(own),
         }
@@ -148,17 +184,17 @@ struct Written {
 }
 
 impl Written {
-    fn new(scope: Scope, base: Option<&str>, pairs: &[Pair]) -> Result<Self, Vec<String>> {
+    fn new(base: Base<'_>, pairs: &[Pair]) -> Result<Self, Vec<String>> {
         let mut problems = Vec::new();
         let (mut tensors, mut modules) = (Tensors::new(), BTreeMap::new());
         for pair in pairs {
-            match to_module(scope, &pair.linear) {
+            match base.module(&pair.linear) {
                 Some(module) => {
                     tensors.insert(format!("{PREFIX}{module}.lora_A.weight"), pair.a.clone());
                     tensors.insert(format!("{PREFIX}{module}.lora_B.weight"), pair.b.clone());
                     modules.insert(module, (pair.rank(), pair.alpha));
                 }
-                None => problems.push(format!("`{}` is no layer of `{}`", pair.linear, scope.name())),
+                None => problems.push(format!("`{}` is no layer of `{}`", pair.linear, base.scope.name())),
             }
         }
         let Some(&(rank, alpha)) = modules.values().next() else {
@@ -173,8 +209,8 @@ impl Written {
         let alphas: Map<String, Value> = others().map(|(name, own)| (name.clone(), json!(own.1))).collect();
         let config = json!({
             "peft_type": "LORA",
-            "task_type": if scope == Scope::Language { json!("CAUSAL_LM") } else { Value::Null },
-            "base_model_name_or_path": base,
+            "task_type": if base.scope == Scope::Language { json!("CAUSAL_LM") } else { Value::Null },
+            "base_model_name_or_path": base.path,
             "r": rank,
             "lora_alpha": alpha,
             "rank_pattern": ranks,

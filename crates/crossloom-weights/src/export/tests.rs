@@ -68,6 +68,7 @@ fn in_f32(_: &str) -> DType {
     DType::F32
 }
 
+const BASE: peft::Base<'_> = peft::Base { scope: Scope::Language, dinov2: false, path: None };
 const TOKENS: TokenIds = TokenIds { eos: 3, pad: 0, image: 1 };
 
 fn of(scope: Scope, tensors: &Tensors) -> Tensors {
@@ -144,7 +145,7 @@ fn an_adapter_is_merged_into_its_base_and_into_no_other() {
     let pair = Pair { linear: linear.to_owned(), a: half([2, 8]), b: half([12, 2]), alpha: 4.0 };
     let base_tensors = of(Scope::Language, &all);
     model(&base, Scope::Language, &architecture, TOKENS, &base_tensors, &in_f32).unwrap();
-    peft::write(&adapter, Scope::Language, None, &[pair]).unwrap();
+    peft::write(&adapter, BASE, &[pair]).unwrap();
     assert_eq!(merged(&out, &Pretrained::open(&base).unwrap(), &adapter, KeptIn::F32).unwrap(), 1);
     let read = Pretrained::open(&out).unwrap();
     for (name, before) in &base_tensors {
@@ -175,7 +176,7 @@ fn a_base_in_16_bits_is_given_back_in_them_where_that_is_asked_for() {
     let linear = "language_model.model.layers.0.self_attn.k_proj";
     let half = |shape: [usize; 2]| Values { shape: shape.to_vec(), values: vec![0.25; shape[0] * shape[1]] };
     let pair = Pair { linear: linear.to_owned(), a: half([2, 8]), b: half([4, 2]), alpha: 2.0 };
-    peft::write(&adapter, Scope::Language, None, &[pair]).unwrap();
+    peft::write(&adapter, BASE, &[pair]).unwrap();
     let opened = Pretrained::open(&base).unwrap();
     merged(&same, &opened, &adapter, KeptIn::File).unwrap();
     merged(&wide, &opened, &adapter, KeptIn::F32).unwrap();
