@@ -21,7 +21,7 @@ impl Place {
 
     /// A language model of its own, as a folder.
     fn base(&self, name: &str, more: &[&str]) {
-        let run = finished(with(more).unwrap(), "projector");
+        let run = finished(&with(more).unwrap(), "projector");
         export(&run.dir, &run.recipe, Export::Merged(Scope::Language, KeptIn::F32), &self.at(name)).unwrap();
     }
 
@@ -42,12 +42,12 @@ impl Place {
 
     /// A run with pairs beside the base, and its adapter.
     fn adapted(&self, lora: &str) -> Run {
-        let run = finished(self.recipe("base", lora, &[]).unwrap(), "projector");
+        let run = finished(&self.recipe("base", lora, &[]).unwrap(), "projector");
         export(&run.dir, &run.recipe, Export::Adapter(Scope::Language), &self.at("adapter")).unwrap();
         run
     }
 
-    fn from_adapter(&self) -> String {
+    fn lora(&self) -> String {
         format!("{{ weights = {} }}", quoted(&self.at("adapter")))
     }
 
@@ -77,7 +77,7 @@ fn a_run_goes_on_from_the_pairs_of_an_adapter() {
     let place = place();
     place.base("base", &[]);
     let before = place.adapted("{ rank = 3, alpha = 6, targets = ['q_proj', 'down_proj'] }");
-    let loaded = place.recipe("base", &place.from_adapter(), &[]).unwrap();
+    let loaded = place.recipe("base", &place.lora(), &[]).unwrap();
     let recipe = &loaded.variant("projector").unwrap().recipe;
     let lora = recipe.train.parts.get(Part::Language).lora.as_ref().unwrap();
     assert_eq!((lora.rank, lora.alpha, lora.targets.len()), (3, 6.0, 6));
@@ -86,14 +86,14 @@ fn a_run_goes_on_from_the_pairs_of_an_adapter() {
     let started = model(recipe, &plan);
     assert_eq!(logits(&started, recipe), logits(&before.model, &before.recipe), "bit for bit");
     // And is trained from there.
-    let after = finished(loaded.clone(), "projector");
+    let after = finished(&loaded, "projector");
     assert_ne!(logits(&after.model, recipe), logits(&started, recipe));
     export(&after.dir, &after.recipe, Export::Adapter(Scope::Language), &place.at("again")).unwrap();
 
     // Another adapter in the place of the first is another run.
     std::fs::rename(place.at("adapter"), place.at("first")).unwrap();
     std::fs::rename(place.at("again"), place.at("adapter")).unwrap();
-    let other = place.recipe("base", &place.from_adapter(), &[]).unwrap();
+    let other = place.recipe("base", &place.lora(), &[]).unwrap();
     assert_ne!(other.training_hash(), loaded.training_hash());
     let hash = lora.weights.as_ref().unwrap().hash.clone().unwrap();
     let pinned =
@@ -110,7 +110,7 @@ fn an_adapter_of_another_base_is_told_pair_by_pair() {
     place.base("thin", &["model.language.mlp=48"]);
     place.base("short", &["model.language.layers=2"]);
     drop(place.adapted("{ rank = 3, targets = ['q_proj', 'down_proj'] }"));
-    let lora = place.from_adapter();
+    let lora = place.lora();
     let told = place.refused("thin", &lora);
     let pair = "language_model.model.layers.0.mlp.down_proj.lora_A.weight";
     assert!(told.contains(&format!("misshaped   {pair} is [3, 64] there, [3, 48] in the model")), "{told}");
@@ -129,7 +129,7 @@ fn an_adapter_of_another_base_is_told_pair_by_pair() {
         "{{ weights = {{ path = {}, unexpected = ['*.layers.2.*'] }} }}",
         quoted(&place.at("adapter"))
     );
-    finished(place.recipe("short", &allowed, &[]).unwrap(), "projector");
+    finished(&place.recipe("short", &allowed, &[]).unwrap(), "projector");
 
     let told = place.refused("base", &format!("{{ rank = 4, weights = {} }}", quoted(&place.at("adapter"))));
     assert!(told.contains("is 4, but the weights") && told.contains("have 3"), "{told}");

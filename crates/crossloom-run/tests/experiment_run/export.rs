@@ -35,13 +35,13 @@ pub(crate) struct Run {
 }
 
 fn trained(variant: &str, more: &[&str]) -> Run {
-    finished(recipe(more), variant)
+    finished(&recipe(more), variant)
 }
 
 /// Trains a variant of a recipe.
-pub(crate) fn finished(loaded: LoadedRecipe, variant: &str) -> Run {
+pub(crate) fn finished(loaded: &LoadedRecipe, variant: &str) -> Run {
     let folder = tempfile::tempdir().unwrap();
-    let finished = finish(&loaded, &[variant], folder.path(), Entry::New);
+    let finished = finish(loaded, &[variant], folder.path(), Entry::New);
     let recipe = loaded.variant(variant).unwrap().recipe.clone();
     let (_, plan) = data(&recipe);
     let mut model = model(&recipe, &plan);
