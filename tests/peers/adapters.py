@@ -9,8 +9,11 @@ pairs, the merged parts and a whole LLaVA. Then
 - the merged language model and PEFT's model over the untouched base give the same logits, and not those of the base alone;
 - the same for the encoder;
 - the merged folders and the whole LLaVA load without a warning, with nothing missing and nothing unexpected;
+- the whole LLaVA, given pictures, gives the logits of the run, whose pairs are not merged; so does one of DINOv2 and Qwen3, and
+  what starts from folders in bf16 is given back in bf16;
 - what crossloom merged is what PEFT merges, weight by weight;
-- an adapter that PEFT wrote, merged into its base by crossloom, gives the logits that PEFT gives.
+- an adapter that PEFT wrote, merged into its base by crossloom, gives the logits that PEFT gives;
+- so does a run that starts from an adapter that PEFT wrote over a whole LLaVA, given pictures.
 
 `CROSSLOOM` names a binary to use; without it one is built.
 """
@@ -26,30 +29,29 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     CLIPVisionConfig,
     CLIPVisionModel,
+    Dinov2Config,
+    Dinov2Model,
     LlamaConfig,
     LlamaForCausalLM,
     LlavaForConditionalGeneration,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 from transformers.utils import logging as transformers_logging
 
 ROOT = Path(__file__).resolve().parents[2]
 VOCAB = 90
+# Of the pictures.
+SIDE, PATCH = 32, 8
 RECIPE = """
 name = "adapters"
 
-[model.vision]
-weights = "{vision}"
-
-[model.language]
-weights = "{language}"
-
-[model.projector]
-hidden = 32
+{model}
 
 [topology]
 input = "block.3"
@@ -61,14 +63,32 @@ source = {{ kind = "synthetic", train_images = 24, test_images = 6, questions_pe
 questions_per_sequence = 4
 
 [train]
-steps = 8
+steps = {steps}
 batch_size = 4
-lr = 2e-2
+lr = {lr}
 warmup = 0
 
-[train.parts]
-vision.lora = {{ rank = 2, alpha = 3, targets = ["q_proj", "fc1"] }}
-language.lora = {{ rank = 4, alpha = 8, targets = ["q_proj", "v_proj", "down_proj"] }}
+{parts}
+"""
+HALVES = """
+[model.vision]
+weights = "{vision}"
+image_size = 32
+
+[model.language]
+weights = "{language}"
+
+[model.projector]
+hidden = 32
+"""
+PAIRS = """
+[train.parts.vision]
+dtype = "{dtype}"
+lora = {{ rank = 2, alpha = 3, targets = ["q_proj", "fc1"] }}
+
+[train.parts.language]
+dtype = "{dtype}"
+lora = {{ rank = 4, alpha = 8, targets = ["q_proj", "v_proj", "down_proj"] }}
 """
 
 
@@ -119,9 +139,12 @@ def same(what, a, b, tolerance=1e-5):
     assert difference <= tolerance, what
 
 
-def crossloom(*arguments):
+def crossloom(*arguments, example=None):
+    """The command, or an example of crossloom-run, which lies beside it in the folder `examples`."""
     binary = os.environ.get("CROSSLOOM")
-    command = [binary] if binary else ["cargo", "run", "-q", "--release", "--"]
+    command = ["cargo", "run", "-q", "--release", *(["-p", "crossloom-run", "--example", example] if example else []), "--"]
+    if binary:
+        command = [Path(binary).parent / "examples" / example if example else binary]
     done = subprocess.run([*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"{arguments}: {done.stdout}{done.stderr}")
@@ -135,25 +158,47 @@ def bases(place):
                            tie_word_embeddings=True, initializer_range=0.2)
     LlamaForCausalLM(language).save_pretrained(place / "language")
     vision = CLIPVisionConfig(hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=64,
-                              image_size=32, patch_size=8, initializer_factor=4.0)
+                              image_size=SIDE, patch_size=PATCH, initializer_factor=4.0)
     tower = CLIPVisionModel(vision)
     tower.save_pretrained(place / "vision")
     names = load_file(place / "vision" / "model.safetensors")
     if not any(name.startswith("vision_model.") for name in names):
         # Versions before 5 wrote the encoder under this name, as published files have it.
-        from safetensors.torch import save_file
         renamed = {f"vision_model.{name}": tensor for name, tensor in names.items()}
         save_file(renamed, place / "vision" / "model.safetensors", metadata={"format": "pt"})
+
+
+def bases_in_bf16(place):
+    """DINOv2, whose positions are those of 5 by 5 patches, and Qwen3."""
+    torch.manual_seed(9)
+    language = Qwen3Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=10,
+                           intermediate_size=64, vocab_size=VOCAB, max_position_embeddings=256,
+                           tie_word_embeddings=False, initializer_range=0.2)
+    Qwen3ForCausalLM(language).bfloat16().save_pretrained(place / "qwen3")
+    vision = Dinov2Config(hidden_size=32, mlp_ratio=2, num_hidden_layers=4, num_attention_heads=4, image_size=5 * PATCH,
+                          patch_size=PATCH, initializer_range=0.2)
+    Dinov2Model(vision).bfloat16().save_pretrained(place / "dinov2")
+
+
+def trained(place, name, model, parts, steps=8, lr=2e-2):
+    """The folder of a run."""
+    recipe = place / f"{name}.toml"
+    recipe.write_text(RECIPE.format(model=model, parts=parts, steps=steps, lr=lr))
+    crossloom("train", recipe, "--out", place / name)
+    (run,) = (place / name).iterdir()
+    return run
+
+
+def of_halves(place, name, vision, language, dtype):
+    halves = HALVES.format(vision=place / vision, language=place / language)
+    return trained(place, name, halves, PAIRS.format(dtype=dtype))
 
 
 def main():
     with tempfile.TemporaryDirectory() as place:
         place = Path(place)
         bases(place)
-        recipe = place / "adapters.toml"
-        recipe.write_text(RECIPE.format(vision=place / "vision", language=place / "language"))
-        crossloom("train", recipe, "--out", place / "runs")
-        (run,) = (place / "runs").iterdir()
+        run = of_halves(place, "runs", "vision", "language", "f32")
         export = lambda out, *what: crossloom("model", "export", run, "--out", place / out, *what)
         export("language-pairs", "--adapter", "language")
         export("vision-pairs", "--adapter", "vision")
@@ -167,7 +212,72 @@ def main():
         peft_adapter(place)
         crossloom("model", "merge", place / "language", place / "theirs", "--out", place / "theirs-merged")
         check(place)
+        pictured(place, run, "llava", llava(place, "llava"))
+        started(place)
+        bases_in_bf16(place)
+        run = of_halves(place, "low", "dinov2", "qwen3", "bf16")
+        crossloom("model", "export", run, "--merge", "--out", place / "dinov2-llava")
+        pictured(place, run, "LLaVA of DINOv2", llava(place, "dinov2-llava"))
+        given_back(place, run)
+        beside_dinov2(place, run)
     print("all equal")
+
+
+def llava(place, folder):
+    return quietly(f"{folder}, whole", lambda: whole(LlavaForConditionalGeneration.from_pretrained, place / folder))
+
+
+def pictured(place, run, name, llava):
+    """A run's own logits behind pictures, and those of the LLaVA that it should be."""
+    image, patches, text, rows = llava.config.image_token_index, (SIDE // PATCH) ** 2, 12, 2
+    words = torch.arange(rows * text).reshape(rows, text) * 5 % (VOCAB - 8) + 8
+    ids = torch.cat([torch.full((rows, patches), image), words], dim=1)
+    places = torch.arange(patches + text).expand(rows, -1)
+    pixels = torch.sin(torch.arange(rows * 3 * SIDE * SIDE) * 0.37).reshape(rows, 3, SIDE, SIDE)
+    single = lambda x: x.to(torch.int32).contiguous()
+    save_file({
+        "pixels": pixels,
+        "tokens": single(ids),
+        "positions": single(places),
+        "segments": single(places >= patches),
+        "image_index": single(places[:, :patches]),
+        "target_index": single(places[:, patches:]),
+        "pool_mask": torch.ones(rows, patches + text),
+    }, place / "given.safetensors")
+    crossloom(run, "adapters", place / "given.safetensors", place / "logits.safetensors", example="logits")
+    ours = load_file(place / "logits.safetensors")["logits"]
+    with torch.no_grad():
+        theirs = llava(input_ids=ids, pixel_values=pixels).logits[:, patches:]
+        other = llava(input_ids=ids, pixel_values=-pixels).logits[:, patches:]
+    same(f"{name} behind pictures, theirs against the run's", theirs, ours.reshape(theirs.shape))
+    assert apart(other, theirs) > 1e-2, "the picture does nothing"
+
+
+def started(place):
+    """A run of one step that is too small to change anything: pairs that PEFT wrote, in all parts of a LLaVA."""
+    torch.manual_seed(10)
+    config = LoraConfig(r=3, lora_alpha=5, target_modules=["k_proj", "gate_proj", "fc2", "linear_1"],
+                        init_lora_weights=False, use_rslora=True)
+    adapted = get_peft_model(llava(place, "llava"), config).eval()
+    adapted.save_pretrained(place / "whole-pairs")
+    pairs = "".join(f'[train.parts.{part}]\nlora.weights = "{place}/whole-pairs"\n'
+                    for part in ["vision", "projector", "language"])
+    run = trained(place, "started", f'model.weights = "{place}/llava"', pairs, steps=1, lr=1e-12)
+    pictured(place, run, "PEFT's pairs at a run's start", adapted)
+
+
+def given_back(place, run):
+    """Parts that start from bf16 are bf16 again; what was not adapted has its bits."""
+    for part, base, load in [("language", "qwen3", AutoModelForCausalLM), ("vision", "dinov2", Dinov2Model)]:
+        folder = place / f"{part}-bf16"
+        crossloom("model", "export", run, "--merge", part, "--dtype", "file", "--out", folder)
+        model = quietly(f"{part} in bf16", lambda: whole(load.from_pretrained, folder))
+        assert model.dtype == torch.bfloat16, model.dtype
+        before, after = load_file(place / base / "model.safetensors"), load_file(folder / "model.safetensors")
+        assert all(tensor.dtype == torch.bfloat16 for tensor in after.values())
+        changed = {name for name in after if not torch.equal(before[name], after[name])}
+        assert changed and all(name.endswith(".weight") for name in changed), changed
+        print(f"{part}: {len(changed)} of {len(after)} tensors are other ones")
 
 
 def peft_adapter(place):
@@ -177,6 +287,20 @@ def peft_adapter(place):
     config = LoraConfig(r=3, lora_alpha=5, target_modules=["k_proj", "gate_proj"], rank_pattern={"k_proj": 2},
                         init_lora_weights=False, task_type="CAUSAL_LM")
     get_peft_model(base, config).save_pretrained(place / "theirs")
+
+
+def beside_dinov2(place, run):
+    """Pairs beside an encoder whose modules have names of their own."""
+    crossloom("model", "export", run, "--adapter", "vision", "--out", place / "dinov2-pairs")
+    crossloom("model", "export", run, "--merge", "vision", "--out", place / "dinov2-merged")
+    pixels = torch.sin(torch.arange(2 * 3 * SIDE * SIDE) * 0.37).reshape(2, 3, SIDE, SIDE)
+    with torch.no_grad():
+        merged = quietly("merged DINOv2", lambda: whole(Dinov2Model.from_pretrained, place / "dinov2-merged"))
+        base = Dinov2Model.from_pretrained(place / "dinov2", dtype=torch.float32).eval()
+        plain = base(pixels).last_hidden_state
+        adapted = quietly("pairs of DINOv2 in PEFT", lambda: PeftModel.from_pretrained(base, place / "dinov2-pairs")).eval()
+        same("DINOv2, PEFT against merged", adapted(pixels).last_hidden_state, merged(pixels).last_hidden_state)
+        assert apart(merged(pixels).last_hidden_state, plain) > 1e-3, "the pairs do nothing"
 
 
 def check(place):
@@ -208,13 +332,13 @@ def check(place):
         same("encoder, PEFT against merged", adapted(pixels).last_hidden_state, merged(pixels).last_hidden_state)
         assert apart(merged(pixels).last_hidden_state, plain) > 1e-3, "the pairs do nothing"
 
-        llava = quietly("whole LLaVA", lambda: whole(LlavaForConditionalGeneration.from_pretrained, place / "llava"))
+        joined = llava(place, "llava")
         merged = AutoModelForCausalLM.from_pretrained(place / "language-merged").eval()
-        same("LLaVA without a picture", llava(input_ids=ids.clamp(min=8)).logits, merged(ids.clamp(min=8)).logits)
+        same("LLaVA without a picture", joined(input_ids=ids.clamp(min=8)).logits, merged(ids.clamp(min=8)).logits)
         # The whole, its pairs taken off again, is what PEFT makes of it with them.
         for pair in load_file(place / "pairs" / "adapter_model.safetensors"):
             module = pair.removeprefix("base_model.model.").split(".lora_")[0]
-            llava.get_submodule(module)
+            joined.get_submodule(module)
         print("pairs of the whole name modules of the whole")
 
 

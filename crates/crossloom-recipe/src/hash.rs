@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::load::LoadedRecipe;
-use crate::schema::Recipe;
+use crate::schema::{Part, Recipe};
 
 /// Changes whenever the meaning of a recipe changes without its text.
 const DOMAIN: &str = "crossloom recipe 1\n";
@@ -108,8 +108,19 @@ fn canonical(recipe: &Recipe) -> Value {
     }
     remove("/model/vision", "preset");
     remove("/model/language", "preset");
-    let parts = [&recipe.model.vision.weights, &recipe.model.language.weights, &recipe.model.weights];
-    for (weights, table) in parts.into_iter().zip(["/model/vision", "/model/language", "/model"]) {
+    let model = &recipe.model;
+    let parts = [&model.vision.weights, &model.language.weights, &model.weights];
+    let parts = parts.into_iter().zip(["/model/vision", "/model/language", "/model"].map(str::to_owned));
+    let stages = recipe.stages.iter().enumerate();
+    let trained = stages.map(|(index, stage)| (&stage.train, format!("/stage/{index}/train")));
+    let trained = trained.chain([(&recipe.train, "/train".to_owned())]);
+    let pairs = trained.flat_map(|(train, table)| {
+        Part::ALL.into_iter().filter_map(move |part| {
+            let lora = train.parts.get(part).lora.as_ref()?;
+            Some((&lora.weights, format!("{table}/parts/{}/lora", part.name())))
+        })
+    });
+    for (weights, table) in parts.chain(pairs) {
         // The same content is the same model wherever it lies; without a hash only the place tells.
         if weights.as_ref().is_some_and(|weights| weights.hash.is_some()) {
             remove(&format!("{table}/weights"), "path");

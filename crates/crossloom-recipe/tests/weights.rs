@@ -4,10 +4,12 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crossloom_recipe::{
-    Architecture, Diagnostics, LanguageModel, LoadOptions, LoadedRecipe, Recipe, load, load_text, load_with,
+    Architecture, Diagnostics, LanguageModel, LoadOptions, LoadedRecipe, Lora, Part, Recipe, load, load_text,
+    load_with,
 };
 use support::Files;
 
@@ -25,10 +27,19 @@ fn published(path: &Path) -> Result<Architecture, Vec<String>> {
         vision: Some(model.vision),
         projector: Some(model.projector),
         language: Some(model.language),
-        taps: Vec::new(),
+        ..Architecture::default()
     };
     match path.file_name().unwrap().to_str().unwrap() {
         "whole" => Ok(architecture),
+        // Pairs beside the language model's layers.
+        "adapter" => {
+            let targets = vec!["q_proj".to_owned(), "v_proj".to_owned()];
+            let pairs = BTreeMap::from([(
+                Part::Language,
+                Lora { weights: None, rank: 4, alpha: 8.0, targets, trainable: true },
+            )]);
+            Ok(Architecture { pairs, ..Architecture::default() })
+        }
         "encoder" => Ok(Architecture { language: None, projector: None, ..architecture }),
         _ => Err(vec!["holds no `config.json`".to_owned(), "holds no weights".to_owned()]),
     }
@@ -92,6 +103,90 @@ fn weights_that_cannot_be_read_or_are_of_another_part_are_told_at_their_place() 
         let told = loaded(text, &[]).unwrap_err().to_string();
         assert!(told.contains(reason), "{text}: {told}");
     }
+}
+
+#[test]
+fn an_adapter_says_rank_factor_and_targets_itself() {
+    let lora = |text: &str| loaded(text, &[]).map(|loaded| loaded.base.train.parts.language.lora.unwrap());
+    let read = lora("train.parts.language.lora = { weights = \"adapter\" }").unwrap();
+    assert_eq!((read.rank, read.alpha, read.targets.join(" ").as_str()), (4, 8.0, "q_proj v_proj"));
+    let same = "train.parts.language.lora = { weights = { path = \"adapter\" }, alpha = 8, rank = 4 }";
+    assert_eq!(lora(same).unwrap(), read);
+    let told =
+        lora("train.parts.language.lora = { weights = \"adapter\", rank = 16, targets = [\"o_proj\"] }");
+    let told = told.unwrap_err().to_string();
+    assert!(
+        told.contains("`train.parts.language.lora.rank` is 16, but the weights `adapter` have 4"),
+        "{told}"
+    );
+    assert!(
+        told.contains(
+            "lora.targets` is [\"o_proj\"], but the weights `adapter` have [\"q_proj\",\"v_proj\"]"
+        ),
+        "{told}"
+    );
+    for (text, reason) in [
+        ("train.parts.vision.lora = { weights = \"adapter\" }", "have nothing for `train.parts.vision.lora`"),
+        ("train.parts.language.lora = { weights = \"whole\" }", "an adapter as PEFT writes it is expected"),
+        ("train.parts.language.lora = { weights = \"nowhere\" }", "holds no weights"),
+        ("train.parts.language.lora = { weights = \"../adapter\" }", "leaves the recipe's folder"),
+        ("model.language.weights = \"adapter\"", "have nothing for `model.language`"),
+    ] {
+        let told = loaded(text, &[]).unwrap_err().to_string();
+        assert!(told.contains(reason), "{text}: {told}");
+    }
+    // What lies there identifies a training, not where it lies; and a resolved recipe needs nobody to look there.
+    let pinned = |path: &str| {
+        let hash = "0".repeat(64);
+        let text = format!("[train.parts.language.lora.weights]\npath = \"{path}\"\nhash = \"{hash}\"");
+        loaded(&text, &[]).unwrap()
+    };
+    let (one, two) = (pinned("adapter"), pinned("elsewhere/adapter"));
+    assert_eq!(one.training_hash(), two.training_hash());
+    let resolved = one.variants[0].resolved_toml_with_provenance();
+    let again = load_text(Path::new("again.toml"), &resolved, &LoadOptions::default()).unwrap();
+    assert_eq!(again.base, one.base);
+}
+
+#[test]
+fn pairs_of_a_stage_may_come_out_of_an_adapter_and_stay_in_later_ones() {
+    let stages = |second: &str| {
+        let hash = "0".repeat(64);
+        let adapter = format!("{{ path = \"adapter\", hash = \"{hash}\" }}");
+        let first =
+            format!("[[stage]]\nname = \"one\"\ntrain.parts.language.lora = {{ weights = {adapter} }}\n");
+        loaded(&format!("{first}[[stage]]\nname = \"two\"\n{second}"), &[])
+    };
+    let read = stages("").unwrap();
+    let pairs = |stage: usize| read.base.stages[stage].train.parts.language.lora.clone().unwrap();
+    assert_eq!((pairs(0).rank, pairs(0).trainable), (4, true));
+    assert_eq!((pairs(1).rank, pairs(1).trainable), (4, false));
+    // Its place is no part of what identifies a stage.
+    let elsewhere = |stage: usize| {
+        let mut moved = read.base.clone();
+        for stage in &mut moved.stages {
+            let weights = stage.train.parts.language.lora.as_mut().and_then(|lora| lora.weights.as_mut());
+            weights.unwrap().path = "elsewhere".to_owned();
+        }
+        moved.by_stage()[stage].training_hash()
+    };
+    assert_eq!(elsewhere(0), read.base.by_stage()[0].training_hash());
+    // Pairs are there already: those of another adapter would be ignored.
+    let told = stages("train.parts.language.lora.weights = \"elsewhere/adapter\"").unwrap_err().to_string();
+    assert!(
+        told.contains("the stage `two` has pairs out of an adapter, but those that `one` has go over"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_pattern_that_is_none_is_told_at_its_place() {
+    let text =
+        "model.vision.weights = { path = \"encoder\", missing = [\"a.*\", \"a.{b\"], unexpected = [\"[\"] }";
+    let told = loaded(text, &[]).unwrap_err().to_string();
+    assert!(told.contains("`a.{b` is no pattern of names") && told.contains("`[` is no pattern"), "{told}");
+    assert!(!told.contains("`a.*`"), "{told}");
+    assert!(told.contains("x.toml:3:"), "{told}");
 }
 
 #[test]

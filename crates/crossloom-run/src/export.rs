@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crossloom_ir::DType;
 use crossloom_model::{BatchShape, Outputs, ParamSpec};
-use crossloom_recipe::{Adapter, AmpAttach, Architecture, Part, Recipe};
+use crossloom_recipe::{Adapter, AmpAttach, Architecture, KeptIn, Part, Recipe};
 use crossloom_train::checkpoint::{Checkpoint, RestorePart};
 use crossloom_train::run_dir::VariantDir;
 use crossloom_train::step::{BoxError, ModelState, StateTensor, Visit};
@@ -17,6 +17,7 @@ use crate::ExperimentError;
 use crate::graph::{forward_func, policy};
 use crate::interface::Interface;
 use crate::model::dtype_in_file;
+use crate::sources::Files;
 use crate::start::{Start, trained};
 use crate::trained::no_checkpoint;
 use crate::training_stage::newest;
@@ -31,8 +32,8 @@ pub enum Export {
     /// AMP's branches beside each linear layer of the projector, in PEFT's form: one adapter per tap, each in a folder of the
     /// tap's name.
     Branches,
-    /// A scope as a model in the layout of Hugging Face, low-rank pairs merged into its weights.
-    Merged(Scope),
+    /// A scope as a model in the layout of Hugging Face, low-rank pairs merged into its weights, in that type.
+    Merged(Scope, KeptIn),
 }
 
 /// What was written.
@@ -63,7 +64,7 @@ pub fn export(
         Export::Trained => held.trained(recipe, folder),
         Export::Adapter(scope) => held.adapter(recipe, scope, folder),
         Export::Branches => held.branches(recipe, folder),
-        Export::Merged(scope) => held.merged(recipe, scope, folder),
+        Export::Merged(scope, kept) => held.merged(recipe, scope, kept, folder),
     }
 }
 
@@ -154,13 +155,7 @@ impl Held {
                 "pairs are trained by train.parts.X.lora; trained tensors are written without --adapter",
             ));
         }
-        if scope != Scope::Language && recipe.model.vision.layer_scale {
-            return Err(ExperimentError::request(
-                "the modules of DINOv2 have names of their own, under which pairs are not written yet",
-                "give away the pairs of the language model (--adapter language) or the trained tensors",
-            ));
-        }
-        peft::write(folder, scope, base(recipe, scope), &pairs)?;
+        peft::write(folder, base(recipe, scope), &pairs)?;
         Ok(self.wrote(self.params.iter().filter(|p| p.beside.is_some() && scope.holds(p.part))))
     }
 
@@ -183,14 +178,20 @@ impl Held {
             }
             adapters.push((tap.to_string(), pairs));
         }
-        peft::write_all(folder, Scope::Whole, base(recipe, Scope::Whole), &adapters)?;
+        peft::write_all(folder, base(recipe, Scope::Whole), &adapters)?;
         let branch = |param: &&ParamSpec| {
             param.part == Part::Adapter && param.name.contains(".linear_") && param.name.contains(".lora_")
         };
         Ok(self.wrote(self.params.iter().filter(branch)))
     }
 
-    fn merged(&self, recipe: &Recipe, scope: Scope, folder: &Path) -> Result<Exported, ExperimentError> {
+    fn merged(
+        &self,
+        recipe: &Recipe,
+        scope: Scope,
+        kept: KeptIn,
+        folder: &Path,
+    ) -> Result<Exported, ExperimentError> {
         if scope == Scope::Whole && recipe.topology.injects() {
             return Err(ExperimentError::request(
                 "the variant injects vision states into decoder layers, which no LLaVA does",
@@ -216,8 +217,12 @@ impl Held {
             projector: Some(model.projector.clone()),
             language: Some(model.language.clone()),
             taps: recipe.topology.input.clone(),
+            ..Architecture::default()
         };
-        export::model(folder, scope, &architecture, self.tokens, &tensors)?;
+        let files = Files::open(recipe)?;
+        let in_file = |name: &str| files.dtype(self.params.iter().find(|param| param.name == name)?);
+        let type_of = |name: &str| export::written_in(kept, in_file(name));
+        export::model(folder, scope, &architecture, self.tokens, &tensors, &type_of)?;
         Ok(self.wrote(self.params.iter().filter(own)))
     }
 }
@@ -226,15 +231,16 @@ fn owned((name, values): (&String, &Values)) -> (String, Values) {
     (name.clone(), values.clone())
 }
 
-/// Where the base of an adapter lies, where the recipe says so.
-fn base(recipe: &Recipe, scope: Scope) -> Option<&str> {
+/// The base of an adapter, and where it lies if the recipe says so.
+fn base(recipe: &Recipe, scope: Scope) -> peft::Base<'_> {
     let model = &recipe.model;
     let weights = match scope {
         Scope::Language => model.language.weights.as_ref(),
         Scope::Vision => model.vision.weights.as_ref(),
         Scope::Whole => model.weights.as_ref(),
     };
-    weights.map(|weights| weights.path.as_str())
+    let path = weights.map(|weights| weights.path.as_str());
+    peft::Base { scope, dinov2: model.vision.layer_scale, path }
 }
 
 /// The weights that a checkpoint holds.

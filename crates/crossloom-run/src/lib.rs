@@ -26,6 +26,7 @@ mod datasets;
 mod encoder;
 mod error;
 mod evaluate;
+mod fitting;
 mod gates;
 mod generate;
 mod git;

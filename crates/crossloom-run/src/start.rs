@@ -9,25 +9,30 @@ use std::sync::Arc;
 
 use crossloom_ir::{Role, TensorType};
 use crossloom_model::ParamSpec;
-use crossloom_recipe::selection::matcher;
-use crossloom_recipe::{Architecture, KeptIn, LoadedRecipe, PretrainedWeights, Recipe, Selection};
+use crossloom_recipe::{Architecture, KeptIn, LoadedRecipe, Part, PretrainedWeights, Recipe, Selection};
 use crossloom_runtime::{HostBytes, Store};
+use crossloom_weights::export::Values;
+use crossloom_weights::peft::{self, Adapter};
+use crossloom_weights::pretrained::part_of;
 use crossloom_weights::{Pretrained, WeightBytes, WeightsError, values};
-use globset::GlobMatcher;
 
 use crate::ExperimentError;
+use crate::fitting::Comparison;
 use crate::graph::training_spec;
 use crate::sources::{Source, sources};
 
-/// What the weights at a path are of: what [`crossloom_recipe::load_with`] asks.
+/// What the weights at a path, or the adapter there, are of: what [`crossloom_recipe::load_with`] asks.
 ///
 /// # Errors
 /// Everything that is wrong with them.
 pub fn architecture(path: &Path) -> Result<Architecture, Vec<String>> {
-    match Pretrained::open(path) {
-        Ok(model) => Ok(model.architecture().clone()),
-        Err(WeightsError { problems, .. }) => Err(problems),
-    }
+    let read = if peft::is_adapter(path) {
+        let pairs = Adapter::open(path).and_then(|adapter| adapter.parts());
+        pairs.map(|pairs| Architecture { pairs, ..Architecture::default() })
+    } else {
+        Pretrained::open(path).map(|model| model.architecture().clone())
+    };
+    read.map_err(|WeightsError { problems, .. }| problems)
 }
 
 /// A recipe whose paths of weights are absolute. Nothing is looked for.
@@ -55,13 +60,13 @@ pub fn settled(loaded: LoadedRecipe) -> Result<LoadedRecipe, ExperimentError> {
     for weights in named(&mut loaded) {
         let hash = match known.get(&weights.path) {
             Some(hash) => hash.clone(),
-            None => Pretrained::open(Path::new(&weights.path))?.content_hash()?,
+            None => content_hash(Path::new(&weights.path))?,
         };
         known.insert(weights.path.clone(), hash.clone());
         if let Some(wanted) = weights.hash.as_ref().filter(|wanted| **wanted != hash) {
             return Err(ExperimentError::request(
                 format!("the weights at {} have the hash {hash}, not {wanted}", weights.path),
-                "put the former weights there, or say where they are with --set model.….weights.path=…",
+                "put the former weights there, or say where they are with --set ….weights.path=…",
             ));
         }
         weights.hash = Some(hash);
@@ -69,21 +74,34 @@ pub fn settled(loaded: LoadedRecipe) -> Result<LoadedRecipe, ExperimentError> {
     Ok(loaded)
 }
 
+fn content_hash(path: &Path) -> Result<String, ExperimentError> {
+    if peft::is_adapter(path) {
+        return Ok(Adapter::open(path)?.content_hash());
+    }
+    Ok(Pretrained::open(path)?.content_hash()?)
+}
+
 /// All weights that a recipe and its variants name.
 fn named(loaded: &mut LoadedRecipe) -> impl Iterator<Item = &mut PretrainedWeights> {
     let variants = loaded.variants.iter_mut().map(|variant| &mut variant.recipe);
     std::iter::once(&mut loaded.base).chain(variants).flat_map(|recipe| {
-        let model = &mut recipe.model;
-        [&mut model.vision.weights, &mut model.language.weights, &mut model.weights].into_iter().flatten()
+        let Recipe { model, train, stages, .. } = recipe;
+        let trained = stages.iter_mut().map(|stage| &mut stage.train).chain([train]);
+        let pairs = trained.flat_map(|train| {
+            let parts = &mut train.parts;
+            [&mut parts.vision, &mut parts.projector, &mut parts.language]
+        });
+        let pairs = pairs.filter_map(|part| part.lora.as_mut()?.weights.as_mut());
+        let parts = [&mut model.vision.weights, &mut model.language.weights, &mut model.weights];
+        parts.into_iter().flatten().chain(pairs)
     })
 }
 
 /// Refuses a recipe that was not [settled](settled()): its run would not be known by what it starts from.
 pub(crate) fn is_settled(loaded: &LoadedRecipe) -> Result<(), ExperimentError> {
-    let recipes = loaded.variants.iter().map(|variant| &variant.recipe.model);
-    let mut named =
-        recipes.flat_map(|model| [&model.vision.weights, &model.language.weights, &model.weights]).flatten();
-    match named.find(|weights| weights.hash.is_none()) {
+    let mut loaded = loaded.clone();
+    let unknown = named(&mut loaded).find(|weights| weights.hash.is_none());
+    match unknown {
         None => Ok(()),
         Some(weights) => Err(ExperimentError::request(
             format!("it is not known what lies at {}", weights.path),
@@ -97,6 +115,8 @@ pub(crate) fn is_settled(loaded: &LoadedRecipe) -> Result<(), ExperimentError> {
 pub struct Start {
     frozen: BTreeMap<String, Arc<Pretrained>>,
     trained: BTreeMap<String, Arc<Pretrained>>,
+    /// Halves of low-rank pairs, out of adapters.
+    pairs: BTreeMap<String, Vec<f32>>,
 }
 
 impl Start {
@@ -114,6 +134,7 @@ impl Start {
             }
         }
         as_in_no_file(recipe, params, &trained)?;
+        start.pairs = pairs(recipe, params)?;
         Ok(start)
     }
 
@@ -164,7 +185,10 @@ impl Start {
     /// # Errors
     /// As [`Start::lay`].
     pub(crate) fn value(&self, name: &str) -> Result<Option<Vec<f32>>, ExperimentError> {
-        Self::values(&self.trained, name)
+        match self.pairs.get(name) {
+            Some(values) => Ok(Some(values.clone())),
+            None => Self::values(&self.trained, name),
+        }
     }
 
     fn values(
@@ -226,85 +250,59 @@ fn of_tensor(model: &Pretrained, name: &str, problem: &str) -> ExperimentError {
     ExperimentError::File { path: model.path().to_owned(), message }
 }
 
+/// What low-rank pairs start from where a recipe names adapters, by the names of their halves.
+///
+/// # Errors
+/// Adapters that cannot be read; pairs that are missing, unexpected, or of another shape, all of an adapter.
+fn pairs(recipe: &Recipe, params: &[ParamSpec]) -> Result<BTreeMap<String, Vec<f32>>, ExperimentError> {
+    let named = |part: Part| recipe.train.parts.get(part).lora.as_ref()?.weights.as_ref();
+    let mut pairs = BTreeMap::new();
+    for part in Part::ALL {
+        let Some(weights) = named(part) else { continue };
+        let adapter = Adapter::open(Path::new(&weights.path))?;
+        let halves = adapter.pairs().flat_map(|pair| {
+            let name = |letter: &str| format!("{}.lora_{letter}.weight", pair.linear);
+            [(name("A"), &pair.a), (name("B"), &pair.b)]
+        });
+        // One adapter may have pairs for several parts: what none of them takes is too much here.
+        let taken = |name: &str| {
+            let other = part_of(name);
+            other != part && named(other).is_some_and(|other| other.path == weights.path)
+        };
+        let halves: BTreeMap<String, &Values> = halves.filter(|(name, _)| !taken(name)).collect();
+        let comparison = Comparison {
+            key: format!("train.parts.{}.lora.weights", part.name()),
+            path: Path::new(&weights.path),
+            allowed: weights,
+            wanted: params.iter().filter(|param| param.beside.is_some() && param.part == part).collect(),
+            there: halves.iter().map(|(name, half)| (name.as_str(), half.shape.as_slice())).collect(),
+        };
+        let fitting = comparison.fitting()?.into_iter().filter_map(|name| Some((name, halves.get(name)?)));
+        pairs.extend(fitting.map(|(name, half)| (name.to_owned(), half.values.clone())));
+    }
+    Ok(pairs)
+}
+
 impl Source<'_> {
     /// The parameters that start from these weights.
     ///
     /// # Errors
     /// Everything that does not fit and is not allowed.
     fn fitting<'p>(&self, recipe: &Recipe, params: &'p [ParamSpec]) -> Result<Vec<&'p str>, ExperimentError> {
-        let mut missing = Allowed::new(self.key, "missing", &self.named.missing)?;
-        let mut unexpected = Allowed::new(self.key, "unexpected", &self.named.unexpected)?;
-        let (mut fitting, mut misfits) = (Vec::new(), Vec::new());
         // Low-rank pairs are no tensors of the model itself: they start as their recipe says.
         let own = |param: &&ParamSpec| param.beside.is_none() && self.parts.contains(&param.part);
-        let wanted = || params.iter().filter(own);
-        for param in wanted() {
-            match self.model.shape(&param.name) {
-                Some(shape) if shape == param.shape => fitting.push(param.name.as_str()),
-                Some(shape) => misfits.push(format!(
-                    "misshaped   {} is {shape:?} there, {:?} in the model",
-                    param.name, param.shape
-                )),
-                None if missing.takes(&param.name) => {}
-                None => misfits.push(format!("missing     {} {:?}", param.name, param.shape)),
-            }
-        }
-        let known: BTreeSet<&str> = wanted().map(|param| param.name.as_str()).collect();
         // The norm behind the last block belongs to an encoder, and a recipe says whether it is read.
         let unread = |name: &str| name.contains(".post_layernorm.") && !recipe.model.vision.post_norm;
         let names = self.parts.iter().flat_map(|&part| self.model.names_of(part));
-        for name in names.filter(|name| !known.contains(name) && !unread(name)) {
-            if !unexpected.takes(name) {
-                let shape = self.model.shape(name).unwrap_or_default();
-                misfits.push(format!("unexpected  {name} {shape:?}"));
-            }
-        }
-        misfits.extend([missing, unexpected].into_iter().flat_map(Allowed::unused));
-        if misfits.is_empty() {
-            return Ok(fitting);
-        }
-        misfits.sort();
-        Err(ExperimentError::Weights {
-            path: self.model.path().to_owned(),
-            misfits,
-            help: format!("names that may be missing or unexpected are listed in {}", self.key),
-        })
-    }
-}
-
-/// Names that a recipe lets pass, and which of its patterns did.
-struct Allowed<'r> {
-    key: String,
-    patterns: Vec<(&'r String, GlobMatcher, bool)>,
-}
-
-impl<'r> Allowed<'r> {
-    fn new(weights: &str, list: &str, patterns: &'r [String]) -> Result<Self, ExperimentError> {
-        let key = format!("{weights}.{list}");
-        let compiled = patterns.iter().map(|pattern| Ok((pattern, matcher(pattern)?, false)));
-        let patterns = compiled.collect::<Result<_, globset::Error>>().map_err(|error| {
-            ExperimentError::request(
-                format!("a pattern of {key} cannot be read: {error}"),
-                "write names of tensors; `*` stands for any letters",
-            )
-        })?;
-        Ok(Self { key, patterns })
-    }
-
-    fn takes(&mut self, name: &str) -> bool {
-        let mut taken = false;
-        for (_, matcher, used) in &mut self.patterns {
-            let matches = matcher.is_match(name);
-            *used |= matches;
-            taken |= matches;
-        }
-        taken
-    }
-
-    /// What is to be said of patterns that let nothing pass.
-    fn unused(self) -> impl Iterator<Item = String> {
-        let Self { key, patterns } = self;
-        let unused = patterns.into_iter().filter(|(.., used)| !used);
-        unused.map(move |(pattern, ..)| format!("{key}: `{pattern}` matches nothing"))
+        let there =
+            names.filter(|name| !unread(name)).filter_map(|name| Some((name, self.model.shape(name)?)));
+        let comparison = Comparison {
+            key: self.key.to_owned(),
+            path: self.model.path(),
+            allowed: self.named,
+            wanted: params.iter().filter(own).collect(),
+            there: there.collect(),
+        };
+        comparison.fitting()
     }
 }

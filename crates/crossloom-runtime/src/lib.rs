@@ -37,7 +37,7 @@ pub use device::{Device, DeviceBound, DeviceMemory, DeviceProgram, DeviceQueue, 
 pub use element::Element;
 pub use error::RunError;
 pub use executable::{Executable, VerifiedPlan};
-pub use mapped::{Header, Located, MappedFile, MappedTensor};
+pub use mapped::{Header, Located, MappedFile, MappedTensor, safetensors_header};
 pub use null::NullDevice;
 pub use session::{NonFinite, Session, StepTime};
 pub use store::{Home, Store, TensorInfo};

@@ -59,8 +59,10 @@ impl Located {
     }
 
     /// Whether it lies in a file of so many bytes, and has as many of them as its type.
-    fn fits(&self, file: usize) -> bool {
-        let elements = self.shape.iter().try_fold(1_usize, |product, &extent| product.checked_mul(extent));
+    pub fn fits(&self, file: usize) -> bool {
+        // As if no axis were empty: the extents beside an empty one must not be absurd either.
+        let mut extents = self.shape.iter().map(|&extent| extent.max(1));
+        let elements = extents.try_fold(1_usize, usize::checked_mul);
         let lies = self.range.start <= self.range.end && self.range.end <= file;
         let whole = self.ty().is_none_or(|ty| {
             // No type has more than four bytes to an element.
@@ -225,8 +227,11 @@ impl MappedFile {
     }
 }
 
-/// What a safetensors file says of its tensors.
-fn safetensors_header(bytes: &[u8]) -> Result<Header, String> {
+/// What a safetensors file says of its tensors. That they lie within the file is not known yet.
+///
+/// # Errors
+/// What is wrong with its header.
+pub fn safetensors_header(bytes: &[u8]) -> Result<Header, String> {
     let (header_len, header) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
     // The length of the header is eight bytes in front of it.
     let start = header_len + size_of::<u64>();
@@ -270,5 +275,26 @@ fn only_its_owner_writes(_: &Metadata) -> bool {
 impl fmt::Debug for MappedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MappedFile({})", self.path.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tensor_fits_where_its_bytes_are_those_of_its_type() {
+        let fits = |dtype, shape: &[usize], range| {
+            Located { dtype: Ok(dtype), shape: shape.to_vec(), range }.fits(100)
+        };
+        assert!(fits(DType::F32, &[2, 3], 8..32) && fits(DType::Q8_0, &[2, 32], 0..68));
+        assert!(fits(DType::F32, &[0, 3], 8..8) && fits(DType::F32, &[], 0..4));
+        assert!(!fits(DType::F32, &[2, 3], 8..33) && !fits(DType::F32, &[2, 13], 0..104));
+        for absurd in
+            [&[usize::MAX, 2][..], &[0, usize::MAX], &[usize::MAX / 32, 0, 64], &[usize::MAX / 64, 32]]
+        {
+            assert!(!fits(DType::Q8_0, absurd, 0..0), "{absurd:?}");
+            assert!(!fits(DType::F32, absurd, 0..0), "{absurd:?}");
+        }
     }
 }

@@ -7,13 +7,13 @@ use std::io;
 use std::path::Path;
 
 use crossloom_files::{create_folder_with, write_atomic};
-use crossloom_ir::TensorType;
-use crossloom_recipe::{Architecture, Part};
+use crossloom_ir::{DType, TensorType};
+use crossloom_recipe::{Architecture, KeptIn, Part};
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::layout::{Dims, LAYOUTS, Tensor};
 use crate::shards::table;
-use crate::values::to_f32;
+use crate::values::{converted, to_f32};
 use crate::{Layout, Pretrained, WeightsError, peft};
 
 const CONFIG: &str = "config.json";
@@ -31,6 +31,16 @@ pub struct Values {
 
 /// Tensors by our names.
 pub type Tensors = BTreeMap<String, Values>;
+
+/// The type in which a tensor is written, by how a model is to be kept and by the type that the tensor's own file has, if there is
+/// one. Of a file's types, quantized ones become `f32`, which holds all their numbers.
+pub fn written_in(kept: KeptIn, in_file: Option<DType>) -> DType {
+    match (kept, in_file) {
+        (KeptIn::Bf16, _) => DType::Bf16,
+        (KeptIn::File, Some(dtype @ (DType::Bf16 | DType::F16))) => dtype,
+        (KeptIn::F32 | KeptIn::File, _) => DType::F32,
+    }
+}
 
 /// What of a model is given away as a model of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +87,9 @@ pub struct TokenIds {
     pub image: u32,
 }
 
-/// Writes a model as a folder in the layout of Hugging Face: `config.json`, `model.safetensors` in f32 and, with an encoder,
-/// `preprocessor_config.json`. `tensors` are all of the scope by our names; `architecture` is the model's.
+/// Writes a model as a folder in the layout of Hugging Face: `config.json`, `model.safetensors` and, with an encoder,
+/// `preprocessor_config.json`. `tensors` are all of the scope by our names, each of which is written in the type that `type_of`
+/// says, see [`written_in`]; `architecture` is the model's.
 ///
 /// # Errors
 /// A model that no family of Hugging Face computes, with every reason; a tensor without a name there; the folder is there
@@ -89,10 +100,12 @@ pub fn model(
     architecture: &Architecture,
     tokens: TokenIds,
     tensors: &Tensors,
+    type_of: &dyn Fn(&str) -> DType,
 ) -> Result<(), WeightsError> {
     let refused = |problems| WeightsError::new(folder, problems);
-    let config = config::of(scope, architecture, tokens, tensors).map_err(refused)?;
-    let named = in_file(scope, architecture, tensors).map_err(refused)?;
+    let mut config = config::of(scope, architecture, tokens, tensors).map_err(refused)?;
+    let named = in_file(scope, architecture, tensors, type_of).map_err(refused)?;
+    config["dtype"] = loaded_in(&named).into();
     let processor = architecture.vision.as_ref().filter(|_| scope != Scope::Language).map(config::processor);
     create_folder_with(folder, |folder| {
         write_atomic(&folder.join(CONFIG), &text(&config)?)?;
@@ -104,13 +117,13 @@ pub fn model(
     .map_err(|error| WeightsError::one(folder, error))
 }
 
-/// Writes a base with an adapter in PEFT's form merged into its weights, in f32, as a folder like the base's. Says how many layers
-/// the adapter changed.
+/// Writes a base with an adapter in PEFT's form merged into its weights as a folder like the base's. Says how many layers the
+/// adapter changed. Sums are rounded once, to the type that is written.
 ///
 /// # Errors
 /// An adapter of another base, or one that cannot be read; a base with tensors that would be lost; the folder is there already, or
 /// cannot be written. Nothing is left then.
-pub fn merged(folder: &Path, base: &Pretrained, adapter: &Path) -> Result<usize, WeightsError> {
+pub fn merged(folder: &Path, base: &Pretrained, adapter: &Path, kept: KeptIn) -> Result<usize, WeightsError> {
     let lost = |name: &&String| !name.ends_with(".position_ids") && !name.ends_with(".inv_freq");
     if let Some(name) = base.left_out().iter().find(lost) {
         let problem = format!("holds `{name}` and more that is read by no model of ours, and would be lost");
@@ -135,11 +148,12 @@ pub fn merged(folder: &Path, base: &Pretrained, adapter: &Path) -> Result<usize,
             pair.merge(weight).map_err(|problem| WeightsError::one(adapter, problem))?;
         }
     }
-    let named =
-        in_file(scope, architecture, &tensors).map_err(|problems| WeightsError::new(folder, problems))?;
+    let type_of = |name: &str| written_in(kept, base.dtype(name));
+    let named = in_file(scope, architecture, &tensors, &type_of)
+        .map_err(|problems| WeightsError::new(folder, problems))?;
     let mut config = table(&base.path().join(CONFIG))?;
     config.remove("torch_dtype");
-    config.insert("dtype".to_owned(), "float32".into());
+    config.insert("dtype".to_owned(), loaded_in(&named).into());
     create_folder_with(folder, |folder| {
         write_atomic(&folder.join(CONFIG), &text(&config.into())?)?;
         let processor = base.path().join(PROCESSOR);
@@ -157,15 +171,24 @@ pub fn merged(folder: &Path, base: &Pretrained, adapter: &Path) -> Result<usize,
 /// # Errors
 /// The folder is there already, or cannot be written. Nothing is left then.
 pub fn tensors(folder: &Path, tensors: &Tensors) -> Result<(), WeightsError> {
-    create_folder_with(folder, |folder| save(&folder.join(MODEL), tensors))
+    create_folder_with(folder, |folder| save(&folder.join(MODEL), &as_they_are(tensors)))
         .map_err(|error| WeightsError::one(folder, error))
 }
 
+/// Tensors as a file has them, by their names there.
+pub(crate) type InFile<'t> = BTreeMap<String, Tensor<'t>>;
+
 /// The tensors as the files of the scope's family have them, with those that the family has and we never read.
-fn in_file(scope: Scope, architecture: &Architecture, tensors: &Tensors) -> Result<Tensors, Vec<String>> {
+fn in_file(
+    scope: Scope,
+    architecture: &Architecture,
+    tensors: &Tensors,
+    type_of: &dyn Fn(&str) -> DType,
+) -> Result<InFile<'static>, Vec<String>> {
     let dims = Dims::of(architecture);
     let mut ours = tensors.clone();
-    if let Some(vision) = architecture.vision.as_ref().filter(|_| scope != Scope::Language) {
+    let vision = architecture.vision.as_ref().filter(|_| scope != Scope::Language);
+    if let Some(vision) = vision {
         // A norm behind the last block that nothing reads: as it starts.
         for (last, value) in [("weight", 1.0), ("bias", 0.0)] {
             let values = Values { shape: vec![vision.hidden], values: vec![value; vision.hidden] };
@@ -176,29 +199,55 @@ fn in_file(scope: Scope, architecture: &Architecture, tensors: &Tensors) -> Resu
         let unnamed = ours.keys().filter(|name| layout.of_ours(name, &dims).is_none());
         unnamed.map(|name| format!("`{name}` has no name in the layout of {}", layout.name)).collect()
     };
-    let mut layouts = LAYOUTS.iter().filter(|layout| layout.whole == (scope == Scope::Whole));
+    let dinov2 = vision.is_some_and(|vision| vision.layer_scale);
+    let whole = scope == Scope::Whole;
+    let mut layouts = LAYOUTS.iter().filter(|layout| layout.whole == whole && layout.dinov2 == dinov2);
     let Some(first) = layouts.clone().next() else { return Err(vec!["has no layout".to_owned()]) };
     let Some(layout) = layouts.find(|layout| unnamed(layout).is_empty()) else { return Err(unnamed(first)) };
-    let mut written = Tensors::new();
+    let mut written = InFile::new();
     for name in ours.keys() {
         let Some(row) = layout.of_ours(name, &dims) else { continue };
         if !row.file.iter().all(|file| written.contains_key(file)) {
-            let parts = row.ours.iter().filter_map(|name| ours.get(name));
-            let parts: Vec<Tensor<'_>> = parts.map(tensor).collect();
-            let saved = row.save(parts, &dims).map_err(|problem| vec![format!("`{name}`: {problem}")])?;
-            for (file, saved) in row.file.iter().zip(saved) {
-                let shape = saved.ty.shape.clone();
-                let values = saved.bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word));
-                written.insert(file.clone(), Values { shape, values: values.collect() });
-            }
+            let failed = |problem: String| vec![format!("`{name}`: {problem}")];
+            let parts = row.ours.iter().filter_map(|name| Some((name, ours.get(name)?)));
+            let parts = parts.map(|(name, values)| tensor(values, type_of(name)));
+            let parts = parts.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+            let saved = row.save(parts, &dims).map_err(failed)?;
+            written.extend(row.file.into_iter().zip(saved));
         }
     }
     Ok(written)
 }
 
-fn tensor(values: &Values) -> Tensor<'_> {
-    let bytes: Vec<u8> = values.values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    Tensor { ty: TensorType::f32(&values.shape[..]), bytes: bytes.into() }
+/// Values as they are, in f32.
+pub(crate) fn as_they_are(tensors: &Tensors) -> InFile<'static> {
+    let named = tensors.iter().map(|(name, values)| (name.clone(), values.in_f32()));
+    named.collect()
+}
+
+impl Values {
+    fn in_f32(&self) -> Tensor<'static> {
+        let bytes: Vec<u8> = self.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Tensor { ty: TensorType::f32(&self.shape[..]), bytes: bytes.into() }
+    }
+}
+
+/// Values in a float type, rounded to nearest even.
+fn tensor(values: &Values, dtype: DType) -> Result<Tensor<'static>, String> {
+    let Tensor { ty, bytes } = values.in_f32();
+    let bytes = if dtype == DType::F32 { bytes } else { converted(DType::F32, &bytes, dtype)?.into() };
+    Ok(Tensor { ty: ty.with_dtype(dtype), bytes })
+}
+
+/// The type in which transformers loads all of a folder's tensors: theirs, or where they have several the one that holds all.
+fn loaded_in(tensors: &InFile<'_>) -> &'static str {
+    let mut types = tensors.values().map(|tensor| tensor.ty.dtype);
+    let first = types.next();
+    match first.filter(|first| types.all(|other| other == *first)) {
+        Some(DType::Bf16) => "bfloat16",
+        Some(DType::F16) => "float16",
+        _ => "float32",
+    }
 }
 
 pub(crate) fn text(value: &serde_json::Value) -> io::Result<Vec<u8>> {
@@ -208,14 +257,16 @@ pub(crate) fn text(value: &serde_json::Value) -> io::Result<Vec<u8>> {
 }
 
 /// Writes a safetensors file.
-pub(crate) fn save(path: &Path, tensors: &Tensors) -> io::Result<()> {
-    let bytes: Vec<Vec<u8>> = tensors
-        .values()
-        .map(|tensor| tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect())
-        .collect();
+pub(crate) fn save(path: &Path, tensors: &InFile<'_>) -> io::Result<()> {
     let mut views = Vec::with_capacity(tensors.len());
-    for ((name, tensor), bytes) in tensors.iter().zip(&bytes) {
-        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).map_err(io::Error::other)?;
+    for (name, Tensor { ty, bytes }) in tensors {
+        let dtype = match ty.dtype {
+            DType::F32 => Dtype::F32,
+            DType::Bf16 => Dtype::BF16,
+            DType::F16 => Dtype::F16,
+            other => return Err(io::Error::other(format!("`{name}` is {other}, which is no float"))),
+        };
+        let view = TensorView::new(dtype, ty.shape.clone(), bytes).map_err(io::Error::other)?;
         views.push((name.as_str(), view));
     }
     // Readers ask for this key. It is the only one: the order of several would be another in every file.

@@ -30,7 +30,10 @@ pub struct Layout {
     pub name: &'static str,
     /// Whether it is that of models with an encoder, a projector and a decoder, or that of one of these alone.
     pub whole: bool,
-    rows: &'static [Row],
+    /// Whether its encoder has DINOv2's names.
+    pub dinov2: bool,
+    /// Groups of rows, some of which several tables share.
+    rows: &'static [&'static [Row]],
 }
 
 /// Rows that several layouts have: what is called as we call it, and a decoder that is called as it is alone.
@@ -45,134 +48,153 @@ const ALONE_DECODER: Row = (&["model.*"], &["language_model.model.*"], &[]);
 /// Our names of the embeddings and of the head that may be tied to them.
 const EMBEDDINGS: &[&str] = &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"];
 
+/// DINOv2's encoder, all of whose names begin so.
+macro_rules! dinov2 {
+    ($tower:literal) => {
+        &[
+            (
+                &[concat!($tower, "embeddings.cls_token")],
+                &["vision_tower.vision_model.embeddings.class_embedding"],
+                &[Operator::Reshape("1 1 d", "d")],
+            ),
+            (
+                &[concat!($tower, "embeddings.position_embeddings")],
+                &["vision_tower.vision_model.embeddings.position_embedding.weight"],
+                &[Operator::Reshape("1 s d", "s d")],
+            ),
+            (
+                &[concat!($tower, "embeddings.patch_embeddings.projection.*")],
+                &["vision_tower.vision_model.embeddings.patch_embedding.*"],
+                &[],
+            ),
+            (
+                &[concat!($tower, "encoder.layer.{n}.norm1.*")],
+                &["vision_tower.vision_model.encoder.layers.{n}.layer_norm1.*"],
+                &[],
+            ),
+            (
+                &[concat!($tower, "encoder.layer.{n}.norm2.*")],
+                &["vision_tower.vision_model.encoder.layers.{n}.layer_norm2.*"],
+                &[],
+            ),
+            (
+                &[concat!($tower, "encoder.layer.{n}.attention.attention.query.*")],
+                &["vision_tower.vision_model.encoder.layers.{n}.self_attn.q_proj.*"],
+                &[],
+            ),
+            (
+                &[concat!($tower, "encoder.layer.{n}.attention.attention.key.*")],
+                &["vision_tower.vision_model.encoder.layers.{n}.self_attn.k_proj.*"],
+                &[],
+            ),
+            (
+                &[concat!($tower, "encoder.layer.{n}.attention.attention.value.*")],
+                &["vision_tower.vision_model.encoder.layers.{n}.self_attn.v_proj.*"],
+                &[],
+            ),
+            (
+                &[concat!($tower, "encoder.layer.{n}.attention.output.dense.*")],
+                &["vision_tower.vision_model.encoder.layers.{n}.self_attn.out_proj.*"],
+                &[],
+            ),
+            (
+                &[concat!($tower, "encoder.layer.{n}.layer_scale1.lambda1")],
+                &["vision_tower.vision_model.encoder.layers.{n}.layer_scale1.lambda1"],
+                &[],
+            ),
+            (
+                &[concat!($tower, "encoder.layer.{n}.layer_scale2.lambda1")],
+                &["vision_tower.vision_model.encoder.layers.{n}.layer_scale2.lambda1"],
+                &[],
+            ),
+            (
+                &[concat!($tower, "encoder.layer.{n}.mlp.*")],
+                &["vision_tower.vision_model.encoder.layers.{n}.mlp.*"],
+                &[],
+            ),
+            (&[concat!($tower, "layernorm.*")], &["vision_tower.vision_model.post_layernorm.*"], &[]),
+        ]
+    };
+}
+
 /// All layouts of folders, the commonest first.
 pub const LAYOUTS: &[Layout] = &[
     Layout {
         name: "llava-hf",
         whole: true,
-        rows: &[
+        dinov2: false,
+        rows: &[&[
             (&["vision_tower.*"], &["vision_tower.*"], &[]),
             OUR_PROJECTOR,
             OUR_NEWLINE,
             OUR_EMBEDDINGS,
             OUR_DECODER,
-        ],
+        ]],
     },
     Layout {
         name: "transformers since 4.52",
         whole: true,
-        rows: &[
+        dinov2: false,
+        rows: &[&[
             (&["model.vision_tower.*"], &["vision_tower.*"], &[]),
             (&["model.multi_modal_projector.*"], &["multi_modal_projector.*"], &[]),
             (&["model.image_newline"], &["image_newline"], &[]),
             (&["model.language_model.embed_tokens.weight", "lm_head.weight"], EMBEDDINGS, &[Operator::Tie]),
             (&["model.language_model.*"], &["language_model.model.*"], &[]),
-        ],
+        ]],
     },
     Layout {
         name: "lmms-lab",
         whole: true,
-        rows: &[
+        dinov2: false,
+        rows: &[&[
             (&["model.vision_tower.vision_tower.*"], &["vision_tower.*"], &[]),
             (&["model.mm_projector.0.*"], &["multi_modal_projector.linear_1.*"], &[]),
             (&["model.mm_projector.2.*"], &["multi_modal_projector.linear_2.*"], &[]),
             (&["model.image_newline"], &["image_newline"], &[]),
             ALONE_EMBEDDINGS,
             ALONE_DECODER,
-        ],
+        ]],
     },
     Layout {
         name: "one part alone",
         whole: false,
-        rows: &[
+        dinov2: false,
+        rows: &[&[
             (&["vision_model.*"], &["vision_tower.vision_model.*"], &[]),
             ALONE_EMBEDDINGS,
             ALONE_DECODER,
-        ],
+        ]],
     },
     Layout {
         name: "transformers since 5",
         whole: true,
-        rows: &[
+        dinov2: false,
+        rows: &[&[
             (&["vision_tower.*"], &["vision_tower.vision_model.*"], &[]),
             OUR_PROJECTOR,
             OUR_NEWLINE,
             OUR_EMBEDDINGS,
             OUR_DECODER,
-        ],
+        ]],
     },
     Layout {
         name: "an encoder alone, since transformers 5",
         whole: false,
-        rows: &[
+        dinov2: false,
+        rows: &[&[
             (&["embeddings.*"], &["vision_tower.vision_model.embeddings.*"], &[]),
             (&["encoder.*"], &["vision_tower.vision_model.encoder.*"], &[]),
             (&["pre_layrnorm.*"], &["vision_tower.vision_model.pre_layrnorm.*"], &[]),
             (&["post_layernorm.*"], &["vision_tower.vision_model.post_layernorm.*"], &[]),
-        ],
+        ]],
     },
+    Layout { name: "DINOv2", whole: false, dinov2: true, rows: &[dinov2!("")] },
     Layout {
-        name: "DINOv2",
-        whole: false,
-        rows: &[
-            (
-                &["embeddings.cls_token"],
-                &["vision_tower.vision_model.embeddings.class_embedding"],
-                &[Operator::Reshape("1 1 d", "d")],
-            ),
-            (
-                &["embeddings.position_embeddings"],
-                &["vision_tower.vision_model.embeddings.position_embedding.weight"],
-                &[Operator::Reshape("1 s d", "s d")],
-            ),
-            (
-                &["embeddings.patch_embeddings.projection.*"],
-                &["vision_tower.vision_model.embeddings.patch_embedding.*"],
-                &[],
-            ),
-            (
-                &["encoder.layer.{n}.norm1.*"],
-                &["vision_tower.vision_model.encoder.layers.{n}.layer_norm1.*"],
-                &[],
-            ),
-            (
-                &["encoder.layer.{n}.norm2.*"],
-                &["vision_tower.vision_model.encoder.layers.{n}.layer_norm2.*"],
-                &[],
-            ),
-            (
-                &["encoder.layer.{n}.attention.attention.query.*"],
-                &["vision_tower.vision_model.encoder.layers.{n}.self_attn.q_proj.*"],
-                &[],
-            ),
-            (
-                &["encoder.layer.{n}.attention.attention.key.*"],
-                &["vision_tower.vision_model.encoder.layers.{n}.self_attn.k_proj.*"],
-                &[],
-            ),
-            (
-                &["encoder.layer.{n}.attention.attention.value.*"],
-                &["vision_tower.vision_model.encoder.layers.{n}.self_attn.v_proj.*"],
-                &[],
-            ),
-            (
-                &["encoder.layer.{n}.attention.output.dense.*"],
-                &["vision_tower.vision_model.encoder.layers.{n}.self_attn.out_proj.*"],
-                &[],
-            ),
-            (
-                &["encoder.layer.{n}.layer_scale1.lambda1"],
-                &["vision_tower.vision_model.encoder.layers.{n}.layer_scale1.lambda1"],
-                &[],
-            ),
-            (
-                &["encoder.layer.{n}.layer_scale2.lambda1"],
-                &["vision_tower.vision_model.encoder.layers.{n}.layer_scale2.lambda1"],
-                &[],
-            ),
-            (&["encoder.layer.{n}.mlp.*"], &["vision_tower.vision_model.encoder.layers.{n}.mlp.*"], &[]),
-            (&["layernorm.*"], &["vision_tower.vision_model.post_layernorm.*"], &[]),
-        ],
+        name: "llava-hf, DINOv2",
+        whole: true,
+        dinov2: true,
+        rows: &[dinov2!("vision_tower."), &[OUR_PROJECTOR, OUR_NEWLINE, OUR_EMBEDDINGS, OUR_DECODER]],
     },
 ];
 
@@ -180,7 +202,8 @@ pub const LAYOUTS: &[Layout] = &[
 pub(crate) const ONNX: Layout = Layout {
     name: "onnx, DINOv2",
     whole: false,
-    rows: &[
+    dinov2: true,
+    rows: &[&[
         (
             &["backbone.embeddings.cls_token"],
             &["vision_tower.vision_model.embeddings.class_embedding"],
@@ -279,7 +302,7 @@ pub(crate) const ONNX: Layout = Layout {
         ),
         (&["backbone.layernorm.*"], &["vision_tower.vision_model.post_layernorm.*"], &[]),
         (&["decoder.*"], &[], &[]),
-    ],
+    ]],
 };
 
 /// The layout of GGUF files of an architecture. Those of Llama have the rows of queries and keys in pairs.
@@ -296,38 +319,40 @@ pub(crate) const GGUF_HEAD: &str = "output.weight";
 const GGUF_LLAMA: Layout = Layout {
     name: "gguf, Llama",
     whole: false,
+    dinov2: false,
     rows: &[
-        GGUF_WORDS,
-        GGUF_NORM,
-        (&["blk.{n}.attn_q.*"], &["language_model.model.layers.{n}.self_attn.q_proj.*"], &[Operator::Rope]),
-        (&["blk.{n}.attn_k.*"], &["language_model.model.layers.{n}.self_attn.k_proj.*"], &[Operator::Rope]),
-        GGUF_BLOCK[0],
-        GGUF_BLOCK[1],
-        GGUF_BLOCK[2],
-        GGUF_BLOCK[3],
-        GGUF_BLOCK[4],
-        GGUF_BLOCK[5],
-        GGUF_BLOCK[6],
+        &[
+            GGUF_WORDS,
+            GGUF_NORM,
+            (
+                &["blk.{n}.attn_q.*"],
+                &["language_model.model.layers.{n}.self_attn.q_proj.*"],
+                &[Operator::Rope],
+            ),
+            (
+                &["blk.{n}.attn_k.*"],
+                &["language_model.model.layers.{n}.self_attn.k_proj.*"],
+                &[Operator::Rope],
+            ),
+        ],
+        GGUF_BLOCK,
     ],
 };
 
 const GGUF: Layout = Layout {
     name: "gguf",
     whole: false,
+    dinov2: false,
     rows: &[
-        GGUF_WORDS,
-        GGUF_NORM,
-        (&["blk.{n}.attn_q.*"], &["language_model.model.layers.{n}.self_attn.q_proj.*"], &[]),
-        (&["blk.{n}.attn_k.*"], &["language_model.model.layers.{n}.self_attn.k_proj.*"], &[]),
-        (&["blk.{n}.attn_q_norm.*"], &["language_model.model.layers.{n}.self_attn.q_norm.*"], &[]),
-        (&["blk.{n}.attn_k_norm.*"], &["language_model.model.layers.{n}.self_attn.k_norm.*"], &[]),
-        GGUF_BLOCK[0],
-        GGUF_BLOCK[1],
-        GGUF_BLOCK[2],
-        GGUF_BLOCK[3],
-        GGUF_BLOCK[4],
-        GGUF_BLOCK[5],
-        GGUF_BLOCK[6],
+        &[
+            GGUF_WORDS,
+            GGUF_NORM,
+            (&["blk.{n}.attn_q.*"], &["language_model.model.layers.{n}.self_attn.q_proj.*"], &[]),
+            (&["blk.{n}.attn_k.*"], &["language_model.model.layers.{n}.self_attn.k_proj.*"], &[]),
+            (&["blk.{n}.attn_q_norm.*"], &["language_model.model.layers.{n}.self_attn.q_norm.*"], &[]),
+            (&["blk.{n}.attn_k_norm.*"], &["language_model.model.layers.{n}.self_attn.k_norm.*"], &[]),
+        ],
+        GGUF_BLOCK,
     ],
 };
 
@@ -338,7 +363,7 @@ const GGUF_WORDS: Row = (
 );
 const GGUF_NORM: Row = (&["output_norm.*"], &["language_model.model.norm.*"], &[]);
 /// What all language models have in each layer, but for queries and keys.
-const GGUF_BLOCK: [Row; 7] = [
+const GGUF_BLOCK: &[Row] = &[
     (&["blk.{n}.attn_norm.*"], &["language_model.model.layers.{n}.input_layernorm.*"], &[]),
     (&["blk.{n}.attn_v.*"], &["language_model.model.layers.{n}.self_attn.v_proj.*"], &[]),
     (&["blk.{n}.attn_output.*"], &["language_model.model.layers.{n}.self_attn.o_proj.*"], &[]),
@@ -347,6 +372,11 @@ const GGUF_BLOCK: [Row; 7] = [
     (&["blk.{n}.ffn_up.*"], &["language_model.model.layers.{n}.mlp.up_proj.*"], &[]),
     (&["blk.{n}.ffn_down.*"], &["language_model.model.layers.{n}.mlp.down_proj.*"], &[]),
 ];
+
+/// Every table there is.
+pub(crate) fn all() -> impl Iterator<Item = &'static Layout> {
+    LAYOUTS.iter().chain([&GGUF_LLAMA, &GGUF, &ONNX])
+}
 
 /// Tensors of a file that are no weights: what they hold is computed from positions alone, or is part of a model that is not
 /// read. Told as left out, and never asked for.
@@ -387,7 +417,7 @@ impl Layout {
     }
 
     fn find(&self, name: &str, side: fn(&Row) -> &'static [&'static str], dims: &Dims) -> Option<Match> {
-        self.rows.iter().find_map(|row| {
+        self.rows.iter().copied().flatten().find_map(|row| {
             let taken = side(row).iter().map(|pattern| pattern::take(pattern, name));
             let (place, taken) = taken.enumerate().find_map(|(place, taken)| Some((place, taken?)))?;
             let fill = |patterns: &[&str]| {

@@ -14,6 +14,7 @@
 //! | [`pretrained`] | does all of it fit together? |
 //! | [`mod@export`] | how does a trained model become such a folder again? |
 //! | [`peft`] | and low-rank pairs such as PEFT reads and writes? |
+//! | [`hostile`] | what holds of any bytes whatever? |
 //!
 //! Nothing of a folder is executed, and a `model_type` that is not known is an error.
 
@@ -22,6 +23,7 @@ mod error;
 pub mod export;
 pub mod family;
 mod format;
+pub mod hostile;
 pub mod layout;
 pub mod peft;
 pub mod pretrained;

@@ -3,34 +3,46 @@
 //! A pair lies under the name that the layer has as a module of the base model, with `base_model.model.` before it. Such names
 //! depend on what the base is: the same layer of a language model is another module of a LLaVA.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod read;
+
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
 use crossloom_files::{create_folder_with, write_atomic};
-use crossloom_runtime::MappedFile;
+pub use read::{Adapter, is_adapter, read};
+pub(crate) use read::{Settings, scope_of};
 use serde_json::{Map, Value, json};
 
 use crate::WeightsError;
-use crate::export::{Scope, Tensors, Values, save, text};
-use crate::shards::table;
-use crate::values::to_f32;
+use crate::export::{Scope, Tensors, Values, as_they_are, save, text};
 
 const CONFIG: &str = "adapter_config.json";
 const MODEL: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
+/// What our names of an encoder's layers begin with.
+const TOWER: &str = "vision_tower.vision_model.";
+/// What the names of an encoder's blocks go on with, and those of DINOv2's.
+const OUR_LAYERS: &str = "encoder.layers.";
+const DINOV2_LAYERS: &str = "encoder.layer.";
+/// Layers of a block by our names, and DINOv2's modules: as of transformers 5, and as before. Its files have the earlier names.
+const DINOV2: [(&str, [&str; 2]); 6] = [
+    ("self_attn.q_proj", ["attention.q_proj", "attention.attention.query"]),
+    ("self_attn.k_proj", ["attention.k_proj", "attention.attention.key"]),
+    ("self_attn.v_proj", ["attention.v_proj", "attention.attention.value"]),
+    ("self_attn.out_proj", ["attention.o_proj", "attention.output.dense"]),
+    ("mlp.fc1", ["mlp.fc1", "mlp.fc1"]),
+    ("mlp.fc2", ["mlp.fc2", "mlp.fc2"]),
+];
 
 /// First parts of our names, and of the modules of a base. Where there are several, the first is written and all are read.
 type Modules = &'static [(&'static str, &'static [&'static str])];
 
 const LANGUAGE: Modules = &[("language_model.", &[""])];
-const VISION: Modules = &[("vision_tower.vision_model.", &["", "vision_model."])];
+const VISION: Modules = &[(TOWER, &["", "vision_model."])];
 /// As of transformers 5, and as before.
 const WHOLE: Modules = &[
-    (
-        "vision_tower.vision_model.",
-        &["model.vision_tower.", "model.vision_tower.vision_model.", "vision_tower.vision_model."],
-    ),
+    (TOWER, &["model.vision_tower.", "model.vision_tower.vision_model.", "vision_tower.vision_model."]),
     ("multi_modal_projector.", &["model.multi_modal_projector.", "multi_modal_projector."]),
     ("language_model.model.", &["model.language_model.", "language_model.model."]),
 ];
@@ -43,20 +55,46 @@ fn modules(scope: Scope) -> Modules {
     }
 }
 
-fn to_module(scope: Scope, linear: &str) -> Option<String> {
-    modules(scope)
-        .iter()
-        .find_map(|(ours, theirs)| Some(format!("{}{}", theirs.first()?, linear.strip_prefix(ours)?)))
+/// What an adapter stands beside.
+#[derive(Clone, Copy, Debug)]
+pub struct Base<'b> {
+    /// How much of a model it is.
+    pub scope: Scope,
+    /// Whether its encoder has DINOv2's modules.
+    pub dinov2: bool,
+    /// Where it lies, or its name.
+    pub path: Option<&'b str>,
 }
 
-fn to_linear(scope: Scope, module: &str) -> Option<String> {
+impl Base<'_> {
+    /// The module that a layer of ours is.
+    pub(crate) fn module(&self, linear: &str) -> Option<String> {
+        let (theirs, inner) = (modules(self.scope).iter())
+            .find_map(|(ours, theirs)| Some((*theirs.first()?, linear.strip_prefix(ours)?)))?;
+        if self.dinov2 && linear.starts_with(TOWER) {
+            let (number, rest) = inner.strip_prefix(OUR_LAYERS)?.split_once('.')?;
+            let (_, [now, _]) = DINOV2.iter().find(|(ours, _)| *ours == rest)?;
+            return Some(format!("{theirs}{DINOV2_LAYERS}{number}.{now}"));
+        }
+        Some(format!("{theirs}{inner}"))
+    }
+}
+
+pub(crate) fn to_linear(scope: Scope, module: &str) -> Option<String> {
     let mut ways: Vec<(&str, &str)> = modules(scope)
         .iter()
         .flat_map(|(ours, theirs)| theirs.iter().map(move |theirs| (*theirs, *ours)))
         .collect();
     // The longest fits best.
     ways.sort_by_key(|(theirs, _)| std::cmp::Reverse(theirs.len()));
-    ways.into_iter().find_map(|(theirs, ours)| Some(format!("{ours}{}", module.strip_prefix(theirs)?)))
+    let (ours, inner) =
+        ways.into_iter().find_map(|(theirs, ours)| Some((ours, module.strip_prefix(theirs)?)))?;
+    if let (TOWER, Some(inner)) = (ours, inner.strip_prefix(DINOV2_LAYERS)) {
+        let (number, rest) = inner.split_once('.')?;
+        let (own, _) = DINOV2.iter().find(|(_, theirs)| theirs.contains(&rest))?;
+        return Some(format!("{ours}{OUR_LAYERS}{number}.{own}"));
+    }
+    Some(format!("{ours}{inner}"))
 }
 
 /// A low-rank pair beside a linear layer: `alpha / rank * B A` is added to its weight.
@@ -103,12 +141,12 @@ impl Pair {
     }
 }
 
-/// Writes pairs as an adapter of a scope of their model. `base` is the path or the name of what they were trained on.
+/// Writes pairs as an adapter of what they were trained on.
 ///
 /// # Errors
 /// There is none; a layer that the base does not have; the folder is there already, or cannot be written. Nothing is left then.
-pub fn write(folder: &Path, scope: Scope, base: Option<&str>, pairs: &[Pair]) -> Result<(), WeightsError> {
-    let adapter = Adapter::new(scope, base, pairs).map_err(|problems| WeightsError::new(folder, problems))?;
+pub fn write(folder: &Path, base: Base<'_>, pairs: &[Pair]) -> Result<(), WeightsError> {
+    let adapter = Written::new(base, pairs).map_err(|problems| WeightsError::new(folder, problems))?;
     create_folder_with(folder, |folder| adapter.save(folder))
         .map_err(|error| WeightsError::one(folder, error))
 }
@@ -119,13 +157,12 @@ pub fn write(folder: &Path, scope: Scope, base: Option<&str>, pairs: &[Pair]) ->
 /// As [`write()`].
 pub fn write_all(
     folder: &Path,
-    scope: Scope,
-    base: Option<&str>,
+    base: Base<'_>,
     adapters: &[(String, Vec<Pair>)],
 ) -> Result<(), WeightsError> {
     let (mut all, mut problems) = (Vec::with_capacity(adapters.len()), Vec::new());
     for (name, pairs) in adapters {
-        match Adapter::new(scope, base, pairs) {
+        match Written::new(base, pairs) {
             Ok(adapter) => all.push((name, adapter)),
             Err(own) => problems.extend(own),
         }
@@ -141,23 +178,23 @@ pub fn write_all(
 }
 
 /// The two files of an adapter.
-struct Adapter {
+struct Written {
     config: Value,
     tensors: Tensors,
 }
 
-impl Adapter {
-    fn new(scope: Scope, base: Option<&str>, pairs: &[Pair]) -> Result<Self, Vec<String>> {
+impl Written {
+    fn new(base: Base<'_>, pairs: &[Pair]) -> Result<Self, Vec<String>> {
         let mut problems = Vec::new();
         let (mut tensors, mut modules) = (Tensors::new(), BTreeMap::new());
         for pair in pairs {
-            match to_module(scope, &pair.linear) {
+            match base.module(&pair.linear) {
                 Some(module) => {
                     tensors.insert(format!("{PREFIX}{module}.lora_A.weight"), pair.a.clone());
                     tensors.insert(format!("{PREFIX}{module}.lora_B.weight"), pair.b.clone());
                     modules.insert(module, (pair.rank(), pair.alpha));
                 }
-                None => problems.push(format!("`{}` is no layer of `{}`", pair.linear, scope.name())),
+                None => problems.push(format!("`{}` is no layer of `{}`", pair.linear, base.scope.name())),
             }
         }
         let Some(&(rank, alpha)) = modules.values().next() else {
@@ -172,8 +209,8 @@ impl Adapter {
         let alphas: Map<String, Value> = others().map(|(name, own)| (name.clone(), json!(own.1))).collect();
         let config = json!({
             "peft_type": "LORA",
-            "task_type": if scope == Scope::Language { json!("CAUSAL_LM") } else { Value::Null },
-            "base_model_name_or_path": base,
+            "task_type": if base.scope == Scope::Language { json!("CAUSAL_LM") } else { Value::Null },
+            "base_model_name_or_path": base.path,
             "r": rank,
             "lora_alpha": alpha,
             "rank_pattern": ranks,
@@ -193,142 +230,8 @@ impl Adapter {
 
     fn save(&self, folder: &Path) -> io::Result<()> {
         write_atomic(&folder.join(CONFIG), &text(&self.config)?)?;
-        save(&folder.join(MODEL), &self.tensors)
+        save(&folder.join(MODEL), &as_they_are(&self.tensors))
     }
-}
-
-/// Reads an adapter of a scope of a model whose weights have the shapes `[out, in]` that `shape_of` says, by our names.
-///
-/// # Errors
-/// No such folder, or a damaged one; an adapter of another kind; layers that the base does not have or has in another shape,
-/// all of them.
-pub fn read(
-    folder: &Path,
-    scope: Scope,
-    shape_of: impl Fn(&str) -> Option<Vec<usize>>,
-) -> Result<Vec<Pair>, WeightsError> {
-    let config_path = folder.join(CONFIG);
-    let config = table(&config_path)?;
-    let settings = Settings::of(&config).map_err(|problems| WeightsError::new(&config_path, problems))?;
-    let path = folder.join(MODEL);
-    let file = MappedFile::open(&path).map_err(|error| WeightsError::one(&path, error))?;
-    let mut problems = Vec::new();
-    let mut modules: BTreeSet<String> = BTreeSet::new();
-    for name in file.header().keys() {
-        let module = name.strip_prefix(PREFIX).and_then(|name| {
-            name.strip_suffix(".lora_A.weight").or_else(|| name.strip_suffix(".lora_B.weight"))
-        });
-        match module {
-            Some(module) => drop(modules.insert(module.to_owned())),
-            None => problems.push(format!("holds `{name}`, which is no half of a low-rank pair")),
-        }
-    }
-    if modules.is_empty() {
-        problems.push("holds no low-rank pair".to_owned());
-    }
-    let mut pairs = Vec::with_capacity(modules.len());
-    for module in &modules {
-        let half = |letter: &str| {
-            let name = format!("{PREFIX}{module}.lora_{letter}.weight");
-            let (ty, bytes) = file.tensor(&name).map_err(|error| error.to_string())?;
-            let values = to_f32(ty.dtype, bytes.as_ref()).map_err(|problem| format!("`{name}` {problem}"))?;
-            match values.iter().position(|value| !value.is_finite()) {
-                Some(at) => Err(format!("`{name}` has no finite value at {at}")),
-                None => Ok(Values { shape: ty.shape.clone(), values }),
-            }
-        };
-        let (a, b) = match (half("A"), half("B")) {
-            (Ok(a), Ok(b)) => (a, b),
-            (a, b) => {
-                problems.extend([a.err(), b.err()].into_iter().flatten());
-                continue;
-            }
-        };
-        let linear = to_linear(scope, module);
-        let found = linear.as_ref().and_then(|linear| shape_of(&format!("{linear}.weight")));
-        let (Some(linear), Some(found)) = (linear, found) else {
-            problems.push(format!("adapts `{module}`, which the {} does not have", scope.name()));
-            continue;
-        };
-        let rank = settings.rank_of(module);
-        let fits = matches!((&a.shape[..], &b.shape[..], &found[..]), (&[r, from], &[to, s], &[out, fan_in])
-            if r == rank && s == rank && to == out && from == fan_in);
-        if fits {
-            let alpha = settings.alpha_of(module, rank);
-            pairs.push(Pair { linear, a, b, alpha });
-        } else {
-            problems.push(format!(
-                "adapts `{module}` by {:?} and {:?} of rank {rank}; the base has {found:?} there",
-                a.shape, b.shape
-            ));
-        }
-    }
-    if problems.is_empty() { Ok(pairs) } else { Err(WeightsError::new(folder, problems)) }
-}
-
-/// What a configuration says of ranks and factors.
-struct Settings {
-    rank: usize,
-    alpha: f64,
-    ranks: BTreeMap<String, usize>,
-    alphas: BTreeMap<String, f64>,
-    root: bool,
-}
-
-impl Settings {
-    fn of(config: &Map<String, Value>) -> Result<Self, Vec<String>> {
-        let mut problems = Vec::new();
-        let value = |key: &str| config.get(key).filter(|value| !value.is_null());
-        if value("peft_type").and_then(Value::as_str) != Some("LORA") {
-            problems.push("`peft_type` is not \"LORA\"".to_owned());
-        }
-        for key in ["use_dora", "fan_in_fan_out", "lora_bias"] {
-            if value(key).is_some_and(|value| value != &json!(false)) {
-                problems.push(format!("`{key}` is set, which is not supported"));
-            }
-        }
-        if value("bias").is_some_and(|bias| bias != &json!("none")) {
-            problems.push("`bias` is not \"none\": biases that are trained are not supported".to_owned());
-        }
-        if value("modules_to_save").is_some_and(|list| list.as_array().is_none_or(|list| !list.is_empty())) {
-            problems.push("`modules_to_save` names modules, which are not supported".to_owned());
-        }
-        let count = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
-        let number = |value: &Value| value.as_f64().filter(|n| n.is_finite());
-        let rank = value("r").and_then(count);
-        let alpha = value("lora_alpha").and_then(number);
-        if rank.is_none() || alpha.is_none() {
-            problems.push("`r` and `lora_alpha` must be numbers, `r` above 0".to_owned());
-        }
-        let patterns = |key: &str| value(key).and_then(Value::as_object).into_iter().flatten();
-        let ranks = patterns("rank_pattern").filter_map(|(name, value)| Some((name.clone(), count(value)?)));
-        let alphas =
-            patterns("alpha_pattern").filter_map(|(name, value)| Some((name.clone(), number(value)?)));
-        let root = value("use_rslora") == Some(&json!(true));
-        match (rank, alpha) {
-            (Some(rank), Some(alpha)) if problems.is_empty() => {
-                Ok(Self { rank, alpha, ranks: ranks.collect(), alphas: alphas.collect(), root })
-            }
-            _ => Err(problems),
-        }
-    }
-
-    fn rank_of(&self, module: &str) -> usize {
-        pattern(&self.ranks, module).copied().unwrap_or(self.rank)
-    }
-
-    /// The numerator of the factor; PEFT's `use_rslora` divides by the root of the rank.
-    fn alpha_of(&self, module: &str, rank: usize) -> f64 {
-        let alpha = pattern(&self.alphas, module).copied().unwrap_or(self.alpha);
-        if self.root { alpha * (rank as f64).sqrt() } else { alpha }
-    }
-}
-
-/// The value for a module: a key is its whole name or the last parts of it.
-fn pattern<'p, T>(patterns: &'p BTreeMap<String, T>, module: &str) -> Option<&'p T> {
-    let is =
-        |key: &str| module.strip_suffix(key).is_some_and(|before| before.is_empty() || before.ends_with('.'));
-    patterns.iter().find(|(key, _)| is(key)).map(|(_, value)| value)
 }
 
 #[cfg(test)]

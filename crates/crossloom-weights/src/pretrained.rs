@@ -68,7 +68,7 @@ pub struct Held {
 }
 
 /// The part to which a tensor belongs, by our name.
-fn part_of(name: &str) -> Part {
+pub fn part_of(name: &str) -> Part {
     if name.starts_with("vision_tower.") {
         Part::Vision
     } else if name.starts_with("language_model.") {

@@ -46,9 +46,11 @@ impl Shards {
     }
 }
 
+/// What says in which file each tensor is.
 #[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
+pub(crate) struct Index {
+    /// Files by the names of tensors.
+    pub(crate) weight_map: BTreeMap<String, String>,
 }
 
 /// Maps all files of a folder.
@@ -96,7 +98,7 @@ pub(crate) fn open(folder: &Path) -> Result<Shards, WeightsError> {
 }
 
 /// Whether a name is that of a file, without any way to it.
-fn is_plain(name: &str) -> bool {
+pub(crate) fn is_plain(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
 }

@@ -7,6 +7,10 @@ use half::{bf16, f16};
 /// Values that are looked through at once.
 const CHUNK: usize = 1 << 16;
 
+/// The types whose values can be read.
+pub(crate) const FLOATS_AND_BLOCKS: [DType; 8] =
+    [DType::F32, DType::Bf16, DType::F16, DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q4K, DType::Q6K];
+
 /// The values of little-endian floats, or of quantized blocks, as `f32`, exactly.
 ///
 /// # Errors

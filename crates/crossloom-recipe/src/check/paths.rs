@@ -5,13 +5,16 @@ use std::path::Path;
 use super::Sections;
 use crate::decode::Cx;
 use crate::diagnostic::Finding;
-use crate::schema::{LanguageModel, PretrainedWeights, VisionModel};
+use crate::schema::{LanguageModel, Part, PretrainedWeights, Train, VisionModel};
 use crate::tree::Node;
 
 /// Checks every path that could be read.
 pub(super) fn paths(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
     if let Some(cache) = sections.data.and_then(|data| data.cache.as_deref()) {
         confined(root, "data.cache", cache, "remove it to use the user's cache folder", cx);
+    }
+    if let Some(train) = sections.train {
+        pairs(root, train, cx);
     }
     let of = |weights: Option<&PretrainedWeights>| weights.map(|weights| weights.path.clone());
     let weights = [
@@ -28,6 +31,17 @@ pub(super) fn paths(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
     for (key, path) in weights {
         if let Some(path) = path {
             confined(root, key, &path, "remove it to start from random weights", cx);
+        }
+    }
+}
+
+/// The adapters from which pairs start.
+fn pairs(root: &Node, train: &Train, cx: &mut Cx) {
+    for part in Part::ALL {
+        let weights = train.parts.get(part).lora.as_ref().and_then(|lora| lora.weights.as_ref());
+        if let Some(weights) = weights {
+            let key = format!("train.parts.{}.lora.weights.path", part.name());
+            confined(root, &key, &weights.path, "remove it to start with pairs that add nothing", cx);
         }
     }
 }

@@ -41,7 +41,13 @@ fn pairs(earlier: &Staged, before: &Recipe, later: &Staged, recipe: &Recipe, cx:
                     .related(format!("`{}` has its pairs", earlier.0), Some(earlier.1.place(&place))),
             );
         };
-        if old.rank != new.rank {
+        if old.weights != new.weights {
+            let message = format!(
+                "the stage `{}` has pairs out of an adapter, but those that `{}` has go over to it",
+                later.0, earlier.0
+            );
+            report("weights", message);
+        } else if old.rank != new.rank {
             let message = format!(
                 "the stage `{}` has pairs of rank {}, `{}` of rank {}",
                 later.0, new.rank, earlier.0, old.rank

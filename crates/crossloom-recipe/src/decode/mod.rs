@@ -24,7 +24,7 @@ use crate::tree::Node;
 use fields::Fields;
 
 /// Tables that may be written as a bare string, which is then the value of this key.
-pub(crate) const SHORT: [(&str, &str); 8] = [
+pub(crate) const SHORT: [(&str, &str); 11] = [
     ("model.projector", "kind"),
     ("topology.adapter", "kind"),
     ("topology.fusion", "kind"),
@@ -33,6 +33,9 @@ pub(crate) const SHORT: [(&str, &str); 8] = [
     ("model.weights", "path"),
     ("model.vision.weights", "path"),
     ("model.language.weights", "path"),
+    ("train.parts.vision.lora.weights", "path"),
+    ("train.parts.projector.lora.weights", "path"),
+    ("train.parts.language.lora.weights", "path"),
 ];
 
 /// Tables whose keys depend on their kind.

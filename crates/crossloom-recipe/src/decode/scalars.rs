@@ -4,17 +4,27 @@ use serde::de::DeserializeOwned;
 use serde::de::value::StrDeserializer;
 
 use super::fields::Cx;
-use crate::diagnostic::{Finding, Unhelped, any_of, did_you_mean};
+use crate::diagnostic::{Finding, Span, Unhelped, any_of, did_you_mean};
 use crate::schema::{
     AmpAttach, FusionKind, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare, ImageUse,
     KeptIn, LanguageFamily, Mask, Metric, MlpActivation, Phase, Precision, ProjectorKind, Resample, Schedule,
     Split, TapNorm, VisionFamily, Warmup,
 };
+use crate::selection::matcher;
 use crate::tree::{Node, Value};
 
 /// Reads a value of one type; `None` after the reason has been reported.
 pub(crate) trait Decode: Sized {
     fn decode(node: &Node, path: &str, cx: &mut Cx) -> Option<Self>;
+}
+
+/// Whether a text is a pattern of names; if not, that has been reported.
+pub(super) fn is_pattern(text: &str, place: impl Into<Option<Span>>, cx: &mut Cx) -> bool {
+    let Err(error) = matcher(text) else { return true };
+    let message = format!("`{text}` is no pattern of names: {error}");
+    let help = "`*` stands for any letters, `?` for one, `{a,b}` for either";
+    cx.report(Finding::error(place, message).help(help));
+    false
 }
 
 fn wrong_type(node: &Node, path: &str, expected: &str) -> Unhelped {

@@ -4,9 +4,10 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use super::data::MAX_SEED;
 use super::fields::{Cx, Fields};
+use super::scalars::is_pattern;
+use super::weights::weights;
 use crate::diagnostic::Finding;
 use crate::schema::{Lora, Part, PartTraining, Parts, Precision, Schedule, TensorSet, Train, Warmup};
-use crate::selection::matcher;
 use crate::tree::{Node, Value};
 
 pub(super) fn train(root: &Node, cx: &mut Cx) -> Option<Train> {
@@ -88,18 +89,28 @@ fn parts(root: &Node, cx: &mut Cx) -> Option<Parts> {
 struct Places {
     part: &'static str,
     /// None where a part has no linear layers of its own from the start.
-    lora: Option<&'static str>,
+    lora: Option<LoraPlaces>,
     tensors: &'static str,
+}
+
+/// Where the settings of a part's pairs stand.
+#[derive(Clone, Copy)]
+struct LoraPlaces {
+    table: &'static str,
+    weights: &'static str,
 }
 
 const VISION: Places = Places {
     part: "train.parts.vision",
-    lora: Some("train.parts.vision.lora"),
+    lora: Some(LoraPlaces { table: "train.parts.vision.lora", weights: "train.parts.vision.lora.weights" }),
     tensors: "train.parts.vision.tensors",
 };
 const PROJECTOR: Places = Places {
     part: "train.parts.projector",
-    lora: Some("train.parts.projector.lora"),
+    lora: Some(LoraPlaces {
+        table: "train.parts.projector.lora",
+        weights: "train.parts.projector.lora.weights",
+    }),
     tensors: "train.parts.projector.tensors",
 };
 const ADAPTER: Places =
@@ -107,7 +118,10 @@ const ADAPTER: Places =
 const GATE: Places = Places { part: "train.parts.gate", lora: None, tensors: "train.parts.gate.tensors" };
 const LANGUAGE: Places = Places {
     part: "train.parts.language",
-    lora: Some("train.parts.language.lora"),
+    lora: Some(LoraPlaces {
+        table: "train.parts.language.lora",
+        weights: "train.parts.language.lora.weights",
+    }),
     tensors: "train.parts.language.tensors",
 };
 
@@ -122,7 +136,7 @@ fn part(root: &Node, places: &Places, cx: &mut Cx) -> Option<PartTraining> {
     f.finish();
     let lora = match (adapted, places.lora) {
         (None, _) => Some(None),
-        (Some(_), Some(path)) => lora(root, path, cx).map(Some),
+        (Some(_), Some(places)) => lora(root, places, cx).map(Some),
         (Some(node), None) => {
             let message = format!("`{}` has no LoRA: it starts random, and is small as it is", places.part);
             cx.report(
@@ -153,8 +167,11 @@ fn part(root: &Node, places: &Places, cx: &mut Cx) -> Option<PartTraining> {
     })
 }
 
-fn lora(root: &Node, path: &'static str, cx: &mut Cx) -> Option<Lora> {
+fn lora(root: &Node, places: LoraPlaces, cx: &mut Cx) -> Option<Lora> {
+    let path = places.table;
+    let weights = weights(root, places.weights, cx);
     let mut f = Fields::open(root, path, cx)?;
+    f.ask("weights");
     let rank = f.required_in("rank", 1..=65_536);
     let alpha = f.optional_in("alpha", (Excluded(0.0), Unbounded));
     let targets = f.required::<Vec<String>>("targets");
@@ -168,7 +185,13 @@ fn lora(root: &Node, path: &'static str, cx: &mut Cx) -> Option<Lora> {
         return None;
     }
     let rank: usize = rank?;
-    Some(Lora { rank, alpha: alpha?.unwrap_or(rank as f64), targets, trainable: trainable? })
+    Some(Lora {
+        weights: weights?,
+        rank,
+        alpha: alpha?.unwrap_or(rank as f64),
+        targets,
+        trainable: trainable?,
+    })
 }
 
 /// What a set of tensors looks like.
@@ -197,10 +220,7 @@ fn tensor_set(node: &Node, path: &'static str, cx: &mut Cx) -> Option<TensorSet>
     let weight_decay = f.optional_in("weight_decay", 0.0..=10.0);
     f.finish();
     let pattern = pattern?;
-    if let Err(error) = matcher(&pattern) {
-        let message = format!("`{pattern}` is no pattern of names: {error}");
-        let help = "`*` stands for any letters, `?` for one, `{a,b}` for either";
-        cx.report(Finding::error(node.place("match"), message).help(help));
+    if !is_pattern(&pattern, node.place("match"), cx) {
         return None;
     }
     Some(TensorSet { pattern, trainable: trainable?, lr_scale: lr_scale?, weight_decay: weight_decay? })

@@ -1,9 +1,10 @@
-//! `model.weights`, `model.vision.weights` and `model.language.weights`.
+//! Weights that a recipe names: `model.weights`, those of its halves, and adapters (`train.parts.PART.lora.weights`).
 
 use super::fields::{Cx, Fields};
+use super::scalars::is_pattern;
 use crate::diagnostic::Finding;
 use crate::schema::PretrainedWeights;
-use crate::tree::Node;
+use crate::tree::{Node, Value};
 
 /// The weights at a path, if any are named.
 pub(super) fn weights(root: &Node, path: &'static str, cx: &mut Cx) -> Option<Option<PretrainedWeights>> {
@@ -23,5 +24,14 @@ pub(super) fn weights(root: &Node, path: &'static str, cx: &mut Cx) -> Option<Op
         f.cx.report(Finding::error(root.place(&format!("{path}.hash")), message).help(help));
     }
     f.finish();
+    let lists = ["missing", "unexpected"].map(|list| root.get(&format!("{path}.{list}")));
+    let patterns = lists.into_iter().flatten().filter_map(|list| match &list.value {
+        Value::Array(items) => Some(items),
+        _ => None,
+    });
+    // Those that are no strings have been reported.
+    for (item, text) in patterns.flatten().filter_map(|item| Some((item, item.string()?))) {
+        is_pattern(text, item.span, cx);
+    }
     Some(Some(PretrainedWeights { path: folder?, hash: hash?, missing: missing?, unexpected: unexpected? }))
 }

@@ -1,4 +1,4 @@
-//! The dimensions of pretrained weights, put where a recipe names the weights.
+//! The dimensions of pretrained weights, and the ranks of adapters, put where a recipe names them.
 
 use std::path::{Path, PathBuf};
 
@@ -6,14 +6,17 @@ use super::ReadArchitecture;
 use super::files::Loader;
 use crate::decode::Cx;
 use crate::diagnostic::{Finding, SourceKind};
-use crate::schema::Architecture;
+use crate::schema::{Architecture, Part};
 use crate::tree::{Entry, Node, Table, Value, parse_document};
 
 /// Where weights are named, and the tables that they fill.
-const WEIGHTS: [(&str, &[&str]); 3] = [
+const WEIGHTS: [(&str, &[&str]); 6] = [
     ("model.weights", &["model.vision", "model.projector", "model.language"]),
     ("model.vision.weights", &["model.vision"]),
     ("model.language.weights", &["model.language"]),
+    ("train.parts.vision.lora.weights", &["train.parts.vision.lora"]),
+    ("train.parts.projector.lora.weights", &["train.parts.projector.lora"]),
+    ("train.parts.language.lora.weights", &["train.parts.language.lora"]),
 ];
 
 /// Keys that weights have a value for but do not fix.
@@ -46,6 +49,7 @@ impl Loader<'_> {
         for (path, tables) in WEIGHTS {
             let Some(written) = tree.get(&format!("{path}.path")) else { continue };
             let (span, layer) = (written.span, written.layer);
+            let of_pairs = path.starts_with("train.");
             let Some(text) = written.string().map(str::to_owned) else { continue };
             let Some(architectures) = &mut self.architectures else { continue };
             let folder = self.path.parent().unwrap_or(Path::new(".")).join(&text);
@@ -54,8 +58,9 @@ impl Loader<'_> {
                 Err(problems) => {
                     for problem in problems {
                         let message = format!("the weights `{text}`: {problem}");
-                        let help =
+                        let inspect =
                             format!("`crossloom model inspect {}` says what can be read", folder.display());
+                        let help = if of_pairs { PAIRS } else { &inspect };
                         cx.report(Finding::error(span, message).help(help));
                     }
                     cx.reported.extend(tables);
@@ -71,7 +76,8 @@ impl Loader<'_> {
                 let Some(part) = part else {
                     if *table != "model.projector" {
                         let message = format!("the weights `{text}` have nothing for `{table}`");
-                        cx.report(Finding::error(span, message).help(HALVES));
+                        let help = if of_pairs { PAIRS } else { HALVES };
+                        cx.report(Finding::error(span, message).help(help));
                         cx.reported.push(table);
                     }
                     continue;
@@ -94,11 +100,17 @@ impl Loader<'_> {
 const HALVES: &str = "name weights of one part as `model.vision.weights` or `model.language.weights`, and those of a whole \
                       model as `model.weights`";
 
+/// A hint for what is no adapter, or one of another part.
+const PAIRS: &str = "an adapter as PEFT writes it is expected, with pairs beside layers of that part";
+
 /// What an architecture says for one table of a recipe, as TOML.
 fn part(architecture: &Architecture, table: &str) -> Option<String> {
     let text = match table {
         "model.vision" => toml::to_string(architecture.vision.as_ref()?),
         "model.language" => toml::to_string(architecture.language.as_ref()?),
+        "train.parts.vision.lora" => toml::to_string(architecture.pairs.get(&Part::Vision)?),
+        "train.parts.projector.lora" => toml::to_string(architecture.pairs.get(&Part::Projector)?),
+        "train.parts.language.lora" => toml::to_string(architecture.pairs.get(&Part::Language)?),
         _ => toml::to_string(architecture.projector.as_ref()?),
     };
     text.ok()
@@ -125,7 +137,7 @@ fn fill(tree: &mut Node, table: &str, weights: &str, part: Node, cx: &mut Cx) {
             Some(written) => {
                 let (here, there) = (written.node.canonical(), entry.node.canonical());
                 let message = format!("`{table}.{key}` is {here}, but the weights `{weights}` have {there}");
-                let help = format!("remove `{key}`: weights say all dimensions themselves");
+                let help = format!("remove `{key}`: weights say it themselves");
                 cx.report(Finding::error(written.node.span, message).help(help));
             }
         }

@@ -142,7 +142,10 @@ impl Loader<'_> {
     ) -> Option<(Recipe, Provenance)> {
         let mut cx = Cx::default();
         self.dimensions(tree, &mut cx);
-        let trees = stages::trees(tree, &mut cx);
+        let mut trees = stages::trees(tree, &mut cx);
+        for (_, tree) in &mut trees {
+            self.dimensions(tree, &mut cx);
+        }
         let recipe = if trees.is_empty() {
             decode::recipe(tree, checked, &mut cx)
         } else {

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::PretrainedWeights;
+
 /// AdamW, its schedule, and the loop around it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -259,11 +261,15 @@ impl PartTraining {
     }
 }
 
-/// LoRA: a linear layer `W` of the part computes with `W + alpha / rank * B A`. `A` starts random and `B` at zero; both
-/// are trained, `W` is not. The pairs of a stage stay in the model in all later ones.
+/// LoRA: a linear layer `W` of the part computes with `W + alpha / rank * B A`. `A` starts random and `B` at zero, or both where
+/// `weights` have them; both are trained, `W` is not. The pairs of a stage stay in the model in all later ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Lora {
+    /// An adapter as PEFT writes it (`adapter_config.json` and `adapter_model.safetensors`), from which the pairs start. It says
+    /// `rank`, `alpha` and `targets` itself: what is written beside it must be the same. A bare string is the `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PretrainedWeights>,
     /// Rows of `A` and columns of `B`: at most the smaller side of every layer that has a pair.
     #[schemars(range(min = 1, max = 65_536))]
     pub rank: usize,

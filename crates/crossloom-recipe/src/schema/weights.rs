@@ -1,9 +1,11 @@
 //! Pretrained weights that a recipe starts from, and what such weights say of their model.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LanguageModel, Projector, VisionAddress, VisionModel};
+use super::{LanguageModel, Lora, Part, Projector, VisionAddress, VisionModel};
 
 /// Weights that a part of the model starts from. A bare string is the `path`.
 ///
@@ -12,7 +14,7 @@ use super::{LanguageModel, Projector, VisionAddress, VisionModel};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainedWeights {
-    /// A folder as Hugging Face lays it out (`config.json` and safetensors), or a file. A relative path starts at the
+    /// A folder as Hugging Face or PEFT lays it out (configuration and safetensors), or a file. A relative path starts at the
     /// recipe's folder and stays in it. Where the weights lie is no part of an experiment's identity once `hash` is known.
     pub path: String,
     /// BLAKE3 of what lies there, 64 hexadecimal digits. A recipe may insist on it; a run's folder always has it.
@@ -29,7 +31,7 @@ pub struct PretrainedWeights {
     pub unexpected: Vec<String>,
 }
 
-/// What a pretrained model says of itself. A part that it does not have is none.
+/// What a pretrained model, or an adapter, says of itself. A part that it does not have is none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Architecture {
     /// The vision encoder.
@@ -44,4 +46,7 @@ pub struct Architecture {
     /// The states of the encoder that the model itself reads: addresses for `topology.taps`.
     #[serde(skip)]
     pub taps: Vec<VisionAddress>,
+    /// Of an adapter, which is of no model by itself: its low-rank pairs, by the part whose layers they stand beside.
+    #[serde(skip)]
+    pub pairs: BTreeMap<Part, Lora>,
 }

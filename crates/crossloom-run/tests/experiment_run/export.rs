@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crossloom_data::packing::{PackedBatch, TrainingOptions, TrainingPacker};
 use crossloom_model::BatchShape;
-use crossloom_recipe::{LoadOptions, Part, Recipe, Split, load_with};
+use crossloom_recipe::{KeptIn, LoadOptions, LoadedRecipe, Part, Recipe, Split, load_with};
 use crossloom_run::export::{Export, export};
 use crossloom_run::start::architecture;
 use crossloom_run::{Model, load_batch, pool_of, settled};
@@ -27,17 +27,21 @@ const ADAPTED: [&str; 4] = [
 ];
 
 /// A trained variant and the model that its newest checkpoint holds.
-struct Run {
-    recipe: Recipe,
-    dir: VariantDir,
-    model: Model,
+pub(crate) struct Run {
+    pub(crate) recipe: Recipe,
+    pub(crate) dir: VariantDir,
+    pub(crate) model: Model,
     _folder: tempfile::TempDir,
 }
 
 fn trained(variant: &str, more: &[&str]) -> Run {
+    finished(&recipe(more), variant)
+}
+
+/// Trains a variant of a recipe.
+pub(crate) fn finished(loaded: &LoadedRecipe, variant: &str) -> Run {
     let folder = tempfile::tempdir().unwrap();
-    let loaded = recipe(more);
-    let finished = finish(&loaded, &[variant], folder.path(), Entry::New);
+    let finished = finish(loaded, &[variant], folder.path(), Entry::New);
     let recipe = loaded.variant(variant).unwrap().recipe.clone();
     let (_, plan) = data(&recipe);
     let mut model = model(&recipe, &plan);
@@ -57,7 +61,7 @@ fn weights(model: &Model) -> BTreeMap<String, Vec<f32>> {
 }
 
 /// Logits of one batch of training questions.
-fn logits(model: &Model, recipe: &Recipe) -> Vec<f32> {
+pub(crate) fn logits(model: &Model, recipe: &Recipe) -> Vec<f32> {
     let (data, plan) = data(recipe);
     let (split, encoded) = data.images(Split::Train);
     let mut packer = TrainingPacker::new(&plan, encoded, split.images(), TrainingOptions::default()).unwrap();
@@ -70,7 +74,7 @@ fn logits(model: &Model, recipe: &Recipe) -> Vec<f32> {
     whole.read::<f32>("logits").unwrap()
 }
 
-fn quoted(folder: &Path) -> String {
+pub(crate) fn quoted(folder: &Path) -> String {
     format!("'{}'", folder.display())
 }
 
@@ -80,8 +84,8 @@ fn merged_parts_that_are_read_back_compute_what_the_run_does_and_pairs_are_those
     let place = tempfile::tempdir().unwrap();
     let at = |name: &str| place.path().join(name);
     for (name, what) in [
-        ("language", Export::Merged(Scope::Language)),
-        ("vision", Export::Merged(Scope::Vision)),
+        ("language", Export::Merged(Scope::Language, KeptIn::F32)),
+        ("vision", Export::Merged(Scope::Vision, KeptIn::F32)),
         ("pairs", Export::Adapter(Scope::Whole)),
         ("trained", Export::Trained),
     ] {
@@ -151,28 +155,38 @@ fn merged_parts_that_are_read_back_compute_what_the_run_does_and_pairs_are_those
 
 #[test]
 fn a_whole_llava_without_an_injection_is_given_away_and_one_with_it_is_refused() {
-    let clip = [
-        "model.vision={ class_token = true, pre_norm = true, patch_bias = false, post_norm = false }",
-        "model.projector.hidden=32",
-        "topology.input='block.3'",
-    ];
-    let run = trained("projector", &clip);
     let place = tempfile::tempdir().unwrap();
-    let folder = place.path().join("llava");
-    export(&run.dir, &run.recipe, Export::Merged(Scope::Whole), &folder).unwrap();
-    let read = crossloom_weights::Pretrained::open(&folder).unwrap();
-    assert_eq!(read.architecture().taps, run.recipe.topology.input);
-    for (name, values) in weights(&run.model) {
-        let (ty, bytes) = read.tensor(&name).unwrap();
-        assert_eq!(crossloom_weights::values::to_f32(ty.dtype, bytes.as_ref()).unwrap(), values, "{name}");
+    for (name, vision) in [
+        (
+            "clip",
+            "model.vision={ class_token = true, pre_norm = true, patch_bias = false, post_norm = false }",
+        ),
+        (
+            "dinov2",
+            "model.vision={ class_token = true, layer_scale = true, position_grid = 5, post_norm = false }",
+        ),
+    ] {
+        let run = trained("projector", &[vision, "model.projector.hidden=32", "topology.input='block.3'"]);
+        let folder = place.path().join(name);
+        export(&run.dir, &run.recipe, Export::Merged(Scope::Whole, KeptIn::F32), &folder).unwrap();
+        let read = crossloom_weights::Pretrained::open(&folder).unwrap();
+        assert_eq!(read.architecture().taps, run.recipe.topology.input);
+        for (name, values) in weights(&run.model) {
+            let (ty, bytes) = read.tensor(&name).unwrap();
+            assert_eq!(
+                crossloom_weights::values::to_f32(ty.dtype, bytes.as_ref()).unwrap(),
+                values,
+                "{name}"
+            );
+        }
     }
     let injected = trained("cli", &["topology.adapter.attach=per_linear"]);
     let refused = |what, name: &str| {
         export(&injected.dir, &injected.recipe, what, &place.path().join(name)).unwrap_err().to_string()
     };
-    assert!(refused(Export::Merged(Scope::Whole), "a").contains("injects"));
+    assert!(refused(Export::Merged(Scope::Whole, KeptIn::F32), "a").contains("injects"));
     assert!(refused(Export::Adapter(Scope::Language), "b").contains("no low-rank pairs"));
-    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1, "nothing is left of what was refused");
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 2, "nothing is left of what was refused");
 
     // What it has are branches: one adapter per tap on the projector.
     let folder = place.path().join("amp");

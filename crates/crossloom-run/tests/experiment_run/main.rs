@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod adapters;
 mod bad_input;
 #[path = "../../../crossloom-report/tests/support/browser.rs"]
 mod browser;

@@ -65,7 +65,7 @@ fn write(folder: &Path, config: &str, tensors: &Tensors, dtype: Dtype) {
 }
 
 /// `recipes/synthetic.toml` in small, with more settings, its weights found.
-fn with(sets: &[&str]) -> Result<LoadedRecipe, String> {
+pub(crate) fn with(sets: &[&str]) -> Result<LoadedRecipe, String> {
     let small = recipe(&[]);
     let base = small.path.clone();
     let options = LoadOptions { sets: crate::support::sets(sets) };

@@ -28,8 +28,7 @@ pub(super) fn of(
         }
         Scope::Vision => part(architecture.vision.as_ref(), "vision encoder", &mut problems).map(|vision| {
             let mut config = encoder(vision, &mut problems);
-            let class = if vision.class_token { "CLIPVisionModel" } else { "SiglipVisionModel" };
-            config["architectures"] = json!([class]);
+            config["architectures"] = json!([Tower::of(vision).class()]);
             config
         }),
         Scope::Whole => whole(architecture, tokens, tensors, &mut problems),
@@ -81,41 +80,105 @@ fn decoder(language: &LanguageModel, tensors: &Tensors, tokens: TokenIds) -> Val
         "bos_token_id": null,
         "eos_token_id": tokens.eos,
         "pad_token_id": tokens.pad,
-        "dtype": "float32",
     })
 }
 
-fn encoder(vision: &VisionModel, problems: &mut Vec<String>) -> Value {
-    if vision.layer_scale || vision.position_grid.is_some() {
-        problems.push(
-            "its encoder scales its blocks or resizes its positions, as DINOv2 does; only CLIP's and SigLIP's are written"
-                .to_owned(),
-        );
+/// The families of encoders, by what tells them apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tower {
+    Clip,
+    Siglip,
+    Dinov2,
+}
+
+impl Tower {
+    fn of(vision: &VisionModel) -> Self {
+        match (vision.layer_scale, vision.class_token) {
+            (true, _) => Self::Dinov2,
+            (false, true) => Self::Clip,
+            (false, false) => Self::Siglip,
+        }
     }
-    // What tells CLIP's towers from SigLIP's is a class token, and with it the two settings that follow.
-    let clip = vision.class_token;
-    if vision.pre_norm != clip || vision.patch_bias == clip || !vision.qkv_bias {
+
+    fn class(self) -> &'static str {
+        match self {
+            Self::Clip => "CLIPVisionModel",
+            Self::Siglip => "SiglipVisionModel",
+            Self::Dinov2 => "Dinov2Model",
+        }
+    }
+
+    fn model_type(self) -> &'static str {
+        match self {
+            Self::Clip => "clip_vision_model",
+            Self::Siglip => "siglip_vision_model",
+            Self::Dinov2 => "dinov2",
+        }
+    }
+
+    fn processor(self) -> &'static str {
+        match self {
+            Self::Clip => "CLIPImageProcessor",
+            Self::Siglip => "SiglipImageProcessor",
+            Self::Dinov2 => "BitImageProcessor",
+        }
+    }
+
+    /// Its `class_token`, `pre_norm`, `patch_bias` and `qkv_bias`.
+    fn settings(self) -> [bool; 4] {
+        match self {
+            Self::Clip => [true, true, false, true],
+            Self::Siglip => [false, false, true, true],
+            Self::Dinov2 => [true, false, true, true],
+        }
+    }
+}
+
+fn encoder(vision: &VisionModel, problems: &mut Vec<String>) -> Value {
+    let tower = Tower::of(vision);
+    let settings = [vision.class_token, vision.pre_norm, vision.patch_bias, vision.qkv_bias];
+    if settings != tower.settings() {
         problems.push(format!(
-            "its encoder has class_token = {clip}, pre_norm = {}, patch_bias = {}, qkv_bias = {}: CLIP has true, true, false, \
-             true, SigLIP false, false, true, true",
-            vision.pre_norm, vision.patch_bias, vision.qkv_bias
+            "its encoder has class_token, pre_norm, patch_bias, qkv_bias = {settings:?}: CLIP has {:?}, SigLIP {:?}, DINOv2, \
+             whose blocks are scaled, {:?}",
+            Tower::Clip.settings(),
+            Tower::Siglip.settings(),
+            Tower::Dinov2.settings()
         ));
     }
     let mut config = json!({
-        "model_type": if clip { "clip_vision_model" } else { "siglip_vision_model" },
+        "model_type": tower.model_type(),
         "hidden_size": vision.hidden,
         "num_hidden_layers": vision.layers,
         "num_attention_heads": vision.heads,
-        "intermediate_size": vision.mlp,
         "image_size": vision.image_size,
         "patch_size": vision.patch_size,
         "num_channels": vision.channels,
         "hidden_act": activation(vision.activation),
         "layer_norm_eps": vision.norm_eps,
-        "dtype": "float32",
     });
-    if !clip {
+    if tower == Tower::Dinov2 {
+        // The size of its positions; pictures of others resample them.
+        let grid = vision.position_grid.unwrap_or(vision.grid());
+        config["image_size"] = json!(grid * vision.patch_size);
+        config["mlp_ratio"] = json!(vision.mlp.checked_div(vision.hidden));
+        config["use_mask_token"] = json!(false);
+        if !vision.mlp.is_multiple_of(vision.hidden) {
+            problems.push(format!(
+                "its encoder's feed-forward layers are {} wide, which is no multiple of {}, as DINOv2's are",
+                vision.mlp, vision.hidden
+            ));
+        }
+        return config;
+    }
+    config["intermediate_size"] = json!(vision.mlp);
+    if tower == Tower::Siglip {
         config["vision_use_head"] = json!(false);
+    }
+    if vision.position_grid.is_some_and(|grid| grid != vision.grid()) {
+        problems.push(
+            "its encoder resamples its positions, as DINOv2 does and CLIP and SigLIP do not".to_owned(),
+        );
     }
     config
 }
@@ -169,15 +232,13 @@ fn whole(
         "image_token_index": tokens.image,
         "image_seq_length": vision.tokens(),
         "tie_word_embeddings": language.tie_embeddings,
-        "dtype": "float32",
     }))
 }
 
 /// What becomes of a picture before the encoder reads it.
 pub(super) fn processor(vision: &VisionModel) -> Value {
-    let kind = if vision.class_token { "CLIPImageProcessor" } else { "SiglipImageProcessor" };
     json!({
-        "image_processor_type": kind,
+        "image_processor_type": Tower::of(vision).processor(),
         "do_convert_rgb": true,
         "do_resize": true,
         "size": { "height": vision.image_size, "width": vision.image_size },

@@ -45,7 +45,8 @@ fn whole(config: &Config<'_>, default_layer: i64, default_strategy: &'static str
     const LAYERS: &str = "vision_feature_layer";
     let layers = config.layers(LAYERS, default_layer);
     let taps = layers.iter().filter_map(|&layer| state(config, LAYERS, vision.layers, layer)).collect();
-    Architecture { vision: Some(vision), projector: Some(projector), language: Some(language), taps }
+    let (vision, projector, language) = (Some(vision), Some(projector), Some(language));
+    Architecture { vision, projector, language, taps, ..Architecture::default() }
 }
 
 /// The address of `hidden_states[layer]`, which has the embeddings first and then the output of every block. The last is read

@@ -3,4 +3,4 @@
 pub(crate) mod gguf;
 pub(crate) mod onnx;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

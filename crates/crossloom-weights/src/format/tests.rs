@@ -3,15 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use crossloom_ir::DType;
-use crossloom_runtime::{Header, MappedFile};
+use crossloom_runtime::MappedFile;
 use pmetal_gguf::{GgmlType, GgufBuilder, GgufContent};
-use proptest::prelude::*;
 use rten_onnx::onnx::{DataType, GraphProto, ModelProto, NodeProto, TensorProto};
 
 use super::{gguf, onnx};
 
 /// A small file of GGUF with metadata, words and tensors.
-fn small_gguf() -> Vec<u8> {
+pub(crate) fn small_gguf() -> Vec<u8> {
     let mut builder = GgufBuilder::with_model("llama", "tiny");
     builder.add_string_array("tokenizer.ggml.tokens", vec!["a".into(), "bb".into()]);
     builder.add_f32_tensor("w", vec![2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
@@ -40,7 +39,7 @@ fn node(kind: &str, name: &str, input: [&str; 2], output: &str) -> NodeProto {
 }
 
 /// A linear layer as an exporter writes it, and a constant that has no name.
-fn small_onnx() -> Vec<u8> {
+pub(crate) fn small_onnx() -> Vec<u8> {
     let graph = GraphProto {
         node: vec![
             node("MatMul", "/a/query/MatMul", ["x", "onnx::MatMul_1"], "y"),
@@ -57,7 +56,7 @@ fn small_onnx() -> Vec<u8> {
     ModelProto { graph: Some(graph), ..ModelProto::default() }.write_buf().unwrap()
 }
 
-fn small_safetensors() -> Vec<u8> {
+pub(crate) fn small_safetensors() -> Vec<u8> {
     let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2], &[0; 8]).unwrap();
     safetensors::serialize([("a", &view), ("b", &view)], None).unwrap()
 }
@@ -119,71 +118,6 @@ fn open(path: &Path, format: usize) -> bool {
         1 => MappedFile::open_as(path, |bytes| gguf::header(bytes).map(|(header, _)| header)).is_ok(),
         _ => MappedFile::open_as(path, onnx::header).is_ok(),
     }
-}
-
-/// Every tensor that is located lies within the file.
-fn sound(bytes: &[u8], header: &Result<Header, String>) -> bool {
-    header.as_ref().map_or(true, |header| header.values().all(|located| located.range.end <= bytes.len()))
-}
-
-/// Mutations of a file: bytes that are other ones, bytes that are missing, a number where a length may be.
-#[allow(clippy::type_complexity, reason = "a tuple is taken apart where it is made")]
-fn mutated() -> impl Strategy<Value = (usize, Vec<(usize, u8)>, Option<usize>, Option<(usize, u64)>)> {
-    let numbers = prop::sample::select(vec![0, 1, 0x7f, 0xffff_ffff, 1 << 31, 1 << 62, 1 << 63, u64::MAX]);
-    (
-        0_usize..3,
-        prop::collection::vec((any::<usize>(), any::<u8>()), 0..4),
-        prop::option::weighted(0.2, any::<usize>()),
-        prop::option::weighted(0.4, (any::<usize>(), numbers)),
-    )
-}
-
-fn mutate(
-    mut bytes: Vec<u8>,
-    others: &[(usize, u8)],
-    cut: Option<usize>,
-    number: Option<(usize, u64)>,
-) -> Vec<u8> {
-    for (at, byte) in others {
-        let at = at % bytes.len();
-        bytes[at] = *byte;
-    }
-    if let Some((at, number)) = number {
-        let at = at % bytes.len();
-        let end = bytes.len().min(at + 8);
-        bytes[at..end].copy_from_slice(&number.to_le_bytes()[..end - at]);
-    }
-    bytes.truncate(cut.map_or(bytes.len(), |cut| cut % bytes.len()));
-    bytes
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// `CROSSLOOM_FUZZ_CASES=1000000` for many more.
-    #[test]
-    fn damaged_files_are_errors_or_sound((format, others, cut, number) in mutated()) {
-        let whole = [small_safetensors(), small_gguf(), small_onnx()];
-        let bytes = mutate(whole[format].clone(), &others, cut, number);
-        match format {
-            0 => {
-                let _ = safetensors::SafeTensors::deserialize(&bytes);
-            }
-            1 => prop_assert!(sound(&bytes, &gguf::header(&bytes).map(|(header, _)| header))),
-            _ => prop_assert!(sound(&bytes, &onnx::header(&bytes))),
-        }
-    }
-
-    #[test]
-    fn any_bytes_are_errors_or_sound(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(sound(&bytes, &onnx::header(&bytes)));
-        let magic = [b"GGUF\x03\0\0\0", bytes.as_slice()].concat();
-        prop_assert!(sound(&magic, &gguf::header(&magic).map(|(header, _)| header)));
-    }
-}
-
-fn cases() -> u32 {
-    std::env::var("CROSSLOOM_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(2000)
 }
 
 #[test]

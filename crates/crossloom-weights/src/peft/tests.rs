@@ -1,6 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
+use crossloom_recipe::Part;
+use crossloom_runtime::MappedFile;
+
 use super::*;
+use crate::shards::table;
 
 fn values(shape: [usize; 2], start: f32) -> Values {
     let values = (0..shape[0] * shape[1]).map(|i| start + i as f32).collect();
@@ -9,6 +13,10 @@ fn values(shape: [usize; 2], start: f32) -> Values {
 
 fn pair(linear: &str, out: usize, fan_in: usize, rank: usize, alpha: f64) -> Pair {
     Pair { linear: linear.to_owned(), a: values([rank, fan_in], 0.5), b: values([out, rank], -1.0), alpha }
+}
+
+fn base(scope: Scope) -> Base<'static> {
+    Base { scope, dinov2: false, path: None }
 }
 
 fn pairs() -> Vec<Pair> {
@@ -33,7 +41,7 @@ fn an_adapter_is_read_as_it_was_written_for_every_base() {
     {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("adapter");
-        write(&folder, scope, Some("somewhere"), own).unwrap();
+        write(&folder, Base { path: Some("somewhere"), ..base(scope) }, own).unwrap();
         let mut read = read(&folder, scope, shapes(own)).unwrap();
         read.sort_by_key(|pair| own.iter().position(|other| other.linear == pair.linear));
         assert_eq!(read, own, "{scope:?}");
@@ -44,7 +52,7 @@ fn an_adapter_is_read_as_it_was_written_for_every_base() {
 fn names_and_settings_are_those_that_peft_writes() {
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("adapter");
-    write(&folder, Scope::Language, None, &pairs()).unwrap();
+    write(&folder, base(Scope::Language), &pairs()).unwrap();
     let names: Vec<String> =
         MappedFile::open(&folder.join(MODEL)).unwrap().header().keys().cloned().collect();
     assert!(
@@ -70,10 +78,26 @@ fn names_of_earlier_versions_are_known_too() {
 }
 
 #[test]
+fn modules_of_dinov2_have_names_of_their_own() {
+    let ours = "vision_tower.vision_model.encoder.layers.3.self_attn.q_proj";
+    for (scope, before) in [(Scope::Vision, ""), (Scope::Whole, "model.vision_tower.")] {
+        let module = format!("{before}encoder.layer.3.attention.q_proj");
+        assert_eq!(Base { dinov2: true, ..base(scope) }.module(ours).as_ref(), Some(&module));
+        for module in [module, format!("{before}encoder.layer.3.attention.attention.query")] {
+            assert_eq!(to_linear(scope, &module).as_deref(), Some(ours));
+        }
+        assert_eq!(to_linear(scope, &format!("{before}encoder.layer.3.attention.x")), None);
+    }
+    let language = "language_model.model.layers.0.mlp.up_proj";
+    let module = Base { dinov2: true, ..base(Scope::Whole) }.module(language);
+    assert_eq!(module.as_deref(), Some("model.language_model.layers.0.mlp.up_proj"));
+}
+
+#[test]
 fn an_adapter_of_another_base_is_refused_layer_by_layer() {
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("adapter");
-    write(&folder, Scope::Language, None, &pairs()).unwrap();
+    write(&folder, base(Scope::Language), &pairs()).unwrap();
     let wider = |name: &str| name.contains(".0.").then(|| vec![8, 7]);
     let error = read(&folder, Scope::Language, wider).unwrap_err();
     assert_eq!(error.problems.len(), 2, "{error}");
@@ -87,7 +111,7 @@ fn an_adapter_of_another_base_is_refused_layer_by_layer() {
 fn settings_that_compute_something_else_and_damaged_files_are_refused() {
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("adapter");
-    write(&folder, Scope::Language, None, &pairs()).unwrap();
+    write(&folder, base(Scope::Language), &pairs()).unwrap();
     let config = std::fs::read_to_string(folder.join(CONFIG)).unwrap();
     let shapes = shapes(&pairs());
     for (from, to) in [
@@ -117,4 +141,42 @@ fn a_merged_weight_has_the_product_added() {
     // B = [[-1, 0], [1, 2]], A = [[.5, 1.5, 2.5], [3.5, 4.5, 5.5]], twice their product.
     assert_eq!(weight.values, [-1.0, -2.0, -3.0, 18.0, 25.0, 32.0]);
     assert!(pair.merge(&mut values([3, 2], 0.0)).is_err());
+}
+
+#[test]
+fn an_adapter_says_rank_factor_and_targets_of_each_part() {
+    let mut all = pairs();
+    all.push(pair("vision_tower.vision_model.encoder.layers.0.mlp.fc1", 10, 6, 3, 3.0));
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("adapter");
+    write(&folder, base(Scope::Whole), &all).unwrap();
+    assert!(is_adapter(&folder) && !is_adapter(parent.path()));
+    let first = Adapter::open(&folder).unwrap();
+    let parts = first.parts().unwrap();
+    assert_eq!(parts.keys().copied().collect::<Vec<_>>(), [Part::Vision, Part::Language]);
+    let language = &parts[&Part::Language];
+    let linears: Vec<&str> = all[..2].iter().map(|pair| pair.linear.as_str()).collect();
+    assert_eq!((language.rank, language.alpha), (2, 4.0));
+    assert_eq!(language.targets, linears);
+    // As PEFT names them: every layer of that name.
+    let path = folder.join(CONFIG);
+    let config = std::fs::read_to_string(&path).unwrap();
+    let mut named: Value = serde_json::from_str(&config).unwrap();
+    named["target_modules"] = json!(["fc1", "q_proj"]);
+    std::fs::write(&path, named.to_string()).unwrap();
+    let second = Adapter::open(&folder).unwrap();
+    assert_eq!(second.parts().unwrap()[&Part::Language].targets, ["q_proj"]);
+    assert_eq!(second.content_hash(), first.content_hash(), "the same pairs");
+    // But not where it says that some layers have none.
+    named["layers_to_transform"] = json!([0, 1]);
+    named["use_rslora"] = json!(true);
+    std::fs::write(&path, named.to_string()).unwrap();
+    let third = Adapter::open(&folder).unwrap();
+    assert_eq!(third.parts().unwrap()[&Part::Language].targets, linears);
+    assert!((third.parts().unwrap()[&Part::Language].alpha - 4.0 * 2_f64.sqrt()).abs() < 1e-12);
+    assert_ne!(third.content_hash(), first.content_hash(), "another factor");
+    named["alpha_pattern"] = json!({ "model.language_model.layers.1.self_attn.q_proj": 1.0 });
+    std::fs::write(&path, named.to_string()).unwrap();
+    let told = Adapter::open(&folder).unwrap().parts().unwrap_err().to_string();
+    assert!(told.contains("different ranks or factors beside layers of `language`"), "{told}");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crossloom_recipe::{Part, PointAddress, VisionAddress};
+use crossloom_recipe::{KeptIn, Part, PointAddress, VisionAddress};
 use crossloom_run::export::{Export, export};
 use crossloom_run::{resolved, unfinished_stage};
 use crossloom_train::run_dir::RunDir;
@@ -32,17 +32,18 @@ const MERGE_HELP: &str = "\
 Examples:
   $ crossloom model merge ~/models/SmolLM2-135M adapter --out merged
 
-A recipe starts from the merged model as from any other: model.language.weights = \"merged\". An adapter of another base is \
-refused, layer by layer.";
+A recipe starts from the merged model as from any other: model.language.weights = \"merged\". One that goes on training the \
+adapter names it beside its base: train.parts.language.lora.weights = \"adapter\". An adapter of another base is refused, layer \
+by layer.";
 
 const EXPORT_HELP: &str = "\
 Examples:
   $ crossloom model export runs/tune-1a2b3c4d --variant lora --adapter language --out adapter
-  $ crossloom model export runs/tune-1a2b3c4d --variant lora --merge language --out merged
+  $ crossloom model export runs/tune-1a2b3c4d --variant lora --merge language --dtype file --out merged
   $ crossloom model export runs/tune-1a2b3c4d --variant lora --out trained
 
 Without --adapter and --merge every tensor that was trained is written under its own name. The weights are those of the \
-newest checkpoint, in f32. The folder is written whole or not at all.";
+newest checkpoint, in f32; a model that is merged is written in the type that --dtype says. The folder is written whole or not at all.";
 
 /// Arguments of `model`.
 #[derive(Debug, clap::Args)]
@@ -79,7 +80,28 @@ enum Verb {
         /// The folder that is written. It must not be there yet.
         #[arg(long, value_name = "FOLDER", value_hint = clap::ValueHint::DirPath)]
         out: PathBuf,
+        #[command(flatten)]
+        written: Written,
     },
+}
+
+/// In which type a model is written.
+#[derive(Debug, clap::Args)]
+struct Written {
+    /// The type of what is written: one for all, or for each tensor that of its own file where that is a float's.
+    #[arg(long, value_name = "TYPE", default_value = "f32",
+          value_parser = choice(&[KeptIn::F32, KeptIn::Bf16, KeptIn::File], KeptIn::name, about_type))]
+    dtype: KeptIn,
+}
+
+fn about_type(kept: KeptIn) -> &'static str {
+    match kept {
+        KeptIn::F32 => "nothing is rounded",
+        KeptIn::Bf16 => "rounded once, to nearest",
+        KeptIn::File => {
+            "as the file that it starts from has it; what starts from none, or is quantized there, in f32"
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -100,6 +122,8 @@ struct ExportArgs {
     #[arg(long, value_name = "PART", num_args = 0..=1, default_missing_value = "whole",
           value_parser = choice(&Scope::ALL, Scope::name, about))]
     merge: Option<Scope>,
+    #[command(flatten)]
+    written: Written,
     /// Write one JSON document.
     #[arg(long)]
     json: bool,
@@ -148,9 +172,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     match &args.verb {
         Verb::Inspect { folder, json } => inspect(folder, *json, terminal)?,
         Verb::Export(args) => give(args, terminal)?,
-        Verb::Merge { base, adapter, out } => {
+        Verb::Merge { base, adapter, out, written } => {
             let base = Pretrained::open(base).map_err(CliError::failed)?;
-            let layers = merged(out, &base, adapter).map_err(CliError::failed)?;
+            let layers = merged(out, &base, adapter, written.dtype).map_err(CliError::failed)?;
             terminal.print(&format!("{}: {} changed\n", out.display(), counted(layers, "layer")))?;
         }
     }
@@ -170,7 +194,7 @@ fn give(args: &ExportArgs, terminal: &Terminal) -> Result<(), CliError> {
     let what = match (&args.adapter, args.merge) {
         (Some(AdapterOf::Scope(scope)), _) => Export::Adapter(*scope),
         (Some(AdapterOf::Amp), _) => Export::Branches,
-        (None, Some(scope)) => Export::Merged(scope),
+        (None, Some(scope)) => Export::Merged(scope, args.written.dtype),
         (None, None) => Export::Trained,
     };
     if let Some(told) = unfinished_stage(&dir, &variant.recipe)? {

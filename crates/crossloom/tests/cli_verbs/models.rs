@@ -87,7 +87,8 @@ fn an_adapter_is_merged_into_its_base_alone_and_what_is_no_run_gives_nothing_awa
     let adapter = |name: &str, linear: &str| {
         let linear = format!("language_model.model.layers.{linear}");
         let pair = Pair { linear, a: half([2, 8]), b: half([8, 2]), alpha: 2.0 };
-        peft::write(&folder.path().join(name), Scope::Language, None, &[pair]).unwrap();
+        let base = peft::Base { scope: Scope::Language, dinov2: false, path: None };
+        peft::write(&folder.path().join(name), base, &[pair]).unwrap();
     };
     adapter("fits", "0.self_attn.q_proj");
     adapter("other", "1.self_attn.q_proj");

@@ -1,0 +1,4 @@
+//! See `crossloom_weights::hostile::adapter`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| assert!(crossloom_weights::hostile::adapter(bytes)));
