@@ -34,8 +34,10 @@ fn published(path: &Path) -> Result<Architecture, Vec<String>> {
         // Pairs beside the language model's layers.
         "adapter" => {
             let targets = vec!["q_proj".to_owned(), "v_proj".to_owned()];
-            let pairs =
-                BTreeMap::from([(Part::Language, Lora { weights: None, rank: 4, alpha: 8.0, targets })]);
+            let pairs = BTreeMap::from([(
+                Part::Language,
+                Lora { weights: None, rank: 4, alpha: 8.0, targets, trainable: true },
+            )]);
             Ok(Architecture { pairs, ..Architecture::default() })
         }
         "encoder" => Ok(Architecture { language: None, projector: None, ..architecture }),

@@ -20,7 +20,7 @@ const WEIGHTS: [(&str, &[&str]); 6] = [
 ];
 
 /// Keys that weights have a value for but do not fix.
-const FREE: [&str; 5] = ["image_mean", "image_std", "resample", "post_norm", "max_positions"];
+const FREE: [&str; 6] = ["image_mean", "image_std", "resample", "post_norm", "max_positions", "trainable"];
 
 /// The architectures of weights that were read, by their place.
 pub(super) struct Architectures<'r> {
@@ -145,7 +145,7 @@ fn fill(tree: &mut Node, table: &str, weights: &str, part: Node, cx: &mut Cx) {
 }
 
 /// The table at a dotted path, made where there is none.
-fn table_at<'t>(tree: &'t mut Node, path: &str) -> Option<&'t mut Table> {
+pub(super) fn table_at<'t>(tree: &'t mut Node, path: &str) -> Option<&'t mut Table> {
     let span = tree.place(path);
     let mut node = tree;
     for key in path.split('.') {

@@ -81,7 +81,7 @@ impl Adapter {
             let everywhere = self.everywhere.iter().any(|name| name == last);
             let target = if everywhere { last } else { &pair.linear }.to_owned();
             let (rank, alpha) = (pair.rank(), pair.alpha);
-            let new = || Lora { weights: None, rank, alpha, targets: Vec::new() };
+            let new = || Lora { weights: None, rank, alpha, targets: Vec::new(), trainable: true };
             let lora = parts.entry(part).or_insert_with(new);
             if (lora.rank, lora.alpha) != (rank, alpha) {
                 problems.insert(format!(
