@@ -111,9 +111,14 @@ fn canonical(recipe: &Recipe) -> Value {
     let model = &recipe.model;
     let parts = [&model.vision.weights, &model.language.weights, &model.weights];
     let parts = parts.into_iter().zip(["/model/vision", "/model/language", "/model"].map(str::to_owned));
-    let pairs = Part::ALL.into_iter().filter_map(|part| {
-        let lora = recipe.train.parts.get(part).lora.as_ref()?;
-        Some((&lora.weights, format!("/train/parts/{}/lora", part.name())))
+    let stages = recipe.stages.iter().enumerate();
+    let stages = stages.map(|(index, stage)| (&stage.train, format!("/stage/{index}")));
+    let trainings = std::iter::once((&recipe.train, String::new())).chain(stages);
+    let pairs = trainings.flat_map(|(train, at)| {
+        Part::ALL.into_iter().filter_map(move |part| {
+            let lora = train.parts.get(part).lora.as_ref()?;
+            Some((&lora.weights, format!("{at}/train/parts/{}/lora", part.name())))
+        })
     });
     for (weights, table) in parts.chain(pairs) {
         // The same content is the same model wherever it lies; without a hash only the place tells.

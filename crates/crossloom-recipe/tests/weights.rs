@@ -135,6 +135,13 @@ fn an_adapter_says_rank_factor_and_targets_itself() {
         let told = loaded(text, &[]).unwrap_err().to_string();
         assert!(told.contains(reason), "{text}: {told}");
     }
+    // A stage may name one of its own; later ones keep its pairs.
+    let stages = "[[stage]]\nname = \"one\"\n[[stage]]\nname = \"two\"\ntrain.parts.language.lora.weights = \"adapter\"\n\
+                  [[stage]]\nname = \"three\"";
+    let read = loaded(stages, &[]).unwrap().base.stages;
+    let ranks: Vec<_> =
+        read.iter().map(|stage| stage.train.parts.language.lora.as_ref().map(|lora| lora.rank)).collect();
+    assert_eq!(ranks, [None, Some(4), Some(4)]);
     // What lies there identifies a training, not where it lies; and a resolved recipe needs nobody to look there.
     let pinned = |path: &str| {
         let hash = "0".repeat(64);

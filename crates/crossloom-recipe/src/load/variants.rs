@@ -142,7 +142,9 @@ impl Loader<'_> {
     ) -> Option<(Recipe, Provenance)> {
         let mut cx = Cx::default();
         self.dimensions(tree, &mut cx);
-        let trees = stages::trees(tree, &mut cx);
+        let mut trees = stages::trees(tree, &mut cx);
+        // A stage may name an adapter of its own.
+        trees.iter_mut().for_each(|(_, tree)| self.dimensions(tree, &mut cx));
         let recipe = if trees.is_empty() {
             decode::recipe(tree, checked, &mut cx)
         } else {
