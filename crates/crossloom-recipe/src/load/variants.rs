@@ -144,7 +144,9 @@ impl Loader<'_> {
         self.dimensions(tree, &mut cx);
         let mut trees = stages::trees(tree, &mut cx);
         // A stage may name an adapter of its own.
-        trees.iter_mut().for_each(|(_, tree)| self.dimensions(tree, &mut cx));
+        for (_, tree) in &mut trees {
+            self.dimensions(tree, &mut cx);
+        }
         let recipe = if trees.is_empty() {
             decode::recipe(tree, checked, &mut cx)
         } else {
