@@ -112,12 +112,12 @@ fn canonical(recipe: &Recipe) -> Value {
     let parts = [&model.vision.weights, &model.language.weights, &model.weights];
     let parts = parts.into_iter().zip(["/model/vision", "/model/language", "/model"].map(str::to_owned));
     let stages = recipe.stages.iter().enumerate();
-    let trained = stages.map(|(index, stage)| (&stage.train, format!("/stage/{index}/train")));
-    let trained = trained.chain([(&recipe.train, "/train".to_owned())]);
-    let pairs = trained.flat_map(|(train, table)| {
+    let stages = stages.map(|(index, stage)| (&stage.train, format!("/stage/{index}")));
+    let trainings = std::iter::once((&recipe.train, String::new())).chain(stages);
+    let pairs = trainings.flat_map(|(train, at)| {
         Part::ALL.into_iter().filter_map(move |part| {
             let lora = train.parts.get(part).lora.as_ref()?;
-            Some((&lora.weights, format!("{table}/parts/{}/lora", part.name())))
+            Some((&lora.weights, format!("{at}/train/parts/{}/lora", part.name())))
         })
     });
     for (weights, table) in parts.chain(pairs) {

@@ -85,13 +85,12 @@ fn content_hash(path: &Path) -> Result<String, ExperimentError> {
 fn named(loaded: &mut LoadedRecipe) -> impl Iterator<Item = &mut PretrainedWeights> {
     let variants = loaded.variants.iter_mut().map(|variant| &mut variant.recipe);
     std::iter::once(&mut loaded.base).chain(variants).flat_map(|recipe| {
-        let Recipe { model, train, stages, .. } = recipe;
-        let trained = stages.iter_mut().map(|stage| &mut stage.train).chain([train]);
-        let pairs = trained.flat_map(|train| {
-            let parts = &mut train.parts;
-            [&mut parts.vision, &mut parts.projector, &mut parts.language]
+        let model = &mut recipe.model;
+        let stages = recipe.stages.iter_mut().map(|stage| &mut stage.train.parts);
+        let pairs = std::iter::once(&mut recipe.train.parts).chain(stages).flat_map(|parts| {
+            let parts = [&mut parts.vision, &mut parts.projector, &mut parts.language];
+            parts.into_iter().filter_map(|part| part.lora.as_mut()?.weights.as_mut())
         });
-        let pairs = pairs.filter_map(|part| part.lora.as_mut()?.weights.as_mut());
         let parts = [&mut model.vision.weights, &mut model.language.weights, &mut model.weights];
         parts.into_iter().flatten().chain(pairs)
     })
@@ -133,8 +132,8 @@ impl Start {
                 place.insert(name.to_owned(), Arc::clone(&source.model));
             }
         }
-        as_in_no_file(recipe, params, &trained)?;
         start.pairs = pairs(recipe, params)?;
+        as_in_no_file(recipe, params, &trained)?;
         Ok(start)
     }
 

@@ -20,7 +20,7 @@ const WEIGHTS: [(&str, &[&str]); 6] = [
 ];
 
 /// Keys that weights have a value for but do not fix.
-const FREE: [&str; 5] = ["image_mean", "image_std", "resample", "post_norm", "max_positions"];
+const FREE: [&str; 6] = ["image_mean", "image_std", "resample", "post_norm", "max_positions", "trainable"];
 
 /// The architectures of weights that were read, by their place.
 pub(super) struct Architectures<'r> {

@@ -107,7 +107,8 @@ impl Loader<'_> {
     /// Settings that stages have in common are no settings of one.
     fn keys(&mut self, stage: &mut Node) {
         for (path, key) in SHORT {
-            if let Some(node) = path.starts_with("data.").then(|| stage.get_mut(path)).flatten() {
+            let own = KEYS.iter().any(|table| path.starts_with(&format!("{table}.")));
+            if let Some(node) = own.then(|| stage.get_mut(path)).flatten() {
                 super::normalise::short(node, key);
             }
         }

@@ -143,6 +143,7 @@ impl Loader<'_> {
         let mut cx = Cx::default();
         self.dimensions(tree, &mut cx);
         let mut trees = stages::trees(tree, &mut cx);
+        // A stage may name an adapter of its own.
         for (_, tree) in &mut trees {
             self.dimensions(tree, &mut cx);
         }
