@@ -10,7 +10,7 @@ use crossloom_recipe::{Phase, PointAddress, Recipe, VisionAddress};
 use crate::build::{by_point, declare_pixels, embed, embeddings, features, finish, head, layers, vocabulary};
 use crate::chunks::never;
 use crate::injection::{Features, Injector};
-use crate::language::{Cache, Memory, Sequence};
+use crate::language::{Cache, Memory, Sequence, turned_by};
 use crate::params::Params;
 use crate::vision::States;
 use crate::{Chunking, ModelError, ModelGraph, Outputs, StepShape, chunking, inputs};
@@ -147,7 +147,7 @@ fn language(
     targets: Option<usize>,
 ) -> Result<ModelGraph, ModelError> {
     let vocab = vocabulary(recipe, vocab)?;
-    let (vision, language) = (&recipe.model.vision, &recipe.model.language);
+    let (visual_tokens, language) = (recipe.model.visual_tokens(), &recipe.model.language);
     let StepShape { rows, tokens, .. } = step;
     let mut p = start(recipe);
     let mut input = |name: &str, ty: TensorType| p.graph.param(name, Role::Input, ty);
@@ -156,8 +156,8 @@ fn language(
     let segments = input(inputs::SEGMENTS, TensorType::i32([rows, tokens]));
     let mut picture = None;
     if pictures {
-        let visual = input(inputs::VISUAL, TensorType::f32([rows, vision.tokens(), language.hidden]));
-        picture = Some((visual, input(inputs::IMAGE_INDEX, TensorType::i32([rows, vision.tokens()]))));
+        let visual = input(inputs::VISUAL, TensorType::f32([rows, visual_tokens, language.hidden]));
+        picture = Some((visual, input(inputs::IMAGE_INDEX, TensorType::i32([rows, visual_tokens]))));
     }
     let target_index = targets.map(|targets| input(inputs::TARGET_INDEX, TensorType::i32([rows, targets])));
     let cache = Cache::declare(&mut p, step, segments)?;
@@ -171,6 +171,8 @@ fn language(
             Some(Injector { spec: &recipe.topology, features, points, image_index, pool_mask })
         }
     };
+    let index = picture.map(|(_, image_index)| image_index);
+    let positions = turned_by(&mut p, positions, index, &recipe.model)?;
     let sequence = Sequence { positions, memory: Memory::Cache(cache) };
     let (h, gates) = layers(&mut p, h, sequence, language, injector.as_ref())?;
     head(&mut p, h, target_index, language, vocab, Outputs::Predictions)?;

@@ -210,6 +210,7 @@ impl Held {
             projector: Some(model.projector.clone()),
             language: Some(model.language.clone()),
             taps: recipe.topology.input.clone(),
+            ..Architecture::default()
         };
         export::model(folder, scope, &architecture, self.tokens, &tensors)?;
         Ok(self.wrote(self.params.iter().filter(own)))

@@ -80,7 +80,7 @@ impl DataNeed {
         let images = limited(train, *train_limit) + limited(test, *test_limit);
         let BatchShape { batch, tokens, targets } = shape;
         let (tokens, targets) = (tokens as u64, targets as u64);
-        let row = pixels + 4 * tokens + recipe.model.vision.tokens() as u64 + 2 * targets;
+        let row = pixels + 4 * tokens + recipe.model.visual_tokens() as u64 + 2 * targets;
         let batches = 1 + u64::from(*validation > 0.0);
         Self {
             content: images * (pixels + per_image as u64 * QUESTION),

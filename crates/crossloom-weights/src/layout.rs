@@ -1,13 +1,14 @@
 //! Layouts: how files keep the tensors that crossloom's builder names as `llava-hf` files do.
 //!
 //! A layout is a table of data. Each row says how tensors are called in a file, how we call them, and which operators lead from
-//! the one to the other. Names have `{n}` for the number of a layer and end in `*` where more may follow; the first row that
-//! fits is taken, in either direction. Every operator has an inverse, so that a table loads and saves. A new layout is a new
+//! the one to the other. Names have `{n}` for the number of a layer, `{tap}` for a vision state that the model injects, which files
+//! number in the order of its wiring, and end in `*` where more may follow; the first row that fits is taken, in either direction. Every operator has an inverse, so that a table loads and saves. A new layout is a new
 //! table, and no code; `tests` prove that each is a bijection of names, and that what is loaded is saved as it was.
 
 mod extents;
 mod operator;
 mod pattern;
+mod qwen3_vl;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +21,7 @@ use operator::Way;
 pub use operator::{Operator, Tensor};
 
 /// Names in the file, our names, and what leads from those to these; none where the tensor is the same. All names of a row have
-/// the same `{n}` and `*`.
+/// the same `{n}`, `{tap}` and `*`.
 type Row = (&'static [&'static str], &'static [&'static str], &'static [Operator]);
 
 /// A table of names and operators.
@@ -69,6 +70,7 @@ pub const LAYOUTS: &[Layout] = &[
             (&["model.language_model.*"], &["language_model.model.*"], &[]),
         ],
     },
+    qwen3_vl::QWEN3_VL,
     Layout {
         name: "lmms-lab",
         whole: true,
@@ -375,25 +377,49 @@ pub struct Match {
     operators: &'static [Operator],
 }
 
+/// Whose names are looked for.
+#[derive(Clone, Copy)]
+enum Side {
+    File,
+    Ours,
+}
+
 impl Layout {
     /// What a tensor of a file is to us; none if no row is about it.
     pub fn of_file(&self, name: &str, dims: &Dims) -> Option<Match> {
-        self.find(name, |row| row.0, dims)
+        self.find(name, Side::File, dims)
     }
 
     /// What a tensor of ours is in a file; none if no row is about it, or the file has another one in its place.
     pub fn of_ours(&self, name: &str, dims: &Dims) -> Option<Match> {
-        self.find(name, |row| row.1, dims).filter(|found| !found.ours.is_empty())
+        self.find(name, Side::Ours, dims).filter(|found| !found.ours.is_empty())
     }
 
-    fn find(&self, name: &str, side: fn(&Row) -> &'static [&'static str], dims: &Dims) -> Option<Match> {
-        self.rows.iter().find_map(|row| {
-            let taken = side(row).iter().map(|pattern| pattern::take(pattern, name));
+    fn find(&self, name: &str, side: Side, dims: &Dims) -> Option<Match> {
+        let of_taps = |row: &Row| row.0.iter().any(|pattern| pattern.contains(pattern::TAP));
+        let rows = self.rows.iter().flat_map(|row| {
+            let taps = if of_taps(row) { dims.taps.len() } else { 1 };
+            (0..taps).map(move |tap| (row, tap))
+        });
+        let mut rows = rows.map(|(row, tap)| {
+            let number = tap.to_string();
+            let named = dims.taps.get(tap).map(ToString::to_string).unwrap_or_default();
+            let of = |patterns: &[&str], tap: &str| -> Vec<String> {
+                patterns.iter().map(|pattern| pattern.replace(pattern::TAP, tap)).collect()
+            };
+            (row, of(row.0, &number), of(row.1, &named))
+        });
+        rows.find_map(|(row, in_file, in_ours)| {
+            let patterns = match side {
+                Side::File => &in_file,
+                Side::Ours => &in_ours,
+            };
+            let taken = patterns.iter().map(|pattern| pattern::take(pattern, name));
             let (place, taken) = taken.enumerate().find_map(|(place, taken)| Some((place, taken?)))?;
-            let fill = |patterns: &[&str]| {
+            let fill = |patterns: &[String]| {
                 patterns.iter().map(|pattern| pattern::fill(pattern, taken)).collect::<Vec<_>>()
             };
-            let (mut file, mut ours, operators) = (fill(row.0), fill(row.1), row.2);
+            let (mut file, mut ours, operators) = (fill(&in_file), fill(&in_ours), row.2);
             if operators.contains(&Operator::Tie) {
                 (file, ours) = (vec![file.swap_remove(place)], vec![ours.swap_remove(place)]);
                 if dims.tied && place > 0 {

@@ -1,13 +1,13 @@
 //! From vision width to language width, for all injected taps at once.
 
 use crossloom_graph::Tensor;
-use crossloom_ir::op::{AmpProject, Attach, LayerNorm};
+use crossloom_ir::op::{AmpProject, Attach};
 use crossloom_ir::{Role, TensorType};
-use crossloom_recipe::{Adapter, AmpAttach, Model, Part, TapNorm, VisionAddress};
+use crossloom_recipe::{Adapter, AmpAttach, Model, Part, VisionAddress};
 
 use crate::linear::LowRank;
 use crate::params::Params;
-use crate::projector::{ProjectorWeights, act};
+use crate::projector::{ProjectorWeights, act, prepared};
 use crate::vision::{States, activation};
 use crate::{ModelError, inputs};
 
@@ -21,7 +21,7 @@ pub(crate) struct Features {
 impl Features {
     /// Those that were computed before, as an input.
     pub(crate) fn given(p: &mut Params, taps: &[VisionAddress], model: &Model, batch: usize) -> Self {
-        let ty = TensorType::f32([taps.len(), batch, model.vision.tokens(), model.language.hidden]);
+        let ty = TensorType::f32([taps.len(), batch, model.visual_tokens(), model.language.hidden]);
         Self { stacked: p.graph.param(inputs::FEATURES, Role::Input, ty), taps: taps.to_vec() }
     }
 
@@ -57,14 +57,8 @@ pub(crate) fn adapt(
     let mut inputs = Vec::with_capacity(taps.len());
     for &tap in taps {
         let state = states.get(tap)?;
-        inputs.push(match adapter.tap_norm() {
-            TapNorm::None => state,
-            TapNorm::Layer => {
-                let name = format!("injection.adapter.{tap}.norm");
-                let [gain, offset] = p.layer_norm(Part::Adapter, &name, model.vision.hidden);
-                p.graph.one(LayerNorm { eps: model.vision.norm_eps }, &[state, gain, offset])?
-            }
-        });
+        let norm = format!("injection.adapter.{tap}.norm");
+        inputs.push(prepared(p, Part::Adapter, &norm, adapter.tap_norm(), state, model)?);
     }
     let stacked = match adapter {
         Adapter::PerTap { .. } => per_tap(p, &inputs, taps, model)?,
@@ -96,7 +90,7 @@ impl Branches {
         scale: f64,
         model: &Model,
     ) -> Self {
-        let (from, inner, to) = (model.vision.hidden, model.projector.hidden, model.language.hidden);
+        let (from, inner, to) = (model.merged_width(), model.projector.hidden, model.language.hidden);
         let mut pair =
             |prefix: String, sides| LowRank::declare(p, Part::Adapter, &prefix, sides, rank, scale);
         match attach {

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use crossloom_ir::{Func, Param, Real, Role, Tensor};
 use crossloom_model::{BatchShape, ModelGraph, Outputs, build, inputs};
-use crossloom_recipe::{Architecture, LoadOptions, Recipe, load_with};
+use crossloom_recipe::{
+    Architecture, LoadOptions, PointAddress, Recipe, Topology, VisionAddress, load_with,
+};
 use crossloom_weights::Pretrained;
 
 use crate::fixture::Fixture;
@@ -28,6 +30,8 @@ pub(crate) const SIGLIP_QWEN2: Model =
 pub(crate) const SIGLIP_QWEN2_NORMED: Model = Model { recipe: "siglip_qwen2_normed.toml", ..SIGLIP_QWEN2 };
 pub(crate) const DINOV2_QWEN3: Model =
     Model { recipe: "dinov2_qwen3.toml", folder: "dinov2_qwen3", parts: &["dinov2", "qwen3"] };
+
+pub(crate) const QWEN3_VL: Model = Model { recipe: "qwen3_vl.toml", folder: "qwen3_vl", parts: &[""] };
 
 /// A recipe whose dimensions are those of the configurations that its weights have.
 fn recipe(file: &str) -> Recipe {
@@ -72,7 +76,12 @@ impl Case {
     pub(crate) fn build(&self, outputs: Outputs) -> ModelGraph {
         let [batch, tokens] = self.shape(inputs::TOKENS);
         let [_, targets] = self.shape(inputs::TARGET_INDEX);
-        build(&self.recipe, &[], BatchShape { batch, tokens, targets }, 0, outputs).unwrap()
+        build(&self.recipe, &self.edges(), BatchShape { batch, tokens, targets }, 0, outputs).unwrap()
+    }
+
+    /// What the model injects.
+    pub(crate) fn edges(&self) -> Vec<(VisionAddress, PointAddress)> {
+        Topology::new(&self.recipe).unwrap().injections().map(|edge| (edge.tap, edge.point)).collect()
     }
 
     fn shape(&self, input: &str) -> [usize; 2] {

@@ -14,9 +14,17 @@ fn dimension(root: &Node, path: &str) -> Option<usize> {
 
 pub(super) fn vision(root: &Node, cx: &mut Cx) {
     divides(root, "model.vision", "heads", "hidden", cx);
+    rotary_blocks(root, cx);
     let image = dimension(root, "model.vision.image_size");
     let patch = dimension(root, "model.vision.patch_size");
     let (Some(image), Some(patch)) = (image, patch) else { return };
+    let merge = dimension(root, "model.projector.merge").unwrap_or(1);
+    if !(image / patch).is_multiple_of(merge) {
+        let grid = image / patch;
+        let message = format!("blocks of {merge} by {merge} patches do not cover {grid} by {grid} patches");
+        let help = format!("`model.projector.merge` must divide `image_size / patch_size`, which is {grid}");
+        cx.report(Finding::error(root.place("model.projector.merge"), message).help(help));
+    }
     let place = root.place("model.vision.patch_size");
     if patch > image {
         let message = format!("a patch of {patch} pixels is larger than the image of {image}");
@@ -26,6 +34,28 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) {
         let help =
             format!("{image} is not a multiple of {patch}; `image_size = {}` is", image - image % patch);
         cx.report(Finding::warning(place, message).help(help));
+    }
+}
+
+/// Rows and columns turn a half of every head each, and a class token has neither.
+fn rotary_blocks(root: &Node, cx: &mut Cx) {
+    if root.get("model.vision.rope_theta").is_none() {
+        return;
+    }
+    let place = root.place("model.vision.rope_theta");
+    if matches!(root.get("model.vision.class_token").map(|node| &node.value), Some(Value::Boolean(true))) {
+        let message = "a class token has no row and no column to be turned by";
+        let help = "remove `rope_theta`, or set `model.vision.class_token = false`";
+        cx.report(Finding::error(place, message).help(help));
+    }
+    let hidden = dimension(root, "model.vision.hidden");
+    let heads = dimension(root, "model.vision.heads");
+    let head_dim = hidden.zip(heads).filter(|(hidden, heads)| hidden.is_multiple_of(*heads));
+    let head_dim = head_dim.map(|(hidden, heads)| hidden / heads);
+    if let Some(head_dim) = head_dim.filter(|width| !width.is_multiple_of(4)) {
+        let message = format!("a head of the encoder is {head_dim} wide, which does not divide by 4");
+        let help = "a row and a column turn pairs of numbers in a half of the head each";
+        cx.report(Finding::error(place, message).help(help));
     }
 }
 
@@ -48,6 +78,32 @@ pub(super) fn language(root: &Node, cx: &mut Cx) {
             Finding::error(root.place(key), message)
                 .help("rotary positions turn pairs of numbers: use an even width"),
         );
+    } else {
+        sections(root, head_dim / 2, cx);
+    }
+}
+
+/// Sections are all pairs of a head, and each finds its turns among them.
+fn sections(root: &Node, pairs: usize, cx: &mut Cx) {
+    const PATH: &str = "model.language.rope_sections";
+    let Some(Value::Array(items)) = root.get(PATH).map(|node| &node.value) else { return };
+    let number = |item: &Node| match item.value {
+        Value::Integer(number) => usize::try_from(number).ok(),
+        _ => None,
+    };
+    let Some([time, row, column]) = items.iter().map(number).collect::<Option<Vec<_>>>().and_then(|numbers| {
+        <[usize; 3]>::try_from(numbers).ok()
+    }) else {
+        return;
+    };
+    // Pairs are taken in turns: 0, 3, 6, … by time, 1, 4, … by the row, 2, 5, … by the column; what is left is time's.
+    let has_room = |count: usize, first: usize| count <= (pairs + 2 - first) / 3;
+    let all = time.saturating_add(row).saturating_add(column);
+    if all != pairs || !has_room(row, 1) || !has_room(column, 2) {
+        let message = format!("`{PATH}` must divide the {pairs} pairs of a head, of which each takes every third");
+        let share = pairs / 3;
+        let help = format!("for example `[{}, {share}, {share}]`", pairs - 2 * share);
+        cx.report(Finding::error(root.place(PATH), message).help(help));
     }
 }
 
@@ -56,7 +112,8 @@ pub(super) fn room(root: &Node, positions: Option<usize>, cx: &mut Cx) {
     let image = dimension(root, "model.vision.image_size");
     let patch = dimension(root, "model.vision.patch_size");
     let (Some(image), Some(patch), Some(positions)) = (image, patch, positions) else { return };
-    let tokens = (image / patch).saturating_mul(image / patch);
+    let side = image / patch / dimension(root, "model.projector.merge").unwrap_or(1);
+    let tokens = side.saturating_mul(side);
     if tokens >= positions {
         let message = format!("the image alone takes {tokens} tokens, but `max_positions` is {positions}");
         let help = "raise `model.language.max_positions` or `model.vision.patch_size`";

@@ -186,14 +186,25 @@ pub enum AmpAttach {
     PerLinear,
 }
 
-/// A norm on a tap. Shallow vision layers have other magnitudes than the last one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+/// A norm on a vision state. Shallow vision layers have other magnitudes than the last one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TapNorm {
     /// None: the paper mentions none, hence the default.
+    #[default]
     None,
-    /// A layer norm with its own parameters per tap.
+    /// A layer norm on every patch, with its own parameters per tap.
     Layer,
+    /// The same on every block of patches that are merged, all of its channels at once (Qwen3-VL's taps).
+    Merged,
+}
+
+impl TapNorm {
+    /// Whether there is none.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// How the weighted features change the hidden state at the masked positions.

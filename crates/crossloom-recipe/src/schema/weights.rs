@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LanguageModel, Projector, VisionAddress, VisionModel};
+use super::{Adapter, LanguageModel, PointAddress, Projector, VisionAddress, VisionModel};
 
 /// Weights that a part of the model starts from. A bare string is the `path`.
 ///
@@ -41,7 +41,13 @@ pub struct Architecture {
     /// The language model. Its `vocab_size` is what the configuration says; files may hold more rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<LanguageModel>,
-    /// The states of the encoder that the model itself reads: addresses for `topology.taps`.
+    /// The states of the encoder that the model itself reads: addresses for `topology.input`.
     #[serde(skip)]
     pub taps: Vec<VisionAddress>,
+    /// The states that the model itself adds to layers of its decoder, and where: `topology.wiring`.
+    #[serde(skip)]
+    pub wiring: Vec<(VisionAddress, PointAddress)>,
+    /// What it makes of them before: `topology.adapter`.
+    #[serde(skip)]
+    pub adapter: Option<Adapter>,
 }

@@ -34,6 +34,7 @@ impl Topology {
         match self.spec.adapter.tap_norm() {
             TapNorm::None => adapter,
             TapNorm::Layer => format!("{adapter}, tap norm"),
+            TapNorm::Merged => format!("{adapter}, norm of merged taps"),
         }
     }
 

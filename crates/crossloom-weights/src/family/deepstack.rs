@@ -21,13 +21,6 @@ pub(super) fn granite(config: &Config<'_>) -> Architecture {
     refuse(config, problem, &wiring)
 }
 
-/// Qwen3-VL adds the outputs of chosen blocks behind its first decoder layers, in their order.
-pub(super) fn qwen3_vl(config: &Config<'_>) -> Architecture {
-    let wiring = qwen3_vl_wiring(config);
-    let problem = "its encoder has rotary positions in two directions and merges patches, and its decoder has positions in three";
-    refuse(config, problem, &wiring)
-}
-
 pub(super) fn granite_wiring(config: &Config<'_>) -> Wiring {
     let (Some(vision), Some(text)) = (config.table("vision_config"), config.table("text_config")) else {
         return Wiring::new();
@@ -47,24 +40,8 @@ pub(super) fn granite_wiring(config: &Config<'_>) -> Wiring {
     pairs.collect()
 }
 
-pub(super) fn qwen3_vl_wiring(config: &Config<'_>) -> Wiring {
-    const KEY: &str = "deepstack_visual_indexes";
-    let (Some(vision), Some(text)) = (config.table("vision_config"), config.table("text_config")) else {
-        return Wiring::new();
-    };
-    let (blocks, layers) = (vision.count("depth", Some(27)), text.count("num_hidden_layers", Some(32)));
-    let indexes = vision.numbers(KEY, &[8, 16, 24]).into_iter().enumerate();
-    let pairs = indexes.filter_map(|(place, block)| {
-        // Blocks count from 0 there, and from 1 here.
-        let block = layer_of(config, KEY, blocks, block)? + 1;
-        let layer = layer_of(config, KEY, layers, place as i64)?;
-        Some((VisionAddress::Block(block), PointAddress::After(layer)))
-    });
-    pairs.collect()
-}
-
 /// A layer's number, which must be one of so many.
-fn layer_of(config: &Config<'_>, key: &str, layers: usize, layer: i64) -> Option<usize> {
+pub(super) fn layer_of(config: &Config<'_>, key: &str, layers: usize, layer: i64) -> Option<usize> {
     let known = usize::try_from(layer).ok().filter(|&layer| layer < layers);
     if known.is_none() {
         config.problem(format!("`{key}` names layer {layer}, but there are {layers}"));

@@ -1,6 +1,6 @@
 //! LLaVA-1.5 and LLaVA-OneVision: an encoder, a projector of two layers, a decoder.
 
-use crossloom_recipe::{Projector, ProjectorKind, VisionAddress};
+use crossloom_recipe::{Projector, ProjectorKind, TapNorm, VisionAddress};
 
 use super::{Architecture, activation, read};
 use crate::config::Config;
@@ -41,11 +41,19 @@ fn whole(config: &Config<'_>, default_layer: i64, default_strategy: &'static str
         hidden: language.hidden,
         activation: activation(config, "projector_hidden_act", "gelu"),
         bias: config.flag("multimodal_projector_bias", true),
+        merge: 1,
+        norm: TapNorm::None,
     };
     const LAYERS: &str = "vision_feature_layer";
     let layers = config.layers(LAYERS, default_layer);
     let taps = layers.iter().filter_map(|&layer| state(config, LAYERS, vision.layers, layer)).collect();
-    Architecture { vision: Some(vision), projector: Some(projector), language: Some(language), taps }
+    Architecture {
+        vision: Some(vision),
+        projector: Some(projector),
+        language: Some(language),
+        taps,
+        ..Architecture::default()
+    }
 }
 
 /// The address of `hidden_states[layer]`, which has the embeddings first and then the output of every block. The last is read

@@ -6,6 +6,7 @@ mod deepstack;
 mod dinov2;
 mod gguf;
 mod llava;
+mod qwen3_vl;
 mod siglip;
 mod vit;
 
@@ -27,13 +28,16 @@ const FAMILIES: &[(&str, Read)] = &[
     ("clip", clip::whole),
     ("clip_vision_model", clip::tower),
     ("dinov2", dinov2::tower),
+    ("granite", decoder::granite),
     ("granite4_vision", deepstack::granite),
+    ("granite4_vision_text", decoder::granite),
     ("llama", decoder::llama),
     ("llava", llava::llava),
     ("llava_onevision", llava::onevision),
     ("qwen2", decoder::qwen2),
     ("qwen3", decoder::qwen3),
-    ("qwen3_vl", deepstack::qwen3_vl),
+    ("qwen3_vl", qwen3_vl::whole),
+    ("qwen3_vl_text", decoder::qwen3_vl_text),
     ("siglip", siglip::whole),
     ("siglip_vision_model", siglip::tower),
 ];
@@ -60,7 +64,7 @@ pub fn wiring(values: &Map<String, Value>) -> Result<Wiring, Vec<String>> {
     let config = Config::new(values, &problems);
     let wiring = match config.word("model_type", None) {
         "granite4_vision" => deepstack::granite_wiring(&config),
-        "qwen3_vl" => deepstack::qwen3_vl_wiring(&config),
+        "qwen3_vl" => qwen3_vl::whole(&config).wiring,
         other => {
             config.problem(format!("models of the type `{other}` add no vision state to their layers"));
             Wiring::new()

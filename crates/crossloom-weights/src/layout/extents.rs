@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use crossloom_recipe::VisionAddress;
+
 use crate::Architecture;
 
 /// Dimensions of a model that tables can name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dims {
     /// `D`: width of an attention head of the language model.
     pub head: usize,
@@ -21,6 +23,8 @@ pub struct Dims {
     pub channels: usize,
     /// Whether the head of the language model is its word embedding.
     pub tied: bool,
+    /// The vision states that the model itself injects, in the order of its wiring.
+    pub taps: Vec<VisionAddress>,
 }
 
 impl Dims {
@@ -33,6 +37,11 @@ impl Dims {
         }
         if let Some(vision) = &architecture.vision {
             (dims.patch, dims.channels) = (vision.patch_size, vision.channels);
+        }
+        for (tap, _) in &architecture.wiring {
+            if !dims.taps.contains(tap) {
+                dims.taps.push(*tap);
+            }
         }
         dims
     }
@@ -162,7 +171,7 @@ mod tests {
 
     use super::*;
 
-    const DIMS: Dims = Dims { head: 4, heads: 3, kv_heads: 1, patch: 2, channels: 3, tied: false };
+    const DIMS: Dims = Dims { head: 4, heads: 3, kv_heads: 1, patch: 2, channels: 3, tied: false, taps: Vec::new() };
 
     #[test]
     fn letters_take_what_a_shape_has_and_give_it_back() {

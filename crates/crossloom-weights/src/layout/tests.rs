@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crossloom_ir::DType;
+use crossloom_recipe::VisionAddress;
 use proptest::prelude::*;
 
 use super::extents::Extents;
@@ -13,7 +14,13 @@ fn layouts() -> impl Iterator<Item = &'static Layout> {
     LAYOUTS.iter().chain([&GGUF_LLAMA, &GGUF, &ONNX])
 }
 
-const DIMS: Dims = Dims { head: 4, heads: 3, kv_heads: 1, patch: 2, channels: 3, tied: false };
+const DIMS: Dims =
+    Dims { head: 4, heads: 3, kv_heads: 1, patch: 2, channels: 3, tied: false, taps: Vec::new() };
+
+/// Those of a model that injects its blocks.
+fn dims() -> Dims {
+    Dims { taps: (1..=3).map(VisionAddress::Block).collect(), ..DIMS }
+}
 
 /// Names that a model of ours can have.
 fn ours() -> impl Strategy<Value = String> {
@@ -52,14 +59,16 @@ proptest! {
             for row in layout.rows {
                 for pattern in row.0.iter().chain(row.1) {
                     // All names of a row take the same.
-                    let wildcards = |name: &str| (name.matches("{n}").count(), name.ends_with('*'));
+                    let wildcards = |name: &str| (name.matches("{n}").count(), name.contains("{tap}"), name.ends_with('*'));
                     prop_assert_eq!(wildcards(pattern), wildcards(row.0[0]));
                 }
                 for pattern in row.0 {
-                    let name = pattern.replace("{n}", &number.to_string()).replace('*', &rest);
-                    let found = layout.of_file(&name, &DIMS).unwrap();
+                    let tap = (number % 3).to_string();
+                    let name = pattern.replace("{n}", &number.to_string()).replace("{tap}", &tap);
+                    let name = name.replace('*', &rest);
+                    let found = layout.of_file(&name, &dims()).unwrap();
                     for ours in &found.ours {
-                        prop_assert_eq!(layout.of_ours(ours, &DIMS), Some(found.clone()), "{}", layout.name);
+                        prop_assert_eq!(layout.of_ours(ours, &dims()), Some(found.clone()), "{}", layout.name);
                     }
                 }
             }
@@ -84,6 +93,21 @@ fn names_are_those_of_published_files() {
         ]
     );
     assert_eq!(names("multi_modal_projector.linear_2.bias")[2], "model.mm_projector.2.bias");
+}
+
+#[test]
+fn mergers_are_numbered_as_the_taps_that_they_belong_to() {
+    let dims = Dims { taps: vec![VisionAddress::Block(9), VisionAddress::Embed], ..DIMS };
+    let layout = LAYOUTS.iter().find(|layout| layout.name == "Qwen3-VL").unwrap();
+    for (file, ours) in [
+        ("model.visual.deepstack_merger_list.0.linear_fc2.bias", "injection.adapter.block.9.projector.linear_2.bias"),
+        ("model.visual.deepstack_merger_list.1.norm.weight", "injection.adapter.embed.norm.weight"),
+    ] {
+        assert_eq!(layout.of_file(file, &dims).unwrap().ours, [ours]);
+        assert_eq!(layout.of_ours(ours, &dims).unwrap().file, [file]);
+    }
+    assert_eq!(layout.of_file("model.visual.deepstack_merger_list.2.norm.weight", &dims), None);
+    assert_eq!(layout.of_ours("injection.adapter.block.10.norm.weight", &dims), None);
 }
 
 #[test]
