@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use crate::algebra::{Linear, Row, Rows, activate, attend, dot, layer_norm, plus, product, sigmoid, times};
 use crate::batch::Sequence;
-use crate::settings::{Adapter, Agf, Attention, Fusion, Gate, Point, Settings, Share, Tap};
+use crate::settings::{Adapter, Agf, Attention, Fusion, Gate, Norm, Point, Settings, Share, Tap};
 use crate::tape::Num;
 use crate::vision::States;
 use crate::weights::Weights;
@@ -23,7 +23,8 @@ pub(crate) type Features<'t> = BTreeMap<Tap, Rows<'t>>;
 
 /// `P(X)` with the weights under a prefix.
 fn projector<'t>(settings: &Settings, weights: &Weights<'t>, prefix: &str) -> [Linear<'t>; 2] {
-    let (p, from, to) = (&settings.projector, settings.vision.hidden, settings.language.hidden);
+    let (p, to) = (&settings.projector, settings.language.hidden);
+    let from = settings.vision.hidden * p.merge.pow(2);
     [
         weights.linear(&format!("{prefix}.linear_1"), p.hidden, from, p.bias),
         weights.linear(&format!("{prefix}.linear_2"), to, p.hidden, p.bias),
@@ -37,7 +38,8 @@ fn activated<'t>(settings: &Settings, x: Row<'t>) -> Row<'t> {
 /// The input embeddings of the visual tokens.
 pub(crate) fn visual_input<'t>(settings: &Settings, weights: &Weights<'t>, states: &States<'t>) -> Rows<'t> {
     let [first, second] = projector(settings, weights, "multi_modal_projector");
-    let tokens = states.tap(settings.injection.input);
+    let patches = states.tap(settings.injection.input);
+    let tokens = merged(settings, weights, "multi_modal_projector.norm", settings.projector.norm, patches);
     tokens.iter().map(|x| second.of(&activated(settings, first.of(x)))).collect()
 }
 
@@ -47,13 +49,35 @@ pub(crate) fn features<'t>(settings: &Settings, weights: &Weights<'t>, states: &
     settings.injection.taps.iter().map(adapted).collect()
 }
 
-fn adapt<'t>(settings: &Settings, weights: &Weights<'t>, tap: Tap, mut tokens: Rows<'t>) -> Rows<'t> {
-    let (from, inner, to) = (settings.vision.hidden, settings.projector.hidden, settings.language.hidden);
+/// Patches to tokens: the channels of a block of patches one after the other, row by row, with a norm on each patch or on each
+/// block.
+fn merged<'t>(
+    settings: &Settings,
+    weights: &Weights<'t>,
+    name: &str,
+    norm: Norm,
+    patches: Rows<'t>,
+) -> Rows<'t> {
+    let (side, grid, width) = (settings.projector.merge, settings.visual_grid(), settings.vision.hidden);
+    let normed = |rows: Rows<'t>, width: usize| -> Rows<'t> {
+        let norm = weights.layer_norm(name, width);
+        rows.iter().map(|x| layer_norm(x, &norm, settings.vision.eps)).collect()
+    };
+    let patches = if norm == Norm::Layer { normed(patches, width) } else { patches };
+    let block = |token: usize| -> Row<'t> {
+        let (top, left) = (token / grid * side, token % grid * side);
+        let within = (0..side).flat_map(|y| (0..side).map(move |x| (top + y, left + x)));
+        within.flat_map(|(y, x)| patches[y * grid * side + x].clone()).collect()
+    };
+    let blocks: Rows<'t> = (0..grid * grid).map(block).collect();
+    if norm == Norm::Merged { normed(blocks, width * side * side) } else { blocks }
+}
+
+fn adapt<'t>(settings: &Settings, weights: &Weights<'t>, tap: Tap, patches: Rows<'t>) -> Rows<'t> {
+    let (inner, to) = (settings.projector.hidden, settings.language.hidden);
+    let from = settings.vision.hidden * settings.projector.merge.pow(2);
     let prefix = format!("injection.adapter.{tap}");
-    if settings.injection.tap_norm {
-        let norm = weights.layer_norm(&format!("{prefix}.norm"), from);
-        tokens = tokens.iter().map(|x| layer_norm(x, &norm, settings.vision.eps)).collect();
-    }
+    let tokens = merged(settings, weights, &format!("{prefix}.norm"), settings.injection.tap_norm, patches);
     let own = format!("{prefix}.projector");
     let per_tap = settings.injection.adapter == Adapter::PerTap;
     let [first, second] =

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::algebra::{Row, Rows};
 use crate::batch::Batch;
 use crate::injection::{features, inject, visual_input};
-use crate::language::{embed, layer, losses};
+use crate::language::{embed, entered, layer, losses};
 use crate::settings::{Point, Settings, Tap, edge};
 use crate::tape::{Num, Tape};
 use crate::vision::States;
@@ -52,6 +52,7 @@ pub(crate) fn equations(settings: &Settings, batch: &Batch, seed: u64) -> (Param
         for (token, position) in sequence.visual() {
             h[position].clone_from(&visual[token]);
         }
+        h = entered(&settings.language, &h);
         let mut see = |scope: String, h: &Rows<'_>| {
             let rows = h.iter().enumerate();
             let blank = |(t, row): (usize, &Row<'_>)| -> Vec<f64> {
@@ -62,7 +63,7 @@ pub(crate) fn equations(settings: &Settings, batch: &Batch, seed: u64) -> (Param
         for index in 0..settings.language.layers {
             for point in [Point::before(index), Point::after(index)] {
                 if point.after {
-                    h = layer(&settings.language, &weights, index, &h, sequence);
+                    h = layer(&settings.language, &weights, index, &h, sequence, settings.visual_grid());
                     see(format!("language.layer.{index}"), &h);
                 }
                 if injection.points.contains(&point) {

@@ -4,7 +4,7 @@ use crate::compare::compare;
 use crate::methods::{cli, models};
 use crate::product::load;
 use crate::settings::{
-    Adapter, Agf, Attention, Fusion, Gate, Injection, Point, Settings, Share, Tap, Wiring,
+    Adapter, Agf, Attention, Fusion, Gate, Injection, Norm, Point, Settings, Share, Tap, Wiring,
 };
 
 const AGF: Agf = Agf {
@@ -22,7 +22,7 @@ fn injection() -> Injection {
         taps: vec![Tap::Block(1), Tap::PostNorm],
         points: vec![Point::before(0), Point::after(1), Point::before(3)],
         adapter: Adapter::Amp { rank: 2, alpha: 5.0, per_linear: false },
-        tap_norm: true,
+        tap_norm: Norm::Layer,
         gate: Gate::Agf(AGF),
         ..cli()
     }
@@ -52,7 +52,7 @@ fn confusions() -> Vec<(&'static str, Injection, Injection)> {
         ("alpha / rank", amp(5.0, false), amp(2.0, false)),
         ("alpha / rank per linear", amp(5.0, true), amp(2.0, true)),
         ("where the branch is", amp(5.0, true), amp(5.0, false)),
-        ("a norm on taps", own(), Injection { tap_norm: false, ..own() }),
+        ("a norm on taps", own(), Injection { tap_norm: Norm::None, ..own() }),
         (
             "after a layer as before it",
             Injection { points: vec![a, b, c], gate: Gate::Constant(0.3), ..own() },

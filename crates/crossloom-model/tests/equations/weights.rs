@@ -83,9 +83,12 @@ impl<'t> Weights<'t> {
         self.shaped(name, &[rows, columns])
     }
 
-    /// The kernel `[out, channels, side, side]` of a convolution, one row per output.
-    pub(crate) fn kernel(&self, name: &str, out: usize, channels: usize, side: usize) -> Rows<'t> {
-        self.shaped(name, &[out, channels, side, side])
+    /// The kernel `[out, channels, side, side]` of a convolution, or `[out, channels, frames, side, side]`, one row per output.
+    pub(crate) fn kernel(&self, name: &str, [out, channels, frames, side]: [usize; 4]) -> Rows<'t> {
+        match frames {
+            1 => self.shaped(name, &[out, channels, side, side]),
+            _ => self.shaped(name, &[out, channels, frames, side, side]),
+        }
     }
 
     /// `{prefix}.weight` `[out, columns]` and `{prefix}.bias`.

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use crate::settings::{
-    Activation, Adapter, Attention, Family, Fusion, Gate, Injection, Point, Settings, Share, Tap, Wiring,
+    Activation, Adapter, Attention, Family, Fusion, Gate, Injection, Multipliers, Norm, Point, Settings,
+    Share, Tap, Wiring,
 };
 
 /// What every recipe needs besides its model.
@@ -63,7 +64,9 @@ pre_norm = {}
 post_norm = {}
 qkv_bias = {}
 patch_bias = {}
-layer_scale = {}{}
+layer_scale = {}{}{}
+position_resample = '{}'
+temporal_patch = {}
 [model.language]
 family = '{}'
 hidden = {}
@@ -75,11 +78,13 @@ mlp = {}
 rope_theta = {:?}
 norm_eps = {:?}
 tie_embeddings = {}
-vocab_size = {}
+vocab_size = {}{}{}
 [model.projector]
 hidden = {}
 activation = '{}'
 bias = {}
+merge = {}
+norm = '{}'
 ",
             v.image_size,
             v.patch,
@@ -96,6 +101,9 @@ bias = {}
             v.patch_bias,
             v.layer_scale,
             v.position_grid.map(|side| format!("\nposition_grid = {side}")).unwrap_or_default(),
+            v.theta.map(|theta| format!("\nrope_theta = {theta:?}")).unwrap_or_default(),
+            if v.by_corners { "bilinear" } else { "bicubic" },
+            v.frames,
             match l.family {
                 Family::Llama => "llama",
                 Family::Qwen2 => "qwen2",
@@ -111,9 +119,13 @@ bias = {}
             l.eps,
             l.tied,
             l.vocab,
+            l.sections.map(|sections| format!("\nrope_sections = {sections:?}")).unwrap_or_default(),
+            l.multipliers.written(),
             p.hidden,
             activation(p.activation),
             p.bias,
+            p.merge,
+            p.norm.written(),
         )
     }
 }
@@ -139,7 +151,7 @@ impl Injection {
                 list(pairs.iter().map(|(from, to)| format!("[{}, {}]", tap(from), point(to))))
             }
         };
-        let norm = if self.tap_norm { "layer" } else { "none" };
+        let norm = self.tap_norm.written();
         let fusion = match self.fusion {
             Fusion::Add => "add",
             Fusion::GatedAdd => "gated_add",
@@ -155,6 +167,28 @@ impl Injection {
         )
         .unwrap();
         text
+    }
+}
+
+impl Norm {
+    fn written(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Layer => "layer",
+            Self::Merged => "merged",
+        }
+    }
+}
+
+impl Multipliers {
+    fn written(self) -> String {
+        let keys = [
+            ("embedding_multiplier", self.embedding),
+            ("residual_multiplier", self.residual),
+            ("attention_multiplier", self.attention),
+            ("logits_scaling", self.logits),
+        ];
+        keys.into_iter().filter_map(|(key, value)| Some(format!("\n{key} = {:?}", value?))).collect()
     }
 }
 

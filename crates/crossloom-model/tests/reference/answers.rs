@@ -6,7 +6,9 @@ use crossloom_ir::{Tensor, interp};
 use crossloom_model::{CacheShape, Span, StepShape, decode, encode_and_connect, inputs, prefill};
 
 use crate::fixture::assert_close;
-use crate::model::{CLIP_LLAMA, CLIP_LLAMA_LAYERS, Case, DINOV2_QWEN3, QWEN3_VL, SIGLIP_QWEN2, SIGLIP_QWEN2_NORMED};
+use crate::model::{
+    CLIP_LLAMA, CLIP_LLAMA_LAYERS, Case, DINOV2_QWEN3, QWEN3_VL, SIGLIP_QWEN2, SIGLIP_QWEN2_NORMED,
+};
 use crate::{IN_F32, number_type};
 
 type Inputs = BTreeMap<&'static str, Tensor<f64>>;

@@ -6,9 +6,7 @@ use std::path::Path;
 
 use crossloom_ir::{Func, Param, Real, Role, Tensor};
 use crossloom_model::{BatchShape, ModelGraph, Outputs, build, inputs};
-use crossloom_recipe::{
-    Architecture, LoadOptions, PointAddress, Recipe, Topology, VisionAddress, load_with,
-};
+use crossloom_recipe::{Architecture, LoadOptions, PointAddress, Recipe, Topology, VisionAddress, load_with};
 use crossloom_weights::Pretrained;
 
 use crate::fixture::Fixture;
