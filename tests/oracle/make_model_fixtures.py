@@ -30,6 +30,8 @@ from transformers import (
     CLIPVisionConfig,
     Dinov2Config,
     Dinov2Model,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -43,6 +45,7 @@ from transformers import (
     Qwen3VLTextConfig,
     Qwen3VLVisionConfig,
     SiglipVisionConfig,
+    SiglipVisionModel,
 )
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
@@ -435,6 +438,30 @@ def dinov2_qwen3():
     write("dinov2_qwen3", model, batch, states, {"rows": batch.rows_as_they_are()})
 
 
+def siglip_granite():
+    """SigLIP and Granite, each a model of its own. Granite's multipliers are far from 1; its heads share keys unevenly wide."""
+    generator = torch.Generator().manual_seed(SEED + 3)
+    vision = SiglipVisionConfig(
+        hidden_size=12, intermediate_size=20, num_hidden_layers=2, num_attention_heads=2, image_size=12, patch_size=4,
+        hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-4, vision_use_head=False,
+    )
+    text = GraniteConfig(
+        hidden_size=24, intermediate_size=20, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=VOCAB, rms_norm_eps=1e-4, tie_word_embeddings=True, embedding_multiplier=3.0,
+        attention_multiplier=0.25, residual_multiplier=0.6, logits_scaling=2.0,
+        rope_parameters={"rope_theta": 10000.0} | ROPE,
+    )
+    tower, decoder = SiglipVisionModel(vision), GraniteForCausalLM(text)
+    projector = LlavaMultiModalProjector(LlavaConfig(vision_config=vision, text_config=text))
+    for module in (tower, projector, decoder):
+        randomise(module, generator)
+    model = Model({"siglip": tower, "granite": decoder}, tower, projector, decoder, lambda out: out.last_hidden_state)
+    states = model.watch(tower.embeddings, tower.encoder.layers, tower.post_layernorm)
+    pictures = torch.randn(2, 3, 12, 12, generator=generator).bfloat16().double()
+    batch = Batch([[7] + [IMAGE] * 9 + [3, 17, 5, 22], [IMAGE] * 9 + [19, 2, 7]], pictures)
+    write("siglip_granite", model, batch, states, {"rows": batch.rows_as_they_are()})
+
+
 def qwen3_vl():
     """Qwen3-VL in small: 6 x 6 patches of two frames on positions of 5 x 5, merged by 2 x 2; two blocks are injected.
 
@@ -472,4 +499,5 @@ if __name__ == "__main__":
     siglip_qwen2("siglip_qwen2", "last_block", lambda out: out.hidden_states[-1])
     siglip_qwen2("siglip_qwen2", "post_norm", lambda out: out.last_hidden_state)
     dinov2_qwen3()
+    siglip_granite()
     qwen3_vl()

@@ -80,6 +80,15 @@ fn every_setting_is_described_and_known_to_the_loader() {
     }
 }
 
+/// Keys that are left out of what is written while they have these values.
+const UNWRITTEN: [(&str, &str); 5] = [
+    ("model.vision.layer_scale", "false"),
+    ("model.vision.temporal_patch", "1"),
+    ("model.vision.position_resample", "\"bicubic\""),
+    ("model.projector.merge", "1"),
+    ("model.projector.norm", "\"none\""),
+];
+
 #[test]
 fn defaults_of_the_schema_are_those_of_the_loader() {
     let mut checked = 0;
@@ -90,7 +99,9 @@ fn defaults_of_the_schema_are_those_of_the_loader() {
         let pointer = format!("/{}", path.replace('.', "/"));
         let Some(value) = recipe.pointer(&pointer) else {
             // Not written while it is what it was before there was the key, so that no recipe's hash changes with it.
-            assert_eq!((path.as_str(), default), ("model.vision.layer_scale", &Value::from(false)));
+            let unwritten =
+                UNWRITTEN.iter().find(|(known, _)| *known == path).unwrap_or_else(|| panic!("{path}"));
+            assert_eq!(default.to_string(), unwritten.1, "{path}");
             continue;
         };
         if path == "topology.input" {

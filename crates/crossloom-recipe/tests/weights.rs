@@ -26,6 +26,7 @@ fn published(path: &Path) -> Result<Architecture, Vec<String>> {
         projector: Some(model.projector),
         language: Some(model.language),
         taps: Vec::new(),
+        ..Architecture::default()
     };
     match path.file_name().unwrap().to_str().unwrap() {
         "whole" => Ok(architecture),

@@ -215,7 +215,10 @@ fn attention(seen: &mut Seen) {
             // Inside the table and beyond it, in one row.
             let pairs = head_dim / 2;
             let args = [random(&[3, 11, width], 4), random_whole(&[3, 11, 3], 0, 30, 5)];
-            seen.insert(check(Rope { sections: Some([pairs - pairs / 3 * 2, pairs / 3, pairs / 3]), ..op }, &args));
+            seen.insert(check(
+                Rope { sections: Some([pairs - pairs / 3 * 2, pairs / 3, pairs / 3]), ..op },
+                &args,
+            ));
         }
     }
 }

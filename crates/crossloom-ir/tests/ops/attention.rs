@@ -147,7 +147,10 @@ fn rope_with_every_width() {
     for (width, head_dim) in [(2, 2), (8, 4), (12, 6)] {
         for inverse in [false, true] {
             let positions = random_whole(&[2, 3], 0, 9, 10);
-            check(Rope { head_dim, theta: 100.0, inverse, sections: None }, &[random(&[2, 3, width], 11), positions]);
+            check(
+                Rope { head_dim, theta: 100.0, inverse, sections: None },
+                &[random(&[2, 3, width], 11), positions],
+            );
         }
     }
 }
@@ -238,7 +241,11 @@ fn wrong_operands_are_named() {
         let op = Rope { sections: Some(sections), ..rope(4, 1e4) };
         let given = [x.clone(), TensorType::i32([2, 5, 3])];
         if sections == [2, 0, 0] {
-            assert_complains(op, &[x.clone(), positions.clone()], "positions is i32[2, 5], must be i32[2, 5, 3]");
+            assert_complains(
+                op,
+                &[x.clone(), positions.clone()],
+                "positions is i32[2, 5], must be i32[2, 5, 3]",
+            );
         } else {
             assert_complains(op, &given, "`sections` does not divide the 2 pairs of a head in turns");
         }

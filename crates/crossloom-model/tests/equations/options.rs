@@ -94,11 +94,41 @@ fn confusions() -> Vec<(&'static str, Injection, Injection)> {
     ]
 }
 
+/// The same of what a model has besides: blocks of patches, positions, frames, multipliers.
+fn confusions_of_models() -> Vec<(&'static str, Settings, Settings)> {
+    let with = |change: &dyn Fn(&mut Settings)| {
+        let mut settings = models(injection());
+        (settings.vision.class_token, settings.vision.hidden) = (false, 8);
+        (settings.vision.patch, settings.projector.merge) = (1, 2);
+        (settings.language.head_dim, settings.language.multipliers.residual) = (6, Some(0.5));
+        settings.language.sections = Some([1, 1, 1]);
+        (settings.vision.position_grid, settings.vision.theta) = (Some(3), Some(20.0));
+        change(&mut settings);
+        settings
+    };
+    let own = || with(&|_| {});
+    vec![
+        ("a norm of blocks as one of patches", own(), with(&|s| s.injection.tap_norm = Norm::Merged)),
+        ("a norm at the input", with(&|s| s.projector.norm = Norm::Layer), own()),
+        ("blocks of patches as patches", own(), with(&|s| s.projector.merge = 1)),
+        ("corners as centres", with(&|s| s.vision.by_corners = true), own()),
+        ("patches that are not turned", own(), with(&|s| s.vision.theta = None)),
+        ("another base", own(), with(&|s| s.vision.theta = Some(1e4))),
+        ("frames", with(&|s| s.vision.frames = 2), own()),
+        ("rows and columns", own(), with(&|s| s.language.sections = None)),
+        ("a row as a column", own(), with(&|s| s.language.sections = Some([2, 1, 0]))),
+        ("a multiplier", own(), with(&|s| s.language.multipliers.residual = None)),
+        ("scores", own(), with(&|s| s.language.multipliers.attention = Some(1.0))),
+        ("embeddings", own(), with(&|s| s.language.multipliers.embedding = Some(2.0))),
+        ("logits", own(), with(&|s| s.language.multipliers.logits = Some(2.0))),
+    ]
+}
+
 #[test]
 fn a_graph_of_one_setting_is_not_taken_for_that_of_another() {
     let recipe = |settings: &Settings| load(&settings.recipe()).unwrap();
-    for (name, one, other) in confusions() {
-        let (one, other) = (models(one), models(other));
+    let injections = confusions().into_iter().map(|(name, one, other)| (name, models(one), models(other)));
+    for (name, one, other) in injections.chain(confusions_of_models()) {
         let given = recipe(&other);
         compare(&recipe(&one), &one, 3).unwrap_or_else(|difference| panic!("{name}: {difference}"));
         assert!(compare(&given, &one, 3).is_err(), "{name} is not seen");

@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use crossloom_ir::{Tensor, interp};
-use crossloom_model::{CacheShape, Span, StepShape, decode, encode_and_connect, inputs, prefill};
+use crossloom_ir::Tensor;
+use crossloom_model::{CacheShape, ModelGraph, Span, StepShape, decode, encode_and_connect, inputs, prefill};
 
 use crate::fixture::assert_close;
 use crate::model::{
-    CLIP_LLAMA, CLIP_LLAMA_LAYERS, Case, DINOV2_QWEN3, QWEN3_VL, SIGLIP_QWEN2, SIGLIP_QWEN2_NORMED,
+    CLIP_LLAMA, CLIP_LLAMA_LAYERS, Case, DINOV2_QWEN3, QWEN3_VL, SIGLIP_GRANITE, SIGLIP_QWEN2,
+    SIGLIP_QWEN2_NORMED,
 };
-use crate::{IN_F32, number_type};
+use crate::{IN_F32, compiled, number_type};
+
+/// All that runs a graph.
+const RUNS: [Run; 2] = [Case::interpreted, compiled::call];
 
 type Inputs = BTreeMap<&'static str, Tensor<f64>>;
 
@@ -27,8 +31,12 @@ fn per_row(rows: usize, shape: &[usize], number: impl Fn(usize) -> usize) -> Ten
     Tensor::from_fn(shape, |row| number(row) as f64)
 }
 
+/// What runs a graph: the reference, or a plan.
+type Run =
+    fn(&Case, &ModelGraph, &mut BTreeMap<String, Tensor<f32>>, &Inputs) -> BTreeMap<String, Tensor<f32>>;
+
 /// What those rows of a case are answered with, in single precision.
-fn check(case: &Case, rows: &[usize], span: Span) {
+fn check(case: &Case, rows: &[usize], span: Span, run: Run) {
     let expected = case.tensor("prompt.greedy");
     let (batch, generated) = (rows.len(), expected.last());
     let tokens = rows_of(case.input(inputs::TOKENS), rows);
@@ -56,7 +64,7 @@ fn check(case: &Case, rows: &[usize], span: Span) {
     if span == Span::Whole {
         let pixels = Inputs::from([(inputs::PIXELS, rows_of(case.input(inputs::PIXELS), rows))]);
         let model = encode_and_connect(&case.recipe, &edges, batch).unwrap();
-        let pictures = case.call::<f32>(&model, &mut BTreeMap::new(), &pixels);
+        let pictures = run(case, &model, &mut BTreeMap::new(), &pixels);
         for name in [inputs::VISUAL, inputs::FEATURES] {
             given.extend(pictures.get(name).map(|made| (name, number_type(made))));
         }
@@ -67,7 +75,7 @@ fn check(case: &Case, rows: &[usize], span: Span) {
     let step = StepShape { rows: batch, tokens: tokens.last(), cache };
     let model = prefill(&case.recipe, &edges, step, 1, vocab, span).unwrap();
     let mut state = BTreeMap::new();
-    let mut results: BTreeMap<String, interp::Tensor<f32>> = case.call(&model, &mut state, &given);
+    let mut results = run(case, &model, &mut state, &given);
     let first = number_type(&results["logits"]);
     assert_close(
         &format!("{case}: logits behind a prompt"),
@@ -91,7 +99,7 @@ fn check(case: &Case, rows: &[usize], span: Span) {
             (inputs::SEGMENTS, per_row(batch, &[1], |_| 1)),
             (inputs::TOKENS, per_row(batch, &[1], |row| next[row])),
         ]);
-        results = case.call(&model, &mut state, &given);
+        results = run(case, &model, &mut state, &given);
     }
 }
 
@@ -104,10 +112,13 @@ fn answers_are_token_for_token_those_of_the_published_model() {
         (DINOV2_QWEN3, "rows"),
         (CLIP_LLAMA_LAYERS, "rows"),
         (QWEN3_VL, "rows"),
+        (SIGLIP_GRANITE, "rows"),
     ] {
         let case = Case::new(model, name, name);
         let rows: Vec<usize> = (0..case.input(inputs::TOKENS).shape[0]).collect();
-        check(&case, &rows, Span::Whole);
+        for run in RUNS {
+            check(&case, &rows, Span::Whole, run);
+        }
         let answers = &case.tensor("prompt.greedy").data;
         assert!(answers.iter().any(|token| token != &answers[0]), "{case}: one token again and again");
     }
@@ -116,6 +127,8 @@ fn answers_are_token_for_token_those_of_the_published_model() {
 #[test]
 fn a_question_without_a_picture_is_answered_by_the_language_model_alone() {
     for model in [CLIP_LLAMA, QWEN3_VL] {
-        check(&Case::new(model, "rows", "rows"), &[2], Span::Text);
+        for run in RUNS {
+            check(&Case::new(model, "rows", "rows"), &[2], Span::Text, run);
+        }
     }
 }

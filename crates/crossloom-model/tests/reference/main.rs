@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod answers;
+mod compiled;
 mod fixture;
 mod model;
 
@@ -20,8 +21,8 @@ use crossloom_model::{Outputs, inputs};
 
 use crate::fixture::assert_close;
 use crate::model::{
-    CLIP_LLAMA, CLIP_LLAMA_LAYERS, Case, DINOV2_QWEN3, Model, QWEN3_VL, SIGLIP_QWEN2, SIGLIP_QWEN2_NORMED,
-    number_type,
+    CLIP_LLAMA, CLIP_LLAMA_LAYERS, Case, DINOV2_QWEN3, Model, QWEN3_VL, SIGLIP_GRANITE, SIGLIP_QWEN2,
+    SIGLIP_QWEN2_NORMED, number_type,
 };
 
 /// Largest difference of numbers computed in double precision, relative to the largest of their tensor.
@@ -35,7 +36,7 @@ const IN_BF16: f64 = 5e-2;
 const MORE_IN_BF16: f64 = 1.5;
 
 /// A model, a case of its fixture, and the case that has the gradients.
-const CASES: [(Model, &str, &str); 7] = [
+const CASES: [(Model, &str, &str); 8] = [
     (CLIP_LLAMA, "rows", "rows"),
     (SIGLIP_QWEN2, "last_block", "last_block"),
     // Both questions behind one picture; the numbers are those of each question alone.
@@ -44,6 +45,7 @@ const CASES: [(Model, &str, &str); 7] = [
     (DINOV2_QWEN3, "rows", "rows"),
     (CLIP_LLAMA_LAYERS, "rows", "rows"),
     (QWEN3_VL, "rows", "rows"),
+    (SIGLIP_GRANITE, "rows", "rows"),
 ];
 
 fn each_case(check: impl Fn(&Case)) {
@@ -178,7 +180,7 @@ fn fixtures_have_padding_packed_questions_pictures_at_different_positions_and_no
     let segments = |case: &Case| case.input(inputs::SEGMENTS).data.clone();
     assert!([0, 1, 4].iter().all(|&i| segments(&cases[i]).contains(&-1.0)), "padding");
     assert!(segments(&cases[2]).contains(&2.0), "two questions");
-    for case in [&cases[0], &cases[4], &cases[6]] {
+    for case in [&cases[0], &cases[4], &cases[6], &cases[7]] {
         let image = case.input(inputs::IMAGE_INDEX);
         assert_ne!(image.row(0), image.row(1), "{case}: pictures at different positions");
     }

@@ -29,6 +29,8 @@ pub(crate) const SIGLIP_QWEN2_NORMED: Model = Model { recipe: "siglip_qwen2_norm
 pub(crate) const DINOV2_QWEN3: Model =
     Model { recipe: "dinov2_qwen3.toml", folder: "dinov2_qwen3", parts: &["dinov2", "qwen3"] };
 
+pub(crate) const SIGLIP_GRANITE: Model =
+    Model { recipe: "siglip_granite.toml", folder: "siglip_granite", parts: &["siglip", "granite"] };
 pub(crate) const QWEN3_VL: Model = Model { recipe: "qwen3_vl.toml", folder: "qwen3_vl", parts: &[""] };
 
 /// A recipe whose dimensions are those of the configurations that its weights have.
@@ -94,20 +96,20 @@ impl Case {
 
     /// Weights and inputs from the fixture; nothing is pooled.
     pub(crate) fn arguments<T: Real>(&self, func: &Func) -> Vec<Tensor<T>> {
-        let given = self.fixture.under("input.");
-        let argument = |p: &Param| {
-            let named = match given.get(p.name.as_str()) {
-                Some(&tensor) => tensor.clone(),
-                None if p.name == inputs::POOL_MASK => Tensor::splat(func.shape(p.value), 0.0),
-                None => self.fixture.weight(&p.name),
-            };
-            number_type(&named)
-        };
-        func.params().iter().map(argument).collect()
+        func.params().iter().map(|p| number_type(&self.argument(func, p))).collect()
     }
 
-    /// Runs a graph of a phase on weights, state and inputs; the state becomes what the graph makes of it.
-    pub(crate) fn call<T: Real>(
+    /// One of them.
+    pub(crate) fn argument(&self, func: &Func, p: &Param) -> Tensor<f64> {
+        match self.fixture.under("input.").get(p.name.as_str()) {
+            Some(&tensor) => tensor.clone(),
+            None if p.name == inputs::POOL_MASK => Tensor::splat(func.shape(p.value), 0.0),
+            None => self.fixture.weight(&p.name),
+        }
+    }
+
+    /// Runs a graph of a phase on weights, state and inputs by the reference; the state becomes what the graph makes of it.
+    pub(crate) fn interpreted<T: Real>(
         &self,
         model: &ModelGraph,
         state: &mut BTreeMap<String, Tensor<T>>,

@@ -22,7 +22,7 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) {
     if !(image / patch).is_multiple_of(merge) {
         let grid = image / patch;
         let message = format!("blocks of {merge} by {merge} patches do not cover {grid} by {grid} patches");
-        let help = format!("`model.projector.merge` must divide `image_size / patch_size`, which is {grid}");
+        let help = format!("choose a divisor of `image_size / patch_size`, which is {grid}");
         cx.report(Finding::error(root.place("model.projector.merge"), message).help(help));
     }
     let place = root.place("model.vision.patch_size");
@@ -91,16 +91,20 @@ fn sections(root: &Node, pairs: usize, cx: &mut Cx) {
         Value::Integer(number) => usize::try_from(number).ok(),
         _ => None,
     };
-    let Some([time, row, column]) = items.iter().map(number).collect::<Option<Vec<_>>>().and_then(|numbers| {
-        <[usize; 3]>::try_from(numbers).ok()
-    }) else {
+    let Some([time, row, column]) = items
+        .iter()
+        .map(number)
+        .collect::<Option<Vec<_>>>()
+        .and_then(|numbers| <[usize; 3]>::try_from(numbers).ok())
+    else {
         return;
     };
     // Pairs are taken in turns: 0, 3, 6, … by time, 1, 4, … by the row, 2, 5, … by the column; what is left is time's.
     let has_room = |count: usize, first: usize| count <= (pairs + 2 - first) / 3;
     let all = time.saturating_add(row).saturating_add(column);
     if all != pairs || !has_room(row, 1) || !has_room(column, 2) {
-        let message = format!("`{PATH}` must divide the {pairs} pairs of a head, of which each takes every third");
+        let message =
+            format!("`{PATH}` must divide the {pairs} pairs of a head, of which each takes every third");
         let share = pairs / 3;
         let help = format!("for example `[{}, {share}, {share}]`", pairs - 2 * share);
         cx.report(Finding::error(root.place(PATH), message).help(help));

@@ -1,7 +1,8 @@
 //! `config.json`: dimensions in the words of Hugging Face.
 
 use crossloom_recipe::{
-    Architecture, LanguageModel, MlpActivation, Projector, Resample, VisionAddress, VisionModel,
+    Architecture, LanguageFamily, LanguageModel, MlpActivation, Projector, Resample, TapNorm, VisionAddress,
+    VisionModel,
 };
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ pub(super) fn of(
     let config = match scope {
         Scope::Language => {
             part(architecture.language.as_ref(), "language model", &mut problems).map(|language| {
-                let mut config = decoder(language, tensors, tokens);
+                let mut config = decoder(language, tensors, tokens, &mut problems);
                 config["architectures"] = json!([class(language)]);
                 config
             })
@@ -47,8 +48,30 @@ fn part<'p, T>(part: Option<&'p T>, what: &str, problems: &mut Vec<String>) -> O
     part
 }
 
-/// The family's name, which is also that of its model type.
+/// What Granite scales, by its key; nothing where the model scales nothing.
+fn multipliers(language: &LanguageModel) -> Option<[(&'static str, f64); 4]> {
+    let given = [
+        language.embedding_multiplier,
+        language.residual_multiplier,
+        language.attention_multiplier,
+        language.logits_scaling,
+    ];
+    given.iter().any(Option::is_some).then(|| {
+        let or_one = |multiplier: Option<f64>| multiplier.unwrap_or(1.0);
+        [
+            ("embedding_multiplier", or_one(language.embedding_multiplier)),
+            ("residual_multiplier", or_one(language.residual_multiplier)),
+            ("attention_multiplier", language.attention_scale()),
+            ("logits_scaling", or_one(language.logits_scaling)),
+        ]
+    })
+}
+
+/// The name of its model type: the family's, but that Llama with multipliers is Granite.
 fn model_type(language: &LanguageModel) -> String {
+    if multipliers(language).is_some() {
+        return "granite".to_owned();
+    }
     serde_json::to_value(language.family)
         .ok()
         .and_then(|name| name.as_str().map(str::to_owned))
@@ -61,9 +84,24 @@ fn class(language: &LanguageModel) -> String {
     format!("{}{rest}ForCausalLM", first.to_uppercase())
 }
 
-fn decoder(language: &LanguageModel, tensors: &Tensors, tokens: TokenIds) -> Value {
+fn decoder(
+    language: &LanguageModel,
+    tensors: &Tensors,
+    tokens: TokenIds,
+    problems: &mut Vec<String>,
+) -> Value {
+    if language.rope_sections.is_some() {
+        problems.push(
+            "its decoder turns by time, row and column, which only Qwen3-VL as a whole does".to_owned(),
+        );
+    }
+    let multipliers = multipliers(language);
+    if multipliers.is_some() && language.family != LanguageFamily::Llama {
+        problems
+            .push("its decoder has multipliers, which of all families only Granite has, a Llama".to_owned());
+    }
     let words = tensors.get("language_model.model.embed_tokens.weight").and_then(|words| words.shape.first());
-    json!({
+    let mut config = json!({
         "model_type": model_type(language),
         "hidden_size": language.hidden,
         "num_hidden_layers": language.layers,
@@ -82,13 +120,23 @@ fn decoder(language: &LanguageModel, tensors: &Tensors, tokens: TokenIds) -> Val
         "eos_token_id": tokens.eos,
         "pad_token_id": tokens.pad,
         "dtype": "float32",
-    })
+    });
+    for (key, value) in multipliers.into_iter().flatten() {
+        config[key] = json!(value);
+    }
+    config
 }
 
 fn encoder(vision: &VisionModel, problems: &mut Vec<String>) -> Value {
     if vision.layer_scale || vision.position_grid.is_some() {
         problems.push(
             "its encoder scales its blocks or resizes its positions, as DINOv2 does; only CLIP's and SigLIP's are written"
+                .to_owned(),
+        );
+    }
+    if vision.rope_theta.is_some() || vision.temporal_patch > 1 {
+        problems.push(
+            "its encoder turns patches or reads several frames, as Qwen3-VL's does; only CLIP's and SigLIP's are written"
                 .to_owned(),
         );
     }
@@ -143,6 +191,9 @@ fn whole(
             projector.hidden, language.hidden
         ));
     }
+    if projector.merge > 1 || projector.norm != TapNorm::None {
+        problems.push("its projector merges patches or has a norm in front; LLaVA's does not".to_owned());
+    }
     let layers: Vec<usize> = (architecture.taps.iter())
         .map(|tap| match *tap {
             VisionAddress::Embed => 0,
@@ -161,7 +212,7 @@ fn whole(
         "architectures": ["LlavaForConditionalGeneration"],
         "model_type": "llava",
         "vision_config": encoder(vision, problems),
-        "text_config": decoder(language, tensors, tokens),
+        "text_config": decoder(language, tensors, tokens, problems),
         "projector_hidden_act": activation(projector.activation),
         "multimodal_projector_bias": projector.bias,
         "vision_feature_layer": layers,

@@ -91,7 +91,9 @@ pub(super) fn qwen3_vl_text(config: &Config<'_>) -> Architecture {
         let counts = numbers.iter().map(|&number| usize::try_from(number).ok()).collect::<Option<Vec<_>>>();
         match counts.and_then(|counts| <[usize; 3]>::try_from(counts).ok()) {
             Some(counts) => sections = counts,
-            None => config.problem(format!("`{SECTIONS}` is {numbers:?}, three numbers of pairs are expected")),
+            None => {
+                config.problem(format!("`{SECTIONS}` is {numbers:?}, three numbers of pairs are expected"))
+            }
         }
     }
     if let Some(language) = &mut architecture.language {

@@ -51,7 +51,8 @@ fn tower(config: &Config<'_>) -> VisionModel {
     if let Some(rope) = config.table_if_there("rope_parameters") {
         rope.must_be("rope_type", &json!("axial"));
     }
-    let theta = config.table_if_there("rope_parameters").map_or(10_000.0, |rope| rope.number("rope_theta", 10_000.0));
+    let theta =
+        config.table_if_there("rope_parameters").map_or(10_000.0, |rope| rope.number("rope_theta", 10_000.0));
     let patch_size = config.count("patch_size", Some(16));
     let positions = config.count("num_position_embeddings", Some(2304));
     let side = positions.isqrt();
@@ -91,7 +92,13 @@ fn tower(config: &Config<'_>) -> VisionModel {
 /// The outputs of chosen blocks behind the first decoder layers, in their order.
 fn wiring(vision: &Config<'_>, blocks: usize, layers: usize) -> Wiring {
     const KEY: &str = "deepstack_visual_indexes";
-    let indexes = vision.numbers(KEY, &[8, 16, 24]).into_iter().enumerate();
+    let indexes = vision.numbers(KEY, &[8, 16, 24]);
+    // What a block gives is added in the order of blocks, not of the list.
+    if !indexes.is_sorted_by(|one, next| one < next) {
+        vision.problem(format!("`{KEY}` is {indexes:?}, which do not ascend"));
+        return Wiring::new();
+    }
+    let indexes = indexes.into_iter().enumerate();
     let pairs = indexes.filter_map(|(place, block)| {
         // Blocks count from 0 there, and from 1 here.
         let block = layer_of(vision, KEY, blocks, block)? + 1;

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use crossloom_recipe::{LanguageFamily, PointAddress, VisionAddress};
+use crossloom_recipe::{Adapter, LanguageFamily, PointAddress, PositionResample, TapNorm, VisionAddress};
 use serde_json::{Value, json};
 
 use super::*;
@@ -159,18 +159,82 @@ fn granite_maps_vision_states_to_decoder_layers_and_a_recipe_can_say_so() {
     }
 }
 
+/// The configuration of Qwen3-VL 4B, without what is as by default.
+fn qwen3_vl() -> Value {
+    json!({
+        "model_type": "qwen3_vl", "tie_word_embeddings": true,
+        "text_config": {
+            "model_type": "qwen3_vl_text", "hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32,
+            "num_key_value_heads": 8, "head_dim": 128, "intermediate_size": 9728, "rope_theta": 5_000_000,
+            "rope_scaling": { "rope_type": "default", "mrope_interleaved": true, "mrope_section": [24, 20, 20] }
+        },
+        "vision_config": {
+            "model_type": "qwen3_vl", "depth": 24, "hidden_size": 1024, "intermediate_size": 4096,
+            "out_hidden_size": 2560, "deepstack_visual_indexes": [5, 11, 17]
+        }
+    })
+}
+
 #[test]
-fn qwen3_vl_adds_chosen_blocks_behind_its_first_layers() {
-    let config = json!({
-        "model_type": "qwen3_vl", "text_config": { "num_hidden_layers": 36 },
-        "vision_config": { "depth": 27, "deepstack_visual_indexes": [8, 16, 24] }
-    });
+fn qwen3_vl_merges_patches_and_adds_chosen_blocks_behind_its_first_layers() {
+    let read = read_json(qwen3_vl()).unwrap();
+    let (vision, language) = (read.vision.unwrap(), read.language.unwrap());
+    assert_eq!((vision.patch_size, vision.temporal_patch, vision.image_size), (16, 2, 768));
+    assert_eq!((vision.position_grid, vision.rope_theta), (Some(48), Some(1e4)));
+    assert_eq!(vision.position_resample, PositionResample::Bilinear);
+    assert!(!vision.class_token && !vision.post_norm && vision.qkv_bias && vision.patch_bias);
+    let projector = read.projector.unwrap();
+    assert_eq!((projector.merge, projector.hidden, projector.norm), (2, 4096, TapNorm::Layer));
+    assert_eq!(language.family, LanguageFamily::Qwen3);
+    assert_eq!((language.rope_theta, language.rope_sections), (5e6, Some([24, 20, 20])));
+    assert!(language.tie_embeddings);
     let (block, after) = (VisionAddress::Block, PointAddress::After);
-    let pairs = wiring(config.as_object().unwrap()).unwrap();
-    assert_eq!(pairs, [(block(9), after(0)), (block(17), after(1)), (block(25), after(2))]);
-    assert!(read_json(config).unwrap_err()[0].contains("rotary positions in two directions"));
+    assert_eq!(read.taps, [block(24)]);
+    assert_eq!(read.wiring, [(block(6), after(0)), (block(12), after(1)), (block(18), after(2))]);
+    assert_eq!(wiring(qwen3_vl().as_object().unwrap()).unwrap(), read.wiring);
+    assert_eq!(read.adapter, Some(Adapter::PerTap { tap_norm: TapNorm::Merged }));
     let none = wiring(json!({ "model_type": "llava" }).as_object().unwrap()).unwrap_err();
     assert!(none[0].contains("`llava` add no vision state"), "{none:?}");
+}
+
+#[test]
+fn what_qwen3_vl_would_compute_otherwise_is_refused() {
+    for (table, key, value, part) in [
+        ("vision_config", "num_position_embeddings", json!(2300), "2300, which are no square"),
+        ("vision_config", "out_hidden_size", json!(4096), "only 2560 is supported"),
+        (
+            "vision_config",
+            "rope_parameters",
+            json!({ "rope_type": "default" }),
+            "only \"axial\" is supported",
+        ),
+        ("vision_config", "deepstack_visual_indexes", json!([11, 5, 17]), "[11, 5, 17], which do not ascend"),
+        ("vision_config", "deepstack_visual_indexes", json!([5, 24]), "names layer 24, but there are 24"),
+        ("text_config", "rope_scaling", json!({ "mrope_interleaved": false }), "only true is supported"),
+        ("text_config", "rope_scaling", json!({ "mrope_section": [24, 20] }), "three numbers of pairs"),
+        ("text_config", "attention_bias", json!(true), "only false is supported"),
+    ] {
+        let mut config = qwen3_vl();
+        config[table][key] = value;
+        let problems = read_json(config).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].contains(part), "{key}: {problems:?}");
+    }
+}
+
+#[test]
+fn granite_scales_embeddings_scores_updates_and_logits() {
+    let config = json!({
+        "model_type": "granite", "hidden_size": 2048, "num_hidden_layers": 40, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "intermediate_size": 8192, "vocab_size": 49155, "rope_theta": 5_000_000.0,
+        "embedding_multiplier": 12.0, "attention_multiplier": 0.015_625, "residual_multiplier": 0.22, "logits_scaling": 8.0
+    });
+    let language = read_json(config).unwrap().language.unwrap();
+    assert_eq!((language.family, language.head_dim), (LanguageFamily::Llama, 64));
+    assert_eq!((language.embedding_multiplier, language.residual_multiplier), (Some(12.0), Some(0.22)));
+    assert_eq!((language.attention_scale(), language.logits_scaling), (0.015_625, Some(8.0)));
+    // What is silent there is 1, the scores too.
+    let silent = read_json(json!({ "model_type": "granite" })).unwrap().language.unwrap();
+    assert_eq!((silent.attention_scale(), silent.residual_multiplier), (1.0, Some(1.0)));
 }
 
 #[test]

@@ -171,7 +171,8 @@ mod tests {
 
     use super::*;
 
-    const DIMS: Dims = Dims { head: 4, heads: 3, kv_heads: 1, patch: 2, channels: 3, tied: false, taps: Vec::new() };
+    static DIMS: Dims =
+        Dims { head: 4, heads: 3, kv_heads: 1, patch: 2, channels: 3, tied: false, taps: Vec::new() };
 
     #[test]
     fn letters_take_what_a_shape_has_and_give_it_back() {

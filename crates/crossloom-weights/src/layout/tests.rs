@@ -100,7 +100,10 @@ fn mergers_are_numbered_as_the_taps_that_they_belong_to() {
     let dims = Dims { taps: vec![VisionAddress::Block(9), VisionAddress::Embed], ..DIMS };
     let layout = LAYOUTS.iter().find(|layout| layout.name == "Qwen3-VL").unwrap();
     for (file, ours) in [
-        ("model.visual.deepstack_merger_list.0.linear_fc2.bias", "injection.adapter.block.9.projector.linear_2.bias"),
+        (
+            "model.visual.deepstack_merger_list.0.linear_fc2.bias",
+            "injection.adapter.block.9.projector.linear_2.bias",
+        ),
         ("model.visual.deepstack_merger_list.1.norm.weight", "injection.adapter.embed.norm.weight"),
     ] {
         assert_eq!(layout.of_file(file, &dims).unwrap().ours, [ours]);
@@ -207,7 +210,8 @@ proptest! {
 
     #[test]
     fn written_shapes_never_panic(written in "[ ()a-dDHKPC0-9]{0,12}", shape in prop::collection::vec(0_usize..9, 0..4)) {
-        let mut extents = Extents::new(&DIMS);
+        let dims = DIMS;
+        let mut extents = Extents::new(&dims);
         let _ = extents.take(&written, &shape);
         let _ = extents.shape(&written);
         let _ = extents.parts(&written, 12);

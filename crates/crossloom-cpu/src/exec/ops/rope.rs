@@ -166,7 +166,10 @@ mod tests {
         assert_eq!(keys, [(8, 6, 10.0_f64.to_bits()), (8, 6, 100.0_f64.to_bits())]);
         // One owner here, and the kernels are gone.
         assert!(tables.0.values().all(|table| Arc::strong_count(table) == 1));
-        assert_eq!(lower(&Rope { head_dim: 6, theta: 1.0, inverse: false, sections: None }, &types).scratch, 4 * 16 * 6);
+        assert_eq!(
+            lower(&Rope { head_dim: 6, theta: 1.0, inverse: false, sections: None }, &types).scratch,
+            4 * 16 * 6
+        );
         assert_eq!(tables.0.len(), 2);
     }
 }

@@ -46,8 +46,10 @@ impl OpSpec for Rope {
     const MNEMONICS: &'static [&'static str] = &["rope"];
 
     fn attrs(&self) -> Attrs {
-        let attrs =
-            Attrs::new().int("head_dim", self.head_dim).float("theta", self.theta).flag("inverse", self.inverse);
+        let attrs = Attrs::new()
+            .int("head_dim", self.head_dim)
+            .float("theta", self.theta)
+            .flag("inverse", self.inverse);
         match self.sections {
             Some(sections) => attrs.ints("sections", &sections),
             None => attrs,
