@@ -70,7 +70,6 @@ pub const LAYOUTS: &[Layout] = &[
             (&["model.language_model.*"], &["language_model.model.*"], &[]),
         ],
     },
-    qwen3_vl::QWEN3_VL,
     Layout {
         name: "lmms-lab",
         whole: true,
@@ -176,6 +175,7 @@ pub const LAYOUTS: &[Layout] = &[
             (&["layernorm.*"], &["vision_tower.vision_model.post_layernorm.*"], &[]),
         ],
     },
+    qwen3_vl::QWEN3_VL,
 ];
 
 /// DINOv2's encoder in ONNX, see `format/onnx.rs` for the names. What is built on it is none of ours.

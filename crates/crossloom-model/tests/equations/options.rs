@@ -98,7 +98,7 @@ fn confusions() -> Vec<(&'static str, Injection, Injection)> {
 fn confusions_of_models() -> Vec<(&'static str, Settings, Settings)> {
     let with = |change: &dyn Fn(&mut Settings)| {
         let mut settings = models(injection());
-        (settings.vision.class_token, settings.vision.hidden) = (false, 8);
+        (settings.vision.class_token, settings.vision.hidden, settings.vision.heads) = (false, 8, 1);
         (settings.vision.patch, settings.projector.merge) = (1, 2);
         (settings.language.head_dim, settings.language.multipliers.residual) = (6, Some(0.5));
         settings.language.sections = Some([1, 1, 1]);
