@@ -30,6 +30,9 @@ from transformers import (
     CLIPVisionConfig,
     Dinov2Config,
     Dinov2Model,
+    Granite4VisionConfig,
+    Granite4VisionForConditionalGeneration,
+    Granite4VisionTextConfig,
     GraniteConfig,
     GraniteForCausalLM,
     LlamaConfig,
@@ -47,6 +50,7 @@ from transformers import (
     SiglipVisionConfig,
     SiglipVisionModel,
 )
+from transformers.modeling_outputs import CausalLMOutput
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
 FOLDER = Path(__file__).resolve().parents[2] / "crates/crossloom-model/tests/reference/fixtures"
@@ -207,6 +211,63 @@ class Qwen3VL(OneModel):
         layers = self.decoder.model.language_model.layers
         for i in range(len(self.tower.config.deepstack_visual_indexes)):
             states.before(f"inject.layer.{i}.after", layers[i + 1])
+        return states
+
+
+class GraniteVision(Model):
+    """The base picture alone, without what is added to its tiles: all that it sees is added before layers."""
+
+    @classmethod
+    def of(cls, whole):
+        return cls({"": whole}, whole.model.vision_tower, None, whole, None)
+
+    def low(self):
+        low = copy.deepcopy(self)
+        low.decoder.bfloat16()
+        return low
+
+    def logits(self, ids, pictures, mask):
+        model, config = self.decoder.model, self.decoder.config
+        seen, added = (ids == IMAGE)[..., None], None
+        embedded = self.decoder.get_input_embeddings()(ids).masked_fill(seen, 0.0)
+        if seen.any():
+            states = self.tower(pictures.to(embedded.dtype), output_hidden_states=True).hidden_states
+            edges = [(projector, *edge) for projector, edge in zip(model.layerwise_projectors, config.deepstack_layer_map)]
+            edges += [
+                (projector, config.spatial_vision_layer, layer)
+                for projector, layer in zip(model.spatial_projectors, config.spatial_target_layers)
+            ]
+            added = {layer: projector(states[state]).flatten(0, 1) for projector, state, layer in edges}
+        out = model.language_model(
+            inputs_embeds=embedded, attention_mask=mask, vision_mask=seen, deepstack_features=added, use_cache=False
+        )
+        return self.decoder.lm_head(out.last_hidden_state) / config.text_config.logits_scaling
+
+    def forward(self, batch):
+        logits = self.logits(batch.ids, batch.pictures[batch.with_picture], batch.mask)
+        loss = self.decoder.loss_function(logits=logits, labels=batch.labels, vocab_size=VOCAB)
+        return CausalLMOutput(loss=loss, logits=logits)
+
+    def greedy(self, ids, picture):
+        prompt = ids.shape[1]
+        for _ in range(GENERATED):
+            logits = self.logits(ids, picture, torch.ones_like(ids))[0, -1]
+            if ids.shape[1] == prompt:
+                first = logits
+            ids = torch.cat([ids, logits.argmax()[None, None]], 1)
+        return ids[0, prompt:], first
+
+    def watch(self):
+        states, config = States(), self.decoder.config
+        states.after("vision.embed", self.tower.embeddings)
+        for i, layer in enumerate(self.tower.encoder.layers):
+            states.after(f"vision.block.{i + 1}", layer)
+        layers = self.decoder.model.language_model.layers
+        for i, layer in enumerate(layers):
+            states.after(f"language.layer.{i}", layer)
+        # A layer reads its input after what is added to it.
+        for layer in [layer for _, layer in config.deepstack_layer_map] + config.spatial_target_layers:
+            states.before(f"inject.layer.{layer}", layers[layer])
         return states
 
 
@@ -462,6 +523,40 @@ def siglip_granite():
     write("siglip_granite", model, batch, states, {"rows": batch.rows_as_they_are()})
 
 
+def granite_vision():
+    """Granite 4.1 Vision in small, the base picture: 8 x 8 patches, each window of 4 x 4 of them read by 2 x 2 queries.
+
+    Heads of the Q-formers are as many as a width of 64 has each, so that one of 12 has to be told. The last row has no picture.
+    """
+    generator = torch.Generator().manual_seed(SEED + 10)
+    vision = SiglipVisionConfig(
+        hidden_size=12, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=2,
+        hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-6, vision_use_head=False,
+    )
+    text = Granite4VisionTextConfig(
+        hidden_size=12, intermediate_size=16, num_hidden_layers=7, num_attention_heads=2, num_key_value_heads=1,
+        vocab_size=VOCAB, rms_norm_eps=1e-4, embedding_multiplier=3.0, attention_multiplier=0.25,
+        residual_multiplier=0.6, logits_scaling=2.0, rope_parameters={"rope_theta": 10000.0} | ROPE,
+    )
+    config = Granite4VisionConfig(
+        vision_config=vision, text_config=text, image_token_index=IMAGE, vision_feature_select_strategy="full",
+        downsample_rate="2/4", deepstack_layer_map=[[1, 1], [-1, 0]], spatial_vision_layer=-1,
+        spatial_target_layers=[2, 3, 5, 4], tie_word_embeddings=False, image_grid_pinpoints=[[16, 16]],
+        qformer_config={
+            "model_type": "blip_2_qformer", "num_hidden_layers": 1, "intermediate_size": 16,
+            "cross_attention_frequency": 1, "use_qformer_text_input": False,
+        },
+    )
+    config.qformer_config.num_attention_heads = 2
+    model = GraniteVision.of(randomise(Granite4VisionForConditionalGeneration(config), generator))
+    states = model.watch()
+    pictures = torch.randn(3, 3, 16, 16, generator=generator).bfloat16().double()
+    picture = [IMAGE] * 16
+    rows = [picture + [3, 17, 5, 22, 8, 1], [4, 1] + picture + [19, 2, 7], [6, 11, 9, 2, 25]]
+    batch = Batch(rows, pictures)
+    write("granite_vision", model, batch, states, {"rows": batch.rows_as_they_are()})
+
+
 def qwen3_vl():
     """Qwen3-VL in small: 6 x 6 patches of two frames on positions of 5 x 5, merged by 2 x 2; two blocks are injected.
 
@@ -501,3 +596,4 @@ if __name__ == "__main__":
     dinov2_qwen3()
     siglip_granite()
     qwen3_vl()
+    granite_vision()

@@ -9,7 +9,7 @@ use crate::adaptation::{self, Layers};
 use crate::injection::{Features, Injector, PointGates, adapt};
 use crate::language::{Memory, Sequence, decoder_layer, embed_tokens, predict, scaled, turned_by};
 use crate::params::Params;
-use crate::projector::{ProjectorWeights, prepared};
+use crate::projector::{SHARED, prepared, projected};
 use crate::vision::States;
 use crate::{BatchShape, ModelError, ParamSpec, inputs};
 
@@ -89,7 +89,7 @@ fn whole(
         Some(pixels) => States::encode(&mut p, recipe, pixels)?,
         None => States::given(&mut p, recipe, batch),
     };
-    let visual = embeddings(&mut p, &states, recipe)?;
+    let visual = embeddings(&mut p, &states, recipe, batch)?;
     let h = embed(&mut p, ids, Some((visual, image_index)), language, vocab)?;
     let injector = match features(&mut p, &states, recipe, edges)? {
         None => None,
@@ -134,14 +134,25 @@ pub(crate) fn vocabulary(recipe: &Recipe, tokenizer: usize) -> Result<usize, Mod
     Ok(vocab)
 }
 
-/// The states at the input, each `[B, N, Dv]`, to the input embeddings `[B, N, D]` of the visual tokens.
-pub(crate) fn embeddings(p: &mut Params, states: &States, recipe: &Recipe) -> Result<Tensor, ModelError> {
+/// The states at the input, each `[B, patches, Dv]`, to the input embeddings `[B, N, D]` of the visual tokens; zeros where none is
+/// there.
+pub(crate) fn embeddings(
+    p: &mut Params,
+    states: &States,
+    recipe: &Recipe,
+    batch: usize,
+) -> Result<Tensor, ModelError> {
     p.enter("projector");
+    let model = &recipe.model;
+    if recipe.topology.input.is_empty() {
+        let zeros = p.graph.constant(0.0, &[batch, model.visual_tokens(), model.language.hidden])?;
+        p.leave();
+        return Ok(zeros);
+    }
     let taps = recipe.topology.input.iter().map(|&tap| states.get(tap)).collect::<Result<Vec<_>, _>>()?;
     let tap = if let [only] = taps[..] { only } else { p.graph.concat(&taps, 2)? };
-    let model = &recipe.model;
-    let read = prepared(p, Part::Projector, "multi_modal_projector.norm", model.projector.norm, tap, model)?;
-    let visual = ProjectorWeights::shared(p, model, taps.len()).apply(p, read, model)?;
+    let read = prepared(p, Part::Projector, &format!("{SHARED}.norm"), model.projector.norm, tap, model)?;
+    let visual = projected(p, (Part::Projector, SHARED), read, taps.len(), None, model)?;
     p.leave();
     Ok(visual)
 }
@@ -157,7 +168,7 @@ pub(crate) fn features(
         return Ok(None);
     }
     p.enter("inject");
-    let features = adapt(p, states, &recipe.topology.taps, &recipe.topology.adapter, &recipe.model)?;
+    let features = adapt(p, states, recipe, edges)?;
     p.leave();
     Ok(Some(features))
 }

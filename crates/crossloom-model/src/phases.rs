@@ -44,14 +44,14 @@ pub fn encode(recipe: &Recipe, batch: usize) -> Result<ModelGraph, ModelError> {
 }
 
 /// The states that [`encode`] gave, of `batch` pictures, to what the language model reads. Results: `visual` `[B, N, D]` and,
-/// where something is injected, `features` `[K, B, N, D]` in the order of the taps.
+/// where something is injected, `features` `[K, B, N, D]` in the order of the taps, or of the edges where each has its own.
 ///
 /// # Errors
 /// As [`build`](crate::build).
 pub fn connect(recipe: &Recipe, edges: Edges<'_>, batch: usize) -> Result<ModelGraph, ModelError> {
     let mut p = start(recipe);
     let states = States::given(&mut p, recipe, batch);
-    connected(p, recipe, edges, &states)
+    connected(p, recipe, edges, &states, batch)
 }
 
 /// [`encode`] and [`connect`] as one graph.
@@ -62,7 +62,7 @@ pub fn encode_and_connect(recipe: &Recipe, edges: Edges<'_>, batch: usize) -> Re
     let mut p = start(recipe);
     let pixels = declare_pixels(&mut p, recipe, batch);
     let states = States::encode(&mut p, recipe, pixels)?;
-    connected(p, recipe, edges, &states)
+    connected(p, recipe, edges, &states, batch)
 }
 
 /// Reads prompts, or chunks of them, into the cache. Inputs: `tokens`, `positions`, `segments` `[B, T]`; `slot`, `start`,
@@ -128,8 +128,9 @@ fn connected(
     recipe: &Recipe,
     edges: Edges<'_>,
     states: &States,
+    batch: usize,
 ) -> Result<ModelGraph, ModelError> {
-    let visual = embeddings(&mut p, states, recipe)?;
+    let visual = embeddings(&mut p, states, recipe, batch)?;
     p.graph.result(inputs::VISUAL, visual);
     if let Some(features) = features(&mut p, states, recipe, edges)? {
         p.graph.result(inputs::FEATURES, features.stacked());
@@ -165,7 +166,7 @@ fn language(
     let injector = match picture.filter(|_| !edges.is_empty()) {
         None => None,
         Some((_, image_index)) => {
-            let features = Features::given(&mut p, &recipe.topology.taps, &recipe.model, rows);
+            let features = Features::given(&mut p, recipe, edges, rows);
             let pool_mask = p.graph.param(inputs::POOL_MASK, Role::Input, TensorType::f32([rows, tokens]));
             let points = by_point(edges);
             Some(Injector { spec: &recipe.topology, features, points, image_index, pool_mask })

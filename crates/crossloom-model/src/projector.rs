@@ -8,8 +8,12 @@ use crate::ModelError;
 use crate::linear::Linear;
 use crate::params::Params;
 use crate::vision::activation;
+use crate::window_queries::WindowQueries;
 
-/// Weights of a projector.
+/// What the names of the input's own projector begin with.
+pub(crate) const SHARED: &str = "multi_modal_projector";
+
+/// Weights of a projector of two linear layers.
 pub(crate) struct ProjectorWeights {
     pub(crate) first: Linear,
     pub(crate) second: Linear,
@@ -25,9 +29,9 @@ impl ProjectorWeights {
         Self { first, second }
     }
 
-    /// The input's own projector.
-    pub(crate) fn shared(p: &mut Params, model: &Model, states: usize) -> Self {
-        Self::declare(p, Part::Projector, "multi_modal_projector", model, states)
+    /// The input's own projector, of one state.
+    pub(crate) fn shared(p: &mut Params, model: &Model) -> Self {
+        Self::declare(p, Part::Projector, SHARED, model, 1)
     }
 
     /// What [`prepared`] gives of the states, `[B, N, ..]`, to `[B, N, D]`.
@@ -45,6 +49,22 @@ impl ProjectorWeights {
     /// The weights in the operand order of `amp_project`.
     pub(crate) fn operands(&self) -> Vec<Tensor> {
         [self.first, self.second].iter().flat_map(|l| [Some(l.weight), l.bias]).flatten().collect()
+    }
+}
+
+/// What a projector of the model's kind, with weights of that part under a prefix, makes of so many states that are
+/// [`prepared`]: `[B, N, D]`. `corner` is that of [`WindowQueries`].
+pub(crate) fn projected(
+    p: &mut Params,
+    (part, prefix): (Part, &str),
+    x: Tensor,
+    states: usize,
+    corner: Option<usize>,
+    model: &Model,
+) -> Result<Tensor, ModelError> {
+    match model.projector.windows() {
+        Some(windows) => WindowQueries { part, prefix, windows, corner, model }.apply(p, x),
+        None => ProjectorWeights::declare(p, part, prefix, model, states).apply(p, x, model),
     }
 }
 

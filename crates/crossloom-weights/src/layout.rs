@@ -1,11 +1,12 @@
 //! Layouts: how files keep the tensors that crossloom's builder names as `llava-hf` files do.
 //!
 //! A layout is a table of data. Each row says how tensors are called in a file, how we call them, and which operators lead from
-//! the one to the other. Names have `{n}` for the number of a layer, `{tap}` for a vision state that the model injects, which files
-//! number in the order of its wiring, and end in `*` where more may follow; the first row that fits is taken, in either direction. Every operator has an inverse, so that a table loads and saves. A new layout is a new
+//! the one to the other. Names have `{n}` for the number of a layer, `{adapter}` or `{corner}` for an adapter of what the model
+//! injects, which files number in the order of its wiring, and end in `*` where more may follow; the first row that fits is taken, in either direction. Every operator has an inverse, so that a table loads and saves. A new layout is a new
 //! table, and no code; `tests` prove that each is a bijection of names, and that what is loaded is saved as it was.
 
 mod extents;
+mod granite;
 mod operator;
 mod pattern;
 mod qwen3_vl;
@@ -21,7 +22,7 @@ use operator::Way;
 pub use operator::{Operator, Tensor};
 
 /// Names in the file, our names, and what leads from those to these; none where the tensor is the same. All names of a row have
-/// the same `{n}`, `{tap}` and `*`.
+/// the same `{n}`, `{adapter}` or `{corner}`, and `*`.
 type Row = (&'static [&'static str], &'static [&'static str], &'static [Operator]);
 
 /// A table of names and operators.
@@ -65,6 +66,10 @@ pub const LAYOUTS: &[Layout] = &[
         rows: &[
             (&["model.vision_tower.*"], &["vision_tower.*"], &[]),
             (&["model.multi_modal_projector.*"], &["multi_modal_projector.*"], &[]),
+            granite::PROJECTORS[0],
+            granite::PROJECTORS[1],
+            granite::PROJECTORS[2],
+            granite::PROJECTORS[3],
             (&["model.image_newline"], &["image_newline"], &[]),
             (&["model.language_model.embed_tokens.weight", "lm_head.weight"], EMBEDDINGS, &[Operator::Tie]),
             (&["model.language_model.*"], &["language_model.model.*"], &[]),
@@ -176,6 +181,7 @@ pub const LAYOUTS: &[Layout] = &[
         ],
     },
     qwen3_vl::QWEN3_VL,
+    granite::GRANITE_VISION,
 ];
 
 /// DINOv2's encoder in ONNX, see `format/onnx.rs` for the names. What is built on it is none of ours.
@@ -396,18 +402,21 @@ impl Layout {
     }
 
     fn find(&self, name: &str, side: Side, dims: &Dims) -> Option<Match> {
-        let of_taps = |row: &Row| row.0.iter().any(|pattern| pattern.contains(pattern::TAP));
-        let rows = self.rows.iter().flat_map(|row| {
-            let taps = if of_taps(row) { dims.taps.len() } else { 1 };
-            (0..taps).map(move |tap| (row, tap))
-        });
-        let mut rows = rows.map(|(row, tap)| {
-            let number = tap.to_string();
-            let named = dims.taps.get(tap).map(ToString::to_string).unwrap_or_default();
-            let of = |patterns: &[&str], tap: &str| -> Vec<String> {
-                patterns.iter().map(|pattern| pattern.replace(pattern::TAP, tap)).collect()
+        let numbered = [(pattern::ADAPTER, &dims.adapters), (pattern::CORNER, &dims.corners)];
+        let written = |row: &Row, mark: &str, number: &str, named: &str| -> [Vec<String>; 2] {
+            let of = |patterns: &[&str], by: &str| patterns.iter().map(|p| p.replace(mark, by)).collect();
+            [of(row.0, number), of(row.1, named)]
+        };
+        let mut rows = self.rows.iter().flat_map(|row| {
+            let of = numbered.iter().find(|(mark, _)| row.0.iter().any(|pattern| pattern.contains(mark)));
+            let all: Vec<[Vec<String>; 2]> = match of {
+                None => vec![written(row, pattern::ADAPTER, "", "")],
+                Some((mark, names)) => {
+                    let each = names.iter().enumerate();
+                    each.map(|(number, name)| written(row, mark, &number.to_string(), name)).collect()
+                }
             };
-            (row, of(row.0, &number), of(row.1, &named))
+            all.into_iter().map(move |[file, ours]| (row, file, ours))
         });
         rows.find_map(|(row, in_file, in_ours)| {
             let patterns = match side {

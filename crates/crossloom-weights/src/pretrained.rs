@@ -300,7 +300,9 @@ impl Pretrained {
             }
         }
         let Architecture { vision, language, projector, .. } = &self.architecture;
-        if let (Some(vision), Some(language), Some(projector)) = (vision, language, projector) {
+        if let (Some(vision), Some(language), Some(projector)) = (vision, language, projector)
+            && projector.windows().is_none()
+        {
             // It reads the states, and the patches of a block, side by side.
             let width = vision.hidden * projector.merge.pow(2) * self.architecture.taps.len().max(1);
             expect("multi_modal_projector.linear_1.weight", &[projector.hidden, width]);

@@ -7,8 +7,8 @@ use crossloom_model::{CacheShape, ModelGraph, Span, StepShape, decode, encode_an
 
 use crate::fixture::assert_close;
 use crate::model::{
-    CLIP_LLAMA, CLIP_LLAMA_LAYERS, Case, DINOV2_QWEN3, QWEN3_VL, SIGLIP_GRANITE, SIGLIP_QWEN2,
-    SIGLIP_QWEN2_NORMED,
+    CLIP_LLAMA, CLIP_LLAMA_LAYERS, Case, DINOV2_QWEN3, GRANITE_VISION, QWEN3_VL, SIGLIP_GRANITE,
+    SIGLIP_QWEN2, SIGLIP_QWEN2_NORMED,
 };
 use crate::{IN_F32, compiled, number_type};
 
@@ -113,6 +113,7 @@ fn answers_are_token_for_token_those_of_the_published_model() {
         (CLIP_LLAMA_LAYERS, "rows"),
         (QWEN3_VL, "rows"),
         (SIGLIP_GRANITE, "rows"),
+        (GRANITE_VISION, "rows"),
     ] {
         let case = Case::new(model, name, name);
         let rows: Vec<usize> = (0..case.input(inputs::TOKENS).shape[0]).collect();
@@ -126,7 +127,7 @@ fn answers_are_token_for_token_those_of_the_published_model() {
 
 #[test]
 fn a_question_without_a_picture_is_answered_by_the_language_model_alone() {
-    for model in [CLIP_LLAMA, QWEN3_VL] {
+    for model in [CLIP_LLAMA, QWEN3_VL, GRANITE_VISION] {
         for run in RUNS {
             check(&Case::new(model, "rows", "rows"), &[2], Span::Text, run);
         }

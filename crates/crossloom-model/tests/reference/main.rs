@@ -21,8 +21,8 @@ use crossloom_model::{Outputs, inputs};
 
 use crate::fixture::assert_close;
 use crate::model::{
-    CLIP_LLAMA, CLIP_LLAMA_LAYERS, Case, DINOV2_QWEN3, Model, QWEN3_VL, SIGLIP_GRANITE, SIGLIP_QWEN2,
-    SIGLIP_QWEN2_NORMED, number_type,
+    CLIP_LLAMA, CLIP_LLAMA_LAYERS, Case, DINOV2_QWEN3, GRANITE_VISION, Model, QWEN3_VL, SIGLIP_GRANITE,
+    SIGLIP_QWEN2, SIGLIP_QWEN2_NORMED, number_type,
 };
 
 /// Largest difference of numbers computed in double precision, relative to the largest of their tensor.
@@ -36,7 +36,7 @@ const IN_BF16: f64 = 5e-2;
 const MORE_IN_BF16: f64 = 1.5;
 
 /// A model, a case of its fixture, and the case that has the gradients.
-const CASES: [(Model, &str, &str); 8] = [
+const CASES: [(Model, &str, &str); 9] = [
     (CLIP_LLAMA, "rows", "rows"),
     (SIGLIP_QWEN2, "last_block", "last_block"),
     // Both questions behind one picture; the numbers are those of each question alone.
@@ -46,6 +46,7 @@ const CASES: [(Model, &str, &str); 8] = [
     (CLIP_LLAMA_LAYERS, "rows", "rows"),
     (QWEN3_VL, "rows", "rows"),
     (SIGLIP_GRANITE, "rows", "rows"),
+    (GRANITE_VISION, "rows", "rows"),
 ];
 
 fn each_case(check: impl Fn(&Case)) {
@@ -68,7 +69,7 @@ fn parameters_have_the_names_and_shapes_of_the_folders() {
 
 #[test]
 fn a_model_says_itself_which_state_it_reads() {
-    for (model, case, of) in [CASES[0], CASES[1], CASES[5], CASES[6]] {
+    for (model, case, of) in [CASES[0], CASES[1], CASES[5], CASES[6], CASES[8]] {
         let case = Case::new(model, case, of);
         assert_eq!(case.fixture.wiring(), case.edges(), "{case}");
         assert_eq!(case.fixture.taps(), case.recipe.topology.input, "{case}");
@@ -180,11 +181,11 @@ fn fixtures_have_padding_packed_questions_pictures_at_different_positions_and_no
     let segments = |case: &Case| case.input(inputs::SEGMENTS).data.clone();
     assert!([0, 1, 4].iter().all(|&i| segments(&cases[i]).contains(&-1.0)), "padding");
     assert!(segments(&cases[2]).contains(&2.0), "two questions");
-    for case in [&cases[0], &cases[4], &cases[6], &cases[7]] {
+    for case in [&cases[0], &cases[4], &cases[6], &cases[7], &cases[8]] {
         let image = case.input(inputs::IMAGE_INDEX);
         assert_ne!(image.row(0), image.row(1), "{case}: pictures at different positions");
     }
-    for case in [&cases[0], &cases[6]] {
+    for case in [&cases[0], &cases[6], &cases[8]] {
         assert_eq!(case.with_picture(), [0, 1], "{case}: one row of three has none");
     }
 }

@@ -31,6 +31,8 @@ pub(crate) const DINOV2_QWEN3: Model =
 
 pub(crate) const SIGLIP_GRANITE: Model =
     Model { recipe: "siglip_granite.toml", folder: "siglip_granite", parts: &["siglip", "granite"] };
+pub(crate) const GRANITE_VISION: Model =
+    Model { recipe: "granite_vision.toml", folder: "granite_vision", parts: &[""] };
 pub(crate) const QWEN3_VL: Model = Model { recipe: "qwen3_vl.toml", folder: "qwen3_vl", parts: &[""] };
 
 /// A recipe whose dimensions are those of the configurations that its weights have.

@@ -18,6 +18,7 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) {
     let image = dimension(root, "model.vision.image_size");
     let patch = dimension(root, "model.vision.patch_size");
     let (Some(image), Some(patch)) = (image, patch) else { return };
+    windows(root, image / patch, cx);
     let merge = dimension(root, "model.projector.merge").unwrap_or(1);
     if !(image / patch).is_multiple_of(merge) {
         let grid = image / patch;
@@ -34,6 +35,42 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) {
         let help =
             format!("{image} is not a multiple of {patch}; `image_size = {}` is", image - image % patch);
         cx.report(Finding::warning(place, message).help(help));
+    }
+}
+
+/// Windows cover the patches, and each query begins as the mean of a whole number of them.
+fn windows(root: &Node, grid: usize, cx: &mut Cx) {
+    let Some(window) = dimension(root, "model.projector.window") else { return };
+    let mut error = |key: &str, message: String, help: String| {
+        let place = root.place(&format!("model.projector.{key}"));
+        cx.report(Finding::error(place, message).help(help));
+    };
+    if !grid.is_multiple_of(window) {
+        let message =
+            format!("windows of {window} by {window} patches do not cover {grid} by {grid} patches");
+        error("window", message, format!("choose a divisor of `image_size / patch_size`, which is {grid}"));
+    }
+    if let Some(queries) = dimension(root, "model.projector.queries").filter(|by| !window.is_multiple_of(*by))
+    {
+        let message =
+            format!("{queries} by {queries} queries do not share a window of {window} by {window} patches");
+        error("queries", message, format!("choose a divisor of `window`, which is {window}"));
+    }
+    if dimension(root, "model.projector.merge").is_some_and(|merge| merge > 1) {
+        let message = "a projector of windows reads patches, and merges none".to_owned();
+        error(
+            "merge",
+            message,
+            "remove `merge`: `window` and `queries` say how many tokens there are".to_owned(),
+        );
+    }
+    let hidden = dimension(root, "model.vision.hidden");
+    let heads = dimension(root, "model.projector.heads");
+    if let (Some(hidden), Some(heads)) = (hidden, heads)
+        && !hidden.is_multiple_of(heads)
+    {
+        let message = format!("the {heads} heads of the projector must divide the encoder's width {hidden}");
+        error("heads", message, "choose a divisor of `model.vision.hidden`".to_owned());
     }
 }
 
@@ -71,15 +108,15 @@ pub(super) fn language(root: &Node, cx: &mut Cx) {
         }
         None => return,
     };
-    if !head_dim.is_multiple_of(2) {
+    if head_dim.is_multiple_of(2) {
+        sections(root, head_dim / 2, cx);
+    } else {
         let key = if written.is_some() { "model.language.head_dim" } else { "model.language.heads" };
         let message = format!("a head of the language model is {head_dim} wide, which is odd");
         cx.report(
             Finding::error(root.place(key), message)
                 .help("rotary positions turn pairs of numbers: use an even width"),
         );
-    } else {
-        sections(root, head_dim / 2, cx);
     }
 }
 
@@ -116,7 +153,8 @@ pub(super) fn room(root: &Node, positions: Option<usize>, cx: &mut Cx) {
     let image = dimension(root, "model.vision.image_size");
     let patch = dimension(root, "model.vision.patch_size");
     let (Some(image), Some(patch), Some(positions)) = (image, patch, positions) else { return };
-    let side = image / patch / dimension(root, "model.projector.merge").unwrap_or(1);
+    let of = |key: &str| dimension(root, &format!("model.projector.{key}")).unwrap_or(1);
+    let side = (image / patch / of("merge") / of("window")).saturating_mul(of("queries"));
     let tokens = side.saturating_mul(side);
     if tokens >= positions {
         let message = format!("the image alone takes {tokens} tokens, but `max_positions` is {positions}");

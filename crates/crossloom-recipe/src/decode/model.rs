@@ -142,9 +142,14 @@ pub(super) fn projector(root: &Node, language: Option<&LanguageModel>, cx: &mut 
     let bias = f.or("bias", true);
     let merge = f.or_in("merge", 1..=64, 1);
     let norm = f.or("norm", TapNorm::None);
+    let [window, queries] = ["window", "queries"].map(|key| f.optional_in(key, 1..=4096));
+    let heads = f.optional_in("heads", 1..=1024);
+    let norm_eps = f.optional_in("norm_eps", (Excluded(0.0), Included(0.1)));
     f.finish();
+    let (kind, window, queries, heads, norm_eps) = (kind?, window?, queries?, heads?, norm_eps?);
+    of_kind(root, kind, [("window", window), ("queries", queries), ("heads", heads)], norm_eps, cx)?;
     Some(Projector {
-        kind: kind?,
+        kind,
         hidden: match hidden? {
             Some(hidden) => hidden,
             None => language?.hidden,
@@ -153,5 +158,42 @@ pub(super) fn projector(root: &Node, language: Option<&LanguageModel>, cx: &mut 
         bias: bias?,
         merge: merge?,
         norm: norm?,
+        window,
+        queries,
+        heads,
+        norm_eps,
     })
+}
+
+/// Windows need all that says what they are, and nothing else has any.
+fn of_kind(
+    root: &Node,
+    kind: ProjectorKind,
+    counts: [(&str, Option<usize>); 3],
+    norm_eps: Option<f64>,
+    cx: &mut Cx,
+) -> Option<()> {
+    let place = |key: &str| root.place(&format!("model.projector.{key}"));
+    let wrong: Vec<Finding> = match kind {
+        ProjectorKind::WindowQueries => {
+            let missing = counts.into_iter().filter(|(_, count)| count.is_none());
+            let finding = |(key, _): (&str, _)| {
+                let message = format!("a projector of kind `window_queries` needs `{key}`");
+                Finding::error(place("kind"), message).help(format!("write `{key} = …` beside `kind`"))
+            };
+            missing.map(finding).collect()
+        }
+        ProjectorKind::Mlp2x => {
+            let counts = counts.into_iter().filter(|(_, count)| count.is_some()).map(|(key, _)| key);
+            let needless = counts.chain(norm_eps.map(|_| "norm_eps"));
+            let finding = |key: &str| {
+                let message = format!("a projector of kind `mlp2x` has no `{key}`");
+                Finding::error(place(key), message).help("remove it, or write `kind = \"window_queries\"`")
+            };
+            needless.map(finding).collect()
+        }
+    };
+    let fine = wrong.is_empty();
+    wrong.into_iter().for_each(|finding| cx.report(finding));
+    fine.then_some(())
 }

@@ -18,7 +18,7 @@ pub use data::{Data, ImageUse, Source};
 pub use eval::{Eval, Metric, Split};
 pub use model::{
     LanguageFamily, LanguageModel, MlpActivation, Model, PositionResample, Projector, ProjectorKind,
-    Resample, VisionFamily, VisionModel,
+    Resample, VisionFamily, VisionModel, Windows,
 };
 pub(crate) use topology::NamedWiring;
 pub use topology::{

@@ -21,9 +21,12 @@ pub struct Model {
 }
 
 impl Model {
-    /// Blocks of patches along one side of the image, each of which is one visual token.
+    /// Visual tokens along one side of the image.
     pub fn visual_grid(&self) -> usize {
-        self.vision.grid().checked_div(self.projector.merge).unwrap_or(0)
+        match self.projector.windows() {
+            Some(of) => self.vision.grid().checked_div(of.window).unwrap_or(0).saturating_mul(of.queries),
+            None => self.vision.grid().checked_div(self.projector.merge).unwrap_or(0),
+        }
     }
 
     /// Visual tokens N that the language model reads of a picture.
@@ -312,7 +315,7 @@ pub struct Projector {
     /// Shape of the projector.
     #[schemars(extend("default" = "mlp2x"))]
     pub kind: ProjectorKind,
-    /// Width between the two linear layers. Default: the language model's `hidden`.
+    /// Width between the two linear layers, or of the feed-forward layer of `window_queries`. Default: the language model's `hidden`.
     #[schemars(range(min = 1, max = 1_048_576))]
     pub hidden: usize,
     /// Activation between the two linear layers.
@@ -330,6 +333,47 @@ pub struct Projector {
     #[serde(default, skip_serializing_if = "TapNorm::is_none")]
     #[schemars(extend("default" = "none"))]
     pub norm: TapNorm,
+    /// Of `window_queries`: side of the windows of patches. Must divide the patches along a side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub window: Option<usize>,
+    /// Of `window_queries`: side of the square of tokens that a window becomes. Must divide `window`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub queries: Option<usize>,
+    /// Of `window_queries`: attention heads; must divide the encoder's `hidden`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub heads: Option<usize>,
+    /// Of `window_queries`: epsilon of the norms within. Absent: the encoder's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0, "maximum" = 0.1))]
+    pub norm_eps: Option<f64>,
+}
+
+/// How windows of patches become tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Windows {
+    /// Patches along a side of a window.
+    pub window: usize,
+    /// Tokens along a side of what it becomes.
+    pub queries: usize,
+    /// Attention heads.
+    pub heads: usize,
+}
+
+impl Projector {
+    /// What the projector does with windows; nothing where it reads every token by itself.
+    pub fn windows(&self) -> Option<Windows> {
+        match self.kind {
+            ProjectorKind::Mlp2x => None,
+            ProjectorKind::WindowQueries => Some(Windows {
+                window: self.window.unwrap_or(1),
+                queries: self.queries.unwrap_or(1),
+                heads: self.heads.unwrap_or(1),
+            }),
+        }
+    }
 }
 
 /// Shapes of projectors.
@@ -339,6 +383,10 @@ pub enum ProjectorKind {
     /// Linear, activation, linear (LLaVA-1.5).
     #[serde(rename = "mlp2x")]
     Mlp2x,
+    /// Learned queries read windows of patches: a layer of attention among the queries of a window, attention to its patches and
+    /// a feed-forward layer, a norm behind each; then a linear layer (Granite 4.1 Vision). Each query begins as what it stands
+    /// for: the mean of its patches.
+    WindowQueries,
 }
 
 /// Activations of feed-forward layers and projectors.

@@ -13,7 +13,8 @@ use super::address::{PointAddress, PointSet, VisionAddress, VisionSet, WrittenPa
 #[serde(deny_unknown_fields)]
 pub struct TopologySpec {
     /// The vision state that the projector turns into the image tokens of the input; or a list of several, whose channels
-    /// it reads side by side, as LLaVA with a list of feature layers does. At least one.
+    /// it reads side by side, as LLaVA with a list of feature layers does. Or `none`: the image tokens begin as zeros, and all that is
+    /// seen is injected.
     #[serde(with = "super::input")]
     #[schemars(with = "super::input::InputForm", extend("default" = "block.last"))]
     pub input: Vec<VisionAddress>,
@@ -149,6 +150,17 @@ pub enum Adapter {
         #[schemars(extend("default" = "none"))]
         tap_norm: TapNorm,
     },
+    /// Every edge has a projector of its own, of the same shape as the input's.
+    PerEdge {
+        /// A norm on each tap before the projector, one per edge.
+        #[schemars(extend("default" = "none"))]
+        tap_norm: TapNorm,
+        /// Points whose queries begin as one patch each in place of the mean of four: those of the first as the top left of every
+        /// two by two patches, then top right, bottom left, bottom right. With a projector of `window_queries` whose queries stand
+        /// for two by two patches; at most four.
+        #[schemars(extend("default" = []))]
+        corners: Vec<PointAddress>,
+    },
     /// Adaptive multi-projection: the shared projector plus a low-rank branch per tap.
     Amp {
         /// Rank r of the branch. The paper does not state it; 16 is a common low-rank width.
@@ -171,7 +183,10 @@ impl Adapter {
     /// The norm on each tap.
     pub fn tap_norm(&self) -> TapNorm {
         match self {
-            Self::Shared { tap_norm } | Self::PerTap { tap_norm } | Self::Amp { tap_norm, .. } => *tap_norm,
+            Self::Shared { tap_norm }
+            | Self::PerTap { tap_norm }
+            | Self::PerEdge { tap_norm, .. }
+            | Self::Amp { tap_norm, .. } => *tap_norm,
         }
     }
 }

@@ -191,8 +191,10 @@ fn whole(
             projector.hidden, language.hidden
         ));
     }
-    if projector.merge > 1 || projector.norm != TapNorm::None {
-        problems.push("its projector merges patches or has a norm in front; LLaVA's does not".to_owned());
+    if projector.merge > 1 || projector.norm != TapNorm::None || projector.windows().is_some() {
+        problems.push(
+            "its projector merges patches, reads windows or has a norm in front; LLaVA's does not".to_owned(),
+        );
     }
     let layers: Vec<usize> = (architecture.taps.iter())
         .map(|tap| match *tap {

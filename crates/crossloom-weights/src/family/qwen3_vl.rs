@@ -7,8 +7,7 @@ use crossloom_recipe::{
 };
 use serde_json::json;
 
-use super::deepstack::{Wiring, layer_of};
-use super::{Architecture, activation, decoder};
+use super::{Architecture, Wiring, activation, decoder, layer_of};
 use crate::config::Config;
 
 /// The whole model.
@@ -33,6 +32,10 @@ pub(super) fn whole(config: &Config<'_>) -> Architecture {
         bias: true,
         merge,
         norm: TapNorm::Layer,
+        window: None,
+        queries: None,
+        heads: None,
+        norm_eps: None,
     };
     let wiring = wiring(&vision_config, vision.layers, language.layers);
     Architecture {

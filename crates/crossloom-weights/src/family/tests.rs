@@ -127,35 +127,67 @@ fn a_list_of_layers_gives_as_many_taps_and_0_is_the_embedding() {
     }
 }
 
+/// The configuration of Granite 4.1 Vision in what it maps, without what is as by default.
+fn granite_vision() -> Value {
+    json!({
+        "model_type": "granite4_vision", "deepstack_layer_map": [[-19, 9], [-13, 6], [-7, 3], [-1, 0]],
+        "spatial_vision_layer": -1, "spatial_target_layers": [12, 15, 18, 21], "downsample_rate": "4/8",
+        "vision_feature_select_strategy": "full",
+        "text_config": { "model_type": "granite4_vision_text", "num_hidden_layers": 40, "residual_multiplier": 0.22 },
+        "vision_config": {
+            "model_type": "siglip_vision_model", "num_hidden_layers": 27, "hidden_size": 1152, "image_size": 384,
+            "patch_size": 16
+        },
+        "qformer_config": {
+            "hidden_size": 1152, "num_attention_heads": 18, "encoder_hidden_size": 1152, "num_hidden_layers": 1,
+            "cross_attention_frequency": 1, "intermediate_size": 3072
+        }
+    })
+}
+
 #[test]
-fn granite_maps_vision_states_to_decoder_layers_and_a_recipe_can_say_so() {
-    let config = |map: Value| {
-        json!({
-            "model_type": "granite4_vision", "deepstack_layer_map": map, "spatial_vision_layer": -1,
-            "spatial_target_layers": [12, 15, 18, 21], "vision_feature_select_strategy": "full",
-            "text_config": { "model_type": "granite4_vision_text", "num_hidden_layers": 40 },
-            "vision_config": { "model_type": "siglip_vision_model", "num_hidden_layers": 27 }
-        })
-    };
-    let read = |value: Value| wiring(value.as_object().unwrap());
+fn granite_maps_vision_states_to_decoder_layers_and_half_of_them_begin_at_corners() {
+    let read = read_json(granite_vision()).unwrap();
     let (block, before) = (VisionAddress::Block, PointAddress::Before);
-    let published = config(json!([[-19, 9], [-13, 6], [-7, 3], [-1, 0]]));
-    let pairs = read(published.clone()).unwrap();
     let mapped =
         [(block(9), before(9)), (block(15), before(6)), (block(21), before(3)), (block(27), before(0))];
-    assert_eq!(pairs[..4], mapped);
-    assert_eq!(pairs[4..], [12, 15, 18, 21].map(|layer| (block(27), before(layer))));
-    let problems = read_json(published).unwrap_err();
-    assert!(problems.len() == 1 && problems[0].contains("Q-formers"), "{problems:?}");
-    assert!(problems[0].contains("[[\"block.9\", \"before layer.9\"], [\"block.15\""), "{problems:?}");
-    for (map, part) in [
-        (json!([[28, 0]]), "`deepstack_layer_map` is 28, but the encoder has 28 hidden states"),
-        (json!([[1, 40]]), "names layer 40, but there are 40"),
-        (json!([[1]]), "a list of pairs"),
-        (json!(null), "`deepstack_layer_map`"),
+    let spatial = [12, 15, 18, 21];
+    assert_eq!(read.wiring[..4], mapped);
+    assert_eq!(read.wiring[4..], spatial.map(|layer| (block(27), before(layer))));
+    let corners = spatial.map(before).to_vec();
+    assert_eq!(read.adapter, Some(Adapter::PerEdge { tap_norm: TapNorm::Layer, corners }));
+    assert!(read.taps.is_empty(), "nothing of the picture is at the input");
+    let projector = read.projector.unwrap();
+    let windows = projector.windows().unwrap();
+    assert_eq!((windows.window, windows.queries, windows.heads), (8, 4, 18));
+    assert_eq!((projector.hidden, projector.norm_eps), (3072, Some(1e-12)));
+    assert_eq!(read.language.unwrap().residual_multiplier, Some(0.22));
+}
+
+#[test]
+fn what_granite_vision_would_compute_otherwise_is_refused() {
+    for (table, key, value, part) in [
+        (
+            "",
+            "deepstack_layer_map",
+            json!([[28, 0]]),
+            "`deepstack_layer_map` is 28, but the encoder has 28 hidden states",
+        ),
+        ("", "deepstack_layer_map", json!([[1, 40]]), "names layer 40, but there are 40"),
+        ("", "deepstack_layer_map", json!([[1, 12]]), "names layer 12, which is named already"),
+        ("", "deepstack_layer_map", json!([[1]]), "a list of pairs"),
+        ("", "deepstack_layer_map", json!(null), "`deepstack_layer_map`"),
+        ("", "downsample_rate", json!("half"), "is \"half\""),
+        ("", "vision_feature_select_strategy", json!("default"), "all patches"),
+        ("qformer_config", "num_hidden_layers", json!(2), "only 1 is supported"),
+        ("qformer_config", "use_qformer_text_input", json!(true), "only false is supported"),
+        ("vision_config", "layer_norm_eps", json!(1e-5), "only 1e-6 is supported"),
     ] {
-        let problems = read(config(map)).unwrap_err();
-        assert!(problems.len() == 1 && problems[0].contains(part), "{problems:?}");
+        let mut config = granite_vision();
+        let place = if table.is_empty() { &mut config } else { &mut config[table] };
+        place[key] = value;
+        let problems = read_json(config).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].contains(part), "{key}: {problems:?}");
     }
 }
 
@@ -191,10 +223,7 @@ fn qwen3_vl_merges_patches_and_adds_chosen_blocks_behind_its_first_layers() {
     let (block, after) = (VisionAddress::Block, PointAddress::After);
     assert_eq!(read.taps, [block(24)]);
     assert_eq!(read.wiring, [(block(6), after(0)), (block(12), after(1)), (block(18), after(2))]);
-    assert_eq!(wiring(qwen3_vl().as_object().unwrap()).unwrap(), read.wiring);
     assert_eq!(read.adapter, Some(Adapter::PerTap { tap_norm: TapNorm::Merged }));
-    let none = wiring(json!({ "model_type": "llava" }).as_object().unwrap()).unwrap_err();
-    assert!(none[0].contains("`llava` add no vision state"), "{none:?}");
 }
 
 #[test]

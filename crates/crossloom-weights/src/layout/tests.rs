@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use crossloom_ir::DType;
-use crossloom_recipe::VisionAddress;
 use proptest::prelude::*;
 
 use super::extents::Extents;
@@ -14,12 +13,21 @@ fn layouts() -> impl Iterator<Item = &'static Layout> {
     LAYOUTS.iter().chain([&GGUF_LLAMA, &GGUF, &ONNX])
 }
 
-const DIMS: Dims =
-    Dims { head: 4, heads: 3, kv_heads: 1, patch: 2, channels: 3, tied: false, taps: Vec::new() };
+const DIMS: Dims = Dims {
+    head: 4,
+    heads: 3,
+    kv_heads: 1,
+    patch: 2,
+    channels: 3,
+    tied: false,
+    adapters: Vec::new(),
+    corners: Vec::new(),
+};
 
 /// Those of a model that injects its blocks.
 fn dims() -> Dims {
-    Dims { taps: (1..=3).map(VisionAddress::Block).collect(), ..DIMS }
+    let named = |prefix: &str| (1..=3).map(|block| format!("{prefix}block.{block}")).collect();
+    Dims { adapters: named(""), corners: named("layer.0."), ..DIMS }
 }
 
 /// Names that a model of ours can have.
@@ -41,8 +49,13 @@ proptest! {
     fn every_layout_leads_there_and_back(name in ours()) {
         for layout in layouts() {
             let Some(found) = layout.of_ours(&name, &DIMS) else {
-                // A part that stands alone has no projector, and Qwen3-VL neither tiles nor their line ends.
-                prop_assert!(!layout.whole || (layout.name, name.as_str()) == ("Qwen3-VL", "image_newline"));
+                // A part that stands alone has no projector, Granite Vision none at the input, and Qwen3-VL no tiles.
+                let lacks = match layout.name {
+                    "Granite Vision" => "multi_modal_projector.",
+                    "Qwen3-VL" => "image_newline",
+                    _ => "none",
+                };
+                prop_assert!(!layout.whole || name.starts_with(lacks));
                 continue;
             };
             prop_assert!(found.ours.contains(&name));
@@ -59,12 +72,12 @@ proptest! {
             for row in layout.rows {
                 for pattern in row.0.iter().chain(row.1) {
                     // All names of a row take the same.
-                    let wildcards = |name: &str| (name.matches("{n}").count(), name.contains("{tap}"), name.ends_with('*'));
+                    let wildcards = |name: &str| (name.matches("{n}").count(), name.contains("{adapter}"), name.contains("{corner}"), name.ends_with('*'));
                     prop_assert_eq!(wildcards(pattern), wildcards(row.0[0]));
                 }
                 for pattern in row.0 {
                     let tap = (number % 3).to_string();
-                    let name = pattern.replace("{n}", &number.to_string()).replace("{tap}", &tap);
+                    let name = pattern.replace("{n}", &number.to_string()).replace("{adapter}", &tap).replace("{corner}", &tap);
                     let name = name.replace('*', &rest);
                     let found = layout.of_file(&name, &dims()).unwrap();
                     for ours in &found.ours {
@@ -97,7 +110,7 @@ fn names_are_those_of_published_files() {
 
 #[test]
 fn mergers_are_numbered_as_the_taps_that_they_belong_to() {
-    let dims = Dims { taps: vec![VisionAddress::Block(9), VisionAddress::Embed], ..DIMS };
+    let dims = Dims { adapters: vec!["block.9".to_owned(), "embed".to_owned()], ..DIMS };
     let layout = LAYOUTS.iter().find(|layout| layout.name == "Qwen3-VL").unwrap();
     for (file, ours) in [
         (
