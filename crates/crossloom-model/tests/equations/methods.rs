@@ -51,6 +51,8 @@ pub(crate) fn models(injection: Injection) -> Settings {
             bias: true,
             merge: 1,
             norm: Norm::None,
+            windows: None,
+            eps: None,
         },
         injection,
     }
@@ -71,7 +73,7 @@ pub(crate) const AGF: Gate = Gate::Agf(Agf {
 /// scale is 1, gated, all at once.
 pub(crate) fn cli() -> Injection {
     Injection {
-        input: Tap::Block(4),
+        input: Some(Tap::Block(4)),
         taps: [1, 2, 3, 4].map(Tap::Block).to_vec(),
         points: vec![Point::before(0), Point::before(2)],
         wiring: Wiring::Dense,

@@ -4,7 +4,7 @@ use crate::compare::compare;
 use crate::methods::{cli, models};
 use crate::product::load;
 use crate::settings::{
-    Adapter, Agf, Attention, Fusion, Gate, Injection, Norm, Point, Settings, Share, Tap, Wiring,
+    Adapter, Agf, Attention, Fusion, Gate, Injection, Norm, Point, Settings, Share, Tap, Windows, Wiring,
 };
 
 const AGF: Agf = Agf {
@@ -88,8 +88,8 @@ fn confusions() -> Vec<(&'static str, Injection, Injection)> {
         ),
         (
             "embeddings as a block",
-            Injection { input: Tap::Embed, ..own() },
-            Injection { input: Tap::Block(1), ..own() },
+            Injection { input: Some(Tap::Embed), ..own() },
+            Injection { input: Some(Tap::Block(1)), ..own() },
         ),
     ]
 }
@@ -107,6 +107,15 @@ fn confusions_of_models() -> Vec<(&'static str, Settings, Settings)> {
         settings
     };
     let own = || with(&|_| {});
+    let [a, b] = [Point::before(0), Point::after(1)];
+    let of = |heads| Windows { window: 2, queries: 1, heads };
+    let windows = |change: &dyn Fn(&mut Settings)| {
+        with(&|s| {
+            (s.projector.merge, s.projector.windows, s.projector.eps) = (1, Some(of(4)), Some(0.01));
+            s.injection.adapter = Adapter::PerEdge(vec![a, b]);
+            change(s);
+        })
+    };
     vec![
         ("a norm of blocks as one of patches", own(), with(&|s| s.injection.tap_norm = Norm::Merged)),
         ("a norm at the input", with(&|s| s.projector.norm = Norm::Layer), own()),
@@ -117,6 +126,25 @@ fn confusions_of_models() -> Vec<(&'static str, Settings, Settings)> {
         ("frames", with(&|s| s.vision.frames = 2), own()),
         ("rows and columns", own(), with(&|s| s.language.sections = None)),
         ("a row as a column", own(), with(&|s| s.language.sections = Some([2, 1, 0]))),
+        ("the input", own(), with(&|s| s.injection.input = None)),
+        ("queries of windows", windows(&|_| {}), own()),
+        (
+            "another corner",
+            windows(&|_| {}),
+            windows(&|s| s.injection.adapter = Adapter::PerEdge(vec![b, a])),
+        ),
+        (
+            "a corner as a mean",
+            windows(&|_| {}),
+            windows(&|s| s.injection.adapter = Adapter::PerEdge(vec![a])),
+        ),
+        (
+            "one per edge as one per tap",
+            windows(&|_| {}),
+            windows(&|s| s.injection.adapter = Adapter::PerTap),
+        ),
+        ("norms within", windows(&|_| {}), windows(&|s| s.projector.eps = None)),
+        ("heads of windows", windows(&|_| {}), windows(&|s| s.projector.windows = Some(of(2)))),
         ("a multiplier", own(), with(&|s| s.language.multipliers.residual = None)),
         ("scores", own(), with(&|s| s.language.multipliers.attention = Some(1.0))),
         ("embeddings", own(), with(&|s| s.language.multipliers.embedding = Some(2.0))),

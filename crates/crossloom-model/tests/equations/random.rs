@@ -47,10 +47,13 @@ fn features(settings: &Settings) -> Vec<String> {
         Wiring::Diagonal if injection.taps.len() > 1 => "diagonal of several".to_owned(),
         other => format!("wiring {other:?}"),
     });
-    used.push(match injection.adapter {
+    used.push(match &injection.adapter {
         Adapter::Amp { per_linear, .. } => format!("amp per linear {per_linear}"),
+        Adapter::PerEdge(corners) => format!("per edge, corners {}", !corners.is_empty()),
         other => format!("adapter {other:?}"),
     });
+    used.push(format!("windows {}", settings.projector.windows.is_some()));
+    used.push(format!("input {}", injection.input.is_some()));
     match injection.gate {
         Gate::Agf(agf) => {
             let several = injection.points.iter().any(|point| injection.taps_of(*point).len() > 1);
@@ -69,7 +72,7 @@ fn features(settings: &Settings) -> Vec<String> {
 }
 
 /// Every option that must be met, each in several recipes.
-const OPTIONS: [&str; 43] = [
+const OPTIONS: [&str; 47] = [
     "fusion Add",
     "fusion GatedAdd",
     "fusion Convex",
@@ -98,6 +101,10 @@ const OPTIONS: [&str; 43] = [
     "pairs, ends written true",
     "adapter Shared",
     "adapter PerTap",
+    "per edge, corners false",
+    "per edge, corners true",
+    "windows true",
+    "input false",
     "amp per linear false",
     "amp per linear true",
     "gate Static",

@@ -47,7 +47,10 @@ impl Vision {
 impl Settings {
     /// Visual tokens along one side.
     pub(crate) fn visual_grid(&self) -> usize {
-        self.vision.grid() / self.projector.merge
+        match self.projector.windows {
+            Some(of) => self.vision.grid() / of.window * of.queries,
+            None => self.vision.grid() / self.projector.merge,
+        }
     }
 
     /// Visual tokens.
@@ -99,6 +102,18 @@ pub(crate) struct Projector {
     /// Side of the blocks of patches that are one token.
     pub(crate) merge: usize,
     pub(crate) norm: Norm,
+    /// It reads windows of patches.
+    pub(crate) windows: Option<Windows>,
+    /// Of the norms within, where they have another than the encoder.
+    pub(crate) eps: Option<f64>,
+}
+
+/// Sides of a window in patches and in what it becomes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Windows {
+    pub(crate) window: usize,
+    pub(crate) queries: usize,
+    pub(crate) heads: usize,
 }
 
 /// A layer norm on a vision state: on patches, or on the blocks of them that are merged.
@@ -133,7 +148,8 @@ pub(crate) struct Point {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Injection {
-    pub(crate) input: Tap,
+    /// The state at the input, if there is one.
+    pub(crate) input: Option<Tap>,
     pub(crate) taps: Vec<Tap>,
     pub(crate) points: Vec<Point>,
     pub(crate) wiring: Wiring,
@@ -153,11 +169,17 @@ pub(crate) enum Wiring {
     Pairs(Vec<(Tap, Point)>, bool),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Adapter {
     Shared,
     PerTap,
-    Amp { rank: usize, alpha: f64, per_linear: bool },
+    /// With the points whose queries begin at corners.
+    PerEdge(Vec<Point>),
+    Amp {
+        rank: usize,
+        alpha: f64,
+        per_linear: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,7 +5,7 @@ use proptest::sample::{select, subsequence};
 
 use crate::settings::{
     Activation, Adapter, Agf, Attention, Family, Fusion, Gate, Injection, Language, Multipliers, Norm, Point,
-    Projector, Settings, Share, Tap, Vision, Wiring,
+    Projector, Settings, Share, Tap, Vision, Windows, Wiring,
 };
 
 fn activation() -> impl Strategy<Value = Activation> {
@@ -96,7 +96,15 @@ fn language() -> impl Strategy<Value = Language> {
 fn projector() -> impl Strategy<Value = Projector> {
     let merge = select(vec![1, 2]);
     (3..=5usize, activation(), any::<bool>(), merge, norm()).prop_map(
-        |(hidden, activation, bias, merge, norm)| Projector { hidden, activation, bias, merge, norm },
+        |(hidden, activation, bias, merge, norm)| Projector {
+            hidden,
+            activation,
+            bias,
+            merge,
+            norm,
+            windows: None,
+            eps: None,
+        },
     )
 }
 
@@ -163,7 +171,8 @@ fn wired(taps: &[Tap], points: &[Point]) -> impl Strategy<Value = (Vec<Tap>, Vec
 fn adapter(widest: usize) -> impl Strategy<Value = Adapter> {
     let amp = (1..=widest.min(3), select(vec![0.5, 2.5, 5.0]), any::<bool>())
         .prop_map(|(rank, alpha, per_linear)| Adapter::Amp { rank, alpha, per_linear });
-    prop_oneof![1 => Just(Adapter::Shared), 1 => Just(Adapter::PerTap), 3 => amp]
+    let per_edge = Adapter::PerEdge(Vec::new());
+    prop_oneof![1 => Just(Adapter::Shared), 1 => Just(Adapter::PerTap), 1 => Just(per_edge), 3 => amp]
 }
 
 fn gate(width: usize) -> impl Strategy<Value = Gate> {
@@ -195,7 +204,8 @@ fn injection(vision: &Vision, language: &Language) -> impl Strategy<Value = Inje
     let wired = wired(&taps, &places(language));
     let gated = gate(language.hidden).prop_flat_map(|gate| (Just(gate), fusion(gate)));
     let adapter = adapter(vision.hidden.min(language.hidden));
-    (select(taps), wired, adapter, gated, (norm(), any::<bool>())).prop_map(
+    let input = (select(taps), 0..4).prop_map(|(tap, dice)| (dice > 0).then_some(tap));
+    (input, wired, adapter, gated, (norm(), any::<bool>())).prop_map(
         |(input, (taps, points, wiring), adapter, (gate, fusion), (tap_norm, sequential))| Injection {
             input,
             taps,
@@ -217,8 +227,38 @@ pub(crate) fn settings() -> impl Strategy<Value = Settings> {
             projector.merge = vision.grid();
         }
         let injection = injection(&vision, &language);
-        (Just(vision), Just(language), Just(projector), injection).prop_map(
-            |(vision, language, projector, injection)| Settings { vision, language, projector, injection },
+        let windows = (any::<bool>(), select(vec![1, 2]), select(vec![None, Some(0.03)]), any::<u8>());
+        (Just(vision), Just(language), Just(projector), injection, windows).prop_map(
+            |(vision, language, mut projector, mut injection, (reads, queries, eps, dice))| {
+                if reads {
+                    windowed(&vision, &mut projector, &mut injection, queries, usize::from(dice));
+                    projector.eps = eps;
+                }
+                Settings { vision, language, projector, injection }
+            },
         )
     })
+}
+
+/// A projector of windows in place of another; where it can, some points begin at corners.
+fn windowed(
+    vision: &Vision,
+    projector: &mut Projector,
+    injection: &mut Injection,
+    queries: usize,
+    dice: usize,
+) {
+    let grid = vision.grid();
+    // Windows of two by two patches in four by four, or all patches as one.
+    let window = if grid == 4 && dice.is_multiple_of(2) { 2 } else { grid };
+    let queries = if window.is_multiple_of(queries) { queries } else { 1 };
+    projector.merge = 1;
+    projector.windows = Some(Windows { window, queries, heads: vision.heads });
+    match &mut injection.adapter {
+        Adapter::PerEdge(corners) if window == 2 * queries => {
+            corners.extend(injection.points.iter().rev().take(1 + dice % 4));
+        }
+        adapter @ Adapter::Amp { .. } => *adapter = Adapter::PerTap,
+        _ => {}
+    }
 }

@@ -78,6 +78,11 @@ impl<'t> Weights<'t> {
         self.get(name, shape, |x| scale * x).chunks(columns).map(<[Num<'t>]>::to_vec).collect()
     }
 
+    /// Learned rows `[1, rows, columns]`.
+    pub(crate) fn rows(&self, name: &str, rows: usize, columns: usize) -> Rows<'t> {
+        self.get(name, &[1, rows, columns], |x| x).chunks(columns).map(<[Num<'t>]>::to_vec).collect()
+    }
+
     /// A matrix `[rows, columns]`.
     pub(crate) fn matrix(&self, name: &str, rows: usize, columns: usize) -> Rows<'t> {
         self.shaped(name, &[rows, columns])

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::settings::{
     Activation, Adapter, Attention, Family, Fusion, Gate, Injection, Multipliers, Norm, Point, Settings,
-    Share, Tap, Wiring,
+    Share, Tap, Windows, Wiring,
 };
 
 /// What every recipe needs besides its model.
@@ -84,7 +84,7 @@ hidden = {}
 activation = '{}'
 bias = {}
 merge = {}
-norm = '{}'
+norm = '{}'{}
 ",
             v.image_size,
             v.patch,
@@ -126,6 +126,7 @@ norm = '{}'
             p.bias,
             p.merge,
             p.norm.written(),
+            p.windows.map(|of| of.written(p.eps)).unwrap_or_default(),
         )
     }
 }
@@ -138,7 +139,10 @@ impl Injection {
     fn table(&self) -> String {
         let tap = |tap: &Tap| format!("'{tap}'");
         let point = |point: &Point| format!("'{}'", point.address());
-        let mut text = format!("[topology]\ninput = '{}'\n", self.input);
+        let mut text = format!(
+            "[topology]\ninput = '{}'\n",
+            self.input.map_or_else(|| "none".to_owned(), |tap| tap.to_string())
+        );
         if self.wiring.lists_ends() {
             writeln!(text, "taps = {}", list(self.taps.iter().map(tap))).unwrap();
             writeln!(text, "points = {}", list(self.points.iter().map(point))).unwrap();
@@ -192,6 +196,14 @@ impl Multipliers {
     }
 }
 
+impl Windows {
+    fn written(self, eps: Option<f64>) -> String {
+        let Self { window, queries, heads } = self;
+        let eps = eps.map(|eps| format!("\nnorm_eps = {eps:?}")).unwrap_or_default();
+        format!("\nkind = 'window_queries'\nwindow = {window}\nqueries = {queries}\nheads = {heads}{eps}")
+    }
+}
+
 impl Wiring {
     fn lists_ends(&self) -> bool {
         !matches!(self, Self::Pairs(_, false))
@@ -203,6 +215,10 @@ impl Adapter {
         match self {
             Self::Shared => "kind = 'shared'".to_owned(),
             Self::PerTap => "kind = 'per_tap'".to_owned(),
+            Self::PerEdge(corners) => {
+                let points = list(corners.iter().map(|point| format!("'{}'", point.address())));
+                format!("kind = 'per_edge', corners = {points}")
+            }
             Self::Amp { rank, alpha, per_linear } => {
                 let attach = if *per_linear { "per_linear" } else { "parallel" };
                 format!("kind = 'amp', rank = {rank}, alpha = {alpha:?}, attach = '{attach}'")

@@ -194,6 +194,8 @@ fn of_kind(
         }
     };
     let fine = wrong.is_empty();
-    wrong.into_iter().for_each(|finding| cx.report(finding));
+    for finding in wrong {
+        cx.report(finding);
+    }
     fine.then_some(())
 }
