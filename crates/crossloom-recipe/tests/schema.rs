@@ -46,6 +46,7 @@ fn with_kind(path: &str) -> Vec<&'static str> {
     match path.rsplit_once('.').map_or("", |(_, key)| key) {
         _ if path.contains(".lora.") => vec![LORA],
         "rank" | "alpha" | "attach" => vec!["topology.adapter=amp"],
+        "corners" => vec!["topology.adapter=per_edge"],
         "value" => vec!["topology.gate=constant", "topology.gate.value=0.5"],
         "init" => vec!["topology.gate=static"],
         _ if path.starts_with("data.source.") => vec!["data.source=synthetic"],

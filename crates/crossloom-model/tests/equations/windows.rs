@@ -54,17 +54,17 @@ impl<'t> Former<'_, 't> {
         self.weights.linear(&format!("{}.{name}", self.prefix), out, columns, self.settings.projector.bias)
     }
 
-    fn normed(&self, name: &str, rows: Rows<'t>) -> Rows<'t> {
+    fn normed(&self, name: &str, rows: impl Iterator<Item = Row<'t>>) -> Rows<'t> {
         let width = self.settings.vision.hidden;
         let eps = self.settings.projector.eps.unwrap_or(self.settings.vision.eps);
         let norm = self.weights.layer_norm(&format!("{}.{name}", self.prefix), width);
-        rows.iter().map(|x| layer_norm(x, &norm, eps)).collect()
+        rows.map(|x| layer_norm(&x, &norm, eps)).collect()
     }
 
     /// Queries among each other, queries to patches, and each by itself; a norm behind each, on the sum.
     fn layer(&self, queries: Rows<'t>, patches: &Rows<'t>) -> Rows<'t> {
         let (width, inner) = (self.settings.vision.hidden, self.settings.projector.hidden);
-        let h = self.normed("qformer.layernorm", queries);
+        let h = self.normed("qformer.layernorm", queries.into_iter());
         let layer = "qformer.encoder.layer.0";
         let h = self.attended(&format!("{layer}.attention"), &h, &h);
         let h = self.attended(&format!("{layer}.crossattention"), &h, patches);
@@ -75,7 +75,7 @@ impl<'t> Former<'_, 't> {
             let hidden: Row<'t> = first.of(h).into_iter().map(|x| activate(act, x)).collect();
             plus(h, &second.of(&hidden))
         });
-        let h = self.normed(&format!("{layer}.output_query.LayerNorm"), summed.collect());
+        let h = self.normed(&format!("{layer}.output_query.LayerNorm"), summed);
         let out = self.linear("out_linear", self.settings.language.hidden, width);
         h.iter().map(|h| out.of(h)).collect()
     }
@@ -98,6 +98,6 @@ impl<'t> Former<'_, 't> {
             }
             plus(h, &out.of(&mixed))
         });
-        self.normed(&format!("{name}.output.LayerNorm"), summed.collect())
+        self.normed(&format!("{name}.output.LayerNorm"), summed)
     }
 }

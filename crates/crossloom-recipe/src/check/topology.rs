@@ -194,13 +194,8 @@ pub(super) fn adapter(root: &Node, topology: &TopologySpec, projector: &Projecto
     if corners.len() > 4 {
         error(format!("two by two patches have four corners, found {}", corners.len()), "remove the others");
     }
-    for (index, corner) in corners.iter().enumerate() {
-        if !topology.points.contains(corner) {
-            error(format!("`{corner}` is a corner's point, but no tap feeds it"), "remove it, or wire it");
-        }
-        if corners[..index].contains(corner) {
-            error(format!("`{corner}` is the point of two corners"), "remove one of the two");
-        }
+    for corner in corners.iter().filter(|corner| !topology.points.contains(corner)) {
+        error(format!("`{corner}` is a corner's point, but no tap feeds it"), "remove it, or wire it");
     }
 }
 

@@ -92,7 +92,7 @@ pub(super) fn qwen3_vl_text(config: &Config<'_>) -> Architecture {
         match counts.and_then(|counts| <[usize; 3]>::try_from(counts).ok()) {
             Some(counts) => sections = counts,
             None => {
-                config.problem(format!("`{SECTIONS}` is {numbers:?}, three numbers of pairs are expected"))
+                config.problem(format!("`{SECTIONS}` is {numbers:?}, three numbers of pairs are expected"));
             }
         }
     }

@@ -238,7 +238,11 @@ fn own_injection(architecture: &Architecture) -> Result<String, toml::ser::Error
     let pairs: Vec<String> =
         architecture.wiring.iter().map(|(tap, point)| format!("[\"{tap}\", \"{point}\"]")).collect();
     let adapter = toml::Value::try_from(adapter)?;
-    Ok(format!("\nitself injects: topology = {{ wiring = [{}], adapter = {adapter} }}", pairs.join(", ")))
+    let input = if architecture.taps.is_empty() { "input = \"none\", " } else { "" };
+    Ok(format!(
+        "\nitself injects: topology = {{ {input}wiring = [{}], adapter = {adapter} }}",
+        pairs.join(", ")
+    ))
 }
 
 fn tensors(held: &BTreeMap<(Part, String), Held>) -> String {

@@ -76,6 +76,15 @@ fn a_model_that_injects_by_itself_says_so_as_a_recipe_does() {
     ] {
         assert!(said.out.contains(part), "`{part}` is not in\n{}", said.out);
     }
+    let granite = folder.with_file_name("granite_vision");
+    let of_granite = crossloom_in(&granite, &["model", "inspect", "."]).exits(0);
+    for part in [
+        "kind = \"window_queries\"",
+        "itself injects: topology = { input = \"none\", wiring = [[\"block.1\"",
+        "kind = \"per_edge\"",
+    ] {
+        assert!(of_granite.out.contains(part), "`{part}` is not in\n{}", of_granite.out);
+    }
     let document = crossloom_in(&folder, &["model", "inspect", ".", "--json"]).exits(0).json();
     assert_eq!(document["injects"][1], serde_json::json!(["block.2", "after layer.1"]));
 }
