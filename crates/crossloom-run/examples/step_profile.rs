@@ -15,8 +15,9 @@ use std::time::Instant;
 use crossloom_compiler::explain::explain;
 use crossloom_data::packing::{PackedBatch, TrainingOptions, TrainingPacker};
 use crossloom_model::BatchShape;
-use crossloom_recipe::{GatePool, LoadOptions, Split, load};
-use crossloom_run::{Data, Model, load_batch};
+use crossloom_recipe::{GatePool, LoadOptions, Split, load_with};
+use crossloom_run::start::architecture;
+use crossloom_run::{Data, Model, load_batch, settled};
 use crossloom_runtime::limits::peak_resident_bytes;
 use crossloom_runtime::{RunError, Session};
 
@@ -37,7 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [path, variant, sets @ ..] = args.as_slice() else {
         return Err("usage: step_profile RECIPE VARIANT [--json] [KEY=VALUE …]".into());
     };
-    let loaded = load(Path::new(path), &LoadOptions { sets: sets.to_vec() }).map_err(|e| e.to_string())?;
+    let loaded = load_with(Path::new(path), &LoadOptions { sets: sets.to_vec() }, &architecture);
+    let loaded = settled(loaded.map_err(|problems| problems.to_string())?)?;
     let recipe = &loaded.variant(variant).ok_or("no such variant")?.recipe;
     let folder = Path::new(path).parent().unwrap_or(Path::new("."));
     let data = Data::load(recipe, folder, &mut |_| ())?;

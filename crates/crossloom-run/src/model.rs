@@ -8,6 +8,7 @@ use crossloom_compiler::training::ACCUMULATOR;
 use crossloom_ir::{DType, Role};
 use crossloom_model::{BatchShape, Outputs, ParamSpec, caches, initial_value};
 use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
+use crossloom_runtime::limits::release_freed;
 use crossloom_runtime::{Arena, Device, Executable, Home, RunError, Session, Store, TensorInfo};
 use crossloom_train::checkpoint::{Checkpoint, RestorePart};
 use crossloom_train::step::{BoxError, Dtype, ModelState, StateTensor, Visit};
@@ -141,7 +142,9 @@ impl Model {
         vocab: usize,
     ) -> Result<Session, ExperimentError> {
         let (_, func) = forward_func(recipe, shape, vocab, Outputs::Predictions)?;
-        Ok(self.session(compiled(&func, self.store.device().target(), &policy(recipe, &self.params)?)?)?)
+        let plan = compiled(&func, self.store.device().target(), &policy(recipe, &self.params)?)?;
+        release_freed();
+        Ok(self.session(plan)?)
     }
 
     /// Its sessions, each with the name that a run's record gives it.

@@ -9,6 +9,7 @@ use crossloom_compiler::{Context, Mode, Plan, Policy, Target, compile};
 use crossloom_ir::{Func, Role, TensorType};
 use crossloom_model::{BatchShape, ParamSpec};
 use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
+use crossloom_runtime::limits::release_freed;
 
 use crate::ExperimentError;
 use crate::graph::{encodes_before, policy, training_func, training_spec};
@@ -77,6 +78,7 @@ impl Programs {
         let start = Instant::now();
         let (phases, Described { params, gates }) = PhasePrograms::new(recipe, shape, vocab, chunk, target)?;
         let encodes_before = encodes_before(recipe)?;
+        release_freed();
         Ok(Self { params, gates, phases, encodes_before, training: None, time: start.elapsed() })
     }
 
@@ -102,6 +104,7 @@ impl Programs {
         let (step, apply) = source.compile(target, None)?;
         programs.phases.encoder = programs.phases.encoder.read_by(&step);
         programs.training = Some(TrainingPrograms { step, apply, held_out, source });
+        release_freed();
         programs.time = start.elapsed();
         Ok(programs)
     }
@@ -116,6 +119,7 @@ impl Programs {
         if smaller {
             (training.step, training.apply) = (step, apply);
         }
+        release_freed();
         self.time += start.elapsed();
         Ok(smaller)
     }

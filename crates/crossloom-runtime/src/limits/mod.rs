@@ -32,6 +32,15 @@ pub fn peak_resident_bytes() -> Option<u64> {
     None
 }
 
+/// Gives memory that was freed back to the system, where the allocator keeps it for later.
+///
+/// Building and compiling a model takes and frees many small pieces; what they leave would count as the process's, beside the
+/// weights that come next, for as long as it runs.
+pub fn release_freed() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    linux::release_freed();
+}
+
 /// What sets a limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "kind", content = "of")]
