@@ -2,8 +2,9 @@
 //!
 //! A layout is a table of data. Each row says how tensors are called in a file, how we call them, and which operators lead from
 //! the one to the other. Names have `{n}` for the number of a layer, `{adapter}` or `{corner}` for an adapter of what the model
-//! injects, which files number in the order of its wiring, and end in `*` where more may follow; the first row that fits is taken, in either direction. Every operator has an inverse, so that a table loads and saves. A new layout is a new
-//! table, and no code; `tests` prove that each is a bijection of names, and that what is loaded is saved as it was.
+//! injects, which files number in the order of its wiring, and end in `*` where more may follow; the first row that fits is taken, in
+//! either direction. Every operator has an inverse, so that a table loads and saves. A new layout is a new table, and no code;
+//! `tests` prove that each is a bijection of names, and that what is loaded is saved as it was.
 
 mod extents;
 mod granite;

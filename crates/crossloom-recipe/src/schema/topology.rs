@@ -13,8 +13,8 @@ use super::address::{PointAddress, PointSet, VisionAddress, VisionSet, WrittenPa
 #[serde(deny_unknown_fields)]
 pub struct TopologySpec {
     /// The vision state that the projector turns into the image tokens of the input; or a list of several, whose channels
-    /// it reads side by side, as LLaVA with a list of feature layers does. Or `none`: the image tokens begin as zeros, and all that is
-    /// seen is injected.
+    /// it reads side by side, as LLaVA with a list of feature layers does. Or `none`: the image tokens begin as zeros, and
+    /// all that is seen is injected.
     #[serde(with = "super::input")]
     #[schemars(with = "super::input::InputForm", extend("default" = "block.last"))]
     pub input: Vec<VisionAddress>,

@@ -1,4 +1,5 @@
-//! Patterns of names: `blk.{n}.attn_q.weight`, `language_model.*`. `{adapter}` and `{corner}` are written out before a pattern is looked at.
+//! Patterns of names: `blk.{n}.attn_q.weight`, `language_model.*`. `{adapter}` and `{corner}` are written out before a pattern is
+//! looked at.
 //!
 //! `{n}` is a number without leading zeros, `*` at the end is whatever follows. A row of a table has the same of these on
 //! both sides, so that what one side took the other can be filled with.
