@@ -136,9 +136,11 @@ fn no_graph_is_kept_that_no_recipe_stands_behind() {
 /// Nothing of an injection is left once the prompt is read: a token costs what it costs without one.
 #[test]
 fn what_reads_one_token_is_the_same_with_an_injection_and_without() {
+    let mut compared = 0;
     for name in recipes() {
         let loaded = recipe(&name);
-        let [plain, injected] = MAIN.map(|main| loaded.variant(main).unwrap());
+        let [Some(plain), Some(injected)] = MAIN.map(|main| loaded.variant(main)) else { continue };
+        compared += 1;
         let shown = |variant: &crossloom_recipe::Variant, mode| {
             let (name, recipe) = ("one", &variant.recipe);
             let shapes = Shapes::of(recipe).unwrap();
@@ -148,6 +150,7 @@ fn what_reads_one_token_is_the_same_with_an_injection_and_without() {
         assert_eq!(shown(plain, Mode::Decode), shown(injected, Mode::Decode), "{name}");
         assert_ne!(shown(plain, Mode::Prefill), shown(injected, Mode::Prefill), "{name}");
     }
+    assert!(compared > 2, "{compared}");
 }
 
 #[test]

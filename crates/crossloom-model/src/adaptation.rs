@@ -73,7 +73,7 @@ pub(crate) fn check(recipe: &Recipe, params: &[ParamSpec], layers: &Layers) -> R
         }
         for (name, layer) in layers.of(part) {
             let weight = format!("{name}.weight");
-            if layer.target.is_some() && selection.group_of(part, &weight).is_some() {
+            if layer.target.is_some() && lora.trainable && selection.group_of(part, &weight).is_some() {
                 problems.push(format!(
                     "`{weight}` is trained in full by `train.parts.{}.tensors`, and `{at}` gives it a low-rank pair",
                     part.name()

@@ -32,7 +32,8 @@ impl Recipe {
     }
 
     /// BLAKE3 of the settings that decide which weights come out of training. A run's folder and its checkpoints carry it,
-    /// so that a run can be continued and evaluated with other settings for logging, checkpoints and scoring.
+    /// so that a run can be continued and evaluated with other settings for logging, checkpoints and scoring. That of a stage covers
+    /// all stages before it, and none after it.
     pub fn training_hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(TRAINING_DOMAIN.as_bytes());
@@ -43,10 +44,13 @@ impl Recipe {
     /// The settings that [`Recipe::training_hash`] covers, as JSON with sorted keys.
     pub fn training_settings(&self) -> Value {
         let mut value = canonical(self);
-        for (table, keys) in HARMLESS {
-            if let Some(table) = value.pointer_mut(table).and_then(Value::as_object_mut) {
-                for key in keys {
-                    table.remove(*key);
+        for (path, keys) in HARMLESS {
+            let stages = (0..self.stages.len()).map(|index| format!("/stage/{index}{path}"));
+            for path in stages.chain([path.to_owned()]) {
+                if let Some(table) = value.pointer_mut(&path).and_then(Value::as_object_mut) {
+                    for key in keys {
+                        table.remove(*key);
+                    }
                 }
             }
         }
@@ -93,6 +97,15 @@ fn canonical(recipe: &Recipe) -> Value {
     remove("", "name");
     remove("", "description");
     remove("/data", "cache");
+    for index in 0..recipe.stages.len() {
+        let stage = format!("/stage/{index}");
+        remove(&format!("{stage}/data"), "cache");
+        if index + 1 == recipe.stages.len() {
+            // They are the recipe's own.
+            remove(&stage, "train");
+            remove(&stage, "data");
+        }
+    }
     remove("/model/vision", "preset");
     remove("/model/language", "preset");
     let parts = [&recipe.model.vision.weights, &recipe.model.language.weights, &recipe.model.weights];

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
-use crate::decode::{KINDS, MAX_VARIANTS, SHORT};
+use crate::decode::{KINDS, MAX_STAGES, MAX_VARIANTS, SHORT};
 use crate::preset::{self, Half};
-use crate::schema::{Data, Eval, Model, TopologySpec, Train};
+use crate::schema::{Data, Eval, Model, Stage, TopologySpec, Train};
 
 /// What may name a recipe or a variant.
 const NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$";
@@ -43,6 +43,8 @@ struct RecipeFile {
     train: Train,
     /// How answers are generated and scored.
     eval: Eval,
+    /// Trainings that follow one another, each with its own settings over the recipe's. Absent: one training.
+    stage: StagesFile,
     /// Runs that are compared. Each is merged over the recipe.
     #[schemars(extend("propertyNames" = { "pattern": NAME }, "maxProperties" = MAX_VARIANTS))]
     variants: BTreeMap<String, VariantFile>,
@@ -73,6 +75,30 @@ struct VariantFile {
     train: Train,
     /// How answers are generated and scored.
     eval: Eval,
+    /// Stages in place of the recipe's, as a list, or settings of some of them, by their names.
+    stage: StagesFile,
+}
+
+/// Trainings that follow one another.
+#[derive(JsonSchema)]
+#[schemars(rename = "Stages", untagged)]
+#[expect(dead_code, reason = "the shape of the schema only")]
+enum StagesFile {
+    /// All of them, in order. A list replaces that of an extended file.
+    List(#[schemars(length(max = MAX_STAGES))] Vec<Stage>),
+    /// Settings of stages that there are, by name.
+    ByName(BTreeMap<String, StageSettings>),
+}
+
+/// Settings of one stage.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the shape of the schema only")]
+struct StageSettings {
+    /// What is trained and how, where that differs from `[train]`.
+    train: Train,
+    /// What it is trained on, where that differs from `[data]`.
+    data: Data,
 }
 
 /// A matrix of settings. Every combination becomes a variant with a stable name, such as `cli,rank=4,seed=1`.
@@ -111,6 +137,9 @@ pub fn json_schema() -> Value {
         root.insert("required".to_owned(), json!(["name"]));
         root.insert("$defs".to_owned(), Value::Object(defs));
     }
+    if let Some(stage) = schema.pointer_mut("/$defs/Stage").and_then(Value::as_object_mut) {
+        stage.insert("required".to_owned(), json!(["name"]));
+    }
     for kinds in &KINDS {
         let Some(name) = definition_at(&schema, kinds.path) else { continue };
         if let Some(def) = schema.pointer_mut(&format!("/$defs/{name}")).and_then(Value::as_object_mut) {
@@ -144,6 +173,13 @@ fn own_keys(kind: &str, keys: &[&str]) -> Value {
     })
 }
 
+/// Settings of one stage, by their paths.
+const IN_STAGE: &str = r"^stage\.[A-Za-z0-9_][A-Za-z0-9_-]*\.(train|data)\.";
+
+fn list_of_values() -> Value {
+    json!({ "type": "array", "minItems": 1, "uniqueItems": true })
+}
+
 /// What a sweep may be over: a list of values for every setting by its path. A path may also be written as nested tables,
 /// which are not looked into.
 fn swept(schema: &Value) -> Map<String, Value> {
@@ -161,12 +197,13 @@ fn swept(schema: &Value) -> Map<String, Value> {
         };
         let list = json!({ "type": "array", "minItems": 1, "uniqueItems": true, "items": items });
         let inside = format!("{path}.");
-        let is_table = settings.iter().any(|(other, _)| other.starts_with(&inside));
+        let is_table = path == "stage" || settings.iter().any(|(other, _)| other.starts_with(&inside));
         let value = if is_table { json!({ "anyOf": [list, { "type": "object" }] }) } else { list };
         properties.insert(path.clone(), value);
     }
     Map::from_iter([
         ("properties".to_owned(), Value::Object(properties)),
+        ("patternProperties".to_owned(), json!({ IN_STAGE: list_of_values() })),
         ("additionalProperties".to_owned(), Value::Bool(false)),
     ])
 }

@@ -28,10 +28,27 @@ pub struct Origin {
 }
 
 impl Provenance {
-    pub(crate) fn new(recipe: &Recipe, tree: &Node, sources: &Sources) -> Self {
+    /// `stages` are the names and trees of the recipe's stages: the recipe itself is the last one. Values of a stage have paths such
+    /// as `stage.NAME.train.lr`.
+    pub(crate) fn new(recipe: &Recipe, tree: &Node, stages: &[(String, Node)], sources: &Sources) -> Self {
         let mut origins = BTreeMap::new();
-        if let Ok(value) = serde_json::to_value(recipe) {
-            collect("", &value, tree, sources, &mut origins);
+        let mut whole = serde_json::to_value(recipe).unwrap_or_default();
+        if let Some(table) = whole.as_object_mut() {
+            table.remove(STAGES);
+        }
+        let last = stages.last().map_or(tree, |(_, tree)| tree);
+        collect("", &whole, last, sources, &mut origins);
+        for (stage, (name, tree)) in recipe.stages.iter().zip(stages) {
+            let mut own = BTreeMap::new();
+            collect(
+                "train",
+                &serde_json::to_value(&stage.train).unwrap_or_default(),
+                tree,
+                sources,
+                &mut own,
+            );
+            collect("data", &serde_json::to_value(&stage.data).unwrap_or_default(), tree, sources, &mut own);
+            origins.extend(own.into_iter().map(|(path, origin)| (format!("{STAGES}.{name}.{path}"), origin)));
         }
         Self { origins }
     }
@@ -84,27 +101,49 @@ impl Variant {
     pub fn resolved_toml_with_provenance(&self) -> String {
         let mut text =
             format!("# Variant `{}`, resolved. Each line says where its value comes from.\n", self.name);
-        if let Ok(value) = serde_json::to_value(&self.recipe) {
-            write_table("", &value, &self.provenance, &mut text);
+        let mut value = serde_json::to_value(&self.recipe).unwrap_or_default();
+        if !self.recipe.stages.is_empty()
+            && let Some(table) = value.as_object_mut()
+        {
+            // Every stage says all of them itself.
+            for key in ["train", "data", STAGES] {
+                table.remove(key);
+            }
+        }
+        write_table("", "", &value, &self.provenance, &mut text);
+        for stage in &self.recipe.stages {
+            let name = &stage.name;
+            text.push_str(&format!("\n[[{STAGES}]]\nname = {}\n", toml_value(&Value::from(name.as_str()))));
+            let tables =
+                [("train", serde_json::to_value(&stage.train)), ("data", serde_json::to_value(&stage.data))];
+            for (key, table) in tables {
+                let (heading, origin) = (format!("{STAGES}.{key}"), format!("{STAGES}.{name}.{key}"));
+                write_table(&heading, &origin, &table.unwrap_or_default(), &self.provenance, &mut text);
+            }
         }
         text
     }
 }
 
-fn write_table(path: &str, table: &Value, provenance: &Provenance, text: &mut String) {
+/// The key of a recipe's stages.
+const STAGES: &str = "stage";
+
+/// Writes a table under its heading; `origin` is its path in what says where values come from.
+fn write_table(heading: &str, origin: &str, table: &Value, provenance: &Provenance, text: &mut String) {
     let Value::Object(entries) = table else { return };
     let (tables, values): (Vec<_>, Vec<_>) = entries.iter().partition(|(_, value)| value.is_object());
-    if !path.is_empty() && !values.is_empty() {
-        text.push_str(&format!("\n[{path}]\n"));
+    if !heading.is_empty() && !values.is_empty() {
+        text.push_str(&format!("\n[{heading}]\n"));
     }
-    let full = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    let below =
+        |path: &str, key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     for (key, value) in values {
         let line = format!("{key} = {}", toml_value(value));
-        let origin = provenance.get(&full(key)).map_or_else(String::new, Origin::to_string);
+        let origin = provenance.get(&below(origin, key)).map_or_else(String::new, Origin::to_string);
         text.push_str(&format!("{line:<40} # {origin}\n"));
     }
     for (key, value) in tables {
-        write_table(&full(key), value, provenance, text);
+        write_table(&below(heading, key), &below(origin, key), value, provenance, text);
     }
 }
 

@@ -65,7 +65,7 @@ impl Selection {
                 groups.push(TensorGroup { name, part, lr: train.lr * lr_scale, weight_decay });
                 groups.len() - 1
             };
-            let trained = (settings.trainable || settings.lora.is_some())
+            let trained = (settings.trainable || settings.trains_pairs())
                 .then(|| group(part.name().to_owned(), settings.lr_scale, decay));
             let mut sets = Vec::with_capacity(settings.tensors.len());
             for (index, set) in settings.tensors.iter().enumerate() {
@@ -82,7 +82,7 @@ impl Selection {
                 part,
                 sets,
                 own: trained.filter(|_| settings.trainable),
-                pairs: trained.filter(|_| settings.lora.is_some()),
+                pairs: trained.filter(|_| settings.trains_pairs()),
                 dtype: settings.dtype,
             });
         }

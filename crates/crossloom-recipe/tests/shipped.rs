@@ -45,7 +45,7 @@ fn every_shipped_recipe_names_the_schema_and_obeys_it() {
 
 #[test]
 fn every_shipped_recipe_loads_without_a_warning_and_survives_being_written_out() {
-    for name in ["quickstart.toml", "synthetic.toml", "ablations.toml"] {
+    for name in ["quickstart.toml", "synthetic.toml", "two-stages.toml", "ablations.toml"] {
         let loaded =
             load(&shipped().join(name), &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"));
         assert!(loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings);
@@ -139,6 +139,10 @@ fn the_schema_refuses_what_the_loader_refuses() {
         "name = 'x'\n[sweep]\nmatrix.'topology.gate' = ['agf', 'nun']",
         "name = 'x'\n[sweep]\nmatrix.name = ['a', 'b']",
         "name = 'x'\n[sweep]\nvariants = ['a b']",
+        "name = 'x'\n[sweep]\nmatrix.'stage.tune.model.vision.heads' = [1, 2]",
+        "name = 'x'\n[[stage]]\ntrain.steps = 3",
+        "name = 'x'\n[[stage]]\nname = 'a'\neval.limit = 3",
+        "name = 'x'\n[variants.a.stage.b]\nname = 'c'",
     ];
     for text in wrong {
         assert!(!violations(text).is_empty(), "{text}");
@@ -157,13 +161,15 @@ fn sweeps_that_can_be_run_obey_the_schema() {
         "matrix.'topology.taps' = [['block.1'], { count = 2 }]",
         "matrix.'train.parts.vision' = [{ trainable = false }, { lr_scale = 0.1 }]",
         "matrix.'model.vision.preset' = ['vit-tiny-patch8-64']",
+        "matrix.'stage.tune.train.lr' = [0.1, 0.2]",
+        "matrix.stage.tune.train.lr = [0.1, 0.2]",
     ] {
         assert_eq!(violations(&format!("{head}{matrix}")), [""; 0], "{matrix}");
     }
 }
 
 /// What of `tests/bad` a schema of one file cannot see, and why.
-const BEYOND: [(&str, &str); 18] = [
+const BEYOND: [(&str, &str); 19] = [
     ("capital-letters", "whether two keys are alike but for capital letters"),
     ("capital-letters-swept", "the names that a sweep makes"),
     ("circle-b", "other files"),
@@ -178,6 +184,7 @@ const BEYOND: [(&str, &str); 18] = [
     ("set-forms", "the command line"),
     ("set-unknown", "the command line"),
     ("set-values", "the command line"),
+    ("stage-order", "one stage against another"),
     ("sweep-long-names", "the names that a sweep makes"),
     ("sweep-too-large", "how many variants a sweep makes"),
     ("trained-types", "one key against another"),

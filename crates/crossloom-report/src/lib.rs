@@ -29,8 +29,8 @@ mod verdict;
 
 pub use data::{
     AccuracyColumn, AccuracyRow, AccuracyTable, Answer, Asset, Curves, Edge, Estimate, Gate, KernelChoice,
-    KeyFigure, Provenance, ReportData, Reproduction, RowKind, Sample, SampleSet, Series, Timing, Topology,
-    Variant,
+    KeyFigure, Provenance, ReportData, Reproduction, RowKind, Sample, SampleSet, Series, Stage, Timing,
+    Topology, Variant,
 };
 pub use verdict::verdict;
 

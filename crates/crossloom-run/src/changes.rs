@@ -60,6 +60,13 @@ fn settings(recipe: &Recipe) -> BTreeMap<String, String> {
 
 fn flatten(prefix: &str, value: &Value, into: &mut BTreeMap<String, String>) {
     match value {
+        // Stages are told apart by their names.
+        Value::Array(stages) if prefix == "stage" => {
+            for stage in stages {
+                let name = stage.get("name").and_then(Value::as_str).unwrap_or_default();
+                flatten(&format!("{prefix}.{name}"), stage, into);
+            }
+        }
         Value::Object(table) => {
             for (key, value) in table {
                 let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };

@@ -1,7 +1,7 @@
 //! The data of an experiment: read once, shared by all variants that ask for the same.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use crossloom_data::assets::AssetCache;
 use crossloom_data::assets::AssetEvent;
@@ -9,17 +9,18 @@ use crossloom_data::datasets::{
     DatasetManifest, EasyVqa, EasyVqaOptions, Synthetic, SyntheticOptions, VqaDataset, VqaSplit,
 };
 use crossloom_data::packing::{EncodedSplit, ImageMode, PackingOptions, PackingPlan};
-use crossloom_data::tokenizer::{Tokenizer, TokenizerOptions};
+use crossloom_data::tokenizer::Tokenizer;
 use crossloom_data::{assets, image};
 use crossloom_recipe::{ImageUse, Recipe, Source, Split, Variant};
 
 use crate::ExperimentError;
+use crate::datasets::{DataSets, same_pictures};
 use crate::measured::{EASY_VQA, Measured};
 
 /// Pictures, questions, tokenizer.
 pub struct Data {
     dataset: Box<dyn VqaDataset>,
-    /// Built from the training split's questions and answers, held-out ones included: words are no answers.
+    /// Built from the questions and answers of the training splits of all stages, held-out ones included: words are no answers.
     pub tokenizer: Tokenizer,
     train: EncodedSplit,
     /// Pictures of the training split that are never trained on.
@@ -28,7 +29,7 @@ pub struct Data {
 }
 
 impl Data {
-    /// Reads (and if need be fetches) the data of a recipe. `folder` is the recipe's, for relative cache paths; `event`
+    /// Reads (and if need be fetches) the data of a recipe, of its last stage, with the vocabulary of all its stages. `folder` is the recipe's, for relative cache paths; `event`
     /// hears what happens to assets.
     ///
     /// # Errors
@@ -51,17 +52,16 @@ impl Data {
         stop: &AtomicBool,
         event: &mut dyn FnMut(AssetEvent),
     ) -> Result<Self, ExperimentError> {
-        let opened = open(recipe, folder, stop, event);
-        // What was fetched stays in the cache; no run begins.
-        if stop.load(Ordering::SeqCst) {
-            return Err(ExperimentError::Stopped);
-        }
-        Self::of(opened?, recipe)
+        let read = DataSets::of_recipe(recipe, folder, stop, event)?.into_first();
+        read.ok_or_else(|| ExperimentError::request("the recipe has no data", "write [data]"))
     }
 
-    /// The data set as the recipe divides it.
-    pub(crate) fn of(dataset: Box<dyn VqaDataset>, recipe: &Recipe) -> Result<Self, ExperimentError> {
-        let tokenizer = Tokenizer::train(dataset.train().texts(), &TokenizerOptions::default())?;
+    /// The data set as a recipe divides it, in tokens of a vocabulary.
+    pub(crate) fn divided(
+        dataset: Box<dyn VqaDataset>,
+        tokenizer: Tokenizer,
+        recipe: &Recipe,
+    ) -> Result<Self, ExperimentError> {
         let encode = |split| EncodedSplit::new(split, &tokenizer);
         let (train, test) = (encode(dataset.train())?, encode(dataset.test())?);
         let (train, validation) = train.hold_out(recipe.data.validation, recipe.data.seed)?;
@@ -179,7 +179,8 @@ pub(crate) fn cache(recipe: &Recipe, folder: &Path) -> Result<AssetCache, Experi
     })
 }
 
-fn open(
+/// The data set of a recipe.
+pub(crate) fn open(
     recipe: &Recipe,
     folder: &Path,
     stop: &AtomicBool,
@@ -225,14 +226,7 @@ pub(crate) fn image_mode(recipe: &Recipe) -> ImageMode {
 /// answers that are there already join the comparison.
 pub(crate) fn same_questions(variants: &[Variant]) -> Result<(), ExperimentError> {
     let same = |a: &Recipe, b: &Recipe| {
-        a.data.source == b.data.source
-            && a.data.seed == b.data.seed
-            && a.data.validation == b.data.validation
-            && a.data.train_limit == b.data.train_limit
-            && a.data.test_limit == b.data.test_limit
-            && a.model.vision.image_size == b.model.vision.image_size
-            && a.eval.split == b.eval.split
-            && a.eval.limit == b.eval.limit
+        same_pictures(a, b) && a.eval.split == b.eval.split && a.eval.limit == b.eval.limit
     };
     let Some((first, others)) = variants.split_first() else { return Ok(()) };
     let metric = first.recipe.eval.metric;

@@ -8,23 +8,26 @@ use std::time::Instant;
 use crossloom_data::assets::AssetEvent;
 use crossloom_data::packing::PackingPlan;
 use crossloom_eval::compare::Comparison;
-use crossloom_recipe::{LoadedRecipe, Variant};
+use crossloom_recipe::{LoadedRecipe, Recipe, Variant};
 use crossloom_runtime::Device;
-use crossloom_train::run_dir::{RunDir, RunRecord, RunStatus};
+use crossloom_train::run_dir::{DataManifest, RunDir, RunRecord, RunStatus};
 use crossloom_train::trainer::seconds_since_1970;
 
 use crate::backends::Resources;
 use crate::data::{cache, foreign_words, same_questions};
+use crate::datasets::DataSets;
 use crate::evaluate::check_metric;
 use crate::folder::Claim;
 use crate::job::{Entry, Job};
-use crate::memory::{DataNeed, Fit, fits};
+use crate::memory::{DataNeed, Fit, Need, fits};
 use crate::programs::Programs;
 use crate::progress::{Activity, RunProgress};
 use crate::start::{Start, is_settled};
 use crate::states::{Disk, States};
-use crate::variant::{Compiled, VariantRun, batch_shape};
-use crate::{Data, ExperimentError, VariantOutcome, compare, record, report, train};
+use crate::training_stage::{TrainingStage, title};
+use crate::twin::take_over;
+use crate::variant::{Compiled, CompiledStage, VariantRun, batch_shape};
+use crate::{ExperimentError, VariantOutcome, compare, record, report, train};
 
 /// A recipe that is run.
 #[derive(Clone, Debug)]
@@ -98,7 +101,7 @@ impl<'r> Experiment<'r> {
         let device = self.resources.backend.running()?;
         let claim = Claim::new(loaded, &variants, &self.out, self.folder.as_ref(), self.job, self.entry)?;
         let folder = loaded.path.parent().unwrap_or(Path::new("."));
-        let data = Data::load_until(&first.recipe, folder, stop, &mut |event| {
+        let data = DataSets::of_variants(&loaded.variants, folder, stop, &mut |event| {
             if worth_a_line(&event) {
                 progress.note(&event.to_string());
             }
@@ -108,16 +111,20 @@ impl<'r> Experiment<'r> {
             None => error,
         })?;
         let read = started.elapsed().as_secs_f64();
-        tracing::info!(name = data.name(), seconds = read, "data read");
-        let compiled = self.compiled(&variants, &data, &*device, progress)?;
-        let mut held = claim.enter(&record::data_manifest(&data))?;
+        // All variants are asked the same.
+        let asked = data.of(&first.recipe)?;
+        tracing::info!(name = asked.name(), seconds = read, "data read");
+        let compiled = self.compiled(&variants, &claim, &data, &*device, progress)?;
+        let manifests: Vec<DataManifest> = data.iter().map(record::data_manifest).collect();
+        let mut held = claim.enter(&manifests)?;
         tracing::info!(folder = %held.dir.path().display(), "folder entered");
         let earlier_record = held.record.take();
         let told = earlier_record.as_ref().map_or(0, |record| record.notes.len());
         let before = earlier_record.as_ref().map(|record| record.status.clone());
         let dir = &held.dir;
-        let notes = compiled.iter().flat_map(|compiled| compiled.notes.clone());
-        let mut record = record::begin(self, dir, earlier_record, &variants, &data, notes.collect())?;
+        let stages = compiled.iter().flat_map(|compiled| &compiled.stages);
+        let notes = stages.flat_map(|stage| stage.notes.clone()).collect();
+        let mut record = record::begin(self, dir, earlier_record, &variants, manifests, notes)?;
         for note in record.notes.iter().skip(told) {
             progress.note(note);
         }
@@ -137,7 +144,7 @@ impl<'r> Experiment<'r> {
             Some(_) if self.job == Job::Train => Ok(RunOutcome::Trained { dir: dir.path().to_owned() }),
             Some(outcomes) => {
                 let variants = compare::with_earlier(loaded, dir, &record, outcomes, progress)?;
-                let comparison = compare::write(loaded, dir, &data, &variants)?;
+                let comparison = compare::write(loaded, dir, asked, &variants)?;
                 for variant in &variants {
                     if let Some(note) = &variant.gate_note {
                         progress.note(&format!("`{}`: {note}", variant.name));
@@ -148,7 +155,7 @@ impl<'r> Experiment<'r> {
                     &self.command,
                     dir,
                     &record,
-                    &data,
+                    asked,
                     &variants,
                     comparison.as_ref(),
                 )?;
@@ -193,37 +200,63 @@ impl<'r> Experiment<'r> {
         Ok(loaded.variants.iter().filter(|v| names.is_empty() || names.contains(&v.name)).collect())
     }
 
-    /// Every variant, compiled. What training or scoring would refuse is refused here, for all of them, and what would not fit.
+    /// Every training that is still to be done, compiled. What training or scoring would refuse is refused here, for all of them, and
+    /// what would not fit.
     fn compiled(
         &self,
         variants: &[&'r Variant],
-        data: &Data,
+        claim: &Claim<'_>,
+        data: &DataSets,
         device: &dyn Device,
         progress: &mut dyn RunProgress,
     ) -> Result<Vec<Compiled<'r>>, ExperimentError> {
         let mut all = Vec::with_capacity(variants.len());
         for &variant in variants {
-            train::check(&variant.recipe)?;
-            check_metric(&variant.recipe, data)?;
-            all.push((variant, data.plan(&variant.recipe)?));
+            let stages = claim.open(variant)?;
+            let mut planned = Vec::with_capacity(stages.len());
+            for recipe in stages {
+                train::check(&recipe)?;
+                let plan = data.of(&recipe)?.plan(&recipe)?;
+                planned.push((recipe, plan));
+            }
+            check_metric(&variant.recipe, data.of(&variant.recipe)?)?;
+            all.push((variant, planned));
         }
-        let compile = |(variant, plan): (&'r Variant, PackingPlan)| {
-            progress.begin(&variant.name, Activity::Compile);
-            let (recipe, shape, vocab) = (&variant.recipe, batch_shape(&plan), plan.vocab_size);
-            let (chunk, target) = (self.resources.chunk, device.target());
-            let mut programs = match self.job {
-                Job::Evaluate => Programs::to_predict(recipe, shape, vocab, chunk, target)?,
-                Job::All | Job::Train => Programs::to_train(recipe, shape, vocab, chunk, target)?,
-            };
-            let start = Start::new(recipe, &programs.params)?;
-            let held = DataNeed { budget: self.resources.pictures, ..DataNeed::of(recipe, data, &plan) };
-            let Fit { need, mut notes } = fits(&variant.name, &mut programs, held, device, self.resources)?;
-            notes.extend(foreign_words(recipe).map(|note| format!("`{}`: {note}", variant.name)));
-            tracing::info!(variant = %variant.name, bytes = need.total(), "compiled");
-            let spills = programs.encodes_before && held.held(&programs).1;
-            Ok(Compiled { variant, plan, programs, start, need, notes, spills })
+        let mut compiled = Vec::with_capacity(all.len());
+        for (variant, planned) in all {
+            let stages = planned.into_iter().map(|(recipe, plan)| {
+                progress.begin(&title(&variant.name, &recipe), Activity::Compile);
+                self.compiled_stage(&variant.name, recipe, plan, data, device)
+            });
+            compiled.push(Compiled { variant, stages: stages.collect::<Result<_, _>>()? });
+        }
+        Ok(compiled)
+    }
+
+    fn compiled_stage(
+        &self,
+        variant: &str,
+        recipe: Recipe,
+        plan: PackingPlan,
+        data: &DataSets,
+        device: &dyn Device,
+    ) -> Result<CompiledStage, ExperimentError> {
+        let title = title(variant, &recipe);
+        let (shape, vocab) = (batch_shape(&plan), plan.vocab_size);
+        let (chunk, target) = (self.resources.chunk, device.target());
+        let mut programs = match self.job {
+            Job::Evaluate => Programs::to_predict(&recipe, shape, vocab, chunk, target)?,
+            Job::All | Job::Train => Programs::to_train(&recipe, shape, vocab, chunk, target)?,
         };
-        all.into_iter().map(compile).collect()
+        let start = Start::new(&recipe, &programs.params)?;
+        let own = DataNeed::of(&recipe, data.of(&recipe)?, &plan);
+        let held = DataNeed { budget: self.resources.pictures, content: data.bytes(), ..own };
+        let Fit { need, mut notes } = fits(&title, &mut programs, held, device, self.resources)?;
+        notes.extend(foreign_words(&recipe).map(|note| format!("`{variant}`: {note}")));
+        notes.dedup();
+        tracing::info!(variant = %title, bytes = need.total(), "compiled");
+        let spills = programs.encodes_before && held.held(&programs).1;
+        Ok(CompiledStage { recipe, plan, programs, start, need, notes, spills })
     }
 
     /// The outcome of every variant; `None` where one was stopped. After training alone there is none to list.
@@ -232,7 +265,7 @@ impl<'r> Experiment<'r> {
         compiled: Vec<Compiled<'_>>,
         device: &Arc<dyn Device>,
         dir: &RunDir,
-        data: &Data,
+        data: &DataSets,
         record: &mut RunRecord,
         progress: &mut dyn RunProgress,
         stop: &AtomicBool,
@@ -260,38 +293,54 @@ impl<'r> Experiment<'r> {
         compiled: Compiled<'_>,
         device: &Arc<dyn Device>,
         dir: &RunDir,
-        data: &Data,
+        data: &DataSets,
         record: &mut RunRecord,
         progress: &mut dyn RunProgress,
         stop: &AtomicBool,
     ) -> Result<Ended, ExperimentError> {
-        let held = self.states(&compiled, progress);
-        let mut ready = VariantRun::new(compiled, held, self.job, device, dir, record)?;
-        if self.job != Job::Evaluate {
-            let finished = ready.train(data, self.entry == Entry::Resume, record, progress, stop)?;
-            dir.write_record(record)?;
-            if !finished {
-                return Ok(Ended::Stopped);
+        let Compiled { variant, stages } = compiled;
+        // The stages follow one another, so that the largest is what the run holds at most.
+        let most = stages.iter().map(|stage| stage.need.clone()).max_by_key(Need::total).unwrap_or_default();
+        let mut stages = stages.into_iter().peekable();
+        while let Some(stage) = stages.next() {
+            let own = data.of(&stage.recipe)?;
+            // What is thrown away is not looked for elsewhere; variants of one run share a stage all the same.
+            let out = (self.entry != Entry::Replace).then_some(self.out.as_path());
+            if self.job != Job::Evaluate && stages.peek().is_some() {
+                let training = TrainingStage::of(&dir.variant(&variant.name)?, stage.recipe.clone());
+                if take_over(&training, &variant.name, data, dir, out, record, progress)? {
+                    continue;
+                }
+            }
+            let held = self.states(&variant.name, &stage, progress);
+            let mut ready = VariantRun::new(variant, stage, &most, held, self.job, device, dir, record)?;
+            if self.job != Job::Evaluate {
+                let finished = ready.train(own, self.entry == Entry::Resume, record, progress, stop)?;
+                dir.write_record(record)?;
+                if !finished {
+                    return Ok(Ended::Stopped);
+                }
+            }
+            // The model of a stage is let go before that of the next is made.
+            if stages.peek().is_none() && self.job != Job::Train {
+                let outcome = ready.evaluate(own, record, progress, stop)?;
+                return Ok(outcome.map_or(Ended::Stopped, |outcome| Ended::Evaluated(Box::new(outcome))));
             }
         }
-        if self.job == Job::Train {
-            return Ok(Ended::Trained);
-        }
-        let outcome = ready.evaluate(data, record, progress, stop)?;
-        Ok(outcome.map_or(Ended::Stopped, |outcome| Ended::Evaluated(Box::new(outcome))))
+        Ok(Ended::Trained)
     }
 }
 
 impl Experiment<'_> {
     /// Where a variant holds its encoded pictures: in memory, and on disk what training reads and memory does not hold.
-    fn states(&self, compiled: &Compiled<'_>, progress: &mut dyn RunProgress) -> States {
+    fn states(&self, variant: &str, compiled: &CompiledStage, progress: &mut dyn RunProgress) -> States {
         let Resources { pictures, backend, .. } = self.resources;
         let memory = pictures.memory(compiled.programs.encodes_before);
         if !compiled.spills || pictures.disk() == 0 {
             return States::new(memory, None);
         }
         let folder = self.recipe.path.parent().unwrap_or(Path::new("."));
-        let disk = cache(&compiled.variant.recipe, folder).and_then(|cache| {
+        let disk = cache(&compiled.recipe, folder).and_then(|cache| {
             // Numbers of another version, device or instruction set may differ in their last bits.
             let (version, device) = (env!("CARGO_PKG_VERSION"), backend.device().name());
             let kind = format!("{version}-{device}-{}", backend.instruction_set()?);
@@ -302,9 +351,8 @@ impl Experiment<'_> {
         match disk {
             Ok(disk) => States::new(memory, Some(disk)),
             Err(error) => {
-                let name = &compiled.variant.name;
                 progress.note(&format!(
-                    "`{name}`: encoded pictures that memory does not hold are not kept on disk: {error}"
+                    "`{variant}`: encoded pictures that memory does not hold are not kept on disk: {error}"
                 ));
                 States::new(memory, None)
             }

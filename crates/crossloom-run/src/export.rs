@@ -7,23 +7,24 @@ use std::path::Path;
 use crossloom_ir::DType;
 use crossloom_model::{BatchShape, Outputs, ParamSpec};
 use crossloom_recipe::{Adapter, AmpAttach, Architecture, Part, Recipe};
-use crossloom_train::checkpoint::{Checkpoint, Checkpoints, RestorePart};
+use crossloom_train::checkpoint::{Checkpoint, RestorePart};
 use crossloom_train::run_dir::VariantDir;
 use crossloom_train::step::{BoxError, ModelState, StateTensor, Visit};
 use crossloom_weights::export::{self, Scope, Tensors, TokenIds, Values};
 use crossloom_weights::{peft, values};
 
 use crate::ExperimentError;
-use crate::graph::{forward_func, policy, training_spec};
+use crate::graph::{forward_func, policy};
 use crate::interface::Interface;
 use crate::model::dtype_in_file;
-use crate::start::Start;
+use crate::start::{Start, trained};
 use crate::trained::no_checkpoint;
+use crate::training_stage::newest;
 
 /// What of a trained variant is given away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Export {
-    /// Every tensor that was trained, under our names.
+    /// Every tensor that was trained, by whatever stage, under our names.
     Trained,
     /// The low-rank pairs of a scope, in PEFT's form.
     Adapter(Scope),
@@ -45,7 +46,7 @@ pub struct Exported {
     pub parameters: u64,
 }
 
-/// Writes the newest checkpoint of a variant as a new folder.
+/// Writes the newest checkpoint of a variant, of the newest stage that has one, as a new folder.
 ///
 /// # Errors
 /// No checkpoint, or a damaged one; nothing of that kind to give; a model that cannot be said in that form; the folder is
@@ -57,6 +58,7 @@ pub fn export(
     folder: &Path,
 ) -> Result<Exported, ExperimentError> {
     let held = Held::read(dir, recipe)?;
+    let recipe = &held.recipe;
     match what {
         Export::Trained => held.trained(recipe, folder),
         Export::Adapter(scope) => held.adapter(recipe, scope, folder),
@@ -67,6 +69,8 @@ pub fn export(
 
 /// All weights of a variant.
 struct Held {
+    /// That of the newest stage.
+    recipe: Recipe,
     params: Vec<ParamSpec>,
     tensors: Tensors,
     tokens: TokenIds,
@@ -75,8 +79,10 @@ struct Held {
 
 impl Held {
     fn read(dir: &VariantDir, recipe: &Recipe) -> Result<Self, ExperimentError> {
-        let (Interface { shapes, .. }, _) = Interface::read(dir, recipe)?;
-        let checkpoints = Checkpoints::new(dir.checkpoints_path(), recipe.train.keep_checkpoints);
+        let stage = newest(dir, recipe)?;
+        let recipe = &stage.recipe;
+        let (Interface { shapes, .. }, _) = Interface::read(&stage.dir, recipe)?;
+        let checkpoints = stage.checkpoints();
         let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir))?;
         let shape = BatchShape { batch: 1, tokens: shapes.sequence_len, targets: shapes.targets };
         let (model, _) = forward_func(recipe, shape, shapes.vocab_size, Outputs::Loss)?;
@@ -94,7 +100,8 @@ impl Held {
         let id = |id: i32| u32::try_from(id).unwrap_or_default();
         let special = shapes.special;
         let tokens = TokenIds { eos: id(special.eos), pad: id(special.pad), image: id(special.image) };
-        Ok(Self { params, tensors, tokens, steps: newest.state().step })
+        let steps = stage.before + newest.state().step;
+        Ok(Self { recipe: recipe.clone(), params, tensors, tokens, steps })
     }
 
     fn wrote<'p>(&self, params: impl Iterator<Item = &'p ParamSpec>) -> Exported {
@@ -112,8 +119,7 @@ impl Held {
     }
 
     fn trained(&self, recipe: &Recipe, folder: &Path) -> Result<Exported, ExperimentError> {
-        let names: BTreeSet<String> =
-            training_spec(recipe, &self.params).groups.into_iter().flat_map(|group| group.params).collect();
+        let names = trained(recipe, &self.params);
         let trained = |param: &&ParamSpec| names.contains(&param.name);
         let tensors: Tensors =
             self.tensors.iter().filter(|(name, _)| names.contains(*name)).map(owned).collect();

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use crossloom_recipe::{LoadedRecipe, Variant};
-use crossloom_train::checkpoint::Checkpoints;
+use crossloom_recipe::{LoadedRecipe, Recipe, Variant};
 use crossloom_train::run_dir::{DataManifest, RunDir, RunLock, RunRecord, VariantDir, check_variant_name};
 
 use crate::changes::nearest_other;
 use crate::job::{Entry, Job};
+use crate::training_stage::{newest, stages, title};
 use crate::{ExperimentError, record};
 
 /// Differences to another run that are told.
@@ -75,12 +75,37 @@ impl<'r> Claim<'r> {
         Ok(Self { wanted, existing })
     }
 
+    /// The trainings of a variant that are still to be done, each as the recipe up to its stage. Of one that is trained, the last one is,
+    /// which is evaluated; to be evaluated only, the newest one that has a checkpoint is, with the data that all are asked about.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub(crate) fn open(&self, variant: &Variant) -> Result<Vec<Recipe>, ExperimentError> {
+        let Wanted { job, entry, .. } = self.wanted;
+        let recipe = &variant.recipe;
+        let Some((dir, _)) = &self.existing else { return Ok(recipe.by_stage()) };
+        let dir = dir.variant_path(&variant.name)?;
+        if job == Job::Evaluate {
+            let newest = newest(&dir, recipe)?.recipe;
+            return Ok(vec![Recipe { data: recipe.data.clone(), ..newest }]);
+        }
+        let mut open = stages(&dir, recipe);
+        if entry == Entry::Resume {
+            let mut finished = 0;
+            while finished + 1 < open.len() && open[finished].is_finished()? {
+                finished += 1;
+            }
+            open.drain(..finished);
+        }
+        Ok(open.into_iter().map(|stage| stage.recipe).collect())
+    }
+
     /// Makes the folder and those of all variants. Where the run does not continue, what variants of these names left
     /// there goes; other variants stay.
     ///
     /// # Errors
     /// A record that stays and is damaged, or of other data; nothing is removed then.
-    pub fn enter(self, data: &DataManifest) -> Result<RunFolder, ExperimentError> {
+    pub fn enter(self, data: &[DataManifest]) -> Result<RunFolder, ExperimentError> {
         let Wanted { recipe, variants, out, job, entry } = self.wanted;
         let (dir, lock) = match self.existing {
             Some(existing) => existing,
@@ -123,24 +148,25 @@ impl Wanted<'_> {
         for variant in variants {
             if let Some(dir) = dir {
                 let folder = dir.variant_path(&variant.name)?;
-                Checkpoints::new(folder.checkpoints_path(), 0).restore_replaced()?;
+                for stage in stages(&folder, &variant.recipe) {
+                    stage.checkpoints().restore_replaced()?;
+                }
                 folders.push(folder);
             }
         }
         for (variant, folder) in variants.iter().zip(&folders) {
-            let done =
-                Checkpoints::new(folder.checkpoints_path(), 0).steps()?.last().copied().unwrap_or_default();
-            let wanted = variant.recipe.train.steps;
-            if done > wanted && entry != Entry::Replace {
-                return Err(ExperimentError::request(
-                    format!(
-                        "`{}` was trained for {done} steps already, the recipe says {wanted}",
-                        variant.name
-                    ),
-                    format!(
-                        "set train.steps to at least {done}, or begin anew with --force or another --out"
-                    ),
-                ));
+            for stage in stages(folder, &variant.recipe) {
+                let (done, wanted) = (stage.done()?.unwrap_or_default(), stage.recipe.train.steps);
+                if done > wanted && entry != Entry::Replace {
+                    let at = stage.recipe.stage().map(|stage| format!("stage.{stage}.")).unwrap_or_default();
+                    let name = title(&variant.name, &stage.recipe);
+                    return Err(ExperimentError::request(
+                        format!("`{name}` was trained for {done} steps already, the recipe says {wanted}"),
+                        format!(
+                            "set {at}train.steps to at least {done}, or begin anew with --force or another --out"
+                        ),
+                    ));
+                }
             }
         }
         let trained = folders.iter().filter(|folder| folder.holds_checkpoint()).count();
@@ -182,7 +208,7 @@ impl Wanted<'_> {
         if told.is_empty() {
             return format!("; {path} is another run of it");
         }
-        let only_longer = changes.iter().all(|change| change.key == "train.steps");
+        let only_longer = changes.iter().all(|change| change.key.ends_with("train.steps"));
         let rule = if only_longer { FIXED_LENGTH } else { "" };
         format!("; {path} was made with other settings: {}{more}{rule}", told.join(", "))
     }

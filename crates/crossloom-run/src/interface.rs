@@ -7,7 +7,7 @@ use std::path::Path;
 use crossloom_data::packing::PackingPlan;
 use crossloom_data::tokenizer::Tokenizer;
 use crossloom_recipe::Recipe;
-use crossloom_train::run_dir::VariantDir;
+use crossloom_train::run_dir::StageDir;
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
@@ -36,20 +36,20 @@ impl Interface {
         Self { version: VERSION, shapes: shapes.clone(), processor: Processor::of(&recipe.model.vision) }
     }
 
-    /// Writes it and the tokenizer into a variant's folder.
+    /// Writes it and the tokenizer into the folder of a training.
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn write(&self, dir: &VariantDir, tokenizer: &Tokenizer) -> Result<(), ExperimentError> {
+    pub fn write(&self, dir: &StageDir, tokenizer: &Tokenizer) -> Result<(), ExperimentError> {
         dir.write(TOKENIZER, tokenizer.to_json()?.as_bytes())?;
         Ok(dir.write(FILE, &serde_json::to_vec_pretty(self)?)?)
     }
 
-    /// Reads it and the tokenizer from a variant's folder, and checks that they fit one another and the recipe.
+    /// Reads it and the tokenizer from the folder of a training, and checks that they fit one another and the recipe.
     ///
     /// # Errors
     /// A folder without the file, as runs of earlier versions are; a file of another version, or a damaged one.
-    pub fn read(dir: &VariantDir, recipe: &Recipe) -> Result<(Self, Tokenizer), ExperimentError> {
+    pub fn read(dir: &StageDir, recipe: &Recipe) -> Result<(Self, Tokenizer), ExperimentError> {
         let path = dir.path().join(FILE);
         let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => ExperimentError::request(

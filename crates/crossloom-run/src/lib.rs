@@ -11,7 +11,7 @@
 //!
 //! - [`experiment`]: a recipe that is run, and how that ended.
 //! - [`folder`]: what may be done in a run's folder is settled, under its lock, before anything is written.
-//! - [`data`]: pictures, questions, tokenizer, split by split.
+//! - [`data`]: pictures, questions, tokenizer, split by split; [`DataSets`]: those of all stages.
 //! - [`start`]: the pretrained weights that a recipe names, found, compared with its model, and laid into its store.
 //! - [`graph`]: a recipe's functions; [`programs`]: compiled; [`memory`]: what they will hold; [`model`]: with their weights;
 //!   [`backends`]: what they are compiled for and run on.
@@ -22,6 +22,7 @@
 mod batch;
 mod changes;
 mod compare;
+mod datasets;
 mod encoder;
 mod error;
 mod evaluate;
@@ -43,6 +44,8 @@ mod step;
 mod stream;
 mod train;
 mod trained;
+mod training_stage;
+mod twin;
 mod variant;
 
 pub mod backends;
@@ -63,6 +66,7 @@ pub mod start;
 
 pub use batch::{load_batch, pool_of};
 pub use data::Data;
+pub use datasets::DataSets;
 pub use error::ExperimentError;
 pub use evaluate::evaluate;
 pub use experiment::{Experiment, Finished, RunOutcome};
@@ -76,5 +80,7 @@ pub use progress::{Activity, RunProgress, Unheard};
 pub use start::{Start, located, settled};
 pub use states::PictureBudget;
 pub use step::ModelStep;
+pub use stream::TrainingBatch;
 pub use train::train;
 pub use trained::{Answered, Trained, generate};
+pub use training_stage::unfinished_stage;

@@ -46,8 +46,9 @@ mod tests {
 
     use std::path::Path;
 
-    use crossloom_data::datasets::{EasyVqa, EasyVqaOptions};
+    use crossloom_data::datasets::{EasyVqa, EasyVqaOptions, VqaDataset as _};
     use crossloom_data::image::Image;
+    use crossloom_data::tokenizer::{Tokenizer, TokenizerOptions};
     use crossloom_recipe::{LoadOptions, load};
 
     use crate::Data;
@@ -71,7 +72,9 @@ mod tests {
         let quickstart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/quickstart.toml");
         let mut recipe = load(&quickstart, &LoadOptions::default()).unwrap().variants[0].recipe.clone();
         recipe.data.validation = 0.0;
-        let data = Data::of(Box::new(another_easy_vqa(folder.path())), &recipe).unwrap();
+        let read = another_easy_vqa(folder.path());
+        let tokenizer = Tokenizer::train(read.train().texts(), &TokenizerOptions::default()).unwrap();
+        let data = Data::divided(Box::new(read), tokenizer, &recipe).unwrap();
         let error = data.plan(&recipe).unwrap_err().to_string();
         assert!(error.contains("questions of up to 8 and answers of up to 1 tokens"), "{error}");
         assert!(

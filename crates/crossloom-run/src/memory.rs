@@ -14,6 +14,7 @@ pub use crossloom_runtime::limits::{DoesNotFit, Limit, Need};
 
 use crate::backends::{Backend, Resources};
 use crate::data::image_mode;
+use crate::datasets::same_data;
 use crate::programs::Programs;
 use crate::stages::Shapes;
 use crate::start::Start;
@@ -67,23 +68,35 @@ impl DataNeed {
     /// What is expected of data that was not read: pictures exactly, questions at an average.
     pub fn expected(recipe: &Recipe, shape: BatchShape) -> Self {
         let crossloom_recipe::Data { source, train_limit, test_limit, validation, .. } = &recipe.data;
-        let (train, test, per_image) = match *source {
+        let counts = |source: &Source| match *source {
             Source::EasyVqa {} => EASY_VQA,
             Source::Synthetic { train_images, test_images, questions_per_image, .. } => {
                 (train_images, test_images, questions_per_image)
             }
         };
+        let (train, test, _) = counts(source);
         let side = recipe.model.vision.image_size as u64;
         let pixels = 3 * side * side;
         let limited =
             |images: usize, limit: Option<usize>| limit.map_or(images, |limit| images.min(limit)) as u64;
-        let images = limited(train, *train_limit) + limited(test, *test_limit);
+        // The data of all stages is in memory at once.
+        let content = |data: &crossloom_recipe::Data| {
+            let (train, test, per_image) = counts(&data.source);
+            let images = limited(train, data.train_limit) + limited(test, data.test_limit);
+            images * (pixels + per_image as u64 * QUESTION)
+        };
+        let mut sets = vec![&recipe.data];
+        for stage in recipe.stages.iter().map(|stage| &stage.data) {
+            if !sets.iter().any(|known| same_data(known, stage)) {
+                sets.push(stage);
+            }
+        }
         let BatchShape { batch, tokens, targets } = shape;
         let (tokens, targets) = (tokens as u64, targets as u64);
         let row = pixels + 4 * tokens + recipe.model.visual_tokens() as u64 + 2 * targets;
         let batches = 1 + u64::from(*validation > 0.0);
         Self {
-            content: images * (pixels + per_image as u64 * QUESTION),
+            content: sets.into_iter().map(content).sum(),
             read: false,
             batches: batches * batch as u64 * 4 * row,
             pictures: asked(recipe, limited(test, *test_limit) as usize),
@@ -211,7 +224,8 @@ impl Memory {
 }
 
 /// What a run of a recipe with batches of that shape will hold, but for the process itself, and to how many bytes of arena its
-/// training step was brought for that; `budget` is what it may hold. Nothing is read or allocated.
+/// training step was brought for that; `budget` is what it may hold. Nothing is read or allocated. Of a recipe with stages it is the last
+/// one, with the data of all of them.
 ///
 /// # Errors
 /// The graph cannot be built or compiled; pretrained weights that are not those of its model.

@@ -12,6 +12,7 @@ use crossloom_runtime::limits::release_freed;
 use crossloom_runtime::{Arena, Device, Executable, Home, RunError, Session, Store, TensorInfo};
 use crossloom_train::checkpoint::{Checkpoint, RestorePart};
 use crossloom_train::step::{BoxError, Dtype, ModelState, StateTensor, Visit};
+use crossloom_weights::values;
 use half::bf16;
 
 use crate::ExperimentError;
@@ -130,6 +131,41 @@ impl Model {
         Ok(())
     }
 
+    /// Puts weights of another training of the model in the place of start values, by their names, each in the type that it has here.
+    /// Weights that only this training has, such as new low-rank pairs, keep theirs.
+    ///
+    /// # Errors
+    /// A damaged checkpoint; weights that the model does not have, or has in another shape, all of them: none is left behind.
+    pub(crate) fn take_over(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(), ExperimentError> {
+        let store = &self.store;
+        let mut misfits = Vec::new();
+        checkpoint.visit_parameters(&mut |tensor| {
+            match store.info(tensor.name).filter(is_owned) {
+                Some(info) if info.ty.shape == tensor.shape => {
+                    let dtype = dtype_in_store(tensor.name, tensor.dtype)?;
+                    let values = values::to_f32(dtype, tensor.bytes);
+                    let values =
+                        values.map_err(|problem| format!("the tensor `{}` {problem}", tensor.name))?;
+                    write_weight(store, tensor.name, &values)?;
+                }
+                Some(info) => misfits.push(format!(
+                    "misshaped   {} is {:?} there, {:?} in the model",
+                    tensor.name, tensor.shape, info.ty.shape
+                )),
+                None => misfits.push(format!("unexpected  {} {:?}", tensor.name, tensor.shape)),
+            }
+            Ok(())
+        })?;
+        if misfits.is_empty() {
+            return Ok(());
+        }
+        Err(ExperimentError::Weights {
+            path: checkpoint.path().to_owned(),
+            misfits,
+            help: "a stage has all weights that the one before it trained".to_owned(),
+        })
+    }
+
     /// The whole model over these weights as the one graph that training differentiates, with predictions as results: what
     /// the phases are checked against.
     ///
@@ -221,6 +257,15 @@ fn write_copy(store: &Store, name: &str) -> Result<(), RunError> {
 
 fn rounded(values: &[f32]) -> Vec<bf16> {
     values.iter().map(|&value| bf16::from_f32(value)).collect()
+}
+
+fn dtype_in_store(name: &str, dtype: Dtype) -> Result<DType, BoxError> {
+    Ok(match dtype {
+        Dtype::F32 => DType::F32,
+        Dtype::BF16 => DType::Bf16,
+        Dtype::F16 => DType::F16,
+        other => return Err(format!("`{name}` is {other}, which no weight is").into()),
+    })
 }
 
 pub(crate) fn dtype_in_file(name: &str, dtype: DType) -> Result<Dtype, BoxError> {

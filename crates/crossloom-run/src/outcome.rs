@@ -6,11 +6,11 @@ use crossloom_eval::Results;
 use crossloom_eval::compare::Standing;
 use crossloom_eval::samples::{SampleRecord, read_samples};
 use crossloom_recipe::{ImageUse, Recipe, Variant};
-use crossloom_train::checkpoint::Checkpoints;
 use crossloom_train::run_dir::{GateRecord, RunDir, RunRecord, VariantDir, VariantRecord};
 use indexmap::IndexMap;
 
 use crate::ExperimentError;
+use crate::training_stage::steps_done;
 
 /// A variant that was trained and evaluated.
 pub struct VariantOutcome {
@@ -26,7 +26,7 @@ pub struct VariantOutcome {
     pub records: Vec<SampleRecord>,
     /// Its numbers.
     pub results: Results,
-    /// The step of the checkpoint that answered.
+    /// The step of the checkpoint that answered, counted over all stages.
     pub steps: u64,
     /// The gate of every edge on the evaluation split.
     pub gates: IndexMap<String, GateRecord>,
@@ -69,13 +69,19 @@ impl VariantOutcome {
 
     /// Whether it was trained for all steps of its recipe.
     pub(crate) fn is_trained(&self) -> bool {
-        self.steps >= self.recipe.train.steps
+        self.steps >= self.recipe.all_steps()
     }
 
     /// What limits it, where it was trained for fewer steps than its recipe says.
     pub(crate) fn partly_trained(&self) -> Option<String> {
-        let (steps, wanted) = (self.steps, self.recipe.train.steps);
-        (!self.is_trained()).then(|| format!("trained for {steps} of {wanted} steps"))
+        let (steps, wanted) = (self.steps, self.recipe.all_steps());
+        let mut before = 0;
+        let stage = self.recipe.stages.iter().find(|stage| {
+            before += stage.train.steps;
+            steps <= before
+        });
+        let stage = stage.map(|stage| format!(", up to stage `{}`", stage.name)).unwrap_or_default();
+        (!self.is_trained()).then(|| format!("trained for {steps} of {wanted} steps{stage}"))
     }
 
     /// What an earlier process found for a variant. `None` where it was not evaluated, or not with these settings or the
@@ -87,7 +93,7 @@ impl VariantOutcome {
     ) -> Result<Option<Self>, ExperimentError> {
         let dir = dir.variant_path(&variant.name)?;
         let Some(entry) = record.variants.get(&variant.name) else { return Ok(None) };
-        let newest = Checkpoints::new(dir.checkpoints_path(), 0).steps()?.last().copied();
+        let newest = steps_done(&dir, &variant.recipe)?;
         let settings = evaluated_as(&variant.recipe, newest.unwrap_or(entry.steps));
         if !dir.results_path().exists() || entry.evaluated_as != settings {
             return Ok(None);

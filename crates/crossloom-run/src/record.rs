@@ -25,7 +25,7 @@ pub(crate) fn begin(
     dir: &RunDir,
     earlier: Option<RunRecord>,
     variants: &[&Variant],
-    data: &Data,
+    data: Vec<DataManifest>,
     notes: Vec<String>,
 ) -> Result<RunRecord, ExperimentError> {
     let Experiment { recipe: loaded, job, resources, .. } = *experiment;
@@ -58,7 +58,7 @@ pub(crate) fn begin(
     let new: Vec<String> = notes.into_iter().filter(|note| !record.notes.contains(note)).collect();
     record.notes.extend(new);
     record.seeds = shared_seeds(&loaded.variants);
-    record.data = vec![data_manifest(data)];
+    record.data = data;
     dir.write("recipe.resolved.toml", resolved::text(loaded)?.as_bytes())?;
     dir.write_record(&record)?;
     Ok(record)
@@ -69,6 +69,9 @@ fn here(backend: Backend) -> Result<(String, String), RunError> {
     let device = processor().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
     Ok((device, backend.instruction_set()?.to_owned()))
 }
+
+/// Begins the note of a run that went on elsewhere.
+pub(crate) const WENT_ON: &str = "went on with";
 
 /// Where bit-identity ends: steps of a run that goes on with another instruction set, or on another processor, differ in
 /// their last bits from those that would have been.
@@ -81,7 +84,7 @@ fn went_on_elsewhere(record: &RunRecord, backend: Backend) -> Result<Option<Stri
     }
     let old_set = if old_set.is_empty() { "unknown" } else { old_set };
     Ok(Some(format!(
-        "went on with {device} ({set}) after {before} ({old_set}): from the last checkpoint on, the last bits may differ from \
+        "{WENT_ON} {device} ({set}) after {before} ({old_set}): from the last checkpoint on, the last bits may differ from \
          a run that never moved"
     )))
 }
@@ -144,20 +147,21 @@ pub(crate) fn earlier(dir: &RunDir) -> Result<Option<RunRecord>, ExperimentError
 }
 
 /// Refuses to continue a run with other data than it began with.
-pub(crate) fn same_content(record: &RunRecord, data: &DataManifest) -> Result<(), ExperimentError> {
-    let Some(before) = record.data.first() else { return Ok(()) };
-    // Older records have no hashes.
-    let changed = |(split, hash): &(&String, &String)| data.content.get(*split) != Some(*hash);
-    match before.content.iter().find(changed) {
-        None => Ok(()),
-        Some((split, _)) => Err(ExperimentError::request(
-            format!(
-                "the data is not what the run began with: the {split} split of {} has changed",
-                data.name
-            ),
-            "put the former data back, replace the whole run with --force, or write elsewhere with --out",
-        )),
+pub(crate) fn same_content(record: &RunRecord, data: &[DataManifest]) -> Result<(), ExperimentError> {
+    for (before, now) in record.data.iter().zip(data) {
+        // Older records have no hashes.
+        let changed = |(split, hash): &(&String, &String)| now.content.get(*split) != Some(*hash);
+        if let Some((split, _)) = before.content.iter().find(changed) {
+            return Err(ExperimentError::request(
+                format!(
+                    "the data is not what the run began with: the {split} split of {} has changed",
+                    now.name
+                ),
+                "put the former data back, replace the whole run with --force, or write elsewhere with --out",
+            ));
+        }
     }
+    Ok(())
 }
 
 /// What is written down of the data.

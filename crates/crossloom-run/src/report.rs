@@ -17,6 +17,7 @@ use self::accuracy::accuracy;
 use self::topology::topology;
 use crate::date::utc;
 use crate::held_out::HELD_OUT_LOSS;
+use crate::training_stage::stages;
 use crate::{Data, ExperimentError, VariantOutcome, resolved};
 
 /// Pictures shown in the report.
@@ -47,7 +48,7 @@ pub(crate) fn write(
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
         accuracy: accuracy(variants, comparison),
-        variants: variants.iter().map(variant).collect::<Result<_, _>>()?,
+        variants: variants.iter().map(|outcome| variant(outcome, record)).collect::<Result<_, _>>()?,
         samples: samples(data, variants),
         reproduction: reproduction(loaded, command, record, data, variants)?,
     };
@@ -57,14 +58,34 @@ pub(crate) fn write(
     Ok(path)
 }
 
-fn variant(outcome: &VariantOutcome) -> Result<report::Variant, ExperimentError> {
-    let metrics = read_metrics(&outcome.dir.metrics_path())?;
+fn variant(outcome: &VariantOutcome, record: &RunRecord) -> Result<report::Variant, ExperimentError> {
+    let (mut metrics, mut trained) = (Vec::new(), Vec::new());
+    let entry = record.variants.get(&outcome.name);
+    for stage in stages(&outcome.dir, &outcome.recipe) {
+        let known = stage.recipe.stage().and_then(|name| Some((name, entry?.stages.get(name)?)));
+        trained.extend(known.map(|(name, known)| report::Stage {
+            name: name.to_owned(),
+            begins: stage.before,
+            steps: known.steps,
+            trained: known.trainable_parameters,
+            learning_rate: stage.recipe.train.lr,
+            loss: known.final_loss,
+            taken_from: known.taken_from.clone(),
+        }));
+        // A stage that was not begun has recorded nothing.
+        if stage.dir.metrics_path().exists() || stage.recipe.stages.len() < 2 {
+            let own = read_metrics(&stage.dir.metrics_path())?.into_iter();
+            metrics.extend(own.map(|m| MetricRecord { step: stage.before + m.step, ..m }));
+        }
+    }
     let (metrics, held_out): (Vec<MetricRecord>, Vec<MetricRecord>) =
         metrics.into_iter().partition(|m| m.phase == MetricPhase::Train);
     let series = |name: &str| -> report::Series {
         metrics.iter().filter_map(|m| Some((m.step, *m.scalars.get(name)?))).collect()
     };
-    let lr = metrics.iter().flat_map(|m| m.scalars.keys()).find(|name| name.starts_with("lr/")).cloned();
+    // Stages have other groups.
+    let rate =
+        |m: &MetricRecord| m.scalars.iter().find(|(name, _)| name.starts_with("lr/")).map(|(_, rate)| *rate);
     Ok(report::Variant {
         name: outcome.name.clone(),
         description: description(outcome),
@@ -76,9 +97,10 @@ fn variant(outcome: &VariantOutcome) -> Result<report::Variant, ExperimentError>
                 .iter()
                 .filter_map(|m| Some((m.step, *m.scalars.get(HELD_OUT_LOSS)?)))
                 .collect(),
-            learning_rate: lr.map(|name| series(&name)).unwrap_or_default(),
+            learning_rate: metrics.iter().filter_map(|m| Some((m.step, rate(m)?))).collect(),
             gradient_norm: series("grad_norm"),
         },
+        stages: trained,
     })
 }
 

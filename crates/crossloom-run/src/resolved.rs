@@ -25,12 +25,14 @@ pub(crate) fn text(loaded: &LoadedRecipe) -> Result<String, ExperimentError> {
     let mut text = String::new();
     for variant in &loaded.variants {
         let mut variant = variant.clone();
-        if let Some(cache) = &variant.recipe.data.cache {
+        let recipe = &mut variant.recipe;
+        let stages = recipe.stages.iter_mut().map(|stage| &mut stage.data);
+        for cache in stages.chain([&mut recipe.data]).filter_map(|data| data.cache.as_mut()) {
             let folder = loaded.path.parent().unwrap_or(Path::new("."));
-            let path = folder.join(cache);
+            let path = folder.join(&*cache);
             let absolute = std::path::absolute(&path)
                 .map_err(|error| ExperimentError::File { path, message: error.to_string() })?;
-            variant.recipe.data.cache = Some(absolute.display().to_string());
+            *cache = absolute.display().to_string();
         }
         text += &format!("{HEADING}{}\n", variant.name);
         if variant.baseline {

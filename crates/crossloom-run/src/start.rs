@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crossloom_ir::{Role, TensorType};
 use crossloom_model::ParamSpec;
 use crossloom_recipe::selection::matcher;
-use crossloom_recipe::{Architecture, LoadedRecipe, PretrainedWeights, Recipe};
+use crossloom_recipe::{Architecture, KeptIn, LoadedRecipe, PretrainedWeights, Recipe, Selection};
 use crossloom_runtime::{HostBytes, Store};
 use crossloom_weights::{Pretrained, WeightBytes, WeightsError, values};
 use globset::GlobMatcher;
@@ -106,14 +106,14 @@ impl Start {
     /// Weights that cannot be read; tensors that are missing, unexpected, or of another shape, all of them.
     pub fn new(recipe: &Recipe, params: &[ParamSpec]) -> Result<Self, ExperimentError> {
         let mut start = Self::default();
-        let trained: BTreeSet<String> =
-            training_spec(recipe, params).groups.into_iter().flat_map(|group| group.params).collect();
+        let trained = trained(recipe, params);
         for source in sources(recipe)? {
             for name in source.fitting(recipe, params)? {
                 let place = if trained.contains(name) { &mut start.trained } else { &mut start.frozen };
                 place.insert(name.to_owned(), Arc::clone(&source.model));
             }
         }
+        as_in_no_file(recipe, params, &trained)?;
         Ok(start)
     }
 
@@ -175,6 +175,40 @@ impl Start {
         let (ty, tensor) = finite(model, name)?;
         let values = values::to_f32(ty.dtype, tensor.as_ref());
         values.map(Some).map_err(|problem| of_tensor(model, name, &problem))
+    }
+}
+
+/// The parameters that a recipe or a stage before it trains: what is no longer as it was in its file.
+pub(crate) fn trained(recipe: &Recipe, params: &[ParamSpec]) -> BTreeSet<String> {
+    let groups = recipe.by_stage().into_iter().flat_map(|stage| training_spec(&stage, params).groups);
+    groups.flat_map(|group| group.params).collect()
+}
+
+/// Refuses to keep as its file has it what an earlier stage trained.
+fn as_in_no_file(
+    recipe: &Recipe,
+    params: &[ParamSpec],
+    trained: &BTreeSet<String>,
+) -> Result<(), ExperimentError> {
+    let selection = Selection::new(&recipe.train);
+    let of_file = |param: &&ParamSpec| {
+        param.beside.is_none()
+            && trained.contains(&param.name)
+            && selection.kept_in(param.part, &param.name) == Some(KeptIn::File)
+    };
+    match params.iter().find(of_file) {
+        None => Ok(()),
+        Some(param) => Err(ExperimentError::request(
+            format!(
+                "the stage `{}` keeps `{}` as its file has it, but an earlier stage trains it",
+                recipe.stage().unwrap_or_default(),
+                param.name
+            ),
+            format!(
+                "set train.parts.{}.dtype of the later stage to \"f32\", or to \"bf16\", which rounds",
+                param.part.name()
+            ),
+        )),
     }
 }
 

@@ -11,6 +11,13 @@ pub struct TrainingBatch {
     pub(crate) batch: Rc<PackedBatch>,
 }
 
+impl TrainingBatch {
+    /// A batch that was packed by the caller.
+    pub fn new(batch: PackedBatch) -> Self {
+        Self { batch: Rc::new(batch) }
+    }
+}
+
 impl TrainBatch for TrainingBatch {
     fn target_tokens(&self) -> usize {
         self.batch.trained_targets()

@@ -20,6 +20,7 @@ use crate::model::Model;
 use crate::processor::Processor;
 use crate::step::ModelStep;
 use crate::stream::TrainingStream;
+use crate::training_stage::{TrainingStage, stages};
 use crate::{Data, ExperimentError};
 
 /// Refuses settings that cannot be trained with.
@@ -32,10 +33,12 @@ pub(crate) fn check(recipe: &recipe::Recipe) -> Result<(), ExperimentError> {
     Ok(())
 }
 
-/// Trains a model, from its newest checkpoint if `resume` says so and there is one.
+/// Trains a model, from its newest checkpoint if `resume` says so and there is one. A recipe with stages is that of its last one, which
+/// starts from what the one before it left in the variant's folder.
 ///
 /// # Errors
-/// A checkpoint of another recipe or a damaged one, a file that cannot be written, a value that is not finite.
+/// A checkpoint of another recipe or a damaged one, a file that cannot be written, a value that is not finite; a stage before this one
+/// that is not finished.
 pub fn train(
     recipe: &recipe::Recipe,
     data: &Data,
@@ -49,7 +52,7 @@ pub fn train(
     let settings = &recipe.train;
     let (split, encoded) = data.images(recipe::Split::Train);
     let options = TrainingOptions {
-        seed: recipe.data.seed,
+        seed: recipe.order_seed(),
         normalization: Processor::of(&recipe.model.vision).normalization(),
         image_mode: image_mode(recipe),
         ..TrainingOptions::default()
@@ -57,10 +60,19 @@ pub fn train(
     let packer = TrainingPacker::new(plan, encoded, split.images(), options)?;
     let mut source = TrainingStream::new(packer, PackedBatch::new(plan));
     let hash = recipe.training_hash();
+    let stages = stages(dir, recipe);
+    let before = stages.len().checked_sub(2).and_then(|index| stages.get(index));
+    let dir = dir.enter_stage(recipe.stage())?;
     let checkpoints = Checkpoints::new(dir.checkpoints_path(), settings.keep_checkpoints);
     let newest = if resume { checkpoints.newest()? } else { None };
     if newest.is_none() {
         model.start(settings.seed)?;
+        if let Some(before) = before {
+            let checkpoints = before.checkpoints();
+            let left = checkpoints.newest()?.ok_or_else(|| unfinished(before))?;
+            before.is_last(&left)?;
+            model.take_over(&left)?;
+        }
     }
     let mut step = ModelStep::new(model, pool_of(recipe), settings.betas, settings.log_every)?;
     let mut held_out = HeldOut::new(recipe, data, plan)?;
@@ -88,6 +100,13 @@ pub fn train(
         validate: Some(&mut validate),
     };
     Ok(trainer.run(&mut step, &mut source, &mut io)?)
+}
+
+fn unfinished(stage: &TrainingStage) -> ExperimentError {
+    ExperimentError::request(
+        format!("the stage `{}` is not trained yet", stage.recipe.stage().unwrap_or_default()),
+        "train it first: crossloom run trains all stages in their order",
+    )
 }
 
 fn train_options(settings: &recipe::Train, hash: &str) -> TrainOptions {

@@ -6,7 +6,6 @@ use crossloom_data::packing::{ImageMode, PackedBatch};
 use crossloom_data::tokenizer::Tokenizer;
 use crossloom_model::BatchShape;
 use crossloom_recipe::{GatePool, Recipe};
-use crossloom_train::checkpoint::Checkpoints;
 use crossloom_train::run_dir::VariantDir;
 
 use crate::ExperimentError;
@@ -22,6 +21,7 @@ use crate::processor::Processor;
 use crate::programs::Programs;
 use crate::start::Start;
 use crate::states::Encoding;
+use crate::training_stage::newest;
 
 /// A trained variant that can be asked. Its folder is all it needs: no data set, no network.
 pub struct Trained {
@@ -33,6 +33,8 @@ pub struct Trained {
     encoding: Encoding,
     /// A batch of one picture.
     batch: PackedBatch,
+    /// The stage that it comes from.
+    stage: Option<String>,
 }
 
 /// An answer.
@@ -67,11 +69,13 @@ impl Trained {
                 "ask a variant that is given the picture",
             ));
         }
-        let (Interface { mut shapes, processor, .. }, tokenizer) = Interface::read(dir, recipe)?;
+        let stage = newest(dir, recipe)?;
+        let recipe = &stage.recipe;
+        let (Interface { mut shapes, processor, .. }, tokenizer) = Interface::read(&stage.dir, recipe)?;
         let checked = check(&tokenizer, &processor)?;
         // A row's numbers do not depend on the other rows of its batch.
         shapes.batch_size = 1;
-        let checkpoints = Checkpoints::new(dir.checkpoints_path(), recipe.train.keep_checkpoints);
+        let checkpoints = stage.checkpoints();
         let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir))?;
         let shape = BatchShape { batch: 1, tokens: shapes.sequence_len, targets: shapes.targets };
         let device = resources.backend.running()?;
@@ -83,7 +87,8 @@ impl Trained {
         let mut model = Model::restored(programs, start, &device, &newest)?;
         let encoding = model.phases.encoding()?;
         let (pool, batch) = (pool_of(recipe), PackedBatch::new(&shapes));
-        Ok((Self { model, tokenizer, processor, pool, encoding, batch }, checked))
+        let stage = recipe.stage().map(str::to_owned);
+        Ok((Self { model, tokenizer, processor, pool, encoding, batch, stage }, checked))
     }
 
     /// Loads the newest checkpoint of a variant.
@@ -93,6 +98,11 @@ impl Trained {
     /// backend that runs nothing, or too little memory.
     pub fn load(dir: &VariantDir, recipe: &Recipe, resources: Resources) -> Result<Self, ExperimentError> {
         Ok(Self::load_with(dir, recipe, resources, |_, _| Ok(()))?.0)
+    }
+
+    /// The stage whose newest checkpoint answers: the newest one that has any. None where the recipe has no stages.
+    pub fn stage(&self) -> Option<&str> {
+        self.stage.as_deref()
     }
 
     /// Answers questions about a picture file; each sees the picture, none sees another.
@@ -156,7 +166,7 @@ fn prompt(
 /// What is wrong where a variant has no checkpoint.
 pub(crate) fn no_checkpoint(dir: &VariantDir) -> ExperimentError {
     ExperimentError::request(
-        format!("{} holds no checkpoint", dir.checkpoints_path().display()),
+        format!("{} holds no checkpoint", dir.path().display()),
         "train the variant first: crossloom run",
     )
 }

@@ -8,10 +8,9 @@ use crossloom_data::packing::PackingPlan;
 use crossloom_eval::Results;
 use crossloom_eval::samples::write_samples;
 use crossloom_model::BatchShape;
-use crossloom_recipe::Variant;
+use crossloom_recipe::{Recipe, Variant};
 use crossloom_runtime::Device;
 use crossloom_runtime::limits::Need;
-use crossloom_train::checkpoint::Checkpoints;
 use crossloom_train::progress::{Phase, ProgressUpdate};
 use crossloom_train::run_dir::{PictureRecord, RunDir, RunRecord, RunStatus, VariantDir, VariantRecord};
 use crossloom_train::trainer::Outcome;
@@ -24,16 +23,26 @@ use crate::model::Model;
 use crate::outcome::{self, VariantOutcome};
 use crate::programs::Programs;
 use crate::progress::{Activity, RunProgress};
-use crate::record::describe;
+use crate::record::{data_manifest, describe};
 use crate::start::Start;
 use crate::states::{Counts, States};
 use crate::train::train;
 use crate::trained::no_checkpoint;
+use crate::training_stage::{TrainingStage, stages, steps_done, title};
+use crate::twin::below;
 use crate::{Data, ExperimentError};
 
 /// A variant that is compiled and known to fit; no memory was taken for it.
 pub(crate) struct Compiled<'v> {
     pub(crate) variant: &'v Variant,
+    /// The trainings that are still to be done, in order; at least one, which evaluation needs.
+    pub(crate) stages: Vec<CompiledStage>,
+}
+
+/// A training that is compiled.
+pub(crate) struct CompiledStage {
+    /// The recipe up to this stage.
+    pub(crate) recipe: Recipe,
     pub(crate) plan: PackingPlan,
     pub(crate) programs: Programs,
     pub(crate) start: Start,
@@ -45,47 +54,51 @@ pub(crate) struct Compiled<'v> {
     pub(crate) spills: bool,
 }
 
-/// A variant whose model is in memory.
+/// One training of a variant, whose model is in memory.
 pub(crate) struct VariantRun<'v> {
     variant: &'v Variant,
+    stage: TrainingStage,
     model: Model,
     plan: PackingPlan,
     run: RunDir,
     dir: VariantDir,
-    /// Steps that the weights in memory were trained for.
+    /// Steps of all stages that the weights in memory were trained for.
     steps: u64,
 }
 
 impl<'v> VariantRun<'v> {
-    /// Takes memory for a variant: to be trained, or, to be evaluated, with the weights of its newest checkpoint.
+    /// Takes memory for a training: to be done, or, to be evaluated, with the weights of its newest checkpoint. `most` is what the
+    /// variant's run holds at most.
     pub(crate) fn new(
-        compiled: Compiled<'v>,
+        variant: &'v Variant,
+        compiled: CompiledStage,
+        most: &Need,
         held: States,
         job: Job,
         device: &Arc<dyn Device>,
         run: &RunDir,
         record: &mut RunRecord,
     ) -> Result<Self, ExperimentError> {
-        let Compiled { variant, plan, programs, start: weights, need, .. } = compiled;
+        let CompiledStage { recipe, plan, programs, start: weights, .. } = compiled;
         let start = Instant::now();
         let time = programs.time;
         let dir = run.variant(&variant.name)?;
-        let recipe = &variant.recipe;
+        let stage = TrainingStage::of(&dir, recipe);
         let (mut model, steps) = if job == Job::Evaluate {
-            let checkpoints = Checkpoints::new(dir.checkpoints_path(), recipe.train.keep_checkpoints);
+            let checkpoints = stage.checkpoints();
             let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(&dir))?;
-            (Model::restored(programs, weights, device, &newest)?, newest.state().step)
+            (Model::restored(programs, weights, device, &newest)?, stage.before + newest.state().step)
         } else {
-            (Model::blank(programs, weights, device)?, 0)
+            (Model::blank(programs, weights, device)?, stage.before)
         };
         model.phases.encoder.hold_in(held);
         let entry = record.variants.entry(variant.name.clone()).or_default();
-        describe(entry, &variant.recipe, &model, &need);
+        describe(entry, &stage.recipe, &model, most);
         spent(entry, "compile", time + start.elapsed());
-        Ok(Self { variant, model, plan, run: run.clone(), dir, steps })
+        Ok(Self { variant, stage, model, plan, run: run.clone(), dir, steps })
     }
 
-    /// Trains it and writes down how that went. Says whether all steps are done.
+    /// Trains it and writes down how that went. Says whether all its steps are done.
     pub(crate) fn train(
         &mut self,
         data: &Data,
@@ -94,34 +107,60 @@ impl<'v> VariantRun<'v> {
         progress: &mut dyn RunProgress,
         stop: &AtomicBool,
     ) -> Result<bool, ExperimentError> {
-        let Variant { name, recipe, .. } = self.variant;
-        progress.begin(name, Activity::Train);
+        let name = &self.variant.name;
+        let TrainingStage { recipe, before, .. } = &self.stage;
+        let title = title(name, recipe);
+        progress.begin(&title, Activity::Train);
         let start = Instant::now();
-        let newest = Checkpoints::new(self.dir.checkpoints_path(), 0).steps()?.last().copied();
-        if newest.is_none_or(|done| done < recipe.train.steps) {
+        if steps_done(&self.dir, &self.variant.recipe)?
+            .is_none_or(|done| done < self.variant.recipe.all_steps())
+        {
             self.forget_answers(record)?;
         }
-        Interface::new(recipe, &self.plan).write(&self.dir, &data.tokenizer)?;
+        let dir = self.dir.enter_stage(recipe.stage())?;
+        Interface::new(recipe, &self.plan).write(&dir, &data.tokenizer)?;
         let entry = record.variants.entry(name.clone()).or_default();
         entry.status = RunStatus::Running;
-        tracing::info!(variant = %name, "training begins");
+        if let Some(stage) = recipe.stage() {
+            let trainable_parameters = entry.trainable_parameters;
+            // A process that was killed when a stage was done did not write that down.
+            for earlier in stages(&self.dir, recipe) {
+                let known = earlier.recipe.stage().and_then(|name| entry.stages.get_mut(name));
+                if let (Some(known), Some(done)) = (known, earlier.done()?) {
+                    known.steps = done;
+                }
+            }
+            let own = entry.stages.entry(stage.to_owned()).or_default();
+            (own.hash, own.taken_from) = (recipe.training_hash(), None);
+            (own.data, own.trainable_parameters) = (data_manifest(data).content, trainable_parameters);
+            self.run.write_record(record)?;
+        }
+        let entry = record.variants.entry(name.clone()).or_default();
+        tracing::info!(variant = %title, "training begins");
         let summary = train(recipe, data, &self.plan, &mut self.model, &self.dir, resume, stop, progress);
         spent(entry, "train", start.elapsed());
         entry.pictures = self.pictures();
         let summary = summary?;
         let finished = summary.outcome == Outcome::Finished;
-        tracing::info!(variant = %name, steps = summary.completed, finished, "training ended");
-        entry.status = if finished { RunStatus::Trained } else { RunStatus::Interrupted };
-        entry.steps = summary.completed;
-        self.steps = summary.completed;
+        tracing::info!(variant = %title, steps = summary.completed, finished, "training ended");
+        self.steps = before + summary.completed;
+        let whole = finished && self.steps >= self.variant.recipe.all_steps();
+        entry.status = if whole { RunStatus::Trained } else { RunStatus::Interrupted };
+        entry.steps = self.steps;
         // A session without a step learns nothing new about these.
         entry.final_loss = summary.last.as_ref().map(|step| step.loss).or(entry.final_loss);
         entry.step_ms = summary.median_step.map(|seconds| 1e3 * seconds).or(entry.step_ms);
-        let below = |path: &std::path::PathBuf| {
-            let step = path.file_name()?.to_string_lossy().into_owned();
-            Some(format!("{name}/checkpoints/{step}"))
-        };
-        entry.checkpoint = summary.checkpoint.as_ref().and_then(below).or(entry.checkpoint.take());
+        let newest = summary.checkpoint.as_ref().and_then(|path| below(&self.run, path));
+        entry.checkpoint = newest.or(entry.checkpoint.take());
+        if let Some(stage) = recipe.stage() {
+            let checkpoint = entry.checkpoint.clone();
+            let own = entry.stages.entry(stage.to_owned()).or_default();
+            own.steps = summary.completed;
+            own.final_loss = summary.last.as_ref().map(|step| step.loss).or(own.final_loss);
+            own.step_ms = summary.median_step.map(|seconds| 1e3 * seconds).or(own.step_ms);
+            own.seconds += start.elapsed().as_secs_f64();
+            own.checkpoint = checkpoint;
+        }
         Ok(finished)
     }
 
@@ -163,7 +202,8 @@ impl<'v> VariantRun<'v> {
         progress: &mut dyn RunProgress,
         stop: &AtomicBool,
     ) -> Result<Option<VariantOutcome>, ExperimentError> {
-        let Variant { name, recipe, .. } = self.variant;
+        let Variant { name, recipe: whole, .. } = self.variant;
+        let recipe = &self.stage.recipe;
         progress.begin(name, Activity::Evaluate);
         let start = Instant::now();
         let mut hear = |done: usize, of: usize| {
@@ -193,8 +233,8 @@ impl<'v> VariantRun<'v> {
         let entry = record.variants.entry(name.clone()).or_default();
         spent(entry, "evaluate", start.elapsed());
         entry.pictures = self.pictures();
-        let whole = self.steps >= recipe.train.steps;
-        entry.status = if whole { RunStatus::Finished } else { RunStatus::Interrupted };
+        let all = self.steps >= whole.all_steps();
+        entry.status = if all { RunStatus::Finished } else { RunStatus::Interrupted };
         entry.steps = self.steps;
         outcome::role_name(outcome::role(recipe)).clone_into(&mut entry.role);
         entry.evaluated_as = outcome::evaluated_as(recipe, self.steps);

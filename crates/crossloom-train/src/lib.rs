@@ -37,7 +37,7 @@ pub use checkpoint::{
 pub use groups::GroupRates;
 pub use metrics::{JsonlSink, MetricPhase, MetricRecord, MetricSink, Scalars, TensorBoardSink};
 pub use progress::{Phase, Progress, ProgressUpdate, Silent};
-pub use run_dir::{RunDir, RunRecord, VariantDir};
+pub use run_dir::{RunDir, RunRecord, StageDir, VariantDir};
 pub use schedule::RateCurve;
 pub use step::{
     BatchSource, BoxError, GateMeans, MicroOutput, MicroStep, ModelState, NonFinite, StateTensor, StepOutput,

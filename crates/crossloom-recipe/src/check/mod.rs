@@ -3,8 +3,11 @@
 mod data;
 mod model;
 mod paths;
+mod stages;
 mod topology;
 mod training;
+
+pub(crate) use stages::check_stages;
 
 use crate::decode::Cx;
 use crate::schema::{

@@ -13,6 +13,23 @@ pub(crate) fn paths() -> &'static [String] {
     })
 }
 
+/// Whether a recipe has a setting at a dotted path. That of a stage is addressed as `stage.NAME.train.lr`.
+pub(crate) fn is_setting(path: &str) -> bool {
+    let known = |path: &str| paths().iter().any(|known| known == path);
+    match in_stage(path) {
+        Some((_, inside)) => {
+            inside.is_empty() || known(inside) && matches!(inside.split('.').next(), Some("train" | "data"))
+        }
+        None => known(path),
+    }
+}
+
+/// The stage that a path leads into, and the path in it, which may be empty.
+pub(crate) fn in_stage(path: &str) -> Option<(&str, &str)> {
+    let inside = path.strip_prefix("stage.")?;
+    Some(inside.split_once('.').unwrap_or((inside, "")))
+}
+
 /// A hint for a key that its table does not have: a similar key of the table, the same key elsewhere, or all keys.
 pub(super) fn help_for_unknown(key: &str, asked: &[&'static str]) -> String {
     if let Some(hint) = did_you_mean(key, asked.iter().copied()) {

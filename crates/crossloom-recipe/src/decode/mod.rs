@@ -14,12 +14,12 @@ mod weights;
 
 pub(crate) use data::SYNTHETIC_SIDES;
 pub(crate) use fields::{Cx, Kinds};
-pub(crate) use known::paths as known_paths;
+pub(crate) use known::{in_stage, is_setting, paths as known_paths};
 pub(crate) use scalars::Decode;
 
-use crate::check::{Sections, check};
+use crate::check::{Sections, check, check_stages};
 use crate::diagnostic::{Finding, Span};
-use crate::schema::{Model, Recipe};
+use crate::schema::{Model, Recipe, Stage};
 use crate::tree::Node;
 use fields::Fields;
 
@@ -47,7 +47,8 @@ pub(crate) const RULES: [&str; 3] = ["every", "range", "count"];
 /// Reads a whole recipe; if it will be run, it is also `checked` as a whole. `None` after the reasons have been reported.
 pub(crate) fn recipe(root: &Node, checked: bool, cx: &mut Cx) -> Option<Recipe> {
     let mut fields = Fields::open(root, "", cx)?;
-    for section in ["model", "topology", "data", "train", "eval"] {
+    // Of stages, each has a tree of its own.
+    for section in ["model", "topology", "data", "train", "eval", "stage"] {
         fields.ask(section);
     }
     let name = fields.required::<String>("name");
@@ -94,7 +95,25 @@ pub(crate) fn recipe(root: &Node, checked: bool, cx: &mut Cx) -> Option<Recipe> 
         data: data?,
         train: train?,
         eval: eval?,
+        stages: Vec::new(),
     })
+}
+
+/// Reads the tree of every stage, as a recipe of its own: what comes out is the last one, with all of them. `None` after the reasons
+/// have been reported.
+pub(crate) fn stages(trees: &[(String, Node)], checked: bool, cx: &mut Cx) -> Option<Recipe> {
+    let read: Vec<Option<Recipe>> = trees.iter().map(|(_, tree)| recipe(tree, checked, cx)).collect();
+    let read: Vec<Recipe> = read.into_iter().collect::<Option<_>>()?;
+    if checked {
+        check_stages(trees, &read, cx);
+    }
+    let stage = |((name, _), recipe): (&(String, Node), &Recipe)| Stage {
+        name: name.clone(),
+        train: recipe.train.clone(),
+        data: recipe.data.clone(),
+    };
+    let stages = trees.iter().zip(&read).map(stage).collect();
+    read.into_iter().next_back().map(|last| Recipe { stages, ..last })
 }
 
 /// Most variants that a recipe may expand into.
@@ -111,12 +130,26 @@ pub(crate) fn is_name(name: &str) -> bool {
         && name.len() <= MAX_NAME
 }
 
+/// Most stages of a recipe.
+pub(crate) const MAX_STAGES: usize = 32;
+
+/// Whether a name may be written for a stage: a name without dots, which addresses have between keys.
+pub(crate) fn is_stage_name(name: &str) -> bool {
+    is_name(name) && !name.contains('.')
+}
+
 /// Whether a variant that a sweep made may be called so, as in `cli,rank=4,lr=0.001`.
 pub(crate) fn is_swept_name(name: &str) -> bool {
     let own = name.split(',').next().unwrap_or_default();
     is_name(own)
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-,=+~".contains(c))
         && name.len() <= MAX_NAME
+}
+
+/// Why a name cannot be that of a stage.
+pub(crate) fn bad_stage_name(span: Span, name: &str) -> Finding {
+    Finding::error(span, format!("`{name}` cannot name a stage"))
+        .help("a name is up to 64 letters, digits, `_` and `-`, and starts with a letter, a digit or `_`; it becomes a folder")
 }
 
 /// Why a name cannot be used.

@@ -133,7 +133,8 @@ fn part(root: &Node, places: &Places, cx: &mut Cx) -> Option<PartTraining> {
     };
     let sets = sets.map_or(Some(Vec::new()), |node| tensor_sets(node, places.tensors, cx));
     let trainable: Option<bool> = trainable?;
-    if let (Some(_), Some(true)) = (adapted, trainable) {
+    let pairs = lora.as_ref().is_none_or(|lora| lora.as_ref().is_none_or(|lora| lora.trainable));
+    if let (Some(_), Some(true), true) = (adapted, trainable, pairs) {
         let part = places.part;
         let message = format!("`{part}` has `lora`, which freezes its own tensors, and `trainable = true`");
         cx.report(Finding::error(root.place(&format!("{part}.trainable")), message).help(format!(
@@ -157,6 +158,7 @@ fn lora(root: &Node, path: &'static str, cx: &mut Cx) -> Option<Lora> {
     let rank = f.required_in("rank", 1..=65_536);
     let alpha = f.optional_in("alpha", (Excluded(0.0), Unbounded));
     let targets = f.required::<Vec<String>>("targets");
+    let trainable = f.or("trainable", true);
     f.finish();
     let targets = targets?;
     if targets.is_empty() || targets.iter().any(String::is_empty) {
@@ -166,7 +168,7 @@ fn lora(root: &Node, path: &'static str, cx: &mut Cx) -> Option<Lora> {
         return None;
     }
     let rank: usize = rank?;
-    Some(Lora { rank, alpha: alpha?.unwrap_or(rank as f64), targets })
+    Some(Lora { rank, alpha: alpha?.unwrap_or(rank as f64), targets, trainable: trainable? })
 }
 
 /// What a set of tensors looks like.

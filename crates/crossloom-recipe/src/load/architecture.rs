@@ -133,7 +133,7 @@ fn fill(tree: &mut Node, table: &str, weights: &str, part: Node, cx: &mut Cx) {
 }
 
 /// The table at a dotted path, made where there is none.
-fn table_at<'t>(tree: &'t mut Node, path: &str) -> Option<&'t mut Table> {
+pub(super) fn table_at<'t>(tree: &'t mut Node, path: &str) -> Option<&'t mut Table> {
     let span = tree.place(path);
     let mut node = tree;
     for key in path.split('.') {

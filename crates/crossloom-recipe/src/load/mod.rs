@@ -4,6 +4,7 @@ mod architecture;
 mod files;
 mod normalise;
 mod set;
+mod stages;
 mod sweep;
 mod variants;
 

@@ -21,6 +21,7 @@ impl Loader<'_> {
                 node.whole = node.table().is_some_and(names_rule);
             }
         }
+        self.list_stages(tree);
         for part in Half::ALL {
             expand_preset(tree, part, &mut self.sources, &mut self.findings);
         }
@@ -37,7 +38,7 @@ impl Loader<'_> {
 }
 
 /// `gate = "none"` is `gate = { kind = "none" }`.
-fn short(node: &mut Node, key: &str) {
+pub(super) fn short(node: &mut Node, key: &str) {
     if node.string().is_none() {
         return;
     }

@@ -1,7 +1,7 @@
 //! `--set a.b=value`.
 
 use super::files::Loader;
-use crate::decode::{KINDS, known_paths};
+use crate::decode::{KINDS, in_stage, is_setting, known_paths};
 use crate::diagnostic::{Finding, SourceKind, Span, any_of, listed, nearest, suggestion};
 use crate::tree::{Node, Value, parse_document, parse_value};
 
@@ -117,12 +117,24 @@ impl Loader<'_> {
     pub(super) fn is_setting(&mut self, keys: &[String], span: Span) -> bool {
         let path = keys.join(".");
         let known = || known_paths().iter().map(String::as_str);
-        if keys.is_empty() || known().any(|known| known == path) {
+        if keys.is_empty() || is_setting(&path) {
             return true;
         }
         let has_keys = |path: &str| {
             known().any(|known| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
         };
+        if let Some((stage, inside)) = in_stage(&path) {
+            let own = known().filter(|known| known.starts_with("train.") || known.starts_with("data."));
+            let near: Vec<String> =
+                nearest(inside, own, 3).into_iter().map(|near| format!("stage.{stage}.{near}")).collect();
+            let near: Vec<&str> = near.iter().map(String::as_str).collect();
+            let finding = Finding::error(span, format!("no stage has a setting `{inside}`"));
+            self.findings.push(finding.help_or(
+                suggestion(&near),
+                "a stage has `train` and `data`, each with the keys of a recipe",
+            ));
+            return false;
+        }
         let value = (1..keys.len())
             .map(|end| keys[..end].join("."))
             .find(|path| known().any(|known| known == path) && !has_keys(path));
@@ -142,42 +154,78 @@ impl Loader<'_> {
     }
 }
 
-/// What a `--set` for all variants changes in a table whose keys depend on its kind, where it does not choose the kind itself.
-pub(super) struct Dependent {
-    /// The table.
-    path: &'static str,
-    /// The keys that are written.
-    keys: Vec<String>,
-    /// The kinds that have them.
-    kinds: Vec<&'static str>,
+/// Why a `--set` for all variants may change nothing in some of them.
+pub(super) enum Dependent {
+    /// It changes a table whose keys depend on its kind, and does not choose the kind itself.
+    Kind {
+        /// The table.
+        path: &'static str,
+        /// The keys that are written.
+        keys: Vec<String>,
+        /// The kinds that have them.
+        kinds: Vec<&'static str>,
+    },
+    /// It changes this stage.
+    Stage(String),
+    /// It changes this setting of all stages, each of which may say it itself.
+    Stages(String),
 }
 
 impl Dependent {
     /// `None` for a setting that every recipe has, and for keys that no kind has, which are an error wherever they are read.
-    pub(super) fn of(set: &Node) -> Option<Self> {
-        KINDS.iter().find_map(|known| {
-            let keys: Vec<String> = set.get(known.path)?.table()?.keys().cloned().collect();
+    pub(super) fn of(set: &Set) -> Option<Self> {
+        let path = set.keys.join(".");
+        if let Some((stage, _)) = in_stage(&path) {
+            return Some(Self::Stage(stage.to_owned()));
+        }
+        let of_kind = KINDS.iter().find_map(|known| {
+            let keys: Vec<String> = set.tree.get(known.path)?.table()?.keys().cloned().collect();
             let kinds: Vec<&'static str> = known.with(&keys).collect();
-            (!kinds.is_empty()).then_some(Self { path: known.path, keys, kinds })
-        })
+            (!kinds.is_empty()).then_some(Self::Kind { path: known.path, keys, kinds })
+        });
+        let in_stages = path.starts_with("train.") || path.starts_with("data.");
+        of_kind.or_else(|| in_stages.then_some(Self::Stages(path)))
     }
 
-    /// Whether a recipe has chosen a kind with these keys.
+    /// Whether it changes something in a recipe.
     pub(super) fn fits(&self, tree: &Node) -> bool {
-        let chosen = tree.get(self.path).and_then(|table| table.get("kind")).and_then(Node::string);
-        chosen.is_some_and(|chosen| self.kinds.contains(&chosen))
+        let stages = || {
+            let all = tree.get("stage").and_then(Node::table).into_iter().flatten();
+            all.filter(|(_, entry)| entry.node.get("name").is_some())
+        };
+        match self {
+            Self::Kind { path, kinds, .. } => {
+                let chosen = tree.get(path).and_then(|table| table.get("kind")).and_then(Node::string);
+                chosen.is_some_and(|chosen| kinds.contains(&chosen))
+            }
+            Self::Stage(name) => stages().any(|(stage, _)| stage == name),
+            Self::Stages(path) => {
+                stages().next().is_none()
+                    || stages()
+                        .any(|(_, entry)| entry.node.get(path).is_none_or(|said| said.table().is_some()))
+            }
+        }
     }
 
     /// Why nothing was changed by it, and what to write besides.
     pub(super) fn unused(&self, span: Span) -> Finding {
-        let (path, kinds) = (self.path, &self.kinds);
-        let keys = listed(self.keys.iter().map(String::as_str));
-        let message = format!(
-            "{keys} of `{path}` changes nothing: no variant has chosen the kind {}",
-            any_of(kinds.iter().copied())
-        );
-        let kind = kinds.first().copied().unwrap_or_default();
-        Finding::error(span, message)
-            .help(format!("choose it too: `--set {path}.kind={kind}`, or for one variant `--set variants.NAME.{path}.kind={kind}`"))
+        match self {
+            Self::Kind { path, keys, kinds } => {
+                let keys = listed(keys.iter().map(String::as_str));
+                let message = format!(
+                    "{keys} of `{path}` changes nothing: no variant has chosen the kind {}",
+                    any_of(kinds.iter().copied())
+                );
+                let kind = kinds.first().copied().unwrap_or_default();
+                Finding::error(span, message)
+                    .help(format!("choose it too: `--set {path}.kind={kind}`, or for one variant `--set variants.NAME.{path}.kind={kind}`"))
+            }
+            Self::Stage(name) => Finding::error(span, format!("no variant has a stage `{name}`"))
+                .help("`crossloom resolve` shows the stages of every variant"),
+            Self::Stages(path) => {
+                Finding::error(span, format!("`{path}` changes nothing: every stage says it itself"))
+                    .help(format!("set it for one stage: `--set stage.NAME.{path}=…`"))
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! `[sweep]`: a matrix of settings, expanded into variants with stable names.
 
 use super::files::Loader;
-use crate::decode::{MAX_VARIANTS, known_paths};
+use crate::decode::{MAX_VARIANTS, in_stage, is_setting, known_paths};
 use crate::diagnostic::{Finding, Span, did_you_mean, listed, nearest, suggestion};
 use crate::tree::{Entry, Node, Table, Value};
 
@@ -122,10 +122,15 @@ impl Loader<'_> {
     }
 
     fn axis(&mut self, path: &str, entry: &Entry, items: &[Node], axes: &mut Vec<Axis>) {
-        if path == "name" || path == "description" || !known_paths().iter().any(|known| known == path) {
+        if path == "name" || path == "description" || !is_setting(path) {
             let known = known_paths().iter().map(String::as_str).filter(|known| *known != path);
             let message = format!("`{path}` is not a setting that can be swept");
-            let near = suggestion(&nearest(path, known, 3));
+            let near = match in_stage(path) {
+                Some((stage, inside)) => nearest(inside, known, 1)
+                    .first()
+                    .map(|near| format!("did you mean `stage.{stage}.{near}`?")),
+                None => suggestion(&nearest(path, known, 3)),
+            };
             let finding = Finding::error(entry.key, message);
             self.findings.push(finding.help_or(near, "`crossloom schema` lists all settings"));
             return;

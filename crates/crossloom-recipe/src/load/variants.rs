@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 
 use super::files::Loader;
 use super::set::{Dependent, Set};
+use super::stages;
 use super::{LoadOptions, LoadedRecipe, Variant};
 use crate::decode::{self, Cx, MAX_NAME, MAX_VARIANTS, bad_name, is_name, is_swept_name};
 use crate::diagnostic::{Diagnostics, Finding, Severity, Span, did_you_mean, listed};
@@ -59,7 +60,7 @@ impl Loader<'_> {
                 "variants" => of_variants.push(set),
                 _ => {
                     if self.is_setting(&set.keys, set.span) {
-                        let dependent = Dependent::of(&set.tree);
+                        let dependent = Dependent::of(&set);
                         over_all.push(OverAll { tree: set.tree, span: set.span, dependent, used: false });
                     }
                 }
@@ -79,9 +80,11 @@ impl Loader<'_> {
             self.set_variant(set, &mut drafts, &swept, &mut over_variant);
         }
         let alone = drafts.is_empty();
-        let (base_recipe, base_tree) = self.without_variants(&base, &mut over_all);
+        let mut without = base.clone();
+        lay_sets(&mut without, &mut over_all, &[]);
+        let base_recipe = self.recipe(&mut without, false, None);
         if alone {
-            let name = base_recipe.as_ref().map_or_else(String::new, |recipe| recipe.name.clone());
+            let name = base_recipe.as_ref().map_or_else(String::new, |(recipe, _)| recipe.name.clone());
             drafts.push(Draft { name, description: None, baseline: false, overlay: None });
         }
         let mut variants = Vec::new();
@@ -102,12 +105,11 @@ impl Loader<'_> {
                     over_variant.get(&draft.name).into_iter().chain(swept).flatten().collect();
                 lay_sets(&mut tree, &mut over_all, &own);
                 let named = (!alone || !point.suffix.is_empty()).then_some(name.as_str());
-                let Some(recipe) = self.recipe(&mut tree, named) else { continue };
+                let Some((recipe, provenance)) = self.recipe(&mut tree, true, named) else { continue };
                 let description = draft
                     .description
                     .clone()
                     .unwrap_or_else(|| if alone { recipe.description.clone() } else { String::new() });
-                let provenance = Provenance::new(&recipe, &tree, &self.sources);
                 let axes = point.settings.into_iter().collect();
                 variants.push(Variant {
                     name,
@@ -125,32 +127,34 @@ impl Loader<'_> {
         let unused = over_all.iter().filter(|over| !over.used);
         self.findings.extend(unused.filter_map(|over| Some(over.dependent.as_ref()?.unused(over.span))));
         self.alike(&variants, sweep.span);
-        let base = base_recipe?;
-        let provenance = Provenance::new(&base, &base_tree, &self.sources);
+        let (base, provenance) = base_recipe?;
         let (path, files) = (self.path.clone(), self.files.clone());
         Some(LoadedRecipe { path, files, base, provenance, variants, warnings: Vec::new() })
     }
 
-    /// Reads the recipe without its variants. It is checked as a whole only where it is run.
-    fn without_variants(&mut self, base: &Node, sets: &mut [OverAll]) -> (Option<Recipe>, Node) {
-        let mut tree = base.clone();
-        lay_sets(&mut tree, sets, &[]);
-        let mut cx = Cx::default();
-        self.dimensions(&mut tree, &mut cx);
-        let recipe = decode::recipe(&tree, false, &mut cx);
-        self.findings.append(&mut cx.findings);
-        (recipe, tree)
-    }
-
-    fn recipe(&mut self, tree: &mut Node, variant: Option<&str>) -> Option<Recipe> {
+    /// Reads a recipe and its stages, and says where their values come from. One that is not run, as that without its variants, is
+    /// not `checked` as a whole.
+    fn recipe(
+        &mut self,
+        tree: &mut Node,
+        checked: bool,
+        variant: Option<&str>,
+    ) -> Option<(Recipe, Provenance)> {
         let mut cx = Cx::default();
         self.dimensions(tree, &mut cx);
-        let recipe = decode::recipe(tree, true, &mut cx);
+        let trees = stages::trees(tree, &mut cx);
+        let recipe = if trees.is_empty() {
+            decode::recipe(tree, checked, &mut cx)
+        } else {
+            decode::stages(&trees, checked, &mut cx)
+        };
         for mut finding in cx.findings {
             finding.variant = variant.map(str::to_owned);
             self.findings.push(finding);
         }
-        recipe
+        let recipe = recipe?;
+        let provenance = Provenance::new(&recipe, tree, &trees, &self.sources);
+        Some((recipe, provenance))
     }
 
     /// Two variants whose folders are one on a disk that does not tell capital letters from small ones.
@@ -318,7 +322,7 @@ fn long_name(span: Option<Span>, name: &str) -> Finding {
 }
 
 /// Lays a tree over another, in layers above all of its layers.
-fn lay(tree: &mut Node, mut over: Node) {
+pub(super) fn lay(tree: &mut Node, mut over: Node) {
     over.raise(tree.highest_layer() + 1);
     merge(tree, over);
 }

@@ -9,6 +9,7 @@ mod data;
 mod eval;
 mod input;
 mod model;
+mod stage;
 mod topology;
 mod train;
 mod weights;
@@ -20,6 +21,7 @@ pub use model::{
     LanguageFamily, LanguageModel, MlpActivation, Model, PositionResample, Projector, ProjectorKind,
     Resample, VisionFamily, VisionModel, Windows,
 };
+pub use stage::Stage;
 pub(crate) use topology::NamedWiring;
 pub use topology::{
     Adapter, AgfGate, AmpAttach, Fusion, FusionKind, FusionOrder, Gate, GateAttention, GateGranularity,
@@ -32,6 +34,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One resolved experiment: a model, its injection topology, data, training and evaluation.
+///
+/// With stages, `data` and `train` are those of the last one: the model that is evaluated is what it leaves.
+/// [`Recipe::by_stage`] gives every training as a recipe of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -52,4 +57,7 @@ pub struct Recipe {
     pub train: Train,
     /// How answers are generated and scored.
     pub eval: Eval,
+    /// Trainings that follow one another, in order, the last one included. Empty: `train` is the only one.
+    #[serde(rename = "stage", default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<Stage>,
 }

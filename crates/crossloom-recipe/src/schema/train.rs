@@ -219,7 +219,8 @@ impl Part {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PartTraining {
-    /// Whether the part's own tensors are trained; frozen ones keep their start values. With `lora` they are frozen.
+    /// Whether the part's own tensors are trained; frozen ones keep their start values. With `lora` they are frozen, and must be
+    /// where its pairs are trained.
     #[schemars(extend("default" = true))]
     pub trainable: bool,
     /// Factor on `train.lr`.
@@ -244,7 +245,12 @@ pub struct PartTraining {
 impl PartTraining {
     /// Whether anything of the part may be trained.
     pub fn learns(&self) -> bool {
-        self.trainable || self.lora.is_some() || self.tensors.iter().any(|set| set.trainable)
+        self.trainable || self.trains_pairs() || self.tensors.iter().any(|set| set.trainable)
+    }
+
+    /// Whether it has low-rank pairs that are trained.
+    pub fn trains_pairs(&self) -> bool {
+        self.lora.as_ref().is_some_and(|lora| lora.trainable)
     }
 
     /// Whether anything of the part may be frozen.
@@ -254,7 +260,7 @@ impl PartTraining {
 }
 
 /// LoRA: a linear layer `W` of the part computes with `W + alpha / rank * B A`. `A` starts random and `B` at zero; both
-/// are trained, `W` is not.
+/// are trained, `W` is not. The pairs of a stage stay in the model in all later ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Lora {
@@ -268,6 +274,19 @@ pub struct Lora {
     /// `layers.3.self_attn.q_proj` that of one.
     #[schemars(length(min = 1))]
     pub targets: Vec<String>,
+    /// Whether the pairs are trained. Frozen ones keep the values that an earlier stage gave them, or have no effect where none did.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    #[schemars(extend("default" = true))]
+    pub trainable: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 impl Lora {

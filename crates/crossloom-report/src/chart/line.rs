@@ -40,6 +40,8 @@ pub(crate) struct LineChart {
     pub(crate) y: Scale,
     /// The lines, in drawing order.
     pub(crate) lines: Vec<Line>,
+    /// Places on the horizontal scale where something begins, with its name.
+    pub(crate) marks: Vec<(f64, String)>,
 }
 
 const RIGHT: f64 = 14.0;
@@ -55,6 +57,7 @@ impl LineChart {
             &[("class", "chart lines"), ("viewBox", &*frame), ("role", "img"), ("aria-label", &*self.label)];
         out.element("svg", attributes, |out| {
             self.axes(out);
+            self.marks(out);
             for line in &self.lines {
                 if line.dots { self.dots(out, line) } else { self.path(out, line) }
             }
@@ -110,6 +113,18 @@ impl LineChart {
         out.leaf("text", place, self.x_title);
         let turn = format!("translate(14 {}) rotate(-90)", at(f64::midpoint(TOP, bottom)));
         out.leaf("text", &[("class", "axis-title middle"), ("transform", &turn)], &self.y_title);
+    }
+
+    fn marks(&self, out: &mut Markup) {
+        let (left, right, bottom) = (self.left(), self.right(), self.bottom());
+        for (place, name) in &self.marks {
+            let Some(place) = self.x.place(*place) else { continue };
+            let x = left + place * (right - left);
+            let stroke = format!("M{} {}V{}", at(x), at(TOP), at(bottom));
+            out.void("path", &[("class", "axis"), ("stroke-dasharray", "4 3"), ("d", &stroke)]);
+            let place = &[("class", "tick"), ("x", &*at(x + 4.0)), ("y", &*at(TOP + 11.0))];
+            out.leaf("text", place, name);
+        }
     }
 
     fn path(&self, out: &mut Markup, line: &Line) {

@@ -8,7 +8,7 @@ mod variant;
 pub use accuracy::{AccuracyColumn, AccuracyRow, AccuracyTable, Estimate, RowKind};
 pub use reproduction::{Asset, KernelChoice, Reproduction, Timing};
 pub use sample::{Answer, Sample, SampleSet};
-pub use variant::{Curves, Edge, Gate, Series, Topology, Variant};
+pub use variant::{Curves, Edge, Gate, Series, Stage, Topology, Variant};
 
 use serde::Serialize;
 

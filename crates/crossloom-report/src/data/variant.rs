@@ -15,6 +15,27 @@ pub struct Variant {
     pub gate_note: Option<String>,
     /// What was recorded while it was trained.
     pub curves: Curves,
+    /// Trainings that followed one another, in order; none where there was one.
+    pub stages: Vec<Stage>,
+}
+
+/// One of several trainings that followed one another.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Stage {
+    /// Name.
+    pub name: String,
+    /// Steps of all stages before it: where it begins in the curves.
+    pub begins: u64,
+    /// Steps that it was trained for.
+    pub steps: u64,
+    /// Parameters that it trains.
+    pub trained: u64,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Loss of its last step, in nats per answer token.
+    pub loss: Option<f64>,
+    /// Where it was trained, if it was taken over.
+    pub taken_from: Option<String>,
 }
 
 /// A bipartite graph of vision taps and decoder points.

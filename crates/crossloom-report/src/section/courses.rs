@@ -82,7 +82,8 @@ pub(crate) fn write(out: &mut Markup, variant: &Variant) {
                 out.leaf("figcaption", &[("class", "title")], name);
                 let label = format!("{}: gates into {name} over training", variant.name);
                 let y_title = "mean gate".to_owned();
-                LineChart { label, x_title: "step", y_title, size: (350.0, 210.0), x, y, lines }.draw(out);
+                let (size, marks) = ((350.0, 210.0), Vec::new());
+                LineChart { label, x_title: "step", y_title, size, x, y, lines, marks }.draw(out);
             });
         }
     });

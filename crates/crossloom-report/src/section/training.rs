@@ -1,13 +1,16 @@
 //! Training curves of all variants: loss, learning rate and gradient norm.
 
+use std::collections::BTreeMap;
+
 use super::{empty, scroll, section};
 use crate::chart::line::{Line, LineChart};
 use crate::chart::marker::{Swatch, dash, legend};
 use crate::chart::scale::Scale;
 use crate::chart::trace::Trace;
 use crate::context::{Context, OTHER, look};
-use crate::data::{Curves, Series, Variant};
+use crate::data::{Curves, Series, Stage, Variant};
 use crate::markup::Markup;
+use crate::number::{count, significant};
 
 /// Writes the section.
 pub(crate) fn write(out: &mut Markup, context: &Context<'_>) {
@@ -57,6 +60,65 @@ pub(crate) fn write(out: &mut Markup, context: &Context<'_>) {
                 Plot { title, y_title, size: (520.0, 250.0), smooth, pick, dots: None }
                     .draw(out, context, &trained, x);
             }
+        });
+        stages(out, &context.data.variants);
+    });
+}
+
+/// Where the stages of variants begin, behind the first; a place that several have is marked once, with all their names.
+fn marks<'v>(variants: impl Iterator<Item = &'v Variant>) -> Vec<(f64, String)> {
+    let mut marks: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
+    for stage in variants.flat_map(|variant| &variant.stages).filter(|stage| stage.begins > 0) {
+        let names = marks.entry(stage.begins).or_default();
+        if !names.contains(&stage.name.as_str()) {
+            names.push(&stage.name);
+        }
+    }
+    marks.into_iter().map(|(begins, names)| (begins as f64, names.join(", "))).collect()
+}
+
+/// The stages of all variants that have some.
+fn stages(out: &mut Markup, variants: &[Variant]) {
+    let staged: Vec<(&Variant, &Stage)> = variants
+        .iter()
+        .flat_map(|variant| variant.stages.iter().map(move |stage| (variant, stage)))
+        .collect();
+    if staged.is_empty() {
+        return;
+    }
+    out.leaf("h3", &[], "Stages");
+    scroll(out, "Stages", |out| {
+        out.element("table", &[], |out| {
+            out.leaf("caption", &[("class", "spoken")], "The trainings of each variant, one after the other");
+            super::head_row(
+                out,
+                &[
+                    ("Variant", false),
+                    ("Stage", false),
+                    ("Steps", false),
+                    ("Trained parameters", true),
+                    ("Peak learning rate", true),
+                    ("Last loss", true),
+                    ("Trained", false),
+                ],
+            );
+            out.element("tbody", &[], |out| {
+                for (variant, stage) in staged {
+                    out.element("tr", &[], |out| {
+                        out.leaf("th", &[("scope", "row")], &variant.name);
+                        out.leaf("td", &[], &stage.name);
+                        let first = stage.begins.saturating_add(1);
+                        let last = stage.begins.saturating_add(stage.steps);
+                        out.leaf("td", &[], &format!("{} to {}", count(first), count(last)));
+                        out.leaf("td", &[("class", "number")], &count(stage.trained));
+                        out.leaf("td", &[("class", "number")], &significant(stage.learning_rate));
+                        let loss = stage.loss.map_or_else(|| "not recorded".to_owned(), significant);
+                        out.leaf("td", &[("class", "number")], &loss);
+                        let place = stage.taken_from.as_ref().map(|from| format!("by {from}"));
+                        out.leaf("td", &[], place.as_deref().unwrap_or("here"));
+                    });
+                }
+            });
         });
     });
 }
@@ -147,6 +209,7 @@ impl Plot {
             x,
             y,
             lines,
+            marks: marks(traces.iter().map(|(variant, _)| *variant)),
         };
         scroll(out, self.title, |out| chart.draw(out));
         out.leaf(

@@ -6,7 +6,7 @@ mod checker;
 mod support;
 
 use checker::Page;
-use crossloom_report::{AccuracyRow, ReportData, RowKind, render};
+use crossloom_report::{AccuracyRow, ReportData, RowKind, Stage, render};
 use support::{HOSTILE, example, hostile, swept};
 
 fn check(data: &ReportData) -> (String, Page) {
@@ -50,6 +50,25 @@ fn the_example_shows_all_that_was_measured() {
         "Not shown, as they have no gated edge: projector.",
         "crossloom run recipes/quickstart.toml --set training.seed=0",
     ] {
+        assert!(text.contains(said), "the page does not say: {said}");
+    }
+}
+
+#[test]
+fn stages_are_marked_where_they_begin_and_listed_with_what_they_trained() {
+    let mut data = example();
+    assert!(!render(&data).contains("Stages"));
+    let align =
+        Stage { name: "align".into(), steps: 800, trained: 12_345, learning_rate: 1e-3, ..Stage::default() };
+    let tune = Stage { name: "tune".into(), begins: 800, steps: 2008, loss: Some(0.25), ..align.clone() };
+    data.variants[1].stages =
+        vec![Stage { taken_from: Some("cli of runs/x-1".into()), ..align.clone() }, tune.clone()];
+    data.variants[0].stages = vec![align, tune];
+    let (text, page) = check(&data);
+    assert_eq!(page.problems(), Vec::<String>::new());
+    assert_eq!(text.matches(">tune</text>").count(), 3, "once in each of three charts");
+    assert_eq!(text.matches(">align</text>").count(), 0, "it begins where the chart does");
+    for said in ["<td>801 to 2,808</td>", "12,345", "by cli of runs/x-1", "not recorded", "<td>here</td>"] {
         assert!(text.contains(said), "the page does not say: {said}");
     }
 }

@@ -2,8 +2,8 @@
 
 use crossloom_report::{
     AccuracyColumn, AccuracyRow, AccuracyTable, Answer, Asset, Curves, Edge, Estimate, Gate, KernelChoice,
-    KeyFigure, Provenance, ReportData, Reproduction, RowKind, Sample, SampleSet, Series, Timing, Topology,
-    Variant,
+    KeyFigure, Provenance, ReportData, Reproduction, RowKind, Sample, SampleSet, Series, Stage, Timing,
+    Topology, Variant,
 };
 
 /// Tries to end every context that a string can stand in.
@@ -89,6 +89,17 @@ pub(crate) fn hostile() -> ReportData {
                 learning_rate: series(),
                 gradient_norm: series(),
             },
+            stages: [0, 2, u64::MAX]
+                .map(|begins| Stage {
+                    name: bad(),
+                    begins,
+                    steps: u64::MAX,
+                    trained: u64::MAX,
+                    learning_rate: f64::NAN,
+                    loss: Some(f64::INFINITY),
+                    taken_from: Some(bad()),
+                })
+                .into(),
         }],
         samples: SampleSet {
             selection: bad(),

@@ -30,6 +30,7 @@ pub(crate) fn example() -> ReportData {
                 topology: projector(),
                 gate_note: None,
                 curves: curves::curves(11, 0.36),
+                stages: Vec::new(),
             },
             Variant {
                 name: "cli".into(),
@@ -37,6 +38,7 @@ pub(crate) fn example() -> ReportData {
                 topology: dense(),
                 gate_note: None,
                 curves: curves::curves(12, 0.32),
+                stages: Vec::new(),
             },
         ],
         samples: SampleSet {

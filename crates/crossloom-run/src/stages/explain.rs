@@ -24,6 +24,9 @@ use crate::memory::expected;
 pub struct Explained {
     /// The variant.
     pub variant: String,
+    /// The stage that is trained, where the recipe has stages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// Sizes of its batches.
     pub shapes: Shapes,
     /// In which types it computes and keeps frozen parts, in words.
@@ -176,7 +179,7 @@ pub fn explain(
     } else {
         None
     };
-    let lora = if Part::ALL.into_iter().any(|part| recipe.train.parts.get(part).lora.is_some()) {
+    let lora = if Part::ALL.into_iter().any(|part| recipe.train.parts.get(part).trains_pairs()) {
         let full = in_full(recipe);
         let program = compile(&full, Mode::Train)?;
         let full_costs = costs(&full, &program);
@@ -191,6 +194,7 @@ pub fn explain(
     };
     Ok(Explained {
         variant: name.to_owned(),
+        stage: recipe.stage().map(str::to_owned),
         shapes,
         precision: precision(recipe),
         types: types(&train),
@@ -213,7 +217,8 @@ fn in_full(recipe: &Recipe) -> Recipe {
     let mut full = recipe.clone();
     for part in Part::ALL {
         let settings = full.train.parts.get_mut(part);
-        if settings.lora.take().is_some() {
+        if settings.trains_pairs() {
+            settings.lora = None;
             (settings.trainable, settings.dtype) = (true, None);
         }
     }

@@ -8,9 +8,13 @@
 //!
 //! Then `T` = image tokens + questions per sequence × (longest question + 1 + longest answer), rounded up to 8, where the
 //! longest answer counts `max_new_tokens − 1` if that is more; and `M` = questions per sequence × (longest answer + 1).
+//!
+//! Stages of training share a vocabulary. Where some are of easy-VQA and some drawn, which words both have is not known, and all
+//! are counted: that is at most what a run has.
 
 use std::path::Path;
 
+use crossloom_data::tokenizer::SpecialTokens;
 use crossloom_model::BatchShape;
 use crossloom_recipe::{Recipe, Source};
 use serde::Serialize;
@@ -44,13 +48,27 @@ impl Shapes {
     /// Sequences longer than the language model allows; fewer rows of the embedding than tokens; synthetic data that
     /// cannot be drawn.
     pub fn of(recipe: &Recipe) -> Result<Self, ExperimentError> {
-        let shapes = match &recipe.data.source {
-            Source::EasyVqa {} => {
-                vocabulary(recipe, EASY_VQA.vocab)?;
-                Self::from_lengths(recipe, &EASY_VQA)
-            }
-            Source::Synthetic { .. } => return Self::drawn(recipe),
+        let is_fixed = |data: &crossloom_recipe::Data| matches!(data.source, Source::EasyVqa {});
+        let (fixed, drawn): (Vec<_>, Vec<_>) = recipe
+            .stages
+            .iter()
+            .map(|stage| &stage.data)
+            .chain([&recipe.data])
+            .partition(|data| is_fixed(data));
+        let drawn = drawn.last().map(|data| Self::drawn(recipe, data)).transpose()?;
+        let mut shapes = match drawn {
+            Some(drawn) if !is_fixed(&recipe.data) => drawn,
+            _ => Self::from_lengths(recipe, &EASY_VQA),
         };
+        let own_words = SpecialTokens::NAMES.len();
+        shapes.vocab = match (drawn, fixed.is_empty()) {
+            (Some(drawn), true) => drawn.vocab,
+            (Some(drawn), false) => drawn.vocab + EASY_VQA.vocab - own_words,
+            (None, _) => EASY_VQA.vocab,
+        };
+        if drawn.is_none() {
+            vocabulary(recipe, shapes.vocab)?;
+        }
         let (tokens, limit) = (shapes.batch.tokens, recipe.model.language.max_positions);
         if tokens > limit {
             return Err(ExperimentError::Request {
@@ -103,16 +121,29 @@ impl Shapes {
         Self { batch, vocab: measured.vocab }
     }
 
-    fn drawn(recipe: &Recipe) -> Result<Self, ExperimentError> {
-        let mut recipe = recipe.clone();
+    /// Those of the drawn data set of a stage, with the words of all drawn ones.
+    fn drawn(recipe: &Recipe, data: &crossloom_recipe::Data) -> Result<Self, ExperimentError> {
+        let mut recipe = Recipe { data: data.clone(), ..recipe.clone() };
+        recipe.stages.retain(|stage| matches!(stage.data.source, Source::Synthetic { .. }));
         let limited = |limit: Option<usize>| Some(limit.map_or(DRAWN, |limit| limit.min(DRAWN)));
-        recipe.data.train_limit = limited(recipe.data.train_limit);
-        recipe.data.test_limit = limited(recipe.data.test_limit);
-        // TrainingBatch data reads no file, so any folder will do.
+        for data in recipe.stages.iter_mut().map(|stage| &mut stage.data).chain([&mut recipe.data]) {
+            data.train_limit = limited(data.train_limit);
+            data.test_limit = limited(data.test_limit);
+        }
+        // Drawn data reads no file, so any folder will do.
         let data = Data::load(&recipe, Path::new("."), &mut |_| ())?;
         let plan = data.plan(&recipe)?;
         let batch = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
         Ok(Self { batch, vocab: plan.vocab_size })
+    }
+
+    /// The sizes that a run of a recipe has in one of its stages, of which [`Recipe::by_stage`] says the recipe: all stages of the
+    /// whole recipe share a vocabulary.
+    ///
+    /// # Errors
+    /// As [`Shapes::of`].
+    pub fn of_stage(whole: &Recipe, stage: &Recipe) -> Result<Self, ExperimentError> {
+        Self::of(&Recipe { stages: whole.stages.clone(), ..stage.clone() })
     }
 }
 
@@ -143,6 +174,24 @@ mod tests {
             (*train_images, *test_images) = (4 * DRAWN, 2 * DRAWN);
         }
         assert_eq!(Shapes::of(&recipe).unwrap(), measured(&recipe));
+    }
+
+    #[test]
+    fn stages_share_the_words_of_all_of_them_and_have_lengths_of_their_own() {
+        let whole = recipe("two-stages.toml");
+        let [align, tune] = &whole.by_stage()[..] else { panic!("two stages") };
+        let sizes = [align, tune].map(|stage| Shapes::of_stage(&whole, stage).unwrap());
+        assert_eq!(sizes[0].vocab, sizes[1].vocab);
+        assert!(sizes[0].batch.tokens < sizes[1].batch.tokens, "{sizes:?}");
+        // As a run measures them: the vocabulary of the last stage's data is that of all stages.
+        assert_eq!(sizes[1], measured(&whole));
+        let mut mixed = whole.clone();
+        mixed.stages[0].data.source = Source::EasyVqa {};
+        let drawn = Shapes::of(&Recipe { stages: Vec::new(), ..whole.clone() }).unwrap().vocab;
+        for stage in mixed.by_stage() {
+            let vocab = Shapes::of_stage(&mixed, &stage).unwrap().vocab;
+            assert_eq!(vocab, drawn + EASY_VQA.vocab - SpecialTokens::NAMES.len());
+        }
     }
 
     #[test]

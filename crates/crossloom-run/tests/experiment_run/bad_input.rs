@@ -147,7 +147,7 @@ fn a_picture_is_not_shown_to_a_variant_that_cannot_see_it() {
 fn a_variant_without_a_checkpoint_cannot_answer() {
     let trained = Trained::new();
     let good = trained.file("good.png", &trained.picture.to_png().unwrap());
-    std::fs::remove_dir_all(trained.dir.checkpoints_path()).unwrap();
+    std::fs::remove_dir_all(trained.dir.stage(None).checkpoints_path()).unwrap();
     trained.refuses(&good, &[&trained.question], &["holds no checkpoint", "crossloom run"]);
 }
 

@@ -42,7 +42,7 @@ fn trained(variant: &str, more: &[&str]) -> Run {
     let (_, plan) = data(&recipe);
     let mut model = model(&recipe, &plan);
     let dir = finished.dir.variant(variant).unwrap();
-    let checkpoints = Checkpoints::new(dir.checkpoints_path(), 0);
+    let checkpoints = Checkpoints::new(dir.stage(None).checkpoints_path(), 0);
     checkpoints.newest().unwrap().unwrap().restore_model(&mut model, RestorePart::Parameters).unwrap();
     Run { recipe, dir, model, _folder: folder }
 }

@@ -36,10 +36,11 @@ fn all_files_are_there_and_say_what_was_done() {
         }
         let steps = record.variants[&variant.name].steps;
         assert_eq!(
-            Checkpoints::new(own.checkpoints_path(), 0).newest().unwrap().unwrap().state().step,
+            Checkpoints::new(own.stage(None).checkpoints_path(), 0).newest().unwrap().unwrap().state().step,
             steps
         );
-        let logged: Vec<u64> = read_metrics(&own.metrics_path()).unwrap().iter().map(|m| m.step).collect();
+        let logged: Vec<u64> =
+            read_metrics(&own.stage(None).metrics_path()).unwrap().iter().map(|m| m.step).collect();
         assert_eq!(logged, (1..=steps).collect::<Vec<_>>());
         assert_eq!(
             variant.records.len(),

@@ -16,5 +16,6 @@ mod page;
 mod parts;
 mod pictures;
 mod pretrained;
+mod stages;
 mod stops;
 mod support;

@@ -342,3 +342,82 @@ fn a_recipe_whose_weights_were_not_looked_for_is_not_run() {
     assert!(!out.exists());
     assert!(Start::new(cli(&loaded), &[]).is_err(), "weights of which the model has nothing");
 }
+
+/// Three stages: the encoder is frozen, trained, and frozen again.
+fn three(again: &str) -> String {
+    format!(
+        "stage=[{{ name = 'kept', train = {{ parts = {{ vision = {{ trainable = false }} }} }} }}, \
+         {{ name = 'trained' }}, \
+         {{ name = 'again', train = {{ parts = {{ vision = {{ trainable = false, {again} }} }} }} }}]"
+    )
+}
+
+#[test]
+fn what_any_stage_trains_is_carried_on_and_what_none_has_trained_stays_in_its_file() {
+    let place = tempfile::tempdir().unwrap();
+    let encoder = place.path().join("encoder");
+    let start = tensors(Part::Vision);
+    write(&encoder, ENCODER, &start, Dtype::F32);
+    let held = |run: &Path, stage: &str| -> BTreeMap<String, (Dtype, Vec<u8>)> {
+        let file = format!("cli/stages/{stage}/checkpoints/step-6/model.safetensors");
+        let bytes = std::fs::read(run.join(file)).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let own = |name: &String| name.starts_with("vision_tower.");
+        let tensors = file.tensors().into_iter().filter(|(name, _)| own(name));
+        tensors.map(|(name, tensor)| (name, (tensor.dtype(), tensor.data().to_vec()))).collect()
+    };
+    for (again, dtype) in [("dtype = 'f32'", Dtype::F32), ("dtype = 'bf16'", Dtype::BF16)] {
+        let loaded = with(&[&encoder_at(&encoder), &three(again)]).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        let run = finish(&loaded, &["cli"], out.path(), Entry::New);
+        let [kept, trained, frozen] = ["kept", "trained", "again"].map(|stage| held(run.dir.path(), stage));
+        assert!(kept.is_empty(), "a frozen encoder lies in its file");
+        assert!(trained.len() > 10 && trained.keys().eq(frozen.keys()));
+        let mut near = 0;
+        for (name, (_, bytes)) in &trained {
+            let now: Vec<f32> =
+                bytes.chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap())).collect();
+            let (_, before) = &start[name.trim_start_matches("vision_tower.")];
+            // Some steps do not lead far from where the file starts, and seeds start elsewhere.
+            near += usize::from(
+                now.iter().zip(before).all(|(now, before)| (now - before).abs() < 0.05) && now != *before,
+            );
+            let expected: Vec<u8> = match dtype {
+                Dtype::BF16 => now.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
+                _ => bytes.clone(),
+            };
+            assert!(frozen[name] == (dtype, expected), "{name} is what the stage before left, in {dtype}");
+        }
+        assert!(near > 10, "{near}");
+        // It is asked with what it trained, not with what the file has.
+        let variant = run.dir.variant("cli").unwrap();
+        let kept = resolved::load(&run.dir, &[]).unwrap();
+        assert_eq!(Trained::load(&variant, cli(&kept), Resources::default()).unwrap().stage(), Some("again"));
+    }
+}
+
+#[test]
+fn what_a_stage_has_trained_is_not_kept_as_its_file_has_it() {
+    let place = tempfile::tempdir().unwrap();
+    let encoder = place.path().join("encoder");
+    write(&encoder, ENCODER, &tensors(Part::Vision), Dtype::F32);
+    let error = with(&[&encoder_at(&encoder), &three("dtype = 'file'")]).unwrap_err();
+    assert!(
+        error.contains(
+            "the stage `again` keeps the part `vision` as its file has it, but `trained` trains it"
+        ),
+        "{error}"
+    );
+    // Where only some of a part was trained, the model tells.
+    let some = three("dtype = 'file'").replace("name = 'trained'",
+        "name = 'trained', train = { parts = { vision = { trainable = false, tensors = [{ match = '*layers.0.*' }] } } }");
+    let loaded = with(&[&encoder_at(&encoder), &some]).unwrap();
+    let out = place.path().join("runs");
+    let Err(error) = try_run(&loaded, &["cli"], &out, Entry::New) else { panic!("it runs") };
+    for part in
+        ["the stage `again` keeps", "layers.0.", "an earlier stage trains it", "train.parts.vision.dtype"]
+    {
+        assert!(error.to_string().contains(part), "`{part}` is not in: {error}");
+    }
+    assert!(!out.exists(), "nothing is written");
+}

@@ -12,7 +12,7 @@ use super::tensors::{self, TensorSpec};
 use super::{
     CheckpointError, Checkpoints, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, SCHEMA_VERSION, STATE_FILE,
 };
-use crate::step::{ModelState, StateTensor};
+use crate::step::{BoxError, ModelState, StateTensor, Visit};
 
 /// How much of a checkpoint to put into a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +131,30 @@ impl Checkpoint<'_> {
         Ok(())
     }
 
+    /// Visit every parameter that it holds, in the order of its file, whose hash is checked first.
+    pub fn visit_parameters(&self, visit: &mut Visit<'_>) -> Result<(), CheckpointError> {
+        self.visit(MODEL_FILE, visit)
+    }
+
+    fn visit(&self, name: &str, visit: &mut Visit<'_>) -> Result<(), CheckpointError> {
+        let path = self.path.join(name);
+        let bytes = checked(self.storage, &self.path, &self.manifest, name, self.previous)?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|error| CheckpointError::Corrupt {
+            path: path.clone(),
+            problem: format!("it is not a safetensors file: {error}"),
+            previous: self.previous,
+        })?;
+        let mut tensors = file.tensors();
+        tensors.sort_by_key(|(name, tensor)| (tensor.data().as_ptr(), name.clone()));
+        for (name, tensor) in tensors {
+            let (dtype, shape) = (tensor.dtype(), tensor.shape());
+            visit(StateTensor { name: &name, dtype, shape, bytes: tensor.data() }).map_err(|source| {
+                CheckpointError::Restore { what: "the model", path: path.clone(), source }
+            })?;
+        }
+        Ok(())
+    }
+
     /// Put the tensors into `model`. Everything is checked first: on an error about the files or their fit the model is
     /// unchanged.
     pub fn restore_model(
@@ -180,6 +204,18 @@ impl Checkpoint<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// A checkpoint is copied as the state of a model is saved.
+impl ModelState for Checkpoint<'_> {
+    fn visit_state(&self, visit: &mut Visit<'_>) -> Result<(), BoxError> {
+        self.visit(MODEL_FILE, visit)?;
+        Ok(self.visit(OPTIMIZER_FILE, visit)?)
+    }
+
+    fn load_state(&mut self, tensor: StateTensor<'_>) -> Result<(), BoxError> {
+        Err(format!("`{}` is part of a checkpoint, which is never changed", tensor.name).into())
     }
 }
 

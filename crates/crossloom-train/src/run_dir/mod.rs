@@ -6,7 +6,7 @@
 //!   recipe.resolved.toml
 //!   report.html
 //!   VARIANT/                   one per trained model of the recipe
-//!     metrics.jsonl
+//!     metrics.jsonl            these three in stages/NAME/ for every stage, where there are stages
 //!     tb/events.out.tfevents…
 //!     checkpoints/
 //!     samples.jsonl
@@ -16,11 +16,13 @@
 mod list;
 mod name;
 mod record;
+mod stage;
 mod variant;
 
 pub use list::{ListProblem, RunSummary, list_runs};
 pub use name::check_variant_name;
-pub use record::{DataManifest, GateRecord, PictureRecord, RunRecord, RunStatus, VariantRecord};
+pub use record::{DataManifest, GateRecord, PictureRecord, RunRecord, RunStatus, StageRecord, VariantRecord};
+pub use stage::StageDir;
 pub use variant::VariantDir;
 
 use self::name::check_name;
@@ -269,9 +271,10 @@ mod tests {
         let variant = run.variant("cli").unwrap();
         let below = |path: PathBuf| path.strip_prefix(run.path()).unwrap().to_str().unwrap().to_owned();
         let paths = [
-            variant.metrics_path(),
-            variant.tensorboard_path(),
-            variant.checkpoints_path(),
+            variant.stage(None).metrics_path(),
+            variant.stage(None).tensorboard_path(),
+            variant.stage(None).checkpoints_path(),
+            variant.stage(Some("align")).checkpoints_path(),
             variant.samples_path(),
             variant.results_path(),
             run.report_path(),
@@ -283,6 +286,7 @@ mod tests {
                 "cli/metrics.jsonl",
                 "cli/tb",
                 "cli/checkpoints",
+                "cli/stages/align/checkpoints",
                 "cli/samples.jsonl",
                 "cli/results.json",
                 "report.html",

@@ -81,14 +81,41 @@ pub struct PictureRecord {
     pub disk_bytes: u64,
 }
 
+/// One stage of a variant.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StageRecord {
+    /// Hash of what it trains, and of what the stages before it do.
+    pub hash: String,
+    /// BLAKE3 of the decoded content of the training and the test split of its data.
+    pub data: BTreeMap<String, String>,
+    /// Completed optimizer steps.
+    pub steps: u64,
+    /// Parameters that are trained.
+    pub trainable_parameters: u64,
+    /// Loss of the last step, in nats.
+    pub final_loss: Option<f64>,
+    /// Median time of a training step with the drawing of its batch, in milliseconds, over the newest process that did any.
+    pub step_ms: Option<f64>,
+    /// Seconds of training, summed over all processes.
+    pub seconds: f64,
+    /// Folder of the newest checkpoint, relative to the run directory.
+    pub checkpoint: Option<String>,
+    /// The variant, and the run if it is another, that trained it, where it was taken over from there.
+    pub taken_from: Option<String>,
+}
+
 /// One variant (trained model) of a run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct VariantRecord {
     /// How far it has come.
     pub status: RunStatus,
-    /// Completed optimizer steps.
+    /// Completed optimizer steps, of all stages together.
     pub steps: u64,
+    /// The stages that were begun, by name, in order; none where the recipe has none.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub stages: IndexMap<String, StageRecord>,
     /// Parameters in all.
     pub parameters: u64,
     /// Parameters that are trained.

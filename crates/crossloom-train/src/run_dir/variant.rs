@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crossloom_files::write_atomic;
 
-use super::{RunDirError, io_error, remove_file};
-use crate::checkpoint::Checkpoints;
+use super::{RunDirError, StageDir, io_error, remove_file};
+
+/// The folder of the stages.
+const STAGES: &str = "stages";
 
 /// The folder of one variant of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +28,35 @@ impl VariantDir {
         self.results_path().exists() || self.holds_checkpoint()
     }
 
-    /// Whether it holds a checkpoint.
+    /// Whether it holds a checkpoint, of whatever stage.
     pub fn holds_checkpoint(&self) -> bool {
-        Checkpoints::new(self.checkpoints_path(), 0).steps().is_ok_and(|steps| !steps.is_empty())
+        let stages = fs::read_dir(self.path.join(STAGES)).into_iter().flatten().flatten();
+        let stages = stages.map(|entry| StageDir { path: entry.path() });
+        stages.chain([self.stage(None)]).any(|stage| stage.holds_checkpoint())
+    }
+
+    /// The folder of a stage, `stages/NAME`, whether or not it exists; that of a training without stages is the variant's own.
+    pub fn stage(&self, name: Option<&str>) -> StageDir {
+        let path = match name {
+            Some(name) => self.path.join(STAGES).join(name),
+            None => self.path.clone(),
+        };
+        StageDir { path }
+    }
+
+    /// Make (or enter) the folder of a stage. The variant's own folder must be there.
+    pub fn enter_stage(&self, name: Option<&str>) -> Result<StageDir, RunDirError> {
+        let stage = self.stage(name);
+        let folders = [self.path.join(STAGES), stage.path.clone()];
+        for folder in folders.iter().filter(|_| name.is_some()) {
+            match fs::create_dir(folder) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !folder.is_dir() => {
+                    return Err(io_error("make", folder)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(stage)
     }
 
     /// Remove the folder with everything in it; fine if there is none.
@@ -44,21 +72,6 @@ impl VariantDir {
     /// The variant's name.
     pub fn name(&self) -> String {
         self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-    }
-
-    /// `metrics.jsonl`.
-    pub fn metrics_path(&self) -> PathBuf {
-        self.path.join("metrics.jsonl")
-    }
-
-    /// The folder of TensorBoard event files.
-    pub fn tensorboard_path(&self) -> PathBuf {
-        self.path.join("tb")
-    }
-
-    /// The folder of checkpoints.
-    pub fn checkpoints_path(&self) -> PathBuf {
-        self.path.join("checkpoints")
     }
 
     /// `samples.jsonl`.
@@ -98,10 +111,18 @@ mod tests {
         let run = RunDir::create(root.path(), "r", "abc").unwrap();
         let variant = run.variant("cli").unwrap();
         variant.write("metrics.jsonl", b"{}").unwrap();
-        fs::create_dir_all(variant.checkpoints_path().join("step-3.tmp")).unwrap();
+        fs::create_dir_all(variant.stage(None).checkpoints_path().join("step-3.tmp")).unwrap();
         assert!(!variant.holds_work());
-        fs::create_dir(variant.checkpoints_path().join("step-3")).unwrap();
+        fs::create_dir(variant.stage(None).checkpoints_path().join("step-3")).unwrap();
         assert!(variant.holds_checkpoint() && variant.holds_work());
+        variant.remove().unwrap();
+        assert!(variant.enter_stage(Some("align")).is_err(), "a variant that was removed is not made anew");
+        let staged = run.variant("cli").unwrap();
+        staged.enter_stage(Some("align")).unwrap();
+        assert_eq!(staged.enter_stage(Some("align")).unwrap(), staged.stage(Some("align")));
+        assert!(!staged.holds_work());
+        fs::create_dir_all(staged.stage(Some("align")).checkpoints_path().join("step-3")).unwrap();
+        assert!(staged.holds_checkpoint() && !staged.stage(Some("tune")).holds_checkpoint());
         variant.remove().unwrap();
         variant.remove().unwrap();
         assert!(!variant.holds_work());

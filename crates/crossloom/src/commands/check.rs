@@ -64,7 +64,10 @@ struct CheckedVariant {
     baseline: bool,
     /// Names of all edges, the input's first.
     edges: Vec<String>,
-    /// Bytes that a run holds at once, by purpose, but for the process itself.
+    /// Names of its stages, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stages: Vec<String>,
+    /// Bytes that a run holds at once, by purpose, but for the process itself: those of its largest stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory: Option<Need>,
     /// What is to be minded before it is run: it does not fit this machine, or does not compile.
@@ -112,20 +115,32 @@ fn good(path: String, loaded: &LoadedRecipe, backend: Backend) -> Result<Checked
         let edges = topology.edges().iter().map(crossloom_recipe::Edge::name).collect();
         // A run computes values again where it would not fit otherwise.
         let left = Limit::tightest().map(|limit| limit.left);
-        let compiled =
-            Shapes::of(&variant.recipe).and_then(|shapes| expected(&variant.recipe, shapes, backend, left));
         let (name, baseline) = (variant.name.clone(), variant.baseline);
-        let (memory, problem) = match compiled {
-            Ok((need, _)) => {
-                let problem = fits_here(&need).err().map(|error| format!("{error} ({})", error.help()));
-                (Some(need), problem)
-            }
-            Err(error) => {
-                ok &= !error.is_mistake();
-                (None, Some(error.to_string()))
-            }
-        };
-        variants.push(CheckedVariant { name, baseline, edges, memory, problem });
+        let (mut memory, mut problem): (Option<Need>, Option<String>) = (None, None);
+        for recipe in variant.recipe.by_stage() {
+            let compiled = Shapes::of_stage(&variant.recipe, &recipe)
+                .and_then(|shapes| expected(&recipe, shapes, backend, left));
+            let found = match compiled {
+                Ok((need, _)) => {
+                    let found = fits_here(&need).err().map(|error| format!("{error} ({})", error.help()));
+                    if memory.as_ref().is_none_or(|known| known.total() < need.total()) {
+                        memory = Some(need);
+                    }
+                    found
+                }
+                Err(error) => {
+                    ok &= !error.is_mistake();
+                    Some(error.to_string())
+                }
+            };
+            let found = found.map(|found| match recipe.stage() {
+                Some(stage) => format!("in stage `{stage}`: {found}"),
+                None => found,
+            });
+            problem = problem.or(found);
+        }
+        let stages = variant.recipe.stages.iter().map(|stage| stage.name.clone()).collect();
+        variants.push(CheckedVariant { name, baseline, edges, stages, memory, problem });
     }
     Ok(Checked {
         path,
@@ -148,7 +163,13 @@ fn say(recipe: &Checked, terminal: &Terminal) -> Result<(), CliError> {
     }
     if recipe.ok {
         let variants: Vec<String> = (recipe.variants.iter())
-            .map(|variant| format!("{} ({})", variant.name, counted(variant.edges.len(), "edge")))
+            .map(|variant| {
+                let stages = match &variant.stages[..] {
+                    [] => String::new(),
+                    stages => format!(", stages {}", stages.join(", ")),
+                };
+                format!("{} ({}{stages})", variant.name, counted(variant.edges.len(), "edge"))
+            })
             .collect();
         terminal.print(&format!("ok {}: {}", recipe.path, variants.join(", ")))
     } else {

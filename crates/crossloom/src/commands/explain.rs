@@ -25,7 +25,7 @@ Examples:
   $ crossloom explain recipes/quickstart.toml --set topology.adapter.rank=32 --json
   $ crossloom explain recipes/quickstart.toml --variant cli --budget 32MiB
 
-Memory is that of the compiled plan, not an estimate. FLOPs count a multiply-add as two. The edges of a recipe are \
+A recipe with stages is explained stage by stage. Memory is that of the compiled plan, not an estimate. FLOPs count a multiply-add as two. The edges of a recipe are \
 listed by `crossloom graph RECIPE`; quote them in a shell.";
 
 /// Arguments of `explain`.
@@ -101,30 +101,65 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     let budget = args.budget.map(|size| size.as_u64());
     let mut explained = Vec::with_capacity(variants.len());
     for variant in variants {
-        let recipe = &variant.recipe;
-        let (shapes, depth) = (args.sizes.of(recipe)?, usize::from(args.depth));
-        explained.push(explain(&variant.name, recipe, shapes, depth, backend, budget)?);
+        for recipe in variant.recipe.by_stage() {
+            let shapes = args.sizes.of_stage(&variant.recipe, &recipe)?;
+            explained.push(explain(
+                &variant.name,
+                &recipe,
+                shapes,
+                usize::from(args.depth),
+                backend,
+                budget,
+            )?);
+        }
     }
     for variant in &explained {
         let within = budget.map_or(Ok(()), |budget| variant.run.check(&[Limit::budget(budget)]));
         if let Err(error) = within.and_then(|()| fits_here(&variant.run)) {
-            terminal.note(&format!("variant `{}` {error} ({})", variant.variant, error.help()));
+            terminal.note(&format!("variant `{}` {error} ({})", title(variant), error.help()));
         }
     }
     if args.json {
         terminal.json(&json!({ "recipe": path, "variants": explained }))?;
     } else {
-        let texts: Vec<String> = explained.iter().map(text).collect();
+        let mut texts: Vec<String> = explained.iter().map(text).collect();
+        texts.extend(most(&explained));
         terminal.print(&texts.join("\n"))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A variant, with the stage that is explained.
+fn title(explained: &Explained) -> String {
+    match &explained.stage {
+        Some(stage) => format!("{}, stage {stage}", explained.variant),
+        None => explained.variant.clone(),
+    }
+}
+
+/// What a run of variants with stages holds: its stages follow one another, and the largest counts.
+fn most(explained: &[Explained]) -> Option<String> {
+    let mut largest: Vec<(&str, &str, u64)> = Vec::new();
+    for of in explained {
+        let (Some(stage), total) = (&of.stage, of.run.total()) else { continue };
+        match largest.last_mut().filter(|(variant, ..)| *variant == of.variant) {
+            Some(known) if known.2 >= total => {}
+            Some(known) => (known.1, known.2) = (stage, total),
+            None => largest.push((&of.variant, stage, total)),
+        }
+    }
+    let mut table = Table::new(["a run in stages holds at most", "in its stage", "memory"]).indented(2);
+    for (variant, stage, total) in &largest {
+        table.row([(*variant).to_owned(), (*stage).to_owned(), bytes(*total)]);
+    }
+    (!largest.is_empty()).then(|| table.to_string())
 }
 
 fn text(explained: &Explained) -> String {
     let batch = explained.shapes.batch;
     let mut text = format!(
         "variant {}: batches of {} × {} positions, {} targets each, {} words; computed in {}\n",
-        explained.variant,
+        title(explained),
         batch.batch,
         batch.tokens,
         batch.targets,

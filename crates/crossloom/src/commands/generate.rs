@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::runs::Runs;
 use crate::cli::{CliError, SubjectArgs, Table, Terminal};
-use crossloom_run::generate;
+use crossloom_run::{generate, unfinished_stage};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -21,7 +21,7 @@ Examples:
 
 In place of a recipe stands the folder of a run, which is all that is needed: neither the data set nor the network, also \
 where it was copied to another machine. A recipe and its overrides must be those that were run; they find the folder. The \
-variant's newest checkpoint answers.";
+variant's newest checkpoint answers; of one with stages that is the newest stage that has one.";
 
 /// Arguments of `generate`.
 #[derive(Debug, clap::Args)]
@@ -53,6 +53,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
         None => Runs::below(&runs.out).of_recipe(&loaded)?,
     };
     let dir = run.variant_path(&variant.name).map_err(CliError::failed)?;
+    if let Some(told) = unfinished_stage(&dir, &variant.recipe)? {
+        terminal.note(&format!("`{}` is {told}", variant.name));
+    }
     threads.apply()?;
     let resources = args.subject.resources.into();
     // Inside the pool, as a run is.

@@ -86,11 +86,23 @@ impl SizeArgs {
     /// # Errors
     /// They do not fit the recipe.
     pub fn of(self, recipe: &crossloom_recipe::Recipe) -> Result<Shapes, CliError> {
+        self.of_stage(recipe, recipe)
+    }
+
+    /// The sizes for a stage of a recipe.
+    ///
+    /// # Errors
+    /// They do not fit the recipe.
+    pub fn of_stage(
+        self,
+        whole: &crossloom_recipe::Recipe,
+        recipe: &crossloom_recipe::Recipe,
+    ) -> Result<Shapes, CliError> {
         let count = |count: Option<u32>| count.map(|count| count as usize);
         let measured = match self.tokens {
             // A length that is given need not be measured first, and the measured one may be too long.
             Some(_) if self.vocab.is_some() => Shapes::unmeasured(recipe),
-            _ => Shapes::of(recipe)?,
+            _ => Shapes::of_stage(whole, recipe)?,
         };
         Ok(measured.with(recipe, count(self.tokens), count(self.vocab))?)
     }

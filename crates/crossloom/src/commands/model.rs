@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crossloom_recipe::{Part, PointAddress, VisionAddress};
 use crossloom_run::export::{Export, export};
-use crossloom_run::resolved;
+use crossloom_run::{resolved, unfinished_stage};
 use crossloom_train::run_dir::RunDir;
 use crossloom_weights::export::{Scope, merged};
 use crossloom_weights::{Architecture, Held, Pretrained};
@@ -173,6 +173,9 @@ fn give(args: &ExportArgs, terminal: &Terminal) -> Result<(), CliError> {
         (None, Some(scope)) => Export::Merged(scope),
         (None, None) => Export::Trained,
     };
+    if let Some(told) = unfinished_stage(&dir, &variant.recipe)? {
+        terminal.note(&format!("`{}` is {told}", variant.name));
+    }
     let exported = export(&dir, &variant.recipe, what, &args.out)?;
     if args.json {
         return terminal.json(&json!({

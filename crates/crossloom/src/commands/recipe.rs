@@ -94,6 +94,7 @@ macro_rules! built_in {
 pub const BUILT_IN: &[BuiltIn] = built_in![
     "quickstart",
     "synthetic",
+    "two-stages",
     "ablations",
     "methods/projector",
     "methods/cli",

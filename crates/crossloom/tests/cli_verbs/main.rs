@@ -18,6 +18,7 @@ mod moved;
 mod recipes;
 mod resolve;
 mod runs;
+mod stages;
 mod stale;
 mod support;
 mod usage;

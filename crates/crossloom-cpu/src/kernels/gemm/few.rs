@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use super::left::Strip;
-use super::{Call, DEPTH, PANEL, STRIP, Sums, WIDTH, pack_panel, tile};
+use super::{Call, DEPTH, PANEL, STRIP, Sums, WIDTH, pack_panel};
 use crate::element::Element;
 use crate::parallel::{self, chunk_range};
 use crate::simd::{Simd, dispatch};
@@ -34,7 +34,6 @@ fn few_body<S: Simd, A: Element, B: Element, C: Element>(
     cols: usize,
 ) {
     let p = call.p;
-    let tall = tile::tile_rows::<S>();
     let mut strip = Strip::new();
     let mut packed = MaybeUninit::<[f32; DEPTH * PANEL]>::uninit();
     let mut sums = MaybeUninit::<[f32; STRIP * WIDTH]>::uninit();
@@ -50,14 +49,11 @@ fn few_body<S: Simd, A: Element, B: Element, C: Element>(
             // SAFETY: the buffer is that long; packing writes all of it and reads nothing of it.
             let panel = unsafe { std::slice::from_raw_parts_mut(packed.as_mut_ptr().cast::<f32>(), len) };
             pack_panel(s, call, k, depth, first + j, n, panel);
-            for i in (0..p.m).step_by(tall) {
-                let rows = tall.min(p.m - i);
-                // SAFETY: the strip of `A` and the tile of the sums exist; the panel was packed to this depth.
-                unsafe {
-                    strip.fill(s, call, i, rows, k, depth);
-                    let c = sums.ptr.add(i * sums.stride + j);
-                    strip.times(s, call, rows, n, depth, panel.as_ptr(), c, sums.stride, call.update_at(k));
-                }
+            // SAFETY: the strip of `A` and the tile of the sums exist; the panel was packed to this depth.
+            unsafe {
+                strip.fill(s, call, 0, p.m, k, depth);
+                let c = sums.ptr.add(j);
+                strip.times(s, call, p.m, n, depth, panel.as_ptr(), c, sums.stride, call.update_at(k));
             }
             k += depth;
             if k >= p.k {

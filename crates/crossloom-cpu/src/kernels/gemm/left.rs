@@ -6,9 +6,9 @@ use super::tile::{Left, Update, gemm_serial};
 use super::{Call, DEPTH, PANEL, STRIP, pairs};
 use crate::element::Element;
 use crate::kernels::convert::convert_body;
-use crate::simd::Simd;
+use crate::simd::{Simd, Vf};
 
-/// At most [`STRIP`] rows and [`DEPTH`] columns of `A`: where they lie (`f32`), widened, or in pairs.
+/// At most [`STRIP`] rows and [`DEPTH`] columns of `A`: where they lie (rows of `f32`), turned, widened, or in pairs.
 pub(super) struct Strip {
     memory: MaybeUninit<[f32; STRIP * DEPTH]>,
     left: Left,
@@ -43,14 +43,12 @@ impl Strip {
             let src = call.a.as_ptr().wrapping_add(first * row + k * col);
             if call.pairs {
                 pairs::pack_left(src.cast(), (row, col), rows, depth, memory.cast());
+            } else if p.trans_a {
+                let behind = call.a.len().saturating_sub(first + k * col);
+                turn(s, src, p.lda, behind, rows, depth, memory);
+                self.left = Left { ptr: memory, row: 1, col: STRIP };
             } else if A::WIDE {
                 self.left = Left { ptr: src.cast(), row, col };
-            } else if p.trans_a {
-                for q in 0..depth {
-                    let from = std::slice::from_raw_parts(src.add(q * p.lda), rows);
-                    convert_body(s, from, std::slice::from_raw_parts_mut(memory.add(q * STRIP), rows));
-                }
-                self.left = Left { ptr: memory, row: 1, col: STRIP };
             } else {
                 for i in 0..rows {
                     let from = std::slice::from_raw_parts(src.add(i * p.lda), depth);
@@ -97,6 +95,40 @@ impl Strip {
                 );
             } else {
                 gemm_serial::<S, true>(s, rows, cols, depth, self.left, b, PANEL, c, ldc, alpha, update);
+            }
+        }
+    }
+}
+
+/// Copies `rows` columns of `depth` rows that are `ld` apart into rows of [`STRIP`] values: what a strip of a transposed operand
+/// reads one after the other lies side by side then, and not in a cache line each.
+///
+/// # Safety
+/// `rows` elements are readable from `src + q * ld` for `q < depth`, and `len` from `src` on; `rows <= STRIP`; `to` has room for
+/// `depth` rows.
+#[inline(always)]
+unsafe fn turn<S: Simd, A: Element>(
+    s: S,
+    src: *const A,
+    ld: usize,
+    len: usize,
+    rows: usize,
+    depth: usize,
+    to: *mut f32,
+) {
+    let lanes = S::F32_LANES;
+    for q in 0..depth {
+        for i in (0..rows).step_by(lanes) {
+            let at = q * ld + i;
+            // SAFETY: a whole register is read where the operand has one, and written where rows follow, which overwrite what is
+            // too much; else no more than there is.
+            unsafe {
+                let to = to.add(q * STRIP + i);
+                if at + lanes <= len && (q + 1) * STRIP + lanes <= depth * STRIP {
+                    Vf::load_ptr(s, src.add(at)).store_ptr(to);
+                } else {
+                    Vf::load_first(s, src.add(at), rows - i).store_first(to, rows - i);
+                }
             }
         }
     }

@@ -4,8 +4,8 @@
 //! rows of `C`, and of columns where there are few rows. A task takes one strip of rows at a time through all
 //! panels, and applies the epilogue to the strip while it is in the first-level cache. With few rows, every panel is
 //! used by one task only, which packs it where it is used, so that `B` is streamed once. Packing widens `bf16`, but for
-//! the processors that multiply pairs of it (`pairs`), and makes numbers of blocks (`blocks`); a left operand in `f32` is read
-//! in place.
+//! the processors that multiply pairs of it (`pairs`), and makes numbers of blocks (`blocks`); rows of a left operand in `f32` are
+//! read in place, and columns of one laid side by side.
 //!
 //! An element of `C` is the same sum in both forms, whatever the number of threads, of rows and of columns: over `k` in
 //! order, one addition per step, in blocks of [`DEPTH`] whose sums are added in order.
@@ -40,7 +40,8 @@ use pack::{PANEL, pack_rows};
 const DEPTH: usize = 512;
 /// Columns of an inner block: with [`DEPTH`] it fits half of a second-level cache.
 const WIDTH: usize = 256;
-/// Rows of the largest tile of all instruction sets.
+/// Rows that are taken through a panel at once: those of the largest tile of all instruction sets. Where tiles are half as tall, the
+/// second one finds the panel in the first-level cache.
 const STRIP: usize = 12;
 /// Rows of a task at most.
 const ROWS: usize = 96;
@@ -307,7 +308,6 @@ fn update_body<S: Simd, A: Element, B: Element, C: Element>(
     cols: usize,
 ) {
     let p = call.p;
-    let tall = tile::tile_rows::<S>();
     let panel_len = call.packed_rows(block.depth) * PANEL;
     let mut strip = Strip::new();
     let mut sums = MaybeUninit::<[f32; ROWS * WIDTH]>::uninit();
@@ -321,8 +321,8 @@ fn update_body<S: Simd, A: Element, B: Element, C: Element>(
         loop {
             let depth = DEPTH.min(block.depth - k0);
             let last = block.first_k + k0 + depth >= p.k;
-            for i0 in (0..rows).step_by(tall) {
-                let height = tall.min(rows - i0);
+            for i0 in (0..rows).step_by(STRIP) {
+                let height = STRIP.min(rows - i0);
                 // SAFETY: the strip of `A` exists by `check`, and is no taller than a tile.
                 unsafe { strip.fill(s, call, first_row + i0, height, block.first_k + k0, depth) };
                 for j in (j0..j0 + width).step_by(PANEL) {

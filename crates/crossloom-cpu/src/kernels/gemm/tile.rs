@@ -35,12 +35,6 @@ pub(crate) enum Update {
     Scale(f32),
 }
 
-/// Rows of the largest tile: as many accumulators as the registers hold.
-#[inline(always)]
-pub(crate) const fn tile_rows<S: Simd>() -> usize {
-    if S::REGISTER_COUNT >= 32 { 12 } else { 6 }
-}
-
 /// Defines a function that accumulates a tile of so many rows and `NV` (1 or 2) registers, and writes its first `cols`
 /// columns. Rows are spelled out: accumulators that a loop indexes do not reliably stay in registers.
 macro_rules! define_tile {

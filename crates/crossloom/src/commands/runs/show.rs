@@ -69,6 +69,15 @@ fn variant_lines(
             format!("{}, {} trained", grouped(variant.parameters), grouped(variant.trainable_parameters)),
         ),
     ];
+    for (name, stage) in &variant.stages {
+        let loss = stage.final_loss.map(|loss| format!(", last loss {loss:.4}")).unwrap_or_default();
+        let from = stage.taken_from.as_ref().map(|from| format!(", trained by {from}")).unwrap_or_default();
+        let trained = grouped(stage.trainable_parameters);
+        lines.push((
+            "stage",
+            format!("{name}: {}, {trained} trained{loss}{from}", counted(stage.steps as usize, "step")),
+        ));
+    }
     if let Some(loss) = variant.final_loss {
         lines.push(("last loss", format!("{loss:.4}")));
     }

@@ -1,0 +1,180 @@
+//! A stage that was trained before: by another variant of the run, or by another run. What a stage ends with depends on its settings
+//! and those of the stages before it alone, so it is taken over, and not trained again, when only later stages differ.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crossloom_train::checkpoint::{Checkpoint, Checkpoints};
+use crossloom_train::run_dir::{
+    RunDir, RunRecord, RunStatus, StageDir, StageRecord, VariantRecord, list_runs,
+};
+
+use crate::ExperimentError;
+use crate::datasets::DataSets;
+use crate::progress::RunProgress;
+use crate::record::{WENT_ON, data_manifest};
+use crate::training_stage::TrainingStage;
+
+/// The files of a stage besides its checkpoints that a reader of the run looks for.
+const FILES: [&str; 3] = ["metrics.jsonl", "interface.json", "tokenizer.json"];
+
+/// Takes over what another variant or run trained for this very stage of a variant, where there is such and nothing was trained here yet;
+/// says whether it was. `out` is the folder of other runs, if theirs are wanted.
+///
+/// # Errors
+/// The folder of all runs cannot be read, or that of the stage not written.
+pub(crate) fn take_over(
+    stage: &TrainingStage,
+    variant: &str,
+    data: &DataSets,
+    run: &RunDir,
+    out: Option<&Path>,
+    record: &mut RunRecord,
+    progress: &mut dyn RunProgress,
+) -> Result<bool, ExperimentError> {
+    let (Some(name), None) = (stage.recipe.stage(), stage.done()?) else { return Ok(false) };
+    let Some(twin) = find(stage, data, run, record, out)? else { return Ok(false) };
+    run.variant(variant)?.enter_stage(Some(name))?;
+    let steps = stage.recipe.train.steps;
+    let checkpoint = below(run, &stage.checkpoints().path_of(steps));
+    let note = format!("`{variant}`: the stage `{name}` is that of {}, which trained the same", twin.place);
+    progress.note(&note);
+    // Where it is from is written down before it is there.
+    if !record.notes.contains(&note) {
+        record.notes.push(note);
+    }
+    let entry = record.variants.entry(variant.to_owned()).or_default();
+    (entry.steps, entry.final_loss) = (stage.before + steps, twin.record.final_loss);
+    entry.checkpoint.clone_from(&checkpoint);
+    entry.status = RunStatus::Interrupted;
+    let taken_from = Some(twin.place.clone());
+    let own = StageRecord { seconds: 0.0, checkpoint, taken_from, ..twin.record.clone() };
+    entry.stages.insert(name.to_owned(), own);
+    run.write_record(record)?;
+    twin.copy_to(stage)?;
+    Ok(true)
+}
+
+/// A finished stage that trained the very same.
+struct Twin {
+    /// Its folder.
+    dir: StageDir,
+    /// What is written down of it.
+    record: StageRecord,
+    /// Where it is, for a reader.
+    place: String,
+}
+
+/// Another stage that has trained what this one is to train, on the same data with the same words, where numbers have the same bits: in
+/// the run itself, or below `out`.
+fn find(
+    stage: &TrainingStage,
+    data: &DataSets,
+    run: &RunDir,
+    record: &RunRecord,
+    out: Option<&Path>,
+) -> Result<Option<Twin>, ExperimentError> {
+    let wanted = Wanted::new(stage, data)?;
+    let runs = match out {
+        Some(out) => list_runs(out)?.0,
+        None => Vec::new(),
+    };
+    let others = runs.iter().filter(|other| other.dir.id() != run.id() && alike(&other.record, record));
+    let candidates = std::iter::once((run, record)).chain(others.map(|other| (&other.dir, &other.record)));
+    for (dir, of) in candidates {
+        for (variant, entry) in &of.variants {
+            let Some(known) = wanted.recorded(entry) else { continue };
+            let found = dir.variant_path(variant)?.stage(stage.recipe.stage());
+            if found == stage.dir || !wanted.lies_in(&found) {
+                continue;
+            }
+            let checkpoints = Checkpoints::new(found.checkpoints_path(), 0);
+            // What is damaged or gone by now is trained again.
+            let last = checkpoints.load(stage.recipe.train.steps);
+            if last.is_ok_and(|last| stage.is_last(&last).is_ok() && last.verify().is_ok()) {
+                let place = if dir == run {
+                    variant.clone()
+                } else {
+                    format!("{variant} of {}", dir.path().display())
+                };
+                return Ok(Some(Twin { dir: found, record: known.clone(), place }));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// What a stage depends on.
+struct Wanted {
+    steps: u64,
+    /// The stages up to it, each with its hash and the content of its data.
+    chain: Vec<(String, String, BTreeMap<String, String>)>,
+    tokenizer: String,
+}
+
+impl Wanted {
+    fn new(stage: &TrainingStage, data: &DataSets) -> Result<Self, ExperimentError> {
+        let mut chain = Vec::new();
+        for recipe in stage.recipe.by_stage() {
+            let name = recipe.stage().unwrap_or_default().to_owned();
+            chain.push((name, recipe.training_hash(), data_manifest(data.of(&recipe)?).content));
+        }
+        let tokenizer = data.of(&stage.recipe)?.tokenizer.to_json()?;
+        Ok(Self { steps: stage.recipe.train.steps, chain, tokenizer })
+    }
+
+    /// What a record says of the stage, if it is the same and done.
+    fn recorded<'e>(&self, entry: &'e VariantRecord) -> Option<&'e StageRecord> {
+        let same = |(name, hash, data): &(String, String, BTreeMap<String, String>)| {
+            entry.stages.get(name).filter(|known| known.hash == *hash && known.data == *data)
+        };
+        let stages: Option<Vec<&StageRecord>> = self.chain.iter().map(same).collect();
+        stages?.pop().filter(|last| last.steps == self.steps)
+    }
+
+    /// Whether a folder has all its files, and the same words.
+    fn lies_in(&self, folder: &StageDir) -> bool {
+        let words = std::fs::read_to_string(folder.path().join("tokenizer.json"));
+        FILES.iter().all(|file| folder.path().join(file).is_file())
+            && words.is_ok_and(|words| words == self.tokenizer)
+    }
+}
+
+/// Whether another run computed where the last bits are the same.
+fn alike(other: &RunRecord, record: &RunRecord) -> bool {
+    let place = |record: &RunRecord| {
+        let version = record.versions.get("crossloom").cloned();
+        (version, record.device.clone(), record.instruction_set.clone())
+    };
+    // A run that went on elsewhere says so in a note.
+    place(other) == place(record) && !other.notes.iter().any(|note| note.starts_with(WENT_ON))
+}
+
+impl Twin {
+    /// Copies it into the folder of a stage. Its checkpoint comes last and at once, so that one that is there is whole.
+    fn copy_to(&self, stage: &TrainingStage) -> Result<(), ExperimentError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |error: std::io::Error| ExperimentError::File { path, message: error.to_string() }
+        };
+        for file in FILES {
+            let path = self.dir.path().join(file);
+            let bytes = std::fs::read(&path).map_err(failed(&path))?;
+            stage.dir.write(file, &bytes)?;
+        }
+        let steps = stage.recipe.train.steps;
+        let (from, to) = (Checkpoints::new(self.dir.checkpoints_path(), 0), stage.checkpoints());
+        let from: Checkpoint<'_> = from.load(steps)?;
+        to.save(&from, from.state())?;
+        let copied = to.load(steps)?;
+        copied.verify()?;
+        stage.is_last(&copied)
+    }
+}
+
+/// A path in a run's folder, as its record writes it.
+pub(crate) fn below(run: &RunDir, path: &Path) -> Option<String> {
+    let path = path.strip_prefix(run.path()).ok()?;
+    let parts = path.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
+    Some(parts.collect::<Vec<_>>().join("/"))
+}
