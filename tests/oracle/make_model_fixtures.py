@@ -30,6 +30,11 @@ from transformers import (
     CLIPVisionConfig,
     Dinov2Config,
     Dinov2Model,
+    Granite4VisionConfig,
+    Granite4VisionForConditionalGeneration,
+    Granite4VisionTextConfig,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -38,8 +43,14 @@ from transformers import (
     Qwen2Config,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLTextConfig,
+    Qwen3VLVisionConfig,
     SiglipVisionConfig,
+    SiglipVisionModel,
 )
+from transformers.modeling_outputs import CausalLMOutput
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
 FOLDER = Path(__file__).resolve().parents[2] / "crates/crossloom-model/tests/reference/fixtures"
@@ -59,7 +70,7 @@ def randomise(model, generator):
             draw = 0.3 * draw
         elif "norm" in name or "layer_scale" in name:
             draw = 1.0 + 0.3 * draw
-        elif "position" in name or "class_embedding" in name or "cls_token" in name:
+        elif "position" in name or "pos_embed" in name or "class_embedding" in name or "cls_token" in name:
             draw = 0.5 * draw
         elif "embed_tokens" not in name:
             draw = 1.5 * draw / parameter[0].numel() ** 0.5
@@ -76,12 +87,12 @@ class States:
         self.kept = {}
         self.on = True
 
-    def after(self, name, module):
-        module.register_forward_hook(lambda _m, _args, out: self.keep(name, out))
+    def after(self, name, module, made=lambda x: x):
+        module.register_forward_hook(lambda _m, _args, out: self.keep(name, made(out)))
 
-    def before(self, name, module):
+    def before(self, name, module, made=lambda x: x):
         def hook(_module, args, kwargs):
-            self.keep(name, args[0] if args else kwargs["hidden_states"])
+            self.keep(name, made(args[0] if args else kwargs["hidden_states"]))
 
         module.register_forward_pre_hook(hook, with_kwargs=True)
 
@@ -133,14 +144,17 @@ class Model:
         return out.sequences[0, -GENERATED:], out.logits[0][0]
 
     def watch(self, embed, layers, post_norm=None):
-        states, decoder = States(), self.decoder.model
-        decoder = getattr(decoder, "language_model", decoder)
+        states = States()
         states.after("vision.embed", embed)
         for i, layer in enumerate(layers):
             states.after(f"vision.block.{i + 1}", layer)
         if post_norm is not None:
             states.after("vision.post_norm", post_norm)
         states.after("projector", self.projector)
+        return self.watch_decoder(states)
+
+    def watch_decoder(self, states):
+        decoder = getattr(self.decoder.model, "language_model", self.decoder.model)
         states.before("language.embed", decoder.layers[0])
         for i, layer in enumerate(decoder.layers):
             states.after(f"language.layer.{i}", layer)
@@ -155,6 +169,108 @@ class OneModel(Model):
         return {"input_ids": ids} | pixels
 
 
+class Qwen3VL(OneModel):
+    """Pictures of one size, as patches in blocks that are merged, each frame of a patch the same picture."""
+
+    @classmethod
+    def of(cls, whole):
+        visual = whole.model.visual
+        return cls({"": whole}, visual, visual.merger, whole, None)
+
+    def given(self, ids, pictures):
+        if not (ids == IMAGE).any():
+            # What it keeps of the positions of the last call would be taken for this one's.
+            self.decoder.model.rope_deltas = None
+            return {"input_ids": ids}
+        config = self.tower.config
+        merge, patch, frames = config.spatial_merge_size, config.patch_size, config.temporal_patch_size
+        count, channels, side, _ = pictures.shape
+        grid = side // patch
+        blocks = pictures.reshape(count, channels, grid // merge, merge, patch, grid // merge, merge, patch)
+        blocks = blocks.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(count * grid * grid, channels, 1, patch, patch)
+        return {
+            "input_ids": ids,
+            "mm_token_type_ids": (ids == IMAGE).int(),
+            "image_grid_thw": torch.tensor([[1, grid, grid]] * count),
+            "pixel_values": blocks.expand(-1, -1, frames, -1, -1).flatten(1).to(self.decoder.dtype),
+        }
+
+    def watch(self, grid):
+        """States by patch, row by row, as those of other towers."""
+        states, merge = States(), self.tower.config.spatial_merge_size
+        side = grid // merge
+        by_row = lambda x: (
+            x.reshape(-1, side, side, merge, merge, x.shape[-1]).transpose(2, 3).reshape(-1, grid * grid, x.shape[-1])
+        )
+        states.before("vision.embed", self.tower.blocks[0], by_row)
+        for i, block in enumerate(self.tower.blocks):
+            states.after(f"vision.block.{i + 1}", block, by_row)
+        states.after("projector", self.projector, lambda x: x.reshape(-1, side * side, x.shape[-1]))
+        self.watch_decoder(states)
+        # What is added behind a layer is what the next one reads.
+        layers = self.decoder.model.language_model.layers
+        for i in range(len(self.tower.config.deepstack_visual_indexes)):
+            states.before(f"inject.layer.{i}.after", layers[i + 1])
+        return states
+
+
+class GraniteVision(Model):
+    """The base picture alone, without what is added to its tiles: all that it sees is added before layers."""
+
+    @classmethod
+    def of(cls, whole):
+        return cls({"": whole}, whole.model.vision_tower, None, whole, None)
+
+    def low(self):
+        low = copy.deepcopy(self)
+        low.decoder.bfloat16()
+        return low
+
+    def logits(self, ids, pictures, mask):
+        model, config = self.decoder.model, self.decoder.config
+        seen, added = (ids == IMAGE)[..., None], None
+        embedded = self.decoder.get_input_embeddings()(ids).masked_fill(seen, 0.0)
+        if seen.any():
+            states = self.tower(pictures.to(embedded.dtype), output_hidden_states=True).hidden_states
+            edges = [(projector, *edge) for projector, edge in zip(model.layerwise_projectors, config.deepstack_layer_map)]
+            edges += [
+                (projector, config.spatial_vision_layer, layer)
+                for projector, layer in zip(model.spatial_projectors, config.spatial_target_layers)
+            ]
+            added = {layer: projector(states[state]).flatten(0, 1) for projector, state, layer in edges}
+        out = model.language_model(
+            inputs_embeds=embedded, attention_mask=mask, vision_mask=seen, deepstack_features=added, use_cache=False
+        )
+        return self.decoder.lm_head(out.last_hidden_state) / config.text_config.logits_scaling
+
+    def forward(self, batch):
+        logits = self.logits(batch.ids, batch.pictures[batch.with_picture], batch.mask)
+        loss = self.decoder.loss_function(logits=logits, labels=batch.labels, vocab_size=VOCAB)
+        return CausalLMOutput(loss=loss, logits=logits)
+
+    def greedy(self, ids, picture):
+        prompt = ids.shape[1]
+        for _ in range(GENERATED):
+            logits = self.logits(ids, picture, torch.ones_like(ids))[0, -1]
+            if ids.shape[1] == prompt:
+                first = logits
+            ids = torch.cat([ids, logits.argmax()[None, None]], 1)
+        return ids[0, prompt:], first
+
+    def watch(self):
+        states, config = States(), self.decoder.config
+        states.after("vision.embed", self.tower.embeddings)
+        for i, layer in enumerate(self.tower.encoder.layers):
+            states.after(f"vision.block.{i + 1}", layer)
+        layers = self.decoder.model.language_model.layers
+        for i, layer in enumerate(layers):
+            states.after(f"language.layer.{i}", layer)
+        # A layer reads its input after what is added to it.
+        for layer in [layer for _, layer in config.deepstack_layer_map] + config.spatial_target_layers:
+            states.before(f"inject.layer.{layer}", layers[layer])
+        return states
+
+
 def single(x):
     return x if x.dtype == torch.int32 else x.detach().to(torch.float32, copy=True).contiguous()
 
@@ -166,9 +282,13 @@ def integers(rows):
 class Batch:
     """Texts and pictures of a batch: at most one picture and one text a row, the shorter texts padded at the end."""
 
-    def __init__(self, rows, pictures):
-        """Rows hold ids, with IMAGE at the picture's positions; every text token but the first is a target."""
+    def __init__(self, rows, pictures, span=None):
+        """Rows hold ids, with IMAGE at the picture's positions; every text token but the first is a target.
+
+        `span` is how many rotary positions a picture takes where its tokens have not one each; then all have its first.
+        """
         length = max(map(len, rows))
+        self.span = span
         self.rows, self.pictures, self.length = rows, pictures, length
         self.with_picture = [r for r, row in enumerate(rows) if IMAGE in row]
         self.ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
@@ -182,6 +302,12 @@ class Batch:
     def text(row):
         """Where the text behind the picture begins."""
         return len(row) - row[::-1].index(IMAGE) if IMAGE in row else 0
+
+    def position(self, row, t):
+        """The rotary position of position t."""
+        if self.span is None or IMAGE not in row or t < row.index(IMAGE):
+            return t
+        return row.index(IMAGE) if row[t] == IMAGE else t - row.count(IMAGE) + self.span
 
     def next_token(self, r, t):
         follows = self.labels[r, t + 1].item() if t + 1 < self.length else IGNORED
@@ -212,7 +338,7 @@ class Batch:
             "loss": out.loss,
         }
         for scope, state in states.kept.items():
-            if scope.startswith("language"):
+            if scope.startswith(("language", "inject")):
                 # What stands in padding is not compared.
                 zero = torch.zeros_like(state[0, 0])
                 rows = [torch.stack(fill([state[r, t] for r, t, *_ in row], zero)) for row in layout]
@@ -224,7 +350,8 @@ class Batch:
 
     def rows_as_they_are(self):
         """Before and in the picture everything is segment 0, behind it 1."""
-        return [[(r, t, int(t >= self.text(row)), t) for t in range(len(row))] for r, row in enumerate(self.rows)]
+        at = lambda r, row, t: (r, t, int(t >= self.text(row)), self.position(row, t))
+        return [[at(r, row, t) for t in range(len(row))] for r, row in enumerate(self.rows)]
 
     def packed(self):
         """All texts behind one picture, each as if it stood there alone."""
@@ -372,6 +499,92 @@ def dinov2_qwen3():
     write("dinov2_qwen3", model, batch, states, {"rows": batch.rows_as_they_are()})
 
 
+def siglip_granite():
+    """SigLIP and Granite, each a model of its own. Granite's multipliers are far from 1; its heads share keys unevenly wide."""
+    generator = torch.Generator().manual_seed(SEED + 3)
+    vision = SiglipVisionConfig(
+        hidden_size=12, intermediate_size=20, num_hidden_layers=2, num_attention_heads=2, image_size=12, patch_size=4,
+        hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-4, vision_use_head=False,
+    )
+    text = GraniteConfig(
+        hidden_size=24, intermediate_size=20, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=VOCAB, rms_norm_eps=1e-4, tie_word_embeddings=True, embedding_multiplier=3.0,
+        attention_multiplier=0.25, residual_multiplier=0.6, logits_scaling=2.0,
+        rope_parameters={"rope_theta": 10000.0} | ROPE,
+    )
+    tower, decoder = SiglipVisionModel(vision), GraniteForCausalLM(text)
+    projector = LlavaMultiModalProjector(LlavaConfig(vision_config=vision, text_config=text))
+    for module in (tower, projector, decoder):
+        randomise(module, generator)
+    model = Model({"siglip": tower, "granite": decoder}, tower, projector, decoder, lambda out: out.last_hidden_state)
+    states = model.watch(tower.embeddings, tower.encoder.layers, tower.post_layernorm)
+    pictures = torch.randn(2, 3, 12, 12, generator=generator).bfloat16().double()
+    batch = Batch([[7] + [IMAGE] * 9 + [3, 17, 5, 22], [IMAGE] * 9 + [19, 2, 7]], pictures)
+    write("siglip_granite", model, batch, states, {"rows": batch.rows_as_they_are()})
+
+
+def granite_vision():
+    """Granite 4.1 Vision in small, the base picture: 8 x 8 patches, each window of 4 x 4 of them read by 2 x 2 queries.
+
+    Heads of the Q-formers are as many as a width of 64 has each, so that one of 12 has to be told. The last row has no picture.
+    """
+    generator = torch.Generator().manual_seed(SEED + 10)
+    vision = SiglipVisionConfig(
+        hidden_size=12, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=2,
+        hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-6, vision_use_head=False,
+    )
+    text = Granite4VisionTextConfig(
+        hidden_size=12, intermediate_size=16, num_hidden_layers=7, num_attention_heads=2, num_key_value_heads=1,
+        vocab_size=VOCAB, rms_norm_eps=1e-4, embedding_multiplier=3.0, attention_multiplier=0.25,
+        residual_multiplier=0.6, logits_scaling=2.0, rope_parameters={"rope_theta": 10000.0} | ROPE,
+    )
+    config = Granite4VisionConfig(
+        vision_config=vision, text_config=text, image_token_index=IMAGE, vision_feature_select_strategy="full",
+        downsample_rate="2/4", deepstack_layer_map=[[1, 1], [-1, 0]], spatial_vision_layer=-1,
+        spatial_target_layers=[2, 3, 5, 4], tie_word_embeddings=False, image_grid_pinpoints=[[16, 16]],
+        qformer_config={
+            "model_type": "blip_2_qformer", "num_hidden_layers": 1, "intermediate_size": 16,
+            "cross_attention_frequency": 1, "use_qformer_text_input": False,
+        },
+    )
+    config.qformer_config.num_attention_heads = 2
+    model = GraniteVision.of(randomise(Granite4VisionForConditionalGeneration(config), generator))
+    states = model.watch()
+    pictures = torch.randn(3, 3, 16, 16, generator=generator).bfloat16().double()
+    picture = [IMAGE] * 16
+    rows = [picture + [3, 17, 5, 22, 8, 1], [4, 1] + picture + [19, 2, 7], [6, 11, 9, 2, 25]]
+    batch = Batch(rows, pictures)
+    write("granite_vision", model, batch, states, {"rows": batch.rows_as_they_are()})
+
+
+def qwen3_vl():
+    """Qwen3-VL in small: 6 x 6 patches of two frames on positions of 5 x 5, merged by 2 x 2; two blocks are injected.
+
+    The last row has no picture.
+    """
+    generator = torch.Generator().manual_seed(SEED + 5)
+    vision = Qwen3VLVisionConfig(
+        hidden_size=16, intermediate_size=20, depth=3, num_heads=2, patch_size=4, temporal_patch_size=2,
+        spatial_merge_size=2, out_hidden_size=20, num_position_embeddings=25, deepstack_visual_indexes=[0, 1],
+    )
+    text = Qwen3VLTextConfig(
+        hidden_size=20, intermediate_size=24, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+        head_dim=10, vocab_size=VOCAB, rms_norm_eps=1e-4,
+        rope_parameters={"rope_theta": 5000000.0, "mrope_section": [2, 2, 1], "mrope_interleaved": True} | ROPE,
+    )
+    config = Qwen3VLConfig(
+        vision_config=vision.to_dict(), text_config=text.to_dict(), image_token_id=IMAGE, video_token_id=0,
+        tie_word_embeddings=False,
+    )
+    model = Qwen3VL.of(randomise(Qwen3VLForConditionalGeneration(config), generator))
+    states = model.watch(6)
+    pictures = torch.randn(3, 3, 24, 24, generator=generator).bfloat16().double()
+    picture = [IMAGE] * 9
+    rows = [picture + [3, 17, 5, 22, 8, 1], [4, 1] + picture + [19, 2, 7], [6, 11, 9, 2, 25]]
+    batch = Batch(rows, pictures, span=3)
+    write("qwen3_vl", model, batch, states, {"rows": batch.rows_as_they_are()})
+
+
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
     transformers.logging.set_verbosity_error()
@@ -381,3 +594,6 @@ if __name__ == "__main__":
     siglip_qwen2("siglip_qwen2", "last_block", lambda out: out.hidden_states[-1])
     siglip_qwen2("siglip_qwen2", "post_norm", lambda out: out.last_hidden_state)
     dinov2_qwen3()
+    siglip_granite()
+    qwen3_vl()
+    granite_vision()

@@ -173,6 +173,15 @@ impl Attrs {
             .collect()
     }
 
+    /// The same of a list that may be missing.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn take_ints_if_there(&mut self, name: &str) -> Result<Option<Vec<usize>>, String> {
+        let there = self.0.iter().any(|(known, _)| known == name);
+        there.then(|| self.take_ints(name)).transpose()
+    }
+
     /// Checks that nothing is left.
     ///
     /// # Errors

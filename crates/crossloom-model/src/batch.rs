@@ -56,7 +56,8 @@ pub mod inputs {
     pub const PIXELS: &str = "pixels";
     /// `[B, T]` i32: token ids; any valid id stands at image positions.
     pub const TOKENS: &str = "tokens";
-    /// `[B, T]` i32: rotary positions.
+    /// `[B, T]` i32: rotary positions. Where the model turns by time, row and column, all visual tokens of a picture have that
+    /// of its first, and text goes on behind its last row or column.
     pub const POSITIONS: &str = "positions";
     /// `[B, T]` i32: 0 image, 1.. question number, -1 padding.
     pub const SEGMENTS: &str = "segments";

@@ -3,13 +3,13 @@
 use crossloom_graph::{LuminalGraph, Tensor};
 use crossloom_ir::op::{Argmax, CrossEntropy, ScatterMode, ScatterRows};
 use crossloom_ir::{Role, TensorType};
-use crossloom_recipe::{LanguageModel, PointAddress, Recipe, VisionAddress};
+use crossloom_recipe::{LanguageModel, Part, PointAddress, Recipe, VisionAddress};
 
 use crate::adaptation::{self, Layers};
 use crate::injection::{Features, Injector, PointGates, adapt};
-use crate::language::{Memory, Sequence, decoder_layer, embed_tokens, predict};
+use crate::language::{Memory, Sequence, decoder_layer, embed_tokens, predict, scaled, turned_by};
 use crate::params::Params;
-use crate::projector::ProjectorWeights;
+use crate::projector::{SHARED, prepared, projected};
 use crate::vision::States;
 use crate::{BatchShape, ModelError, ParamSpec, inputs};
 
@@ -73,7 +73,7 @@ fn whole(
     encodes: bool,
 ) -> Result<ModelGraph, ModelError> {
     let vocab = vocabulary(recipe, vocab)?;
-    let (vision, language) = (&recipe.model.vision, &recipe.model.language);
+    let language = &recipe.model.language;
     let BatchShape { batch, tokens, targets } = shape;
     let mut p = Params::new(recipe);
     let pixels = encodes.then(|| declare_pixels(&mut p, recipe, batch));
@@ -81,7 +81,7 @@ fn whole(
     let ids = input(inputs::TOKENS, TensorType::i32([batch, tokens]));
     let positions = input(inputs::POSITIONS, TensorType::i32([batch, tokens]));
     let segments = input(inputs::SEGMENTS, TensorType::i32([batch, tokens]));
-    let image_index = input(inputs::IMAGE_INDEX, TensorType::i32([batch, vision.tokens()]));
+    let image_index = input(inputs::IMAGE_INDEX, TensorType::i32([batch, recipe.model.visual_tokens()]));
     let pool_mask = input(inputs::POOL_MASK, TensorType::f32([batch, tokens]));
     let target_index = input(inputs::TARGET_INDEX, TensorType::i32([batch, targets]));
 
@@ -89,7 +89,7 @@ fn whole(
         Some(pixels) => States::encode(&mut p, recipe, pixels)?,
         None => States::given(&mut p, recipe, batch),
     };
-    let visual = embeddings(&mut p, &states, recipe)?;
+    let visual = embeddings(&mut p, &states, recipe, batch)?;
     let h = embed(&mut p, ids, Some((visual, image_index)), language, vocab)?;
     let injector = match features(&mut p, &states, recipe, edges)? {
         None => None,
@@ -98,6 +98,7 @@ fn whole(
             Some(Injector { spec: &recipe.topology, features, points, image_index, pool_mask })
         }
     };
+    let positions = turned_by(&mut p, positions, Some(image_index), &recipe.model)?;
     let sequence = Sequence { positions, memory: Memory::Sequence { segments } };
     let (h, gates) = layers(&mut p, h, sequence, language, injector.as_ref())?;
     head(&mut p, h, Some(target_index), language, vocab, outputs)?;
@@ -133,13 +134,25 @@ pub(crate) fn vocabulary(recipe: &Recipe, tokenizer: usize) -> Result<usize, Mod
     Ok(vocab)
 }
 
-/// The states at the input, each `[B, N, Dv]`, to the input embeddings `[B, N, D]` of the visual tokens.
-pub(crate) fn embeddings(p: &mut Params, states: &States, recipe: &Recipe) -> Result<Tensor, ModelError> {
+/// The states at the input, each `[B, patches, Dv]`, to the input embeddings `[B, N, D]` of the visual tokens; zeros where none is
+/// there.
+pub(crate) fn embeddings(
+    p: &mut Params,
+    states: &States,
+    recipe: &Recipe,
+    batch: usize,
+) -> Result<Tensor, ModelError> {
     p.enter("projector");
-    let read = &recipe.topology.input;
-    let taps = read.iter().map(|&tap| states.get(tap)).collect::<Result<Vec<_>, _>>()?;
+    let model = &recipe.model;
+    if recipe.topology.input.is_empty() {
+        let zeros = p.graph.constant(0.0, &[batch, model.visual_tokens(), model.language.hidden])?;
+        p.leave();
+        return Ok(zeros);
+    }
+    let taps = recipe.topology.input.iter().map(|&tap| states.get(tap)).collect::<Result<Vec<_>, _>>()?;
     let tap = if let [only] = taps[..] { only } else { p.graph.concat(&taps, 2)? };
-    let visual = ProjectorWeights::shared(p, &recipe.model, taps.len()).apply(p, tap, &recipe.model)?;
+    let read = prepared(p, Part::Projector, &format!("{SHARED}.norm"), model.projector.norm, tap, model)?;
+    let visual = projected(p, (Part::Projector, SHARED), read, taps.len(), None, model)?;
     p.leave();
     Ok(visual)
 }
@@ -155,7 +168,7 @@ pub(crate) fn features(
         return Ok(None);
     }
     p.enter("inject");
-    let features = adapt(p, states, &recipe.topology.taps, &recipe.topology.adapter, &recipe.model)?;
+    let features = adapt(p, states, recipe, edges)?;
     p.leave();
     Ok(Some(features))
 }
@@ -174,6 +187,7 @@ pub(crate) fn embed(
     if let Some((visual, image_index)) = visual {
         h = p.graph.one(ScatterRows { mode: ScatterMode::Set }, &[h, image_index, visual])?;
     }
+    h = scaled(p, h, language.embedding_multiplier)?;
     p.leave();
     Ok(h)
 }

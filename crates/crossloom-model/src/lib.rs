@@ -17,6 +17,7 @@ mod params;
 mod phases;
 mod projector;
 mod vision;
+mod window_queries;
 
 pub use batch::{BatchShape, CacheShape, StepShape, caches, inputs};
 pub use build::{GATE_RESULT, ModelGraph, Outputs, build, build_over_states};

@@ -10,7 +10,7 @@ use crossloom_recipe::{Phase, PointAddress, Recipe, VisionAddress};
 use crate::build::{by_point, declare_pixels, embed, embeddings, features, finish, head, layers, vocabulary};
 use crate::chunks::never;
 use crate::injection::{Features, Injector};
-use crate::language::{Cache, Memory, Sequence};
+use crate::language::{Cache, Memory, Sequence, turned_by};
 use crate::params::Params;
 use crate::vision::States;
 use crate::{Chunking, ModelError, ModelGraph, Outputs, StepShape, chunking, inputs};
@@ -44,14 +44,14 @@ pub fn encode(recipe: &Recipe, batch: usize) -> Result<ModelGraph, ModelError> {
 }
 
 /// The states that [`encode`] gave, of `batch` pictures, to what the language model reads. Results: `visual` `[B, N, D]` and,
-/// where something is injected, `features` `[K, B, N, D]` in the order of the taps.
+/// where something is injected, `features` `[K, B, N, D]` in the order of the taps, or of the edges where each has its own.
 ///
 /// # Errors
 /// As [`build`](crate::build).
 pub fn connect(recipe: &Recipe, edges: Edges<'_>, batch: usize) -> Result<ModelGraph, ModelError> {
     let mut p = start(recipe);
     let states = States::given(&mut p, recipe, batch);
-    connected(p, recipe, edges, &states)
+    connected(p, recipe, edges, &states, batch)
 }
 
 /// [`encode`] and [`connect`] as one graph.
@@ -62,7 +62,7 @@ pub fn encode_and_connect(recipe: &Recipe, edges: Edges<'_>, batch: usize) -> Re
     let mut p = start(recipe);
     let pixels = declare_pixels(&mut p, recipe, batch);
     let states = States::encode(&mut p, recipe, pixels)?;
-    connected(p, recipe, edges, &states)
+    connected(p, recipe, edges, &states, batch)
 }
 
 /// Reads prompts, or chunks of them, into the cache. Inputs: `tokens`, `positions`, `segments` `[B, T]`; `slot`, `start`,
@@ -128,8 +128,9 @@ fn connected(
     recipe: &Recipe,
     edges: Edges<'_>,
     states: &States,
+    batch: usize,
 ) -> Result<ModelGraph, ModelError> {
-    let visual = embeddings(&mut p, states, recipe)?;
+    let visual = embeddings(&mut p, states, recipe, batch)?;
     p.graph.result(inputs::VISUAL, visual);
     if let Some(features) = features(&mut p, states, recipe, edges)? {
         p.graph.result(inputs::FEATURES, features.stacked());
@@ -147,7 +148,7 @@ fn language(
     targets: Option<usize>,
 ) -> Result<ModelGraph, ModelError> {
     let vocab = vocabulary(recipe, vocab)?;
-    let (vision, language) = (&recipe.model.vision, &recipe.model.language);
+    let (visual_tokens, language) = (recipe.model.visual_tokens(), &recipe.model.language);
     let StepShape { rows, tokens, .. } = step;
     let mut p = start(recipe);
     let mut input = |name: &str, ty: TensorType| p.graph.param(name, Role::Input, ty);
@@ -156,8 +157,8 @@ fn language(
     let segments = input(inputs::SEGMENTS, TensorType::i32([rows, tokens]));
     let mut picture = None;
     if pictures {
-        let visual = input(inputs::VISUAL, TensorType::f32([rows, vision.tokens(), language.hidden]));
-        picture = Some((visual, input(inputs::IMAGE_INDEX, TensorType::i32([rows, vision.tokens()]))));
+        let visual = input(inputs::VISUAL, TensorType::f32([rows, visual_tokens, language.hidden]));
+        picture = Some((visual, input(inputs::IMAGE_INDEX, TensorType::i32([rows, visual_tokens]))));
     }
     let target_index = targets.map(|targets| input(inputs::TARGET_INDEX, TensorType::i32([rows, targets])));
     let cache = Cache::declare(&mut p, step, segments)?;
@@ -165,12 +166,14 @@ fn language(
     let injector = match picture.filter(|_| !edges.is_empty()) {
         None => None,
         Some((_, image_index)) => {
-            let features = Features::given(&mut p, &recipe.topology.taps, &recipe.model, rows);
+            let features = Features::given(&mut p, recipe, edges, rows);
             let pool_mask = p.graph.param(inputs::POOL_MASK, Role::Input, TensorType::f32([rows, tokens]));
             let points = by_point(edges);
             Some(Injector { spec: &recipe.topology, features, points, image_index, pool_mask })
         }
     };
+    let index = picture.map(|(_, image_index)| image_index);
+    let positions = turned_by(&mut p, positions, index, &recipe.model)?;
     let sequence = Sequence { positions, memory: Memory::Cache(cache) };
     let (h, gates) = layers(&mut p, h, sequence, language, injector.as_ref())?;
     head(&mut p, h, target_index, language, vocab, Outputs::Predictions)?;

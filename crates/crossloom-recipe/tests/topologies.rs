@@ -170,6 +170,13 @@ fn pictures() {
 }
 
 #[test]
+fn what_is_injected_alone_has_no_input_edge() {
+    let topology = topology(&["topology.input=none"]);
+    assert!(topology.to_text().contains("  0 input edges, "), "{}", topology.to_text());
+    assert_eq!(topology.inputs().count(), 0);
+}
+
+#[test]
 fn a_heavier_edge_is_drawn_wider_on_top_and_with_its_weight() {
     let topology = topology(&[]);
     let names: Vec<String> = topology.injections().map(|edge| edge.name()).collect();

@@ -115,7 +115,7 @@ fn measure(folder: &str) -> Result<(), Box<dyn Error>> {
     station("compared, looked through, mapped");
     let mut session = model.whole(&loaded.base, SHAPE, 0)?;
     station("one more plan");
-    let places: Vec<i32> = (0..loaded.base.model.vision.tokens() as i32).collect();
+    let places: Vec<i32> = (0..loaded.base.model.visual_tokens() as i32).collect();
     session.write(inputs::IMAGE_INDEX, &places)?;
     session.run()?;
     station("first run over all weights");

@@ -73,10 +73,10 @@ impl Data {
     /// # Errors
     /// Options out of range, or sequences longer than the language model allows; an easy-VQA that is not the known one.
     pub fn plan(&self, recipe: &Recipe) -> Result<PackingPlan, ExperimentError> {
-        let vision = &recipe.model.vision;
         let options = PackingOptions {
             batch_size: recipe.train.batch_size,
-            visual_tokens: vision.tokens(),
+            visual_tokens: recipe.model.visual_tokens(),
+            picture_positions: recipe.model.picture_positions(),
             questions_per_sequence: recipe.data.questions_per_sequence,
             max_new_tokens: Some(recipe.eval.max_new_tokens),
             ..PackingOptions::for_images(self.images(Split::Train).0.images())

@@ -183,7 +183,7 @@ fn decode(model: &mut Model, batch: &mut PackedBatch, held: &mut [usize]) -> Res
             let at = question.row * width + column;
             let offset = question.prompt_len + question.answer_len - 1;
             (tokens[at], segments[at]) = (token, question.segment);
-            positions[at] = (batch.plan().visual_tokens + offset) as i32;
+            positions[at] = (batch.plan().first_text_position() + offset) as i32;
         }
     }
     session.write(inputs::TOKENS, &tokens)?;

@@ -79,8 +79,10 @@ impl Interface {
         self.shapes.check().map_err(|error| format!("is damaged: {error}"))?;
         self.processor.normalization().table().map_err(|error| format!("is damaged: {error}"))?;
         let (vision, side) = (&recipe.model.vision, self.processor.image_size);
+        let of_text = recipe.model.picture_positions().unwrap_or(recipe.model.visual_tokens());
         let agree = [
-            ("visual tokens", self.shapes.visual_tokens, vision.tokens()),
+            ("visual tokens", self.shapes.visual_tokens, recipe.model.visual_tokens()),
+            ("first rotary position of text", self.shapes.first_text_position(), of_text),
             ("image size", side as usize, vision.image_size),
             ("image width", self.shapes.image_width as usize, side as usize),
             ("image height", self.shapes.image_height as usize, side as usize),

@@ -165,7 +165,7 @@ impl Phases {
     /// the visual tokens of its picture. A row that is read to its end before the others has empty ranges.
     pub(crate) fn calls(&self, lengths: &[usize]) -> Result<Vec<Vec<Range<usize>>>, ExperimentError> {
         let Graphs { recipe, .. } = &self.graphs;
-        let (chunking, picture) = (chunking(recipe), 0..recipe.model.vision.tokens());
+        let (chunking, picture) = (chunking(recipe), 0..recipe.model.visual_tokens());
         let cut = |&length: &usize| chunking.cut(recipe, length, picture.clone(), self.graphs.at_once());
         let rows: Vec<Vec<Range<usize>>> = lengths.iter().map(cut).collect::<Result<_, _>>()?;
         let calls = rows.iter().map(Vec::len).max().unwrap_or_default();
@@ -228,7 +228,7 @@ impl Graphs {
         let chunk = chunk.filter(|&chunk| chunk < self.shape.tokens);
         if let Some(chunk) = chunk {
             // What would be refused for the longest prompt is refused before there is one.
-            let picture = 0..self.recipe.model.vision.tokens();
+            let picture = 0..self.recipe.model.visual_tokens();
             chunking(&self.recipe).cut(&self.recipe, self.shape.tokens, picture, chunk)?;
         }
         Ok(Self { chunk, ..self })

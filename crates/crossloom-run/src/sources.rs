@@ -34,14 +34,18 @@ pub(crate) fn sources(recipe: &Recipe) -> Result<Vec<Source<'_>>, ExperimentErro
     ];
     for (key, named, part) in halves {
         let Some(named) = named else { continue };
+        let model = Arc::new(Pretrained::open(Path::new(&named.path))?);
         let parts = match part {
             Some(part) => {
                 rest.retain(|other| *other != part);
                 vec![part]
             }
-            None => std::mem::take(&mut rest),
+            None => {
+                // A model that injects by itself has adapters, and only its own topology has the same.
+                let adapters = model.names_of(Part::Adapter).next().map(|_| Part::Adapter);
+                std::mem::take(&mut rest).into_iter().chain(adapters).collect()
+            }
         };
-        let model = Arc::new(Pretrained::open(Path::new(&named.path))?);
         sources.push(Source { key, named, parts, model });
     }
     Ok(sources)

@@ -186,17 +186,9 @@ fn in_file(
     type_of: &dyn Fn(&str) -> DType,
 ) -> Result<InFile<'static>, Vec<String>> {
     let dims = Dims::of(architecture);
-    let mut ours = tensors.clone();
     let vision = architecture.vision.as_ref().filter(|_| scope != Scope::Language);
-    if let Some(vision) = vision {
-        // A norm behind the last block that nothing reads: as it starts.
-        for (last, value) in [("weight", 1.0), ("bias", 0.0)] {
-            let values = Values { shape: vec![vision.hidden], values: vec![value; vision.hidden] };
-            ours.entry(format!("vision_tower.vision_model.post_layernorm.{last}")).or_insert(values);
-        }
-    }
     let unnamed = |layout: &Layout| -> Vec<String> {
-        let unnamed = ours.keys().filter(|name| layout.of_ours(name, &dims).is_none());
+        let unnamed = tensors.keys().filter(|name| layout.of_ours(name, &dims).is_none());
         unnamed.map(|name| format!("`{name}` has no name in the layout of {}", layout.name)).collect()
     };
     let dinov2 = vision.is_some_and(|vision| vision.layer_scale);
@@ -204,6 +196,17 @@ fn in_file(
     let mut layouts = LAYOUTS.iter().filter(|layout| layout.whole == whole && layout.dinov2 == dinov2);
     let Some(first) = layouts.clone().next() else { return Err(vec!["has no layout".to_owned()]) };
     let Some(layout) = layouts.find(|layout| unnamed(layout).is_empty()) else { return Err(unnamed(first)) };
+    let mut ours = tensors.clone();
+    if let Some(vision) = vision {
+        // A norm behind the last block that nothing reads, where the family has one: as it starts.
+        for (last, value) in [("weight", 1.0), ("bias", 0.0)] {
+            let name = format!("vision_tower.vision_model.post_layernorm.{last}");
+            if layout.of_ours(&name, &dims).is_some() {
+                let values = Values { shape: vec![vision.hidden], values: vec![value; vision.hidden] };
+                ours.entry(name).or_insert(values);
+            }
+        }
+    }
     let mut written = InFile::new();
     for name in ours.keys() {
         let Some(row) = layout.of_ours(name, &dims) else { continue };

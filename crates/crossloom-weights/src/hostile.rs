@@ -85,7 +85,6 @@ fn table(bytes: &[u8]) -> Option<Map<String, Value>> {
 /// A `config.json`, and a `preprocessor_config.json`: a model that is read has dimensions above 0, one that is not has reasons.
 pub fn configuration(bytes: &[u8]) -> bool {
     let Some(values) = table(bytes) else { return true };
-    let wired = family::wiring(&values).map_or_else(|problems| !problems.is_empty(), |_| true);
     let processed = family::Processor::read(&values).map_or_else(|problems| !problems.is_empty(), |_| true);
     let read = family::architecture(&values).map_or_else(
         |problems| !problems.is_empty(),
@@ -94,7 +93,7 @@ pub fn configuration(bytes: &[u8]) -> bool {
             vision && read.language.is_none_or(|language| language.hidden > 0 && language.head_dim > 0)
         },
     );
-    wired && processed && read
+    processed && read
 }
 
 /// An `adapter_config.json`: ranks are above 0 and factors finite for any module; and a module's name, which leads there and back.
@@ -131,7 +130,10 @@ pub fn layouts(bytes: &[u8]) -> bool {
     let Some((shape, name)) = bytes.split_first_chunk::<8>() else { return true };
     let Ok(name) = std::str::from_utf8(name) else { return true };
     let [rank, dtype, head, heads, extents @ ..] = shape.map(usize::from);
-    let dims = Dims { head, heads, kv_heads: heads / 2, patch: 2, channels: 3, tied: rank > 127 };
+    // A model that injects two of its blocks, one of them by corners.
+    let (adapters, corners) = (vec!["block.3".to_owned()], vec!["layer.0.block.5".to_owned()]);
+    let kv_heads = heads / 2;
+    let dims = Dims { head, heads, kv_heads, patch: 2, channels: 3, tied: rank > 127, adapters, corners };
     let shape: Vec<usize> = extents.iter().take(rank % 5).map(|extent| extent * 32).collect();
     let ty = TensorType::new(values::FLOATS_AND_BLOCKS[dtype % values::FLOATS_AND_BLOCKS.len()], shape);
     all().all(|layout| {

@@ -1,13 +1,16 @@
 //! Layouts: how files keep the tensors that crossloom's builder names as `llava-hf` files do.
 //!
 //! A layout is a table of data. Each row says how tensors are called in a file, how we call them, and which operators lead from
-//! the one to the other. Names have `{n}` for the number of a layer and end in `*` where more may follow; the first row that
-//! fits is taken, in either direction. Every operator has an inverse, so that a table loads and saves. A new layout is a new
-//! table, and no code; `tests` prove that each is a bijection of names, and that what is loaded is saved as it was.
+//! the one to the other. Names have `{n}` for the number of a layer, `{adapter}` or `{corner}` for an adapter of what the model
+//! injects, which files number in the order of its wiring, and end in `*` where more may follow; the first row that fits is taken, in
+//! either direction. Every operator has an inverse, so that a table loads and saves. A new layout is a new table, and no code;
+//! `tests` prove that each is a bijection of names, and that what is loaded is saved as it was.
 
 mod extents;
+mod granite;
 mod operator;
 mod pattern;
+mod qwen3_vl;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +23,7 @@ use operator::Way;
 pub use operator::{Operator, Tensor};
 
 /// Names in the file, our names, and what leads from those to these; none where the tensor is the same. All names of a row have
-/// the same `{n}` and `*`.
+/// the same `{n}`, `{adapter}` or `{corner}`, and `*`.
 type Row = (&'static [&'static str], &'static [&'static str], &'static [Operator]);
 
 /// A table of names and operators.
@@ -44,6 +47,13 @@ const OUR_DECODER: Row = (&["language_model.*"], &["language_model.*"], &[]);
 const ALONE_EMBEDDINGS: Row =
     (&["model.embed_tokens.weight", "lm_head.weight"], EMBEDDINGS, &[Operator::Tie]);
 const ALONE_DECODER: Row = (&["model.*"], &["language_model.model.*"], &[]);
+
+/// What follows the encoder and its projectors in models that hold all of that in one inner model.
+const INNER_REST: &[Row] = &[
+    (&["model.image_newline"], &["image_newline"], &[]),
+    (&["model.language_model.embed_tokens.weight", "lm_head.weight"], EMBEDDINGS, &[Operator::Tie]),
+    (&["model.language_model.*"], &["language_model.model.*"], &[]),
+];
 
 /// Our names of the embeddings and of the head that may be tied to them.
 const EMBEDDINGS: &[&str] = &["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"];
@@ -135,13 +145,14 @@ pub const LAYOUTS: &[Layout] = &[
         name: "transformers since 4.52",
         whole: true,
         dinov2: false,
-        rows: &[&[
-            (&["model.vision_tower.*"], &["vision_tower.*"], &[]),
-            (&["model.multi_modal_projector.*"], &["multi_modal_projector.*"], &[]),
-            (&["model.image_newline"], &["image_newline"], &[]),
-            (&["model.language_model.embed_tokens.weight", "lm_head.weight"], EMBEDDINGS, &[Operator::Tie]),
-            (&["model.language_model.*"], &["language_model.model.*"], &[]),
-        ]],
+        rows: &[
+            &[
+                (&["model.vision_tower.*"], &["vision_tower.*"], &[]),
+                (&["model.multi_modal_projector.*"], &["multi_modal_projector.*"], &[]),
+            ],
+            granite::PROJECTORS,
+            INNER_REST,
+        ],
     },
     Layout {
         name: "lmms-lab",
@@ -196,6 +207,8 @@ pub const LAYOUTS: &[Layout] = &[
         dinov2: true,
         rows: &[dinov2!("vision_tower."), &[OUR_PROJECTOR, OUR_NEWLINE, OUR_EMBEDDINGS, OUR_DECODER]],
     },
+    qwen3_vl::QWEN3_VL,
+    granite::GRANITE_VISION,
 ];
 
 /// DINOv2's encoder in ONNX, see `format/onnx.rs` for the names. What is built on it is none of ours.
@@ -405,25 +418,52 @@ pub struct Match {
     operators: &'static [Operator],
 }
 
+/// Whose names are looked for.
+#[derive(Clone, Copy)]
+enum Side {
+    File,
+    Ours,
+}
+
 impl Layout {
     /// What a tensor of a file is to us; none if no row is about it.
     pub fn of_file(&self, name: &str, dims: &Dims) -> Option<Match> {
-        self.find(name, |row| row.0, dims)
+        self.find(name, Side::File, dims)
     }
 
     /// What a tensor of ours is in a file; none if no row is about it, or the file has another one in its place.
     pub fn of_ours(&self, name: &str, dims: &Dims) -> Option<Match> {
-        self.find(name, |row| row.1, dims).filter(|found| !found.ours.is_empty())
+        self.find(name, Side::Ours, dims).filter(|found| !found.ours.is_empty())
     }
 
-    fn find(&self, name: &str, side: fn(&Row) -> &'static [&'static str], dims: &Dims) -> Option<Match> {
-        self.rows.iter().copied().flatten().find_map(|row| {
-            let taken = side(row).iter().map(|pattern| pattern::take(pattern, name));
+    fn find(&self, name: &str, side: Side, dims: &Dims) -> Option<Match> {
+        let numbered = [(pattern::ADAPTER, &dims.adapters), (pattern::CORNER, &dims.corners)];
+        let written = |row: &Row, mark: &str, number: &str, named: &str| -> [Vec<String>; 2] {
+            let of = |patterns: &[&str], by: &str| patterns.iter().map(|p| p.replace(mark, by)).collect();
+            [of(row.0, number), of(row.1, named)]
+        };
+        let mut rows = self.rows.iter().copied().flatten().flat_map(|row| {
+            let of = numbered.iter().find(|(mark, _)| row.0.iter().any(|pattern| pattern.contains(mark)));
+            let all: Vec<[Vec<String>; 2]> = match of {
+                None => vec![written(row, pattern::ADAPTER, "", "")],
+                Some((mark, names)) => {
+                    let each = names.iter().enumerate();
+                    each.map(|(number, name)| written(row, mark, &number.to_string(), name)).collect()
+                }
+            };
+            all.into_iter().map(move |[file, ours]| (row, file, ours))
+        });
+        rows.find_map(|(row, in_file, in_ours)| {
+            let patterns = match side {
+                Side::File => &in_file,
+                Side::Ours => &in_ours,
+            };
+            let taken = patterns.iter().map(|pattern| pattern::take(pattern, name));
             let (place, taken) = taken.enumerate().find_map(|(place, taken)| Some((place, taken?)))?;
-            let fill = |patterns: &[&str]| {
+            let fill = |patterns: &[String]| {
                 patterns.iter().map(|pattern| pattern::fill(pattern, taken)).collect::<Vec<_>>()
             };
-            let (mut file, mut ours, operators) = (fill(row.0), fill(row.1), row.2);
+            let (mut file, mut ours, operators) = (fill(&in_file), fill(&in_ours), row.2);
             if operators.contains(&Operator::Tie) {
                 (file, ours) = (vec![file.swap_remove(place)], vec![ours.swap_remove(place)]);
                 if dims.tied && place > 0 {

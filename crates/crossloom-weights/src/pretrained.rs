@@ -73,6 +73,8 @@ pub fn part_of(name: &str) -> Part {
         Part::Vision
     } else if name.starts_with("language_model.") {
         Part::Language
+    } else if name.starts_with("injection.") {
+        Part::Adapter
     } else {
         Part::Projector
     }
@@ -286,21 +288,25 @@ impl Pretrained {
         if let Some(vision) = &self.architecture.vision {
             let tower = "vision_tower.vision_model";
             let (d, patch) = (vision.hidden, vision.patch_size);
-            expect(
-                &format!("{tower}.embeddings.patch_embedding.weight"),
-                &[d, vision.channels, patch, patch],
-            );
+            let mut kernel = vec![d, vision.channels, patch, patch];
+            if vision.temporal_patch > 1 {
+                kernel.insert(2, vision.temporal_patch);
+            }
+            expect(&format!("{tower}.embeddings.patch_embedding.weight"), &kernel);
             expect(&format!("{tower}.embeddings.position_embedding.weight"), &[vision.positions(), d]);
             for layer in [0, vision.layers - 1] {
                 expect(&format!("{tower}.encoder.layers.{layer}.mlp.fc1.weight"), &[vision.mlp, d]);
                 expect(&format!("{tower}.encoder.layers.{layer}.self_attn.q_proj.weight"), &[d, d]);
             }
         }
-        if let (Some(vision), Some(language)) = (&self.architecture.vision, &self.architecture.language) {
-            // It reads the states side by side.
-            let width = vision.hidden * self.architecture.taps.len().max(1);
-            expect("multi_modal_projector.linear_1.weight", &[language.hidden, width]);
-            expect("multi_modal_projector.linear_2.weight", &[language.hidden, language.hidden]);
+        let Architecture { vision, language, projector, .. } = &self.architecture;
+        if let (Some(vision), Some(language), Some(projector)) = (vision, language, projector)
+            && projector.windows().is_none()
+        {
+            // It reads the states, and the patches of a block, side by side.
+            let width = vision.hidden * projector.merge.pow(2) * self.architecture.taps.len().max(1);
+            expect("multi_modal_projector.linear_1.weight", &[projector.hidden, width]);
+            expect("multi_modal_projector.linear_2.weight", &[language.hidden, projector.hidden]);
         }
         if let Some(language) = &self.architecture.language {
             let (d, dim) = (language.hidden, language.head_dim);

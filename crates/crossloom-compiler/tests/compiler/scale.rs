@@ -59,7 +59,7 @@ fn layer(func: &mut Func, number: usize, x: Value, [positions, segments]: [Value
     b.set_scope(Scope::new(format!("language.layer.{number}")));
     let normed = b.one(RmsNorm { eps: 1e-5 }, &[x, norms[0]]).unwrap();
     let [q, k, v] = [0, 1, 2].map(|i| b.linear(normed, square[i], None).unwrap());
-    let rope = Rope { head_dim: D / HEADS, theta: 1e4, inverse: false };
+    let rope = Rope { head_dim: D / HEADS, theta: 1e4, inverse: false, sections: None };
     let [q, k] = [q, k].map(|x| b.one(rope, &[x, positions]).unwrap());
     let attention = Attention { heads: HEADS, kv_heads: HEADS, causal: true, segments: true, scale: 0.1 };
     let o = b.one(attention, &[q, k, v, segments]).unwrap();

@@ -210,7 +210,15 @@ fn attention(seen: &mut Seen) {
     for (width, head_dim) in [(2, 2), (12, 6), (96, 24)] {
         for inverse in [false, true] {
             let args = [random(&[3, 11, width], 4), random_whole(&[3, 11], 0, 300, 5)];
-            seen.insert(check(Rope { head_dim, theta: 1e4, inverse }, &args));
+            let op = Rope { head_dim, theta: 1e4, inverse, sections: None };
+            seen.insert(check(op, &args));
+            // Inside the table and beyond it, in one row.
+            let pairs = head_dim / 2;
+            let args = [random(&[3, 11, width], 4), random_whole(&[3, 11, 3], 0, 30, 5)];
+            seen.insert(check(
+                Rope { sections: Some([pairs - pairs / 3 * 2, pairs / 3, pairs / 3]), ..op },
+                &args,
+            ));
         }
     }
 }

@@ -194,7 +194,8 @@ fn rotations_rows_and_sums_take_every_mix() {
         // Positions inside the table, and beyond it.
         for high in [11, 300] {
             let args = [narrow(&random(&[3, 11, 12], 4), x), random_whole(&[3, 11], 0, high, 5)];
-            let taken = check_typed(Rope { head_dim: 6, theta: 1e4, inverse: false }, &args, &[y]);
+            let taken =
+                check_typed(Rope { head_dim: 6, theta: 1e4, inverse: false, sections: None }, &args, &[y]);
             assert_eq!(!taken.is_empty(), x == y);
         }
     }

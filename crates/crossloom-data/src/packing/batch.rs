@@ -35,7 +35,8 @@ pub struct PackedBatch {
     pub pixels_bchw: Vec<f32>,
     /// Token ids, i32 `[B, T]`; `<image>` at the picture's positions.
     pub tokens_bt: Vec<i32>,
-    /// Rotary positions, i32 `[B, T]`: 0 to N-1 in the picture, every question from N on, 0 in padding.
+    /// Rotary positions, i32 `[B, T]`: 0 to N-1 in the picture, or 0 where it takes fewer positions than tokens; every question
+    /// from the next on, 0 in padding.
     pub positions_bt: Vec<i32>,
     /// i32 `[B, T]`: 0 in the picture, 1 and up in the questions, -1 in padding.
     pub segments_bt: Vec<i32>,

@@ -53,7 +53,7 @@ impl PackedBatch {
     fn append_one(&mut self, question: usize, token: i32) {
         let plan = self.plan();
         let (limit, length, targets) = (plan.max_new_tokens, plan.sequence_len, plan.targets);
-        let (visual, eos) = (plan.visual_tokens, plan.special.eos);
+        let (first_text, eos) = (plan.first_text_position(), plan.special.eos);
         let mut placed = self.questions[question];
         if token == eos {
             (placed.finished, placed.ended_by_eos) = (true, true);
@@ -68,7 +68,7 @@ impl PackedBatch {
         if !placed.finished {
             let at = placed.row * length + placed.start + offset;
             self.tokens_bt[at] = token;
-            self.positions_bt[at] = (visual + offset) as i32;
+            self.positions_bt[at] = (first_text + offset) as i32;
             self.segments_bt[at] = placed.segment;
             self.target_index_bm[placed.row * targets + placed.first_slot] = (placed.start + offset) as i32;
         }

@@ -19,6 +19,8 @@ pub struct PackingOptions {
     pub batch_size: usize,
     /// Positions of the picture in a sequence, `N` (default 64).
     pub visual_tokens: usize,
+    /// Rotary positions that a picture takes, where all its tokens begin at the first (default: each has one of its own).
+    pub picture_positions: Option<usize>,
     /// At most this many questions in one sequence (default 8).
     pub questions_per_sequence: usize,
     /// Pixels per row of a picture.
@@ -38,6 +40,7 @@ impl PackingOptions {
         Self {
             batch_size: 16,
             visual_tokens: 64,
+            picture_positions: None,
             questions_per_sequence: 8,
             image_width: images.width(),
             image_height: images.height(),
@@ -58,6 +61,9 @@ pub struct PackingPlan {
     pub sequence_len: usize,
     /// Positions of the picture, `N`.
     pub visual_tokens: usize,
+    /// Rotary positions that the picture takes, all of whose tokens have the first of them; none where each has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture_positions: Option<usize>,
     /// Predictions read per row, `M`.
     pub targets: usize,
     /// Pixels per row of a picture, `W`.
@@ -84,6 +90,7 @@ impl PackingPlan {
         let positive = [
             ("batch_size", options.batch_size),
             ("visual_tokens", options.visual_tokens),
+            ("picture_positions", options.picture_positions.unwrap_or(1)),
             ("questions_per_sequence", options.questions_per_sequence),
             ("image_width", options.image_width as usize),
             ("image_height", options.image_height as usize),
@@ -118,6 +125,7 @@ impl PackingPlan {
             batch_size: options.batch_size,
             sequence_len: 0,
             visual_tokens: options.visual_tokens,
+            picture_positions: options.picture_positions,
             targets: options.questions_per_sequence.saturating_mul(longest_answer + 1),
             image_width: options.image_width,
             image_height: options.image_height,
@@ -155,6 +163,7 @@ impl PackingPlan {
         for (key, value) in [
             ("batch_size", self.batch_size),
             ("visual_tokens", self.visual_tokens),
+            ("picture_positions", self.picture_positions.unwrap_or(1)),
             ("targets", self.targets),
             ("image_width", self.image_width as usize),
             ("image_height", self.image_height as usize),
@@ -197,6 +206,11 @@ impl PackingPlan {
     /// Positions after the picture that a row has for text.
     pub fn text_positions(&self) -> usize {
         self.sequence_len.saturating_sub(self.visual_tokens)
+    }
+
+    /// The rotary position of the first token behind the picture.
+    pub fn first_text_position(&self) -> usize {
+        self.picture_positions.unwrap_or(self.visual_tokens)
     }
 
     /// Positions that a question needs whether its answer is given or generated: its tokens, `<answer>`, and the larger

@@ -26,10 +26,11 @@ impl<'a> RowWriter<'a> {
     pub(super) fn begin(batch: &'a mut PackedBatch, row: usize) -> Self {
         let plan = batch.plan();
         let (visual, image_token) = (plan.visual_tokens, plan.special.image);
+        let each_its_own = plan.picture_positions.is_none();
         let (first, index) = (row * plan.sequence_len, row * visual);
         for position in 0..visual {
             batch.tokens_bt[first + position] = image_token;
-            batch.positions_bt[first + position] = position as i32;
+            batch.positions_bt[first + position] = if each_its_own { position as i32 } else { 0 };
             batch.segments_bt[first + position] = IMAGE_SEGMENT;
             batch.prompt_mask_bt[first + position] = 1.0;
             batch.image_index_bn[index + position] = position as i32;
@@ -40,7 +41,7 @@ impl<'a> RowWriter<'a> {
     /// Adds a question, if there is room for it; whether there was.
     pub(super) fn push(&mut self, question: &[i32], answer: Answer<'_>, example: Option<usize>) -> bool {
         let plan = self.batch.plan();
-        let (length, visual, targets) = (plan.sequence_len, plan.visual_tokens, plan.targets);
+        let (length, first_text, targets) = (plan.sequence_len, plan.first_text_position(), plan.targets);
         let (marker, eos) = (plan.special.answer, plan.special.eos);
         let (reserved, slots) = match answer {
             Answer::Given(answer) => (answer.len(), answer.len() + 1),
@@ -74,7 +75,7 @@ impl<'a> RowWriter<'a> {
         for (offset, token) in tokens {
             let at = row_start + placed.start + offset;
             self.batch.tokens_bt[at] = token;
-            self.batch.positions_bt[at] = (visual + offset) as i32;
+            self.batch.positions_bt[at] = (first_text + offset) as i32;
             self.batch.segments_bt[at] = self.segment;
             self.batch.prompt_mask_bt[at] = f32::from(u8::from(offset < placed.prompt_len));
         }

@@ -243,8 +243,10 @@ fn attention(seen: &mut BTreeSet<&'static str>) {
         &grad().into_iter().chain([segments()]).collect::<Vec<_>>(),
     );
     for inverse in [false, true] {
-        let op = Rope { head_dim: 4, theta: 100.0, inverse };
+        let op = Rope { head_dim: 4, theta: 100.0, inverse, sections: None };
         check(seen, op, &[f([2, 3, 8]), ids([2, 3], &[0, 1, 2, 5, 6, 7])]);
+        let op = Rope { head_dim: 8, sections: Some([2, 1, 1]), ..op };
+        check(seen, op, &[f([2, 1, 8]), ids([2, 1, 3], &[0, 1, 2, 5, 6, 7])]);
     }
 }
 

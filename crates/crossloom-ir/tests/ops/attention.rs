@@ -147,14 +147,40 @@ fn rope_with_every_width() {
     for (width, head_dim) in [(2, 2), (8, 4), (12, 6)] {
         for inverse in [false, true] {
             let positions = random_whole(&[2, 3], 0, 9, 10);
-            check(Rope { head_dim, theta: 100.0, inverse }, &[random(&[2, 3, width], 11), positions]);
+            check(
+                Rope { head_dim, theta: 100.0, inverse, sections: None },
+                &[random(&[2, 3, width], 11), positions],
+            );
         }
     }
 }
 
 #[test]
+fn rope_by_three_numbers_takes_each_in_turns() {
+    for (head_dim, sections) in
+        [(2, [1, 0, 0]), (6, [1, 1, 1]), (8, [2, 1, 1]), (10, [2, 2, 1]), (14, [3, 2, 2]), (14, [5, 1, 1])]
+    {
+        for inverse in [false, true] {
+            let op = Rope { head_dim, theta: 100.0, inverse, sections: Some(sections) };
+            check(op, &[random(&[2, 3, 2 * head_dim], 11), random_whole(&[2, 3, 3], 0, 9, 10)]);
+        }
+    }
+    // Pairs of time, row, column, and time again; each by its own wave length.
+    let op = Rope { head_dim: 8, theta: 10_000.0, inverse: false, sections: Some([2, 1, 1]) };
+    let x = given(&[1, 1, 8], &[1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+    let y = outputs(op, &[x, whole(&[1, 1, 3], &[2, 3, 5])]);
+    let angles = [2.0, 0.3, 0.05, 0.002_f64];
+    let turned: Vec<f64> = angles.map(f64::cos).into_iter().chain(angles.map(f64::sin)).collect();
+    assert_close(&y[0], &turned, 1e-12);
+    // Three numbers alike are one.
+    let (x, one) = (random(&[1, 2, 8], 5), whole(&[1, 2], &[7, 4]));
+    let three = outputs(op, &[x.clone(), whole(&[1, 2, 3], &[7, 7, 7, 4, 4, 4])]);
+    assert_eq!(three, outputs(Rope { sections: None, ..op }, &[x, one]));
+}
+
+#[test]
 fn rope_turns_by_the_position() {
-    let op = Rope { head_dim: 4, theta: 10_000.0, inverse: false };
+    let op = Rope { head_dim: 4, theta: 10_000.0, inverse: false, sections: None };
     let x = random(&[1, 2, 8], 12);
     let at_zero = outputs(op, &[x.clone(), whole(&[1, 2], &[0, 0])]);
     assert_eq!(at_zero[0], x.value);
@@ -165,7 +191,7 @@ fn rope_turns_by_the_position() {
 
 #[test]
 fn rope_is_undone_by_its_inverse_and_sees_only_distances() {
-    let op = Rope { head_dim: 6, theta: 500.0, inverse: false };
+    let op = Rope { head_dim: 6, theta: 500.0, inverse: false, sections: None };
     let (x, positions) = (random(&[1, 1, 6], 13), whole(&[1, 1], &[17]));
     let turned = outputs(op, &[x.clone(), positions.clone()]).remove(0);
     let back = outputs(Rope { inverse: true, ..op }, &[given(&[1, 1, 6], &turned.data), positions]);
@@ -204,13 +230,26 @@ fn wrong_operands_are_named() {
     let six = [x.clone(), x.clone(), x.clone(), x.clone(), x.clone(), lse];
     assert_complains(AttentionGrad(op), &six, "lse is f32[2, 2, 4], must be f32[2, 2, 5]");
     let positions = TensorType::i32([2, 5]);
-    let rope = |head_dim, theta| Rope { head_dim, theta, inverse: false };
+    let rope = |head_dim, theta| Rope { head_dim, theta, inverse: false, sections: None };
     assert_complains(rope(3, 1e4), &[x.clone(), positions.clone()], "`head_dim` is 3, must be even");
     assert_complains(
         rope(6, 1e4),
         &[x.clone(), positions.clone()],
         "width 8 of x is no multiple of the head width 6",
     );
+    for sections in [[1, 1, 1], [0, 2, 0], [2, 0, 0]] {
+        let op = Rope { sections: Some(sections), ..rope(4, 1e4) };
+        let given = [x.clone(), TensorType::i32([2, 5, 3])];
+        if sections == [2, 0, 0] {
+            assert_complains(
+                op,
+                &[x.clone(), positions.clone()],
+                "positions is i32[2, 5], must be i32[2, 5, 3]",
+            );
+        } else {
+            assert_complains(op, &given, "`sections` does not divide the 2 pairs of a head in turns");
+        }
+    }
     assert_complains(rope(4, 0.0), &[x.clone(), positions], "`theta` is 0, must be positive");
     assert_complains(rope(4, 1e4), &[x, TensorType::i32([5])], "positions is i32[5], must be i32[2, 5]");
 }
@@ -224,7 +263,7 @@ proptest! {
         let mut args = operands(op, 1, t, t, seed);
         args.push(random_whole(&[1, t], -1, 3, seed + 9));
         check(op, &args);
-        let rope = Rope { head_dim: 4, theta: 50.0, inverse: causal };
+        let rope = Rope { head_dim: 4, theta: 50.0, inverse: causal, sections: None };
         check(rope, &[between(&[1, t, 8], -2.0, 2.0, seed), random_whole(&[1, t], 0, 20, seed)]);
     }
 }

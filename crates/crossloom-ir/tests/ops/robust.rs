@@ -42,7 +42,7 @@ fn samples() -> Vec<(Op, Vec<TensorType>)> {
             CachedAttention { heads: 2, kv_heads: 1, segments: true, scale: 1.0 }.into(),
             vec![f(&[2, 3, 8]), f(&[4, 5, 4]), f(&[4, 5, 4]), i(&[4, 5]), i(&[2]), i(&[2]), i(&[2])],
         ),
-        (Rope { head_dim: 4, theta: 10.0, inverse: false }.into(), vec![f(&[2, 3, 8]), s]),
+        (Rope { head_dim: 4, theta: 10.0, inverse: false, sections: None }.into(), vec![f(&[2, 3, 8]), s]),
         (Embedding.into(), vec![f(&[5, 4]), i(&[2, 3])]),
         (EmbeddingGrad { vocab: 5 }.into(), vec![x.clone(), i(&[2, 3])]),
         (GatherRows.into(), vec![x.clone(), index.clone()]),

@@ -1,28 +1,53 @@
 //! From vision width to language width, for all injected taps at once.
 
 use crossloom_graph::Tensor;
-use crossloom_ir::op::{AmpProject, Attach, LayerNorm};
+use crossloom_ir::op::{AmpProject, Attach};
 use crossloom_ir::{Role, TensorType};
-use crossloom_recipe::{Adapter, AmpAttach, Model, Part, TapNorm, VisionAddress};
+use crossloom_recipe::{Adapter, AmpAttach, Model, Part, PointAddress, Recipe, VisionAddress};
 
 use crate::linear::LowRank;
 use crate::params::Params;
-use crate::projector::{ProjectorWeights, act};
+use crate::projector::{ProjectorWeights, SHARED, act, prepared, projected};
 use crate::vision::{States, activation};
 use crate::{ModelError, inputs};
 
-/// The aligned features of all injected taps, stacked.
+/// Whose features these are: a tap's, or those of one of its edges where every edge has its own.
+type Source = (VisionAddress, Option<PointAddress>);
+
+/// The aligned features of all injected taps or edges, stacked.
 pub(crate) struct Features {
-    /// `[K, B, N, D]`, in the order of `taps`.
+    /// `[K, B, N, D]`, in the order of `sources`.
     stacked: Tensor,
-    taps: Vec<VisionAddress>,
+    sources: Vec<Source>,
+}
+
+/// Whose features there are, in order.
+fn sources(recipe: &Recipe, edges: &[(VisionAddress, PointAddress)]) -> Vec<Source> {
+    match recipe.topology.adapter {
+        Adapter::PerEdge { .. } => edges.iter().map(|&(tap, point)| (tap, Some(point))).collect(),
+        _ => recipe.topology.taps.iter().map(|&tap| (tap, None)).collect(),
+    }
+}
+
+/// What the names of an adapter's weights begin with.
+fn prefix((tap, point): Source) -> String {
+    match point {
+        Some(point) => format!("injection.adapter.{}.{tap}", point.name()),
+        None => format!("injection.adapter.{tap}"),
+    }
 }
 
 impl Features {
     /// Those that were computed before, as an input.
-    pub(crate) fn given(p: &mut Params, taps: &[VisionAddress], model: &Model, batch: usize) -> Self {
-        let ty = TensorType::f32([taps.len(), batch, model.vision.tokens(), model.language.hidden]);
-        Self { stacked: p.graph.param(inputs::FEATURES, Role::Input, ty), taps: taps.to_vec() }
+    pub(crate) fn given(
+        p: &mut Params,
+        recipe: &Recipe,
+        edges: &[(VisionAddress, PointAddress)],
+        batch: usize,
+    ) -> Self {
+        let (model, sources) = (&recipe.model, sources(recipe, edges));
+        let ty = TensorType::f32([sources.len(), batch, model.visual_tokens(), model.language.hidden]);
+        Self { stacked: p.graph.param(inputs::FEATURES, Role::Input, ty), sources }
     }
 
     /// All, `[K, B, N, D]`.
@@ -30,16 +55,22 @@ impl Features {
         self.stacked
     }
 
-    /// The features of some taps, `[k, B, N, D]`, in that order.
-    pub(crate) fn select(&self, p: &mut Params, taps: &[VisionAddress]) -> Result<Tensor, ModelError> {
-        if taps == self.taps {
+    /// The features of some taps at a point, `[k, B, N, D]`, in that order.
+    pub(crate) fn select(
+        &self,
+        p: &mut Params,
+        point: PointAddress,
+        taps: &[VisionAddress],
+    ) -> Result<Tensor, ModelError> {
+        let at = |&(tap, own): &Source| own.is_none_or(|own| own == point).then_some(tap);
+        if self.sources.iter().map(at).eq(taps.iter().map(|tap| Some(*tap))) {
             return Ok(self.stacked);
         }
         let mut parts = Vec::with_capacity(taps.len());
         for tap in taps {
             let missing = || ModelError::Incomplete(format!("an edge leaves `{tap}`, which is no tap"));
-            let index = self.taps.iter().position(|t| t == tap).ok_or_else(missing)?;
-            parts.push(p.graph.slice(self.stacked, 0, index, 1)?);
+            let index = self.sources.iter().position(|source| at(source) == Some(*tap));
+            parts.push(p.graph.slice(self.stacked, 0, index.ok_or_else(missing)?, 1)?);
         }
         if let [only] = parts[..] { Ok(only) } else { Ok(p.graph.concat(&parts, 0)?) }
     }
@@ -49,33 +80,30 @@ impl Features {
 pub(crate) fn adapt(
     p: &mut Params,
     states: &States,
-    taps: &[VisionAddress],
-    adapter: &Adapter,
-    model: &Model,
+    recipe: &Recipe,
+    edges: &[(VisionAddress, PointAddress)],
 ) -> Result<Features, ModelError> {
+    let (model, adapter) = (&recipe.model, &recipe.topology.adapter);
     p.enter("adapter");
-    let mut inputs = Vec::with_capacity(taps.len());
-    for &tap in taps {
-        let state = states.get(tap)?;
-        inputs.push(match adapter.tap_norm() {
-            TapNorm::None => state,
-            TapNorm::Layer => {
-                let name = format!("injection.adapter.{tap}.norm");
-                let [gain, offset] = p.layer_norm(Part::Adapter, &name, model.vision.hidden);
-                p.graph.one(LayerNorm { eps: model.vision.norm_eps }, &[state, gain, offset])?
-            }
-        });
+    let sources = sources(recipe, edges);
+    let mut inputs = Vec::with_capacity(sources.len());
+    for &source in &sources {
+        let state = states.get(source.0)?;
+        let norm = format!("{}.norm", prefix(source));
+        inputs.push(prepared(p, Part::Adapter, &norm, adapter.tap_norm(), state, model)?);
     }
     let stacked = match adapter {
-        Adapter::PerTap { .. } => per_tap(p, &inputs, taps, model)?,
+        Adapter::PerTap { .. } => own(p, &inputs, &sources, &[], model)?,
+        Adapter::PerEdge { corners, .. } => own(p, &inputs, &sources, corners, model)?,
         Adapter::Shared { .. } => project(p, inputs, &Branches::None, model)?,
         Adapter::Amp { rank, alpha, attach, .. } => {
-            let branches = Branches::declare(p, taps, *attach, *rank, alpha / *rank as f64, model);
+            let scale = alpha / *rank as f64;
+            let branches = Branches::declare(p, &recipe.topology.taps, *attach, *rank, scale, model);
             project(p, inputs, &branches, model)?
         }
     };
     p.leave();
-    Ok(Features { stacked, taps: taps.to_vec() })
+    Ok(Features { stacked, sources })
 }
 
 /// What AMP adds to the shared projector, tap by tap.
@@ -96,7 +124,7 @@ impl Branches {
         scale: f64,
         model: &Model,
     ) -> Self {
-        let (from, inner, to) = (model.vision.hidden, model.projector.hidden, model.language.hidden);
+        let (from, inner, to) = (model.merged_width(), model.projector.hidden, model.language.hidden);
         let mut pair =
             |prefix: String, sides| LowRank::declare(p, Part::Adapter, &prefix, sides, rank, scale);
         match attach {
@@ -157,7 +185,12 @@ fn project(
     branches: &Branches,
     model: &Model,
 ) -> Result<Tensor, ModelError> {
-    let weights = ProjectorWeights::shared(p, model, 1);
+    if model.projector.windows().is_some() {
+        let each = inputs.iter().map(|&input| projected(p, (Part::Projector, SHARED), input, 1, None, model));
+        let parts = each.collect::<Result<Vec<_>, _>>()?;
+        return stack(p, &parts);
+    }
+    let weights = ProjectorWeights::shared(p, model);
     if weights.is_adapted() {
         return project_adapted(p, &inputs, &weights, branches, model);
     }
@@ -205,18 +238,19 @@ fn branched(p: &mut Params, y: Tensor, x: Tensor, pairs: &[LowRank]) -> Result<T
     Ok(p.graph.add(y, updates)?)
 }
 
-/// A projector of its own for every tap.
-fn per_tap(
+/// A projector of its own for every tap or edge. Queries of edges into a corner's point begin there.
+fn own(
     p: &mut Params,
     inputs: &[Tensor],
-    taps: &[VisionAddress],
+    sources: &[Source],
+    corners: &[PointAddress],
     model: &Model,
 ) -> Result<Tensor, ModelError> {
     let mut parts = Vec::with_capacity(inputs.len());
-    for (&input, tap) in inputs.iter().zip(taps) {
-        let prefix = format!("injection.adapter.{tap}.projector");
-        let weights = ProjectorWeights::declare(p, Part::Adapter, &prefix, model, 1);
-        parts.push(weights.apply(p, input, model)?);
+    for (&input, &source) in inputs.iter().zip(sources) {
+        let name = format!("{}.projector", prefix(source));
+        let corner = source.1.and_then(|point| corners.iter().position(|corner| *corner == point));
+        parts.push(projected(p, (Part::Adapter, &name), input, 1, corner, model)?);
     }
     stack(p, &parts)
 }

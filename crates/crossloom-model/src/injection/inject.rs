@@ -69,7 +69,7 @@ impl Injector<'_> {
         point: PointAddress,
         taps: &[VisionAddress],
     ) -> Result<(Tensor, Tensor), ModelError> {
-        let v_kbnd = self.features.select(p, taps)?;
+        let v_kbnd = self.features.select(p, point, taps)?;
         let gates = weights(p, &self.spec.gate, h_btd, v_kbnd, self.pool_mask, point, taps)?;
         let channel = p.graph.shape(gates).len() == 3;
         let convex = self.spec.fusion.kind == FusionKind::Convex;

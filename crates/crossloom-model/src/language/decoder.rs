@@ -1,5 +1,5 @@
 //! A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU; with biases as in Qwen2, or norms on
-//! queries and keys as in Qwen3.
+//! queries and keys as in Qwen3, or multipliers as in Granite.
 
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{Activation, Embedding, GatherRows, RmsNorm, Rope, Unary, UnaryKind};
@@ -14,7 +14,7 @@ const PREFIX: &str = "language_model";
 /// Per-position inputs that every layer reads.
 #[derive(Clone, Copy)]
 pub(crate) struct Sequence {
-    /// `[B, T]` rotary positions.
+    /// `[B, T]` rotary positions, or `[B, T, 3]`.
     pub(crate) positions: Tensor,
     /// What attention runs over.
     pub(crate) memory: Memory,
@@ -54,6 +54,14 @@ pub(crate) fn decoder_layer(
     Ok(h)
 }
 
+/// A tensor times a number, where there is one.
+pub(crate) fn scaled(p: &mut Params, x: Tensor, by: Option<f64>) -> Result<Tensor, ModelError> {
+    match by {
+        Some(factor) => Ok(p.graph.affine(x, factor, 0.0)?),
+        None => Ok(x),
+    }
+}
+
 fn rms_norm(p: &mut Params, h: Tensor, model: &LanguageModel, name: &str) -> Result<Tensor, ModelError> {
     let gain = p.param(Part::Language, name, &[model.hidden], Init::ONES);
     Ok(p.graph.one(RmsNorm { eps: model.norm_eps }, &[h, gain])?)
@@ -90,12 +98,13 @@ fn attention(
         q = head_norm(p, q, model, &format!("{prefix}.self_attn.q_norm.weight"))?;
         k = head_norm(p, k, model, &format!("{prefix}.self_attn.k_norm.weight"))?;
     }
-    let rope = Rope { head_dim, theta: model.rope_theta, inverse: false };
+    let rope = Rope { head_dim, theta: model.rope_theta, inverse: false, sections: model.rope_sections };
     let q = p.graph.one(rope, &[q, sequence.positions])?;
     let k = p.graph.one(rope, &[k, sequence.positions])?;
     let mixed = sequence.memory.attend(p, [q, k, v], model, layer)?;
     let name = format!("{prefix}.self_attn.o_proj");
     let update = p.linear(Part::Language, &name, model.hidden, heads * head_dim, false).apply(p, mixed)?;
+    let update = scaled(p, update, model.residual_multiplier)?;
     Ok(p.graph.add(h, update)?)
 }
 
@@ -114,6 +123,7 @@ fn feed_forward(
     let up = up.apply(p, normed)?;
     let hidden = p.graph.mul(gate, up)?;
     let update = down.apply(p, hidden)?;
+    let update = scaled(p, update, model.residual_multiplier)?;
     Ok(p.graph.add(h, update)?)
 }
 
@@ -141,6 +151,7 @@ pub(crate) fn predict(
         )
     };
     let logits = p.graph.linear(normed, head, None)?;
+    let logits = scaled(p, logits, model.logits_scaling.map(f64::recip))?;
     let shape = p.graph.shape(logits);
     let rows = shape[0] * shape[1];
     Ok(p.graph.reshape(logits, &[rows, vocab])?)

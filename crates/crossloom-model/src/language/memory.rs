@@ -73,7 +73,7 @@ impl Memory {
         layer: usize,
     ) -> Result<Tensor, ModelError> {
         let (heads, kv_heads) = (model.heads, model.kv_heads);
-        let scale = (model.head_dim as f64).sqrt().recip();
+        let scale = model.attention_scale();
         match self {
             Self::Sequence { segments } => {
                 let op = Attention { heads, kv_heads, causal: true, segments: true, scale };

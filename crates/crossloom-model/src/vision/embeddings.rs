@@ -26,6 +26,19 @@ fn patchify(p: &mut Params, pixels_bchw: Tensor, model: &VisionModel) -> Result<
     Ok(p.graph.reshape(x, &[batch, grid * grid, channels * patch * patch])?)
 }
 
+/// The kernel `[D, C, p, p]` of a still picture. Where the encoder reads videos, every frame of a patch is that picture: what the
+/// frames have beside each other is added.
+fn kernel(p: &mut Params, name: &str, model: &VisionModel) -> Result<Tensor, ModelError> {
+    let (hidden, channels, frames, patch) =
+        (model.hidden, model.channels, model.temporal_patch, model.patch_size);
+    let init = Init::linear(channels * frames * patch * patch);
+    if frames == 1 {
+        return Ok(p.param(Part::Vision, name, &[hidden, channels, patch, patch], init));
+    }
+    let kernel = p.param(Part::Vision, name, &[hidden, channels, frames, patch, patch], init);
+    Ok(p.graph.reduce_sum(kernel, &[2])?)
+}
+
 /// The state that enters the first block, `[B, S, D]` with S the patches and a class token where there is one.
 pub(super) fn embed(p: &mut Params, pixels_bchw: Tensor, model: &VisionModel) -> Result<Tensor, ModelError> {
     let (patch, channels, hidden) = (model.patch_size, model.channels, model.hidden);
@@ -34,7 +47,7 @@ pub(super) fn embed(p: &mut Params, pixels_bchw: Tensor, model: &VisionModel) ->
     let batch = p.graph.shape(patches)[0];
     let fan_in = channels * patch * patch;
     let name = format!("{prefix}.patch_embedding.weight");
-    let kernel = p.param(Part::Vision, &name, &[hidden, channels, patch, patch], Init::linear(fan_in));
+    let kernel = kernel(p, &name, model)?;
     let weight = p.graph.reshape(kernel, &[hidden, fan_in])?;
     let bias = model
         .patch_bias

@@ -2,6 +2,7 @@
 
 mod embeddings;
 mod positions;
+mod rotary;
 mod states;
 mod tower;
 

@@ -6,11 +6,12 @@
 //! two products.
 //!
 //! As in DINOv2: Keys' cubic with a = -3/4 over four samples, pixels taken at their centres, samples beyond the border equal
-//! to those on it, no widening where the grid shrinks.
+//! to those on it, no widening where the grid shrinks. Or as in Qwen3-VL: a triangle over two samples, the corners of both grids
+//! laid over each other.
 
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{BinaryKind, Iota};
-use crossloom_recipe::VisionModel;
+use crossloom_recipe::{PositionResample, VisionModel};
 
 use crate::ModelError;
 use crate::params::Params;
@@ -30,7 +31,10 @@ pub(super) fn positions(p: &mut Params, kept: Tensor, model: &VisionModel) -> Re
     if model.class_token {
         patches = p.graph.slice(kept, 0, classes, from * from)?;
     }
-    let matrix = resampling(p, from, to)?;
+    let matrix = match model.position_resample {
+        PositionResample::Bicubic => by_centres(p, from, to)?,
+        PositionResample::Bilinear => by_corners(p, from, to)?,
+    };
     // Rows first; then columns, which become rows meanwhile.
     let mut x = p.graph.reshape(patches, &[from, from * width])?;
     for other in [from, to] {
@@ -48,8 +52,23 @@ pub(super) fn positions(p: &mut Params, kept: Tensor, model: &VisionModel) -> Re
     Ok(x)
 }
 
-/// The matrix `[to, from]` that resamples one axis.
-fn resampling(p: &mut Params, from: usize, to: usize) -> Result<Tensor, ModelError> {
+/// The matrix `[to, from]` that resamples one axis between its two nearest samples; a single position is the first of them.
+fn by_corners(p: &mut Params, from: usize, to: usize) -> Result<Tensor, ModelError> {
+    let shape = vec![to, from];
+    let scale = (from - 1) as f64 / (to - 1).max(1) as f64;
+    let at = p.graph.one(Iota { shape: shape.clone(), axis: 0 }, &[])?;
+    let at = p.graph.affine(at, scale, 0.0)?;
+    let sample = p.graph.one(Iota { shape: shape.clone(), axis: 1 }, &[])?;
+    let offset = p.graph.sub(at, sample)?;
+    let back = p.graph.neg(offset)?;
+    let distance = p.graph.binary(BinaryKind::Max, offset, back)?;
+    let weight = p.graph.affine(distance, -1.0, 1.0)?;
+    let zero = p.graph.constant(0.0, &shape)?;
+    Ok(p.graph.binary(BinaryKind::Max, weight, zero)?)
+}
+
+/// The matrix `[to, from]` that resamples one axis by the cubic.
+fn by_centres(p: &mut Params, from: usize, to: usize) -> Result<Tensor, ModelError> {
     let shape = vec![to, from + 2 * BEYOND];
     let scale = from as f64 / to as f64;
     let at = p.graph.one(Iota { shape: shape.clone(), axis: 0 }, &[])?;

@@ -5,6 +5,7 @@ use crossloom_ir::op::{Activation, Attention, LayerNorm, Unary, UnaryKind};
 use crossloom_recipe::{MlpActivation, Part, VisionAddress, VisionModel};
 
 use super::embeddings::{PREFIX, embed};
+use super::rotary::Turns;
 use crate::params::Params;
 use crate::{Init, ModelError};
 
@@ -27,9 +28,11 @@ impl Tower {
         p.enter("embed");
         let mut states = vec![embed(p, pixels_bchw, model)?];
         p.leave();
+        let batch = p.graph.shape(pixels_bchw)[0];
+        let turns = Turns::of(p, batch, model)?;
         for layer in 0..model.layers {
             p.enter(&format!("block.{}", layer + 1));
-            let next = block(p, states[layer], model, layer)?;
+            let next = block(p, states[layer], turns, model, layer)?;
             p.leave();
             states.push(next);
         }
@@ -64,7 +67,13 @@ impl Tower {
     }
 }
 
-fn block(p: &mut Params, x: Tensor, model: &VisionModel, layer: usize) -> Result<Tensor, ModelError> {
+fn block(
+    p: &mut Params,
+    x: Tensor,
+    turns: Option<Turns>,
+    model: &VisionModel,
+    layer: usize,
+) -> Result<Tensor, ModelError> {
     let prefix = format!("{PREFIX}.encoder.layers.{layer}");
     let (width, eps) = (model.hidden, model.norm_eps);
     p.enter("attn");
@@ -74,6 +83,11 @@ fn block(p: &mut Params, x: Tensor, model: &VisionModel, layer: usize) -> Result
     for name in ["q_proj", "k_proj", "v_proj"] {
         let name = format!("{prefix}.self_attn.{name}");
         qkv.push(p.linear(Part::Vision, &name, width, width, model.qkv_bias).apply(p, normed)?);
+    }
+    if let Some(turns) = turns {
+        for x in &mut qkv[..2] {
+            *x = turns.turn(p, *x, model)?;
+        }
     }
     let scale = (model.head_dim() as f64).sqrt().recip();
     let (heads, kv_heads) = (model.heads, model.heads);

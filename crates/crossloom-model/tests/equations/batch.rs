@@ -26,6 +26,16 @@ impl Sequence {
         self.places.iter().enumerate().filter_map(|(token, position)| Some((token, (*position)?)))
     }
 
+    /// The position by time, row and column. Visual tokens are counted from the position that they have, row by row.
+    pub(crate) fn positions_in_three(&self, visual_grid: usize) -> Vec<[usize; 3]> {
+        let mut all: Vec<[usize; 3]> = self.positions.iter().map(|&position| [position; 3]).collect();
+        for (token, position) in self.visual() {
+            all[position][1] += token / visual_grid;
+            all[position][2] += token % visual_grid;
+        }
+        all
+    }
+
     /// Positions that a gate pools: those of the picture, or of all that is not answer or padding.
     pub(crate) fn pooled(&self, prompt: bool) -> Vec<usize> {
         let image = |t: &usize| self.places.contains(&Some(*t));
@@ -90,8 +100,9 @@ fn sequence(settings: &Settings, questions: usize, random: &mut Random) -> Seque
         push(&mut made, random.below(vocab), position, 0, false);
     }
     // Now and then a visual token has no place.
-    let missing = if vision.tokens() > 1 { random.below(3 * vision.tokens()) } else { usize::MAX };
-    for token in 0..vision.tokens() {
+    let visual = settings.visual_tokens();
+    let missing = if visual > 1 { random.below(3 * visual) } else { usize::MAX };
+    for token in 0..visual {
         made.places.push((token != missing).then_some(made.tokens.len()));
         if token != missing {
             let position = made.tokens.len();

@@ -13,17 +13,27 @@ use std::collections::BTreeMap;
 
 use crate::algebra::{Linear, Row, Rows, activate, attend, dot, layer_norm, plus, product, sigmoid, times};
 use crate::batch::Sequence;
-use crate::settings::{Adapter, Agf, Attention, Fusion, Gate, Point, Settings, Share, Tap};
+use crate::settings::{Adapter, Agf, Attention, Fusion, Gate, Norm, Point, Settings, Share, Tap, edge};
 use crate::tape::Num;
 use crate::vision::States;
 use crate::weights::Weights;
+use crate::windows;
 
-/// A picture's features by tap, one row per visual token.
-pub(crate) type Features<'t> = BTreeMap<Tap, Rows<'t>>;
+/// A picture's features by tap, or by edge where each has its own; one row per visual token.
+pub(crate) type Features<'t> = BTreeMap<String, Rows<'t>>;
+
+/// Whose features an edge carries.
+fn carried(settings: &Settings, tap: Tap, point: Point) -> String {
+    match settings.injection.adapter {
+        Adapter::PerEdge(_) => edge(tap, point),
+        _ => tap.to_string(),
+    }
+}
 
 /// `P(X)` with the weights under a prefix.
 fn projector<'t>(settings: &Settings, weights: &Weights<'t>, prefix: &str) -> [Linear<'t>; 2] {
-    let (p, from, to) = (&settings.projector, settings.vision.hidden, settings.language.hidden);
+    let (p, to) = (&settings.projector, settings.language.hidden);
+    let from = settings.vision.hidden * p.merge.pow(2);
     [
         weights.linear(&format!("{prefix}.linear_1"), p.hidden, from, p.bias),
         weights.linear(&format!("{prefix}.linear_2"), to, p.hidden, p.bias),
@@ -36,28 +46,79 @@ fn activated<'t>(settings: &Settings, x: Row<'t>) -> Row<'t> {
 
 /// The input embeddings of the visual tokens.
 pub(crate) fn visual_input<'t>(settings: &Settings, weights: &Weights<'t>, states: &States<'t>) -> Rows<'t> {
-    let [first, second] = projector(settings, weights, "multi_modal_projector");
-    let tokens = states.tap(settings.injection.input);
+    let Some(input) = settings.injection.input else {
+        return vec![vec![Num::constant(0.0); settings.language.hidden]; settings.visual_tokens()];
+    };
+    let name = "multi_modal_projector";
+    let tokens =
+        merged(settings, weights, &format!("{name}.norm"), settings.projector.norm, states.tap(input));
+    if let Some(of) = settings.projector.windows {
+        return windows::tokens(settings, weights, name, of, None, &tokens);
+    }
+    let [first, second] = projector(settings, weights, name);
     tokens.iter().map(|x| second.of(&activated(settings, first.of(x)))).collect()
 }
 
 /// The features of all taps.
 pub(crate) fn features<'t>(settings: &Settings, weights: &Weights<'t>, states: &States<'t>) -> Features<'t> {
-    let adapted = |&tap: &Tap| (tap, adapt(settings, weights, tap, states.tap(tap)));
-    settings.injection.taps.iter().map(adapted).collect()
+    let injection = &settings.injection;
+    if let Adapter::PerEdge(corners) = &injection.adapter {
+        let of_point = |&point: &Point| injection.taps_of(point).into_iter().map(move |tap| (tap, point));
+        let adapted = |(tap, point): (Tap, Point)| {
+            let prefix = format!("injection.adapter.{}.{tap}", point.name());
+            let corner = corners.iter().position(|corner| *corner == point);
+            (edge(tap, point), adapt(settings, weights, &prefix, corner, states.tap(tap)))
+        };
+        return injection.points.iter().flat_map(of_point).map(adapted).collect();
+    }
+    let prefix = |tap: Tap| format!("injection.adapter.{tap}");
+    let adapted =
+        |&tap: &Tap| (tap.to_string(), adapt(settings, weights, &prefix(tap), None, states.tap(tap)));
+    injection.taps.iter().map(adapted).collect()
 }
 
-fn adapt<'t>(settings: &Settings, weights: &Weights<'t>, tap: Tap, mut tokens: Rows<'t>) -> Rows<'t> {
-    let (from, inner, to) = (settings.vision.hidden, settings.projector.hidden, settings.language.hidden);
-    let prefix = format!("injection.adapter.{tap}");
-    if settings.injection.tap_norm {
-        let norm = weights.layer_norm(&format!("{prefix}.norm"), from);
-        tokens = tokens.iter().map(|x| layer_norm(x, &norm, settings.vision.eps)).collect();
-    }
+/// Patches to tokens: the channels of a block of patches one after the other, row by row, with a norm on each patch or on each
+/// block.
+fn merged<'t>(
+    settings: &Settings,
+    weights: &Weights<'t>,
+    name: &str,
+    norm: Norm,
+    patches: Rows<'t>,
+) -> Rows<'t> {
+    let (side, width) = (settings.projector.merge, settings.vision.hidden);
+    let grid = settings.vision.grid() / side;
+    let normed = |rows: Rows<'t>, width: usize| -> Rows<'t> {
+        let norm = weights.layer_norm(name, width);
+        rows.iter().map(|x| layer_norm(x, &norm, settings.vision.eps)).collect()
+    };
+    let patches = if norm == Norm::Layer { normed(patches, width) } else { patches };
+    let block = |token: usize| -> Row<'t> {
+        let (top, left) = (token / grid * side, token % grid * side);
+        let within = (0..side).flat_map(|y| (0..side).map(move |x| (top + y, left + x)));
+        within.flat_map(|(y, x)| patches[y * grid * side + x].clone()).collect()
+    };
+    let blocks: Rows<'t> = (0..grid * grid).map(block).collect();
+    if norm == Norm::Merged { normed(blocks, width * side * side) } else { blocks }
+}
+
+fn adapt<'t>(
+    settings: &Settings,
+    weights: &Weights<'t>,
+    prefix: &str,
+    corner: Option<usize>,
+    patches: Rows<'t>,
+) -> Rows<'t> {
+    let (inner, to) = (settings.projector.hidden, settings.language.hidden);
+    let from = settings.vision.hidden * settings.projector.merge.pow(2);
+    let tokens = merged(settings, weights, &format!("{prefix}.norm"), settings.injection.tap_norm, patches);
     let own = format!("{prefix}.projector");
-    let per_tap = settings.injection.adapter == Adapter::PerTap;
-    let [first, second] =
-        projector(settings, weights, if per_tap { own.as_str() } else { "multi_modal_projector" });
+    let has_own = matches!(settings.injection.adapter, Adapter::PerTap | Adapter::PerEdge(_));
+    let name = if has_own { own.as_str() } else { "multi_modal_projector" };
+    if let Some(of) = settings.projector.windows {
+        return windows::tokens(settings, weights, name, of, corner, &tokens);
+    }
+    let [first, second] = projector(settings, weights, name);
     // `α/r · B A x`.
     let branch = |name: &str, columns: usize, rows: usize, x: &Row<'t>, rank: usize, alpha: f64| {
         let a = weights.matrix(&format!("{prefix}.{name}lora_A.weight"), rank, columns);
@@ -65,7 +126,9 @@ fn adapt<'t>(settings: &Settings, weights: &Weights<'t>, tap: Tap, mut tokens: R
         times(&product(&b, &product(&a, x)), alpha / rank as f64)
     };
     let token = |x: &Row<'t>| match settings.injection.adapter {
-        Adapter::Shared | Adapter::PerTap => second.of(&activated(settings, first.of(x))),
+        Adapter::Shared | Adapter::PerTap | Adapter::PerEdge(_) => {
+            second.of(&activated(settings, first.of(x)))
+        }
         Adapter::Amp { rank, alpha, per_linear: false } => {
             plus(&second.of(&activated(settings, first.of(x))), &branch("", from, to, x, rank, alpha))
         }
@@ -94,11 +157,12 @@ pub(crate) fn inject<'t>(
     for round in rounds {
         let before = h.clone();
         for &tap in round {
-            let gate = weight(settings, weights, &before, &features[&tap], (tap, point), sequence);
+            let features = &features[&carried(settings, tap, point)];
+            let gate = weight(settings, weights, &before, features, (tap, point), sequence);
             for (token, position) in sequence.visual() {
                 let update = (0..h[position].len()).map(|c| {
                     let w = gate[c % gate.len()];
-                    let v = features[&tap][token][c];
+                    let v = features[token][c];
                     match settings.injection.fusion {
                         Fusion::Add => v,
                         Fusion::GatedAdd => w * v,

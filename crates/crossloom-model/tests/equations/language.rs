@@ -12,6 +12,15 @@ fn vocabulary<'t>(language: &Language, weights: &Weights<'t>) -> Rows<'t> {
     weights.matrix(&format!("{PREFIX}.model.embed_tokens.weight"), language.vocab, language.hidden)
 }
 
+fn times_one<'t>(x: &[Num<'t>], factor: Option<f64>) -> Row<'t> {
+    times(x, factor.unwrap_or(1.0))
+}
+
+/// What enters the first layer, from the embeddings with the visual tokens among them.
+pub(crate) fn entered<'t>(language: &Language, h: &Rows<'t>) -> Rows<'t> {
+    h.iter().map(|row| times_one(row, language.multipliers.embedding)).collect()
+}
+
 /// The embeddings of a sequence's tokens.
 pub(crate) fn embed<'t>(language: &Language, weights: &Weights<'t>, sequence: &Sequence) -> Rows<'t> {
     let embeddings = vocabulary(language, weights);
@@ -19,9 +28,16 @@ pub(crate) fn embed<'t>(language: &Language, weights: &Weights<'t>, sequence: &S
 }
 
 /// Rotary positions: in the first half of a head, number i and the one half a head further are turned together.
-fn turned<'t>(x: &[Num<'t>], position: usize, theta: f64) -> Row<'t> {
-    let half = x.len() / 2;
-    let angle = |i: usize| position as f64 * theta.powf(-((2 * i) as f64) / x.len() as f64);
+///
+/// With sections the pairs take turns: time, row, column, time, row, … as long as a section lasts; the rest is time's.
+fn turned<'t>(x: &[Num<'t>], position: [usize; 3], language: &Language) -> Row<'t> {
+    let (half, theta) = (x.len() / 2, language.theta);
+    let of_pair = |i: usize| match language.sections {
+        Some([_, rows, _]) if i % 3 == 1 && i / 3 < rows => position[1],
+        Some([_, _, columns]) if i % 3 == 2 && i / 3 < columns => position[2],
+        _ => position[0],
+    };
+    let angle = |i: usize| of_pair(i) as f64 * theta.powf(-((2 * i) as f64) / x.len() as f64);
     let first = (0..half).map(|i| x[i] * angle(i).cos() + -(x[i + half] * angle(i).sin()));
     let second = (0..half).map(|i| x[i + half] * angle(i).cos() + x[i] * angle(i).sin());
     first.chain(second).collect()
@@ -34,7 +50,9 @@ pub(crate) fn layer<'t>(
     layer: usize,
     h: &Rows<'t>,
     sequence: &Sequence,
+    visual_grid: usize,
 ) -> Rows<'t> {
+    let positions = sequence.positions_in_three(visual_grid);
     let prefix = format!("{PREFIX}.model.layers.{layer}");
     let width = language.hidden;
     let norm = weights.gain(&format!("{prefix}.input_layernorm.weight"), width);
@@ -47,10 +65,10 @@ pub(crate) fn layer<'t>(
         normed.iter().map(split).collect()
     };
     let rotated = |rows: Vec<Rows<'t>>| -> Vec<Rows<'t>> {
-        let turn = |(heads, &position): (Rows<'t>, &usize)| {
-            heads.iter().map(|head| turned(head, position, language.theta)).collect()
+        let turn = |(heads, &position): (Rows<'t>, &[usize; 3])| {
+            heads.iter().map(|head| turned(head, position, language)).collect()
         };
-        rows.into_iter().zip(&sequence.positions).map(turn).collect()
+        rows.into_iter().zip(&positions).map(turn).collect()
     };
     // Every head of queries and keys by itself, with one gain for all.
     let normed_heads = |rows: Vec<Rows<'t>>, name: &str| -> Vec<Rows<'t>> {
@@ -79,9 +97,11 @@ pub(crate) fn layer<'t>(
             let group = head * language.kv_heads / language.heads;
             let scores: Row<'t> = seen.iter().map(|&s| dot(&queries[t][head], &keys[s][group])).collect();
             let values: Vec<&[Num<'t>]> = seen.iter().map(|&s| &values[s][group][..]).collect();
-            mixed.extend(attend(&times(&scores, (language.head_dim as f64).sqrt().recip()), &values));
+            let root = (language.head_dim as f64).sqrt().recip();
+            let scale = language.multipliers.attention.unwrap_or(root);
+            mixed.extend(attend(&times(&scores, scale), &values));
         }
-        out.of(&mixed)
+        times_one(&out.of(&mixed), language.multipliers.residual)
     });
     let h: Rows<'t> = h.iter().zip(attended).map(|(h, update)| plus(h, &update)).collect();
 
@@ -94,7 +114,7 @@ pub(crate) fn layer<'t>(
             let normed = rms_norm(h, &norm, language.eps);
             let pairs = product(&gate, &normed).into_iter().zip(product(&up, &normed));
             let hidden: Row<'t> = pairs.map(|(gate, up)| silu(gate) * up).collect();
-            plus(h, &product(&down, &hidden))
+            plus(h, &times_one(&product(&down, &hidden), language.multipliers.residual))
         })
         .collect()
 }
@@ -116,6 +136,7 @@ pub(crate) fn losses<'t>(
     asked
         .map(|(position, token)| {
             let logits = product(&head, &rms_norm(&h[position], &norm, language.eps));
+            let logits = times_one(&logits, language.multipliers.logits.map(f64::recip));
             ln(logits.iter().map(|logit| exp(*logit)).sum()) - logits[token]
         })
         .collect()

@@ -21,4 +21,5 @@ mod strategy;
 mod tape;
 mod vision;
 mod weights;
+mod windows;
 mod written;

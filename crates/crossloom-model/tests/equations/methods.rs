@@ -3,8 +3,8 @@
 use crate::compare::compare;
 use crate::product::load;
 use crate::settings::{
-    Activation, Adapter, Agf, Attention, Family, Fusion, Gate, Injection, Language, Point, Projector,
-    Settings, Share, Tap, Vision, Wiring,
+    Activation, Adapter, Agf, Attention, Family, Fusion, Gate, Injection, Language, Multipliers, Norm, Point,
+    Projector, Settings, Share, Tap, Vision, Wiring,
 };
 
 /// Four vision blocks and four decoder layers, which all methods fit; no two widths are alike.
@@ -26,6 +26,9 @@ pub(crate) fn models(injection: Injection) -> Settings {
             patch_bias: true,
             layer_scale: false,
             position_grid: None,
+            by_corners: false,
+            frames: 1,
+            theta: None,
         },
         language: Language {
             family: Family::Llama,
@@ -38,9 +41,19 @@ pub(crate) fn models(injection: Injection) -> Settings {
             theta: 100.0,
             eps: 1e-3,
             tied: true,
+            sections: None,
+            multipliers: Multipliers::default(),
             vocab: 7,
         },
-        projector: Projector { hidden: 5, activation: Activation::GeluErf, bias: true },
+        projector: Projector {
+            hidden: 5,
+            activation: Activation::GeluErf,
+            bias: true,
+            merge: 1,
+            norm: Norm::None,
+            windows: None,
+            eps: None,
+        },
         injection,
     }
 }
@@ -60,12 +73,12 @@ pub(crate) const AGF: Gate = Gate::Agf(Agf {
 /// scale is 1, gated, all at once.
 pub(crate) fn cli() -> Injection {
     Injection {
-        input: Tap::Block(4),
+        input: Some(Tap::Block(4)),
         taps: [1, 2, 3, 4].map(Tap::Block).to_vec(),
         points: vec![Point::before(0), Point::before(2)],
         wiring: Wiring::Dense,
         adapter: Adapter::Amp { rank: 16, alpha: 16.0, per_linear: false },
-        tap_norm: false,
+        tap_norm: Norm::None,
         gate: AGF,
         fusion: Fusion::GatedAdd,
         sequential: false,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::algebra::{Row, Rows};
 use crate::batch::Batch;
 use crate::injection::{features, inject, visual_input};
-use crate::language::{embed, layer, losses};
-use crate::settings::{Point, Settings, Tap, edge};
+use crate::language::{embed, entered, layer, losses};
+use crate::settings::{Point, Settings, edge};
 use crate::tape::{Num, Tape};
 use crate::vision::States;
 use crate::weights::Weights;
@@ -23,8 +23,8 @@ pub(crate) struct Outcome {
     pub(crate) gates: Named,
     /// The input's visual tokens, `[B, N, D]`.
     pub(crate) visual: Vec<f64>,
-    /// V̂ by tap, `[B, N, D]`.
-    pub(crate) features: BTreeMap<Tap, Vec<f64>>,
+    /// V̂ by tap or edge, `[B, N, D]`.
+    pub(crate) features: Named,
     /// By parameter.
     pub(crate) gradients: Named,
 }
@@ -38,7 +38,7 @@ pub(crate) fn equations(settings: &Settings, batch: &Batch, seed: u64) -> (Param
     let weights = Weights::new(&tape, seed);
     let injection = &settings.injection;
     let (mut states, mut gates, mut visual_rows) = (Named::new(), Named::new(), Vec::new());
-    let mut features_rows: BTreeMap<Tap, Vec<f64>> = BTreeMap::new();
+    let mut features_rows = Named::new();
     let mut all_losses: Vec<Num<'_>> = Vec::new();
     for sequence in &batch.sequences {
         let vision = States::of(&settings.vision, &weights, &sequence.pixels);
@@ -46,12 +46,13 @@ pub(crate) fn equations(settings: &Settings, batch: &Batch, seed: u64) -> (Param
         let features = features(settings, &weights, &vision);
         visual_rows.extend(plain(&visual));
         for (tap, rows) in &features {
-            features_rows.entry(*tap).or_default().extend(plain(rows));
+            features_rows.entry(tap.clone()).or_default().extend(plain(rows));
         }
         let mut h = embed(&settings.language, &weights, sequence);
         for (token, position) in sequence.visual() {
             h[position].clone_from(&visual[token]);
         }
+        h = entered(&settings.language, &h);
         let mut see = |scope: String, h: &Rows<'_>| {
             let rows = h.iter().enumerate();
             let blank = |(t, row): (usize, &Row<'_>)| -> Vec<f64> {
@@ -62,7 +63,7 @@ pub(crate) fn equations(settings: &Settings, batch: &Batch, seed: u64) -> (Param
         for index in 0..settings.language.layers {
             for point in [Point::before(index), Point::after(index)] {
                 if point.after {
-                    h = layer(&settings.language, &weights, index, &h, sequence);
+                    h = layer(&settings.language, &weights, index, &h, sequence, settings.visual_grid());
                     see(format!("language.layer.{index}"), &h);
                 }
                 if injection.points.contains(&point) {

@@ -4,7 +4,7 @@ use crate::compare::compare;
 use crate::methods::{cli, models};
 use crate::product::load;
 use crate::settings::{
-    Adapter, Agf, Attention, Fusion, Gate, Injection, Point, Settings, Share, Tap, Wiring,
+    Adapter, Agf, Attention, Fusion, Gate, Injection, Norm, Point, Settings, Share, Tap, Windows, Wiring,
 };
 
 const AGF: Agf = Agf {
@@ -22,7 +22,7 @@ fn injection() -> Injection {
         taps: vec![Tap::Block(1), Tap::PostNorm],
         points: vec![Point::before(0), Point::after(1), Point::before(3)],
         adapter: Adapter::Amp { rank: 2, alpha: 5.0, per_linear: false },
-        tap_norm: true,
+        tap_norm: Norm::Layer,
         gate: Gate::Agf(AGF),
         ..cli()
     }
@@ -52,7 +52,7 @@ fn confusions() -> Vec<(&'static str, Injection, Injection)> {
         ("alpha / rank", amp(5.0, false), amp(2.0, false)),
         ("alpha / rank per linear", amp(5.0, true), amp(2.0, true)),
         ("where the branch is", amp(5.0, true), amp(5.0, false)),
-        ("a norm on taps", own(), Injection { tap_norm: false, ..own() }),
+        ("a norm on taps", own(), Injection { tap_norm: Norm::None, ..own() }),
         (
             "after a layer as before it",
             Injection { points: vec![a, b, c], gate: Gate::Constant(0.3), ..own() },
@@ -88,17 +88,75 @@ fn confusions() -> Vec<(&'static str, Injection, Injection)> {
         ),
         (
             "embeddings as a block",
-            Injection { input: Tap::Embed, ..own() },
-            Injection { input: Tap::Block(1), ..own() },
+            Injection { input: Some(Tap::Embed), ..own() },
+            Injection { input: Some(Tap::Block(1)), ..own() },
         ),
+    ]
+}
+
+/// The same of what a model has besides: blocks of patches, positions, frames, multipliers.
+fn confusions_of_models() -> Vec<(&'static str, Settings, Settings)> {
+    let with = |change: &dyn Fn(&mut Settings)| {
+        let mut settings = models(injection());
+        (settings.vision.class_token, settings.vision.hidden, settings.vision.heads) = (false, 8, 1);
+        (settings.vision.patch, settings.projector.merge) = (1, 2);
+        (settings.language.head_dim, settings.language.multipliers.residual) = (6, Some(0.5));
+        settings.language.sections = Some([1, 1, 1]);
+        (settings.vision.position_grid, settings.vision.theta) = (Some(3), Some(20.0));
+        change(&mut settings);
+        settings
+    };
+    let own = || with(&|_| {});
+    let [a, b] = [Point::before(0), Point::after(1)];
+    let of = |heads| Windows { window: 2, queries: 1, heads };
+    let windows = |change: &dyn Fn(&mut Settings)| {
+        with(&|s| {
+            (s.projector.merge, s.projector.windows, s.projector.eps) = (1, Some(of(4)), Some(0.01));
+            s.injection.adapter = Adapter::PerEdge(vec![a, b]);
+            change(s);
+        })
+    };
+    vec![
+        ("a norm of blocks as one of patches", own(), with(&|s| s.injection.tap_norm = Norm::Merged)),
+        ("a norm at the input", with(&|s| s.projector.norm = Norm::Layer), own()),
+        ("blocks of patches as patches", own(), with(&|s| s.projector.merge = 1)),
+        ("corners as centres", with(&|s| s.vision.by_corners = true), own()),
+        ("patches that are not turned", own(), with(&|s| s.vision.theta = None)),
+        ("another base", own(), with(&|s| s.vision.theta = Some(1e4))),
+        ("frames", with(&|s| s.vision.frames = 2), own()),
+        ("rows and columns", own(), with(&|s| s.language.sections = None)),
+        ("a row as a column", own(), with(&|s| s.language.sections = Some([2, 1, 0]))),
+        ("the input", own(), with(&|s| s.injection.input = None)),
+        ("queries of windows", windows(&|_| {}), own()),
+        (
+            "another corner",
+            windows(&|_| {}),
+            windows(&|s| s.injection.adapter = Adapter::PerEdge(vec![b, a])),
+        ),
+        (
+            "a corner as a mean",
+            windows(&|_| {}),
+            windows(&|s| s.injection.adapter = Adapter::PerEdge(vec![a])),
+        ),
+        (
+            "one per edge as one per tap",
+            windows(&|_| {}),
+            windows(&|s| s.injection.adapter = Adapter::PerTap),
+        ),
+        ("norms within", windows(&|_| {}), windows(&|s| s.projector.eps = None)),
+        ("heads of windows", windows(&|_| {}), windows(&|s| s.projector.windows = Some(of(2)))),
+        ("a multiplier", own(), with(&|s| s.language.multipliers.residual = None)),
+        ("scores", own(), with(&|s| s.language.multipliers.attention = Some(1.0))),
+        ("embeddings", own(), with(&|s| s.language.multipliers.embedding = Some(2.0))),
+        ("logits", own(), with(&|s| s.language.multipliers.logits = Some(2.0))),
     ]
 }
 
 #[test]
 fn a_graph_of_one_setting_is_not_taken_for_that_of_another() {
     let recipe = |settings: &Settings| load(&settings.recipe()).unwrap();
-    for (name, one, other) in confusions() {
-        let (one, other) = (models(one), models(other));
+    let injections = confusions().into_iter().map(|(name, one, other)| (name, models(one), models(other)));
+    for (name, one, other) in injections.chain(confusions_of_models()) {
         let given = recipe(&other);
         compare(&recipe(&one), &one, 3).unwrap_or_else(|difference| panic!("{name}: {difference}"));
         assert!(compare(&given, &one, 3).is_err(), "{name} is not seen");

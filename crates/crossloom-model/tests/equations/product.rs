@@ -10,7 +10,7 @@ use crossloom_model::{
     BatchShape, GATE_RESULT, ModelGraph, Outputs, ParamSpec, build, encode_and_connect, inputs,
 };
 use crossloom_recipe::{
-    Edge, EdgeKind, LoadOptions, PointAddress, Recipe, Topology, VisionAddress, load_text,
+    Adapter, Edge, EdgeKind, LoadOptions, PointAddress, Recipe, Topology, VisionAddress, load_text,
 };
 
 use crate::batch::Batch;
@@ -155,7 +155,7 @@ fn blank(state: &mut [f64], batch: &Batch, width: usize) {
     }
 }
 
-/// The graph of the phases before the decoder: the input's visual tokens, and the features of every tap by its address.
+/// The graph of the phases before the decoder: the input's visual tokens, and the features of every tap, or edge, by its name.
 pub(crate) fn connected(
     recipe: &Recipe,
     batch: &Batch,
@@ -168,8 +168,14 @@ pub(crate) fn connected(
         let at = func.results().iter().position(|result| result.name == name).unwrap();
         results[at].data.clone()
     };
-    let taps = &recipe.topology.taps;
-    let features = if taps.is_empty() { Vec::new() } else { named(inputs::FEATURES) };
-    let each = features.chunks((features.len() / taps.len().max(1)).max(1)).map(<[f64]>::to_vec);
-    (named(inputs::VISUAL), taps.iter().map(ToString::to_string).zip(each).collect())
+    let names: Vec<String> = match recipe.topology.adapter {
+        Adapter::PerEdge { .. } => {
+            let edge = |(tap, point)| Edge { kind: EdgeKind::Injection, tap, point }.name();
+            edges(recipe).into_iter().map(edge).collect()
+        }
+        _ => recipe.topology.taps.iter().map(ToString::to_string).collect(),
+    };
+    let features = if names.is_empty() { Vec::new() } else { named(inputs::FEATURES) };
+    let each = features.chunks((features.len() / names.len().max(1)).max(1)).map(<[f64]>::to_vec);
+    (named(inputs::VISUAL), names.into_iter().zip(each).collect())
 }

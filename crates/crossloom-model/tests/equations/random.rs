@@ -28,7 +28,14 @@ fn features(settings: &Settings) -> Vec<String> {
     let mut used = vec![
         format!("fusion {:?}", injection.fusion),
         format!("sequential {}", injection.sequential),
-        format!("tap norm {}", injection.tap_norm),
+        format!("tap norm {:?}", injection.tap_norm),
+        format!("merged {}", settings.projector.merge > 1),
+        format!("input norm {:?}", settings.projector.norm),
+        format!("frames {}", settings.vision.frames),
+        format!("turned patches {}", settings.vision.theta.is_some()),
+        format!("by corners {}", settings.vision.position_grid.is_some() && settings.vision.by_corners),
+        format!("sections {}", settings.language.sections.is_some()),
+        format!("multipliers {}", settings.language.multipliers.residual.is_some()),
     ];
     used.extend(injection.taps.iter().map(|tap| match tap {
         Tap::Block(_) => "tap Block".to_owned(),
@@ -40,10 +47,13 @@ fn features(settings: &Settings) -> Vec<String> {
         Wiring::Diagonal if injection.taps.len() > 1 => "diagonal of several".to_owned(),
         other => format!("wiring {other:?}"),
     });
-    used.push(match injection.adapter {
+    used.push(match &injection.adapter {
         Adapter::Amp { per_linear, .. } => format!("amp per linear {per_linear}"),
+        Adapter::PerEdge(corners) => format!("per edge, corners {}", !corners.is_empty()),
         other => format!("adapter {other:?}"),
     });
+    used.push(format!("windows {}", settings.projector.windows.is_some()));
+    used.push(format!("input {}", injection.input.is_some()));
     match injection.gate {
         Gate::Agf(agf) => {
             let several = injection.points.iter().any(|point| injection.taps_of(*point).len() > 1);
@@ -62,14 +72,23 @@ fn features(settings: &Settings) -> Vec<String> {
 }
 
 /// Every option that must be met, each in several recipes.
-const OPTIONS: [&str; 34] = [
+const OPTIONS: [&str; 47] = [
     "fusion Add",
     "fusion GatedAdd",
     "fusion Convex",
     "sequential false",
     "sequential true",
-    "tap norm false",
-    "tap norm true",
+    "tap norm None",
+    "tap norm Layer",
+    "tap norm Merged",
+    "merged true",
+    "input norm Layer",
+    "input norm Merged",
+    "frames 2",
+    "turned patches true",
+    "by corners true",
+    "sections true",
+    "multipliers true",
     "tap Embed",
     "tap Block",
     "tap PostNorm",
@@ -82,6 +101,10 @@ const OPTIONS: [&str; 34] = [
     "pairs, ends written true",
     "adapter Shared",
     "adapter PerTap",
+    "per edge, corners false",
+    "per edge, corners true",
+    "windows true",
+    "input false",
     "amp per linear false",
     "amp per linear true",
     "gate Static",

@@ -29,6 +29,12 @@ pub(crate) struct Vision {
     pub(crate) layer_scale: bool,
     /// Side of the grid that positions are kept on, where it is not the picture's.
     pub(crate) position_grid: Option<usize>,
+    /// They are read between their two nearest, corner on corner.
+    pub(crate) by_corners: bool,
+    /// Frames of a patch.
+    pub(crate) frames: usize,
+    /// Base of what queries and keys are turned by.
+    pub(crate) theta: Option<f64>,
 }
 
 impl Vision {
@@ -36,10 +42,20 @@ impl Vision {
     pub(crate) fn grid(&self) -> usize {
         self.image_size / self.patch
     }
+}
+
+impl Settings {
+    /// Visual tokens along one side.
+    pub(crate) fn visual_grid(&self) -> usize {
+        match self.projector.windows {
+            Some(of) => self.vision.grid() / of.window * of.queries,
+            None => self.vision.grid() / self.projector.merge,
+        }
+    }
 
     /// Visual tokens.
-    pub(crate) fn tokens(&self) -> usize {
-        self.grid().pow(2)
+    pub(crate) fn visual_tokens(&self) -> usize {
+        self.visual_grid().pow(2)
     }
 }
 
@@ -55,7 +71,20 @@ pub(crate) struct Language {
     pub(crate) theta: f64,
     pub(crate) eps: f64,
     pub(crate) tied: bool,
+    /// Pairs that time, row and column turn.
+    pub(crate) sections: Option<[usize; 3]>,
+    pub(crate) multipliers: Multipliers,
     pub(crate) vocab: usize,
+}
+
+/// Numbers that a decoder is scaled with, where it has them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Multipliers {
+    pub(crate) embedding: Option<f64>,
+    pub(crate) residual: Option<f64>,
+    pub(crate) attention: Option<f64>,
+    /// Divides the logits.
+    pub(crate) logits: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,6 +99,29 @@ pub(crate) struct Projector {
     pub(crate) hidden: usize,
     pub(crate) activation: Activation,
     pub(crate) bias: bool,
+    /// Side of the blocks of patches that are one token.
+    pub(crate) merge: usize,
+    pub(crate) norm: Norm,
+    /// It reads windows of patches.
+    pub(crate) windows: Option<Windows>,
+    /// Of the norms within, where they have another than the encoder.
+    pub(crate) eps: Option<f64>,
+}
+
+/// Sides of a window in patches and in what it becomes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Windows {
+    pub(crate) window: usize,
+    pub(crate) queries: usize,
+    pub(crate) heads: usize,
+}
+
+/// A layer norm on a vision state: on patches, or on the blocks of them that are merged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Norm {
+    None,
+    Layer,
+    Merged,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -96,13 +148,13 @@ pub(crate) struct Point {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Injection {
-    pub(crate) input: Tap,
+    /// The state at the input, if there is one.
+    pub(crate) input: Option<Tap>,
     pub(crate) taps: Vec<Tap>,
     pub(crate) points: Vec<Point>,
     pub(crate) wiring: Wiring,
     pub(crate) adapter: Adapter,
-    /// A layer norm on every tap.
-    pub(crate) tap_norm: bool,
+    pub(crate) tap_norm: Norm,
     pub(crate) gate: Gate,
     pub(crate) fusion: Fusion,
     pub(crate) sequential: bool,
@@ -117,11 +169,17 @@ pub(crate) enum Wiring {
     Pairs(Vec<(Tap, Point)>, bool),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Adapter {
     Shared,
     PerTap,
-    Amp { rank: usize, alpha: f64, per_linear: bool },
+    /// With the points whose queries begin at corners.
+    PerEdge(Vec<Point>),
+    Amp {
+        rank: usize,
+        alpha: f64,
+        per_linear: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

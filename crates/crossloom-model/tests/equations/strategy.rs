@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use crate::settings::{
-    Activation, Adapter, Agf, Attention, Family, Fusion, Gate, Injection, Language, Point, Projector,
-    Settings, Share, Tap, Vision, Wiring,
+    Activation, Adapter, Agf, Attention, Family, Fusion, Gate, Injection, Language, Multipliers, Norm, Point,
+    Projector, Settings, Share, Tap, Vision, Windows, Wiring,
 };
 
 fn activation() -> impl Strategy<Value = Activation> {
@@ -17,13 +17,23 @@ fn eps() -> impl Strategy<Value = f64> {
 }
 
 fn vision() -> impl Strategy<Value = Vision> {
-    let sizes = (1..=2usize, 2..=3usize, 1..=3usize, 1..=2usize, 2..=3usize, 2..=4usize);
-    let flags = (any::<[bool; 6]>(), select(vec![None, None, Some(1), Some(3), Some(4)]));
-    (sizes, activation(), eps(), flags).prop_map(
-        |((patch, grid, layers, heads, head_width, mlp), activation, eps, (flags, position_grid))| {
-            let [class_token, pre_norm, post_norm, qkv_bias, patch_bias, layer_scale] = flags;
-            // Nine visual tokens are enough to see their order; most pictures have four.
+    let sizes = (1..=2usize, 2..=4usize, 1..=3usize, 1..=2usize, 2..=3usize, 2..=4usize);
+    let flags = (any::<[bool; 7]>(), select(vec![None, None, Some(1), Some(3), Some(5)]));
+    let more = (select(vec![1, 1, 2]), select(vec![None, None, Some(20.0), Some(1e4)]));
+    (sizes, activation(), eps(), flags, more).prop_map(
+        |(
+            (patch, grid, layers, heads, width, mlp),
+            activation,
+            eps,
+            (flags, position_grid),
+            (frames, theta),
+        )| {
+            let [class_token, pre_norm, post_norm, qkv_bias, patch_bias, layer_scale, by_corners] = flags;
+            // Sixteen patches are enough to see their order; most pictures have four.
             let grid = if patch == 1 { grid } else { 2 };
+            // Rows and columns turn a pair each, and a class token has neither.
+            let (class_token, head_width) =
+                if theta.is_some() { (false, if heads == 1 { 8 } else { 4 }) } else { (class_token, width) };
             Vision {
                 image_size: grid * patch + (patch - 1),
                 patch,
@@ -40,6 +50,9 @@ fn vision() -> impl Strategy<Value = Vision> {
                 patch_bias,
                 layer_scale,
                 position_grid,
+                by_corners,
+                frames,
+                theta,
             }
         },
     )
@@ -47,31 +60,56 @@ fn vision() -> impl Strategy<Value = Vision> {
 
 fn language() -> impl Strategy<Value = Language> {
     let heads = select(vec![(1, 1), (2, 1), (2, 2)]);
-    let sizes = (select(vec![4usize, 6]), 1..=3usize, heads, select(vec![2usize, 4]), 2..=4usize);
+    // Half as many pairs, which time, row and column share in turns.
+    let head_dims =
+        select(vec![(2, [1, 0, 0]), (4, [1, 1, 0]), (6, [1, 1, 1]), (8, [2, 1, 1]), (10, [2, 2, 1])]);
+    let sizes = (select(vec![4usize, 6]), 1..=3usize, heads, head_dims, 2..=4usize);
+    let number = || select(vec![None, Some(0.3), Some(2.5)]);
+    let multipliers =
+        (number(), number(), number(), number()).prop_map(|(embedding, residual, attention, logits)| {
+            Multipliers { embedding, residual, attention, logits }
+        });
+    let more = (any::<[bool; 2]>(), multipliers);
     let families = select(vec![Family::Llama, Family::Qwen2, Family::Qwen3]);
-    (sizes, select(vec![20.0, 1e4]), eps(), families, any::<bool>()).prop_map(
-        |((hidden, layers, (heads, kv_heads), head_dim, mlp), theta, eps, family, tied)| Language {
-            family,
-            hidden,
-            layers,
-            heads,
-            kv_heads,
-            head_dim,
-            mlp,
-            theta,
-            eps,
-            tied,
-            vocab: 7,
+    (sizes, select(vec![20.0, 1e4]), eps(), families, more).prop_map(
+        |((hidden, layers, (heads, kv_heads), (head_dim, sections), mlp), theta, eps, family, more)| {
+            let ([tied, in_three], multipliers) = more;
+            Language {
+                family,
+                hidden,
+                layers,
+                heads,
+                kv_heads,
+                head_dim,
+                mlp,
+                theta,
+                eps,
+                tied,
+                sections: in_three.then_some(sections),
+                multipliers,
+                vocab: 7,
+            }
         },
     )
 }
 
 fn projector() -> impl Strategy<Value = Projector> {
-    (3..=5usize, activation(), any::<bool>()).prop_map(|(hidden, activation, bias)| Projector {
-        hidden,
-        activation,
-        bias,
-    })
+    let merge = select(vec![1, 2]);
+    (3..=5usize, activation(), any::<bool>(), merge, norm()).prop_map(
+        |(hidden, activation, bias, merge, norm)| Projector {
+            hidden,
+            activation,
+            bias,
+            merge,
+            norm,
+            windows: None,
+            eps: None,
+        },
+    )
+}
+
+fn norm() -> impl Strategy<Value = Norm> {
+    select(vec![Norm::None, Norm::Layer, Norm::Merged])
 }
 
 /// Every state of an encoder.
@@ -133,7 +171,8 @@ fn wired(taps: &[Tap], points: &[Point]) -> impl Strategy<Value = (Vec<Tap>, Vec
 fn adapter(widest: usize) -> impl Strategy<Value = Adapter> {
     let amp = (1..=widest.min(3), select(vec![0.5, 2.5, 5.0]), any::<bool>())
         .prop_map(|(rank, alpha, per_linear)| Adapter::Amp { rank, alpha, per_linear });
-    prop_oneof![1 => Just(Adapter::Shared), 1 => Just(Adapter::PerTap), 3 => amp]
+    let per_edge = Adapter::PerEdge(Vec::new());
+    prop_oneof![1 => Just(Adapter::Shared), 1 => Just(Adapter::PerTap), 1 => Just(per_edge), 3 => amp]
 }
 
 fn gate(width: usize) -> impl Strategy<Value = Gate> {
@@ -165,8 +204,9 @@ fn injection(vision: &Vision, language: &Language) -> impl Strategy<Value = Inje
     let wired = wired(&taps, &places(language));
     let gated = gate(language.hidden).prop_flat_map(|gate| (Just(gate), fusion(gate)));
     let adapter = adapter(vision.hidden.min(language.hidden));
-    (select(taps), wired, adapter, gated, any::<[bool; 2]>()).prop_map(
-        |(input, (taps, points, wiring), adapter, (gate, fusion), [tap_norm, sequential])| Injection {
+    let input = (select(taps), 0..4).prop_map(|(tap, dice)| (dice > 0).then_some(tap));
+    (input, wired, adapter, gated, (norm(), any::<bool>())).prop_map(
+        |(input, (taps, points, wiring), adapter, (gate, fusion), (tap_norm, sequential))| Injection {
             input,
             taps,
             points,
@@ -182,10 +222,43 @@ fn injection(vision: &Vision, language: &Language) -> impl Strategy<Value = Inje
 
 /// Recipes that inject.
 pub(crate) fn settings() -> impl Strategy<Value = Settings> {
-    (vision(), language(), projector()).prop_flat_map(|(vision, language, projector)| {
+    (vision(), language(), projector()).prop_flat_map(|(vision, language, mut projector)| {
+        if !vision.grid().is_multiple_of(projector.merge) {
+            projector.merge = vision.grid();
+        }
         let injection = injection(&vision, &language);
-        (Just(vision), Just(language), Just(projector), injection).prop_map(
-            |(vision, language, projector, injection)| Settings { vision, language, projector, injection },
+        let windows = (any::<bool>(), select(vec![1, 2]), select(vec![None, Some(0.03)]), any::<u8>());
+        (Just(vision), Just(language), Just(projector), injection, windows).prop_map(
+            |(vision, language, mut projector, mut injection, (reads, queries, eps, dice))| {
+                if reads {
+                    windowed(&vision, &mut projector, &mut injection, queries, usize::from(dice));
+                    projector.eps = eps;
+                }
+                Settings { vision, language, projector, injection }
+            },
         )
     })
+}
+
+/// A projector of windows in place of another; where it can, some points begin at corners.
+fn windowed(
+    vision: &Vision,
+    projector: &mut Projector,
+    injection: &mut Injection,
+    queries: usize,
+    dice: usize,
+) {
+    let grid = vision.grid();
+    // Windows of two by two patches in four by four, or all patches as one.
+    let window = if grid == 4 && dice.is_multiple_of(2) { 2 } else { grid };
+    let queries = if window.is_multiple_of(queries) { queries } else { 1 };
+    projector.merge = 1;
+    projector.windows = Some(Windows { window, queries, heads: vision.heads });
+    match &mut injection.adapter {
+        Adapter::PerEdge(corners) if window == 2 * queries => {
+            corners.extend(injection.points.iter().rev().take(1 + dice % 4));
+        }
+        adapter @ Adapter::Amp { .. } => *adapter = Adapter::PerTap,
+        _ => {}
+    }
 }

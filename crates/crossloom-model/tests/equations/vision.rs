@@ -46,7 +46,8 @@ impl<'t> States<'t> {
 fn embeddings<'t>(vision: &Vision, weights: &Weights<'t>, pixels: &[f64]) -> Rows<'t> {
     let (side, patch, width) = (vision.image_size, vision.patch, vision.hidden);
     let prefix = format!("{PREFIX}.embeddings");
-    let kernel = weights.kernel(&format!("{prefix}.patch_embedding.weight"), width, CHANNELS, patch);
+    let (frames, name) = (vision.frames, format!("{prefix}.patch_embedding.weight"));
+    let kernel = weights.kernel(&name, [width, CHANNELS, frames, patch]);
     let bias =
         vision.patch_bias.then(|| weights.vector(&format!("{prefix}.patch_embedding.bias"), width, 0.5));
     let mut rows = Rows::new();
@@ -57,8 +58,10 @@ fn embeddings<'t>(vision: &Vision, weights: &Weights<'t>, pixels: &[f64]) -> Row
         (0..vision.grid()).flat_map(|row| (0..vision.grid()).map(move |column| (row, column)))
     {
         let mut seen = Row::new();
+        // A still picture is every frame of a patch.
+        let of_channel = (0..CHANNELS).flat_map(|c| std::iter::repeat_n(c, frames));
         for (channel, y, x) in
-            (0..CHANNELS).flat_map(|c| (0..patch).flat_map(move |y| (0..patch).map(move |x| (c, y, x))))
+            of_channel.flat_map(|c| (0..patch).flat_map(move |y| (0..patch).map(move |x| (c, y, x))))
         {
             let at = (channel * side + row * patch + y) * side + column * patch + x;
             seen.push(Num::constant(pixels[at]));
@@ -84,8 +87,13 @@ fn positions<'t>(vision: &Vision, weights: &Weights<'t>, name: &str) -> Rows<'t>
     if from == to {
         return kept;
     }
-    // Four neighbours along an axis with their weights; those outside are the outermost.
+    // Neighbours along an axis with their weights; those outside are the outermost.
     let neighbours = |i: usize| -> Vec<(usize, f64)> {
+        if vision.by_corners {
+            let at = if to > 1 { (i * (from - 1)) as f64 / (to - 1) as f64 } else { 0.0 };
+            let (below, share) = (at.floor() as usize, at.fract());
+            return vec![(below, 1.0 - share), ((below + 1).min(from - 1), share)];
+        }
         let at = (i as f64 + 0.5) * from as f64 / to as f64 - 0.5;
         let inside = |n: f64| n.clamp(0.0, (from - 1) as f64) as usize;
         (-1..=2).map(|n| at.floor() + f64::from(n)).map(|n| (inside(n), cubic((at - n).abs()))).collect()
@@ -124,6 +132,16 @@ fn scaled<'t>(vision: &Vision, weights: &Weights<'t>, name: &str, update: Row<'t
     update.into_iter().zip(factors).map(|(x, factor)| x * factor).collect()
 }
 
+/// The first half of a head's pairs is turned by the row, the second by the column, each with the wave lengths of a head of half the
+/// width. Number i and the one half a head further are a pair.
+fn turned<'t>(x: &[Num<'t>], at: [usize; 2], theta: f64) -> Row<'t> {
+    let (half, quarter) = (x.len() / 2, x.len() / 4);
+    let angle = |i: usize| at[i / quarter] as f64 * theta.powf(-((2 * (i % quarter)) as f64) / half as f64);
+    let first = (0..half).map(|i| x[i] * angle(i).cos() + -(x[i + half] * angle(i).sin()));
+    let second = (0..half).map(|i| x[i + half] * angle(i).cos() + x[i] * angle(i).sin());
+    first.chain(second).collect()
+}
+
 fn block<'t>(vision: &Vision, weights: &Weights<'t>, layer: usize, x: &Rows<'t>) -> Rows<'t> {
     let prefix = format!("{PREFIX}.encoder.layers.{layer}");
     let width = vision.hidden;
@@ -133,10 +151,18 @@ fn block<'t>(vision: &Vision, weights: &Weights<'t>, layer: usize, x: &Rows<'t>)
     let projection = |name: &str| {
         weights.linear(&format!("{prefix}.self_attn.{name}_proj"), width, width, vision.qkv_bias)
     };
-    let [queries, keys, values] =
+    let [mut queries, mut keys, values] =
         ["q", "k", "v"].map(|name| normed.iter().map(|x| projection(name).of(x)).collect::<Rows<'t>>());
     let out = projection("out");
     let head_width = width / vision.heads;
+    if let Some(theta) = vision.theta {
+        for rows in [&mut queries, &mut keys] {
+            for (patch, row) in rows.iter_mut().enumerate() {
+                let at = [patch / vision.grid(), patch % vision.grid()];
+                *row = row.chunks(head_width).flat_map(|head| turned(head, at, theta)).collect();
+            }
+        }
+    }
     let attended = queries.iter().map(|query| {
         let mut mixed = Row::new();
         for head in 0..vision.heads {

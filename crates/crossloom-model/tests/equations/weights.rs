@@ -78,14 +78,22 @@ impl<'t> Weights<'t> {
         self.get(name, shape, |x| scale * x).chunks(columns).map(<[Num<'t>]>::to_vec).collect()
     }
 
+    /// Learned rows `[1, rows, columns]`.
+    pub(crate) fn rows(&self, name: &str, rows: usize, columns: usize) -> Rows<'t> {
+        self.get(name, &[1, rows, columns], |x| x).chunks(columns).map(<[Num<'t>]>::to_vec).collect()
+    }
+
     /// A matrix `[rows, columns]`.
     pub(crate) fn matrix(&self, name: &str, rows: usize, columns: usize) -> Rows<'t> {
         self.shaped(name, &[rows, columns])
     }
 
-    /// The kernel `[out, channels, side, side]` of a convolution, one row per output.
-    pub(crate) fn kernel(&self, name: &str, out: usize, channels: usize, side: usize) -> Rows<'t> {
-        self.shaped(name, &[out, channels, side, side])
+    /// The kernel `[out, channels, side, side]` of a convolution, or `[out, channels, frames, side, side]`, one row per output.
+    pub(crate) fn kernel(&self, name: &str, [out, channels, frames, side]: [usize; 4]) -> Rows<'t> {
+        match frames {
+            1 => self.shaped(name, &[out, channels, side, side]),
+            _ => self.shaped(name, &[out, channels, frames, side, side]),
+        }
     }
 
     /// `{prefix}.weight` `[out, columns]` and `{prefix}.bias`.

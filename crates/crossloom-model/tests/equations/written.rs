@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use crate::settings::{
-    Activation, Adapter, Attention, Family, Fusion, Gate, Injection, Point, Settings, Share, Tap, Wiring,
+    Activation, Adapter, Attention, Family, Fusion, Gate, Injection, Multipliers, Norm, Point, Settings,
+    Share, Tap, Windows, Wiring,
 };
 
 /// What every recipe needs besides its model.
@@ -63,7 +64,9 @@ pre_norm = {}
 post_norm = {}
 qkv_bias = {}
 patch_bias = {}
-layer_scale = {}{}
+layer_scale = {}{}{}
+position_resample = '{}'
+temporal_patch = {}
 [model.language]
 family = '{}'
 hidden = {}
@@ -75,11 +78,13 @@ mlp = {}
 rope_theta = {:?}
 norm_eps = {:?}
 tie_embeddings = {}
-vocab_size = {}
+vocab_size = {}{}{}
 [model.projector]
 hidden = {}
 activation = '{}'
 bias = {}
+merge = {}
+norm = '{}'{}
 ",
             v.image_size,
             v.patch,
@@ -96,6 +101,9 @@ bias = {}
             v.patch_bias,
             v.layer_scale,
             v.position_grid.map(|side| format!("\nposition_grid = {side}")).unwrap_or_default(),
+            v.theta.map(|theta| format!("\nrope_theta = {theta:?}")).unwrap_or_default(),
+            if v.by_corners { "bilinear" } else { "bicubic" },
+            v.frames,
             match l.family {
                 Family::Llama => "llama",
                 Family::Qwen2 => "qwen2",
@@ -111,9 +119,14 @@ bias = {}
             l.eps,
             l.tied,
             l.vocab,
+            l.sections.map(|sections| format!("\nrope_sections = {sections:?}")).unwrap_or_default(),
+            l.multipliers.written(),
             p.hidden,
             activation(p.activation),
             p.bias,
+            p.merge,
+            p.norm.written(),
+            p.windows.map(|of| of.written(p.eps)).unwrap_or_default(),
         )
     }
 }
@@ -126,7 +139,10 @@ impl Injection {
     fn table(&self) -> String {
         let tap = |tap: &Tap| format!("'{tap}'");
         let point = |point: &Point| format!("'{}'", point.address());
-        let mut text = format!("[topology]\ninput = '{}'\n", self.input);
+        let mut text = format!(
+            "[topology]\ninput = '{}'\n",
+            self.input.map_or_else(|| "none".to_owned(), |tap| tap.to_string())
+        );
         if self.wiring.lists_ends() {
             writeln!(text, "taps = {}", list(self.taps.iter().map(tap))).unwrap();
             writeln!(text, "points = {}", list(self.points.iter().map(point))).unwrap();
@@ -139,7 +155,7 @@ impl Injection {
                 list(pairs.iter().map(|(from, to)| format!("[{}, {}]", tap(from), point(to))))
             }
         };
-        let norm = if self.tap_norm { "layer" } else { "none" };
+        let norm = self.tap_norm.written();
         let fusion = match self.fusion {
             Fusion::Add => "add",
             Fusion::GatedAdd => "gated_add",
@@ -158,6 +174,36 @@ impl Injection {
     }
 }
 
+impl Norm {
+    fn written(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Layer => "layer",
+            Self::Merged => "merged",
+        }
+    }
+}
+
+impl Multipliers {
+    fn written(self) -> String {
+        let keys = [
+            ("embedding_multiplier", self.embedding),
+            ("residual_multiplier", self.residual),
+            ("attention_multiplier", self.attention),
+            ("logits_scaling", self.logits),
+        ];
+        keys.into_iter().filter_map(|(key, value)| Some(format!("\n{key} = {:?}", value?))).collect()
+    }
+}
+
+impl Windows {
+    fn written(self, eps: Option<f64>) -> String {
+        let Self { window, queries, heads } = self;
+        let eps = eps.map(|eps| format!("\nnorm_eps = {eps:?}")).unwrap_or_default();
+        format!("\nkind = 'window_queries'\nwindow = {window}\nqueries = {queries}\nheads = {heads}{eps}")
+    }
+}
+
 impl Wiring {
     fn lists_ends(&self) -> bool {
         !matches!(self, Self::Pairs(_, false))
@@ -169,6 +215,10 @@ impl Adapter {
         match self {
             Self::Shared => "kind = 'shared'".to_owned(),
             Self::PerTap => "kind = 'per_tap'".to_owned(),
+            Self::PerEdge(corners) => {
+                let points = list(corners.iter().map(|point| format!("'{}'", point.address())));
+                format!("kind = 'per_edge', corners = {points}")
+            }
             Self::Amp { rank, alpha, per_linear } => {
                 let attach = if *per_linear { "per_linear" } else { "parallel" };
                 format!("kind = 'amp', rank = {rank}, alpha = {alpha:?}, attach = '{attach}'")

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crossloom_ir::{DType, Tensor};
-use crossloom_recipe::VisionAddress;
+use crossloom_recipe::{PointAddress, VisionAddress};
 use crossloom_weights::Pretrained;
 use safetensors::{Dtype, SafeTensors};
 
@@ -65,6 +65,11 @@ impl Fixture {
     /// The vision states that a model reads by its own configuration.
     pub(crate) fn taps(&self) -> Vec<VisionAddress> {
         self.weights.iter().flat_map(|model| model.architecture().taps.clone()).collect()
+    }
+
+    /// The vision states that a model adds to layers by its own configuration.
+    pub(crate) fn wiring(&self) -> Vec<(VisionAddress, PointAddress)> {
+        self.weights.iter().flat_map(|model| model.architecture().wiring.clone()).collect()
     }
 
     /// A weight.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crossloom_ir::{Func, Param, Real, Role, Tensor};
 use crossloom_model::{BatchShape, ModelGraph, Outputs, build, inputs};
-use crossloom_recipe::{Architecture, LoadOptions, Recipe, load_with};
+use crossloom_recipe::{Architecture, LoadOptions, PointAddress, Recipe, Topology, VisionAddress, load_with};
 use crossloom_weights::Pretrained;
 
 use crate::fixture::Fixture;
@@ -28,6 +28,12 @@ pub(crate) const SIGLIP_QWEN2: Model =
 pub(crate) const SIGLIP_QWEN2_NORMED: Model = Model { recipe: "siglip_qwen2_normed.toml", ..SIGLIP_QWEN2 };
 pub(crate) const DINOV2_QWEN3: Model =
     Model { recipe: "dinov2_qwen3.toml", folder: "dinov2_qwen3", parts: &["dinov2", "qwen3"] };
+
+pub(crate) const SIGLIP_GRANITE: Model =
+    Model { recipe: "siglip_granite.toml", folder: "siglip_granite", parts: &["siglip", "granite"] };
+pub(crate) const GRANITE_VISION: Model =
+    Model { recipe: "granite_vision.toml", folder: "granite_vision", parts: &[""] };
+pub(crate) const QWEN3_VL: Model = Model { recipe: "qwen3_vl.toml", folder: "qwen3_vl", parts: &[""] };
 
 /// A recipe whose dimensions are those of the configurations that its weights have.
 fn recipe(file: &str) -> Recipe {
@@ -72,7 +78,12 @@ impl Case {
     pub(crate) fn build(&self, outputs: Outputs) -> ModelGraph {
         let [batch, tokens] = self.shape(inputs::TOKENS);
         let [_, targets] = self.shape(inputs::TARGET_INDEX);
-        build(&self.recipe, &[], BatchShape { batch, tokens, targets }, 0, outputs).unwrap()
+        build(&self.recipe, &self.edges(), BatchShape { batch, tokens, targets }, 0, outputs).unwrap()
+    }
+
+    /// What the model injects.
+    pub(crate) fn edges(&self) -> Vec<(VisionAddress, PointAddress)> {
+        Topology::new(&self.recipe).unwrap().injections().map(|edge| (edge.tap, edge.point)).collect()
     }
 
     fn shape(&self, input: &str) -> [usize; 2] {
@@ -87,20 +98,20 @@ impl Case {
 
     /// Weights and inputs from the fixture; nothing is pooled.
     pub(crate) fn arguments<T: Real>(&self, func: &Func) -> Vec<Tensor<T>> {
-        let given = self.fixture.under("input.");
-        let argument = |p: &Param| {
-            let named = match given.get(p.name.as_str()) {
-                Some(&tensor) => tensor.clone(),
-                None if p.name == inputs::POOL_MASK => Tensor::splat(func.shape(p.value), 0.0),
-                None => self.fixture.weight(&p.name),
-            };
-            number_type(&named)
-        };
-        func.params().iter().map(argument).collect()
+        func.params().iter().map(|p| number_type(&self.argument(func, p))).collect()
     }
 
-    /// Runs a graph of a phase on weights, state and inputs; the state becomes what the graph makes of it.
-    pub(crate) fn call<T: Real>(
+    /// One of them.
+    pub(crate) fn argument(&self, func: &Func, p: &Param) -> Tensor<f64> {
+        match self.fixture.under("input.").get(p.name.as_str()) {
+            Some(&tensor) => tensor.clone(),
+            None if p.name == inputs::POOL_MASK => Tensor::splat(func.shape(p.value), 0.0),
+            None => self.fixture.weight(&p.name),
+        }
+    }
+
+    /// Runs a graph of a phase on weights, state and inputs by the reference; the state becomes what the graph makes of it.
+    pub(crate) fn interpreted<T: Real>(
         &self,
         model: &ModelGraph,
         state: &mut BTreeMap<String, Tensor<T>>,

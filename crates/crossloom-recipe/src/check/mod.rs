@@ -10,13 +10,16 @@ mod training;
 pub(crate) use stages::check_stages;
 
 use crate::decode::Cx;
-use crate::schema::{Data, Eval, LanguageModel, PretrainedWeights, TopologySpec, Train, VisionModel};
+use crate::schema::{
+    Data, Eval, LanguageModel, PretrainedWeights, Projector, TopologySpec, Train, VisionModel,
+};
 use crate::tree::Node;
 
 /// What could be read of a recipe.
 pub(crate) struct Sections<'s> {
     pub(crate) vision: Option<&'s VisionModel>,
     pub(crate) language: Option<&'s LanguageModel>,
+    pub(crate) projector: Option<&'s Projector>,
     pub(crate) weights: Option<&'s PretrainedWeights>,
     pub(crate) topology: Option<&'s TopologySpec>,
     pub(crate) data: Option<&'s Data>,
@@ -34,6 +37,9 @@ pub(crate) fn check(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
         topology::input(root, topology, cx);
         topology::fusion(root, topology, cx);
         topology::against_model(root, topology, sections.vision, sections.language, cx);
+        if let Some(projector) = sections.projector {
+            topology::adapter(root, topology, projector, cx);
+        }
         if let Some(data) = sections.data {
             topology::against_data(root, topology, data, cx);
         }

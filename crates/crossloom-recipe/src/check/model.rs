@@ -14,9 +14,18 @@ fn dimension(root: &Node, path: &str) -> Option<usize> {
 
 pub(super) fn vision(root: &Node, cx: &mut Cx) {
     divides(root, "model.vision", "heads", "hidden", cx);
+    rotary_blocks(root, cx);
     let image = dimension(root, "model.vision.image_size");
     let patch = dimension(root, "model.vision.patch_size");
     let (Some(image), Some(patch)) = (image, patch) else { return };
+    windows(root, image / patch, cx);
+    let merge = dimension(root, "model.projector.merge").unwrap_or(1);
+    if !(image / patch).is_multiple_of(merge) {
+        let grid = image / patch;
+        let message = format!("blocks of {merge} by {merge} patches do not cover {grid} by {grid} patches");
+        let help = format!("choose a divisor of `image_size / patch_size`, which is {grid}");
+        cx.report(Finding::error(root.place("model.projector.merge"), message).help(help));
+    }
     let place = root.place("model.vision.patch_size");
     if patch > image {
         let message = format!("a patch of {patch} pixels is larger than the image of {image}");
@@ -26,6 +35,64 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) {
         let help =
             format!("{image} is not a multiple of {patch}; `image_size = {}` is", image - image % patch);
         cx.report(Finding::warning(place, message).help(help));
+    }
+}
+
+/// Windows cover the patches, and each query begins as the mean of a whole number of them.
+fn windows(root: &Node, grid: usize, cx: &mut Cx) {
+    let Some(window) = dimension(root, "model.projector.window") else { return };
+    let mut error = |key: &str, message: String, help: String| {
+        let place = root.place(&format!("model.projector.{key}"));
+        cx.report(Finding::error(place, message).help(help));
+    };
+    if !grid.is_multiple_of(window) {
+        let message =
+            format!("windows of {window} by {window} patches do not cover {grid} by {grid} patches");
+        error("window", message, format!("choose a divisor of `image_size / patch_size`, which is {grid}"));
+    }
+    if let Some(queries) = dimension(root, "model.projector.queries").filter(|by| !window.is_multiple_of(*by))
+    {
+        let message =
+            format!("{queries} by {queries} queries do not share a window of {window} by {window} patches");
+        error("queries", message, format!("choose a divisor of `window`, which is {window}"));
+    }
+    if dimension(root, "model.projector.merge").is_some_and(|merge| merge > 1) {
+        let message = "a projector of windows reads patches, and merges none".to_owned();
+        error(
+            "merge",
+            message,
+            "remove `merge`: `window` and `queries` say how many tokens there are".to_owned(),
+        );
+    }
+    let hidden = dimension(root, "model.vision.hidden");
+    let heads = dimension(root, "model.projector.heads");
+    if let (Some(hidden), Some(heads)) = (hidden, heads)
+        && !hidden.is_multiple_of(heads)
+    {
+        let message = format!("the {heads} heads of the projector must divide the encoder's width {hidden}");
+        error("heads", message, "choose a divisor of `model.vision.hidden`".to_owned());
+    }
+}
+
+/// Rows and columns turn a half of every head each, and a class token has neither.
+fn rotary_blocks(root: &Node, cx: &mut Cx) {
+    if root.get("model.vision.rope_theta").is_none() {
+        return;
+    }
+    let place = root.place("model.vision.rope_theta");
+    if matches!(root.get("model.vision.class_token").map(|node| &node.value), Some(Value::Boolean(true))) {
+        let message = "a class token has no row and no column to be turned by";
+        let help = "remove `rope_theta`, or set `model.vision.class_token = false`";
+        cx.report(Finding::error(place, message).help(help));
+    }
+    let hidden = dimension(root, "model.vision.hidden");
+    let heads = dimension(root, "model.vision.heads");
+    let head_dim = hidden.zip(heads).filter(|(hidden, heads)| hidden.is_multiple_of(*heads));
+    let head_dim = head_dim.map(|(hidden, heads)| hidden / heads);
+    if let Some(head_dim) = head_dim.filter(|width| !width.is_multiple_of(4)) {
+        let message = format!("a head of the encoder is {head_dim} wide, which does not divide by 4");
+        let help = "a row and a column turn pairs of numbers in a half of the head each";
+        cx.report(Finding::error(place, message).help(help));
     }
 }
 
@@ -41,7 +108,9 @@ pub(super) fn language(root: &Node, cx: &mut Cx) {
         }
         None => return,
     };
-    if !head_dim.is_multiple_of(2) {
+    if head_dim.is_multiple_of(2) {
+        sections(root, head_dim / 2, cx);
+    } else {
         let key = if written.is_some() { "model.language.head_dim" } else { "model.language.heads" };
         let message = format!("a head of the language model is {head_dim} wide, which is odd");
         cx.report(
@@ -51,12 +120,42 @@ pub(super) fn language(root: &Node, cx: &mut Cx) {
     }
 }
 
+/// Sections are all pairs of a head, and each finds its turns among them.
+fn sections(root: &Node, pairs: usize, cx: &mut Cx) {
+    const PATH: &str = "model.language.rope_sections";
+    let Some(Value::Array(items)) = root.get(PATH).map(|node| &node.value) else { return };
+    let number = |item: &Node| match item.value {
+        Value::Integer(number) => usize::try_from(number).ok(),
+        _ => None,
+    };
+    let Some([time, row, column]) = items
+        .iter()
+        .map(number)
+        .collect::<Option<Vec<_>>>()
+        .and_then(|numbers| <[usize; 3]>::try_from(numbers).ok())
+    else {
+        return;
+    };
+    // Pairs are taken in turns: 0, 3, 6, … by time, 1, 4, … by the row, 2, 5, … by the column; what is left is time's.
+    let has_room = |count: usize, first: usize| count <= (pairs + 2 - first) / 3;
+    let all = time.saturating_add(row).saturating_add(column);
+    if all != pairs || !has_room(row, 1) || !has_room(column, 2) {
+        let message =
+            format!("`{PATH}` must divide the {pairs} pairs of a head, of which each takes every third");
+        let share = pairs / 3;
+        let help = format!("for example `[{}, {share}, {share}]`", pairs - 2 * share);
+        cx.report(Finding::error(root.place(PATH), message).help(help));
+    }
+}
+
 /// The image leaves room for a question. `positions` is given when it could be read, with its default.
 pub(super) fn room(root: &Node, positions: Option<usize>, cx: &mut Cx) {
     let image = dimension(root, "model.vision.image_size");
     let patch = dimension(root, "model.vision.patch_size");
     let (Some(image), Some(patch), Some(positions)) = (image, patch, positions) else { return };
-    let tokens = (image / patch).saturating_mul(image / patch);
+    let of = |key: &str| dimension(root, &format!("model.projector.{key}")).unwrap_or(1);
+    let side = (image / patch / of("merge") / of("window")).saturating_mul(of("queries"));
+    let tokens = side.saturating_mul(side);
     if tokens >= positions {
         let message = format!("the image alone takes {tokens} tokens, but `max_positions` is {positions}");
         let help = "raise `model.language.max_positions` or `model.vision.patch_size`";

@@ -3,7 +3,7 @@
 use crate::decode::Cx;
 use crate::diagnostic::{Finding, listed};
 use crate::schema::{
-    Adapter, Data, FusionKind, Gate, GateAttention, GatePool, LanguageModel, Mask, PointAddress,
+    Adapter, Data, FusionKind, Gate, GateAttention, GatePool, LanguageModel, Mask, PointAddress, Projector,
     TopologySpec, VisionAddress, VisionModel, Wiring,
 };
 use crate::tree::{Node, Value};
@@ -85,9 +85,15 @@ fn explicit(root: &Node, topology: &TopologySpec, pairs: &[(VisionAddress, Point
     }
 }
 
-/// A projector that reads several states side by side is none for a single tap.
+/// A projector that reads several states side by side is none for a single tap; without any, what is injected is all that is seen.
 pub(super) fn input(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
-    if topology.input.len() < 2 || !topology.injects() || matches!(topology.adapter, Adapter::PerTap { .. }) {
+    if topology.input.is_empty() && !topology.injects() {
+        let message = "nothing reads the picture: no state is at the input, and none is injected";
+        let help = "name a state as `topology.input`, or add `taps` and `points`";
+        cx.report(Finding::error(root.place("topology.input"), message).help(help));
+    }
+    let own = matches!(topology.adapter, Adapter::PerTap { .. } | Adapter::PerEdge { .. });
+    if topology.input.len() < 2 || !topology.injects() || own {
         return;
     }
     let states = topology.input.len();
@@ -167,6 +173,29 @@ pub(super) fn against_model(
                 format!("the vision width is {}, the language width {}", vision.hidden, language.hidden);
             cx.report(Finding::warning(root.place("topology.adapter.rank"), message).help(help));
         }
+    }
+}
+
+/// Queries that begin as one patch of four, and a projector that can have such; low-rank branches beside linear layers alone.
+pub(super) fn adapter(root: &Node, topology: &TopologySpec, projector: &Projector, cx: &mut Cx) {
+    let windows = projector.windows();
+    if matches!(topology.adapter, Adapter::Amp { .. }) && windows.is_some() && topology.injects() {
+        let message = "the branches of `amp` stand beside two linear layers, and the projector has others";
+        let help = "use the adapter `shared`, `per_tap` or `per_edge`, or `model.projector.kind = \"mlp2x\"`";
+        cx.report(Finding::error(root.place("topology.adapter"), message).help(help));
+    }
+    let Adapter::PerEdge { corners, .. } = &topology.adapter else { return };
+    let place = root.place("topology.adapter.corners");
+    let mut error = |message: String, help: &str| cx.report(Finding::error(place, message).help(help));
+    if !corners.is_empty() && windows.is_none_or(|of| of.window != 2 * of.queries) {
+        let message = "`corners` are of queries that stand for two by two patches".to_owned();
+        error(message, "use `model.projector = { kind = \"window_queries\", window = 2 n, queries = n, … }`");
+    }
+    if corners.len() > 4 {
+        error(format!("two by two patches have four corners, found {}", corners.len()), "remove the others");
+    }
+    for corner in corners.iter().filter(|corner| !topology.points.contains(corner)) {
+        error(format!("`{corner}` is a corner's point, but no tap feeds it"), "remove it, or wire it");
     }
 }
 

@@ -81,6 +81,7 @@ pub(crate) fn recipe(root: &Node, checked: bool, cx: &mut Cx) -> Option<Recipe> 
         let sections = Sections {
             vision: vision.as_ref(),
             language: language.as_ref(),
+            projector: projector.as_ref(),
             weights: weights.as_ref().and_then(Option::as_ref),
             topology: topology.as_ref(),
             data: data.as_ref(),

@@ -5,8 +5,13 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 use super::fields::{Cx, Fields};
 use super::weights::weights;
 use crate::diagnostic::Finding;
-use crate::schema::{LanguageModel, MlpActivation, Projector, ProjectorKind, Resample, VisionModel};
+use crate::schema::{
+    LanguageModel, MlpActivation, PositionResample, Projector, ProjectorKind, Resample, TapNorm, VisionModel,
+};
 use crate::tree::Node;
+
+/// Bases of rotary frequencies.
+const BASE: (std::ops::Bound<f64>, std::ops::Bound<f64>) = (Excluded(1.0), Unbounded);
 
 /// Widest layer that is accepted.
 const WIDTH: usize = 65_536;
@@ -18,6 +23,7 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) -> Option<VisionModel> {
     let family = f.required("family");
     let image_size = f.required_in("image_size", 1..=16_384);
     let patch_size = f.required_in("patch_size", 1..=1024);
+    let temporal_patch = f.or_in("temporal_patch", 1..=64, 1);
     let channels = f.or_in("channels", 1..=4, 3);
     let hidden = f.required_in("hidden", 1..=WIDTH);
     let layers = f.required_in("layers", 1..=1024);
@@ -27,6 +33,8 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) -> Option<VisionModel> {
     let norm_eps = f.or_in("norm_eps", (Excluded(0.0), Included(0.1)), 1e-6);
     let class_token = f.or("class_token", false);
     let position_grid = f.optional_in("position_grid", 1..=4096);
+    let position_resample = f.or("position_resample", PositionResample::Bicubic);
+    let rope_theta = f.optional_in("rope_theta", BASE);
     let pre_norm = f.or("pre_norm", false);
     let post_norm = f.or("post_norm", false);
     let qkv_bias = f.or("qkv_bias", true);
@@ -43,6 +51,7 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) -> Option<VisionModel> {
         family: family?,
         image_size: image_size?,
         patch_size: patch_size?,
+        temporal_patch: temporal_patch?,
         channels: channels?,
         hidden: hidden?,
         layers: layers?,
@@ -52,6 +61,8 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) -> Option<VisionModel> {
         norm_eps: norm_eps?,
         class_token: class_token?,
         position_grid: position_grid?,
+        position_resample: position_resample?,
+        rope_theta: rope_theta?,
         pre_norm: pre_norm?,
         post_norm: post_norm?,
         qkv_bias: qkv_bias?,
@@ -86,7 +97,13 @@ pub(super) fn language(root: &Node, cx: &mut Cx) -> Option<LanguageModel> {
     let kv_heads = f.optional_in("kv_heads", 1..=1024);
     let head_dim = f.optional_in("head_dim", 2..=4096);
     let mlp = f.required_in("mlp", 1..=1_048_576);
-    let rope_theta = f.or_in("rope_theta", (Excluded(1.0), Unbounded), 1e4);
+    let rope_theta = f.or_in("rope_theta", BASE, 1e4);
+    let rope_sections = f.optional("rope_sections");
+    let mut multiplier = |key| f.optional_in(key, (Excluded(0.0), Unbounded));
+    let embedding_multiplier = multiplier("embedding_multiplier");
+    let residual_multiplier = multiplier("residual_multiplier");
+    let attention_multiplier = multiplier("attention_multiplier");
+    let logits_scaling = multiplier("logits_scaling");
     let norm_eps = f.or_in("norm_eps", (Excluded(0.0), Included(0.1)), 1e-5);
     let tie_embeddings = f.or("tie_embeddings", true);
     let vocab_size = f.optional_in("vocab_size", 2..=16_777_216);
@@ -105,6 +122,11 @@ pub(super) fn language(root: &Node, cx: &mut Cx) -> Option<LanguageModel> {
         head_dim: head_dim?.unwrap_or(hidden / heads),
         mlp: mlp?,
         rope_theta: rope_theta?,
+        rope_sections: rope_sections?,
+        embedding_multiplier: embedding_multiplier?,
+        residual_multiplier: residual_multiplier?,
+        attention_multiplier: attention_multiplier?,
+        logits_scaling: logits_scaling?,
         norm_eps: norm_eps?,
         tie_embeddings: tie_embeddings?,
         vocab_size: vocab_size?,
@@ -118,14 +140,62 @@ pub(super) fn projector(root: &Node, language: Option<&LanguageModel>, cx: &mut 
     let hidden = f.optional_in("hidden", 1..=1_048_576);
     let activation = f.or("activation", MlpActivation::GeluErf);
     let bias = f.or("bias", true);
+    let merge = f.or_in("merge", 1..=64, 1);
+    let norm = f.or("norm", TapNorm::None);
+    let [window, queries] = ["window", "queries"].map(|key| f.optional_in(key, 1..=4096));
+    let heads = f.optional_in("heads", 1..=1024);
+    let norm_eps = f.optional_in("norm_eps", (Excluded(0.0), Included(0.1)));
     f.finish();
+    let (kind, window, queries, heads, norm_eps) = (kind?, window?, queries?, heads?, norm_eps?);
+    of_kind(root, kind, [("window", window), ("queries", queries), ("heads", heads)], norm_eps, cx)?;
     Some(Projector {
-        kind: kind?,
+        kind,
         hidden: match hidden? {
             Some(hidden) => hidden,
             None => language?.hidden,
         },
         activation: activation?,
         bias: bias?,
+        merge: merge?,
+        norm: norm?,
+        window,
+        queries,
+        heads,
+        norm_eps,
     })
+}
+
+/// Windows need all that says what they are, and nothing else has any.
+fn of_kind(
+    root: &Node,
+    kind: ProjectorKind,
+    counts: [(&str, Option<usize>); 3],
+    norm_eps: Option<f64>,
+    cx: &mut Cx,
+) -> Option<()> {
+    let place = |key: &str| root.place(&format!("model.projector.{key}"));
+    let wrong: Vec<Finding> = match kind {
+        ProjectorKind::WindowQueries => {
+            let missing = counts.into_iter().filter(|(_, count)| count.is_none());
+            let finding = |(key, _): (&str, _)| {
+                let message = format!("a projector of kind `window_queries` needs `{key}`");
+                Finding::error(place("kind"), message).help(format!("write `{key} = …` beside `kind`"))
+            };
+            missing.map(finding).collect()
+        }
+        ProjectorKind::Mlp2x => {
+            let counts = counts.into_iter().filter(|(_, count)| count.is_some()).map(|(key, _)| key);
+            let needless = counts.chain(norm_eps.map(|_| "norm_eps"));
+            let finding = |key: &str| {
+                let message = format!("a projector of kind `mlp2x` has no `{key}`");
+                Finding::error(place(key), message).help("remove it, or write `kind = \"window_queries\"`")
+            };
+            needless.map(finding).collect()
+        }
+    };
+    let fine = wrong.is_empty();
+    for finding in wrong {
+        cx.report(finding);
+    }
+    fine.then_some(())
 }

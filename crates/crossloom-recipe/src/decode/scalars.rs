@@ -7,8 +7,8 @@ use super::fields::Cx;
 use crate::diagnostic::{Finding, Span, Unhelped, any_of, did_you_mean};
 use crate::schema::{
     AmpAttach, FusionKind, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare, ImageUse,
-    KeptIn, LanguageFamily, Mask, Metric, MlpActivation, Phase, Precision, ProjectorKind, Resample, Schedule,
-    Split, TapNorm, VisionFamily, Warmup,
+    KeptIn, LanguageFamily, Mask, Metric, MlpActivation, Phase, PositionResample, Precision, ProjectorKind,
+    Resample, Schedule, Split, TapNorm, VisionFamily, Warmup,
 };
 use crate::selection::matcher;
 use crate::tree::{Node, Value};
@@ -218,6 +218,7 @@ choices!(
     Mask,
     Metric,
     Phase,
+    PositionResample,
     ProjectorKind,
     Resample,
     Schedule,

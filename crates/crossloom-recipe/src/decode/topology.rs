@@ -18,6 +18,7 @@ pub(super) const ADAPTER: Kinds = Kinds {
     all: &[
         ("shared", &["tap_norm"]),
         ("per_tap", &["tap_norm"]),
+        ("per_edge", &["tap_norm", "corners"]),
         ("amp", &["rank", "alpha", "attach", "tap_norm"]),
     ],
     absent: Some("shared"),
@@ -53,7 +54,7 @@ pub(super) fn topology(root: &Node, cx: &mut Cx) -> Option<TopologySpec> {
     let taps = set::<VisionAddress>(root, "topology.taps", vision_depth, cx);
     let points = set::<PointAddress>(root, "topology.points", language_depth, cx);
     let wiring = wiring(root, vision_depth, language_depth, cx);
-    let adapter = adapter(root, cx);
+    let adapter = adapter(root, language_depth, cx);
     let gate = gate(root, cx);
     let fusion = fusion(root, gate.as_ref(), cx);
 
@@ -79,14 +80,17 @@ pub(super) fn topology(root: &Node, cx: &mut Cx) -> Option<TopologySpec> {
     })
 }
 
-/// One vision state or several.
+/// One vision state, several or none.
 fn input(node: &Node, depth: Depth, cx: &mut Cx) -> Option<Vec<VisionAddress>> {
     const PATH: &str = "topology.input";
+    if node.string() == Some("none") {
+        return Some(Vec::new());
+    }
     let Value::Array(items) = &node.value else {
         return address(node, PATH, depth, cx).map(|only| vec![only]);
     };
     if items.is_empty() {
-        let help = "name a vision state, such as `block.last`";
+        let help = "name a vision state, such as `block.last`, or write `input = \"none\"`";
         cx.report(Finding::error(node.span, "`topology.input` is an empty list").help(help));
         return None;
     }
@@ -140,12 +144,21 @@ fn wired_pair(
     None
 }
 
-fn adapter(root: &Node, cx: &mut Cx) -> Option<Adapter> {
+fn adapter(root: &Node, language: Depth, cx: &mut Cx) -> Option<Adapter> {
     let (mut f, kind) = Fields::open_kind(root, &ADAPTER, cx)?;
     let tap_norm = f.or("tap_norm", TapNorm::None);
     let adapter = match kind {
         "shared" => tap_norm.map(|tap_norm| Adapter::Shared { tap_norm }),
         "per_tap" => tap_norm.map(|tap_norm| Adapter::PerTap { tap_norm }),
+        "per_edge" => {
+            let corners = match f.ask("corners").map(|node| &node.value) {
+                None => Some(Vec::new()),
+                Some(Value::Array(items)) => list(items, "topology.adapter.corners", language, f.cx),
+                // Reports that it is no list.
+                Some(_) => f.or("corners", Vec::<String>::new()).map(|_| Vec::new()),
+            };
+            tap_norm.zip(corners).map(|(tap_norm, corners)| Adapter::PerEdge { tap_norm, corners })
+        }
         _ => amp(&mut f, tap_norm),
     };
     f.finish();

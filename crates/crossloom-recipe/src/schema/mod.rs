@@ -18,8 +18,8 @@ pub use address::{AddressError, PointAddress, VisionAddress};
 pub use data::{Data, ImageUse, Source};
 pub use eval::{Eval, Metric, Split};
 pub use model::{
-    LanguageFamily, LanguageModel, MlpActivation, Model, Projector, ProjectorKind, Resample, VisionFamily,
-    VisionModel,
+    LanguageFamily, LanguageModel, MlpActivation, Model, PositionResample, Projector, ProjectorKind,
+    Resample, VisionFamily, VisionModel, Windows,
 };
 pub use stage::Stage;
 pub(crate) use topology::NamedWiring;

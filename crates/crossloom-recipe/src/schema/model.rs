@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::PretrainedWeights;
+use super::{PretrainedWeights, TapNorm};
 
 /// The three parts of a vision-language model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +18,32 @@ pub struct Model {
     /// Weights of a whole model, for all parts that name none of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<PretrainedWeights>,
+}
+
+impl Model {
+    /// Visual tokens along one side of the image.
+    pub fn visual_grid(&self) -> usize {
+        match self.projector.windows() {
+            Some(of) => self.vision.grid().checked_div(of.window).unwrap_or(0).saturating_mul(of.queries),
+            None => self.vision.grid().checked_div(self.projector.merge).unwrap_or(0),
+        }
+    }
+
+    /// Visual tokens N that the language model reads of a picture.
+    pub fn visual_tokens(&self) -> usize {
+        self.visual_grid().saturating_mul(self.visual_grid())
+    }
+
+    /// Rotary positions that a picture takes, where each of its tokens has not one of its own: all begin at the first, rows and
+    /// columns are counted from there, and text goes on behind the last.
+    pub fn picture_positions(&self) -> Option<usize> {
+        self.language.rope_sections.map(|_| self.visual_grid())
+    }
+
+    /// Width of what a projector reads of one vision state: the channels of all patches of a block side by side.
+    pub fn merged_width(&self) -> usize {
+        self.vision.hidden.saturating_mul(self.projector.merge.saturating_mul(self.projector.merge))
+    }
 }
 
 /// A pre-norm vision transformer with learned position embeddings.
@@ -40,6 +66,10 @@ pub struct VisionModel {
     /// Height and width of a patch, in pixels. A remainder of `image_size` is never read (SigLIP: 384 = 27·14 + 6).
     #[schemars(range(min = 1, max = 1024))]
     pub patch_size: usize,
+    /// Frames of a video that a patch covers; a still picture is all of them (Qwen3-VL: 2).
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[schemars(range(min = 1, max = 64), extend("default" = 1))]
+    pub temporal_patch: usize,
     /// Colour channels of the input image.
     #[schemars(range(min = 1, max = 4), extend("default" = 3))]
     pub channels: usize,
@@ -65,10 +95,19 @@ pub struct VisionModel {
     #[schemars(extend("default" = false))]
     pub class_token: bool,
     /// Side of the grid of patches that the position embeddings are for, where it is not that of the image: they are kept
-    /// and trained on this grid, and resampled bicubically to the image's (DINOv2: 37). Default: the image's own.
+    /// and trained on this grid, and resampled to the image's (DINOv2: 37). Default: the image's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4096))]
     pub position_grid: Option<usize>,
+    /// How position embeddings are resampled to the image's grid.
+    #[serde(default, skip_serializing_if = "PositionResample::is_default")]
+    #[schemars(extend("default" = "bicubic"))]
+    pub position_resample: PositionResample,
+    /// Base of rotary frequencies that turn the queries and keys of every block: half of a head by the patch's row, half by its
+    /// column (Qwen3-VL: 10000). Absent: nothing is turned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 1.0))]
+    pub rope_theta: Option<f64>,
     /// A layer norm on the embeddings, before the first block (CLIP). `embed` is taken after it.
     #[schemars(extend("default" = false))]
     pub pre_norm: bool,
@@ -109,7 +148,7 @@ impl VisionModel {
         side * side + usize::from(self.class_token)
     }
 
-    /// Visual tokens N that a tap has: patches without the class token.
+    /// Patches of an image, which a state has beside its class token.
     pub fn tokens(&self) -> usize {
         self.grid() * self.grid()
     }
@@ -118,6 +157,33 @@ impl VisionModel {
     pub fn head_dim(&self) -> usize {
         self.hidden.checked_div(self.heads).unwrap_or(0)
     }
+}
+
+/// How position embeddings of one grid become those of another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PositionResample {
+    /// Keys' cubic, the patches' centres laid over each other (DINOv2).
+    #[default]
+    Bicubic,
+    /// Between the two nearest, the corners of the grids laid over each other (Qwen3-VL).
+    Bilinear,
+}
+
+impl PositionResample {
+    /// Whether it is what was meant before it could be said.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_one(number: &usize) -> bool {
+    *number == 1
 }
 
 /// Filters that resize a picture. Both widen their support when it shrinks, as Pillow does.
@@ -172,6 +238,26 @@ pub struct LanguageModel {
     /// Base of the rotary frequencies.
     #[schemars(extend("default" = 10000.0, "exclusiveMinimum" = 1.0))]
     pub rope_theta: f64,
+    /// Pairs of a head that are turned by a visual token's time, row and column, in turns; the positions of text have three
+    /// numbers that are the same (Qwen3-VL: `[24, 20, 20]`). Absent: visual tokens are numbered as text is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rope_sections: Option<[usize; 3]>,
+    /// Multiplied with the input of the first layer (Granite). Absent: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub embedding_multiplier: Option<f64>,
+    /// Multiplied with what attention and the feed-forward layer add to the residual stream (Granite). Absent: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub residual_multiplier: Option<f64>,
+    /// Multiplied with the scores of attention (Granite). Absent: one over the root of a head's width.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub attention_multiplier: Option<f64>,
+    /// The logits are divided by it (Granite). Absent: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub logits_scaling: Option<f64>,
     /// Epsilon of every RMSNorm.
     #[schemars(extend("default" = 1e-5, "exclusiveMinimum" = 0.0, "maximum" = 0.1))]
     pub norm_eps: f64,
@@ -188,6 +274,11 @@ pub struct LanguageModel {
 }
 
 impl LanguageModel {
+    /// What the scores of attention are multiplied with.
+    pub fn attention_scale(&self) -> f64 {
+        self.attention_multiplier.unwrap_or_else(|| (self.head_dim as f64).sqrt().recip())
+    }
+
     /// Whether the query, key and value projections have a bias. The output projection never has.
     pub fn qkv_bias(&self) -> bool {
         match self.family {
@@ -224,7 +315,7 @@ pub struct Projector {
     /// Shape of the projector.
     #[schemars(extend("default" = "mlp2x"))]
     pub kind: ProjectorKind,
-    /// Width between the two linear layers. Default: the language model's `hidden`.
+    /// Width between the two linear layers, or of the feed-forward layer of `window_queries`. Default: the language model's `hidden`.
     #[schemars(range(min = 1, max = 1_048_576))]
     pub hidden: usize,
     /// Activation between the two linear layers.
@@ -233,6 +324,56 @@ pub struct Projector {
     /// Biases on both linear layers.
     #[schemars(extend("default" = true))]
     pub bias: bool,
+    /// Side of the blocks of patches that are one visual token: their channels are read side by side, row by row (Qwen3-VL: 2). It
+    /// holds for the taps of an injection too. Must divide the patches along a side.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[schemars(range(min = 1, max = 64), extend("default" = 1))]
+    pub merge: usize,
+    /// A norm on what the projector reads at the input. It is no part of what a tap shares: a tap has `tap_norm` in its place.
+    #[serde(default, skip_serializing_if = "TapNorm::is_none")]
+    #[schemars(extend("default" = "none"))]
+    pub norm: TapNorm,
+    /// Of `window_queries`: side of the windows of patches. Must divide the patches along a side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub window: Option<usize>,
+    /// Of `window_queries`: side of the square of tokens that a window becomes. Must divide `window`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub queries: Option<usize>,
+    /// Of `window_queries`: attention heads; must divide the encoder's `hidden`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub heads: Option<usize>,
+    /// Of `window_queries`: epsilon of the norms within. Absent: the encoder's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0, "maximum" = 0.1))]
+    pub norm_eps: Option<f64>,
+}
+
+/// How windows of patches become tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Windows {
+    /// Patches along a side of a window.
+    pub window: usize,
+    /// Tokens along a side of what it becomes.
+    pub queries: usize,
+    /// Attention heads.
+    pub heads: usize,
+}
+
+impl Projector {
+    /// What the projector does with windows; nothing where it reads every token by itself.
+    pub fn windows(&self) -> Option<Windows> {
+        match self.kind {
+            ProjectorKind::Mlp2x => None,
+            ProjectorKind::WindowQueries => Some(Windows {
+                window: self.window.unwrap_or(1),
+                queries: self.queries.unwrap_or(1),
+                heads: self.heads.unwrap_or(1),
+            }),
+        }
+    }
 }
 
 /// Shapes of projectors.
@@ -242,6 +383,10 @@ pub enum ProjectorKind {
     /// Linear, activation, linear (LLaVA-1.5).
     #[serde(rename = "mlp2x")]
     Mlp2x,
+    /// Learned queries read windows of patches: a layer of attention among the queries of a window, attention to its patches and
+    /// a feed-forward layer, a norm behind each; then a linear layer (Granite 4.1 Vision). Each query begins as what it stands
+    /// for: the mean of its patches.
+    WindowQueries,
 }
 
 /// Activations of feed-forward layers and projectors.

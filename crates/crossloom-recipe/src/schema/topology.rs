@@ -13,7 +13,8 @@ use super::address::{PointAddress, PointSet, VisionAddress, VisionSet, WrittenPa
 #[serde(deny_unknown_fields)]
 pub struct TopologySpec {
     /// The vision state that the projector turns into the image tokens of the input; or a list of several, whose channels
-    /// it reads side by side, as LLaVA with a list of feature layers does. At least one.
+    /// it reads side by side, as LLaVA with a list of feature layers does. Or `none`: the image tokens begin as zeros, and
+    /// all that is seen is injected.
     #[serde(with = "super::input")]
     #[schemars(with = "super::input::InputForm", extend("default" = "block.last"))]
     pub input: Vec<VisionAddress>,
@@ -149,6 +150,17 @@ pub enum Adapter {
         #[schemars(extend("default" = "none"))]
         tap_norm: TapNorm,
     },
+    /// Every edge has a projector of its own, of the same shape as the input's.
+    PerEdge {
+        /// A norm on each tap before the projector, one per edge.
+        #[schemars(extend("default" = "none"))]
+        tap_norm: TapNorm,
+        /// Points whose queries begin as one patch each in place of the mean of four: those of the first as the top left of every
+        /// two by two patches, then top right, bottom left, bottom right. With a projector of `window_queries` whose queries stand
+        /// for two by two patches; at most four.
+        #[schemars(extend("default" = []))]
+        corners: Vec<PointAddress>,
+    },
     /// Adaptive multi-projection: the shared projector plus a low-rank branch per tap.
     Amp {
         /// Rank r of the branch. The paper does not state it; 16 is a common low-rank width.
@@ -171,7 +183,10 @@ impl Adapter {
     /// The norm on each tap.
     pub fn tap_norm(&self) -> TapNorm {
         match self {
-            Self::Shared { tap_norm } | Self::PerTap { tap_norm } | Self::Amp { tap_norm, .. } => *tap_norm,
+            Self::Shared { tap_norm }
+            | Self::PerTap { tap_norm }
+            | Self::PerEdge { tap_norm, .. }
+            | Self::Amp { tap_norm, .. } => *tap_norm,
         }
     }
 }
@@ -186,14 +201,25 @@ pub enum AmpAttach {
     PerLinear,
 }
 
-/// A norm on a tap. Shallow vision layers have other magnitudes than the last one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+/// A norm on a vision state. Shallow vision layers have other magnitudes than the last one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TapNorm {
     /// None: the paper mentions none, hence the default.
+    #[default]
     None,
-    /// A layer norm with its own parameters per tap.
+    /// A layer norm on every patch, with its own parameters per tap.
     Layer,
+    /// The same on every block of patches that are merged, all of its channels at once (Qwen3-VL's taps).
+    Merged,
+}
+
+impl TapNorm {
+    /// Whether there is none.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// How the weighted features change the hidden state at the masked positions.

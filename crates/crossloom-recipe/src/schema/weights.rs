@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LanguageModel, Lora, Part, Projector, VisionAddress, VisionModel};
+use super::{Adapter, LanguageModel, Lora, Part, PointAddress, Projector, VisionAddress, VisionModel};
 
 /// Weights that a part of the model starts from. A bare string is the `path`.
 ///
@@ -43,9 +43,15 @@ pub struct Architecture {
     /// The language model. Its `vocab_size` is what the configuration says; files may hold more rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<LanguageModel>,
-    /// The states of the encoder that the model itself reads: addresses for `topology.taps`.
+    /// The states of the encoder that the model itself reads: addresses for `topology.input`.
     #[serde(skip)]
     pub taps: Vec<VisionAddress>,
+    /// The states that the model itself adds to layers of its decoder, and where: `topology.wiring`.
+    #[serde(skip)]
+    pub wiring: Vec<(VisionAddress, PointAddress)>,
+    /// What it makes of them before: `topology.adapter`.
+    #[serde(skip)]
+    pub adapter: Option<Adapter>,
     /// Of an adapter, which is of no model by itself: its low-rank pairs, by the part whose layers they stand beside.
     #[serde(skip)]
     pub pairs: BTreeMap<Part, Lora>,

@@ -27,6 +27,8 @@ impl Topology {
         let adapter = match &self.spec.adapter {
             Adapter::Shared { .. } => "shared".to_owned(),
             Adapter::PerTap { .. } => "per_tap".to_owned(),
+            Adapter::PerEdge { corners, .. } if corners.is_empty() => "per_edge".to_owned(),
+            Adapter::PerEdge { corners, .. } => format!("per_edge, {} from corners", corners.len()),
             Adapter::Amp { rank, alpha, attach, .. } => {
                 format!("amp, rank {rank}, alpha {alpha}, {}", word(attach))
             }
@@ -34,6 +36,7 @@ impl Topology {
         match self.spec.adapter.tap_norm() {
             TapNorm::None => adapter,
             TapNorm::Layer => format!("{adapter}, tap norm"),
+            TapNorm::Merged => format!("{adapter}, norm of merged taps"),
         }
     }
 

@@ -40,8 +40,9 @@ impl Topology {
             }
         }
 
-        let injections = self.injections().count();
-        text.push_str(&format!("\n\n  1 input edge, {injections} injection edges\n"));
+        let (inputs, injections) = (self.inputs().count(), self.injections().count());
+        let edges = if inputs == 1 { "edge" } else { "edges" };
+        text.push_str(&format!("\n\n  {inputs} input {edges}, {injections} injection edges\n"));
         for edge in self.edges() {
             text.push_str(&format!("  {}\n", edge.name()));
         }

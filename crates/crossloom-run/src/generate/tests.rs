@@ -128,6 +128,22 @@ fn answers_by_cache_are_those_of_recomputation() {
     }
 }
 
+/// Four tokens of four patches each, whose rows and columns are counted from the picture's position; text follows behind two.
+#[test]
+fn answers_about_merged_patches_in_rows_and_columns_are_those_of_recomputation() {
+    let sets = [
+        "model.vision.rope_theta=100",
+        "model.projector.merge=2",
+        "model.projector.norm=layer",
+        "model.language.rope_sections=[2, 1, 1]",
+        "variants.cli.topology.adapter.tap_norm=merged",
+    ];
+    for variant in ["projector", "cli"] {
+        let (answers, _) = compare(variant, &sets);
+        assert!(answers > 1, "{variant}: all questions have one answer");
+    }
+}
+
 #[test]
 fn a_gate_that_pools_the_prompt_pools_it_whole() {
     let (answers, _) =
@@ -204,6 +220,7 @@ fn answers_in_chunks(recipe: &Recipe, chunk: Option<usize>) -> (Vec<Vec<i32>>, V
 fn answers_are_the_same_in_however_many_chunks_a_prompt_is_read() {
     for (variant, sets, chunks) in [
         ("projector", &[][..], &[3, 16, 29][..]),
+        ("projector", &["model.language.rope_sections=[2, 1, 1]"], &[3, 17]),
         ("cli", &[], &[16, 21, 40]),
         ("cli", &["variants.cli.topology.gate.attention=none", "data.questions_per_sequence=1"], &[17]),
     ] {

@@ -1,7 +1,8 @@
 //! `config.json`: dimensions in the words of Hugging Face.
 
 use crossloom_recipe::{
-    Architecture, LanguageModel, MlpActivation, Projector, Resample, VisionAddress, VisionModel,
+    Architecture, LanguageFamily, LanguageModel, MlpActivation, Projector, Resample, TapNorm, VisionAddress,
+    VisionModel,
 };
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ pub(super) fn of(
     let config = match scope {
         Scope::Language => {
             part(architecture.language.as_ref(), "language model", &mut problems).map(|language| {
-                let mut config = decoder(language, tensors, tokens);
+                let mut config = decoder(language, tensors, tokens, &mut problems);
                 config["architectures"] = json!([class(language)]);
                 config
             })
@@ -46,8 +47,30 @@ fn part<'p, T>(part: Option<&'p T>, what: &str, problems: &mut Vec<String>) -> O
     part
 }
 
-/// The family's name, which is also that of its model type.
+/// What Granite scales, by its key; nothing where the model scales nothing.
+fn multipliers(language: &LanguageModel) -> Option<[(&'static str, f64); 4]> {
+    let given = [
+        language.embedding_multiplier,
+        language.residual_multiplier,
+        language.attention_multiplier,
+        language.logits_scaling,
+    ];
+    given.iter().any(Option::is_some).then(|| {
+        let or_one = |multiplier: Option<f64>| multiplier.unwrap_or(1.0);
+        [
+            ("embedding_multiplier", or_one(language.embedding_multiplier)),
+            ("residual_multiplier", or_one(language.residual_multiplier)),
+            ("attention_multiplier", language.attention_scale()),
+            ("logits_scaling", or_one(language.logits_scaling)),
+        ]
+    })
+}
+
+/// The name of its model type: the family's, but that Llama with multipliers is Granite.
 fn model_type(language: &LanguageModel) -> String {
+    if multipliers(language).is_some() {
+        return "granite".to_owned();
+    }
     serde_json::to_value(language.family)
         .ok()
         .and_then(|name| name.as_str().map(str::to_owned))
@@ -60,9 +83,24 @@ fn class(language: &LanguageModel) -> String {
     format!("{}{rest}ForCausalLM", first.to_uppercase())
 }
 
-fn decoder(language: &LanguageModel, tensors: &Tensors, tokens: TokenIds) -> Value {
+fn decoder(
+    language: &LanguageModel,
+    tensors: &Tensors,
+    tokens: TokenIds,
+    problems: &mut Vec<String>,
+) -> Value {
+    if language.rope_sections.is_some() {
+        problems.push(
+            "its decoder turns by time, row and column, which only Qwen3-VL as a whole does".to_owned(),
+        );
+    }
+    let multipliers = multipliers(language);
+    if multipliers.is_some() && language.family != LanguageFamily::Llama {
+        problems
+            .push("its decoder has multipliers, which of all families only Granite has, a Llama".to_owned());
+    }
     let words = tensors.get("language_model.model.embed_tokens.weight").and_then(|words| words.shape.first());
-    json!({
+    let mut config = json!({
         "model_type": model_type(language),
         "hidden_size": language.hidden,
         "num_hidden_layers": language.layers,
@@ -80,7 +118,11 @@ fn decoder(language: &LanguageModel, tensors: &Tensors, tokens: TokenIds) -> Val
         "bos_token_id": null,
         "eos_token_id": tokens.eos,
         "pad_token_id": tokens.pad,
-    })
+    });
+    for (key, value) in multipliers.into_iter().flatten() {
+        config[key] = json!(value);
+    }
+    config
 }
 
 /// The families of encoders, by what tells them apart.
@@ -136,6 +178,12 @@ impl Tower {
 
 fn encoder(vision: &VisionModel, problems: &mut Vec<String>) -> Value {
     let tower = Tower::of(vision);
+    if vision.rope_theta.is_some() || vision.temporal_patch > 1 {
+        problems.push(
+            "its encoder turns patches or reads several frames, as Qwen3-VL's does, which is not written"
+                .to_owned(),
+        );
+    }
     let settings = [vision.class_token, vision.pre_norm, vision.patch_bias, vision.qkv_bias];
     if settings != tower.settings() {
         problems.push(format!(
@@ -206,6 +254,11 @@ fn whole(
             projector.hidden, language.hidden
         ));
     }
+    if projector.merge > 1 || projector.norm != TapNorm::None || projector.windows().is_some() {
+        problems.push(
+            "its projector merges patches, reads windows or has a norm in front; LLaVA's does not".to_owned(),
+        );
+    }
     let layers: Vec<usize> = (architecture.taps.iter())
         .map(|tap| match *tap {
             VisionAddress::Embed => 0,
@@ -224,7 +277,7 @@ fn whole(
         "architectures": ["LlavaForConditionalGeneration"],
         "model_type": "llava",
         "vision_config": encoder(vision, problems),
-        "text_config": decoder(language, tensors, tokens),
+        "text_config": decoder(language, tensors, tokens, problems),
         "projector_hidden_act": activation(projector.activation),
         "multimodal_projector_bias": projector.bias,
         "vision_feature_layer": layers,

@@ -14,16 +14,37 @@ struct Defaults {
     positions: usize,
     /// The width of a head; none where it is the model's divided by the number of heads.
     head_dim: Option<usize>,
+    rope_theta: f64,
 }
+
+const LLAMA: Defaults = Defaults {
+    family: LanguageFamily::Llama,
+    mlp: 11008,
+    vocab: 32000,
+    positions: 2048,
+    head_dim: None,
+    rope_theta: 10_000.0,
+};
 
 /// Llama, and with it Vicuna and SmolLM2.
 pub(super) fn llama(config: &Config<'_>) -> Architecture {
     for key in ["attention_bias", "mlp_bias"] {
         config.must_be(key, &Value::Bool(false));
     }
-    let defaults =
-        Defaults { family: LanguageFamily::Llama, mlp: 11008, vocab: 32000, positions: 2048, head_dim: None };
-    decoder(config, &defaults)
+    decoder(config, &LLAMA)
+}
+
+/// Granite, as it is alone and as it is in Granite Vision: Llama with numbers that scale what is added, read and told.
+pub(super) fn granite(config: &Config<'_>) -> Architecture {
+    let mut architecture = llama(config);
+    if let Some(language) = &mut architecture.language {
+        let number = |key| Some(config.number(key, 1.0));
+        language.embedding_multiplier = number("embedding_multiplier");
+        language.residual_multiplier = number("residual_multiplier");
+        language.attention_multiplier = number("attention_multiplier");
+        language.logits_scaling = number("logits_scaling");
+    }
+    architecture
 }
 
 /// Qwen2: biases on query, key and value.
@@ -35,6 +56,7 @@ pub(super) fn qwen2(config: &Config<'_>) -> Architecture {
         vocab: 151_936,
         positions: 32768,
         head_dim: None,
+        rope_theta: 10_000.0,
     };
     decoder(config, &defaults)
 }
@@ -43,9 +65,41 @@ pub(super) fn qwen2(config: &Config<'_>) -> Architecture {
 pub(super) fn qwen3(config: &Config<'_>) -> Architecture {
     config.must_be("attention_bias", &Value::Bool(false));
     config.must_be("use_sliding_window", &Value::Bool(false));
-    let family = LanguageFamily::Qwen3;
-    let defaults = Defaults { family, mlp: 22016, vocab: 151_936, positions: 32768, head_dim: Some(128) };
-    decoder(config, &defaults)
+    decoder(config, &QWEN3)
+}
+
+const QWEN3: Defaults = Defaults {
+    family: LanguageFamily::Qwen3,
+    mlp: 22016,
+    vocab: 151_936,
+    positions: 32768,
+    head_dim: Some(128),
+    rope_theta: 10_000.0,
+};
+
+/// The decoder of Qwen3-VL: Qwen3, turned by time, row and column.
+pub(super) fn qwen3_vl_text(config: &Config<'_>) -> Architecture {
+    const SECTIONS: &str = "mrope_section";
+    config.must_be("attention_bias", &Value::Bool(false));
+    let defaults = Defaults { positions: 128_000, rope_theta: 500_000.0, ..QWEN3 };
+    let mut architecture = decoder(config, &defaults);
+    let tables = ["rope_scaling", "rope_parameters"].into_iter().filter_map(|key| config.table_if_there(key));
+    let mut sections = [24, 20, 20];
+    for rope in tables {
+        rope.must_be("mrope_interleaved", &Value::Bool(true));
+        let numbers = rope.numbers(SECTIONS, &[24, 20, 20]);
+        let counts = numbers.iter().map(|&number| usize::try_from(number).ok()).collect::<Option<Vec<_>>>();
+        match counts.and_then(|counts| <[usize; 3]>::try_from(counts).ok()) {
+            Some(counts) => sections = counts,
+            None => {
+                config.problem(format!("`{SECTIONS}` is {numbers:?}, three numbers of pairs are expected"));
+            }
+        }
+    }
+    if let Some(language) = &mut architecture.language {
+        language.rope_sections = Some(sections);
+    }
+    architecture
 }
 
 fn decoder(config: &Config<'_>, defaults: &Defaults) -> Architecture {
@@ -63,7 +117,12 @@ fn decoder(config: &Config<'_>, defaults: &Defaults) -> Architecture {
         kv_heads: config.count("num_key_value_heads", Some(heads)),
         head_dim: config.count("head_dim", Some(defaults.head_dim.unwrap_or((hidden / heads).max(1)))),
         mlp: config.count("intermediate_size", Some(defaults.mlp)),
-        rope_theta: rope_theta(config),
+        rope_theta: rope_theta(config, defaults.rope_theta),
+        rope_sections: None,
+        embedding_multiplier: None,
+        residual_multiplier: None,
+        attention_multiplier: None,
+        logits_scaling: None,
         norm_eps: config.number("rms_norm_eps", 1e-6),
         tie_embeddings: config.flag("tie_word_embeddings", false),
         vocab_size: Some(config.count("vocab_size", Some(defaults.vocab))),
@@ -74,16 +133,15 @@ fn decoder(config: &Config<'_>, defaults: &Defaults) -> Architecture {
 
 /// The base of the rotary frequencies, which older configurations have beside the dimensions and newer ones in a table of
 /// their own. Scaled positions would be other positions, and are refused.
-fn rope_theta(config: &Config<'_>) -> f64 {
-    const BASE: f64 = 10_000.0;
+fn rope_theta(config: &Config<'_>, default: f64) -> f64 {
     for table in ["rope_scaling", "rope_parameters"] {
         let Some(rope) = config.table_if_there(table) else { continue };
         for key in ["rope_type", "type"] {
             rope.must_be(key, &json!("default"));
         }
         if table == "rope_parameters" {
-            return rope.number("rope_theta", config.number("rope_theta", BASE));
+            return rope.number("rope_theta", config.number("rope_theta", default));
         }
     }
-    config.number("rope_theta", BASE)
+    config.number("rope_theta", default)
 }

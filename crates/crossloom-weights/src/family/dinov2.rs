@@ -1,6 +1,6 @@
 //! DINOv2's vision transformer: a class token, a factor per channel on every branch, positions that are resampled.
 
-use crossloom_recipe::{MlpActivation, Resample, VisionFamily, VisionModel};
+use crossloom_recipe::{MlpActivation, PositionResample, Resample, VisionFamily, VisionModel};
 use serde_json::{Value, json};
 
 use super::{Architecture, activation};
@@ -95,6 +95,7 @@ fn tower_of(of: Dimensions) -> Architecture {
         family: VisionFamily::Vit,
         image_size,
         patch_size,
+        temporal_patch: 1,
         channels,
         hidden,
         layers,
@@ -104,6 +105,8 @@ fn tower_of(of: Dimensions) -> Architecture {
         norm_eps,
         class_token: true,
         position_grid: Some((image_size / patch_size).max(1)),
+        position_resample: PositionResample::Bicubic,
+        rope_theta: None,
         pre_norm: false,
         post_norm: true,
         qkv_bias: true,

@@ -42,6 +42,11 @@ pub(super) fn language(metadata: &Config<'_>, has_head: bool) -> Architecture {
         head_dim,
         mlp: metadata.count(&key("feed_forward_length"), None),
         rope_theta: metadata.number(&key("rope.freq_base"), 10_000.0),
+        rope_sections: None,
+        embedding_multiplier: None,
+        residual_multiplier: None,
+        attention_multiplier: None,
+        logits_scaling: None,
         norm_eps: metadata.number(&key("attention.layer_norm_rms_epsilon"), 1e-5),
         tie_embeddings: !has_head,
         // The table of words says it.

@@ -1,6 +1,6 @@
 //! LLaVA-1.5 and LLaVA-OneVision: an encoder, a projector of two layers, a decoder.
 
-use crossloom_recipe::{Projector, ProjectorKind, VisionAddress};
+use crossloom_recipe::{Projector, ProjectorKind, TapNorm, VisionAddress, VisionModel};
 
 use super::{Architecture, activation, read};
 use crate::config::Config;
@@ -17,8 +17,18 @@ pub(super) fn onevision(config: &Config<'_>) -> Architecture {
 
 /// `default` leaves out the first token, `full` none. Visual tokens here are all patches and no class token, which is the one for
 /// an encoder that has such a token and the other for one that has none.
-fn whole(config: &Config<'_>, default_layer: i64, default_strategy: &'static str) -> Architecture {
+pub(super) fn strategy(config: &Config<'_>, vision: &VisionModel, default: &'static str) {
     const STRATEGY: &str = "vision_feature_select_strategy";
+    let strategy = config.word(STRATEGY, Some(default));
+    let patches = if vision.class_token { "default" } else { "full" };
+    if strategy != patches {
+        config.problem(format!(
+            "`{STRATEGY}` is \"{strategy}\"; with this encoder only \"{patches}\", all patches and nothing else, is supported"
+        ));
+    }
+}
+
+fn whole(config: &Config<'_>, default_layer: i64, default_strategy: &'static str) -> Architecture {
     let part = |key: &str| config.table(key).map(|part| read(&part)).unwrap_or_default();
     let (vision, language) = (part("vision_config").vision, part("text_config").language);
     let (Some(vision), Some(mut language)) = (vision, language) else {
@@ -27,13 +37,7 @@ fn whole(config: &Config<'_>, default_layer: i64, default_strategy: &'static str
         );
         return Architecture::default();
     };
-    let (strategy, patches) =
-        (config.word(STRATEGY, Some(default_strategy)), if vision.class_token { "default" } else { "full" });
-    if strategy != patches {
-        config.problem(format!(
-            "`{STRATEGY}` is \"{strategy}\"; with this encoder only \"{patches}\", all patches and nothing else, is supported"
-        ));
-    }
+    strategy(config, &vision, default_strategy);
     // The whole model ties its head where it says so itself.
     language.tie_embeddings = config.flag("tie_word_embeddings", language.tie_embeddings);
     let projector = Projector {
@@ -41,12 +45,23 @@ fn whole(config: &Config<'_>, default_layer: i64, default_strategy: &'static str
         hidden: language.hidden,
         activation: activation(config, "projector_hidden_act", "gelu"),
         bias: config.flag("multimodal_projector_bias", true),
+        merge: 1,
+        norm: TapNorm::None,
+        window: None,
+        queries: None,
+        heads: None,
+        norm_eps: None,
     };
     const LAYERS: &str = "vision_feature_layer";
     let layers = config.layers(LAYERS, default_layer);
     let taps = layers.iter().filter_map(|&layer| state(config, LAYERS, vision.layers, layer)).collect();
-    let (vision, projector, language) = (Some(vision), Some(projector), Some(language));
-    Architecture { vision, projector, language, taps, ..Architecture::default() }
+    Architecture {
+        vision: Some(vision),
+        projector: Some(projector),
+        language: Some(language),
+        taps,
+        ..Architecture::default()
+    }
 }
 
 /// The address of `hidden_states[layer]`, which has the embeddings first and then the output of every block. The last is read

@@ -2,22 +2,25 @@
 
 mod clip;
 mod decoder;
-mod deepstack;
 mod dinov2;
 mod gguf;
+mod granite;
 mod llava;
+mod qwen3_vl;
 mod siglip;
 mod vit;
 
 use std::cell::RefCell;
 
 pub use crossloom_recipe::Architecture;
-use crossloom_recipe::{MlpActivation, Resample};
+use crossloom_recipe::{MlpActivation, PointAddress, Resample, VisionAddress};
 use crossloom_runtime::Header;
-pub use deepstack::Wiring;
 use serde_json::{Map, Value};
 
 use crate::config::Config;
+
+/// Which vision states a model adds to which layers of its decoder, as a recipe's `topology.wiring` lists them.
+type Wiring = Vec<(VisionAddress, PointAddress)>;
 
 /// What reads the configuration of one `model_type`.
 type Read = fn(&Config<'_>) -> Architecture;
@@ -27,13 +30,16 @@ const FAMILIES: &[(&str, Read)] = &[
     ("clip", clip::whole),
     ("clip_vision_model", clip::tower),
     ("dinov2", dinov2::tower),
-    ("granite4_vision", deepstack::granite),
+    ("granite", decoder::granite),
+    ("granite4_vision", granite::whole),
+    ("granite4_vision_text", decoder::granite),
     ("llama", decoder::llama),
     ("llava", llava::llava),
     ("llava_onevision", llava::onevision),
     ("qwen2", decoder::qwen2),
     ("qwen3", decoder::qwen3),
-    ("qwen3_vl", deepstack::qwen3_vl),
+    ("qwen3_vl", qwen3_vl::whole),
+    ("qwen3_vl_text", decoder::qwen3_vl_text),
     ("siglip", siglip::whole),
     ("siglip_vision_model", siglip::tower),
 ];
@@ -48,26 +54,6 @@ pub fn architecture(values: &Map<String, Value>) -> Result<Architecture, Vec<Str
     let read = read(&Config::new(values, &problems));
     let problems = problems.into_inner();
     if problems.is_empty() { Ok(read) } else { Err(problems) }
-}
-
-/// Which vision states a model of that configuration adds to which layers of its decoder: `topology.wiring` of a recipe that does
-/// the same. It is known of models too whose weights cannot be read.
-///
-/// # Errors
-/// Models that add no vision state to a layer; layers that are none.
-pub fn wiring(values: &Map<String, Value>) -> Result<Wiring, Vec<String>> {
-    let problems = RefCell::new(Vec::new());
-    let config = Config::new(values, &problems);
-    let wiring = match config.word("model_type", None) {
-        "granite4_vision" => deepstack::granite_wiring(&config),
-        "qwen3_vl" => deepstack::qwen3_vl_wiring(&config),
-        other => {
-            config.problem(format!("models of the type `{other}` add no vision state to their layers"));
-            Wiring::new()
-        }
-    };
-    let problems = problems.into_inner();
-    if problems.is_empty() { Ok(wiring) } else { Err(problems) }
 }
 
 /// The dimensions of an encoder that was exported to ONNX, see `dinov2`: a graph has no configuration, but shapes.
@@ -97,6 +83,15 @@ fn read(config: &Config<'_>) -> Architecture {
             Architecture::default()
         }
     }
+}
+
+/// A layer's number, which must be one of so many.
+fn layer_of(config: &Config<'_>, key: &str, layers: usize, layer: i64) -> Option<usize> {
+    let known = usize::try_from(layer).ok().filter(|&layer| layer < layers);
+    if known.is_none() {
+        config.problem(format!("`{key}` names layer {layer}, but there are {layers}"));
+    }
+    known
 }
 
 /// An activation by the name that configurations have for it.

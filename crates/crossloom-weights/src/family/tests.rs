@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use crossloom_recipe::{LanguageFamily, PointAddress, VisionAddress};
+use crossloom_recipe::{Adapter, LanguageFamily, PointAddress, PositionResample, TapNorm, VisionAddress};
 use serde_json::{Value, json};
 
 use super::*;
@@ -127,50 +127,143 @@ fn a_list_of_layers_gives_as_many_taps_and_0_is_the_embedding() {
     }
 }
 
+/// The configuration of Granite 4.1 Vision in what it maps, without what is as by default.
+fn granite_vision() -> Value {
+    json!({
+        "model_type": "granite4_vision", "deepstack_layer_map": [[-19, 9], [-13, 6], [-7, 3], [-1, 0]],
+        "spatial_vision_layer": -1, "spatial_target_layers": [12, 15, 18, 21], "downsample_rate": "4/8",
+        "vision_feature_select_strategy": "full",
+        "text_config": { "model_type": "granite4_vision_text", "num_hidden_layers": 40, "residual_multiplier": 0.22 },
+        "vision_config": {
+            "model_type": "siglip_vision_model", "num_hidden_layers": 27, "hidden_size": 1152, "image_size": 384,
+            "patch_size": 16
+        },
+        "qformer_config": {
+            "hidden_size": 1152, "num_attention_heads": 18, "encoder_hidden_size": 1152, "num_hidden_layers": 1,
+            "cross_attention_frequency": 1, "intermediate_size": 3072
+        }
+    })
+}
+
 #[test]
-fn granite_maps_vision_states_to_decoder_layers_and_a_recipe_can_say_so() {
-    let config = |map: Value| {
-        json!({
-            "model_type": "granite4_vision", "deepstack_layer_map": map, "spatial_vision_layer": -1,
-            "spatial_target_layers": [12, 15, 18, 21], "vision_feature_select_strategy": "full",
-            "text_config": { "model_type": "granite4_vision_text", "num_hidden_layers": 40 },
-            "vision_config": { "model_type": "siglip_vision_model", "num_hidden_layers": 27 }
-        })
-    };
-    let read = |value: Value| wiring(value.as_object().unwrap());
+fn granite_maps_vision_states_to_decoder_layers_and_half_of_them_begin_at_corners() {
+    let read = read_json(granite_vision()).unwrap();
     let (block, before) = (VisionAddress::Block, PointAddress::Before);
-    let published = config(json!([[-19, 9], [-13, 6], [-7, 3], [-1, 0]]));
-    let pairs = read(published.clone()).unwrap();
     let mapped =
         [(block(9), before(9)), (block(15), before(6)), (block(21), before(3)), (block(27), before(0))];
-    assert_eq!(pairs[..4], mapped);
-    assert_eq!(pairs[4..], [12, 15, 18, 21].map(|layer| (block(27), before(layer))));
-    let problems = read_json(published).unwrap_err();
-    assert!(problems.len() == 1 && problems[0].contains("Q-formers"), "{problems:?}");
-    assert!(problems[0].contains("[[\"block.9\", \"before layer.9\"], [\"block.15\""), "{problems:?}");
-    for (map, part) in [
-        (json!([[28, 0]]), "`deepstack_layer_map` is 28, but the encoder has 28 hidden states"),
-        (json!([[1, 40]]), "names layer 40, but there are 40"),
-        (json!([[1]]), "a list of pairs"),
-        (json!(null), "`deepstack_layer_map`"),
+    let spatial = [12, 15, 18, 21];
+    assert_eq!(read.wiring[..4], mapped);
+    assert_eq!(read.wiring[4..], spatial.map(|layer| (block(27), before(layer))));
+    let corners = spatial.map(before).to_vec();
+    assert_eq!(read.adapter, Some(Adapter::PerEdge { tap_norm: TapNorm::Layer, corners }));
+    assert!(read.taps.is_empty(), "nothing of the picture is at the input");
+    let projector = read.projector.unwrap();
+    let windows = projector.windows().unwrap();
+    assert_eq!((windows.window, windows.queries, windows.heads), (8, 4, 18));
+    assert_eq!((projector.hidden, projector.norm_eps), (3072, Some(1e-12)));
+    assert_eq!(read.language.unwrap().residual_multiplier, Some(0.22));
+}
+
+#[test]
+fn what_granite_vision_would_compute_otherwise_is_refused() {
+    for (table, key, value, part) in [
+        (
+            "",
+            "deepstack_layer_map",
+            json!([[28, 0]]),
+            "`deepstack_layer_map` is 28, but the encoder has 28 hidden states",
+        ),
+        ("", "deepstack_layer_map", json!([[1, 40]]), "names layer 40, but there are 40"),
+        ("", "deepstack_layer_map", json!([[1, 12]]), "names layer 12, which is named already"),
+        ("", "deepstack_layer_map", json!([[1]]), "a list of pairs"),
+        ("", "deepstack_layer_map", json!(null), "`deepstack_layer_map`"),
+        ("", "downsample_rate", json!("half"), "is \"half\""),
+        ("", "vision_feature_select_strategy", json!("default"), "all patches"),
+        ("qformer_config", "num_hidden_layers", json!(2), "only 1 is supported"),
+        ("qformer_config", "use_qformer_text_input", json!(true), "only false is supported"),
+        ("vision_config", "layer_norm_eps", json!(1e-5), "only 1e-6 is supported"),
     ] {
-        let problems = read(config(map)).unwrap_err();
-        assert!(problems.len() == 1 && problems[0].contains(part), "{problems:?}");
+        let mut config = granite_vision();
+        let place = if table.is_empty() { &mut config } else { &mut config[table] };
+        place[key] = value;
+        let problems = read_json(config).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].contains(part), "{key}: {problems:?}");
+    }
+}
+
+/// The configuration of Qwen3-VL 4B, without what is as by default.
+fn qwen3_vl() -> Value {
+    json!({
+        "model_type": "qwen3_vl", "tie_word_embeddings": true,
+        "text_config": {
+            "model_type": "qwen3_vl_text", "hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32,
+            "num_key_value_heads": 8, "head_dim": 128, "intermediate_size": 9728, "rope_theta": 5_000_000,
+            "rope_scaling": { "rope_type": "default", "mrope_interleaved": true, "mrope_section": [24, 20, 20] }
+        },
+        "vision_config": {
+            "model_type": "qwen3_vl", "depth": 24, "hidden_size": 1024, "intermediate_size": 4096,
+            "out_hidden_size": 2560, "deepstack_visual_indexes": [5, 11, 17]
+        }
+    })
+}
+
+#[test]
+fn qwen3_vl_merges_patches_and_adds_chosen_blocks_behind_its_first_layers() {
+    let read = read_json(qwen3_vl()).unwrap();
+    let (vision, language) = (read.vision.unwrap(), read.language.unwrap());
+    assert_eq!((vision.patch_size, vision.temporal_patch, vision.image_size), (16, 2, 768));
+    assert_eq!((vision.position_grid, vision.rope_theta), (Some(48), Some(1e4)));
+    assert_eq!(vision.position_resample, PositionResample::Bilinear);
+    assert!(!vision.class_token && !vision.post_norm && vision.qkv_bias && vision.patch_bias);
+    let projector = read.projector.unwrap();
+    assert_eq!((projector.merge, projector.hidden, projector.norm), (2, 4096, TapNorm::Layer));
+    assert_eq!(language.family, LanguageFamily::Qwen3);
+    assert_eq!((language.rope_theta, language.rope_sections), (5e6, Some([24, 20, 20])));
+    assert!(language.tie_embeddings);
+    let (block, after) = (VisionAddress::Block, PointAddress::After);
+    assert_eq!(read.taps, [block(24)]);
+    assert_eq!(read.wiring, [(block(6), after(0)), (block(12), after(1)), (block(18), after(2))]);
+    assert_eq!(read.adapter, Some(Adapter::PerTap { tap_norm: TapNorm::Merged }));
+}
+
+#[test]
+fn what_qwen3_vl_would_compute_otherwise_is_refused() {
+    for (table, key, value, part) in [
+        ("vision_config", "num_position_embeddings", json!(2300), "2300, which are no square"),
+        ("vision_config", "out_hidden_size", json!(4096), "only 2560 is supported"),
+        (
+            "vision_config",
+            "rope_parameters",
+            json!({ "rope_type": "default" }),
+            "only \"axial\" is supported",
+        ),
+        ("vision_config", "deepstack_visual_indexes", json!([11, 5, 17]), "[11, 5, 17], which do not ascend"),
+        ("vision_config", "deepstack_visual_indexes", json!([5, 24]), "names layer 24, but there are 24"),
+        ("text_config", "rope_scaling", json!({ "mrope_interleaved": false }), "only true is supported"),
+        ("text_config", "rope_scaling", json!({ "mrope_section": [24, 20] }), "three numbers of pairs"),
+        ("text_config", "attention_bias", json!(true), "only false is supported"),
+    ] {
+        let mut config = qwen3_vl();
+        config[table][key] = value;
+        let problems = read_json(config).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].contains(part), "{key}: {problems:?}");
     }
 }
 
 #[test]
-fn qwen3_vl_adds_chosen_blocks_behind_its_first_layers() {
+fn granite_scales_embeddings_scores_updates_and_logits() {
     let config = json!({
-        "model_type": "qwen3_vl", "text_config": { "num_hidden_layers": 36 },
-        "vision_config": { "depth": 27, "deepstack_visual_indexes": [8, 16, 24] }
+        "model_type": "granite", "hidden_size": 2048, "num_hidden_layers": 40, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "intermediate_size": 8192, "vocab_size": 49155, "rope_theta": 5_000_000.0,
+        "embedding_multiplier": 12.0, "attention_multiplier": 0.015_625, "residual_multiplier": 0.22, "logits_scaling": 8.0
     });
-    let (block, after) = (VisionAddress::Block, PointAddress::After);
-    let pairs = wiring(config.as_object().unwrap()).unwrap();
-    assert_eq!(pairs, [(block(9), after(0)), (block(17), after(1)), (block(25), after(2))]);
-    assert!(read_json(config).unwrap_err()[0].contains("rotary positions in two directions"));
-    let none = wiring(json!({ "model_type": "llava" }).as_object().unwrap()).unwrap_err();
-    assert!(none[0].contains("`llava` add no vision state"), "{none:?}");
+    let language = read_json(config).unwrap().language.unwrap();
+    assert_eq!((language.family, language.head_dim), (LanguageFamily::Llama, 64));
+    assert_eq!((language.embedding_multiplier, language.residual_multiplier), (Some(12.0), Some(0.22)));
+    assert_eq!((language.attention_scale(), language.logits_scaling), (0.015_625, Some(8.0)));
+    // What is silent there is 1, the scores too.
+    let silent = read_json(json!({ "model_type": "granite" })).unwrap().language.unwrap();
+    assert_eq!((silent.attention_scale(), silent.residual_multiplier), (1.0, Some(1.0)));
 }
 
 #[test]

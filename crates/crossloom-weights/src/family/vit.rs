@@ -1,6 +1,6 @@
 //! The vision transformer that CLIP's and SigLIP's towers share: the same keys, other defaults.
 
-use crossloom_recipe::{Resample, VisionFamily, VisionModel};
+use crossloom_recipe::{PositionResample, Resample, VisionFamily, VisionModel};
 
 use super::{Architecture, activation};
 use crate::config::Config;
@@ -29,6 +29,7 @@ pub(super) fn tower(config: &Config<'_>, defaults: &Defaults) -> Architecture {
         family: VisionFamily::Vit,
         image_size: config.count("image_size", Some(224)),
         patch_size: config.count("patch_size", Some(defaults.patch_size)),
+        temporal_patch: 1,
         channels: config.count("num_channels", Some(3)),
         hidden: config.count("hidden_size", Some(768)),
         layers: config.count("num_hidden_layers", Some(12)),
@@ -38,6 +39,8 @@ pub(super) fn tower(config: &Config<'_>, defaults: &Defaults) -> Architecture {
         norm_eps: config.number("layer_norm_eps", defaults.norm_eps),
         class_token: defaults.class_token,
         position_grid: None,
+        position_resample: PositionResample::Bicubic,
+        rope_theta: None,
         pre_norm: defaults.class_token,
         post_norm: true,
         qkv_bias: true,

@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use crossloom_recipe::Adapter;
+
 use crate::Architecture;
 
 /// Dimensions of a model that tables can name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dims {
     /// `D`: width of an attention head of the language model.
     pub head: usize,
@@ -21,6 +23,10 @@ pub struct Dims {
     pub channels: usize,
     /// Whether the head of the language model is its word embedding.
     pub tied: bool,
+    /// What names of the adapters of its own injection begin with, in the order of its wiring.
+    pub adapters: Vec<String>,
+    /// The same of those whose queries begin at corners.
+    pub corners: Vec<String>,
 }
 
 impl Dims {
@@ -33,6 +39,18 @@ impl Dims {
         }
         if let Some(vision) = &architecture.vision {
             (dims.patch, dims.channels) = (vision.patch_size, vision.channels);
+        }
+        for (tap, point) in &architecture.wiring {
+            let (name, at_corner) = match &architecture.adapter {
+                Some(Adapter::PerEdge { corners, .. }) => {
+                    (format!("{}.{tap}", point.name()), corners.contains(point))
+                }
+                _ => (tap.to_string(), false),
+            };
+            let names = if at_corner { &mut dims.corners } else { &mut dims.adapters };
+            if !names.contains(&name) {
+                names.push(name);
+            }
         }
         dims
     }
@@ -162,7 +180,16 @@ mod tests {
 
     use super::*;
 
-    const DIMS: Dims = Dims { head: 4, heads: 3, kv_heads: 1, patch: 2, channels: 3, tied: false };
+    static DIMS: Dims = Dims {
+        head: 4,
+        heads: 3,
+        kv_heads: 1,
+        patch: 2,
+        channels: 3,
+        tied: false,
+        adapters: Vec::new(),
+        corners: Vec::new(),
+    };
 
     #[test]
     fn letters_take_what_a_shape_has_and_give_it_back() {

@@ -1,4 +1,5 @@
-//! Patterns of names: `blk.{n}.attn_q.weight`, `language_model.*`.
+//! Patterns of names: `blk.{n}.attn_q.weight`, `language_model.*`. `{adapter}` and `{corner}` are written out before a pattern is
+//! looked at.
 //!
 //! `{n}` is a number without leading zeros, `*` at the end is whatever follows. A row of a table has the same of these on
 //! both sides, so that what one side took the other can be filled with.
@@ -11,6 +12,9 @@ pub(super) struct Taken<'a> {
 }
 
 const NUMBER: &str = "{n}";
+/// What stands for an adapter, and for one whose queries begin at corners.
+pub(super) const ADAPTER: &str = "{adapter}";
+pub(super) const CORNER: &str = "{corner}";
 
 /// What `name` has in place of the pattern's `{n}` and `*`; none if it does not fit.
 pub(super) fn take<'a>(pattern: &str, name: &'a str) -> Option<Taken<'a>> {

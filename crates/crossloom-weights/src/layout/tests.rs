@@ -8,7 +8,22 @@ use proptest::prelude::*;
 use super::extents::Extents;
 use super::*;
 
-const DIMS: Dims = Dims { head: 4, heads: 3, kv_heads: 1, patch: 2, channels: 3, tied: false };
+const DIMS: Dims = Dims {
+    head: 4,
+    heads: 3,
+    kv_heads: 1,
+    patch: 2,
+    channels: 3,
+    tied: false,
+    adapters: Vec::new(),
+    corners: Vec::new(),
+};
+
+/// Those of a model that injects its blocks.
+fn dims() -> Dims {
+    let named = |prefix: &str| (1..=3).map(|block| format!("{prefix}block.{block}")).collect();
+    Dims { adapters: named(""), corners: named("layer.0."), ..DIMS }
+}
 
 /// Names that a model of ours can have.
 fn ours() -> impl Strategy<Value = String> {
@@ -29,8 +44,13 @@ proptest! {
     fn every_layout_leads_there_and_back(name in ours()) {
         for layout in all() {
             let Some(found) = layout.of_ours(&name, &DIMS) else {
-                // A part that stands alone has no projector.
-                prop_assert!(!layout.whole);
+                // A part that stands alone has no projector, Granite Vision none at the input, and Qwen3-VL no tiles.
+                let lacks = match layout.name {
+                    "Granite Vision" => "multi_modal_projector.",
+                    "Qwen3-VL" => "image_newline",
+                    _ => "none",
+                };
+                prop_assert!(!layout.whole || name.starts_with(lacks));
                 continue;
             };
             prop_assert!(found.ours.contains(&name));
@@ -47,14 +67,19 @@ proptest! {
             for row in layout.rows.iter().copied().flatten() {
                 for pattern in row.0.iter().chain(row.1) {
                     // All names of a row take the same.
-                    let wildcards = |name: &str| (name.matches("{n}").count(), name.ends_with('*'));
+                    let wildcards = |name: &str| {
+                        let marks = ["{n}", "{adapter}", "{corner}"].map(|mark| name.matches(mark).count());
+                        (marks, name.ends_with('*'))
+                    };
                     prop_assert_eq!(wildcards(pattern), wildcards(row.0[0]));
                 }
                 for pattern in row.0 {
-                    let name = pattern.replace("{n}", &number.to_string()).replace('*', &rest);
-                    let found = layout.of_file(&name, &DIMS).unwrap();
+                    let tap = (number % 3).to_string();
+                    let name = pattern.replace("{n}", &number.to_string()).replace("{adapter}", &tap).replace("{corner}", &tap);
+                    let name = name.replace('*', &rest);
+                    let found = layout.of_file(&name, &dims()).unwrap();
                     for ours in &found.ours {
-                        prop_assert_eq!(layout.of_ours(ours, &DIMS), Some(found.clone()), "{}", layout.name);
+                        prop_assert_eq!(layout.of_ours(ours, &dims()), Some(found.clone()), "{}", layout.name);
                     }
                 }
             }
@@ -79,6 +104,24 @@ fn names_are_those_of_published_files() {
         ]
     );
     assert_eq!(names("multi_modal_projector.linear_2.bias")[2], "model.mm_projector.2.bias");
+}
+
+#[test]
+fn mergers_are_numbered_as_the_taps_that_they_belong_to() {
+    let dims = Dims { adapters: vec!["block.9".to_owned(), "embed".to_owned()], ..DIMS };
+    let layout = LAYOUTS.iter().find(|layout| layout.name == "Qwen3-VL").unwrap();
+    for (file, ours) in [
+        (
+            "model.visual.deepstack_merger_list.0.linear_fc2.bias",
+            "injection.adapter.block.9.projector.linear_2.bias",
+        ),
+        ("model.visual.deepstack_merger_list.1.norm.weight", "injection.adapter.embed.norm.weight"),
+    ] {
+        assert_eq!(layout.of_file(file, &dims).unwrap().ours, [ours]);
+        assert_eq!(layout.of_ours(ours, &dims).unwrap().file, [file]);
+    }
+    assert_eq!(layout.of_file("model.visual.deepstack_merger_list.2.norm.weight", &dims), None);
+    assert_eq!(layout.of_ours("injection.adapter.block.10.norm.weight", &dims), None);
 }
 
 #[test]
@@ -178,7 +221,8 @@ proptest! {
 
     #[test]
     fn written_shapes_never_panic(written in "[ ()a-dDHKPC0-9]{0,12}", shape in prop::collection::vec(0_usize..9, 0..4)) {
-        let mut extents = Extents::new(&DIMS);
+        let dims = DIMS;
+        let mut extents = Extents::new(&dims);
         let _ = extents.take(&written, &shape);
         let _ = extents.shape(&written);
         let _ = extents.parts(&written, 12);

@@ -236,6 +236,8 @@ fn inspect(folder: &Path, json: bool, terminal: &Terminal) -> Result<(), CliErro
             "taps": addresses.taps,
             "points": addresses.points,
             "reads": addresses.reads,
+            "injects": architecture.wiring,
+            "adapter": architecture.adapter,
         }));
     }
     let dimensions = toml::to_string(&BTreeMap::from([("model", architecture)])).map_err(CliError::failed)?;
@@ -251,7 +253,23 @@ fn inspect(folder: &Path, json: bool, terminal: &Terminal) -> Result<(), CliErro
             text.push_str(&format!("\n{what}: {}", names.join(", ")));
         }
     }
+    text.push_str(&own_injection(architecture).map_err(CliError::failed)?);
     terminal.print(&text)
+}
+
+/// What a model adds to its decoder's layers by itself, as a recipe says it.
+fn own_injection(architecture: &Architecture) -> Result<String, toml::ser::Error> {
+    let Some(adapter) = architecture.adapter.as_ref().filter(|_| !architecture.wiring.is_empty()) else {
+        return Ok(String::new());
+    };
+    let pairs: Vec<String> =
+        architecture.wiring.iter().map(|(tap, point)| format!("[\"{tap}\", \"{point}\"]")).collect();
+    let adapter = toml::Value::try_from(adapter)?;
+    let input = if architecture.taps.is_empty() { "input = \"none\", " } else { "" };
+    Ok(format!(
+        "\nitself injects: topology = {{ {input}wiring = [{}], adapter = {adapter} }}",
+        pairs.join(", ")
+    ))
 }
 
 fn tensors(held: &BTreeMap<(Part, String), Held>) -> String {

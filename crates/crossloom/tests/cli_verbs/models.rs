@@ -61,6 +61,35 @@ fn a_model_is_described_and_its_dimensions_can_be_pasted_into_a_recipe() {
 }
 
 #[test]
+fn a_model_that_injects_by_itself_says_so_as_a_recipe_does() {
+    let folder = workspace().join("crates/crossloom-model/tests/reference/fixtures/qwen3_vl");
+    let said = crossloom_in(&folder, &["model", "inspect", "."]).exits(0);
+    let topology = "topology = { wiring = [[\"block.1\", \"after layer.0\"], [\"block.2\", \"after layer.1\"]], \
+                    adapter = { kind = \"per_tap\", tap_norm = \"merged\" } }";
+    for part in [
+        "names of tensors: Qwen3-VL",
+        "adapter",
+        "merge = 2",
+        "rope_sections = [2, 2, 1]",
+        "itself reads: block.3",
+        topology,
+    ] {
+        assert!(said.out.contains(part), "`{part}` is not in\n{}", said.out);
+    }
+    let granite = folder.with_file_name("granite_vision");
+    let of_granite = crossloom_in(&granite, &["model", "inspect", "."]).exits(0);
+    for part in [
+        "kind = \"window_queries\"",
+        "itself injects: topology = { input = \"none\", wiring = [[\"block.1\"",
+        "kind = \"per_edge\"",
+    ] {
+        assert!(of_granite.out.contains(part), "`{part}` is not in\n{}", of_granite.out);
+    }
+    let document = crossloom_in(&folder, &["model", "inspect", ".", "--json"]).exits(0).json();
+    assert_eq!(document["injects"][1], serde_json::json!(["block.2", "after layer.1"]));
+}
+
+#[test]
 fn a_model_that_is_not_what_its_configuration_says_is_refused_with_every_reason() {
     let folder = tempfile::tempdir().unwrap();
     llama(folder.path(), 16);

@@ -2,7 +2,8 @@
 //!
 //! The kernel wants a table of cosines and sines. Positions nearly always lie in `0..T`: that table is made when the
 //! kernel is bound, once for all rotations of an executable that have the same. Other positions (a single token far into a
-//! text) get a table of their own, one entry per row, in scratch memory.
+//! text) get a table of their own, one entry per row, in scratch memory; so do positions of several numbers, whose entries are
+//! put together of those of each number.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ struct RopeKernel {
     head_dim: usize,
     inverse: bool,
     table: Arc<Table>,
+    /// Which of its position's numbers turns every pair, and how many there are.
+    axes: (Vec<usize>, usize),
     /// `0..rows`, the entries of a table with one entry per row.
     every_row: Vec<i32>,
 }
@@ -32,6 +35,22 @@ struct Table {
     sin: Vec<f32>,
     /// Angle per position of every pair.
     frequencies: Vec<f64>,
+}
+
+impl Table {
+    /// Cosine and sine of any position for a pair.
+    fn entry(&self, position: i32, pair: usize) -> (f32, f32) {
+        match usize::try_from(position) {
+            Ok(known) if known < self.count => {
+                let at = known * self.frequencies.len() + pair;
+                (self.cos[at], self.sin[at])
+            }
+            _ => {
+                let (sine, cosine) = (f64::from(position) * self.frequencies[pair]).sin_cos();
+                (cosine as f32, sine as f32)
+            }
+        }
+    }
 }
 
 /// The tables that kernels of one executable share, by number of positions, width of a head and bits of the base.
@@ -56,11 +75,13 @@ impl Tables {
 
 /// The kernel of a rotation or of its inverse.
 pub(super) fn lower(op: &Rope, inputs: &[&TensorType]) -> Lowered {
-    let (rows, cols, count) = (inputs[1].elements(), inputs[0].last(), inputs[0].shape[1]);
-    let Rope { head_dim, theta, inverse } = *op;
+    let (rows, cols, count) = (inputs[0].rows(), inputs[0].last(), inputs[0].shape[1]);
+    let Rope { head_dim, theta, inverse, .. } = *op;
+    let axes: (Vec<usize>, usize) = ((0..head_dim / 2).map(|pair| op.axis(pair)).collect(), op.axes());
     let bind = move |tables: &mut Tables| {
         let table = tables.rope(count, head_dim, theta)?;
-        Ok(RopeKernel { rows, cols, head_dim, inverse, table, every_row: (0..rows as i32).collect() })
+        let every_row = (0..rows as i32).collect();
+        Ok(RopeKernel { rows, cols, head_dim, inverse, table, axes, every_row })
     };
     let lowered = Lowered::with_tables("rope", rows * head_dim, bind).in_place(vec![(0, 0)]);
     lowered.floats(&[0], &[0]).ints(&[1], &[])
@@ -76,9 +97,10 @@ impl RopeKernel {
             for row in chunk_range(self.rows, per_task, task) {
                 // SAFETY: every row has its own entries, written by its task alone.
                 let (cos, sin) = unsafe { (cos.slice(row * half, half), sin.slice(row * half, half)) };
-                for ((c, s), frequency) in cos.iter_mut().zip(sin).zip(&self.table.frequencies) {
-                    let (sine, cosine) = (f64::from(positions[row]) * frequency).sin_cos();
-                    (*c, *s) = (cosine as f32, sine as f32);
+                let (of_pair, axes) = &self.axes;
+                let position = &positions[row * axes..(row + 1) * axes];
+                for (pair, (c, s)) in cos.iter_mut().zip(sin).enumerate() {
+                    (*c, *s) = self.table.entry(position[of_pair[pair]], pair);
                 }
             }
         });
@@ -108,7 +130,7 @@ impl CpuKernel for RopeKernel {
         let (head_dim, half) = (self.head_dim, self.head_dim / 2);
         let Table { count, cos, sin, .. } = &*self.table;
         let (entries, cos, sin): (_, &[f32], &[f32]) =
-            if positions.iter().all(|&p| usize::try_from(p).is_ok_and(|p| p < *count)) {
+            if self.axes.1 == 1 && positions.iter().all(|&p| usize::try_from(p).is_ok_and(|p| p < *count)) {
                 (positions, cos, sin)
             } else {
                 let (cos, rest) = scratch.split_at_mut(self.rows * half);
@@ -136,7 +158,7 @@ mod tests {
         let types: Vec<&TensorType> = types.iter().collect();
         for inverse in [false, true] {
             for theta in [100.0, 100.0, 10.0] {
-                let lowered = lower(&Rope { head_dim: 6, theta, inverse }, &types);
+                let lowered = lower(&Rope { head_dim: 6, theta, inverse, sections: None }, &types);
                 assert!(lowered.bind(&mut tables).is_ok());
             }
         }
@@ -144,7 +166,10 @@ mod tests {
         assert_eq!(keys, [(8, 6, 10.0_f64.to_bits()), (8, 6, 100.0_f64.to_bits())]);
         // One owner here, and the kernels are gone.
         assert!(tables.0.values().all(|table| Arc::strong_count(table) == 1));
-        assert_eq!(lower(&Rope { head_dim: 6, theta: 1.0, inverse: false }, &types).scratch, 4 * 16 * 6);
+        assert_eq!(
+            lower(&Rope { head_dim: 6, theta: 1.0, inverse: false, sections: None }, &types).scratch,
+            4 * 16 * 6
+        );
         assert_eq!(tables.0.len(), 2);
     }
 }

@@ -100,12 +100,13 @@ fn check(batch: &PackedBatch) {
         let indices = &batch.image_index_bn[row * visual..(row + 1) * visual];
         assert_eq!(indices, (0..visual as i32).collect::<Vec<_>>(), "the picture stands first, in every row");
 
-        let mut next = vec![visual as i32; plan.questions_per_sequence + 1];
+        let mut next = vec![plan.first_text_position() as i32; plan.questions_per_sequence + 1];
         for position in 0..length {
             let segment = segments[position];
             if position < visual {
                 assert_eq!((segment, tokens[position]), (IMAGE_SEGMENT, plan.special.image));
-                assert_eq!(positions[position], position as i32);
+                let own = if plan.picture_positions.is_none() { position as i32 } else { 0 };
+                assert_eq!(positions[position], own);
             } else if segment == PADDING_SEGMENT {
                 assert_eq!((tokens[position], mask[position]), (plan.special.pad, 0.0));
             } else {

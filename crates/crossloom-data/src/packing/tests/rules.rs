@@ -14,11 +14,13 @@ fn arrangement() -> impl Strategy<Value = (Vec<usize>, PackingOptions)> {
         1_usize..5,
         proptest::option::of(12_usize..30),
         proptest::option::of(1_usize..6),
+        proptest::option::of(1_usize..3),
     );
-    (questions, shape).prop_map(|(questions, (batch, visual, per_sequence, text, new_tokens))| {
+    (questions, shape).prop_map(|(questions, (batch, visual, per_sequence, text, new_tokens, span))| {
         let options = PackingOptions {
             batch_size: batch,
             visual_tokens: visual,
+            picture_positions: span,
             questions_per_sequence: per_sequence,
             image_width: 2,
             image_height: 2,

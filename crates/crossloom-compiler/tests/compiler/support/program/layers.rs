@@ -94,7 +94,7 @@ impl Maker {
             weights.into_iter().map(|w| self.b().linear(x, w, None).unwrap()).collect();
         if self.flag() {
             let positions = self.whole(&[B, T], &[0, 1, 2, 0, 1, 1]);
-            let rope = Rope { head_dim: D / heads, theta: 100.0, inverse: false };
+            let rope = Rope { head_dim: D / heads, theta: 100.0, inverse: false, sections: None };
             for operand in &mut operands[..2] {
                 *operand = self.b().one(rope, &[*operand, positions]).unwrap();
             }
