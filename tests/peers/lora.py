@@ -14,8 +14,6 @@ crossloom computes them (`answers`).
 """
 
 import json
-import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,8 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-THREADS = 2
+from step import THREADS, built, measured, peak_rss
+
 RECIPE = """
 name = "lora"
 
@@ -80,10 +78,6 @@ def torch_type(name):
     return {"bf16": torch.bfloat16, "f32": torch.float32}[name]
 
 
-def peak_rss():
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def eager(folder, dtype, logits, batch, tokens, targets, rounds):
     """Training steps in this process: median time and peak resident memory, as JSON."""
     import torch
@@ -119,11 +113,6 @@ def eager(folder, dtype, logits, batch, tokens, targets, rounds):
                       "libraries_bytes": libraries}))
 
 
-def run(command, env=None):
-    out = subprocess.run(list(map(str, command)), cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout
-    return json.loads(out.splitlines()[-1])
-
-
 def speed(dtype, turns=3):
     # A step of PyTorch in bf16 takes minutes on a processor without such products.
     rounds = {"bf16": 1, "f32": 3}[dtype]
@@ -134,17 +123,14 @@ def speed(dtype, turns=3):
         subprocess.run([sys.executable, __file__, "write", folder, dtype], check=True)
         recipe = Path(place) / "lora.toml"
         recipe.write_text(RECIPE.format(folder=folder, dtype=dtype))
-        subprocess.run(["cargo", "build", "-q", "--release", "--workspace", "--example", "step_profile"], cwd=ROOT, check=True)
-        profile = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "examples" / "step_profile"
-        ours = [profile, recipe, "lora", "--json", "--rounds", 8]
-        env = {**os.environ, "RAYON_NUM_THREADS": str(THREADS)}
+        profile = built()
         seen = {"ours": [], "all": [], "answers": []}
         for _ in range(turns):
-            seen["ours"].append(run(ours, env))
+            seen["ours"].append(measured(profile, recipe, "lora", "--json", "--rounds", 8))
             shape = seen["ours"][-1]
             for logits in ("all", "answers"):
-                seen[logits].append(run([sys.executable, __file__, "eager", folder, dtype, logits, shape["batch"],
-                                         shape["tokens"], shape["targets"], rounds]))
+                sizes = [shape["batch"], shape["tokens"], shape["targets"]]
+                seen[logits].append(measured(sys.executable, __file__, "eager", folder, dtype, logits, *sizes, rounds))
     own = seen["ours"][0]
     print(f"{dtype}: {own['batch']} x {own['tokens']} tokens, {own['targets']} targets each, {own['flops'] / 1e9:.0f} GFLOP")
     middle = {side: statistics.median(r["median_ms"] for r in runs) for side, runs in seen.items()}

@@ -10,9 +10,7 @@ processes of their own, and prints medians, ratios and peak resident memory (dat
 """
 
 import json
-import os
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,10 +23,9 @@ from safetensors.torch import load_file
 
 from data import EasyVqa, test_batches, training_batches
 from model import Vlm, load_checkpoint
+from step import ROOT, THREADS, built, measured, peak_rss
 
-ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "quickstart.toml"
-THREADS = 2
 
 
 def resolved(variant):
@@ -108,25 +105,15 @@ def eager(variant, steps=40, warm_up=5):
                       "libraries_bytes": libraries}))
 
 
-def peak_rss():
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def crossloom(variant):
-    command = ["cargo", "run", "-q", "--release", "-p", "crossloom-run", "--example", "step_profile", "--",
-               str(RECIPE), variant, "--json"]
-    return command, {**os.environ, "RAYON_NUM_THREADS": str(THREADS)}
-
-
 def speed(rounds=5):
     """Both sides in processes of their own, turn by turn, so that a busy moment of the machine meets both."""
+    profile = built()
     for variant in ("projector", "cli"):
-        sides = {"eager": ([sys.executable, __file__, "eager", variant], dict(os.environ)), "ours": crossloom(variant)}
+        sides = {"eager": (sys.executable, __file__, "eager", variant), "ours": (profile, RECIPE, variant, "--json")}
         seen = {side: [] for side in sides}
         for _ in range(rounds):
-            for side, (command, env) in sides.items():
-                out = subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout
-                seen[side].append(json.loads(out))
+            for side, command in sides.items():
+                seen[side].append(measured(*command))
         middle = {side: statistics.median(r["median_ms"] for r in runs) for side, runs in seen.items()}
         peak = {side: max(r["peak_rss_bytes"] for r in runs) / 1e6 for side, runs in seen.items()}
         ratios = [e["median_ms"] / o["median_ms"] for e, o in zip(seen["eager"], seen["ours"])]

@@ -118,8 +118,12 @@ fn grad_body<S: Simd, E: Element>(s: S, first: usize, cols: usize, dy: &[E], ids
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use crossloom_ir::DType;
+    use crossloom_ir::quantized::dequantize;
+    use half::bf16;
+
     use super::*;
-    use crate::kernels::testing::{assert_close, on_threads, random};
+    use crate::kernels::testing::{assert_close, on_threads, random, random_blocks};
 
     #[test]
     fn rows_are_taken_and_given_back() {
@@ -150,5 +154,27 @@ mod tests {
         }
         assert!(embedding(3, 1, &[0.0; 3], &[3], &mut [0.0]).is_err());
         assert!(embedding(3, 1, &[0.0; 3], &[-2], &mut [0.0]).is_err());
+    }
+
+    #[test]
+    fn rows_of_blocks_are_the_numbers_that_they_stand_for() {
+        const VOCAB: usize = 5;
+        let ids = [3, -1, 0, 4, 3];
+        for dtype in DType::ALL.into_iter().filter(|dtype| dtype.is_quantized()) {
+            let cols = 3 * dtype.block().0;
+            let bytes = random_blocks(dtype, VOCAB, cols, 3);
+            let table = Blocks { dtype, bytes: &bytes };
+            let numbers = dequantize(dtype, &bytes);
+            let (mut y, mut want) = (vec![f32::NAN; ids.len() * cols], vec![f32::NAN; ids.len() * cols]);
+            embedding_blocks(VOCAB, cols, table, &ids, &mut y).unwrap();
+            embedding(VOCAB, cols, &numbers, &ids, &mut want).unwrap();
+            assert_eq!(y, want, "{dtype}");
+            let (mut low, mut rounded) = (vec![bf16::NAN; y.len()], vec![bf16::NAN; y.len()]);
+            embedding_blocks(VOCAB, cols, table, &ids, &mut low).unwrap();
+            embedding(VOCAB, cols, &numbers, &ids, &mut rounded).unwrap();
+            assert_eq!(low, rounded, "{dtype}");
+            assert!(embedding_blocks(VOCAB + 1, cols, table, &ids, &mut y).is_err(), "{dtype}");
+            assert!(embedding_blocks(VOCAB, cols, table, &[VOCAB as i32], &mut y).is_err(), "{dtype}");
+        }
     }
 }

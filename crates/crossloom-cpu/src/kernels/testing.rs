@@ -1,5 +1,6 @@
 //! What the tests of the kernels share.
 
+use crossloom_ir::DType;
 use half::bf16;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -11,6 +12,25 @@ use crate::isa::{FORCED, Isa};
 pub(crate) fn random(seed: u64, n: usize) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..n).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+/// Seeded rows of blocks, with factors that are small numbers.
+pub(crate) fn random_blocks(dtype: DType, rows: usize, columns: usize, seed: u64) -> Vec<u8> {
+    let (elements, size) = dtype.block();
+    let numbers = random(seed, rows * columns / elements * size);
+    let mut bytes: Vec<u8> = numbers.iter().map(|x| (x * 4096.0) as i32 as u8).collect();
+    let factors: &[usize] = match dtype {
+        DType::Q4_1 | DType::Q4K => &[0, 2],
+        DType::Q6K => &[208],
+        _ => &[0],
+    };
+    for (i, block) in bytes.chunks_exact_mut(size).enumerate() {
+        for &at in factors {
+            let factor = half::f16::from_f32(numbers[i] * 0.01).to_le_bytes();
+            block[at..at + 2].copy_from_slice(&factor);
+        }
+    }
+    bytes
 }
 
 /// Asserts `|got - want| <= tolerance * max(1, |want|)` everywhere.

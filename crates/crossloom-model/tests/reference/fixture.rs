@@ -99,17 +99,19 @@ impl Fixture {
 /// softmax does not see them; their gradients are rounding.
 const SMALLEST_SCALE: f64 = 1e-2;
 
-/// Fails where a number is off by more than `tolerance` of the largest number of the tensor.
+/// Fails where a number is off by more than `tolerance` of the largest number of the tensor, and prints how far the worst one is.
 pub(crate) fn assert_close(what: &str, given: &Tensor<f64>, expected: &Tensor<f64>, tolerance: f64) {
     assert_eq!(given.shape, expected.shape, "{what}");
     let scale = expected.data.iter().fold(SMALLEST_SCALE, |scale, x| scale.max(x.abs()));
+    let mut worst = 0.0_f64;
     for (i, (given, expected)) in given.data.iter().zip(&expected.data).enumerate() {
-        let off = (given - expected).abs();
+        let off = (given - expected).abs() / scale;
         // A number that is none is no close one.
         assert!(
-            off <= tolerance * scale,
-            "{what}, element {i}: {given}, expected {expected}, off by {:.1e} of {scale}",
-            off / scale
+            off <= tolerance,
+            "{what}, element {i}: {given}, expected {expected}, off by {off:.1e} of {scale}"
         );
+        worst = worst.max(off);
     }
+    println!("{worst:.1e} of the largest at most, {tolerance:.0e} allowed: {what}");
 }

@@ -8,7 +8,7 @@ use crossloom_ir::op::Activation;
 
 use super::*;
 use crate::kernels::activation;
-use crate::kernels::testing::{assert_close, narrow, on_each_isa, on_threads, random};
+use crate::kernels::testing::{assert_close, narrow, on_each_isa, on_threads, random, random_blocks};
 
 /// The product in `f64`, without any blocking.
 fn reference(p: &Gemm, a: &[f32], b: &[f32], c: &[f32]) -> Vec<f32> {
@@ -237,25 +237,6 @@ fn a_row_does_not_depend_on_the_others() {
             check_rows::<bf16, f32>(&p, true);
         }
     });
-}
-
-/// Random blocks, with factors that are small numbers.
-fn random_blocks(dtype: DType, rows: usize, columns: usize, seed: u64) -> Vec<u8> {
-    let (elements, size) = dtype.block();
-    let numbers = random(seed, rows * columns / elements * size);
-    let mut bytes: Vec<u8> = numbers.iter().map(|x| (x * 4096.0) as i32 as u8).collect();
-    let factors: &[usize] = match dtype {
-        DType::Q4_1 | DType::Q4K => &[0, 2],
-        DType::Q6K => &[208],
-        _ => &[0],
-    };
-    for (i, block) in bytes.chunks_exact_mut(size).enumerate() {
-        for &at in factors {
-            let factor = half::f16::from_f32(numbers[i] * 0.01).to_le_bytes();
-            block[at..at + 2].copy_from_slice(&factor);
-        }
-    }
-    bytes
 }
 
 /// A product with blocks is, bit for bit, the product with the numbers that they stand for: with one row and many, with both
