@@ -29,8 +29,8 @@ pub struct Data {
 }
 
 impl Data {
-    /// Reads (and if need be fetches) the data of a recipe, of its last stage, with the vocabulary of all its stages. `folder` is the recipe's, for relative cache paths; `event`
-    /// hears what happens to assets.
+    /// Reads (and if need be fetches) the data of a recipe, of its last stage, with the vocabulary of all its stages. `folder` is the
+    /// recipe's, for relative cache paths; `event` hears what happens to assets.
     ///
     /// # Errors
     /// Data that cannot be had or read; an empty data set; too few training pictures to hold any out.

@@ -4,23 +4,13 @@
 use crossloom_recipe::{Adapter, PointAddress, Projector, ProjectorKind, TapNorm};
 use serde_json::{Value, json};
 
-use super::llava::{state, strategy};
-use super::{Architecture, Wiring, activation, layer_of, read};
+use super::llava::{halves, state};
+use super::{Architecture, Wiring, activation, layer_of};
 use crate::config::Config;
 
 /// The whole model, as far as it reads a picture at one size.
 pub(super) fn whole(config: &Config<'_>) -> Architecture {
-    let part = |key: &str| config.table(key).map(|part| read(&part)).unwrap_or_default();
-    let (vision, language) = (part("vision_config").vision, part("text_config").language);
-    let (Some(vision), Some(mut language)) = (vision, language) else {
-        config.problem(
-            "`vision_config` must be a vision encoder and `text_config` a language model".to_owned(),
-        );
-        return Architecture::default();
-    };
-    strategy(config, &vision, "default");
-    // The whole model ties its head where it says so itself.
-    language.tie_embeddings = config.flag("tie_word_embeddings", language.tie_embeddings);
+    let Some((vision, language)) = halves(config, "default") else { return Architecture::default() };
     // No configuration says it of the norms in front of its projectors, which have the encoder's here.
     if vision.norm_eps != 1e-6 {
         config.problem(format!(

@@ -1,6 +1,6 @@
 //! LLaVA-1.5 and LLaVA-OneVision: an encoder, a projector of two layers, a decoder.
 
-use crossloom_recipe::{Projector, ProjectorKind, TapNorm, VisionAddress, VisionModel};
+use crossloom_recipe::{LanguageModel, Projector, ProjectorKind, TapNorm, VisionAddress, VisionModel};
 
 use super::{Architecture, activation, read};
 use crate::config::Config;
@@ -17,7 +17,7 @@ pub(super) fn onevision(config: &Config<'_>) -> Architecture {
 
 /// `default` leaves out the first token, `full` none. Visual tokens here are all patches and no class token, which is the one for
 /// an encoder that has such a token and the other for one that has none.
-pub(super) fn strategy(config: &Config<'_>, vision: &VisionModel, default: &'static str) {
+fn strategy(config: &Config<'_>, vision: &VisionModel, default: &'static str) {
     const STRATEGY: &str = "vision_feature_select_strategy";
     let strategy = config.word(STRATEGY, Some(default));
     let patches = if vision.class_token { "default" } else { "full" };
@@ -28,18 +28,27 @@ pub(super) fn strategy(config: &Config<'_>, vision: &VisionModel, default: &'sta
     }
 }
 
-fn whole(config: &Config<'_>, default_layer: i64, default_strategy: &'static str) -> Architecture {
+/// The encoder and the language model of a whole model that has a configuration of each.
+pub(super) fn halves(
+    config: &Config<'_>,
+    default_strategy: &'static str,
+) -> Option<(VisionModel, LanguageModel)> {
     let part = |key: &str| config.table(key).map(|part| read(&part)).unwrap_or_default();
-    let (vision, language) = (part("vision_config").vision, part("text_config").language);
-    let (Some(vision), Some(mut language)) = (vision, language) else {
+    let halves = part("vision_config").vision.zip(part("text_config").language);
+    if halves.is_none() {
         config.problem(
             "`vision_config` must be a vision encoder and `text_config` a language model".to_owned(),
         );
-        return Architecture::default();
-    };
+    }
+    let (vision, mut language) = halves?;
     strategy(config, &vision, default_strategy);
     // The whole model ties its head where it says so itself.
     language.tie_embeddings = config.flag("tie_word_embeddings", language.tie_embeddings);
+    Some((vision, language))
+}
+
+fn whole(config: &Config<'_>, default_layer: i64, default_strategy: &'static str) -> Architecture {
+    let Some((vision, language)) = halves(config, default_strategy) else { return Architecture::default() };
     let projector = Projector {
         kind: ProjectorKind::Mlp2x,
         hidden: language.hidden,

@@ -174,22 +174,26 @@ impl<'a> Extents<'a> {
     }
 }
 
+/// Those of a small model, which injects nothing, for the tests of layouts.
+#[cfg(test)]
+pub(super) const SMALL: Dims = Dims {
+    head: 4,
+    heads: 3,
+    kv_heads: 1,
+    patch: 2,
+    channels: 3,
+    tied: false,
+    adapters: Vec::new(),
+    corners: Vec::new(),
+};
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
 
-    static DIMS: Dims = Dims {
-        head: 4,
-        heads: 3,
-        kv_heads: 1,
-        patch: 2,
-        channels: 3,
-        tied: false,
-        adapters: Vec::new(),
-        corners: Vec::new(),
-    };
+    static DIMS: Dims = SMALL;
 
     #[test]
     fn letters_take_what_a_shape_has_and_give_it_back() {

@@ -5,19 +5,10 @@ use std::borrow::Cow;
 use crossloom_ir::DType;
 use proptest::prelude::*;
 
-use super::extents::Extents;
+use super::extents::{Extents, SMALL};
 use super::*;
 
-const DIMS: Dims = Dims {
-    head: 4,
-    heads: 3,
-    kv_heads: 1,
-    patch: 2,
-    channels: 3,
-    tied: false,
-    adapters: Vec::new(),
-    corners: Vec::new(),
-};
+const DIMS: Dims = SMALL;
 
 /// Those of a model that injects its blocks.
 fn dims() -> Dims {
