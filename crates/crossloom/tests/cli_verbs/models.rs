@@ -116,7 +116,7 @@ fn an_adapter_is_merged_into_its_base_alone_and_what_is_no_run_gives_nothing_awa
     let adapter = |name: &str, linear: &str| {
         let linear = format!("language_model.model.layers.{linear}");
         let pair = Pair { linear, a: half([2, 8]), b: half([8, 2]), alpha: 2.0 };
-        let base = peft::Base { scope: Scope::Language, dinov2: false, path: None };
+        let base = peft::Base { scope: Scope::Language, tower: peft::Tower::Clip, path: None };
         peft::write(&folder.path().join(name), base, &[pair]).unwrap();
     };
     adapter("fits", "0.self_attn.q_proj");
