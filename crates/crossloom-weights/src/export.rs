@@ -81,9 +81,8 @@ impl Scope {
     fn layout(self, architecture: &Architecture) -> Option<&'static Layout> {
         let vision = architecture.vision.as_ref();
         match self {
-            Self::Language => Some(&PART),
             Self::Vision if vision?.layer_scale => Some(&DINOV2),
-            Self::Vision => Some(&PART),
+            Self::Language | Self::Vision => Some(&PART),
             Self::Whole => Some(Kind::of(architecture).layout(vision?)),
         }
     }

@@ -53,7 +53,7 @@ impl Adapter {
         let mut pairs = Vec::new();
         for module in &modules {
             let linears = scope.map(|scope| to_linears(scope, module, dims)).unwrap_or_default();
-            match pair(&file, module, &settings).and_then(|pair| divided(module, pair, linears)) {
+            match pair(&file, module, &settings).and_then(|pair| divided(module, &pair, linears)) {
                 Ok(read) => pairs.extend(read.into_iter().map(|pair| (module.clone(), pair))),
                 Err(own) => problems.extend(own),
             }
@@ -64,6 +64,11 @@ impl Adapter {
             }
             _ => Err(WeightsError::new(folder, problems)),
         }
+    }
+
+    /// How much of a model it is of.
+    pub fn scope(&self) -> Scope {
+        self.scope
     }
 
     /// Its pairs, in the order of their modules.
@@ -208,7 +213,7 @@ fn pair(file: &Arc<MappedFile>, module: &str, settings: &Settings) -> Result<Pai
 }
 
 /// The pairs of the layers that a module is: they share the first half, and each has its rows of the second.
-fn divided(module: &str, pair: Pair, linears: Vec<String>) -> Result<Vec<Pair>, Vec<String>> {
+fn divided(module: &str, pair: &Pair, linears: Vec<String>) -> Result<Vec<Pair>, Vec<String>> {
     let &[rows, rank] = &pair.b.shape[..] else {
         return Err(vec![format!("adapts `{module}` by no matrix")]);
     };
