@@ -1,7 +1,7 @@
 //! `deformable_attention`: every query reads a few points of grids, at places of its own.
 
 use super::DeformableAttentionGrad;
-use super::grid::{Neighbour, neighbours, shares};
+use super::grid::{Neighbour, neighbours, reading, shares};
 use crate::attrs::Attrs;
 use crate::grad::GradCx;
 use crate::op::check;
@@ -170,21 +170,6 @@ impl Extents {
         let x = b.transpose(x, &[0, 2, 1, 3])?;
         b.reshape(x, &[self.samples * self.heads, self.queries, self.points])
     }
-
-    /// What every query reads of every cell of a grid, `[B H, Q, side²]`: the sum over points of weight and both shares, whose
-    /// axes are `[B H, Q, P, side]`.
-    pub(super) fn reading(
-        self,
-        b: &mut Builder<'_>,
-        weights: Value,
-        [across, down]: [Value; 2],
-    ) -> Result<Value, IrError> {
-        let shape = b.func().shape(down).to_vec();
-        let weights = b.broadcast(weights, &shape, &[0, 1, 2])?;
-        let down = b.mul(weights, down)?;
-        let reading = b.matmul(down, across, true, false)?;
-        b.reshape(reading, &[shape[0], shape[1], shape[3] * shape[3]])
-    }
 }
 
 impl OpSpec for DeformableAttention {
@@ -239,7 +224,7 @@ impl OpSpec for DeformableAttention {
             };
             let of_axes = [of_axis(0)?, of_axis(1)?];
             let weights = e.of_grid(b, weights, level, None)?;
-            readings.push(e.reading(b, weights, of_axes)?);
+            readings.push(reading(b, weights, of_axes)?);
         }
         let reading = if readings.len() == 1 { readings[0] } else { b.concat(&readings, 2)? };
         let values = e.by_head(b, values)?;

@@ -1,7 +1,7 @@
 //! `deformable_attention_grad`: reading points of grids backwards.
 
 use super::DeformableAttention;
-use super::grid::shares;
+use super::grid::{reading, shares};
 use crate::attrs::Attrs;
 use crate::op::spec::OpSpec;
 use crate::op::{check, emit};
@@ -72,7 +72,7 @@ impl OpSpec for DeformableAttentionGrad {
                 shares(b, place, side)
             };
             let ([across, slope_across], [down, slope_down]) = (of_axis(0)?, of_axis(1)?);
-            let reading = e.reading(b, weights, [across, down])?;
+            let reading = reading(b, weights, [across, down])?;
             of_values.push(b.matmul(reading, grad, true, false)?);
 
             let cells = b.slice(values, 1, first, side * side)?;

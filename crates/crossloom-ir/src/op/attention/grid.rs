@@ -53,3 +53,17 @@ pub(super) fn shares(b: &mut Builder<'_>, place: Value, side: usize) -> Result<[
     let share = b.add(near, lost)?;
     Ok([share, b.affine(direction, side as f64, 0.0)?])
 }
+
+/// What every query reads of every cell of a grid, `[G, Q, side²]`: the sum over points of `weights [G, Q, P]` and both shares,
+/// along x and along y, `[G, Q, P, side]`.
+pub(super) fn reading(
+    b: &mut Builder<'_>,
+    weights: Value,
+    [across, down]: [Value; 2],
+) -> Result<Value, IrError> {
+    let shape = b.func().shape(down).to_vec();
+    let weights = b.broadcast(weights, &shape, &[0, 1, 2])?;
+    let down = b.mul(weights, down)?;
+    let reading = b.matmul(down, across, true, false)?;
+    b.reshape(reading, &[shape[0], shape[1], shape[3] * shape[3]])
+}
