@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crossloom_ir::DType;
 use crossloom_model::{BatchShape, Outputs, ParamSpec};
-use crossloom_recipe::{Adapter, AmpAttach, Architecture, KeptIn, Part, Recipe};
+use crossloom_recipe::{Adapter, AmpAttach, Architecture, KeptIn, Part, Recipe, Tap, VisionAddress};
 use crossloom_train::checkpoint::{Checkpoint, RestorePart};
 use crossloom_train::run_dir::VariantDir;
 use crossloom_train::step::{BoxError, ModelState, StateTensor, Visit};
@@ -216,7 +216,7 @@ impl Held {
             vision: Some(model.vision.clone()),
             projector: Some(model.projector.clone()),
             language: Some(model.language.clone()),
-            taps: recipe.topology.input.clone(),
+            taps: input_states(recipe)?,
             ..Architecture::default()
         };
         let files = Files::open(recipe)?;
@@ -265,6 +265,19 @@ fn saved(
         .into_iter()
         .map(|slot| (slot.name, Values { shape: slot.shape, values: slot.values }))
         .collect())
+}
+
+/// The vision states that the input's projector reads.
+fn input_states(recipe: &Recipe) -> Result<Vec<VisionAddress>, ExperimentError> {
+    let taps = recipe.topology.input.taps();
+    let states: Vec<VisionAddress> = taps.iter().filter_map(Tap::state).collect();
+    if states.len() == taps.len() {
+        return Ok(states);
+    }
+    Err(ExperimentError::request(
+        "the input reads sources that are made of vision states, which no published configuration names",
+        "give away its language model or its encoder (--merge language, --merge vision), or its trained tensors",
+    ))
 }
 
 /// Tensors that a checkpoint is read into.

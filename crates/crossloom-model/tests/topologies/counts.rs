@@ -102,10 +102,10 @@ fn branches_on_each_linear_layer_and_whole_projectors() {
             let recipe = published(vision, language, "cli", &[&sets[0], &sets[1]]);
             assert_eq!(elements(&recipe, "injection.adapter."), 4 * count, "{language}, rank {rank}");
         }
-        let recipe = published(vision, language, "cli-full-projectors", &[]);
+        let recipe = published(vision, language, "full-projector-per-tap", &[]);
         assert_eq!(elements(&recipe, "injection.adapter."), 4 * whole, "{language}");
         assert_eq!(elements(&recipe, "multi_modal_projector."), whole, "{language}");
-        let shared = published(vision, language, "cli-no-amp", &[]);
+        let shared = published(vision, language, "agf-only", &[]);
         assert_eq!(elements(&shared, "injection.adapter."), 0);
     }
 }
