@@ -64,6 +64,7 @@ pub mod resolved;
 mod sources;
 pub mod stages;
 pub mod start;
+pub mod verify;
 
 pub use batch::{load_batch, pool_of};
 pub use data::Data;
