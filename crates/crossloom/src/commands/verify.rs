@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::cli::{CliError, SubjectArgs, Table, Terminal, counted};
-use crossloom_run::verify::{Aspect, Built, EdgeProof, Proof, Verified, verify};
+use crossloom_run::verify::{Aspect, Built, Proof, Verified, verify};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -102,33 +102,32 @@ fn text(title: &str, verified: &Verified) -> String {
         shared.row([(*name).to_owned(), cell(proof, Some("holds".to_owned())), measured.join(", ")]);
     }
     text.push_str(&shared.to_string());
-    for line in told(verified.edges.iter().map(|edge| (edge, |proof: &Proof| proof.notes.clone()))) {
+    for line in told(verified, |proof| &proof.notes) {
         text.push_str(&format!("  note: {line}\n"));
     }
-    for (name, proof) in &verified.shared {
-        proof.notes.iter().for_each(|note| text.push_str(&format!("  note: {name}: {note}\n")));
-    }
-    for (of, problem) in verified.problems() {
-        text.push_str(&format!("  wrong: {of}: {problem}\n"));
+    for line in told(verified, |proof| &proof.problems) {
+        text.push_str(&format!("  wrong: {line}\n"));
     }
     text
 }
 
-/// What is said of edges, with the edges of which the same is said in one line.
-fn told<'e, F: Fn(&Proof) -> Vec<String>>(edges: impl Iterator<Item = (&'e EdgeProof, F)>) -> Vec<String> {
-    let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
-    for (edge, of) in edges {
-        for said in edge.proofs.values().flat_map(of) {
-            match lines.iter_mut().find(|(known, _)| *known == said) {
-                Some((_, edges)) => edges.push(&edge.edge),
-                None => lines.push((said, vec![&edge.edge])),
+/// What is said of edges and of what they share; where the same is said of several, in one line.
+fn told(verified: &Verified, of: fn(&Proof) -> &Vec<String>) -> Vec<String> {
+    let mut lines: Vec<(&str, Vec<&str>)> = Vec::new();
+    let edges =
+        verified.edges.iter().flat_map(|edge| edge.proofs.values().map(|proof| (edge.edge.as_str(), proof)));
+    for (name, proof) in edges.chain(verified.shared.iter().map(|(name, proof)| (*name, proof))) {
+        for said in of(proof) {
+            match lines.iter_mut().find(|(known, _)| known == said) {
+                Some((_, names)) if names.contains(&name) => {}
+                Some((_, names)) => names.push(name),
+                None => lines.push((said, vec![name])),
             }
         }
     }
-    let line = |(said, edges): (String, Vec<&str>)| match edges[..] {
-        [one] => format!("{one}: {said}"),
-        [first, ..] => format!("{first} and {}: {said}", counted(edges.len() - 1, "other")),
-        [] => said,
+    let line = |(said, names): (&str, Vec<&str>)| match names[..] {
+        [first, _, ..] => format!("{first} and {}: {said}", counted(names.len() - 1, "other")),
+        _ => format!("{}: {said}", names.concat()),
     };
     lines.into_iter().map(line).collect()
 }

@@ -137,6 +137,8 @@ enum Reached {
     After(u64),
     /// It is zero wherever they stand.
     Never,
+    /// It is zero, and the loss does not depend on what it is of.
+    NeedNot,
 }
 
 fn reach(
@@ -193,6 +195,19 @@ fn reach(
             }
         }
     }
+    // No gradient reaches what changes nothing wherever the others stand, such as a bias of keys under a softmax: it is told, and no
+    // failure.
+    let Some(loss) = scene.base.func.result("loss") else { return Ok(()) };
+    let lost: Vec<&str> =
+        of_weights.iter().filter(|(_, reached)| **reached == Reached::Never).map(|(name, _)| *name).collect();
+    for name in lost {
+        let Some(value) = bench.weights.get(name) else { continue };
+        let other = Named::from([(name.to_owned(), moved(value, 17, name))]);
+        let changed = scene.base.changed(&Change::of_params(scene.base.func, &other), None)?;
+        if apart(scene.base.after(&changed, loss), scene.base.value(loss)) <= NOTHING {
+            of_weights.insert(name, Reached::NeedNot);
+        }
+    }
     say(bench, &of_weights, &of_edges, verified);
     Ok(())
 }
@@ -210,7 +225,7 @@ fn say(
     let wiring = &bench.wiring;
     for (edge, wire) in wiring.edges.iter().enumerate() {
         let proof = verified.edge(edge, Aspect::Gradient);
-        let mut own = 0;
+        let (mut own, mut late, mut idle) = (0, Vec::new(), Vec::new());
         for (name, reached) in of_weights {
             let owner = wiring.owner(name);
             if owner.is_common() || !owner.owns(wire) {
@@ -219,21 +234,28 @@ fn say(
             own += 1;
             match reached {
                 Reached::AtOnce => {}
-                Reached::After(_) => {
-                    proof.note(format!("`{name}` has no gradient at the start, and has one once others have moved"));
-                }
+                Reached::After(_) => late.push(*name),
+                Reached::NeedNot => idle.push(*name),
                 Reached::Never => proof.fail(format!(
                     "no gradient ever reaches `{name}`: it is zero at the start and stays so wherever the other weights go"
                 )),
             }
         }
         proof.measured.insert("own weights", f64::from(own));
+        if let Some(late) = some(&late) {
+            proof.note(format!("{late} no gradient at the start, and one once others have moved"));
+        }
+        if let Some(idle) = some(&idle) {
+            proof.note(format!("{idle} no gradient, and no effect"));
+        }
         match of_edges[edge] {
             Reached::AtOnce => {}
             Reached::After(_) => {
                 proof.note("at the start no gradient passes it; it does once other weights have moved");
             }
-            Reached::Never => proof.fail("no gradient ever passes it, so what it brings cannot be learned"),
+            Reached::Never | Reached::NeedNot => {
+                proof.fail("no gradient ever passes it, so what it brings cannot be learned")
+            }
         }
     }
     let lost = of_weights
@@ -245,6 +267,15 @@ fn say(
         verified
             .shared("training")
             .note(format!("no gradient reaches {all} weights that are trained, such as `{one}`"));
+    }
+}
+
+/// The first of some weights, and how many more have something.
+fn some(names: &[&str]) -> Option<String> {
+    match *names {
+        [] => None,
+        [one] => Some(format!("`{one}` has")),
+        [one, ..] => Some(format!("`{one}` and {} more have", names.len() - 1)),
     }
 }
 
