@@ -6,7 +6,7 @@ use crossloom_model::{
     BatchShape, CacheShape, ModelGraph, Outputs, ParamSpec, Span, StepShape, build_over_states, connect,
     decode, encode, prefill,
 };
-use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
+use crossloom_recipe::Recipe;
 
 use super::small::VOCAB;
 use crate::ExperimentError;
@@ -50,8 +50,6 @@ pub struct Function {
     pub func: Func,
     /// Its weights.
     pub params: Vec<ParamSpec>,
-    /// Every gated point with the taps whose weights its result `gate.{point}` holds, in order.
-    pub gates: Vec<(PointAddress, Vec<VisionAddress>)>,
 }
 
 /// Sizes of what is verified: sequences, positions of one, and targets of one in training.
@@ -119,5 +117,5 @@ pub fn step_of(recipe: &Recipe, loss: Function) -> Result<Function, ExperimentEr
 }
 
 fn of((model, func): (ModelGraph, Func)) -> Function {
-    Function { func, params: model.params, gates: model.gates }
+    Function { func, params: model.params }
 }

@@ -38,9 +38,10 @@ pub fn verify(recipe: &Recipe, functions: &dyn Functions) -> Result<Verified, Ex
     let mut verified = Verified::of(bench.wiring.edges.iter().map(|edge| edge.name.clone()));
     taps::check(&bench, &mut verified);
     let given = [&bench.states, &bench.text, &bench.weights];
-    let instead = (&bench.other[..], &bench.nothing[..]);
+    let func = &bench.over_states.func;
+    let [other, nothing] = bench.instead(func);
     let result = (bench.layers(), "logits");
-    let scene = match Scene::new(&bench.over_states.func, &given, instead, &bench.wiring, result)? {
+    let scene = match Scene::new(func, &given, (&other, &nothing), &bench.wiring, result)? {
         Ok(scene) => scene,
         Err(problems) => {
             problems.into_iter().for_each(|problem| verified.shared("stream").fail(problem));

@@ -10,17 +10,16 @@ use super::stream::{Segment, Stream};
 use super::wiring::Wiring;
 use crate::ExperimentError;
 
-/// What a function is given of what is seen, in the place of what the call was given: as it is now, and as it is when each of the
-/// taps shows nothing.
+/// What is seen in the place of what a call was given: as it is now, and as it is when each of the taps shows nothing.
 pub(crate) struct Sight {
-    pub(crate) now: Named,
-    pub(crate) nothing: Vec<Named>,
+    pub(crate) now: Change,
+    pub(crate) nothing: Vec<Change>,
 }
 
 /// The values of what is seen, by instruction, that go with a [`Sight`].
 pub(crate) struct World {
     pub(crate) now: Changed,
-    nothing: Vec<Changed>,
+    pub(crate) nothing: Vec<Changed>,
 }
 
 /// Operands of instructions.
@@ -41,15 +40,15 @@ pub(crate) struct Scene<'f> {
 }
 
 impl<'f> Scene<'f> {
-    /// A call of a function of a decoder with so many layers whose head ends in a result. `other` are the inputs when each of the taps
-    /// shows something else, and `sight` has nothing in the place of what is seen now.
+    /// A call of a function of a decoder with so many layers whose head ends in a result. `other` and `nothing` are the changes when
+    /// each of the taps shows something else, or nothing.
     ///
     /// # Errors
     /// It cannot be run. Inner: its stream cannot be found.
     pub(crate) fn new(
         func: &'f Func,
         given: &[&Named],
-        (other, nothing): (&[Named], &[Named]),
+        (other, nothing): (&[Change], &[Change]),
         wiring: &Wiring,
         (layers, result): (usize, &str),
     ) -> Result<Result<Self, Vec<String>>, ExperimentError> {
@@ -58,7 +57,7 @@ impl<'f> Scene<'f> {
             Err(problems) => return Ok(Err(problems)),
         };
         let base = Evaluated::new(func, given)?;
-        let seen = |named: &Named| base.changed(&Change::of_params(func, named), Some(&stream.seeing));
+        let seen = |change: &Change| base.changed(change, Some(&stream.seeing));
         let other = other.iter().map(seen).collect::<Result<_, _>>()?;
         let nothing = nothing.iter().map(seen).collect::<Result<_, _>>()?;
         let world = World { now: Changed::default(), nothing };
@@ -73,9 +72,7 @@ impl<'f> Scene<'f> {
 
     /// What is seen by other inputs.
     pub(crate) fn world(&self, sight: &Sight) -> Result<World, ExperimentError> {
-        let seen = |named: &Named| {
-            self.base.changed(&Change::of_params(self.base.func, named), Some(&self.stream.seeing))
-        };
+        let seen = |change: &Change| self.base.changed(change, Some(&self.stream.seeing));
         Ok(World {
             now: seen(&sight.now)?,
             nothing: sight.nothing.iter().map(seen).collect::<Result<_, _>>()?,
@@ -145,7 +142,12 @@ impl<'f> Scene<'f> {
     }
 
     /// Which elements of what enters depend on the other taps of an edge's point.
-    fn of_others(&self, wiring: &Wiring, edge: usize, entry: (usize, usize)) -> Vec<(usize, Vec<bool>)> {
+    pub(crate) fn of_others(
+        &self,
+        wiring: &Wiring,
+        edge: usize,
+        entry: (usize, usize),
+    ) -> Vec<(usize, Vec<bool>)> {
         let wire = &wiring.edges[edge];
         let taps =
             wiring.into(wire.point).map(|other| wiring.edges[other].tap).filter(|&tap| tap != wire.tap);

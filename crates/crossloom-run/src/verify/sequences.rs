@@ -47,6 +47,16 @@ impl Sequence {
         }
     }
 
+    /// Whether anything stands there.
+    pub(crate) fn is_real(&self, position: usize) -> bool {
+        self.segment(position) >= 0
+    }
+
+    /// Whether text of a question or an answer stands there.
+    pub(crate) fn is_text(&self, position: usize) -> bool {
+        self.segment(position) > 0
+    }
+
     /// Whether an answer's token stands there.
     pub(crate) fn answers(&self, position: usize) -> bool {
         self.questions.iter().any(|question| question.answer.contains(&position))
@@ -78,6 +88,8 @@ impl Sequences {
         let (side, pool) = (recipe.model.visual_grid(), pool_of(recipe));
         let several = recipe.data.questions_per_sequence > 1 && pool == GatePool::Image;
         let mut all = Vec::new();
+        // Where no visual token is in the sequence, the picture takes no position.
+        let side = if recipe.visual_positions() == 0 { 0 } else { side };
         for (lead, gap) in [(1, 1), (0, 0)] {
             let visual: Vec<usize> =
                 (0..side * side).map(|token| lead + token + gap * (token / side)).collect();
@@ -91,7 +103,8 @@ impl Sequences {
             all.push(Sequence { picture: lead..end, visual, questions });
         }
         let longest = all.iter().filter_map(|sequence| Some(sequence.questions.last()?.answer.end)).max();
-        let first_text = [0, 1].map(|row: usize| match recipe.model.picture_positions() {
+        let positions = recipe.picture_positions();
+        let first_text = [0, 1].map(|row: usize| match positions {
             Some(positions) => all[row].picture.start + positions,
             None => all[row].picture.end,
         });
@@ -135,6 +148,8 @@ impl Sequences {
         named.insert(inputs::SEGMENTS.into(), self.per_position(segment));
         let visual = |i: usize| self.all[i / self.visual].visual[i % self.visual] as f64;
         named.insert(inputs::IMAGE_INDEX.into(), Tensor::from_fn([self.all.len(), self.visual], visual));
+        let text = |row: usize, at: usize| f64::from(u8::from(self.all[row].is_text(at)));
+        named.insert(inputs::TEXT_MASK.into(), self.per_position(text));
         named.insert(
             inputs::POOL_MASK.into(),
             self.per_position(|row, at| f64::from(u8::from(self.pools(row, at)))),
@@ -174,7 +189,9 @@ impl Sequences {
     /// Positions of every sequence as the inputs of a call on a cache with room for so many of each. `held` is what the cache holds.
     pub(crate) fn call(&self, whole: &Named, spans: &[Vec<usize>], held: &[usize], tokens: usize) -> Named {
         let mut named = Named::new();
-        for name in [inputs::TOKENS, inputs::POSITIONS, inputs::SEGMENTS, inputs::POOL_MASK] {
+        const PER_POSITION: [&str; 5] =
+            [inputs::TOKENS, inputs::POSITIONS, inputs::SEGMENTS, inputs::POOL_MASK, inputs::TEXT_MASK];
+        for name in PER_POSITION {
             let Some(of) = whole.get(name) else { continue };
             let padding = if name == inputs::SEGMENTS { -1.0 } else { 0.0 };
             let value = |i: usize| {
@@ -192,7 +209,10 @@ impl Sequences {
         let every = Tensor::from_fn([spans.len(), tokens], |i| (i % tokens) as f64);
         named.insert(inputs::TARGET_INDEX.into(), every);
         let per_row = |of: &dyn Fn(usize) -> usize| Tensor::from_fn([spans.len()], |row| of(row) as f64);
-        named.insert(inputs::SLOT.into(), per_row(&|row| spans.len() - 1 - row));
+        let slot = |row: usize| spans.len() - 1 - row;
+        named.insert(inputs::SLOT.into(), per_row(&slot));
+        let kept = |row: usize| if spans[row].is_empty() { -1.0 } else { slot(row) as f64 };
+        named.insert(inputs::PICTURE_SLOT.into(), Tensor::from_fn([spans.len()], kept));
         named.insert(inputs::START.into(), per_row(&|row| held[row]));
         named.insert(inputs::COUNT.into(), per_row(&|row| spans[row].len()));
         named

@@ -1,6 +1,6 @@
 //! A recipe at its real depth, with widths scaled down: all that its wiring depends on stays.
 
-use crossloom_recipe::{Adapter, Gate, Part, Precision, Recipe};
+use crossloom_recipe::{Adapter, Fusion, Gate, Part, Precision, Recipe};
 
 /// Words of a vocabulary whose size the recipe leaves to the tokenizer.
 pub(crate) const VOCAB: usize = 12;
@@ -18,6 +18,12 @@ pub(crate) fn small(recipe: &Recipe) -> Recipe {
     }
     if let Gate::Agf(agf) = &mut topology.gate {
         agf.heads = agf.heads.min(2);
+    }
+    if let Fusion::CrossAttention(of) = &mut topology.fusion {
+        let groups = (of.heads / of.kv_heads.max(1)).max(1);
+        of.kv_heads = of.kv_heads.min(2);
+        of.heads = groups * of.kv_heads;
+        (of.head_dim, of.mlp) = (4, of.mlp.min(12));
     }
     small.train.precision = Precision::F32;
     small.train.accumulate = 1;

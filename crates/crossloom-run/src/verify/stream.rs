@@ -64,21 +64,19 @@ pub(crate) struct Stream {
     pub(crate) entries: Vec<(usize, usize)>,
 }
 
-/// Inputs that are neither text nor a picture.
-fn is_seen(name: &str) -> bool {
-    const OTHERS: [&str; 10] = [
-        inputs::TOKENS,
-        inputs::POSITIONS,
-        inputs::SEGMENTS,
-        inputs::IMAGE_INDEX,
-        inputs::POOL_MASK,
-        inputs::TARGET_INDEX,
-        inputs::TARGETS,
-        inputs::SLOT,
-        inputs::START,
-        inputs::COUNT,
-    ];
-    !OTHERS.contains(&name)
+/// What the names of states begin with that keep what was seen.
+pub(crate) const KEPT: &str = "cache.picture.";
+
+/// Inputs and states that come of pictures.
+fn is_seen(param: &crossloom_ir::Param) -> bool {
+    let name = param.name.as_str();
+    match param.role {
+        Role::Input => {
+            [inputs::PIXELS, inputs::VISUAL, inputs::FEATURES].contains(&name) || name.starts_with("state.")
+        }
+        Role::State => name.starts_with(KEPT),
+        Role::Weight => false,
+    }
 }
 
 impl Stream {
@@ -89,11 +87,11 @@ impl Stream {
     pub(crate) fn find(func: &Func, layers: usize, result: &str) -> Result<Self, Vec<String>> {
         let text = |param: &crossloom_ir::Param| match param.role {
             Role::Input => param.name == inputs::TOKENS,
-            Role::State => param.name.starts_with(caches::PREFIX),
+            Role::State => param.name.starts_with(caches::PREFIX) && !is_seen(param),
             Role::Weight => false,
         };
         let hidden = reached(func, text);
-        let seen = reached(func, |param| param.role == Role::Input && is_seen(&param.name));
+        let seen = reached(func, is_seen);
         let mut problems = Vec::new();
         let mut note = |found: Result<Value, String>| found.map_err(|problem| problems.push(problem)).ok();
         let start = note(embedded(func));

@@ -19,7 +19,7 @@ pub(crate) fn start(recipe: &Recipe, params: &[ParamSpec]) -> Named {
     let pretrained = |part: Part| match part {
         Part::Vision => model.weights.is_some() || model.vision.weights.is_some(),
         Part::Language => model.weights.is_some() || model.language.weights.is_some(),
-        Part::Projector | Part::Adapter => model.weights.is_some(),
+        Part::Projector | Part::Adapter | Part::Fusion => model.weights.is_some(),
         Part::Gate => false,
     };
     let value = |param: &ParamSpec| {

@@ -1,6 +1,8 @@
 //! What a recipe declares: its edges, each from vision states to a place of the decoder.
 
-use crossloom_recipe::{FusionOrder, Phase, PointAddress, Recipe, Topology, VisionAddress};
+use crossloom_recipe::{
+    FusionOrder, Mask, Phase, PointAddress, Recipe, Tap as Declared, TapSource, Topology, VisionAddress,
+};
 
 use super::stream::Place;
 use crate::ExperimentError;
@@ -25,6 +27,8 @@ pub(crate) struct Tap {
     pub(crate) name: String,
     /// The vision states that it is made of.
     pub(crate) states: Vec<VisionAddress>,
+    /// Whether it is one of them, and not made of some.
+    pub(crate) is_state: bool,
 }
 
 /// A point: where edges end.
@@ -36,6 +40,8 @@ pub(crate) struct Point {
     pub(crate) place: Place,
     /// Whether its edges act when a prompt is read, and when a token is generated.
     pub(crate) acts: [bool; 2],
+    /// Which positions its edges change.
+    pub(crate) mask: Mask,
     /// Whether what a tap adds there does not depend on the point's other taps.
     pub(crate) independent: bool,
 }
@@ -57,24 +63,29 @@ impl Wiring {
         let topology = Topology::new(recipe)?;
         let (mut taps, mut points, mut edges) = (Vec::new(), Vec::new(), Vec::new());
         for edge in topology.edges() {
-            let tap = Tap { name: edge.tap.to_string(), states: vec![edge.tap] };
+            let mut states = Vec::new();
+            states_of(recipe, &edge.tap, &mut states);
+            let tap = Tap { name: edge.tap.to_string(), states, is_state: edge.tap.state().is_some() };
             let place = match edge.point {
                 PointAddress::Input => Place::Gap(0),
                 PointAddress::Before(layer) => Place::Gap(layer),
+                PointAddress::Inside(layer) => Place::Between(layer),
                 PointAddress::After(layer) => Place::Gap(layer + 1),
             };
             let acts = match recipe.topology.phase {
                 Phase::Prefill => [true, false],
+                Phase::All => [true, true],
             };
+            let is_input = edge.point == PointAddress::Input;
+            let mask = if is_input { Mask::Visual } else { recipe.topology.mask };
             // The projector of the input may read several states side by side, so none has a share of its own.
-            let independent =
-                edge.point != PointAddress::Input && recipe.topology.fusion.order == FusionOrder::Parallel;
-            let point = Point { name: edge.point.name(), place, acts, independent };
+            let independent = !is_input && recipe.topology.fusion.order() == Some(FusionOrder::Parallel);
+            let point = Point { name: edge.point.name(), place, acts, mask, independent };
             edges.push(Wire {
                 name: edge.name(),
                 tap: index_of(&mut taps, tap),
                 point: index_of(&mut points, point),
-                is_input: edge.point == PointAddress::Input,
+                is_input,
             });
         }
         Ok(Self { edges, taps, points })
@@ -133,4 +144,17 @@ fn longest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<usize
         |name: &str| text.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     let found = names.enumerate().filter(|(_, name)| begins(name));
     found.max_by_key(|(_, name)| name.len()).map(|(index, _)| index)
+}
+
+/// The vision states that a tap is made of.
+fn states_of(recipe: &Recipe, tap: &Declared, states: &mut Vec<VisionAddress>) {
+    match (tap, recipe.topology.source(tap)) {
+        (Declared::State(address), _) => states.push(*address),
+        (_, Some((TapSource::Mean { of }, _))) => states.extend(of),
+        (_, Some((TapSource::Stacks { of, .. }, _))) => states.push(*of),
+        (_, Some((TapSource::Channels { of }, _))) => {
+            of.iter().filter(|inner| *inner != tap).for_each(|inner| states_of(recipe, inner, states));
+        }
+        (Declared::Source(_), None) => {}
+    }
 }

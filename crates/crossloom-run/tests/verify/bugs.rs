@@ -145,7 +145,7 @@ fn one_edge_that_ends_one_layer_off() {
     let pairs = |recipe: &Recipe| {
         let mut recipe = recipe.clone();
         let topology = Topology::new(&recipe).unwrap();
-        let mut pairs: Vec<_> = topology.injections().map(|edge| (edge.tap, edge.point)).collect();
+        let mut pairs = topology.pairs();
         // One into the second layer is left out.
         pairs.retain(|(tap, point)| (tap.to_string().as_str(), point.name().as_str()) != ("block.2", POINT));
         recipe.topology.wiring = Wiring::Pairs(pairs);
@@ -159,7 +159,7 @@ fn one_edge_that_ends_one_layer_off() {
 fn an_edge_that_is_built_and_not_declared() {
     let mut declared = cli();
     let topology = Topology::new(&declared).unwrap();
-    let mut pairs: Vec<_> = topology.injections().map(|edge| (edge.tap, edge.point)).collect();
+    let mut pairs = topology.pairs();
     pairs.retain(|(tap, point)| (tap.to_string().as_str(), point.name().as_str()) != ("block.2", POINT));
     declared.topology.wiring = Wiring::Pairs(pairs);
     let dense = |recipe: &Recipe| {
@@ -362,10 +362,75 @@ fn an_edge_that_is_lost_under_chunked_prefill() {
     names(&recipe, &Planted(&change), &edges(&recipe, into(POINT)), "adds nothing in chunks");
 }
 
+/// Layers of their own that read two means of states from every position, in decoding too.
+fn reading() -> Recipe {
+    let topology = "variants.cli.topology={ input = 'none', stream = 'none', taps = ['low', 'high'], \
+                    wiring = [['low', 'before layer.0'], ['high', 'before layer.1'], ['low', 'inside layer.2']], \
+                    fusion = 'cross_attention', gate = 'none', adapter = 'per_tap', \
+                    sources = { low = { kind = 'mean', of = ['block.1', 'block.2'] }, \
+                    high = { kind = 'mean', of = ['block.2', 'block.4'] } } }";
+    let path = crate::support::recipes().join("synthetic.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let model = text.split("[variants").next().unwrap().replace("[topology]\ninput = \"post_norm\"\n", "");
+    let topology = topology.replace("variants.cli.topology=", "topology = ").replace('\'', "\"");
+    let text = model.replacen("[model.vision]", &format!("{topology}\n[model.vision]"), 1);
+    crossloom_recipe::load_text(std::path::Path::new("reading.toml"), &text, &Default::default())
+        .unwrap_or_else(|error| panic!("{error}"))
+        .base
+}
+
+#[test]
+fn layers_that_read_means_of_states_from_every_position() {
+    let recipe = reading();
+    let verified = verify(&recipe, &crossloom_run::verify::Built).unwrap_or_else(|error| panic!("{error}"));
+    assert!(verified.holds(), "{}", said(&verified));
+    for edge in &verified.edges {
+        let phase = &edge.proofs[&Aspect::Phase].measured;
+        assert!(["prefill", "decode", "chunks"].iter().all(|name| phase.contains_key(name)), "{phase:?}");
+        assert!(
+            edge.proofs[&Aspect::Gradient].notes.iter().any(|note| note.contains("no gradient at the start"))
+        );
+    }
+}
+
+#[test]
+fn an_edge_that_decoding_drops() {
+    let recipe = reading();
+    let change = |usage: Use, function: Function| {
+        if !matches!(usage, Use::Decode { .. }) {
+            return function;
+        }
+        under(SCOPE, function, |rewriter, inst| {
+            let Op::Attention(_) = &inst.op else { return Ok(false) };
+            rewriter.copy(inst)?;
+            let read = rewriter.get(inst.outputs[0])?;
+            let nothing = rewriter.builder(&inst.scope).affine(read, 0.0, 0.0)?;
+            rewriter.set(inst.outputs[0], nothing);
+            Ok(true)
+        })
+    };
+    names(&recipe, &Planted(&change), &edges(&recipe, into(POINT)), "adds nothing in decode");
+}
+
+#[test]
+fn a_mean_of_other_states_than_it_says() {
+    let recipe = reading();
+    let other = |recipe: &Recipe| {
+        let mut recipe = recipe.clone();
+        let crossloom_recipe::Tap::State(block) = "block.3".parse().unwrap() else { unreachable!() };
+        if let Some(crossloom_recipe::TapSource::Mean { of }) = recipe.topology.sources.get_mut("high") {
+            of[1] = block;
+        }
+        recipe
+    };
+    let expected = edges(&recipe, from(&["high"]));
+    names(&recipe, &Deviating(&other), &expected, "what `high` brings depends on `state.block.3`");
+}
+
 #[test]
 fn what_the_picture_left_that_decoding_drops() {
     let recipe = cli();
-    // No edge acts in decoding yet: what can be lost there is what the injection has left in the cache.
+    // This edge acts on prompts alone: what can be lost in decoding is what it has left in the cache.
     let change = |usage: Use, function: Function| {
         if !matches!(usage, Use::Decode { .. }) {
             return function;

@@ -27,7 +27,7 @@ pub(crate) fn check(
             .iter()
             .map(|(name, state)| (name.clone(), permuted(state, &every_row(&of_patches, bench.sizes.batch))))
             .collect();
-        let world = scene.world(&bench.sight(&states))?;
+        let world = scene.world(&bench.sight(scene.base.func, &states))?;
         let order = every_row(&spread(permutation, tokens), bench.sizes.batch);
         for (edge, wire) in wiring.edges.iter().enumerate() {
             let Some(segment) = scene.segment(wire.point) else { continue };
@@ -45,9 +45,13 @@ pub(crate) fn check(
             };
             let moved = scene.update(wiring, edge, &change, &scene.cut(wiring, edge, &world))?;
             let (Some(plain), Some(moved)) = (plain, moved) else { continue };
-            let expected = rows(&plain, order.iter().map(|&token| visual[token]));
-            let found = rows(&moved, visual.iter().copied());
-            let off = apart(&found, &expected);
+            let mut expected = plain.clone();
+            for (&to, &source) in visual.iter().zip(&order) {
+                let source = visual[source] * width;
+                expected.data[to * width..(to + 1) * width]
+                    .copy_from_slice(&plain.data[source..source + width]);
+            }
+            let off = apart(&moved, &expected);
             let proof = verified.edge(edge, Aspect::Alignment);
             proof.at_most("off", off);
             if off > ROUNDING {

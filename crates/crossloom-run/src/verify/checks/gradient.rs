@@ -46,13 +46,9 @@ pub(crate) fn check(bench: &Bench<'_>, verified: &mut Verified) -> Result<(), Ex
     let given = [&text, &bench.states];
     let first = start(bench.given, &bench.params);
     let call = [&given[..], &[&bench.weights]].concat();
-    let scene = Scene::new(
-        &loss.func,
-        &call,
-        (&bench.other, &bench.nothing),
-        &bench.wiring,
-        (bench.layers(), "loss"),
-    )?;
+    let [other, nothing] = bench.instead(&loss.func);
+    let result = (bench.layers(), "loss");
+    let scene = Scene::new(&loss.func, &call, (&other, &nothing), &bench.wiring, result)?;
     let scene = match scene {
         Ok(scene) => scene,
         Err(problems) => {

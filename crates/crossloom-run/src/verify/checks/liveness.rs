@@ -1,5 +1,7 @@
 //! Whether cutting an edge changes the logits, and only where it can.
 
+use crossloom_recipe::Mask;
+
 use super::super::bench::{Bench, NOTHING};
 use super::super::evaluate::{Change, difference, norm};
 use super::super::report::{Aspect, Verified};
@@ -45,7 +47,7 @@ pub(crate) fn check(
         } else if reaches <= NOTHING {
             proof.fail("it adds to the hidden state, but no logit of the text depends on it");
         }
-        if before > 0.0 {
+        if before > 0.0 && wiring.points[wire.point].mask == Mask::Visual {
             proof.fail("it changes what stands before the picture");
         }
     }

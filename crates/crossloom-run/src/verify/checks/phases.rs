@@ -1,14 +1,15 @@
 //! Whether the phases compute what one forward pass computes: each edge by itself, and all together.
 
 use crossloom_ir::{Role, Tensor};
-use crossloom_model::{Chunking, ModelError, Span, chunking};
+use crossloom_model::{Chunking, ModelError, Span, caches, chunking};
 
 use super::super::bench::{Bench, ROUNDING};
-use super::super::evaluate::{Change, Evaluated, Named, apart, rows};
+use super::super::evaluate::{Change, Changed, Evaluated, Named, apart, rows};
 use super::super::functions::{Function, Use};
 use super::super::report::{Aspect, Verified};
 use super::super::scene::Scene;
 use super::super::sequences::ANSWER;
+use super::super::stream::KEPT;
 use crate::ExperimentError;
 
 /// A call of a function, and what the interpreter makes of it.
@@ -17,6 +18,15 @@ pub(crate) struct Call {
     pub(crate) function: Function,
     pub(crate) given: Named,
     pub(crate) results: Named,
+}
+
+/// What is kept between calls: caches by name, and those of pictures as they are when each of the taps shows something else, or
+/// nothing.
+#[derive(Default)]
+struct Kept {
+    now: Named,
+    other: Vec<Named>,
+    nothing: Vec<Named>,
 }
 
 /// What a call reads of every sequence.
@@ -55,11 +65,12 @@ pub(crate) fn check(
 
     let connect = bench.function(Use::Connect)?;
     let connected = Evaluated::new(&connect.func, &[&bench.states, &bench.weights])?;
-    let seen_by = |states: &Named| -> Result<Named, ExperimentError> {
-        let changed = connected.changed(&Change::of_params(&connect.func, states), None)?;
+    let seen_by = |change: &Change| -> Result<Named, ExperimentError> {
+        let changed = connected.changed(change, None)?;
         let results = connect.func.results().iter();
         Ok(results.map(|r| (r.name.clone(), connected.after(&changed, r.value).clone())).collect())
     };
+    let [other, nothing] = bench.instead(&connect.func);
     let wiring = &bench.wiring;
     let update =
         |edge: usize| scene.update(wiring, edge, &Change::default(), &scene.cut(wiring, edge, &scene.world));
@@ -67,8 +78,8 @@ pub(crate) fn check(
         scene,
         updates: (0..wiring.edges.len()).map(update).collect::<Result<_, _>>()?,
         seen: connected.results(),
-        other: bench.other.iter().map(seen_by).collect::<Result<_, _>>()?,
-        nothing: bench.nothing.iter().map(seen_by).collect::<Result<_, _>>()?,
+        other: other.iter().map(seen_by).collect::<Result<_, _>>()?,
+        nothing: nothing.iter().map(seen_by).collect::<Result<_, _>>()?,
     };
     let given = bench.states.clone();
     let results = connected.results();
@@ -80,7 +91,7 @@ pub(crate) fn check(
     let none = vec![0; prompts.len()];
     let usage = Use::Prefill { tokens: longest, span: Span::Whole };
     let part = Part { name: "prefill", spans: &prompts, held: &none, tokens: longest, usage, decodes: false };
-    let mut cache = Named::new();
+    let mut cache = Kept::default();
     calls.push(one(bench, &whole, &part, &mut cache, verified)?);
     let mut held: Vec<usize> = prompts.iter().map(Vec::len).collect();
     let asked = bench.sequences.all.iter().map(|sequence| sequence.questions.len()).max().unwrap_or(1);
@@ -125,18 +136,20 @@ fn in_chunks(
         Err(error) => return Err(error.into()),
     };
     let mut held = vec![0; prompts.len()];
-    let mut cache = Named::new();
+    let mut cache = Kept::default();
     for call in 0..cut.iter().map(Vec::len).max().unwrap_or_default() {
         let of = |(prompt, cut): (&Vec<usize>, &Vec<std::ops::Range<usize>>)| {
             cut.get(call).map(|span| prompt[span.clone()].to_vec()).unwrap_or_default()
         };
         let spans: Vec<Vec<usize>> = prompts.iter().zip(&cut).map(of).collect();
-        let sees = bench
-            .sequences
-            .all
-            .iter()
-            .zip(&spans)
-            .any(|(sequence, span)| span.iter().any(|position| sequence.picture.contains(position)));
+        // Where pictures take no positions, the first call reads them.
+        let sees = call == 0
+            || bench
+                .sequences
+                .all
+                .iter()
+                .zip(&spans)
+                .any(|(sequence, span)| span.iter().any(|position| sequence.picture.contains(position)));
         let usage = Use::Prefill { tokens, span: if sees { Span::Chunk } else { Span::Text } };
         let part = Part { name: "chunks", spans: &spans, held: &held, tokens, usage, decodes: false };
         one(bench, whole, &part, &mut cache, verified)?;
@@ -150,7 +163,7 @@ fn one(
     bench: &Bench<'_>,
     whole: &Whole<'_, '_>,
     part: &Part<'_>,
-    cache: &mut Named,
+    cache: &mut Kept,
     verified: &mut Verified,
 ) -> Result<Call, ExperimentError> {
     let Part { name, spans, held, tokens, usage, .. } = *part;
@@ -160,11 +173,24 @@ fn one(
     for param in function.func.params().iter().filter(|param| param.role == Role::State) {
         // What lies behind the length of a sequence is never read.
         let unread = || Tensor::splat(function.func.shape(param.value), 7.0);
-        given.insert(param.name.clone(), cache.get(&param.name).cloned().unwrap_or_else(unread));
+        given.insert(param.name.clone(), cache.now.get(&param.name).cloned().unwrap_or_else(unread));
+    }
+    // What is given of a row whatever its positions are the same in every call.
+    for param in function.func.params().iter().filter(|param| param.role == Role::Input) {
+        if let (false, Some(tensor)) = (given.contains_key(&param.name), bench.text.get(&param.name)) {
+            given.insert(param.name.clone(), tensor.clone());
+        }
     }
     let call = [&given, &bench.weights];
-    let instead = (&whole.other[..], &whole.nothing[..]);
-    let scene = Scene::new(&function.func, &call, instead, &bench.wiring, (bench.layers(), "logits"))?;
+    // A call that is given pictures may be given others; one that is not reads what was kept of others.
+    let instead = |shown: &[Named], kept: &[Named]| -> Vec<Change> {
+        let of = |tap: usize| shown[tap].iter().chain(kept.get(tap).into_iter().flatten());
+        (0..shown.len()).map(|tap| Change::of_params(&function.func, of(tap))).collect()
+    };
+    let other = instead(&whole.other, &cache.other);
+    let nothing = instead(&whole.nothing, &cache.nothing);
+    let result = (bench.layers(), "logits");
+    let scene = Scene::new(&function.func, &call, (&other, &nothing), &bench.wiring, result)?;
     let scene = match scene {
         Ok(scene) => scene,
         Err(problems) => {
@@ -185,11 +211,26 @@ fn one(
     let expected = whole.scene.base.result("logits").map(|logits| rows(logits, there));
     agree(verified, name, [logits, expected]);
     let results = scene.base.results();
-    cache.extend(
-        results.iter().filter(|(name, _)| given.contains_key(*name)).map(|(n, t)| (n.clone(), t.clone())),
-    );
+    cache.other = scene.other.iter().map(|seen| pictures(&scene, seen)).collect();
+    cache.nothing = scene.world.nothing.iter().map(|seen| pictures(&scene, seen)).collect();
+    let states = results.iter().filter(|(name, _)| name.starts_with(caches::PREFIX));
+    cache.now.extend(states.map(|(name, tensor)| (name.clone(), tensor.clone())));
     drop(scene);
     Ok(Call { name, function, given, results })
+}
+
+/// What is kept of pictures behind a call when they show something else; where the call writes nothing, what it was given.
+fn pictures(scene: &Scene<'_>, seen: &Changed) -> Named {
+    let func = scene.base.func;
+    let states =
+        func.params().iter().filter(|param| param.role == Role::State && param.name.starts_with(KEPT));
+    let behind = |param: &crossloom_ir::Param| {
+        let written =
+            func.results().iter().find(|result| result.updates.is_some() && result.name == param.name);
+        let value = written.map_or(param.value, |result| result.value);
+        (param.name.clone(), scene.base.after(seen, value).clone())
+    };
+    states.map(behind).collect()
 }
 
 /// The rows of positions in a state `[B, T, D]` of the whole pass.

@@ -82,7 +82,8 @@ fn updates(
     let function = bench.functions.function(recipe, Use::OverStates, bench.sizes)?;
     let given = [&bench.states, &bench.text, weights];
     let result = (bench.layers(), "logits");
-    let scene = Scene::new(&function.func, &given, (&bench.other, &bench.nothing), &bench.wiring, result)?;
+    let [other, nothing] = bench.instead(&function.func);
+    let scene = Scene::new(&function.func, &given, (&other, &nothing), &bench.wiring, result)?;
     let Ok(scene) = scene else { return Ok(Vec::new()) };
     let of = |edge: usize| {
         let Some(segment) = scene.segment(bench.wiring.edges[edge].point) else {

@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crossloom_model::inputs;
+use crossloom_recipe::Mask;
+
 use super::super::bench::{Bench, NOTHING};
-use super::super::evaluate::{Change, difference, norm};
+use super::super::evaluate::{Change, Named, difference, norm};
 use super::super::report::{Aspect, Verified};
 use super::super::scene::Scene;
 use crate::ExperimentError;
@@ -28,7 +31,7 @@ pub(crate) fn check(
             elsewhere.entry(tap).or_default().insert(place.clone());
         }
     }
-    let visual: BTreeSet<usize> = bench.visual_rows().into_iter().collect();
+    made_of(bench, scene, verified)?;
     let mut alive = BTreeSet::new();
     for (at, point) in wiring.points.iter().enumerate() {
         let Some(segment) = scene.segment(at) else { continue };
@@ -79,11 +82,12 @@ pub(crate) fn check(
                 let tokens = bench.sequences.tokens;
                 format!("position {} of sequence {}", row % tokens, row / tokens)
             };
-            if let Some(row) = written.difference(&visual).next() {
-                proof.fail(format!("it writes {}, where no visual token stands", said(row)));
+            let (what, wanted) = masked(bench, point.mask);
+            if let Some(row) = written.difference(&wanted).find(|row| bench.is_real(**row)) {
+                proof.fail(format!("it writes {}, where no {what} stands", said(row)));
             }
-            if let Some(row) = visual.difference(&written).next() {
-                proof.fail(format!("it does not write the visual token at {}", said(row)));
+            if let Some(row) = wanted.difference(&written).next() {
+                proof.fail(format!("it does not write the {what} at {}", said(row)));
             }
         }
     }
@@ -95,6 +99,66 @@ pub(crate) fn check(
                 let tap = &wiring.taps[tap].name;
                 let problem = format!("`{tap}` also {place}, where no edge of it leads");
                 verified.edge(edge, Aspect::Structure).fail(problem);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The positions that a mask lets an edge change, in a state `[B, T, D]`, and what stands there.
+fn masked(bench: &Bench<'_>, mask: Mask) -> (&'static str, BTreeSet<usize>) {
+    let tokens = bench.sequences.tokens;
+    let of = |is: fn(&super::super::sequences::Sequence, usize) -> bool| {
+        let all = bench.sequences.all.iter().enumerate();
+        all.flat_map(|(row, sequence)| {
+            (0..tokens).filter(move |&at| is(sequence, at)).map(move |at| row * tokens + at)
+        })
+        .collect()
+    };
+    match mask {
+        Mask::Visual => ("visual token", bench.visual_rows().into_iter().collect()),
+        Mask::Text => ("text", of(|sequence, at| sequence.is_text(at))),
+        Mask::All => ("token", of(|sequence, at| sequence.is_real(at))),
+    }
+}
+
+/// What a tap of several states brings to its points depends on these states and on no others.
+fn made_of(bench: &Bench<'_>, scene: &Scene<'_>, verified: &mut Verified) -> Result<(), ExperimentError> {
+    let wiring = &bench.wiring;
+    for (name, state) in &bench.states {
+        let other = super::super::weights::noise(&state.shape, 1.0, 5, name);
+        let named = Named::from([(name.clone(), other)]);
+        let change = Change::of_params(scene.base.func, &named);
+        let changed = scene.base.changed(&change, Some(&scene.stream.seeing))?;
+        for (edge, wire) in wiring.edges.iter().enumerate() {
+            let tap = &wiring.taps[wire.tap];
+            let depends = scene.entries[wire.point].iter().any(|&entry| {
+                let value = scene.base.func.insts()[entry.0].inputs[entry.1];
+                let (Some(own), Some(new)) = (scene.depends(entry, wire.tap), changed.get(value)) else {
+                    return false;
+                };
+                let (old, others) = (scene.base.value(value), scene.of_others(wiring, edge, entry));
+                let alone = |i: usize| own[i] && !others.iter().any(|(_, other)| other[i]);
+                (0..old.data.len()).any(|i| alone(i) && old.data[i] != new.data[i])
+            });
+            let is_of = |of: &crossloom_recipe::VisionAddress| inputs::state(*of) == *name;
+            let alone = scene.entries[wire.point].iter().all(|&entry| {
+                scene.depends(entry, wire.tap).is_none() || scene.of_others(wiring, edge, entry).is_empty()
+            });
+            match (tap.states.iter().any(is_of), depends) {
+                (false, true) => {
+                    let problem = format!(
+                        "what `{}` brings depends on `{name}`, which is none of its states",
+                        tap.name
+                    );
+                    verified.edge(edge, Aspect::Structure).fail(problem);
+                }
+                // Where taps are mixed before they arrive, whose a state is cannot be told there.
+                (true, false) if alone => {
+                    let problem = format!("what `{}` brings does not depend on `{name}`", tap.name);
+                    verified.edge(edge, Aspect::Structure).fail(problem);
+                }
+                _ => {}
             }
         }
     }
