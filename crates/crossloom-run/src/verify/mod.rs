@@ -16,6 +16,7 @@ mod scene;
 mod sequences;
 mod small;
 mod stream;
+mod trained;
 mod weights;
 mod wiring;
 
@@ -28,6 +29,7 @@ use scene::Scene;
 
 pub use functions::{Built, Function, Functions, Sizes, Use, step_of};
 pub use report::{Aspect, EdgeProof, Proof, Verified};
+pub use trained::{Contribution, Contributions, contributions};
 
 /// Verifies the wiring of a recipe, or of one of its stages, on the functions that are given.
 ///

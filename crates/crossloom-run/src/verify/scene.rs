@@ -62,11 +62,7 @@ impl<'f> Scene<'f> {
         let nothing = nothing.iter().map(seen).collect::<Result<_, _>>()?;
         let world = World { now: Changed::default(), nothing };
         let segments = segments(func, &stream, wiring);
-        let entries = segments.iter().map(|segment| {
-            let within = |&&(inst, _): &&(usize, usize)| segment.as_ref().is_some_and(|s| s.insts[inst]);
-            stream.entries.iter().filter(within).copied().collect()
-        });
-        let entries = entries.collect();
+        let entries = entries(&stream, &segments);
         Ok(Ok(Self { base, stream, entries, segments, other, world }))
     }
 
@@ -177,8 +173,17 @@ impl<'f> Scene<'f> {
     }
 }
 
+/// By point, the operands through which what was seen enters there.
+pub(crate) fn entries(stream: &Stream, segments: &[Option<Segment>]) -> Vec<Vec<(usize, usize)>> {
+    let of = |segment: &Option<Segment>| {
+        let within = |&&(inst, _): &&(usize, usize)| segment.as_ref().is_some_and(|s| s.insts[inst]);
+        stream.entries.iter().filter(within).copied().collect()
+    };
+    segments.iter().map(of).collect()
+}
+
 /// By point, its stretch of the stream: all of its place, or, where several points lie there, what stands under its name.
-fn segments(func: &Func, stream: &Stream, wiring: &Wiring) -> Vec<Option<Segment>> {
+pub(crate) fn segments(func: &Func, stream: &Stream, wiring: &Wiring) -> Vec<Option<Segment>> {
     let of = |declared: &super::wiring::Point| {
         let names: Vec<&str> = (wiring.points.iter())
             .filter(|point| point.place == declared.place)

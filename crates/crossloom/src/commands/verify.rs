@@ -1,11 +1,14 @@
 //! `verify`: a proof for every edge that what runs is what the recipe says.
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 
 use serde_json::{Value, json};
 
 use crate::cli::{CliError, SubjectArgs, Table, Terminal, counted};
-use crossloom_run::verify::{Aspect, Built, Proof, Verified, verify};
+use crossloom_run::DataSets;
+use crossloom_run::verify::{Aspect, Built, Contributions, Proof, Verified, contributions, verify};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -19,10 +22,13 @@ const AFTER_HELP: &str = "\
 Examples:
   $ crossloom verify recipes/quickstart.toml
   $ crossloom verify recipes/quickstart.toml --variant cli
-  $ crossloom verify recipes/ablations.toml --set topology.gate.pool=image --json
+  $ crossloom verify recipes/ablations.toml --json
+  $ crossloom verify runs/quickstart-1a2b3c4d --variant cli --pictures 200
 
 The model has the recipe's depth, with widths scaled down and random weights: it takes seconds and reads neither data nor \
-weights. The exit code is 1 if anything is wrong. docs/src/verify.md says how to read the table.";
+weights. Where the folder of a run is given, its trained weights are measured too: each edge is cut in turn, and what the \
+logits, the loss and the answers lose is told. The exit code is 1 if anything of the wiring is wrong. docs/src/verify.md says \
+how to read the tables.";
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
@@ -30,6 +36,9 @@ weights. The exit code is 1 if anything is wrong. docs/src/verify.md says how to
 pub struct Args {
     #[command(flatten)]
     subject: SubjectArgs,
+    /// Of a run: the pictures of the split that it is scored on with which trained weights are measured, at least.
+    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pictures: u32,
     /// Write one JSON document: every edge with its proofs, what was measured, and what is wrong.
     #[arg(long)]
     json: bool,
@@ -38,10 +47,19 @@ pub struct Args {
 /// Verifies every variant, stage by stage.
 ///
 /// # Errors
-/// The recipe cannot be used or built.
+/// The recipe cannot be used or built; a run without a checkpoint or without its data.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
-    let (loaded, _) = args.subject.load(terminal)?;
+    let (loaded, run) = args.subject.load(terminal)?;
     args.subject.threads.apply()?;
+    let folder = loaded.path.parent().unwrap_or(Path::new("."));
+    let stop = AtomicBool::new(false);
+    let data = match &run {
+        None => None,
+        Some(run) => {
+            let data = DataSets::of_variants(&loaded.variants, folder, &stop, &mut |_| {});
+            Some(data.map_err(|error| error.of_run(run.path()))?)
+        }
+    };
     let (mut texts, mut documents, mut failed) = (Vec::new(), Vec::new(), false);
     for variant in args.subject.variant.choose(&loaded)? {
         for recipe in variant.recipe.by_stage() {
@@ -59,6 +77,16 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
                 "edges": verified.edges,
                 "shared": verified.shared,
             }));
+        }
+        if let (Some(run), Some(data)) = (&run, &data) {
+            let dir = run.variant_path(&variant.name).map_err(CliError::failed)?;
+            let (recipe, resources) = (&variant.recipe, args.subject.resources.into());
+            let pictures = args.pictures as usize;
+            // Inside the pool, as a run is.
+            let trained =
+                rayon::scope(|_| contributions(&dir, recipe, data.of(recipe)?, resources, pictures))?;
+            texts.push(trained_text(&variant.name, &trained));
+            documents.push(json!({ "variant": variant.name, "stage": trained.stage, "trained": trained }));
         }
     }
     if args.json {
@@ -108,6 +136,35 @@ fn text(title: &str, verified: &Verified) -> String {
     for line in told(verified, |proof| &proof.problems) {
         text.push_str(&format!("  wrong: {line}\n"));
     }
+    text
+}
+
+/// A table with a row per edge of a trained model.
+fn trained_text(name: &str, trained: &Contributions) -> String {
+    let Contributions { stage, pictures, tokens, loss, edges } = trained;
+    let stage = stage.as_ref().map(|stage| format!(", stage {stage}")).unwrap_or_default();
+    let mut text = format!(
+        "{name}{stage}, trained: each edge cut on {} ({} of answers), loss {loss:.4}\n",
+        counted(*pictures, "picture"),
+        counted(*tokens, "token")
+    );
+    let mut table = Table::new(["edge", "logits", "loss without it", "answers changed", ""]).indented(2);
+    for edge in edges {
+        let verdict = match (edge.alive, edge.spare, edge.with.is_empty()) {
+            (false, ..) => "dead in the weights".to_owned(),
+            (true, true, _) => "could be cut".to_owned(),
+            (true, false, true) => String::new(),
+            (true, false, false) => format!("with {}", edge.with.join(", ")),
+        };
+        table.row([
+            edge.edge.clone(),
+            share(edge.logits),
+            format!("{:.4} ({:+.4})", edge.loss, edge.loss - loss),
+            share(edge.answers),
+            verdict,
+        ]);
+    }
+    text.push_str(&table.to_string());
     text
 }
 
