@@ -20,3 +20,4 @@ mod pretrained;
 mod stages;
 mod stops;
 mod support;
+mod verified;
