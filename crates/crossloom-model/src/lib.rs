@@ -16,6 +16,7 @@ mod linear;
 mod params;
 mod phases;
 mod projector;
+mod text_encoder;
 mod vision;
 mod window_queries;
 
@@ -26,4 +27,5 @@ pub use error::ModelError;
 pub use init::{Init, initial_value};
 pub use params::ParamSpec;
 pub use phases::{Span, connect, decode, encode, encode_and_connect, prefill};
+pub use text_encoder::{SENTENCE, encode_texts};
 pub use vision::tapped;

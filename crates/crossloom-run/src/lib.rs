@@ -17,6 +17,7 @@
 //!   [`backends`]: what they are compiled for and run on.
 //! - [`Trained`]: a finished run is asked; its folder is enough, because every variant's [`Interface`] lies in it.
 //! - [`mod@export`]: a finished run's model is given away, whole, in part, or as low-rank pairs.
+//! - [`SentenceEncoder`]: texts to vectors, by a pretrained encoder that stands still.
 //! - [`stages`]: a recipe as topology, luminal graph, IR, fused IR and plan, and what it costs. Nothing runs.
 
 mod batch;
@@ -40,6 +41,7 @@ mod processor;
 mod progress;
 mod record;
 mod report;
+mod sentences;
 mod states;
 mod step;
 mod stream;
@@ -78,6 +80,7 @@ pub use outcome::VariantOutcome;
 pub use phases::Phases;
 pub use processor::Processor;
 pub use progress::{Activity, RunProgress, Unheard};
+pub use sentences::SentenceEncoder;
 pub use start::{Start, located, settled};
 pub use states::PictureBudget;
 pub use step::ModelStep;

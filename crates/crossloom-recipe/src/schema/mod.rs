@@ -10,6 +10,7 @@ mod eval;
 mod input;
 mod model;
 mod stage;
+mod text_encoder;
 mod topology;
 mod train;
 mod weights;
@@ -22,6 +23,7 @@ pub use model::{
     Resample, VisionFamily, VisionModel, Windows,
 };
 pub use stage::Stage;
+pub use text_encoder::TextEncoder;
 pub(crate) use topology::NamedWiring;
 pub use topology::{
     Adapter, AgfGate, AmpAttach, Fusion, FusionKind, FusionOrder, Gate, GateAttention, GateGranularity,
