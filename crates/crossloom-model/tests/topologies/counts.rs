@@ -100,7 +100,7 @@ fn qwen3_vl_has_the_parameters_of_the_published_ones() {
         let taps = format!("topology.taps={:?}", taps.map(|block| format!("block.{block}")));
         let adapter = "topology.adapter={ kind = 'per_tap', tap_norm = 'merged' }";
         let sets = [&projector, &taps, adapter, "topology.input=block.last"];
-        let recipe = published(vision, language, "qwen3vl", &sets);
+        let recipe = published(vision, language, "qwen3-vl", &sets);
         let prefixes = ["vision_tower.", "multi_modal_projector.", "injection.adapter.", "language_model."];
         assert_eq!(prefixes.map(|prefix| elements(&recipe, prefix)), counts, "{language}");
         assert_eq!(counts.iter().sum::<usize>(), all, "{language}");
@@ -143,10 +143,10 @@ fn branches_on_each_linear_layer_and_whole_projectors() {
             let recipe = published(vision, language, "cli", &[&sets[0], &sets[1]]);
             assert_eq!(elements(&recipe, "injection.adapter."), 4 * count, "{language}, rank {rank}");
         }
-        let recipe = published(vision, language, "cli-full-projectors", &[]);
+        let recipe = published(vision, language, "full-projector-per-tap", &[]);
         assert_eq!(elements(&recipe, "injection.adapter."), 4 * whole, "{language}");
         assert_eq!(elements(&recipe, "multi_modal_projector."), whole, "{language}");
-        let shared = published(vision, language, "cli-no-amp", &[]);
+        let shared = published(vision, language, "agf-only", &[]);
         assert_eq!(elements(&shared, "injection.adapter."), 0);
     }
 }

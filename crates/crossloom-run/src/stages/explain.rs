@@ -6,7 +6,7 @@ use crossloom_compiler::explain::{ScopeCost, TypeMemory, explain as explain_plan
 use crossloom_compiler::passes::precision::COPY;
 use crossloom_ir::Role;
 use crossloom_model::ParamSpec;
-use crossloom_recipe::{Fusion, FusionKind, Gate, Part, Recipe, Selection, Wiring};
+use crossloom_recipe::{Fusion, FusionOrder, Gate, Mask, Part, Phase, Recipe, Selection, Wiring};
 use crossloom_runtime::limits::Need;
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -236,7 +236,8 @@ fn without_injection(recipe: &Recipe) -> Recipe {
     bare.topology.points.clear();
     bare.topology.wiring = Wiring::Dense;
     bare.topology.gate = Gate::None {};
-    bare.topology.fusion = Fusion { kind: FusionKind::Add, ..bare.topology.fusion };
+    bare.topology.fusion = Fusion::Add { order: FusionOrder::Parallel };
+    (bare.topology.mask, bare.topology.phase) = (Mask::Visual, Phase::Prefill);
     bare
 }
 

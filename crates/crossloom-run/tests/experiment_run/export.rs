@@ -188,9 +188,10 @@ fn a_whole_model_that_a_family_computes_is_given_away_and_one_that_weighs_what_i
         export(&run.dir, &run.recipe, Export::Merged(Scope::Whole, KeptIn::F32), &folder).unwrap();
         let read = crossloom_weights::Pretrained::open(&folder).unwrap();
         let topology = Topology::new(&run.recipe).unwrap();
-        let injected: Vec<_> = topology.injections().map(|edge| (edge.tap, edge.point)).collect();
+        let injected: Vec<_> =
+            topology.injections().map(|edge| (edge.tap.state().unwrap(), edge.point)).collect();
         assert_eq!(injected.len(), if name == "qwen3-vl" { 2 } else { 0 });
-        assert_eq!(read.architecture().taps, run.recipe.topology.input);
+        assert_eq!(run.recipe.topology.input.taps(), read.architecture().taps);
         assert_eq!(read.architecture().wiring, injected, "{name}");
         for (name, values) in weights(&run.model) {
             let (ty, bytes) = read.tensor(&name).unwrap();
