@@ -202,6 +202,17 @@ fn a_whole_model_that_a_family_computes_is_given_away_and_one_that_weighs_what_i
             );
         }
     }
+    // A part can be given away whatever the whole reads.
+    let means =
+        "topology={ sources = { low = { kind = 'mean', of = ['block.1', 'block.2'] } }, input = 'low' }";
+    let averaged = trained("projector", &[means]);
+    let part = tempfile::tempdir().unwrap();
+    let given = |scope| {
+        let what = Export::Merged(scope, KeptIn::F32);
+        export(&averaged.dir, &averaged.recipe, what, &part.path().join(scope.name()))
+    };
+    assert!(given(Scope::Whole).unwrap_err().to_string().contains("sources that are made of vision states"));
+    assert!(given(Scope::Language).is_ok());
     let injected = trained("cli", &["topology.adapter.attach=per_linear"]);
     let refused = |what, name: &str| {
         export(&injected.dir, &injected.recipe, what, &place.path().join(name)).unwrap_err().to_string()
