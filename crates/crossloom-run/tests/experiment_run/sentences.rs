@@ -132,7 +132,7 @@ fn what_identifies_vectors_is_encoder_weights_and_tokenizer() {
     let cased =
         copied(|at| replaced(&at.join("tokenizer.json"), "\"lowercase\": true", "\"lowercase\": false"));
     let long = copied(|at| {
-        replaced(&at.join("modules.json"), "sentence_transformers.models.Normalize", "x.Normalize")
+        replaced(&at.join("modules.json"), "sentence_transformers.models.Normalize", "x.Normalize");
     });
     let other = copied(|at| first_value(at, "encoder.layer.1.output.dense.weight", 0.5));
     let unread = copied(|at| first_value(at, "pooler.dense.weight", f32::NAN));
