@@ -19,6 +19,7 @@ mod linear;
 mod params;
 mod phases;
 mod projector;
+mod text_encoder;
 mod vision;
 mod window_queries;
 
@@ -30,3 +31,4 @@ pub use init::{Init, initial_value};
 pub use params::ParamSpec;
 pub use phases::{Span, connect, decode, encode, encode_and_connect, prefill};
 pub use vision::{VisionState, tapped};
+pub use text_encoder::{SENTENCE, encode_texts};

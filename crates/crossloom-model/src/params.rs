@@ -49,12 +49,17 @@ impl Params {
     pub(crate) fn new(recipe: &Recipe) -> Self {
         let parts = &recipe.train.parts;
         let lora = Part::ALL.into_iter().filter_map(|part| Some((part, parts.get(part).lora.clone()?)));
+        Self { lora: lora.collect(), ..Self::named(&recipe.name) }
+    }
+
+    /// Those of a model of that name that has no pairs.
+    pub(crate) fn named(name: &str) -> Self {
         Self {
-            graph: GraphBuilder::new(&recipe.name),
+            graph: GraphBuilder::new(name),
             specs: Vec::new(),
             declared: BTreeMap::new(),
             outer_scopes: Vec::new(),
-            lora: lora.collect(),
+            lora: Vec::new(),
             layers: Layers::default(),
             auxiliary: Vec::new(),
         }

@@ -12,6 +12,7 @@ mod input;
 mod model;
 mod stage;
 mod tap;
+mod text_encoder;
 mod topology;
 mod train;
 mod weights;
@@ -28,6 +29,7 @@ pub use model::{
 pub use stage::Stage;
 pub(crate) use tap::is_source_name;
 pub use tap::{Sampling, Tap, TapSource, TapSources};
+pub use text_encoder::TextEncoder;
 pub(crate) use topology::NamedWiring;
 pub use topology::{
     Adapter, AgfGate, AmpAttach, Fusion, FusionOrder, Gate, GateAttention, GateGranularity, GatePool,
