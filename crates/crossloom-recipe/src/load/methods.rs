@@ -36,7 +36,7 @@ impl Loader<'_> {
                         key: item.span,
                         node: Node::new(Value::Table(Table::new()), item.span),
                     });
-                    self.extend_first(&mut variant, item);
+                    Self::extend_first(&mut variant, item);
                     variants.insert(name, variant);
                 }
             }
@@ -71,7 +71,7 @@ impl Loader<'_> {
     }
 
     /// Puts a file before those that a variant extends.
-    fn extend_first(&mut self, variant: &mut Entry, file: &Node) {
+    fn extend_first(variant: &mut Entry, file: &Node) {
         let Some(table) = variant.node.table_mut() else { return };
         match table.get_mut("extends").map(|entry| &mut entry.node.value) {
             Some(Value::Array(files)) => files.insert(0, file.clone()),

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crossloom_model::inputs;
 use crossloom_recipe::Mask;
 
 use super::super::bench::{Bench, NOTHING};
@@ -141,7 +140,7 @@ fn made_of(bench: &Bench<'_>, scene: &Scene<'_>, verified: &mut Verified) -> Res
                 let alone = |i: usize| own[i] && !others.iter().any(|(_, other)| other[i]);
                 (0..old.data.len()).any(|i| alone(i) && old.data[i] != new.data[i])
             });
-            let is_of = |of: &crossloom_recipe::VisionAddress| inputs::state(*of) == *name;
+            let is_of = |of: &crossloom_model::VisionState| of.name() == *name;
             let alone = scene.entries[wire.point].iter().all(|&entry| {
                 scene.depends(entry, wire.tap).is_none() || scene.of_others(wiring, edge, entry).is_empty()
             });
