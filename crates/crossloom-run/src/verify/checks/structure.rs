@@ -141,7 +141,8 @@ fn made_of(bench: &Bench<'_>, scene: &Scene<'_>, verified: &mut Verified) -> Res
             let tap = &wiring.taps[wire.tap];
             let depends = scene.entries[wire.point].iter().any(|&entry| {
                 let value = scene.base.func.insts()[entry.0].inputs[entry.1];
-                let (Some(own), Some(new)) = (scene.depends(entry, wire.tap), changed.get(value)) else {
+                let (Some(own), Some(new)) = (scene.depends(entry, wire.tap), changed.operand(entry, value))
+                else {
                     return false;
                 };
                 let (old, others) = (scene.base.value(value), scene.of_others(wiring, edge, entry));
