@@ -219,7 +219,7 @@ fn part(func: &Func, stream: &Stream, at: usize, names: &[&str], name: &str) -> 
     };
     let all = || func.insts().iter().enumerate().filter(|(inst, _)| own(*inst)).map(|(_, inst)| inst);
     let start = all().flat_map(|inst| inst.inputs.iter().copied()).find(|&value| enters(value));
-    let end = all().flat_map(|inst| inst.outputs.iter().copied()).filter(|&value| state(value)).last();
+    let end = all().flat_map(|inst| inst.outputs.iter().copied()).rfind(|&value| state(value));
     let (start, end) = start.zip(end).unwrap_or((whole.end, whole.end));
     let insts = (0..whole.insts.len()).map(|inst| whole.insts[inst] && (!within(inst) || own(inst)));
     Segment { place: whole.place, start, end, insts: insts.collect() }

@@ -142,7 +142,9 @@ impl Stream {
         let seeing: Vec<bool> = func.insts().iter().map(no_text).collect();
         for (at, inst) in func.insts().iter().enumerate() {
             let still = seeing[at] && inst.outputs.iter().all(|value| !seen[value.index()]);
-            segments.iter_mut().for_each(|segment| segment.insts[at] |= still);
+            for segment in &mut segments {
+                segment.insts[at] |= still;
+            }
         }
         let mut entries = Vec::new();
         for (at, inst) in func.insts().iter().enumerate() {

@@ -9,6 +9,7 @@ use super::super::bench::{Bench, NOTHING};
 use super::super::evaluate::{Change, Named, difference, norm};
 use super::super::report::{Aspect, Verified};
 use super::super::scene::Scene;
+use super::super::sequences::Sequence;
 use crate::ExperimentError;
 
 /// What each tap shows enters at the points of its edges and nowhere else, and is written to every visual token and to nothing else.
@@ -89,9 +90,10 @@ pub(crate) fn check(
                 proof.fail(format!("it writes {}, where no {what} stands", said(row)));
             }
             // Taps at the input may have tokens of their own, which together are all.
-            let (missed, last) = match wiring.edges[edge].is_input {
-                true => (wanted.difference(all).next(), wiring.into(at).last() == Some(edge)),
-                false => (wanted.difference(&written).next(), true),
+            let (missed, last) = if wiring.edges[edge].is_input {
+                (wanted.difference(all).next(), wiring.into(at).last() == Some(edge))
+            } else {
+                (wanted.difference(&written).next(), true)
             };
             if let (Some(row), true) = (missed, last) {
                 proof.fail(format!("it does not write the {what} at {}", said(row)));
@@ -115,7 +117,7 @@ pub(crate) fn check(
 /// The positions that a mask lets an edge change, in a state `[B, T, D]`, and what stands there.
 fn masked(bench: &Bench<'_>, mask: Mask) -> (&'static str, BTreeSet<usize>) {
     let tokens = bench.sequences.tokens;
-    let of = |is: fn(&super::super::sequences::Sequence, usize) -> bool| {
+    let of = |is: fn(&Sequence, usize) -> bool| {
         let all = bench.sequences.all.iter().enumerate();
         all.flat_map(|(row, sequence)| {
             (0..tokens).filter(move |&at| is(sequence, at)).map(move |at| row * tokens + at)
@@ -124,8 +126,8 @@ fn masked(bench: &Bench<'_>, mask: Mask) -> (&'static str, BTreeSet<usize>) {
     };
     match mask {
         Mask::Visual => ("visual token", bench.visual_rows().into_iter().collect()),
-        Mask::Text => ("text", of(|sequence, at| sequence.is_text(at))),
-        Mask::All => ("token", of(|sequence, at| sequence.is_real(at))),
+        Mask::Text => ("text", of(Sequence::is_text)),
+        Mask::All => ("token", of(Sequence::is_real)),
     }
 }
 
