@@ -2,13 +2,13 @@
 
 use crossloom_ir::func::ValueDef;
 use crossloom_ir::{Func, Role, Tensor, Value};
-use crossloom_model::{ParamSpec, inputs};
+use crossloom_model::{ParamSpec, VisionState, inputs};
 use crossloom_recipe::Recipe;
 
 use super::evaluate::{Change, Evaluated, Named, norm};
 use super::functions::{Function, Functions, Sizes, Use};
 use super::scene::Sight;
-use super::sequences::Sequences;
+use super::sequences::{Sequence, Sequences};
 use super::small::small;
 use super::weights;
 use super::wiring::{Tap, Wiring};
@@ -137,7 +137,7 @@ impl<'b> Bench<'b> {
     /// The rows of all visual tokens in a state `[B, T, D]`, picture by picture.
     pub(crate) fn visual_rows(&self) -> Vec<usize> {
         let Sequences { all, tokens, .. } = &self.sequences;
-        let of = |(row, sequence): (usize, &super::sequences::Sequence)| {
+        let of = |(row, sequence): (usize, &Sequence)| {
             sequence.visual.iter().map(move |at| row * tokens + at).collect::<Vec<_>>()
         };
         all.iter().enumerate().flat_map(of).collect()

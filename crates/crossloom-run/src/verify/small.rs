@@ -16,6 +16,15 @@ pub(crate) fn small(recipe: &Recipe) -> Recipe {
         *rank = (*rank).min(2);
         *alpha = scale * *rank as f64;
     }
+    match &mut topology.input {
+        Input::Tokens(of) => of.pool = of.pool.min(2),
+        Input::Weighted(of) => match &mut of.weights {
+            LayerWeights::Question { hidden, .. } => *hidden = (*hidden).min(12),
+            LayerWeights::Allocator { heads, .. } => *heads = (*heads).min(2),
+            LayerWeights::Uniform {} | LayerWeights::Static {} => {}
+        },
+        Input::None | Input::Channels(_) => {}
+    }
     if let Gate::Agf(agf) = &mut topology.gate {
         agf.heads = agf.heads.min(2);
     }
