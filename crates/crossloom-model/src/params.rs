@@ -41,6 +41,7 @@ pub(crate) struct Params {
     outer_scopes: Vec<Scope>,
     lora: Vec<(Part, Lora)>,
     layers: Layers,
+    auxiliary: Vec<(&'static str, f64, Tensor)>,
 }
 
 impl Params {
@@ -60,6 +61,7 @@ impl Params {
             outer_scopes: Vec::new(),
             lora: Vec::new(),
             layers: Layers::default(),
+            auxiliary: Vec::new(),
         }
     }
 
@@ -130,6 +132,16 @@ impl Params {
             self.param(part, &format!("{prefix}.weight"), &[width], Init::ONES),
             self.param(part, &format!("{prefix}.bias"), &[width], Init::ZEROS),
         ]
+    }
+
+    /// Adds a scalar, times a factor, to the loss that the graph may have.
+    pub(crate) fn auxiliary(&mut self, name: &'static str, factor: f64, term: Tensor) {
+        self.auxiliary.push((name, factor, term));
+    }
+
+    /// What is to be added to the loss.
+    pub(crate) fn take_auxiliary(&mut self) -> Vec<(&'static str, f64, Tensor)> {
+        std::mem::take(&mut self.auxiliary)
     }
 
     /// The graph, every parameter, and the linear layers of parts that have LoRA.

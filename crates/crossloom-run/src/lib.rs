@@ -17,6 +17,7 @@
 //!   [`backends`]: what they are compiled for and run on.
 //! - [`Trained`]: a finished run is asked; its folder is enough, because every variant's [`Interface`] lies in it.
 //! - [`mod@export`]: a finished run's model is given away, whole, in part, or as low-rank pairs.
+//! - [`mod@verify`]: for every edge a proof that what runs is what the recipe says, and what it does in trained weights.
 //! - [`SentenceEncoder`]: texts to vectors, by a pretrained encoder that stands still.
 //! - [`stages`]: a recipe as topology, luminal graph, IR, fused IR and plan, and what it costs. Nothing runs.
 
@@ -67,6 +68,7 @@ pub mod resolved;
 mod sources;
 pub mod stages;
 pub mod start;
+pub mod verify;
 
 pub use batch::{load_batch, pool_of};
 pub use data::Data;

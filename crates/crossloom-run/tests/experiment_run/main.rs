@@ -21,3 +21,4 @@ mod sentences;
 mod stages;
 mod stops;
 mod support;
+mod verified;
