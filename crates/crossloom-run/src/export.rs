@@ -272,7 +272,8 @@ fn architecture(recipe: &Recipe, scope: Scope) -> Result<Architecture, Experimen
         ));
     }
     let made = || refused("reads sources that are made of vision states");
-    let input = spec.input.taps().iter().map(|tap| tap.state().ok_or_else(made));
+    let taps = spec.input.taps();
+    let input = taps.iter().map(|tap| tap.state().ok_or_else(made));
     architecture.taps = input.collect::<Result<_, _>>()?;
     let topology = Topology::new(recipe)?;
     let edges = topology.injections().map(|edge| Ok((edge.tap.state().ok_or_else(made)?, edge.point)));

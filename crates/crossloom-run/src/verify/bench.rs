@@ -2,7 +2,7 @@
 
 use crossloom_ir::func::ValueDef;
 use crossloom_ir::{Func, Role, Tensor, Value};
-use crossloom_model::{ParamSpec, inputs};
+use crossloom_model::{ParamSpec, VisionState, inputs};
 use crossloom_recipe::Recipe;
 
 use super::evaluate::{Change, Evaluated, Named, norm};
@@ -99,8 +99,10 @@ impl<'b> Bench<'b> {
     /// What changes in a function over states when a tap shows something else.
     pub(crate) fn other(&self, func: &Func, tap: usize) -> Change {
         let size = |state: &Tensor<f64>| norm(state.data.iter().copied()) / (state.data.len() as f64).sqrt();
-        let of =
-            self.wiring.taps[tap].states.iter().filter_map(|state| self.states.get(&inputs::state(*state)));
+        let of = self.wiring.taps[tap]
+            .states
+            .iter()
+            .filter_map(|state| self.states.get(&VisionState::Patches(*state).name()));
         let std = of.map(size).fold(0.0, f64::max);
         let name = &self.wiring.taps[tap].name;
         shown(func, &self.wiring.taps[tap], |shape| weights::noise(shape, std, 4, name))
@@ -150,7 +152,7 @@ fn shown(func: &Func, tap: &Tap, by: impl Fn(&[usize]) -> Tensor<f64>) -> Change
     let own = format!("{SOURCES}{}", tap.name);
     let is_own = |value: Value| match func.def(value) {
         ValueDef::Param(at) => {
-            let names = tap.states.iter().map(|state| inputs::state(*state));
+            let names = tap.states.iter().map(|state| VisionState::Patches(*state).name());
             tap.is_state && names.into_iter().any(|name| name == func.params()[at].name)
         }
         ValueDef::Output(inst, _) => !tap.is_state && func.inst(inst).scope.as_str() == own,

@@ -578,3 +578,23 @@ fn a_tap_that_is_another_state_than_it_says() {
     let expected = edges(&recipe, from(&["block.2", "block.3"]));
     names(&recipe, &Planted(&change), &expected, "depend");
 }
+
+#[test]
+fn a_frozen_weight_that_a_step_changes() {
+    let path = crate::support::recipes().join("two-stages.toml");
+    let loaded = crossloom_recipe::load(&path, &Default::default()).unwrap();
+    let recipe = loaded.variant("in_two").unwrap().recipe.by_stage().remove(0);
+    let change = |usage: Use, mut function: Function| {
+        if usage == Use::Trained {
+            let frozen = function.func.param("language_model.model.norm.weight").unwrap().value;
+            let other = function.func.builder().affine(frozen, 1.01, 0.0).unwrap();
+            function.func.add_update(frozen, other).unwrap();
+        }
+        function
+    };
+    let verified = verify(&recipe, &Planted(&change)).unwrap();
+    let told =
+        |(of, problem): (&str, &str)| of == "frozen" && problem.contains("language_model.model.norm.weight");
+    assert!(verified.problems().any(told), "{}", said(&verified));
+    assert_eq!(verified.problems().count(), 1, "{}", said(&verified));
+}

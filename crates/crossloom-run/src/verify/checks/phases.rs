@@ -64,7 +64,7 @@ pub(crate) fn check(
     agree(verified, "from pixels", pair.map(Option::<&Tensor<f64>>::cloned));
 
     let connect = bench.function(Use::Connect)?;
-    let connected = Evaluated::new(&connect.func, &[&bench.states, &bench.weights])?;
+    let connected = Evaluated::new(&connect.func, &[&bench.states, &bench.text, &bench.weights])?;
     let seen_by = |change: &Change| -> Result<Named, ExperimentError> {
         let changed = connected.changed(change, None)?;
         let results = connect.func.results().iter();
@@ -81,7 +81,7 @@ pub(crate) fn check(
         other: other.iter().map(seen_by).collect::<Result<_, _>>()?,
         nothing: nothing.iter().map(seen_by).collect::<Result<_, _>>()?,
     };
-    let given = bench.states.clone();
+    let given = bench.states.iter().chain(&bench.text).map(|(n, t)| (n.clone(), t.clone())).collect();
     let results = connected.results();
     drop(connected);
     calls.push(Call { name: "connect", function: connect, given, results });

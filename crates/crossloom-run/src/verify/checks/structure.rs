@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crossloom_model::inputs;
+use crossloom_model::VisionState;
 use crossloom_recipe::Mask;
 
 use super::super::bench::{Bench, NOTHING};
@@ -32,7 +32,7 @@ pub(crate) fn check(
         }
     }
     made_of(bench, scene, verified)?;
-    let mut alive = BTreeSet::new();
+    let (mut alive, mut by_all) = (BTreeSet::new(), BTreeMap::<usize, BTreeSet<usize>>::new());
     for (at, point) in wiring.points.iter().enumerate() {
         let Some(segment) = scene.segment(at) else { continue };
         for (tap, declared) in wiring.taps.iter().enumerate() {
@@ -83,10 +83,17 @@ pub(crate) fn check(
                 format!("position {} of sequence {}", row % tokens, row / tokens)
             };
             let (what, wanted) = masked(bench, point.mask);
+            let all = by_all.entry(at).or_default();
+            all.extend(&written);
             if let Some(row) = written.difference(&wanted).find(|row| bench.is_real(**row)) {
                 proof.fail(format!("it writes {}, where no {what} stands", said(row)));
             }
-            if let Some(row) = wanted.difference(&written).next() {
+            // Taps at the input may have tokens of their own, which together are all.
+            let (missed, last) = match wiring.edges[edge].is_input {
+                true => (wanted.difference(all).next(), wiring.into(at).last() == Some(edge)),
+                false => (wanted.difference(&written).next(), true),
+            };
+            if let (Some(row), true) = (missed, last) {
                 proof.fail(format!("it does not write the {what} at {}", said(row)));
             }
         }
@@ -141,7 +148,7 @@ fn made_of(bench: &Bench<'_>, scene: &Scene<'_>, verified: &mut Verified) -> Res
                 let alone = |i: usize| own[i] && !others.iter().any(|(_, other)| other[i]);
                 (0..old.data.len()).any(|i| alone(i) && old.data[i] != new.data[i])
             });
-            let is_of = |of: &crossloom_recipe::VisionAddress| inputs::state(*of) == *name;
+            let is_of = |of: &crossloom_recipe::VisionAddress| VisionState::Patches(*of).name() == *name;
             let alone = scene.entries[wire.point].iter().all(|&entry| {
                 scene.depends(entry, wire.tap).is_none() || scene.of_others(wiring, edge, entry).is_empty()
             });

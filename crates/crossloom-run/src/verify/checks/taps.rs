@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crossloom_ir::{Func, Value};
-use crossloom_model::inputs;
+use crossloom_model::VisionState;
 use crossloom_recipe::{Part, VisionAddress};
 
 use super::super::bench::Bench;
@@ -24,7 +24,7 @@ pub(crate) fn check(bench: &Bench<'_>, verified: &mut Verified) {
 
 fn problems(bench: &Bench<'_>, state: VisionAddress) -> Vec<String> {
     let func = &bench.encode.func;
-    let Some(value) = func.result(&inputs::state(state)) else {
+    let Some(value) = func.result(&VisionState::Patches(state).name()) else {
         return vec![format!("the encoder does not give `{state}`")];
     };
     let read = read_by(func, value);
