@@ -23,4 +23,5 @@ mod snapshot;
 mod stages;
 mod stale;
 mod support;
+mod sweeps;
 mod usage;
