@@ -44,14 +44,15 @@ fn methods() -> Vec<String> {
 }
 
 fn recipe(method: &str) -> Recipe {
+    let file = std::fs::read_to_string(recipes().join(format!("methods/{method}.toml"))).unwrap();
     let taps = match method {
-        "projector" => "",
+        _ if file.contains("taps = []") => "",
         // These take one layer.
-        "cli-broadcast" | "deepstack" => "topology.taps = ['block.2']\n",
+        "broadcast-last-agf" | "deepstack-broadcast" => "topology.taps = ['block.2']\n",
         _ => "topology.taps = ['block.1', 'block.2']\n",
     };
     let points = match method {
-        "projector" => "",
+        _ if file.contains("taps = []") => "",
         _ => "topology.points = ['before layer.0', 'before layer.1']\n",
     };
     let own = format!("{taps}{points}");
@@ -62,7 +63,7 @@ fn recipe(method: &str) -> Recipe {
 
 fn model(recipe: &Recipe) -> ModelGraph {
     let topology = Topology::new(recipe).unwrap();
-    let edges: Vec<_> = topology.injections().map(|edge| (edge.tap, edge.point)).collect();
+    let edges: Vec<_> = topology.pairs();
     build(recipe, &edges, SHAPE, VOCAB, Outputs::Predictions).unwrap()
 }
 

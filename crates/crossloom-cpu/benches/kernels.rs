@@ -432,6 +432,47 @@ mod flat {
     }
 }
 
+mod grids {
+    use super::*;
+
+    /// The four grids of an encoder of 24 by 24 patches, read by as many queries.
+    fn operands() -> (DeformableAttention, [Vec<f32>; 3]) {
+        let p = DeformableAttention {
+            batch: 1,
+            queries: 576,
+            heads: 16,
+            head_dim: 64,
+            points: 4,
+            sides: vec![24; 4],
+        };
+        let points = 576 * 16 * 4 * 4;
+        let places = (0..2 * points).map(|i| (i * 7919 % 1000) as f32 / 1000.0).collect();
+        (p, [data(4 * 576 * 1024), places, data(points)])
+    }
+
+    /// Operations of 147 456 points.
+    #[divan::bench]
+    fn deformable_attention(bencher: Bencher<'_, '_>) {
+        let (p, [values, places, weights]) = operands();
+        let mut out = data(576 * 1024);
+        bencher.counter(ItemsCount::new(147_456 * 8 * 64_usize)).bench_local(|| {
+            let (v, l, w) = (&values[..], &places[..], &weights[..]);
+            run(super::deformable_attention(&p, v, l, w, &mut out[..], &mut []));
+        });
+    }
+
+    #[divan::bench]
+    fn deformable_attention_grad(bencher: Bencher<'_, '_>) {
+        let (p, operands) = operands();
+        let (d_out, mut grads) = (data(576 * 1024), operands.clone());
+        bencher.counter(ItemsCount::new(147_456 * 16 * 64_usize)).bench_local(|| {
+            let from = operands.each_ref().map(|x| (&x[..]).into());
+            let to = grads.each_mut().map(|x| (&mut x[..]).into());
+            run(super::deformable_attention_grad(&p, &d_out[..], from, to, &mut []));
+        });
+    }
+}
+
 mod inject {
     use super::*;
 

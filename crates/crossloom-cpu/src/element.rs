@@ -261,6 +261,15 @@ either!(Floats);
 either!(FloatsMut mut);
 
 impl<'a> Floats<'a> {
+    /// One value.
+    #[inline(always)]
+    pub(crate) fn at(self, i: usize) -> f32 {
+        match self {
+            Self::F32(x) => x[i],
+            Self::Bf16(x) => x[i].widen(),
+        }
+    }
+
     /// The values of a range: where they lie, or widened into `room`, which holds as many.
     #[inline(always)]
     pub(crate) fn widened<'r, S: Simd>(self, s: S, range: Range<usize>, room: &'r mut [f32]) -> &'r [f32]
@@ -279,6 +288,15 @@ impl<'a> Floats<'a> {
 }
 
 impl<'a> FloatsMut<'a> {
+    /// Writes one value.
+    #[inline(always)]
+    pub(crate) fn set(&mut self, i: usize, x: f32) {
+        match self {
+            Self::F32(y) => y[i] = x,
+            Self::Bf16(y) => y[i] = Element::round(x),
+        }
+    }
+
     /// Where sums of so many values are made: in the result itself, or in `room`, to be rounded by [`rounded`].
     #[inline(always)]
     pub(crate) fn sums<'r>(self, room: &'r mut [f32]) -> (&'r mut [f32], Option<&'a mut [bf16]>)

@@ -143,6 +143,21 @@ fn kernels_allocate_nothing() {
         permute(&[cols, rows], &[1, cols], &x, &mut y).unwrap();
     });
 
+    let grids =
+        DeformableAttention { batch: 2, queries: 60, heads: 4, head_dim: 8, points: 4, sides: vec![6, 4] };
+    let values = ones(2 * 52 * 32);
+    let (places, weights) = (ones(2 * 60 * 4 * 2 * 4 * 2), ones(2 * 60 * 4 * 2 * 4));
+    let (mut read, mut d_values, mut d_places, mut d_weights) =
+        (ones(2 * 60 * 32), values.clone(), places.clone(), weights.clone());
+    check("points of grids", &mut || {
+        let operands = [&values[..], &places[..], &weights[..]];
+        let [v, l, w] = operands;
+        deformable_attention(&grids, v, l, w, &mut read[..], &mut []).unwrap();
+        let grads = [&mut d_values[..], &mut d_places[..], &mut d_weights[..]].map(Into::into);
+        let operands = operands.map(Into::into);
+        deformable_attention_grad(&grids, &read[..], operands, grads, &mut []).unwrap();
+    });
+
     let pool_shape = AttnPool { groups: 16, rows: 100, cols, heads: 6, scale: 0.1 };
     let pool_x = ones(16 * 100 * cols);
     let (w, mut pooled, mut probs) = (ones(6 * cols), ones(16 * 6 * cols), ones(16 * 6 * 100));

@@ -48,6 +48,16 @@ pub mod caches {
     pub fn value(layer: usize) -> String {
         format!("cache.layer.{layer}.value")
     }
+
+    /// `[S, rows kv_heads head_dim]`: the keys of the pictures at a point that reads them in every call.
+    pub fn picture_key(point: crossloom_recipe::PointAddress) -> String {
+        format!("cache.picture.{}.key", point.name())
+    }
+
+    /// `[S, rows kv_heads head_dim]`: their values.
+    pub fn picture_value(point: crossloom_recipe::PointAddress) -> String {
+        format!("cache.picture.{}.value", point.name())
+    }
 }
 
 /// Names of the graph's inputs.
@@ -65,6 +75,10 @@ pub mod inputs {
     pub const IMAGE_INDEX: &str = "image_index";
     /// `[B, T]`: 1 where AGF pools the hidden state.
     pub const POOL_MASK: &str = "pool_mask";
+    /// `[B, T]`: 1 at positions of text, where only those are changed.
+    pub const TEXT_MASK: &str = "text_mask";
+    /// `[B]` i32: the sequence of the cache that keeps what is read of a row's picture; -1 where nothing is kept.
+    pub const PICTURE_SLOT: &str = "picture_slot";
     /// `[B, M]` i32: positions whose next token is predicted.
     pub const TARGET_INDEX: &str = "target_index";
     /// `[B]` i32: the sequence of the cache that a row goes on with. Rows of a count of 0 may name any.

@@ -3,14 +3,14 @@
 use crossloom_graph::{LuminalGraph, Tensor};
 use crossloom_ir::op::{Argmax, CrossEntropy, ScatterMode, ScatterRows};
 use crossloom_ir::{Role, TensorType};
-use crossloom_recipe::{LanguageModel, Part, PointAddress, Recipe, VisionAddress};
+use crossloom_recipe::{Gate, Input, LanguageModel, Mask, Part, PointAddress, Recipe, Tap};
 
 use crate::adaptation::{self, Layers};
-use crate::injection::{Features, Injector, PointGates, adapt};
+use crate::injection::{Features, Injector, PictureCache, PointGates, adapt};
 use crate::language::{Memory, Sequence, decoder_layer, embed_tokens, predict, scaled, turned_by};
 use crate::params::Params;
 use crate::projector::{SHARED, prepared, projected};
-use crate::vision::States;
+use crate::vision::{States, side_by_side};
 use crate::{BatchShape, ModelError, ParamSpec, inputs};
 
 /// Results named `gate.{point}` hold the gate values of a point, `[B, K]` or `[B, K, D]`.
@@ -32,7 +32,7 @@ pub struct ModelGraph {
     /// Every parameter.
     pub params: Vec<ParamSpec>,
     /// Every gated point with the taps whose gate values its result holds, in order.
-    pub gates: Vec<(PointAddress, Vec<VisionAddress>)>,
+    pub gates: Vec<(PointAddress, Vec<Tap>)>,
 }
 
 /// Builds the model of a recipe for one batch shape. `edges` are the injection's edges in order.
@@ -42,7 +42,7 @@ pub struct ModelGraph {
 /// name what the model does not have.
 pub fn build(
     recipe: &Recipe,
-    edges: &[(VisionAddress, PointAddress)],
+    edges: &[(Tap, PointAddress)],
     shape: BatchShape,
     vocab: usize,
     outputs: Outputs,
@@ -56,7 +56,7 @@ pub fn build(
 /// As [`build`].
 pub fn build_over_states(
     recipe: &Recipe,
-    edges: &[(VisionAddress, PointAddress)],
+    edges: &[(Tap, PointAddress)],
     shape: BatchShape,
     vocab: usize,
     outputs: Outputs,
@@ -66,7 +66,7 @@ pub fn build_over_states(
 
 fn whole(
     recipe: &Recipe,
-    edges: &[(VisionAddress, PointAddress)],
+    edges: &[(Tap, PointAddress)],
     shape: BatchShape,
     vocab: usize,
     outputs: Outputs,
@@ -81,24 +81,22 @@ fn whole(
     let ids = input(inputs::TOKENS, TensorType::i32([batch, tokens]));
     let positions = input(inputs::POSITIONS, TensorType::i32([batch, tokens]));
     let segments = input(inputs::SEGMENTS, TensorType::i32([batch, tokens]));
-    let image_index = input(inputs::IMAGE_INDEX, TensorType::i32([batch, recipe.model.visual_tokens()]));
-    let pool_mask = input(inputs::POOL_MASK, TensorType::f32([batch, tokens]));
     let target_index = input(inputs::TARGET_INDEX, TensorType::i32([batch, targets]));
 
     let states = match pixels {
         Some(pixels) => States::encode(&mut p, recipe, pixels)?,
         None => States::given(&mut p, recipe, batch),
     };
-    let visual = embeddings(&mut p, &states, recipe, batch)?;
-    let h = embed(&mut p, ids, Some((visual, image_index)), language, vocab)?;
-    let injector = match features(&mut p, &states, recipe, edges)? {
+    let places = Places::declare(&mut p, recipe, [batch, tokens], true, !edges.is_empty());
+    let picture = match places.image_index {
         None => None,
-        Some(features) => {
-            let points = by_point(edges);
-            Some(Injector { spec: &recipe.topology, features, points, image_index, pool_mask })
-        }
+        Some(index) => Some((embeddings(&mut p, &states, recipe, batch)?, index)),
     };
-    let positions = turned_by(&mut p, positions, Some(image_index), &recipe.model)?;
+    let h = embed(&mut p, ids, picture, language, vocab)?;
+    let features = features(&mut p, &states, recipe, edges)?;
+    let injector =
+        features.map(|features| places.injector(recipe, edges, Some(features), PictureCache::None));
+    let positions = turned_by(&mut p, positions, places.image_index, &recipe.model)?;
     let sequence = Sequence { positions, memory: Memory::Sequence { segments } };
     let (h, gates) = layers(&mut p, h, sequence, language, injector.as_ref())?;
     head(&mut p, h, Some(target_index), language, vocab, outputs)?;
@@ -115,6 +113,47 @@ fn whole(
     }
     adaptation::check(recipe, &params, &layers)?;
     Ok(model)
+}
+
+/// Inputs that say which positions are what to an injection.
+pub(crate) struct Places {
+    /// `[B, N]` positions of the visual tokens, where they are in the sequence.
+    pub(crate) image_index: Option<Tensor>,
+    pool_mask: Option<Tensor>,
+    text_mask: Option<Tensor>,
+}
+
+impl Places {
+    /// Those that a recipe's topology needs, for sequences of `[B, T]` with visual tokens among them or none, and with injections or
+    /// none.
+    pub(crate) fn declare(
+        p: &mut Params,
+        recipe: &Recipe,
+        [batch, tokens]: [usize; 2],
+        seen: bool,
+        injects: bool,
+    ) -> Self {
+        let spec = &recipe.topology;
+        let mut mask = |name: &str| p.graph.param(name, Role::Input, TensorType::f32([batch, tokens]));
+        let pool_mask = (injects && matches!(spec.gate, Gate::Agf(_))).then(|| mask(inputs::POOL_MASK));
+        let text_mask = (injects && spec.mask == Mask::Text).then(|| mask(inputs::TEXT_MASK));
+        let visual = recipe.visual_positions();
+        let image_index = (seen && visual > 0)
+            .then(|| p.graph.param(inputs::IMAGE_INDEX, Role::Input, TensorType::i32([batch, visual])));
+        Self { image_index, pool_mask, text_mask }
+    }
+
+    /// An injector over these positions.
+    pub(crate) fn injector<'r>(
+        &self,
+        recipe: &'r Recipe,
+        edges: &[(Tap, PointAddress)],
+        features: Option<Features>,
+        cache: PictureCache,
+    ) -> Injector<'r> {
+        let Self { image_index, pool_mask, text_mask } = *self;
+        Injector { recipe, features, points: by_point(edges), image_index, pool_mask, text_mask, cache }
+    }
 }
 
 /// The pixels `[B, C, H, W]` of a batch.
@@ -144,15 +183,18 @@ pub(crate) fn embeddings(
 ) -> Result<Tensor, ModelError> {
     p.enter("projector");
     let model = &recipe.model;
-    if recipe.topology.input.is_empty() {
-        let zeros = p.graph.constant(0.0, &[batch, model.visual_tokens(), model.language.hidden])?;
-        p.leave();
-        return Ok(zeros);
-    }
-    let taps = recipe.topology.input.iter().map(|&tap| states.get(tap)).collect::<Result<Vec<_>, _>>()?;
-    let tap = if let [only] = taps[..] { only } else { p.graph.concat(&taps, 2)? };
-    let read = prepared(p, Part::Projector, &format!("{SHARED}.norm"), model.projector.norm, tap, model)?;
-    let visual = projected(p, (Part::Projector, SHARED), read, taps.len(), None, model)?;
+    let taps = match &recipe.topology.input {
+        Input::None => {
+            let zeros = p.graph.constant(0.0, &[batch, model.visual_tokens(), model.language.hidden])?;
+            p.leave();
+            return Ok(zeros);
+        }
+        Input::Channels(taps) => taps,
+    };
+    let state = side_by_side(p, states, recipe, taps)?;
+    let wide = taps.iter().map(|tap| recipe.topology.width_of(tap)).sum();
+    let read = prepared(p, Part::Projector, &format!("{SHARED}.norm"), model.projector.norm, state, model)?;
+    let visual = projected(p, (Part::Projector, SHARED), read, wide, None, model)?;
     p.leave();
     Ok(visual)
 }
@@ -162,7 +204,7 @@ pub(crate) fn features(
     p: &mut Params,
     states: &States,
     recipe: &Recipe,
-    edges: &[(VisionAddress, PointAddress)],
+    edges: &[(Tap, PointAddress)],
 ) -> Result<Option<Features>, ModelError> {
     if edges.is_empty() {
         return Ok(None);
@@ -205,9 +247,7 @@ pub(crate) fn layers(
         if let Some(injector) = injector {
             h = injector.inject(p, h, PointAddress::Before(layer), &mut gates)?;
         }
-        p.enter(&format!("language.layer.{layer}"));
-        h = decoder_layer(p, h, sequence, language, layer)?;
-        p.leave();
+        h = decoder_layer(p, h, sequence, language, layer, injector, &mut gates)?;
         if let Some(injector) = injector {
             h = injector.inject(p, h, PointAddress::After(layer), &mut gates)?;
         }
@@ -259,12 +299,12 @@ fn finished(mut p: Params, gates: Vec<PointGates>) -> (ModelGraph, Layers) {
 }
 
 /// The taps of every point, in the order of the edges.
-pub(crate) fn by_point(edges: &[(VisionAddress, PointAddress)]) -> Vec<(PointAddress, Vec<VisionAddress>)> {
-    let mut points: Vec<(PointAddress, Vec<VisionAddress>)> = Vec::new();
-    for &(tap, point) in edges {
-        match points.iter_mut().find(|(at, _)| *at == point) {
-            Some((_, taps)) => taps.push(tap),
-            None => points.push((point, vec![tap])),
+fn by_point(edges: &[(Tap, PointAddress)]) -> Vec<(PointAddress, Vec<Tap>)> {
+    let mut points: Vec<(PointAddress, Vec<Tap>)> = Vec::new();
+    for (tap, point) in edges {
+        match points.iter_mut().find(|(at, _)| at == point) {
+            Some((_, taps)) => taps.push(tap.clone()),
+            None => points.push((*point, vec![tap.clone()])),
         }
     }
     points

@@ -65,6 +65,12 @@ impl Params {
         self.outer_scopes.push(outer);
     }
 
+    /// Puts new nodes into a scope from the root, until the next [`Params::leave`].
+    pub(crate) fn enter_at(&mut self, scope: &str) {
+        let outer = self.graph.set_scope(Scope::new(scope));
+        self.outer_scopes.push(outer);
+    }
+
     /// Goes back to the scope before the last [`Params::enter`].
     pub(crate) fn leave(&mut self) {
         if let Some(outer) = self.outer_scopes.pop() {

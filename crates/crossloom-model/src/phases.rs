@@ -5,18 +5,18 @@
 //! of one shape whatever the number of rows and tokens of a call.
 
 use crossloom_ir::{Role, TensorType};
-use crossloom_recipe::{Phase, PointAddress, Recipe, VisionAddress};
+use crossloom_recipe::{Phase, PointAddress, Recipe, Tap};
 
-use crate::build::{by_point, declare_pixels, embed, embeddings, features, finish, head, layers, vocabulary};
+use crate::build::{Places, declare_pixels, embed, embeddings, features, finish, head, layers, vocabulary};
 use crate::chunks::never;
-use crate::injection::{Features, Injector};
+use crate::injection::{Features, PictureCache};
 use crate::language::{Cache, Memory, Sequence, turned_by};
 use crate::params::Params;
 use crate::vision::States;
 use crate::{Chunking, ModelError, ModelGraph, Outputs, StepShape, chunking, inputs};
 
 /// The edges of an injection, in order.
-type Edges<'e> = &'e [(VisionAddress, PointAddress)];
+type Edges<'e> = &'e [(Tap, PointAddress)];
 
 /// What part of a prompt a prefill graph reads at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub fn encode_and_connect(recipe: &Recipe, edges: Edges<'_>, batch: usize) -> Re
 
 /// Reads prompts, or chunks of them, into the cache. Inputs: `tokens`, `positions`, `segments` `[B, T]`; `slot`, `start`,
 /// `count` `[B]`; `target_index` `[B, M]`, into the `T` positions of the call; and, with pictures, `visual`, `features`,
-/// `image_index` (-1 for a visual token of another chunk) and `pool_mask`. Results: `predictions`, `logits`, and the gates
+/// `image_index` (-1 for a visual token of another chunk), `pool_mask`, `text_mask` and `picture_slot`, as the topology needs them. Results: `predictions`, `logits`, and the gates
 /// of every point.
 ///
 /// # Errors
@@ -84,9 +84,10 @@ pub fn prefill(
     if span != Span::Whole && chunking(recipe) == Chunking::Never {
         return Err(never(recipe));
     }
-    let pictures = span != Span::Text;
-    let edges = if pictures && acts_in_prefill(recipe.topology.phase) { edges } else { &[] };
-    language(recipe, edges, step, vocab, pictures, Some(targets))
+    match span {
+        Span::Whole | Span::Chunk => language(recipe, edges, step, vocab, Pictures::Read, Some(targets)),
+        Span::Text => language(recipe, acting(recipe, edges), step, vocab, Pictures::Kept, Some(targets)),
+    }
 }
 
 /// Goes on with sequences of the cache: inputs as for [`prefill`], without pictures and targets. Results: `predictions`
@@ -94,28 +95,30 @@ pub fn prefill(
 /// packed sequence. Holds only the edges whose phase includes decoding.
 ///
 /// # Errors
-/// As [`build`](crate::build); an edge that acts in decoding, which no fusion can yet.
+/// As [`build`](crate::build).
 pub fn decode(
     recipe: &Recipe,
     edges: Edges<'_>,
     step: StepShape,
     vocab: usize,
 ) -> Result<ModelGraph, ModelError> {
-    let edges = if acts_in_decode(recipe.topology.phase) { edges } else { &[] };
-    language(recipe, edges, step, vocab, !edges.is_empty(), None)
+    language(recipe, acting(recipe, edges), step, vocab, Pictures::Kept, None)
 }
 
-/// Whether an edge of that phase is computed when a prompt is read.
-fn acts_in_prefill(phase: Phase) -> bool {
-    match phase {
-        Phase::Prefill => true,
-    }
+/// What a call has of its pictures.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pictures {
+    /// They are given, and what later calls need of them is kept.
+    Read,
+    /// An earlier call has read them.
+    Kept,
 }
 
-/// Whether an edge of that phase is computed when a token is generated.
-fn acts_in_decode(phase: Phase) -> bool {
-    match phase {
-        Phase::Prefill => false,
+/// The edges that are computed where no picture is given: those whose phase is all.
+fn acting<'e>(recipe: &Recipe, edges: Edges<'e>) -> Edges<'e> {
+    match recipe.topology.phase {
+        Phase::Prefill => &[],
+        Phase::All => edges,
     }
 }
 
@@ -144,37 +147,45 @@ fn language(
     edges: Edges<'_>,
     step: StepShape,
     vocab: usize,
-    pictures: bool,
+    pictures: Pictures,
     targets: Option<usize>,
 ) -> Result<ModelGraph, ModelError> {
     let vocab = vocabulary(recipe, vocab)?;
     let (visual_tokens, language) = (recipe.model.visual_tokens(), &recipe.model.language);
-    let StepShape { rows, tokens, .. } = step;
+    let StepShape { rows, tokens, cache } = step;
     let mut p = start(recipe);
     let mut input = |name: &str, ty: TensorType| p.graph.param(name, Role::Input, ty);
     let ids = input(inputs::TOKENS, TensorType::i32([rows, tokens]));
     let positions = input(inputs::POSITIONS, TensorType::i32([rows, tokens]));
     let segments = input(inputs::SEGMENTS, TensorType::i32([rows, tokens]));
-    let mut picture = None;
-    if pictures {
-        let visual = input(inputs::VISUAL, TensorType::f32([rows, visual_tokens, language.hidden]));
-        picture = Some((visual, input(inputs::IMAGE_INDEX, TensorType::i32([rows, visual_tokens]))));
-    }
+    let places =
+        Places::declare(&mut p, recipe, [rows, tokens], pictures == Pictures::Read, !edges.is_empty());
+    let mut input = |name: &str, ty: TensorType| p.graph.param(name, Role::Input, ty);
+    let picture = places
+        .image_index
+        .map(|index| (input(inputs::VISUAL, TensorType::f32([rows, visual_tokens, language.hidden])), index));
     let target_index = targets.map(|targets| input(inputs::TARGET_INDEX, TensorType::i32([rows, targets])));
-    let cache = Cache::declare(&mut p, step, segments)?;
+    let memory = Cache::declare(&mut p, step, segments)?;
     let h = embed(&mut p, ids, picture, language, vocab)?;
-    let injector = match picture.filter(|_| !edges.is_empty()) {
-        None => None,
-        Some((_, image_index)) => {
-            let features = Features::given(&mut p, recipe, edges, rows);
-            let pool_mask = p.graph.param(inputs::POOL_MASK, Role::Input, TensorType::f32([rows, tokens]));
-            let points = by_point(edges);
-            Some(Injector { spec: &recipe.topology, features, points, image_index, pool_mask })
-        }
+    let injector = if edges.is_empty() {
+        None
+    } else {
+        let slots = cache.slots;
+        let (features, kept) = match (pictures, recipe.topology.phase) {
+            (Pictures::Kept, _) => (None, PictureCache::Kept { slots, slot: memory.slot() }),
+            (Pictures::Read, Phase::Prefill) => {
+                (Some(Features::given(&mut p, recipe, edges, rows)), PictureCache::None)
+            }
+            (Pictures::Read, Phase::All) => {
+                let slot = p.graph.param(inputs::PICTURE_SLOT, Role::Input, TensorType::i32([rows]));
+                let features = Features::given(&mut p, recipe, edges, rows);
+                (Some(features), PictureCache::Written { slots, slot })
+            }
+        };
+        Some(places.injector(recipe, edges, features, kept))
     };
-    let index = picture.map(|(_, image_index)| image_index);
-    let positions = turned_by(&mut p, positions, index, &recipe.model)?;
-    let sequence = Sequence { positions, memory: Memory::Cache(cache) };
+    let positions = turned_by(&mut p, positions, places.image_index, &recipe.model)?;
+    let sequence = Sequence { positions, memory: Memory::Cache(memory) };
     let (h, gates) = layers(&mut p, h, sequence, language, injector.as_ref())?;
     head(&mut p, h, target_index, language, vocab, Outputs::Predictions)?;
     Ok(finish(p, gates))

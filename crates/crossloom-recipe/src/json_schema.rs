@@ -124,7 +124,7 @@ pub fn json_schema() -> Value {
     let defs: Map<String, Value> = defs
         .into_iter()
         .map(|(name, mut def)| {
-            let is_set = ["Every", "Range", "Count"].iter().any(|set| name.ends_with(set));
+            let is_set = ["Every", "Range", "Count", "Part"].iter().any(|set| name.ends_with(set));
             if !is_set {
                 allow_partial(&mut def);
             }

@@ -5,8 +5,8 @@
 mod support;
 
 use crossloom_recipe::{
-    Adapter, AmpAttach, FusionKind, Gate, GatePool, ImageUse, LoadedRecipe, PointAddress, Recipe, Source,
-    TapNorm, VisionAddress, Warmup, load, load_text,
+    Adapter, AmpAttach, Fusion, FusionOrder, Gate, GatePool, ImageUse, LoadedRecipe, PointAddress, Recipe,
+    Source, TapNorm, VisionAddress, Warmup, load, load_text,
 };
 use support::{Files, good, options};
 
@@ -158,16 +158,17 @@ fn a_preset_is_expanded_where_it_is_written() {
 #[test]
 fn defaults_follow_from_what_is_written() {
     let recipe = one("inject.toml", &[]);
-    assert_eq!(recipe.topology.input, [VisionAddress::Block(4)]);
+    assert_eq!(recipe.topology.input.taps(), [VisionAddress::Block(4)]);
     assert_eq!(
         recipe.topology.adapter,
         Adapter::Amp { rank: 8, alpha: 8.0, attach: AmpAttach::Parallel, tap_norm: TapNorm::None }
     );
-    assert_eq!(recipe.topology.fusion.kind, FusionKind::GatedAdd);
+    assert_eq!(recipe.topology.fusion, Fusion::GatedAdd { order: FusionOrder::Parallel });
     let Gate::Agf(agf) = recipe.topology.gate else { panic!("not an AGF gate") };
     assert_eq!((agf.heads, agf.pool, agf.bias_init), (4, GatePool::Prompt, -2.0));
     assert_eq!(recipe.model.language.head_dim, 24);
-    assert_eq!(one("inject.toml", &["topology.gate=none"]).topology.fusion.kind, FusionKind::Add);
+    let ungated = one("inject.toml", &["topology.gate=none"]).topology.fusion;
+    assert_eq!(ungated, Fusion::Add { order: FusionOrder::Parallel });
     let projections = one("inject.toml", &["topology.gate.attention=none"]);
     assert!(matches!(projections.topology.gate, Gate::Agf(agf) if agf.heads == 1));
 }
@@ -436,10 +437,10 @@ fn a_linked_recipe_extends_what_lies_beside_the_file_it_leads_to() {
 fn the_input_is_one_vision_state_or_several_and_one_is_written_without_a_list() {
     let input = |set: &str| good("base.toml", &[set]).unwrap().base;
     let several = input("topology.input=['block.2', 'embed']");
-    assert_eq!(several.topology.input, [VisionAddress::Block(2), VisionAddress::Embed]);
+    assert_eq!(several.topology.input.taps(), [VisionAddress::Block(2), VisionAddress::Embed]);
     let topology = crossloom_recipe::Topology::new(&several).unwrap();
     assert_eq!(
-        topology.inputs().map(|edge| edge.name()).collect::<Vec<_>>(),
+        topology.inputs().map(crossloom_recipe::Edge::name).collect::<Vec<_>>(),
         ["block.2->input", "embed->input"]
     );
     let written = |recipe| serde_json::to_value(recipe).unwrap()["topology"]["input"].clone();

@@ -18,7 +18,7 @@ fn settings() -> Vec<(String, Value)> {
             .iter()
             .any(|meta| path.starts_with(meta))
             // One type describes all parts, but these start random and have no LoRA.
-            && !["train.parts.adapter.lora", "train.parts.gate.lora"].iter().any(|part| path.starts_with(part))
+            && !["train.parts.adapter.lora", "train.parts.fusion.lora", "train.parts.gate.lora"].iter().any(|part| path.starts_with(part))
     });
     found
 }
@@ -49,6 +49,12 @@ fn with_kind(path: &str) -> Vec<&'static str> {
         "corners" => vec!["topology.adapter=per_edge"],
         "value" => vec!["topology.gate=constant", "topology.gate.value=0.5"],
         "init" => vec!["topology.gate=static"],
+        "heads" | "kv_heads" | "head_dim" | "qk_norm" | "mlp" | "gate_init"
+            if path.starts_with("topology.fusion.") =>
+        {
+            vec!["topology.gate=none", "topology.fusion=cross_attention"]
+        }
+        "bias" if path.starts_with("topology.adapter.") => vec!["topology.adapter=linear"],
         _ if path.starts_with("data.source.") => vec!["data.source=synthetic"],
         _ if path.starts_with("topology.gate.") => vec!["topology.gate=agf"],
         _ => Vec::new(),
@@ -82,12 +88,17 @@ fn every_setting_is_described_and_known_to_the_loader() {
 }
 
 /// Keys that are left out of what is written while they have these values.
-const UNWRITTEN: [(&str, &str); 6] = [
+const UNWRITTEN: [(&str, &str); 11] = [
     ("model.vision.layer_scale", "false"),
     ("model.vision.temporal_patch", "1"),
     ("model.vision.position_resample", "\"bicubic\""),
     ("model.projector.merge", "1"),
     ("model.projector.norm", "\"none\""),
+    ("topology.stream", "\"sequence\""),
+    ("topology.sources", "{}"),
+    ("train.parts.fusion.trainable", "true"),
+    ("train.parts.fusion.lr_scale", "1.0"),
+    ("train.parts.fusion.tensors", "[]"),
     ("lora.trainable", "true"),
 ];
 

@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use crossloom_recipe::topology::EdgeWeights;
-use crossloom_recipe::{PointAddress, Recipe, Topology, TopologyError, VisionAddress, Wiring};
+use crossloom_recipe::{PointAddress, Recipe, Tap, Topology, TopologyError, VisionAddress, Wiring};
 use support::good;
 
 fn recipe(sets: &[&str]) -> Recipe {
@@ -85,10 +85,10 @@ fn edges_are_found_from_both_ends() {
         ["block.1->layer.2.after", "block.3->layer.2.after"]
     );
     assert_eq!(
-        names(topology.edges_from(VisionAddress::Block(3))),
+        names(topology.edges_from(&VisionAddress::Block(3).into())),
         ["block.3->input", "block.3->layer.0", "block.3->layer.2.after"]
     );
-    assert!(topology.edges_from(VisionAddress::Block(2)).is_empty());
+    assert!(topology.edges_from(&VisionAddress::Block(2).into()).is_empty());
     assert_eq!(topology.inputs().count(), 1);
     assert_eq!(topology.injections().count(), 4);
     assert_eq!(topology.taps(), [VisionAddress::Block(1), VisionAddress::Block(3)]);
@@ -105,7 +105,7 @@ fn a_recipe_changed_by_hand_cannot_become_a_wrong_graph() {
         change(&mut recipe);
         Topology::new(&recipe).unwrap_err()
     };
-    let one = VisionAddress::Block(1);
+    let one = || Tap::State(VisionAddress::Block(1));
     assert_eq!(
         changed(&|recipe| {
             recipe.topology.wiring = Wiring::Diagonal;
@@ -118,11 +118,11 @@ fn a_recipe_changed_by_hand_cannot_become_a_wrong_graph() {
         TopologyError::Broadcast { taps: 2 }
     );
     assert_eq!(
-        changed(&|recipe| recipe.topology.wiring = Wiring::Pairs(vec![(one, PointAddress::Before(1))])),
+        changed(&|recipe| recipe.topology.wiring = Wiring::Pairs(vec![(one(), PointAddress::Before(1))])),
         TopologyError::Pair { edge: "block.1->layer.1".to_owned() }
     );
     assert_eq!(
-        changed(&|recipe| recipe.topology.taps.push(one)),
+        changed(&|recipe| recipe.topology.taps.push(one())),
         TopologyError::Duplicate { address: "block.1".to_owned() }
     );
 }
@@ -179,7 +179,7 @@ fn what_is_injected_alone_has_no_input_edge() {
 #[test]
 fn a_heavier_edge_is_drawn_wider_on_top_and_with_its_weight() {
     let topology = topology(&[]);
-    let names: Vec<String> = topology.injections().map(|edge| edge.name()).collect();
+    let names: Vec<String> = topology.injections().map(crossloom_recipe::Edge::name).collect();
     let weights: EdgeWeights = names.iter().cloned().zip([0.0, 1.0, f64::NAN, 7.0]).collect();
     let svg = topology.picture(Some(&weights)).to_svg();
     let width = |name: &str| -> f64 {

@@ -23,10 +23,19 @@ pub(crate) fn load_questions(
     session.write(inputs::TOKENS, &batch.tokens_bt)?;
     session.write(inputs::POSITIONS, &batch.positions_bt)?;
     session.write(inputs::SEGMENTS, &batch.segments_bt)?;
-    session.write(inputs::IMAGE_INDEX, &batch.image_index_bn)?;
+    if session.has_input(inputs::IMAGE_INDEX) {
+        session.write(inputs::IMAGE_INDEX, &batch.image_index_bn)?;
+    }
+    if session.has_input(inputs::TEXT_MASK) {
+        let mask: Vec<f32> = batch.segments_bt.iter().map(|&segment| text(segment)).collect();
+        session.write(inputs::TEXT_MASK, &mask)?;
+    }
     session.write(inputs::TARGET_INDEX, &batch.target_index_bm)?;
     if session.has_input(inputs::TARGETS) {
         session.write(inputs::TARGETS, &batch.targets_bm)?;
+    }
+    if !session.has_input(inputs::POOL_MASK) {
+        return Ok(());
     }
     match pool {
         GatePool::Prompt => session.write(inputs::POOL_MASK, &batch.prompt_mask_bt),
@@ -36,6 +45,11 @@ pub(crate) fn load_questions(
             session.write(inputs::POOL_MASK, &mask)
         }
     }
+}
+
+/// 1 for a position of text, by its segment.
+pub(crate) fn text(segment: i32) -> f32 {
+    f32::from(u8::from(segment > IMAGE_SEGMENT))
 }
 
 /// The positions over which a recipe's gates pool; the image where it has no such gate.

@@ -75,8 +75,8 @@ impl Data {
     pub fn plan(&self, recipe: &Recipe) -> Result<PackingPlan, ExperimentError> {
         let options = PackingOptions {
             batch_size: recipe.train.batch_size,
-            visual_tokens: recipe.model.visual_tokens(),
-            picture_positions: recipe.model.picture_positions(),
+            visual_tokens: recipe.visual_positions(),
+            picture_positions: recipe.picture_positions(),
             questions_per_sequence: recipe.data.questions_per_sequence,
             max_new_tokens: Some(recipe.eval.max_new_tokens),
             ..PackingOptions::for_images(self.images(Split::Train).0.images())

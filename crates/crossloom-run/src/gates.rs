@@ -1,7 +1,7 @@
 //! How far gates open, over the sequences that hold data.
 
 use crossloom_model::GATE_RESULT;
-use crossloom_recipe::{Gate, PointAddress, Recipe, VisionAddress};
+use crossloom_recipe::{Gate, PointAddress, Recipe, Tap};
 use crossloom_runtime::{RunError, Session};
 use crossloom_train::run_dir::GateRecord;
 use crossloom_train::step::GateMeans;
@@ -20,7 +20,7 @@ impl GateMoments {
     pub(crate) fn add(
         &mut self,
         session: &Session,
-        gates: &[(PointAddress, Vec<VisionAddress>)],
+        gates: &[(PointAddress, Vec<Tap>)],
         rows: &[usize],
     ) -> Result<(), RunError> {
         for (point, taps) in gates {
@@ -36,7 +36,7 @@ impl GateMoments {
     fn add_point(
         &mut self,
         point: PointAddress,
-        taps: &[VisionAddress],
+        taps: &[Tap],
         values: &[f32],
         shape: &[usize],
         rows: &[usize],
@@ -98,16 +98,18 @@ mod tests {
 
     use std::path::Path;
 
+    use crossloom_recipe::VisionAddress;
+
     use super::*;
 
     #[test]
     fn moments_are_those_of_the_edge_and_of_the_rows_that_were_asked() {
-        let [early, late] = [VisionAddress::Block(1), VisionAddress::PostNorm];
+        let [early, late] = [VisionAddress::Block(1), VisionAddress::PostNorm].map(Tap::State);
         let mut moments = GateMoments::default();
         // Rows of two taps; the last row only fills the batch.
         moments.add_point(
             PointAddress::Before(0),
-            &[early, late],
+            &[early, late.clone()],
             &[0.1, 0.5, 0.3, 0.9, 7.0, 7.0],
             &[3, 2],
             &[0, 1],

@@ -8,6 +8,7 @@ use crossloom_recipe::GatePool;
 use crossloom_runtime::{RunError, Session};
 
 use crate::ExperimentError;
+use crate::batch::text;
 use crate::gates::GateMoments;
 use crate::model::Model;
 use crate::phases::Seen;
@@ -34,7 +35,8 @@ pub(crate) fn answer(
     let mut next = vec![0; ends.len()];
     for (call, spans) in model.phases.calls(&lengths)?.iter().enumerate() {
         let longest = spans.iter().map(ExactSizeIterator::len).max().unwrap_or_default();
-        let picture = spans.iter().any(|span| span.start < batch.plan().visual_tokens);
+        // Where pictures take no positions, the first call reads them.
+        let picture = call == 0 || spans.iter().any(|span| span.start < batch.plan().visual_tokens);
         let ((tokens, questions), prefill) = model.phases.prefill(longest, most, picture)?;
         load_prompts(prefill, batch, pool, &Part { kept: &kept, spans, tokens, questions }, &ends, &seen)?;
         prefill.run()?;
@@ -140,6 +142,15 @@ fn load_prompts(
         };
         session.write(inputs::POOL_MASK, &mask)?;
     }
+    if session.has_input(inputs::TEXT_MASK) {
+        let mask: Vec<f32> = segments.iter().map(|&segment| text(segment)).collect();
+        session.write(inputs::TEXT_MASK, &mask)?;
+    }
+    if session.has_input(inputs::PICTURE_SLOT) {
+        let kept = |(row, span): (usize, &Range<usize>)| if span.is_empty() { -1 } else { row as i32 };
+        let slots: Vec<i32> = spans.iter().enumerate().map(kept).collect();
+        session.write(inputs::PICTURE_SLOT, &slots)?;
+    }
     let mut last = vec![0; spans.len() * questions];
     for (question, end) in batch.questions().iter().zip(ends) {
         let span = &spans[question.row];
@@ -189,6 +200,10 @@ fn decode(model: &mut Model, batch: &mut PackedBatch, held: &mut [usize]) -> Res
     session.write(inputs::TOKENS, &tokens)?;
     session.write(inputs::POSITIONS, &positions)?;
     session.write(inputs::SEGMENTS, &segments)?;
+    if session.has_input(inputs::TEXT_MASK) {
+        let mask: Vec<f32> = segments.iter().map(|&segment| text(segment)).collect();
+        session.write(inputs::TEXT_MASK, &mask)?;
+    }
     place(session, held, &added)?;
     session.run()?;
     let predicted = session.read::<i32>("predictions")?;

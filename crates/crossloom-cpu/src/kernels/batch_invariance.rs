@@ -193,12 +193,13 @@ fn rows_of_a_loss_and_rotations_stand_alone() {
 }
 
 #[test]
-fn samples_are_pooled_and_injected_into_by_themselves() {
+fn samples_are_pooled_read_and_injected_into_by_themselves() {
     let (samples, tokens, cols, taps) = (9, 150, 35, 3);
     let (x, w) = (random(1, samples * tokens * cols), random(2, 4 * cols));
     let (h, gate) = (random(3, samples * 11 * cols), random(4, samples * taps));
     let v = random(5, taps * samples * 5 * cols);
     let index: Vec<i32> = (0..samples * 5).map(|i| [3, -1, 0, 9, 7][i % 5]).collect();
+    let (places, weights) = (random(6, samples * 7 * 5 * 2 * 2), random(7, samples * 7 * 5 * 2));
     on_each_isa(|| {
         check_rows(samples, |first, n| {
             let p = AttnPool { groups: n, rows: tokens, cols, heads: 4, scale: 0.6 };
@@ -221,7 +222,21 @@ fn samples_are_pooled_and_injected_into_by_themselves() {
             let mut of_narrow = h.clone();
             agf_inject(&p, &mut h, gate, &v, index).unwrap();
             agf_inject(&p, &mut of_narrow, gate, &super::testing::narrow(&v), index).unwrap();
-            vec![pooled, probs, h, narrow_pooled.wide(), of_narrow]
+            let p = DeformableAttention {
+                batch: n,
+                queries: 7,
+                heads: 5,
+                head_dim: 7,
+                points: 2,
+                sides: vec![12],
+            };
+            let cells = &x[first * tokens * cols..][..n * tokens * cols];
+            let cells: Vec<f32> =
+                cells.chunks(tokens * cols).flat_map(|sample| &sample[..144 * cols]).copied().collect();
+            let mut read = vec![f32::NAN; n * 7 * cols];
+            let (places, weights) = (&places[first * 140..][..n * 140], &weights[first * 70..][..n * 70]);
+            deformable_attention(&p, &cells[..], places, weights, &mut read[..], &mut []).unwrap();
+            vec![pooled, probs, h, narrow_pooled.wide(), of_narrow, read]
         });
     });
 }

@@ -7,10 +7,11 @@ use crossloom_ir::interp::run;
 use crossloom_ir::op::{
     Activation, AdamW, AddLayerNorm, AddRmsNorm, Affine, AgfGate, AgfInject, AgfInjectGrad, AmpProject,
     Argmax, Attach, Attention, AttentionGrad, AttnPool, AttnPoolGrad, Binary, BinaryKind, Broadcast,
-    CacheWrite, CachedAttention, Concat, Constant, Convert, CrossEntropy, CrossEntropyGrad, Embedding,
-    EmbeddingGrad, FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm, LayerNormGrad, Linear, Load,
-    Matmul, Pad, PoolAttention, Reduce, ReduceKind, Reshape, RmsNorm, RmsNormGrad, Rope, ScatterMode,
-    ScatterRows, Slice, Softmax, Step, ToFloat, ToInt, Transpose, Unary, UnaryKind,
+    CacheWrite, CachedAttention, Concat, Constant, Convert, CrossEntropy, CrossEntropyGrad,
+    DeformableAttention, DeformableAttentionGrad, Embedding, EmbeddingGrad, FusedElementwise, GatherRows,
+    GlobalNorm, Iota, LayerNorm, LayerNormGrad, Linear, Load, Matmul, Pad, PoolAttention, Reduce, ReduceKind,
+    Reshape, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step, ToFloat, ToInt,
+    Transpose, Unary, UnaryKind,
 };
 
 use crate::compare::{Arg, between, check, floats, random, random_whole, whole};
@@ -251,6 +252,28 @@ fn cache(seen: &mut Seen) {
     }
 }
 
+/// Values, places in and around grids with those sides, and weights, of two samples and so many queries.
+pub(crate) fn grid_points(op: &DeformableAttention, [queries, head_dim, points]: [usize; 3]) -> [Arg; 3] {
+    let of_points = [2, queries, op.heads, op.sides.len(), points];
+    [
+        random(&[2, op.rows().unwrap(), op.heads * head_dim], 1),
+        between(&[&of_points[..], &[2]].concat(), -0.2, 1.2, 2),
+        random(&of_points, 3),
+    ]
+}
+
+fn grids(seen: &mut Seen) {
+    for (heads, sides, extents) in
+        [(1, &[1][..], [1, 1, 1]), (2, &[3, 1, 4], [5, 7, 2]), (3, &[6], [2, 32, 4])]
+    {
+        let op = DeformableAttention { heads, sides: sides.to_vec() };
+        let operands = grid_points(&op, extents);
+        seen.insert(check(op.clone(), &operands));
+        let grad = random(&[2, extents[0], heads * extents[1]], 4);
+        seen.insert(check(DeformableAttentionGrad(op), &[&[grad], &operands[..]].concat()));
+    }
+}
+
 fn rows(seen: &mut Seen) {
     for d in [1, 3, 64] {
         for ids in [random_whole(&[9], 0, 5, 1), random_whole(&[3, 50], 0, 5, 2), whole(&[1], &[4])] {
@@ -401,6 +424,7 @@ fn every_op_on_the_cpu_is_the_reference() {
         norms,
         attention,
         cache,
+        grids,
         rows,
         losses,
         pooling,

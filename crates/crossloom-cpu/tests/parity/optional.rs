@@ -3,13 +3,13 @@
 use crossloom_compiler::plan;
 use crossloom_cpu::CpuTarget;
 use crossloom_ir::op::{
-    Activation, AgfInjectGrad, Attention, AttentionGrad, AttnPool, AttnPoolGrad, LayerNormGrad, Linear, Op,
-    RmsNormGrad,
+    Activation, AgfInjectGrad, Attention, AttentionGrad, AttnPool, AttnPoolGrad, DeformableAttention,
+    DeformableAttentionGrad, LayerNormGrad, Linear, Op, RmsNormGrad,
 };
 use crossloom_ir::{DType, Func, Role, Scope};
 
 use crate::compare::{Arg, between, random, whole};
-use crate::ops::outputs;
+use crate::ops::{grid_points, outputs};
 use crate::support::session;
 
 /// Bits of the results in `kept`, where only those are results; checks that the others that can be left out are.
@@ -56,7 +56,10 @@ fn what_nobody_reads_is_left_out_and_changes_nothing() {
     let state = |seed| random(&[1, 60, 37], seed);
     let index = whole(&[1, 50], &(0..50).collect::<Vec<i32>>());
     let of_injection = vec![state(1), random(&[1, 3], 2), random(&[3, 1, 50, 37], 3), index, state(4)];
-    let cases: [(Op, Vec<Arg>, &[usize], usize); 6] = [
+    let grids = DeformableAttention { heads: 2, sides: vec![5, 3] };
+    let of_grids = [&[random(&[2, 40, 24], 4)], &grid_points(&grids, [40, 12, 3])[..]].concat();
+    let cases: [(Op, Vec<Arg>, &[usize], usize); 7] = [
+        (DeformableAttentionGrad(grids).into(), of_grids, &[0, 1, 2], 3),
         (AttentionGrad(attention).into(), of_attention, &[0, 1, 2], 3),
         (AttnPoolGrad { scale: 0.6 }.into(), of_pool, &[0, 1], 2),
         (AgfInjectGrad { convex: true, channel: false }.into(), of_injection, &[0, 1, 2], 3),

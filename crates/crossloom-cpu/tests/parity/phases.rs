@@ -11,7 +11,7 @@ use crossloom_model::{
     BatchShape, CacheShape, ModelGraph, Outputs, Span, StepShape, build, decode, encode_and_connect, inputs,
     prefill,
 };
-use crossloom_recipe::{PointAddress, Recipe, Topology, VisionAddress};
+use crossloom_recipe::{PointAddress, Recipe, Tap, Topology};
 use crossloom_runtime::{Arena, Device, Executable, Session, Store};
 
 use crate::support::{VOCAB, method, methods, start};
@@ -23,7 +23,7 @@ const TOKENS: usize = 22;
 /// Of which so many are the prompt of each row.
 const PROMPTS: [usize; 3] = [20, 18, 21];
 
-type Edges = Vec<(VisionAddress, PointAddress)>;
+type Edges = Vec<(Tap, PointAddress)>;
 type Named = BTreeMap<String, Vec<f32>>;
 
 /// Weights on the CPU, and what is run over them.
@@ -36,7 +36,7 @@ struct Subject {
 
 impl Subject {
     fn new(recipe: Recipe) -> Self {
-        let edges = Topology::new(&recipe).unwrap().injections().map(|edge| (edge.tap, edge.point)).collect();
+        let edges = Topology::new(&recipe).unwrap().pairs();
         let device = CpuDevice::shared();
         let arena = Arena::new(&Store::new(&device).unwrap());
         Self { recipe, edges, device, arena }
@@ -93,7 +93,7 @@ fn at(name: &str, row: usize, t: usize) -> f32 {
     match name {
         inputs::TOKENS => ((row * 7 + t * 5) % VOCAB) as f32,
         inputs::POSITIONS => t as f32,
-        inputs::SEGMENTS => f32::from(u8::from(t >= 16)),
+        inputs::SEGMENTS | inputs::TEXT_MASK => f32::from(u8::from(t >= 16)),
         // Text is pooled too; a gate never pools what is generated.
         inputs::POOL_MASK => f32::from(u8::from(t < PROMPTS[row])),
         _ => panic!("{name}"),
@@ -103,7 +103,9 @@ fn at(name: &str, row: usize, t: usize) -> f32 {
 /// Positions `from[i] .. to[i]` of some rows, as the inputs of a call of `tokens` positions.
 fn part(rows: &[usize], slots: &[usize], from: &[usize], to: &[usize], tokens: usize) -> Named {
     let mut named = Named::new();
-    for name in [inputs::TOKENS, inputs::POSITIONS, inputs::SEGMENTS, inputs::POOL_MASK] {
+    let by_position =
+        [inputs::TOKENS, inputs::POSITIONS, inputs::SEGMENTS, inputs::POOL_MASK, inputs::TEXT_MASK];
+    for name in by_position {
         let value = |i: usize| {
             let (i, t) = (i / tokens, i % tokens);
             if from[i] + t < to[i] { at(name, rows[i], from[i] + t) } else { 0.0 }
@@ -112,6 +114,7 @@ fn part(rows: &[usize], slots: &[usize], from: &[usize], to: &[usize], tokens: u
     }
     let floats = |f: &dyn Fn(usize) -> usize| (0..rows.len()).map(|i| f(i) as f32).collect::<Vec<f32>>();
     named.insert(inputs::SLOT.into(), floats(&|i| slots[i]));
+    named.insert(inputs::PICTURE_SLOT.into(), floats(&|i| slots[i]));
     named.insert(inputs::START.into(), floats(&|i| from[i]));
     named.insert(inputs::COUNT.into(), floats(&|i| to[i] - from[i]));
     named.insert(inputs::IMAGE_INDEX.into(), (0..rows.len() * 16).map(|i| (i % 16) as f32).collect());

@@ -1,17 +1,17 @@
-//! Kernels on `bf16` and on mixed types: products, attention, element-wise programs, norms, rotations, rows, sums, pools,
+//! Kernels on `bf16` and on mixed types: products, attention, points of grids, element-wise programs, norms, rotations, rows, sums, pools,
 //! injection and copies.
 
 use crossloom_ir::DType::{self, Bf16, F16, F32, I32};
 use crossloom_ir::op::{
     Activation, AddLayerNorm, AddRmsNorm, Affine, AgfInject, AgfInjectGrad, Attention, AttentionGrad,
     AttnPool, AttnPoolGrad, Binary, BinaryKind, Broadcast, CacheWrite, CachedAttention, Concat, Constant,
-    Convert, Embedding, EmbeddingGrad, GatherRows, LayerNorm, LayerNormGrad, Linear, Matmul, Pad, Reduce,
-    ReduceKind, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Slice, Softmax, Transpose, Unary,
-    UnaryKind,
+    Convert, DeformableAttention, DeformableAttentionGrad, Embedding, EmbeddingGrad, GatherRows, LayerNorm,
+    LayerNormGrad, Linear, Matmul, Pad, Reduce, ReduceKind, RmsNorm, RmsNormGrad, Rope, ScatterMode,
+    ScatterRows, Slice, Softmax, Transpose, Unary, UnaryKind,
 };
 
 use crate::compare::{Arg, between, check_typed, floats, is_lowered, narrow, random, random_whole, whole};
-use crate::ops::outputs;
+use crate::ops::{grid_points, outputs};
 
 /// Both types of float in memory.
 const BOTH: [DType; 2] = [F32, Bf16];
@@ -126,6 +126,21 @@ fn pools_take_every_mix() {
     }
     let (x, w) = (random(&[g, n, d], 1), random(&[h, d], 2));
     assert!(!is_lowered(AttnPool { scale: 0.6, masked: false }, &[x, w], &[F32, Bf16]));
+}
+
+#[test]
+fn points_of_grids_take_every_mix() {
+    let op = DeformableAttention { heads: 2, sides: vec![4, 2] };
+    let [values, places, weights] = grid_points(&op, [9, 17, 3]);
+    for [of_values, of_places, of_weights, out] in mixes() {
+        let args = [narrow(&values, of_values), narrow(&places, of_places), narrow(&weights, of_weights)];
+        check_typed(op.clone(), &args, &[out]);
+        let grad = narrow(&random(&[2, 9, 34], 4), out);
+        let args = [&[grad], &args[..]].concat();
+        for grads in [[out, of_values, of_places], [of_weights, out, of_values]] {
+            check_typed(DeformableAttentionGrad(op.clone()), &args, &grads);
+        }
+    }
 }
 
 #[test]

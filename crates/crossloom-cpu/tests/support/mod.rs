@@ -68,7 +68,7 @@ pub fn step(recipe: &Recipe, shape: BatchShape, accumulate: usize) -> Step {
 /// The same, of which only those parts are trained.
 pub fn step_of(recipe: &Recipe, shape: BatchShape, accumulate: usize, trained: &[Part]) -> Step {
     let topology = Topology::new(recipe).unwrap();
-    let edges: Vec<_> = topology.injections().map(|edge| (edge.tap, edge.point)).collect();
+    let edges: Vec<_> = topology.pairs();
     let model = build(recipe, &edges, shape, VOCAB, Outputs::Loss).unwrap();
     let forward = model.graph.lift().unwrap();
     let groups = trained

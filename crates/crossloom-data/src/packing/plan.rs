@@ -89,7 +89,6 @@ impl PackingPlan {
     pub fn new(splits: &[&EncodedSplit], options: &PackingOptions) -> Result<Self, PackingError> {
         let positive = [
             ("batch_size", options.batch_size),
-            ("visual_tokens", options.visual_tokens),
             ("picture_positions", options.picture_positions.unwrap_or(1)),
             ("questions_per_sequence", options.questions_per_sequence),
             ("image_width", options.image_width as usize),
@@ -105,6 +104,10 @@ impl PackingPlan {
                     rule: "from 1 to 2147483648",
                 });
             }
+        }
+        if options.visual_tokens as u128 > MAX_ELEMENTS {
+            let value = options.visual_tokens.to_string();
+            return Err(PackingError::Option { key: "visual_tokens", value, rule: "from 0 to 2147483648" });
         }
         let Some(first) = splits.first() else { return Err(PackingError::NoData) };
         for split in splits {
@@ -162,7 +165,6 @@ impl PackingPlan {
             |key, value: usize, rule| Err(PackingError::Option { key, value: value.to_string(), rule });
         for (key, value) in [
             ("batch_size", self.batch_size),
-            ("visual_tokens", self.visual_tokens),
             ("picture_positions", self.picture_positions.unwrap_or(1)),
             ("targets", self.targets),
             ("image_width", self.image_width as usize),

@@ -10,9 +10,10 @@ use crossloom_ir::attrs::Attrs;
 use crossloom_ir::op::{
     Activation, AdamW, Affine, AgfGate, AgfInject, AgfInjectGrad, AmpProject, Argmax, Attach, AttnPool,
     AttnPoolGrad, Broadcast, CacheWrite, CachedAttention, Concat, Constant, Convert, CrossEntropy,
-    CrossEntropyGrad, Embedding, EmbeddingGrad, FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm,
-    Linear, Load, Matmul, Pad, PoolAttention, Reduce, ReduceKind, Reshape, Rope, ScatterMode, ScatterRows,
-    Slice, Softmax, Step, ToFloat, ToInt, Transpose, UnaryKind,
+    CrossEntropyGrad, DeformableAttention, DeformableAttentionGrad, Embedding, EmbeddingGrad,
+    FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm, Linear, Load, Matmul, Pad, PoolAttention,
+    Reduce, ReduceKind, Reshape, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step, ToFloat, ToInt,
+    Transpose, UnaryKind,
 };
 use crossloom_ir::{DType, Func, Op, Role, Tensor, TensorType, interp};
 
@@ -138,6 +139,7 @@ fn every_op_agrees_four_ways() {
     norms(seen);
     attention(seen);
     cache(seen);
+    grids(seen);
     rows_and_loss(seen);
     injection(seen);
     optimizer(seen);
@@ -258,6 +260,15 @@ fn cache(seen: &mut BTreeSet<&'static str>) {
     check(seen, CacheWrite, &at(vec![f([3, 4, 4]), f([2, 2, 4])]));
     let op = CachedAttention { heads: 2, kv_heads: 1, segments: false, scale: 0.7 };
     check(seen, op, &at(vec![f([2, 2, 4]), f([3, 4, 2]), f([3, 4, 2])]));
+}
+
+/// Two grids, and places in and around them.
+fn grids(seen: &mut BTreeSet<&'static str>) {
+    let op = DeformableAttention { heads: 2, sides: vec![2, 1] };
+    let operands = || vec![f([2, 5, 4]), f([2, 3, 2, 2, 2, 2]), f([2, 3, 2, 2, 2])];
+    check(seen, op.clone(), &operands());
+    let grad = [f([2, 3, 4])].into_iter().chain(operands()).collect::<Vec<_>>();
+    check(seen, DeformableAttentionGrad(op), &grad);
 }
 
 fn rows_and_loss(seen: &mut BTreeSet<&'static str>) {

@@ -70,6 +70,8 @@ registry! {
     attention::Rope,
     attention::CacheWrite,
     attention::CachedAttention,
+    attention::DeformableAttention,
+    attention::DeformableAttentionGrad,
     // rows
     rows::Softmax,
     rows::Argmax,

@@ -4,6 +4,7 @@
 
 mod attention;
 mod cache;
+mod deformable;
 mod elementwise;
 mod fused;
 mod inject;

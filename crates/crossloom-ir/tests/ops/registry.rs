@@ -33,6 +33,8 @@ fn the_contract_is_complete() {
         "rope",
         "cache_write",
         "cached_attention",
+        "deformable_attention",
+        "deformable_attention_grad",
         "embedding",
         "embedding_grad",
         "gather_rows",

@@ -4,8 +4,9 @@ use crossloom_ir::expand::expand_inst;
 use crossloom_ir::op::{
     Activation, AdamW, AddLayerNorm, AddRmsNorm, AgfGate, AgfInject, AgfInjectGrad, AmpProject, Argmax,
     Attach, Attention, AttentionGrad, AttnPool, AttnPoolGrad, CacheWrite, CachedAttention, CrossEntropy,
-    CrossEntropyGrad, Embedding, EmbeddingGrad, GatherRows, GlobalNorm, LayerNorm, LayerNormGrad, Linear,
-    Matmul, Op, PoolAttention, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Softmax, ToFloat, ToInt,
+    CrossEntropyGrad, DeformableAttention, DeformableAttentionGrad, Embedding, EmbeddingGrad, GatherRows,
+    GlobalNorm, LayerNorm, LayerNormGrad, Linear, Matmul, Op, PoolAttention, RmsNorm, RmsNormGrad, Rope,
+    ScatterMode, ScatterRows, Softmax, ToFloat, ToInt,
 };
 use crossloom_ir::{DType, Func, Role, Scope, Tensor, TensorType};
 use proptest::prelude::*;
@@ -19,6 +20,8 @@ fn samples() -> Vec<(Op, Vec<TensorType>)> {
     let (q, k, o, lse, s) = (f(&[2, 3, 8]), f(&[2, 3, 4]), f(&[2, 3, 8]), f(&[2, 2, 3]), i(&[2, 3]));
     let amp = AmpProject { taps: 2, act: Activation::Silu, scale: 1.0, bias: true, attach: Attach::Parallel };
     let gate = AgfGate { heads: 2, attention: PoolAttention::Shared, channel: true };
+    let deformable = DeformableAttention { heads: 2, sides: vec![2, 1] };
+    let points = [f(&[2, 5, 4]), f(&[2, 3, 2, 2, 1, 2]), f(&[2, 3, 2, 2, 1])];
     let (square, v) = (f(&[4, 4]), f(&[5, 2, 7, 4]));
     let (edge, index) = (f(&[2, 5]), i(&[2, 7]));
     vec![
@@ -42,6 +45,8 @@ fn samples() -> Vec<(Op, Vec<TensorType>)> {
             CachedAttention { heads: 2, kv_heads: 1, segments: true, scale: 1.0 }.into(),
             vec![f(&[2, 3, 8]), f(&[4, 5, 4]), f(&[4, 5, 4]), i(&[4, 5]), i(&[2]), i(&[2]), i(&[2])],
         ),
+        (deformable.clone().into(), points.to_vec()),
+        (DeformableAttentionGrad(deformable).into(), [&[f(&[2, 3, 4])], &points[..]].concat()),
         (Rope { head_dim: 4, theta: 10.0, inverse: false, sections: None }.into(), vec![f(&[2, 3, 8]), s]),
         (Embedding.into(), vec![f(&[5, 4]), i(&[2, 3])]),
         (EmbeddingGrad { vocab: 5 }.into(), vec![x.clone(), i(&[2, 3])]),

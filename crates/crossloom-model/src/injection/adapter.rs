@@ -3,16 +3,16 @@
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{AmpProject, Attach};
 use crossloom_ir::{Role, TensorType};
-use crossloom_recipe::{Adapter, AmpAttach, Model, Part, PointAddress, Recipe, VisionAddress};
+use crossloom_recipe::{Adapter, AmpAttach, Model, Part, PointAddress, Recipe, Tap};
 
 use crate::linear::LowRank;
 use crate::params::Params;
 use crate::projector::{ProjectorWeights, SHARED, act, prepared, projected};
-use crate::vision::{States, activation};
+use crate::vision::{States, activation, tap};
 use crate::{ModelError, inputs};
 
 /// Whose features these are: a tap's, or those of one of its edges where every edge has its own.
-type Source = (VisionAddress, Option<PointAddress>);
+type Source = (Tap, Option<PointAddress>);
 
 /// The aligned features of all injected taps or edges, stacked.
 pub(crate) struct Features {
@@ -22,15 +22,15 @@ pub(crate) struct Features {
 }
 
 /// Whose features there are, in order.
-fn sources(recipe: &Recipe, edges: &[(VisionAddress, PointAddress)]) -> Vec<Source> {
+fn sources(recipe: &Recipe, edges: &[(Tap, PointAddress)]) -> Vec<Source> {
     match recipe.topology.adapter {
-        Adapter::PerEdge { .. } => edges.iter().map(|&(tap, point)| (tap, Some(point))).collect(),
-        _ => recipe.topology.taps.iter().map(|&tap| (tap, None)).collect(),
+        Adapter::PerEdge { .. } => edges.iter().map(|(tap, point)| (tap.clone(), Some(*point))).collect(),
+        _ => recipe.topology.taps.iter().map(|tap| (tap.clone(), None)).collect(),
     }
 }
 
 /// What the names of an adapter's weights begin with.
-fn prefix((tap, point): Source) -> String {
+fn prefix((tap, point): &Source) -> String {
     match point {
         Some(point) => format!("injection.adapter.{}.{tap}", point.name()),
         None => format!("injection.adapter.{tap}"),
@@ -42,7 +42,7 @@ impl Features {
     pub(crate) fn given(
         p: &mut Params,
         recipe: &Recipe,
-        edges: &[(VisionAddress, PointAddress)],
+        edges: &[(Tap, PointAddress)],
         batch: usize,
     ) -> Self {
         let (model, sources) = (&recipe.model, sources(recipe, edges));
@@ -60,16 +60,16 @@ impl Features {
         &self,
         p: &mut Params,
         point: PointAddress,
-        taps: &[VisionAddress],
+        taps: &[Tap],
     ) -> Result<Tensor, ModelError> {
-        let at = |&(tap, own): &Source| own.is_none_or(|own| own == point).then_some(tap);
-        if self.sources.iter().map(at).eq(taps.iter().map(|tap| Some(*tap))) {
+        let feeds = |(of, own): &Source, tap: &Tap| of == tap && own.is_none_or(|own| own == point);
+        if self.sources.len() == taps.len() && self.sources.iter().zip(taps).all(|(of, tap)| feeds(of, tap)) {
             return Ok(self.stacked);
         }
         let mut parts = Vec::with_capacity(taps.len());
         for tap in taps {
             let missing = || ModelError::Incomplete(format!("an edge leaves `{tap}`, which is no tap"));
-            let index = self.sources.iter().position(|source| at(source) == Some(*tap));
+            let index = self.sources.iter().position(|source| feeds(source, tap));
             parts.push(p.graph.slice(self.stacked, 0, index.ok_or_else(missing)?, 1)?);
         }
         if let [only] = parts[..] { Ok(only) } else { Ok(p.graph.concat(&parts, 0)?) }
@@ -81,20 +81,21 @@ pub(crate) fn adapt(
     p: &mut Params,
     states: &States,
     recipe: &Recipe,
-    edges: &[(VisionAddress, PointAddress)],
+    edges: &[(Tap, PointAddress)],
 ) -> Result<Features, ModelError> {
     let (model, adapter) = (&recipe.model, &recipe.topology.adapter);
     p.enter("adapter");
     let sources = sources(recipe, edges);
     let mut inputs = Vec::with_capacity(sources.len());
-    for &source in &sources {
-        let state = states.get(source.0)?;
+    for source in &sources {
+        let state = tap(p, states, recipe, &source.0)?;
         let norm = format!("{}.norm", prefix(source));
         inputs.push(prepared(p, Part::Adapter, &norm, adapter.tap_norm(), state, model)?);
     }
     let stacked = match adapter {
-        Adapter::PerTap { .. } => own(p, &inputs, &sources, &[], model)?,
-        Adapter::PerEdge { corners, .. } => own(p, &inputs, &sources, corners, model)?,
+        Adapter::PerTap { .. } => own(p, &inputs, &sources, &[], recipe)?,
+        Adapter::PerEdge { corners, .. } => own(p, &inputs, &sources, corners, recipe)?,
+        Adapter::Linear { bias, .. } => linear(p, &inputs, &sources, *bias, model)?,
         Adapter::Shared { .. } => project(p, inputs, &Branches::None, model)?,
         Adapter::Amp { rank, alpha, attach, .. } => {
             let scale = alpha / *rank as f64;
@@ -118,7 +119,7 @@ enum Branches {
 impl Branches {
     fn declare(
         p: &mut Params,
-        taps: &[VisionAddress],
+        taps: &[Tap],
         attach: AmpAttach,
         rank: usize,
         scale: f64,
@@ -132,7 +133,7 @@ impl Branches {
                 taps.iter().map(|tap| pair(format!("injection.adapter.{tap}."), [to, from])).collect(),
             ),
             AmpAttach::PerLinear => {
-                let both = |tap| {
+                let both = |tap: &Tap| {
                     let first = pair(format!("injection.adapter.{tap}.linear_1."), [inner, from]);
                     [first, pair(format!("injection.adapter.{tap}.linear_2."), [to, inner])]
                 };
@@ -244,13 +245,30 @@ fn own(
     inputs: &[Tensor],
     sources: &[Source],
     corners: &[PointAddress],
+    recipe: &Recipe,
+) -> Result<Tensor, ModelError> {
+    let mut parts = Vec::with_capacity(inputs.len());
+    for (&input, source) in inputs.iter().zip(sources) {
+        let name = format!("{}.projector", prefix(source));
+        let corner = source.1.and_then(|point| corners.iter().position(|corner| *corner == point));
+        let states = recipe.topology.width_of(&source.0);
+        parts.push(projected(p, (Part::Adapter, &name), input, states, corner, &recipe.model)?);
+    }
+    stack(p, &parts)
+}
+
+/// A linear layer of its own for every tap.
+fn linear(
+    p: &mut Params,
+    inputs: &[Tensor],
+    sources: &[Source],
+    bias: bool,
     model: &Model,
 ) -> Result<Tensor, ModelError> {
     let mut parts = Vec::with_capacity(inputs.len());
-    for (&input, &source) in inputs.iter().zip(sources) {
-        let name = format!("{}.projector", prefix(source));
-        let corner = source.1.and_then(|point| corners.iter().position(|corner| *corner == point));
-        parts.push(projected(p, (Part::Adapter, &name), input, 1, corner, model)?);
+    for (&input, source) in inputs.iter().zip(sources) {
+        let (name, fan_in) = (format!("{}.linear", prefix(source)), p.graph.ty(input).last());
+        parts.push(p.linear(Part::Adapter, &name, model.language.hidden, fan_in, bias).apply(p, input)?);
     }
     stack(p, &parts)
 }

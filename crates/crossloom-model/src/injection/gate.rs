@@ -2,9 +2,7 @@
 
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{AgfGate as AgfOp, Constant, PoolAttention};
-use crossloom_recipe::{
-    AgfGate, Gate, GateAttention, GateGranularity, GateShare, Part, PointAddress, VisionAddress,
-};
+use crossloom_recipe::{AgfGate, Gate, GateAttention, GateGranularity, GateShare, Part, PointAddress, Tap};
 
 use crate::params::Params;
 use crate::{Init, ModelError};
@@ -15,9 +13,9 @@ pub(super) fn weights(
     gate: &Gate,
     h_btd: Tensor,
     v_kbnd: Tensor,
-    pool_mask_bt: Tensor,
+    pool_mask_bt: Option<Tensor>,
     point: PointAddress,
-    taps: &[VisionAddress],
+    taps: &[Tap],
 ) -> Result<Tensor, ModelError> {
     let batch = p.graph.shape(h_btd)[0];
     let shape = vec![batch, taps.len()];
@@ -58,14 +56,15 @@ fn module(
     agf: &AgfGate,
     h_btd: Tensor,
     v_kbnd: Tensor,
-    pool_mask_bt: Tensor,
+    pool_mask_bt: Option<Tensor>,
     prefix: &str,
 ) -> Result<Tensor, ModelError> {
     let width = p.graph.shape(h_btd)[2];
     let channel = agf.granularity == GateGranularity::Channel;
     // A query of unit variance per channel gives the pooling something to tell apart from the start.
     let query = Init::Uniform { std: 1.0 };
-    let mut operands = vec![h_btd, v_kbnd, pool_mask_bt];
+    let unpooled = || ModelError::Incomplete("a gate has nothing to pool over".to_owned());
+    let mut operands = vec![h_btd, v_kbnd, pool_mask_bt.ok_or_else(unpooled)?];
     operands.push(p.param(Part::Gate, &format!("{prefix}.query_vision"), &[width], query));
     operands.push(p.param(Part::Gate, &format!("{prefix}.query_hidden"), &[width], query));
     let (attention, modules): (_, &[&str]) = match agf.attention {

@@ -2,29 +2,35 @@
 
 use crossloom_graph::Tensor;
 use crossloom_ir::op::AgfInject;
-use crossloom_recipe::{FusionKind, FusionOrder, Gate, PointAddress, TopologySpec, VisionAddress};
+use crossloom_recipe::{Fusion, FusionOrder, Gate, PointAddress, Recipe, Tap};
 
 use super::adapter::Features;
+use super::cross_attention::{CrossLayer, PictureCache};
 use super::gate::weights;
 use crate::ModelError;
 use crate::params::Params;
 
 /// Everything an injection needs at every point.
 pub(crate) struct Injector<'r> {
-    pub(crate) spec: &'r TopologySpec,
-    pub(crate) features: Features,
+    pub(crate) recipe: &'r Recipe,
+    /// Those of the batch's pictures; none where an earlier call has read them.
+    pub(crate) features: Option<Features>,
     /// Every point with the taps that feed it.
-    pub(crate) points: Vec<(PointAddress, Vec<VisionAddress>)>,
-    /// `[B, N]` positions of the visual tokens.
-    pub(crate) image_index: Tensor,
-    /// `[B, T]` positions AGF pools over.
-    pub(crate) pool_mask: Tensor,
+    pub(crate) points: Vec<(PointAddress, Vec<Tap>)>,
+    /// `[B, N]` positions of the visual tokens, where there are any.
+    pub(crate) image_index: Option<Tensor>,
+    /// `[B, T]` positions AGF pools over, where there is such a gate.
+    pub(crate) pool_mask: Option<Tensor>,
+    /// `[B, T]` 1 at positions of text, where only those are changed.
+    pub(crate) text_mask: Option<Tensor>,
+    /// Where what was read of a picture is between calls.
+    pub(crate) cache: PictureCache,
 }
 
 /// The gate values at one point, in the order of its taps: `[B, K]` or `[B, K, D]`.
 pub(crate) struct PointGates {
     pub(crate) point: PointAddress,
-    pub(crate) taps: Vec<VisionAddress>,
+    pub(crate) taps: Vec<Tap>,
     pub(crate) gates: Tensor,
 }
 
@@ -42,7 +48,27 @@ impl Injector<'_> {
             return Ok(h_btd);
         };
         p.enter(&format!("inject.{}", point.name()));
-        let (h, gates) = match self.spec.fusion.order {
+        let h = match &self.recipe.topology.fusion {
+            Fusion::CrossAttention(_) => self.read(p, h_btd, point, taps)?,
+            Fusion::Add { order } | Fusion::GatedAdd { order } | Fusion::Convex { order } => {
+                self.add(p, h_btd, point, taps, *order, seen)?
+            }
+        };
+        p.leave();
+        Ok(h)
+    }
+
+    /// Features are added row by row.
+    fn add(
+        &self,
+        p: &mut Params,
+        h_btd: Tensor,
+        point: PointAddress,
+        taps: &[Tap],
+        order: FusionOrder,
+        seen: &mut Vec<PointGates>,
+    ) -> Result<Tensor, ModelError> {
+        let (h, gates) = match order {
             FusionOrder::Parallel => self.update(p, h_btd, point, taps)?,
             FusionOrder::Sequential => {
                 let (mut h, mut gates) = (h_btd, Vec::with_capacity(taps.len()));
@@ -54,9 +80,8 @@ impl Injector<'_> {
                 (h, p.graph.concat(&gates, 1)?)
             }
         };
-        p.leave();
-        if !matches!(self.spec.gate, Gate::None {}) {
-            seen.push(PointGates { point, taps: taps.clone(), gates });
+        if !matches!(self.recipe.topology.gate, Gate::None {}) {
+            seen.push(PointGates { point, taps: taps.to_vec(), gates });
         }
         Ok(h)
     }
@@ -67,13 +92,47 @@ impl Injector<'_> {
         p: &mut Params,
         h_btd: Tensor,
         point: PointAddress,
-        taps: &[VisionAddress],
+        taps: &[Tap],
     ) -> Result<(Tensor, Tensor), ModelError> {
-        let v_kbnd = self.features.select(p, point, taps)?;
-        let gates = weights(p, &self.spec.gate, h_btd, v_kbnd, self.pool_mask, point, taps)?;
+        let spec = &self.recipe.topology;
+        let v_kbnd = self.features(point)?.select(p, point, taps)?;
+        let gates = weights(p, &spec.gate, h_btd, v_kbnd, self.pool_mask, point, taps)?;
         let channel = p.graph.shape(gates).len() == 3;
-        let convex = self.spec.fusion.kind == FusionKind::Convex;
-        let h = p.graph.one(AgfInject { convex, channel }, &[h_btd, gates, v_kbnd, self.image_index])?;
+        let convex = matches!(spec.fusion, Fusion::Convex { .. });
+        let index = self.image_index.ok_or_else(|| missing(point, "visual tokens"))?;
+        let h = p.graph.one(AgfInject { convex, channel }, &[h_btd, gates, v_kbnd, index])?;
         Ok((h, gates))
     }
+
+    /// Positions read the features of all taps, one tap after the other.
+    fn read(
+        &self,
+        p: &mut Params,
+        h_btd: Tensor,
+        point: PointAddress,
+        taps: &[Tap],
+    ) -> Result<Tensor, ModelError> {
+        let Recipe { model, topology, .. } = self.recipe;
+        let Fusion::CrossAttention(of) = &topology.fusion else { return Ok(h_btd) };
+        let rows = taps.len() * model.visual_tokens();
+        let features = match &self.features {
+            None => None,
+            Some(features) => {
+                let v_kbnd = features.select(p, point, taps)?;
+                let [batch, width] = [p.graph.shape(v_kbnd)[1], p.graph.ty(v_kbnd).last()];
+                let v_bknd = p.graph.transpose(v_kbnd, &[1, 0, 2, 3])?;
+                Some(p.graph.reshape(v_bknd, &[batch, rows, width])?)
+            }
+        };
+        let layer = CrossLayer { of, point, rows, norm_eps: model.language.norm_eps, cache: self.cache };
+        layer.apply(p, h_btd, features, self.text_mask)
+    }
+
+    fn features(&self, point: PointAddress) -> Result<&Features, ModelError> {
+        self.features.as_ref().ok_or_else(|| missing(point, "features"))
+    }
+}
+
+fn missing(point: PointAddress, what: &str) -> ModelError {
+    ModelError::Incomplete(format!("an injection at `{point}` has no {what}"))
 }

@@ -3,9 +3,10 @@
 
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{Activation, Embedding, GatherRows, RmsNorm, Rope, Unary, UnaryKind};
-use crossloom_recipe::{LanguageModel, Part};
+use crossloom_recipe::{LanguageModel, Part, PointAddress};
 
 use super::memory::Memory;
+use crate::injection::{Injector, PointGates};
 use crate::params::Params;
 use crate::{Init, ModelError};
 
@@ -36,19 +37,24 @@ pub(crate) fn embed_tokens(
     Ok(p.graph.one(Embedding, &[table, ids])?)
 }
 
-/// One decoder layer over `[B, T, D]`.
+/// One decoder layer over `[B, T, D]`, with what is injected inside it.
 pub(crate) fn decoder_layer(
     p: &mut Params,
     h: Tensor,
     sequence: Sequence,
     model: &LanguageModel,
     layer: usize,
+    injector: Option<&Injector<'_>>,
+    gates: &mut Vec<PointGates>,
 ) -> Result<Tensor, ModelError> {
-    let prefix = format!("{PREFIX}.model.layers.{layer}");
-    p.enter("attn");
-    let h = attention(p, h, sequence, model, layer, &prefix)?;
+    let (prefix, scope) = (format!("{PREFIX}.model.layers.{layer}"), format!("language.layer.{layer}"));
+    p.enter(&format!("{scope}.attn"));
+    let mut h = attention(p, h, sequence, model, layer, &prefix)?;
     p.leave();
-    p.enter("mlp");
+    if let Some(injector) = injector {
+        h = injector.inject(p, h, PointAddress::Inside(layer), gates)?;
+    }
+    p.enter(&format!("{scope}.mlp"));
     let h = feed_forward(p, h, model, &prefix)?;
     p.leave();
     Ok(h)
@@ -62,19 +68,57 @@ pub(crate) fn scaled(p: &mut Params, x: Tensor, by: Option<f64>) -> Result<Tenso
     }
 }
 
+/// What the norms of one residual stream have in common.
+pub(crate) struct Sublayer {
+    pub(crate) part: Part,
+    pub(crate) width: usize,
+    pub(crate) eps: f64,
+}
+
+impl Sublayer {
+    /// An RMSNorm with the gain of that name.
+    pub(crate) fn rms_norm(&self, p: &mut Params, h: Tensor, name: &str) -> Result<Tensor, ModelError> {
+        let gain = p.param(self.part, name, &[self.width], Init::ONES);
+        Ok(p.graph.one(RmsNorm { eps: self.eps }, &[h, gain])?)
+    }
+}
+
 fn rms_norm(p: &mut Params, h: Tensor, model: &LanguageModel, name: &str) -> Result<Tensor, ModelError> {
-    let gain = p.param(Part::Language, name, &[model.hidden], Init::ONES);
-    Ok(p.graph.one(RmsNorm { eps: model.norm_eps }, &[h, gain])?)
+    Sublayer { part: Part::Language, width: model.hidden, eps: model.norm_eps }.rms_norm(p, h, name)
 }
 
 /// Every head of `x [B, T, heads hd]` by itself through a norm with one gain `[hd]`.
-fn head_norm(p: &mut Params, x: Tensor, model: &LanguageModel, name: &str) -> Result<Tensor, ModelError> {
+pub(crate) fn head_norm(
+    p: &mut Params,
+    part: Part,
+    x: Tensor,
+    head_dim: usize,
+    eps: f64,
+    name: &str,
+) -> Result<Tensor, ModelError> {
     let shape = p.graph.shape(x).to_vec();
-    let head_dim = model.head_dim;
     let heads = p.graph.reshape(x, &[shape[0], shape[1], shape[2] / head_dim, head_dim])?;
-    let gain = p.param(Part::Language, name, &[head_dim], Init::ONES);
-    let normed = p.graph.one(RmsNorm { eps: model.norm_eps }, &[heads, gain])?;
+    let normed = Sublayer { part, width: head_dim, eps }.rms_norm(p, heads, name)?;
     Ok(p.graph.reshape(normed, &shape)?)
+}
+
+/// `down(silu(gate x) · up x)` with an inner width, its weights under a prefix.
+pub(crate) fn swiglu(
+    p: &mut Params,
+    part: Part,
+    x: Tensor,
+    inner: usize,
+    prefix: &str,
+) -> Result<Tensor, ModelError> {
+    let width = p.graph.ty(x).last();
+    let gate = p.linear(part, &format!("{prefix}.gate_proj"), inner, width, false);
+    let up = p.linear(part, &format!("{prefix}.up_proj"), inner, width, false);
+    let down = p.linear(part, &format!("{prefix}.down_proj"), width, inner, false);
+    let gate = gate.apply(p, x)?;
+    let gate = p.graph.one(Unary(UnaryKind::Act(Activation::Silu)), &[gate])?;
+    let up = up.apply(p, x)?;
+    let hidden = p.graph.mul(gate, up)?;
+    down.apply(p, hidden)
 }
 
 fn attention(
@@ -95,8 +139,9 @@ fn attention(
     let mut k = project(p, "k_proj", kv_heads * head_dim)?;
     let v = project(p, "v_proj", kv_heads * head_dim)?;
     if model.qk_norm() {
-        q = head_norm(p, q, model, &format!("{prefix}.self_attn.q_norm.weight"))?;
-        k = head_norm(p, k, model, &format!("{prefix}.self_attn.k_norm.weight"))?;
+        let of = |name: &str| format!("{prefix}.self_attn.{name}.weight");
+        q = head_norm(p, Part::Language, q, head_dim, model.norm_eps, &of("q_norm"))?;
+        k = head_norm(p, Part::Language, k, head_dim, model.norm_eps, &of("k_norm"))?;
     }
     let rope = Rope { head_dim, theta: model.rope_theta, inverse: false, sections: model.rope_sections };
     let q = p.graph.one(rope, &[q, sequence.positions])?;
@@ -115,14 +160,7 @@ fn feed_forward(
     prefix: &str,
 ) -> Result<Tensor, ModelError> {
     let normed = rms_norm(p, h, model, &format!("{prefix}.post_attention_layernorm.weight"))?;
-    let gate = p.linear(Part::Language, &format!("{prefix}.mlp.gate_proj"), model.mlp, model.hidden, false);
-    let up = p.linear(Part::Language, &format!("{prefix}.mlp.up_proj"), model.mlp, model.hidden, false);
-    let down = p.linear(Part::Language, &format!("{prefix}.mlp.down_proj"), model.hidden, model.mlp, false);
-    let gate = gate.apply(p, normed)?;
-    let gate = p.graph.one(Unary(UnaryKind::Act(Activation::Silu)), &[gate])?;
-    let up = up.apply(p, normed)?;
-    let hidden = p.graph.mul(gate, up)?;
-    let update = down.apply(p, hidden)?;
+    let update = swiglu(p, Part::Language, normed, model.mlp, &format!("{prefix}.mlp"))?;
     let update = scaled(p, update, model.residual_multiplier)?;
     Ok(p.graph.add(h, update)?)
 }

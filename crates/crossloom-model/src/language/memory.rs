@@ -41,6 +41,11 @@ impl Cache {
         Ok(Self { shape: step.cache, place, segments })
     }
 
+    /// `[B]`: the sequence of the cache that a row goes on with.
+    pub(crate) fn slot(&self) -> Tensor {
+        self.place[0]
+    }
+
     /// Appends rows `[B, T, W]` to the cache of that name.
     fn extend(&self, p: &mut Params, name: &str, rows: Tensor) -> Result<Tensor, ModelError> {
         let width = p.graph.ty(rows).last();

@@ -4,9 +4,11 @@ mod embeddings;
 mod positions;
 mod rotary;
 mod states;
+mod taps;
 mod tower;
 
 pub(crate) use states::States;
-pub use states::tapped;
+pub use taps::tapped;
+pub(crate) use taps::{side_by_side, tap};
 use tower::Tower;
 pub(crate) use tower::activation;

@@ -4,28 +4,12 @@ use crossloom_graph::Tensor;
 use crossloom_ir::{Role, TensorType};
 use crossloom_recipe::{Recipe, VisionAddress};
 
-use super::Tower;
+use super::{Tower, tapped};
 use crate::params::Params;
 use crate::{ModelError, inputs};
 
 /// Patch tokens `[B, N, Dv]` by address.
 pub(crate) struct States(Vec<(VisionAddress, Tensor)>);
-
-/// The states that a recipe's input and taps read, each once, in order.
-pub fn tapped(recipe: &Recipe) -> Vec<VisionAddress> {
-    let mut addresses = recipe.topology.input.clone();
-    if recipe.topology.injects() {
-        addresses.extend(&recipe.topology.taps);
-    }
-    let mut seen = Vec::new();
-    addresses.retain(|address| {
-        !seen.contains(address) && {
-            seen.push(*address);
-            true
-        }
-    });
-    addresses
-}
 
 impl States {
     /// Those of an encoder over pixels `[B, C, H, W]`.

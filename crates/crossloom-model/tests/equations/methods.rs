@@ -1,5 +1,7 @@
 //! The shipped methods compute what is written of them, in words of their own.
 
+use std::collections::BTreeSet;
+
 use crate::compare::compare;
 use crate::product::load;
 use crate::settings::{
@@ -95,13 +97,14 @@ fn methods() -> Vec<(&'static str, Injection)> {
     vec![
         ("projector", added(vec![], vec![], Wiring::Dense, Adapter::Shared)),
         ("cli", cli()),
-        ("cli-no-amp", Injection { adapter: Adapter::Shared, ..cli() }),
-        ("cli-full-projectors", Injection { adapter: Adapter::PerTap, ..cli() }),
-        ("cli-constant-gate", Injection { gate: Gate::Constant(0.25), ..cli() }),
-        ("cli-static-gate", Injection { gate: Gate::Static { init: 0.018 }, ..cli() }),
+        ("amp-only", Injection { gate: Gate::None, fusion: Fusion::Add, ..cli() }),
+        ("agf-only", Injection { adapter: Adapter::Shared, ..cli() }),
+        ("full-projector-per-tap", Injection { adapter: Adapter::PerTap, ..cli() }),
+        ("constant-gate", Injection { gate: Gate::Constant(0.25), ..cli() }),
+        ("static-gate", Injection { gate: Gate::Static { init: 0.018 }, ..cli() }),
         (
             // Evenly spread and rounded: of four blocks the first, the third and the last.
-            "cli-diagonal",
+            "diagonal-agf",
             Injection {
                 taps: [1, 3, 4].map(Tap::Block).to_vec(),
                 points: [0, 2, 3].map(Point::before).to_vec(),
@@ -109,10 +112,10 @@ fn methods() -> Vec<(&'static str, Injection)> {
                 ..cli()
             },
         ),
-        ("cli-broadcast", Injection { taps: vec![Tap::Block(4)], wiring: Wiring::Broadcast, ..cli() }),
+        ("broadcast-last-agf", Injection { taps: vec![Tap::Block(4)], wiring: Wiring::Broadcast, ..cli() }),
         (
             // The tokens of the input once more, before every layer but the first.
-            "deepstack",
+            "deepstack-broadcast",
             added(
                 vec![Tap::Block(4)],
                 [1, 2, 3].map(Point::before).to_vec(),
@@ -122,7 +125,7 @@ fn methods() -> Vec<(&'static str, Injection)> {
         ),
         (
             // Three layers over the whole depth, each through a projector of its own, after layers 0, 1, 2.
-            "qwen3vl",
+            "qwen3-vl",
             added(
                 [1, 3, 4].map(Tap::Block).to_vec(),
                 [0, 1, 2].map(Point::after).to_vec(),
@@ -137,12 +140,14 @@ fn methods() -> Vec<(&'static str, Injection)> {
 
 #[test]
 fn shipped_methods_compute_what_is_written_of_them() {
-    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes/methods")).unwrap();
-    let stem = |file: std::fs::DirEntry| file.path().file_stem().unwrap().to_str().unwrap().to_owned();
-    let mut shipped: Vec<String> = files.map(|file| stem(file.unwrap())).collect();
-    let mut written: Vec<String> = methods().iter().map(|(name, _)| (*name).to_owned()).collect();
-    shipped.sort();
-    written.sort();
+    let files = |folder: &str| -> BTreeSet<String> {
+        let files = std::fs::read_dir(format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+    };
+    // The others are compared with modules in PyTorch.
+    let fixtures = files("tests/methods/fixtures");
+    let shipped: BTreeSet<String> = files("../../recipes/methods").difference(&fixtures).cloned().collect();
+    let written: BTreeSet<String> = methods().iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(shipped, written);
     for (seed, (name, injection)) in methods().into_iter().enumerate() {
         let settings = models(injection);

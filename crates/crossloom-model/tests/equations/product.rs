@@ -10,7 +10,7 @@ use crossloom_model::{
     BatchShape, GATE_RESULT, ModelGraph, Outputs, ParamSpec, build, encode_and_connect, inputs,
 };
 use crossloom_recipe::{
-    Adapter, Edge, EdgeKind, LoadOptions, PointAddress, Recipe, Topology, VisionAddress, load_text,
+    Adapter, Edge, EdgeKind, LoadOptions, PointAddress, Recipe, Tap, Topology, load_text,
 };
 
 use crate::batch::Batch;
@@ -35,8 +35,8 @@ pub(crate) fn load(text: &str) -> Result<Recipe, String> {
     Ok(loaded.variants[0].recipe.clone())
 }
 
-fn edges(recipe: &Recipe) -> Vec<(VisionAddress, PointAddress)> {
-    Topology::new(recipe).unwrap().injections().map(|edge| (edge.tap, edge.point)).collect()
+fn edges(recipe: &Recipe) -> Vec<(Tap, PointAddress)> {
+    Topology::new(recipe).unwrap().pairs()
 }
 
 fn arguments(func: &Func, batch: &Batch, parameters: &Parameters) -> Vec<Tensor<f64>> {
@@ -106,8 +106,8 @@ pub(crate) fn product(recipe: &Recipe, batch: &Batch, parameters: &Parameters) -
         let given = &results[format!("{GATE_RESULT}{}", point.name()).as_str()];
         let numbers: usize = given.shape[2..].iter().product();
         assert_eq!(given.shape[..2], [batch.sequences.len(), taps.len()]);
-        for (index, &tap) in taps.iter().enumerate() {
-            let edge = Edge { kind: EdgeKind::Injection, tap, point: *point }.name();
+        for (index, tap) in taps.iter().enumerate() {
+            let edge = Edge { kind: EdgeKind::Injection, tap: tap.clone(), point: *point }.name();
             let own = given.data.chunks(numbers).skip(index).step_by(taps.len()).flatten().copied();
             gates.insert(edge, own.collect());
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crossloom_ir::{Func, Param, Real, Role, Tensor};
 use crossloom_model::{BatchShape, ModelGraph, Outputs, build, inputs};
-use crossloom_recipe::{Architecture, LoadOptions, PointAddress, Recipe, Topology, VisionAddress, load_with};
+use crossloom_recipe::{Architecture, LoadOptions, PointAddress, Recipe, Tap, Topology, load_with};
 use crossloom_weights::Pretrained;
 
 use crate::fixture::Fixture;
@@ -82,8 +82,8 @@ impl Case {
     }
 
     /// What the model injects.
-    pub(crate) fn edges(&self) -> Vec<(VisionAddress, PointAddress)> {
-        Topology::new(&self.recipe).unwrap().injections().map(|edge| (edge.tap, edge.point)).collect()
+    pub(crate) fn edges(&self) -> Vec<(Tap, PointAddress)> {
+        Topology::new(&self.recipe).unwrap().pairs()
     }
 
     fn shape(&self, input: &str) -> [usize; 2] {

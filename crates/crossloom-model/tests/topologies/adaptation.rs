@@ -19,7 +19,7 @@ const PROJECTOR: &str =
 
 fn model(recipe: &Recipe, outputs: Outputs) -> Result<ModelGraph, ModelError> {
     let topology = Topology::new(recipe).unwrap();
-    let edges: Vec<_> = topology.injections().map(|edge| (edge.tap, edge.point)).collect();
+    let edges: Vec<_> = topology.pairs();
     build(recipe, &edges, SHAPE, VOCAB, outputs)
 }
 
@@ -65,10 +65,10 @@ fn products(model: &ModelGraph, recipe: &Recipe) -> BTreeMap<String, Vec<f32>> {
 fn pairs_add_nothing_at_first_and_then_what_their_product_adds_to_the_weight() {
     let methods: [(&str, &[&str]); 5] = [
         ("projector", &[]),
-        ("cli-no-amp", &[]),
+        ("agf-only", &[]),
         ("cli", &[]),
         ("cli", &["topology.adapter.attach=per_linear"]),
-        ("cli-full-projectors", &[]),
+        ("full-projector-per-tap", &[]),
     ];
     for (method, sets) in methods {
         let plain = small(method, sets);
@@ -112,7 +112,7 @@ fn gradients(recipe: &Recipe, weight: impl Fn(&str, Vec<f32>) -> Vec<f32>) -> BT
 /// With `W' = W + s B A` and the gradient `G` of `W'`: that of A is `s Bᵀ G`, that of B is `s G Aᵀ`.
 #[test]
 fn gradients_of_a_pair_are_those_of_the_weight_through_the_product() {
-    for (method, sets) in [("cli-no-amp", &[][..]), ("cli", &["topology.adapter.attach=per_linear"])] {
+    for (method, sets) in [("agf-only", &[][..]), ("cli", &["topology.adapter.attach=per_linear"])] {
         let plain = small(method, sets);
         let adapted = small(method, &[sets, &[LANGUAGE, VISION, PROJECTOR]].concat());
         let specs = model(&adapted, Outputs::Loss).unwrap();

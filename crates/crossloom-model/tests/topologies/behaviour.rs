@@ -11,7 +11,7 @@ fn as_is(_: &str, values: Vec<f32>) -> Vec<f32> {
 
 #[test]
 fn at_step_0_amp_is_the_shared_projector() {
-    let (amp, shared) = (small("cli", &[]), small("cli-no-amp", &[]));
+    let (amp, shared) = (small("cli", &[]), small("agf-only", &[]));
     let start = logits(&amp, as_is);
     assert!(farthest(&start, &logits(&shared, as_is)) < 1e-12);
     let moved = logits(
@@ -24,7 +24,7 @@ fn at_step_0_amp_is_the_shared_projector() {
 #[test]
 fn a_closed_gate_is_no_injection_and_an_open_one_is() {
     let with =
-        |value: &str| logits(&small("cli-constant-gate", &[&format!("topology.gate.value={value}")]), as_is);
+        |value: &str| logits(&small("constant-gate", &[&format!("topology.gate.value={value}")]), as_is);
     let none = logits(&small("projector", &[]), as_is);
     assert_eq!(with("0.0"), none);
     assert!(farthest(&with("1.0"), &none) > 1e-3);
@@ -107,8 +107,8 @@ fn permuting_a_taps_tokens_permutes_the_update_and_nothing_else() {
 fn every_edge_of_a_gated_method_reports_its_gate() {
     for (method, sets) in [
         ("cli", &[][..]),
-        ("cli-diagonal", &[]),
-        ("cli-static-gate", &[]),
+        ("diagonal-agf", &[]),
+        ("static-gate", &[]),
         ("cli", &["topology.fusion.order=sequential"]),
     ] {
         let recipe = small(method, sets);

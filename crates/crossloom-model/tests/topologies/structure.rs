@@ -1,6 +1,7 @@
 //! Nodes of the luminal graph, names and shapes of parameters, dead vision layers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use crossloom_compiler::Context;
 use crossloom_compiler::passes::by_name;
@@ -22,30 +23,34 @@ fn nodes(model: &ModelGraph) -> BTreeMap<String, usize> {
 }
 
 /// Method, nodes `amp_project`, `agf_gate`, `agf_inject`, and the operands that gate and adapter add.
-const METHODS: [(&str, [usize; 3]); 11] = [
+const METHODS: [(&str, [usize; 3]); 12] = [
     ("cli", [1, 2, 2]),
-    ("cli-broadcast", [1, 2, 2]),
-    ("cli-constant-gate", [1, 0, 2]),
-    ("cli-diagonal", [1, 3, 3]),
-    ("cli-full-projectors", [0, 2, 2]),
-    ("cli-no-amp", [1, 2, 2]),
-    ("cli-static-gate", [1, 0, 2]),
-    ("deepstack", [1, 0, 2]),
+    ("amp-only", [1, 0, 2]),
+    ("broadcast-last-agf", [1, 2, 2]),
+    ("constant-gate", [1, 0, 2]),
+    ("diagonal-agf", [1, 3, 3]),
+    ("full-projector-per-tap", [0, 2, 2]),
+    ("agf-only", [1, 2, 2]),
+    ("static-gate", [1, 0, 2]),
+    ("deepstack-broadcast", [1, 0, 2]),
     ("projector", [0, 0, 0]),
-    ("qwen3vl", [0, 0, 3]),
+    ("qwen3-vl", [0, 0, 3]),
     ("sli", [1, 0, 3]),
 ];
 
 #[test]
 fn adapters_and_gates_are_single_nodes() {
-    let shipped: BTreeSet<String> = std::fs::read_dir(recipes().join("methods"))
-        .unwrap()
-        .map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
-        .collect();
+    let files = |folder: &Path| -> BTreeSet<String> {
+        let files = std::fs::read_dir(folder).unwrap();
+        files.map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned()).collect()
+    };
+    let fixtures = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/methods/fixtures"));
+    let shipped = files(&recipes().join("methods"));
+    let apart: BTreeSet<String> = shipped.difference(&fixtures).cloned().collect();
+    let rows = METHODS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(
-        shipped,
-        METHODS.iter().map(|(name, _)| (*name).to_owned()).collect(),
-        "every method has a row"
+        apart, rows,
+        "every method has a row, or its weights are compared by their names in `tests/methods`"
     );
     for (method, expected) in METHODS {
         let counts = nodes(&graph(&small(method, &[]), SHAPE));
@@ -90,11 +95,11 @@ fn injected(method: &str, recipe: &Recipe) -> Shapes {
     for tap in &taps {
         let adapter = format!("injection.adapter.{tap}");
         match method {
-            "cli" | "cli-broadcast" | "cli-constant-gate" | "cli-diagonal" | "cli-static-gate" => {
+            "cli" | "amp-only" | "broadcast-last-agf" | "constant-gate" | "diagonal-agf" | "static-gate" => {
                 linear(&mut shapes, &format!("{adapter}.lora_A"), 16, d, false);
                 linear(&mut shapes, &format!("{adapter}.lora_B"), d, 16, false);
             }
-            "cli-full-projectors" | "qwen3vl" => {
+            "full-projector-per-tap" | "qwen3-vl" => {
                 linear(&mut shapes, &format!("{adapter}.projector.linear_1"), inner, d, true);
                 linear(&mut shapes, &format!("{adapter}.projector.linear_2"), d, inner, true);
             }
@@ -104,7 +109,7 @@ fn injected(method: &str, recipe: &Recipe) -> Shapes {
     for point in &points {
         let gate = format!("injection.gate.{point}");
         match method {
-            "cli" | "cli-broadcast" | "cli-diagonal" | "cli-full-projectors" | "cli-no-amp" => {
+            "cli" | "broadcast-last-agf" | "diagonal-agf" | "full-projector-per-tap" | "agf-only" => {
                 for query in ["query_vision", "query_hidden"] {
                     shapes.insert(format!("{gate}.{query}"), vec![d]);
                 }
@@ -114,7 +119,7 @@ fn injected(method: &str, recipe: &Recipe) -> Shapes {
                 }
                 linear(&mut shapes, &format!("{gate}.controller"), 1, 2 * d, true);
             }
-            "cli-static-gate" => {
+            "static-gate" => {
                 shapes.extend(taps.iter().map(|tap| (format!("{gate}.{tap}.weight"), vec![1])));
             }
             _ => {}

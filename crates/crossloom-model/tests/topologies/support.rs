@@ -53,7 +53,7 @@ pub(crate) fn published(vision: &str, language: &str, method: &str, sets: &[&str
 
 pub(crate) fn graph(recipe: &Recipe, shape: BatchShape) -> ModelGraph {
     let topology = Topology::new(recipe).unwrap();
-    let edges: Vec<_> = topology.injections().map(|edge| (edge.tap, edge.point)).collect();
+    let edges: Vec<_> = topology.pairs();
     build(recipe, &edges, shape, VOCAB, Outputs::Predictions).unwrap_or_else(|e| panic!("{e}"))
 }
 

@@ -1,6 +1,7 @@
 //! What one key alone cannot tell: dimensions that must fit each other, topologies that must be whole.
 
 mod data;
+mod injection;
 mod model;
 mod paths;
 mod stages;
@@ -34,11 +35,12 @@ pub(crate) fn check(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
     model::room(root, sections.language.map(|language| language.max_positions), cx);
     if let Some(topology) = sections.topology {
         topology::wiring(root, topology, cx);
-        topology::input(root, topology, cx);
-        topology::fusion(root, topology, cx);
-        topology::against_model(root, topology, sections.vision, sections.language, cx);
+        injection::input(root, topology, cx);
+        injection::sources(root, topology, cx);
+        injection::fusion(root, topology, cx);
+        injection::against_model(root, topology, sections.vision, sections.language, cx);
         if let Some(projector) = sections.projector {
-            topology::adapter(root, topology, projector, cx);
+            injection::adapter(root, topology, projector, cx);
         }
         if let Some(data) = sections.data {
             topology::against_data(root, topology, data, cx);

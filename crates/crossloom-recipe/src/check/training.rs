@@ -68,9 +68,9 @@ fn files(root: &Node, train: &Train, sections: &Sections<'_>, cx: &mut Cx) {
         let own = match part {
             Part::Vision => sections.vision.is_some_and(|vision| vision.weights.is_some()),
             Part::Language => sections.language.is_some_and(|language| language.weights.is_some()),
-            Part::Projector | Part::Adapter | Part::Gate => false,
+            Part::Projector | Part::Adapter | Part::Fusion | Part::Gate => false,
         };
-        let whole = sections.weights.is_some() && !matches!(part, Part::Adapter | Part::Gate);
+        let whole = sections.weights.is_some() && !matches!(part, Part::Adapter | Part::Fusion | Part::Gate);
         if !own && !whole {
             let name = part.name();
             let message =
@@ -85,7 +85,7 @@ fn files(root: &Node, train: &Train, sections: &Sections<'_>, cx: &mut Cx) {
 
 /// Something must be trained. Without an injection there is no adapter and no gate.
 fn frozen(root: &Node, train: &Train, injects: bool, cx: &mut Cx) {
-    let exists = |part: &Part| injects || !matches!(part, Part::Adapter | Part::Gate);
+    let exists = |part: &Part| injects || !matches!(part, Part::Adapter | Part::Fusion | Part::Gate);
     if Part::ALL.into_iter().filter(exists).all(|part| !train.parts.get(part).learns()) {
         cx.report(
             Finding::error(root.place("train.parts"), "every part is frozen: there is nothing to train")

@@ -97,8 +97,17 @@ impl<'n, 'c> Fields<'n, 'c> {
 
     /// Opens a table whose `kind` decides which other keys it has, and says which kind it is.
     pub(super) fn open_kind(root: &'n Node, kinds: &Kinds, cx: &'c mut Cx) -> Option<(Self, &'static str)> {
+        Self::open(root, kinds.path, cx)?.chosen(kinds)
+    }
+
+    /// The same of a table that stands under a name of the user's.
+    pub(super) fn item_kind(node: &'n Node, kinds: &Kinds, cx: &'c mut Cx) -> Option<(Self, &'static str)> {
+        Self::item(node, kinds.path, cx)?.chosen(kinds)
+    }
+
+    fn chosen(self, kinds: &Kinds) -> Option<(Self, &'static str)> {
         let Kinds { path, all, absent } = *kinds;
-        let mut fields = Self::open(root, path, cx)?;
+        let mut fields = self;
         fields.asked.push("kind");
         let Some(node) = fields.node("kind") else {
             return match (fields.table, absent) {
@@ -143,6 +152,11 @@ impl<'n, 'c> Fields<'n, 'c> {
 
     fn node(&self, key: &str) -> Option<&'n Node> {
         self.table.and_then(|table| table.get(key)).map(|entry| &entry.node)
+    }
+
+    /// Notes that a key is missing.
+    pub(super) fn lacks(&mut self, key: &'static str) {
+        self.missing.push(key);
     }
 
     /// The full dotted name of a key.

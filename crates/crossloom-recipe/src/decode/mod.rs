@@ -3,11 +3,13 @@
 mod data;
 mod eval;
 mod fields;
+mod fusion;
 mod known;
 mod limits;
 mod model;
 mod scalars;
 mod sets;
+mod taps;
 mod topology;
 mod train;
 mod weights;
@@ -39,13 +41,13 @@ pub(crate) const SHORT: [(&str, &str); 11] = [
 ];
 
 /// Tables whose keys depend on their kind.
-pub(crate) const KINDS: [Kinds; 3] = [topology::ADAPTER, topology::GATE, data::SOURCE];
+pub(crate) const KINDS: [Kinds; 4] = [topology::ADAPTER, topology::GATE, fusion::FUSION, data::SOURCE];
 
 /// Sets of addresses.
 pub(crate) const SETS: [&str; 2] = ["topology.taps", "topology.points"];
 
 /// The rules of a set; each excludes the others.
-pub(crate) const RULES: [&str; 3] = ["every", "range", "count"];
+pub(crate) const RULES: [&str; 4] = ["every", "range", "count", "part"];
 
 /// Reads a whole recipe; if it will be run, it is also `checked` as a whole. `None` after the reasons have been reported.
 pub(crate) fn recipe(root: &Node, checked: bool, cx: &mut Cx) -> Option<Recipe> {

@@ -6,9 +6,9 @@ use serde::de::value::StrDeserializer;
 use super::fields::Cx;
 use crate::diagnostic::{Finding, Span, Unhelped, any_of, did_you_mean};
 use crate::schema::{
-    AmpAttach, FusionKind, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare, ImageUse,
-    KeptIn, LanguageFamily, Mask, Metric, MlpActivation, Phase, PositionResample, Precision, ProjectorKind,
-    Resample, Schedule, Split, TapNorm, VisionFamily, Warmup,
+    AmpAttach, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare, ImageUse, KeptIn,
+    LanguageFamily, Mask, Metric, MlpActivation, Phase, PositionResample, Precision, ProjectorKind, Resample,
+    Sampling, Schedule, Split, Stream, TapNorm, VisionFamily, Warmup,
 };
 use crate::selection::matcher;
 use crate::tree::{Node, Value};
@@ -206,7 +206,6 @@ macro_rules! choices {
 choices!(
     MlpActivation,
     AmpAttach,
-    FusionKind,
     FusionOrder,
     GateAttention,
     GateGranularity,
@@ -221,9 +220,11 @@ choices!(
     PositionResample,
     ProjectorKind,
     Resample,
+    Sampling,
     Schedule,
     Precision,
     Split,
+    Stream,
     TapNorm,
     VisionFamily,
 );

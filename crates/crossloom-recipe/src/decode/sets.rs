@@ -21,14 +21,17 @@ pub(super) struct Depth {
 impl Depth {
     /// Reads the depth ahead of its section, without reporting anything.
     pub(super) fn peek(root: &Node, path: &str) -> Self {
-        Self { layers: peek(root, path), span: root.get(path).map(|node| node.span) }
+        Self {
+            layers: peek(root, path).filter(|&layers| layers <= 1024),
+            span: root.get(path).map(|node| node.span),
+        }
     }
 }
 
-/// A number of layers or heads that is read ahead of its section, without reporting anything.
+/// A dimension of a model that is read ahead of its section, without reporting anything.
 pub(super) fn peek(root: &Node, path: &str) -> Option<usize> {
     match root.get(path)?.value {
-        Value::Integer(number @ 1..=1024) => usize::try_from(number).ok(),
+        Value::Integer(number @ 1..=1_048_576) => usize::try_from(number).ok(),
         _ => None,
     }
 }
@@ -50,6 +53,7 @@ pub(super) trait Layered: Copy + PartialEq + Display {
 pub(super) enum Axis {
     Vision,
     Before,
+    Inside,
     After,
 }
 
@@ -89,11 +93,16 @@ impl Layered for PointAddress {
         match self {
             Self::Input => None,
             Self::Before(layer) => Some((Axis::Before, layer)),
+            Self::Inside(layer) => Some((Axis::Inside, layer)),
             Self::After(layer) => Some((Axis::After, layer)),
         }
     }
     fn at(axis: Axis, index: usize) -> Self {
-        if axis == Axis::After { Self::After(index) } else { Self::Before(index) }
+        match axis {
+            Axis::After => Self::After(index),
+            Axis::Inside => Self::Inside(index),
+            Axis::Before | Axis::Vision => Self::Before(index),
+        }
     }
     fn ends(depth: usize) -> (usize, usize) {
         (0, depth.saturating_sub(1))
@@ -160,7 +169,7 @@ fn by_rule<A: Layered>(root: &Node, path: &'static str, depth: Depth, cx: &mut C
         let (message, help) = match chosen.len() {
             0 => {
                 let help = "for example `{ every = 2 }`, `{ count = 4 }`, or a range of two addresses";
-                (format!("`{path}` needs one of `every`, `range` and `count`"), help)
+                (format!("`{path}` needs one of `every`, `range`, `count` and `part`"), help)
             }
             _ => (format!("`{path}` has {}, which exclude each other", listed(chosen)), "keep one of them"),
         };
@@ -169,6 +178,7 @@ fn by_rule<A: Layered>(root: &Node, path: &'static str, depth: Depth, cx: &mut C
     };
     let every = f.optional_in::<usize>("every", 1..=1024);
     let count = f.optional_in::<usize>("count", 1..=1024);
+    let part = f.optional::<[usize; 2]>("part");
     let (from, to) = if rule == "range" {
         let range: Option<(A, A)> = f.ask("range").and_then(|node| pair(node, path, depth, f.cx));
         (range.map(|(from, _)| Some(from)), range.map(|(_, to)| Some(to)))
@@ -176,11 +186,12 @@ fn by_rule<A: Layered>(root: &Node, path: &'static str, depth: Depth, cx: &mut C
         (end(&mut f, "from", depth), end(&mut f, "to", depth))
     };
     f.finish();
-    let (every, count, from, to) = (every?, count?, from?, to?);
+    let (every, count, part, from, to) = (every?, count?, part?, from?, to?);
     let (axis, first, last) = ends(root, path, from, to, depth.layers?, cx)?;
-    let indices: Vec<usize> = match count {
-        None => (first..=last).step_by(every.unwrap_or(1)).collect(),
-        Some(count) => spread(root, path, first, last, count, cx)?,
+    let indices: Vec<usize> = match (count, part) {
+        (Some(count), _) => spread(root, path, first, last, count, cx)?,
+        (None, Some(part)) => share(root, path, first, last, part, cx)?,
+        (None, None) => (first..=last).step_by(every.unwrap_or(1)).collect(),
     };
     Some(indices.into_iter().map(|index| A::at(axis, index)).collect())
 }
@@ -240,7 +251,7 @@ fn ends<A: Layered>(
     if from.0 != to.0 {
         fail(
             "a set cannot run from one side of a layer to the other".to_owned(),
-            "use `before` or `after` for both ends",
+            "use `before`, `inside` or `after` for both ends",
         );
         return None;
     }
@@ -275,6 +286,32 @@ fn spread(
     Some((0..count).map(|i| first + (i * (last - first) * 2 + gaps) / (2 * gaps)).collect())
 }
 
+/// The numbers of part i of n from `first` to `last`, all parts as long as they can be alike; the first ones are the shorter.
+fn share(
+    root: &Node,
+    path: &str,
+    first: usize,
+    last: usize,
+    [part, parts]: [usize; 2],
+    cx: &mut Cx,
+) -> Option<Vec<usize>> {
+    let layers = last - first + 1;
+    let mut fail = |message: String, help: String| {
+        cx.report(Finding::error(root.place(&format!("{path}.part")), message).help(help));
+        None
+    };
+    if part == 0 || part > parts {
+        let help = "the first of two halves is `[1, 2]`".to_owned();
+        return fail(format!("there is no part {part} of {parts}"), help);
+    }
+    if parts > layers {
+        let message = format!("{layers} layers cannot be cut into {parts} parts");
+        return fail(message, format!("there are at most {layers} parts here"));
+    }
+    let end = |part: usize| first + part * layers / parts;
+    Some((end(part - 1)..end(part)).collect())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -289,5 +326,19 @@ mod tests {
         assert_eq!(spread(1, 4, 4).unwrap(), [1, 2, 3, 4]);
         assert_eq!(spread(0, 9, 1).unwrap(), [9]);
         assert_eq!(spread(1, 4, 5), None);
+    }
+
+    #[test]
+    fn parts_follow_one_another_and_are_as_long_as_they_can_be_alike() {
+        let root = Node::new(Value::Boolean(true), Span::whole(0));
+        let share = |first, last, part| super::share(&root, "x", first, last, part, &mut Cx::default());
+        assert_eq!(share(1, 24, [1, 4]).unwrap(), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(share(1, 24, [4, 4]).unwrap(), [19, 20, 21, 22, 23, 24]);
+        let parts: Vec<usize> = (1..=3).flat_map(|part| share(0, 10, [part, 3]).unwrap()).collect();
+        assert_eq!(parts, (0..=10).collect::<Vec<_>>());
+        assert_eq!(share(0, 10, [2, 3]).unwrap().len(), 4);
+        for wrong in [[0, 2], [3, 2], [1, 5], [1, 0]] {
+            assert_eq!(share(1, 4, wrong), None, "{wrong:?}");
+        }
     }
 }

@@ -3,13 +3,14 @@
 use std::ops::Bound::{Excluded, Unbounded};
 
 use super::fields::{Cx, Fields, Kinds};
+use super::fusion::fusion;
 use super::scalars::choice;
 use super::sets::{Depth, address, list, peek, set};
+use super::taps::Names;
 use crate::diagnostic::Finding;
 use crate::schema::{
-    Adapter, AgfGate, AmpAttach, Fusion, FusionKind, FusionOrder, Gate, GateAttention, GateGranularity,
-    GatePool, GateShare, Mask, NamedWiring, Phase, PointAddress, TapNorm, TopologySpec, VisionAddress,
-    Wiring,
+    Adapter, AgfGate, AmpAttach, Gate, GateAttention, GateGranularity, GatePool, GateShare, NamedWiring,
+    PointAddress, Stream, Tap, TapNorm, TopologySpec, Wiring,
 };
 use crate::tree::{Node, Value};
 
@@ -19,6 +20,7 @@ pub(super) const ADAPTER: Kinds = Kinds {
         ("shared", &["tap_norm"]),
         ("per_tap", &["tap_norm"]),
         ("per_edge", &["tap_norm", "corners"]),
+        ("linear", &["tap_norm", "bias"]),
         ("amp", &["rank", "alpha", "attach", "tap_norm"]),
     ],
     absent: Some("shared"),
@@ -36,65 +38,50 @@ pub(super) const GATE: Kinds = Kinds {
 };
 
 pub(super) fn topology(root: &Node, cx: &mut Cx) -> Option<TopologySpec> {
-    let vision_depth = Depth::peek(root, "model.vision.layers");
+    let names = Names::peek(root);
     let language_depth = Depth::peek(root, "model.language.layers");
 
     let mut f = Fields::open(root, "topology", cx)?;
-    let input = match f.ask("input") {
-        Some(node) => input(node, vision_depth, f.cx),
-        None => vision_depth.layers.map(|layers| vec![VisionAddress::Block(layers)]),
-    };
-    let mask = f.or("mask", Mask::Visual);
-    let phase = f.or("phase", Phase::Prefill);
-    for key in ["taps", "points", "wiring", "adapter", "fusion", "gate"] {
+    let input = f.ask("input");
+    let stream = f.or("stream", Stream::Sequence);
+    let (mask, phase) = (f.optional("mask"), f.optional("phase"));
+    for key in ["sources", "taps", "points", "wiring", "adapter", "fusion", "gate"] {
         f.ask(key);
     }
     f.finish();
 
-    let taps = set::<VisionAddress>(root, "topology.taps", vision_depth, cx);
+    let sources = names.sources(root, cx);
+    let input = names.input(input, stream.unwrap_or_default(), cx);
+    let taps = names.taps(root, cx);
     let points = set::<PointAddress>(root, "topology.points", language_depth, cx);
-    let wiring = wiring(root, vision_depth, language_depth, cx);
+    let wiring = wiring(root, &names, language_depth, cx);
     let adapter = adapter(root, language_depth, cx);
     let gate = gate(root, cx);
     let fusion = fusion(root, gate.as_ref(), cx);
 
-    let wiring = wiring?;
+    let (wiring, fusion) = (wiring?, fusion?);
     let (taps, points) = (taps?, points?);
     let (taps, points) = match &wiring {
         Wiring::Pairs(pairs) => (
-            taps.unwrap_or_else(|| distinct(pairs.iter().map(|(tap, _)| *tap))),
+            taps.unwrap_or_else(|| distinct(pairs.iter().map(|(tap, _)| tap.clone()))),
             points.unwrap_or_else(|| distinct(pairs.iter().map(|(_, point)| *point))),
         ),
         _ => (taps.unwrap_or_default(), points.unwrap_or_default()),
     };
+    let mask = mask?.unwrap_or_else(|| fusion.usual_mask());
     Some(TopologySpec {
         input: input?,
+        stream: stream?,
+        sources: sources?,
         taps,
         points,
         wiring,
         adapter: adapter?,
-        fusion: fusion?,
+        fusion,
         gate: gate?,
-        mask: mask?,
-        phase: phase?,
+        mask,
+        phase: phase?.unwrap_or_else(|| mask.usual_phase()),
     })
-}
-
-/// One vision state, several or none.
-fn input(node: &Node, depth: Depth, cx: &mut Cx) -> Option<Vec<VisionAddress>> {
-    const PATH: &str = "topology.input";
-    if node.string() == Some("none") {
-        return Some(Vec::new());
-    }
-    let Value::Array(items) = &node.value else {
-        return address(node, PATH, depth, cx).map(|only| vec![only]);
-    };
-    if items.is_empty() {
-        let help = "name a vision state, such as `block.last`, or write `input = \"none\"`";
-        cx.report(Finding::error(node.span, "`topology.input` is an empty list").help(help));
-        return None;
-    }
-    list(items, PATH, depth, cx)
 }
 
 fn distinct<A: PartialEq>(addresses: impl Iterator<Item = A>) -> Vec<A> {
@@ -107,12 +94,12 @@ fn distinct<A: PartialEq>(addresses: impl Iterator<Item = A>) -> Vec<A> {
     distinct
 }
 
-fn wiring(root: &Node, vision: Depth, language: Depth, cx: &mut Cx) -> Option<Wiring> {
+fn wiring(root: &Node, names: &Names, language: Depth, cx: &mut Cx) -> Option<Wiring> {
     let Some(node) = root.get("topology.wiring") else { return Some(Wiring::Dense) };
     let Value::Array(items) = &node.value else {
         return choice::<NamedWiring>(node, "topology.wiring", cx).map(Wiring::from);
     };
-    let pairs: Vec<Option<_>> = items.iter().map(|item| wired_pair(item, vision, language, cx)).collect();
+    let pairs: Vec<Option<_>> = items.iter().map(|item| wired_pair(item, names, language, cx)).collect();
     for (index, pair) in pairs.iter().enumerate() {
         if let Some((tap, point)) = pair
             && pairs[..index].contains(pair)
@@ -124,16 +111,11 @@ fn wiring(root: &Node, vision: Depth, language: Depth, cx: &mut Cx) -> Option<Wi
     pairs.into_iter().collect::<Option<Vec<_>>>().map(Wiring::Pairs)
 }
 
-fn wired_pair(
-    node: &Node,
-    vision: Depth,
-    language: Depth,
-    cx: &mut Cx,
-) -> Option<(VisionAddress, PointAddress)> {
+fn wired_pair(node: &Node, names: &Names, language: Depth, cx: &mut Cx) -> Option<(Tap, PointAddress)> {
     if let Value::Array(items) = &node.value
         && let [tap, point] = &items[..]
     {
-        let tap = address(tap, "topology.wiring", vision, cx);
+        let tap = names.tap(tap, "topology.wiring", cx);
         let point = address(point, "topology.wiring", language, cx);
         return Some((tap?, point?));
     }
@@ -158,6 +140,10 @@ fn adapter(root: &Node, language: Depth, cx: &mut Cx) -> Option<Adapter> {
                 Some(_) => f.or("corners", Vec::<String>::new()).map(|_| Vec::new()),
             };
             tap_norm.zip(corners).map(|(tap_norm, corners)| Adapter::PerEdge { tap_norm, corners })
+        }
+        "linear" => {
+            let bias = f.or("bias", true);
+            tap_norm.zip(bias).map(|(tap_norm, bias)| Adapter::Linear { tap_norm, bias })
         }
         _ => amp(&mut f, tap_norm),
     };
@@ -208,21 +194,9 @@ fn agf(root: &Node, f: &mut Fields<'_, '_>) -> Option<AgfGate> {
     })
 }
 
-fn fusion(root: &Node, gate: Option<&Gate>, cx: &mut Cx) -> Option<Fusion> {
-    let mut f = Fields::open(root, "topology.fusion", cx)?;
-    let kind = f.optional("kind");
-    let order = f.or("order", FusionOrder::Parallel);
-    f.finish();
-    let kind = match kind? {
-        Some(kind) => kind,
-        None if *gate? == (Gate::None {}) => FusionKind::Add,
-        None => FusionKind::GatedAdd,
-    };
-    Some(Fusion { kind, order: order? })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::fusion::FUSION;
     use super::*;
     use crate::json_schema;
 
@@ -239,7 +213,7 @@ mod tests {
 
     #[test]
     fn tables_of_kinds_list_the_keys_of_the_schema() {
-        for (definition, kinds) in [("Adapter", ADAPTER.all), ("Gate", GATE.all)] {
+        for (definition, kinds) in [("Adapter", ADAPTER.all), ("Gate", GATE.all), ("Fusion", FUSION.all)] {
             let mut keys: Vec<String> =
                 kinds.iter().flat_map(|(_, keys)| keys.iter().map(|key| (*key).to_owned())).collect();
             keys.push("kind".to_owned());

@@ -74,12 +74,14 @@ fn parts(root: &Node, cx: &mut Cx) -> Option<Parts> {
     let vision = part(root, &VISION, cx);
     let projector = part(root, &PROJECTOR, cx);
     let adapter = part(root, &ADAPTER, cx);
+    let fusion = part(root, &FUSION, cx);
     let gate = part(root, &GATE, cx);
     let language = part(root, &LANGUAGE, cx);
     Some(Parts {
         vision: vision?,
         projector: projector?,
         adapter: adapter?,
+        fusion: fusion?,
         gate: gate?,
         language: language?,
     })
@@ -115,6 +117,8 @@ const PROJECTOR: Places = Places {
 };
 const ADAPTER: Places =
     Places { part: "train.parts.adapter", lora: None, tensors: "train.parts.adapter.tensors" };
+const FUSION: Places =
+    Places { part: "train.parts.fusion", lora: None, tensors: "train.parts.fusion.tensors" };
 const GATE: Places = Places { part: "train.parts.gate", lora: None, tensors: "train.parts.gate.tensors" };
 const LANGUAGE: Places = Places {
     part: "train.parts.language",

@@ -9,6 +9,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Tap;
+
 /// A state of the vision encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum VisionAddress {
@@ -27,6 +29,8 @@ pub enum PointAddress {
     Input,
     /// The hidden state that enters decoder layer i, from 0.
     Before(usize),
+    /// The hidden state between attention and feed-forward layer of decoder layer i, from 0.
+    Inside(usize),
     /// The hidden state that leaves decoder layer i, from 0.
     After(usize),
 }
@@ -55,7 +59,7 @@ impl AddressError {
 
 const VISION_HELP: &str = "vision states are `embed`, `block.1` … `block.last` and `post_norm`";
 const POINT_HELP: &str =
-    "points are `before layer.0` … `before layer.last` and `after layer.0` … `after layer.last`";
+    "points are `before layer.0` … `before layer.last`, and the same with `inside` and `after`";
 
 impl VisionAddress {
     /// Reads an address as it is written in a recipe, for an encoder of `depth` blocks: `block.last` becomes
@@ -82,30 +86,43 @@ impl PointAddress {
         let last = depth.saturating_sub(1);
         let address = match text {
             "before layer.last" => Self::Before(last),
+            "inside layer.last" => Self::Inside(last),
             "after layer.last" => Self::After(last),
             _ => text.parse()?,
         };
         match address {
-            Self::Before(layer) | Self::After(layer) if layer > last => Err(AddressError::beyond(
-                format!("`{text}` is beyond the language model, which has {depth} layers"),
-                format!("layers count from 0: the last one is `layer.{last}`, or `layer.last`"),
-            )),
+            Self::Before(layer) | Self::Inside(layer) | Self::After(layer) if layer > last => {
+                Err(AddressError::beyond(
+                    format!("`{text}` is beyond the language model, which has {depth} layers"),
+                    format!("layers count from 0: the last one is `layer.{last}`, or `layer.last`"),
+                ))
+            }
             _ => Ok(address),
         }
     }
 
     /// Whether an answer can depend on what is added here at image positions, in a decoder of `depth` layers. Answers
-    /// read the image through the attention of a later layer; after the last one there is none.
+    /// read the image through the attention of a later layer; behind that of the last one there is none.
     pub fn reaches_answers(self, depth: usize) -> bool {
-        self != Self::After(depth.saturating_sub(1))
+        let last = depth.saturating_sub(1);
+        self != Self::After(last) && self != Self::Inside(last)
     }
 
-    /// The short name in edges, parameters and metrics: `input`, `layer.4` for `before layer.4`, `layer.4.after` for
-    /// `after layer.4`. It never contains a space and never clashes.
+    /// The decoder layer it is before, inside or after; none for the input.
+    pub fn layer(self) -> Option<usize> {
+        match self {
+            Self::Input => None,
+            Self::Before(layer) | Self::Inside(layer) | Self::After(layer) => Some(layer),
+        }
+    }
+
+    /// The short name in edges, parameters and metrics: `input`, `layer.4` for `before layer.4`, `layer.4.inside` and
+    /// `layer.4.after` for the others. It never contains a space and never clashes.
     pub fn name(self) -> String {
         match self {
             Self::Input => "input".to_owned(),
             Self::Before(layer) => format!("layer.{layer}"),
+            Self::Inside(layer) => format!("layer.{layer}.inside"),
             Self::After(layer) => format!("layer.{layer}.after"),
         }
     }
@@ -126,6 +143,7 @@ impl fmt::Display for PointAddress {
         match self {
             Self::Input => f.write_str("input"),
             Self::Before(layer) => write!(f, "before layer.{layer}"),
+            Self::Inside(layer) => write!(f, "inside layer.{layer}"),
             Self::After(layer) => write!(f, "after layer.{layer}"),
         }
     }
@@ -170,11 +188,14 @@ impl FromStr for PointAddress {
         if let Some(layer) = text.strip_prefix("before ").and_then(layer) {
             return Ok(Self::Before(layer));
         }
+        if let Some(layer) = text.strip_prefix("inside ").and_then(layer) {
+            return Ok(Self::Inside(layer));
+        }
         if let Some(layer) = text.strip_prefix("after ").and_then(layer) {
             return Ok(Self::After(layer));
         }
         let help = if text.starts_with("layer.") {
-            format!("say on which side: `before {text}` or `after {text}`")
+            format!("say where: `before {text}`, `inside {text}` or `after {text}`")
         } else {
             POINT_HELP.to_owned()
         };
@@ -225,29 +246,31 @@ impl JsonSchema for PointAddress {
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "description": "A place in the decoder: `before layer.0` … or `after layer.0` …; `layer.last` is the last one.",
+            "description": "A place in the decoder: `before layer.0` …, `inside layer.0` … or `after layer.0` …; `layer.last` is the last one.",
             "type": "string",
-            "pattern": r"^(before|after) layer\.(last|0|[1-9][0-9]*)$",
+            "pattern": r"^(before|inside|after) layer\.(last|0|[1-9][0-9]*)$",
         })
     }
 }
 
 /// How a set of addresses is described to an editor.
 macro_rules! set_schema {
-    ($(#[$meta:meta])* $set:ident, $every:ident, $range:ident, $count:ident, $address:ty, $from:literal, $to:literal) => {
+    ($(#[$meta:meta])* $set:ident, $every:ident, $range:ident, $count:ident, $part:ident, $address:ty, $listed:ty, $from:literal, $to:literal) => {
         $(#[$meta])*
         #[derive(JsonSchema)]
         #[serde(untagged)]
         #[expect(dead_code, reason = "the shape of the schema only")]
         pub(super) enum $set {
             /// The addresses themselves, in order.
-            List(Vec<$address>),
+            List(Vec<$listed>),
             /// Every n-th layer.
             Every($every),
             /// All layers between two, both included.
             Range($range),
             /// So many layers, evenly spread.
             Count($count),
+            /// One of several equal parts.
+            Part($part),
         }
 
         /// Every n-th layer from `from` to at most `to`.
@@ -286,16 +309,34 @@ macro_rules! set_schema {
             #[doc = concat!("The last one. Default: `", $to, "`.")]
             to: Option<$address>,
         }
+
+        /// Part i of n equal parts of all layers from `from` to `to`, both included; where they cannot be equal, the first ones are
+        /// the shorter.
+        #[derive(JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "the shape of the schema only")]
+        pub(super) struct $part {
+            /// Which part, from 1, and how many there are: `[1, 2]` is the lower half.
+            part: [usize; 2],
+            #[doc = concat!("The first one. Default: `", $from, "`.")]
+            from: Option<$address>,
+            #[doc = concat!("The last one. Default: `", $to, "`.")]
+            to: Option<$address>,
+        }
     };
 }
 set_schema!(
     /// A set of vision states.
-    VisionSet, VisionEvery, VisionRange, VisionCount, VisionAddress, "block.1", "block.last"
+    VisionSet, VisionEvery, VisionRange, VisionCount, VisionPart, VisionAddress, VisionAddress, "block.1", "block.last"
+);
+set_schema!(
+    /// A set of taps: vision states by a rule, or a list that may have sources too.
+    TapSet, TapEvery, TapRange, TapCount, TapPart, VisionAddress, Tap, "block.1", "block.last"
 );
 set_schema!(
     /// A set of places in the decoder.
-    PointSet, PointEvery, PointRange, PointCount, PointAddress, "before layer.0", "layer.last on the side of `from`"
+    PointSet, PointEvery, PointRange, PointCount, PointPart, PointAddress, PointAddress, "before layer.0", "layer.last on the side of `from`"
 );
 
 /// A tap and a point.
-pub(super) type WrittenPair = (VisionAddress, PointAddress);
+pub(super) type WrittenPair = (Tap, PointAddress);

@@ -1,20 +1,50 @@
-//! The vision states at the input: how one or several are written.
+//! What the visual tokens of the input are made of.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::VisionAddress;
+use super::Tap;
 
-/// One address, a list of them, or none.
+/// The connector at the input: from vision states to the embeddings that stand at the positions of the visual tokens. It ends in
+/// the projector of `model.projector`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "InputForm", into = "InputForm")]
+pub enum Input {
+    /// Visual tokens begin as zeros: all that is seen is injected.
+    None,
+    /// The projector reads the channels of these taps side by side: one state as in LLaVA, several as with a list of feature
+    /// layers, means as in dense connectors.
+    Channels(Vec<Tap>),
+}
+
+impl Input {
+    /// What it reads, each once, in order.
+    pub fn taps(&self) -> &[Tap] {
+        match self {
+            Self::None => &[],
+            Self::Channels(taps) => taps,
+        }
+    }
+}
+
+impl<T: Into<Tap>> FromIterator<T> for Input {
+    /// The channels of these taps side by side; nothing of none.
+    fn from_iter<I: IntoIterator<Item = T>>(taps: I) -> Self {
+        let taps: Vec<Tap> = taps.into_iter().map(Into::into).collect();
+        if taps.is_empty() { Self::None } else { Self::Channels(taps) }
+    }
+}
+
+/// How it is written: one tap, a list of them, a word or a table.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum InputForm {
     /// No state.
     None(Nothing),
-    /// One state.
-    One(VisionAddress),
-    /// Several, one after the other in every row.
-    Several(#[schemars(length(min = 1), extend("uniqueItems" = true))] Vec<VisionAddress>),
+    /// One tap.
+    One(Tap),
+    /// Several, their channels side by side.
+    Several(#[schemars(length(min = 1), extend("uniqueItems" = true))] Vec<Tap>),
 }
 
 /// The word for no state.
@@ -25,23 +55,34 @@ pub(super) enum Nothing {
     None,
 }
 
-/// As it would be written: one state without a list.
-pub(super) fn serialize<S: Serializer>(states: &[VisionAddress], serializer: S) -> Result<S::Ok, S::Error> {
-    match states {
-        [] => InputForm::None(Nothing::None),
-        [only] => InputForm::One(*only),
-        several => InputForm::Several(several.to_vec()),
+impl From<Input> for InputForm {
+    fn from(input: Input) -> Self {
+        match input {
+            Input::None => Self::None(Nothing::None),
+            Input::Channels(mut taps) if taps.len() == 1 => match taps.pop() {
+                Some(only) => Self::One(only),
+                None => Self::None(Nothing::None),
+            },
+            Input::Channels(taps) => Self::Several(taps),
+        }
     }
-    .serialize(serializer)
 }
 
-/// In either form.
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<VisionAddress>, D::Error> {
-    Ok(match InputForm::deserialize(deserializer)? {
-        InputForm::None(Nothing::None) => Vec::new(),
-        InputForm::One(only) => vec![only],
-        InputForm::Several(several) => several,
-    })
+impl From<InputForm> for Input {
+    fn from(form: InputForm) -> Self {
+        match form {
+            InputForm::None(Nothing::None) => Self::None,
+            InputForm::One(only) => Self::Channels(vec![only]),
+            InputForm::Several(several) => Self::Channels(several),
+        }
+    }
+}
+
+impl JsonSchema for Input {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Input".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        InputForm::json_schema(generator)
+    }
 }

@@ -5,27 +5,33 @@
 //! ([`json_schema`](crate::json_schema)), so their doc comments are what an editor shows.
 
 mod address;
+mod cross_attention;
 mod data;
 mod eval;
 mod input;
 mod model;
 mod stage;
+mod tap;
 mod topology;
 mod train;
 mod weights;
 
 pub use address::{AddressError, PointAddress, VisionAddress};
+pub use cross_attention::CrossAttention;
 pub use data::{Data, ImageUse, Source};
 pub use eval::{Eval, Metric, Split};
+pub use input::Input;
 pub use model::{
     LanguageFamily, LanguageModel, MlpActivation, Model, PositionResample, Projector, ProjectorKind,
     Resample, VisionFamily, VisionModel, Windows,
 };
 pub use stage::Stage;
+pub(crate) use tap::is_source_name;
+pub use tap::{Sampling, Tap, TapSource, TapSources};
 pub(crate) use topology::NamedWiring;
 pub use topology::{
-    Adapter, AgfGate, AmpAttach, Fusion, FusionKind, FusionOrder, Gate, GateAttention, GateGranularity,
-    GatePool, GateShare, Mask, Phase, TapNorm, TopologySpec, Wiring,
+    Adapter, AgfGate, AmpAttach, Fusion, FusionOrder, Gate, GateAttention, GateGranularity, GatePool,
+    GateShare, Mask, Phase, Stream, TapNorm, TopologySpec, Wiring,
 };
 pub use train::{KeptIn, Lora, Part, PartTraining, Parts, Precision, Schedule, TensorSet, Train, Warmup};
 pub use weights::{Architecture, PretrainedWeights};
@@ -60,4 +66,19 @@ pub struct Recipe {
     /// Trainings that follow one another, in order, the last one included. Empty: `train` is the only one.
     #[serde(rename = "stage", default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<Stage>,
+}
+
+impl Recipe {
+    /// Positions that a picture's visual tokens take in the sequence of the language model.
+    pub fn visual_positions(&self) -> usize {
+        match self.topology.stream {
+            Stream::Sequence => self.model.visual_tokens(),
+            Stream::None => 0,
+        }
+    }
+
+    /// Rotary positions that a picture takes in that sequence, where each of its tokens has not one of its own.
+    pub fn picture_positions(&self) -> Option<usize> {
+        self.model.picture_positions().filter(|_| self.topology.stream == Stream::Sequence)
+    }
 }

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::address::{PointAddress, PointSet, VisionAddress, VisionSet, WrittenPair};
+use super::address::{PointAddress, PointSet, TapSet, WrittenPair};
+use super::{CrossAttention, Input, Tap, TapSource, TapSources, VisionAddress};
 
 /// How vision layers feed the language model.
 ///
@@ -12,17 +13,23 @@ use super::address::{PointAddress, PointSet, VisionAddress, VisionSet, WrittenPa
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TopologySpec {
-    /// The vision state that the projector turns into the image tokens of the input; or a list of several, whose channels
-    /// it reads side by side, as LLaVA with a list of feature layers does. Or `none`: the image tokens begin as zeros, and
-    /// all that is seen is injected.
-    #[serde(with = "super::input")]
-    #[schemars(with = "super::input::InputForm", extend("default" = "block.last"))]
-    pub input: Vec<VisionAddress>,
-    /// Vision states that are injected, in order. Empty: nothing is injected. A list of addresses (`embed`,
-    /// `block.7`, `block.last`, `post_norm`) or a set (`every`, `range`, `count`).
-    #[schemars(with = "VisionSet", extend("default" = []))]
-    pub taps: Vec<VisionAddress>,
-    /// Places in the decoder that receive them, in order. A list of addresses (`before layer.4`, `after layer.0`)
+    /// What the visual tokens of the input are made of: a tap that the projector reads, such as `block.last`; a list of taps, whose
+    /// channels it reads side by side; or `none`, where they begin as zeros and all that is seen is injected.
+    #[schemars(extend("default" = "block.last"))]
+    pub input: Input,
+    /// Whether visual tokens are in the sequence of the language model at all.
+    #[serde(default, skip_serializing_if = "Stream::is_default")]
+    #[schemars(extend("default" = "sequence"))]
+    pub stream: Stream,
+    /// Visual sources that are made of vision states, by names which taps and the input then use.
+    #[serde(default, skip_serializing_if = "TapSources::is_empty")]
+    #[schemars(extend("default" = {}))]
+    pub sources: TapSources,
+    /// Vision states or sources that are injected, in order. Empty: nothing is injected. A list of taps (`embed`,
+    /// `block.7`, `block.last`, `post_norm`, names of `sources`) or a set of states (`every`, `range`, `count`).
+    #[schemars(with = "TapSet", extend("default" = []))]
+    pub taps: Vec<Tap>,
+    /// Places in the decoder that receive them, in order. A list of addresses (`before layer.4`, `inside layer.4`, `after layer.0`)
     /// or a set (`every`, `range`, `count`).
     #[schemars(with = "PointSet", extend("default" = []))]
     pub points: Vec<PointAddress>,
@@ -35,11 +42,9 @@ pub struct TopologySpec {
     pub fusion: Fusion,
     /// The weight W of every edge. Default: `none`.
     pub gate: Gate,
-    /// Positions that are changed.
-    #[schemars(extend("default" = "visual"))]
+    /// Positions that are changed. Default: `visual`; of a fusion that reads the picture from every position, `all`.
     pub mask: Mask,
-    /// Passes in which the injection is computed.
-    #[schemars(extend("default" = "prefill"))]
+    /// Passes in which the injection is computed. Default: `prefill`, or `all` where text positions are changed.
     pub phase: Phase,
 }
 
@@ -47,6 +52,33 @@ impl TopologySpec {
     /// Whether anything is injected at all.
     pub fn injects(&self) -> bool {
         !self.taps.is_empty() && !self.points.is_empty()
+    }
+
+    /// The source that a tap names, and its number where it is one of several.
+    pub fn source(&self, tap: &Tap) -> Option<(&TapSource, usize)> {
+        let (name, number) = tap.source()?;
+        Some((self.sources.get(name)?, number.unwrap_or(0)))
+    }
+
+    /// Adds the vision states that a tap is made of to a list.
+    pub(crate) fn states_of(&self, tap: &Tap, states: &mut Vec<VisionAddress>) {
+        match (tap, self.source(tap)) {
+            (Tap::State(address), _) => states.push(*address),
+            (_, Some((TapSource::Mean { of }, _))) => states.extend(of),
+            (_, Some((TapSource::Stacks { of, .. }, _))) => states.push(*of),
+            (_, Some((TapSource::Channels { of }, _))) => {
+                of.iter().filter(|inner| *inner != tap).for_each(|inner| self.states_of(inner, states));
+            }
+            (Tap::Source(_), None) => {}
+        }
+    }
+
+    /// How many states wide a tap is: the channels of so many lie side by side.
+    pub fn width_of(&self, tap: &Tap) -> usize {
+        match self.source(tap) {
+            Some((TapSource::Channels { of }, _)) => of.iter().map(|inner| self.width_of(inner)).sum(),
+            _ => 1,
+        }
     }
 }
 
@@ -61,7 +93,7 @@ pub enum Wiring {
     /// The only tap feeds every point.
     Broadcast,
     /// The listed pairs, in this order.
-    Pairs(Vec<(VisionAddress, PointAddress)>),
+    Pairs(Vec<(Tap, PointAddress)>),
 }
 
 /// Wirings that have a name.
@@ -81,7 +113,7 @@ pub(crate) enum NamedWiring {
 #[serde(untagged)]
 enum WiringForm {
     Named(NamedWiring),
-    Pairs(Vec<(VisionAddress, PointAddress)>),
+    Pairs(Vec<(Tap, PointAddress)>),
 }
 
 impl From<NamedWiring> for Wiring {
@@ -161,6 +193,15 @@ pub enum Adapter {
         #[schemars(extend("default" = []))]
         corners: Vec<PointAddress>,
     },
+    /// Every tap has one linear layer of its own (Llama-3.2-Vision).
+    Linear {
+        /// A norm on each tap before the layer.
+        #[schemars(extend("default" = "none"))]
+        tap_norm: TapNorm,
+        /// A bias on the layer.
+        #[schemars(extend("default" = true))]
+        bias: bool,
+    },
     /// Adaptive multi-projection: the shared projector plus a low-rank branch per tap.
     Amp {
         /// Rank r of the branch. The paper does not state it; 16 is a common low-rank width.
@@ -186,6 +227,7 @@ impl Adapter {
             Self::Shared { tap_norm }
             | Self::PerTap { tap_norm }
             | Self::PerEdge { tap_norm, .. }
+            | Self::Linear { tap_norm, .. }
             | Self::Amp { tap_norm, .. } => *tap_norm,
         }
     }
@@ -222,27 +264,45 @@ impl TapNorm {
     }
 }
 
-/// How the weighted features change the hidden state at the masked positions.
+/// How features change the hidden state h at the masked positions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Fusion {
-    /// The update. Default: `add` without a gate, `gated_add` with one.
-    pub kind: FusionKind,
-    /// How several taps at one point follow each other.
-    #[schemars(extend("default" = "parallel"))]
-    pub order: FusionOrder,
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Fusion {
+    /// `h + Σ V̂`, without a gate.
+    Add {
+        /// How several taps at one point follow each other.
+        #[schemars(extend("default" = "parallel"))]
+        order: FusionOrder,
+    },
+    /// `h + Σ W·V̂`: the residual reading of the paper's "weighted sum".
+    GatedAdd {
+        /// How several taps at one point follow each other.
+        #[schemars(extend("default" = "parallel"))]
+        order: FusionOrder,
+    },
+    /// `h + Σ W·(V̂ − h)`, with one tap `(1−W)·h + W·V̂`: the convex reading of the paper's "weighted sum".
+    Convex {
+        /// How several taps at one point follow each other.
+        #[schemars(extend("default" = "parallel"))]
+        order: FusionOrder,
+    },
+    /// A layer of attention from positions to the features of all taps of the point, with gates that begin at zero.
+    CrossAttention(CrossAttention),
 }
 
-/// The update of the hidden state h by the features V̂ with weight W.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FusionKind {
-    /// `h + Σ V̂`, without a gate.
-    Add,
-    /// `h + Σ W·V̂`: the residual reading of the paper's "weighted sum".
-    GatedAdd,
-    /// `h + Σ W·(V̂ − h)`, with one tap `(1−W)·h + W·V̂`: the convex reading of the paper's "weighted sum".
-    Convex,
+impl Fusion {
+    /// How taps at a point follow each other, where each position adds up its own rows of their features.
+    pub fn order(&self) -> Option<FusionOrder> {
+        match self {
+            Self::Add { order } | Self::GatedAdd { order } | Self::Convex { order } => Some(*order),
+            Self::CrossAttention(_) => None,
+        }
+    }
+
+    /// Whether it multiplies features by the weight W of a gate.
+    pub fn is_gated(&self) -> bool {
+        matches!(self, Self::GatedAdd { .. } | Self::Convex { .. })
+    }
 }
 
 /// How several taps at one point follow each other.
@@ -356,6 +416,10 @@ pub enum GateShare {
 pub enum Mask {
     /// The positions of visual tokens.
     Visual,
+    /// The positions of text: questions and answers.
+    Text,
+    /// All positions.
+    All,
 }
 
 /// Passes in which an injection is computed.
@@ -364,4 +428,25 @@ pub enum Mask {
 pub enum Phase {
     /// Once, when the prompt is read. Visual positions do not occur in decode steps.
     Prefill,
+    /// When the prompt is read, and in every decode step: what is read of the picture is kept beside the cache.
+    All,
+}
+
+/// Whether visual tokens are in the sequence of the language model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// They stand before the text.
+    #[default]
+    Sequence,
+    /// There are none: layers read the picture through injections alone (Flamingo, Llama-3.2-Vision).
+    None,
+}
+
+impl Stream {
+    /// Whether it is what was meant before it could be said.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }

@@ -154,6 +154,9 @@ pub struct Parts {
     pub projector: PartTraining,
     /// What an adapter adds: low-rank branches, projectors per tap, tap norms.
     pub adapter: PartTraining,
+    /// What a fusion adds: layers of cross-attention.
+    #[serde(default, skip_serializing_if = "PartTraining::is_plain")]
+    pub fusion: PartTraining,
     /// Gates: queries, attention, controllers, static weights.
     pub gate: PartTraining,
     /// The language model.
@@ -167,6 +170,7 @@ impl Parts {
             Part::Vision => &self.vision,
             Part::Projector => &self.projector,
             Part::Adapter => &self.adapter,
+            Part::Fusion => &self.fusion,
             Part::Gate => &self.gate,
             Part::Language => &self.language,
         }
@@ -178,6 +182,7 @@ impl Parts {
             Part::Vision => &mut self.vision,
             Part::Projector => &mut self.projector,
             Part::Adapter => &mut self.adapter,
+            Part::Fusion => &mut self.fusion,
             Part::Gate => &mut self.gate,
             Part::Language => &mut self.language,
         }
@@ -194,6 +199,8 @@ pub enum Part {
     Projector,
     /// What an adapter adds.
     Adapter,
+    /// What a fusion adds.
+    Fusion,
     /// Gates.
     Gate,
     /// The language model.
@@ -202,7 +209,8 @@ pub enum Part {
 
 impl Part {
     /// All parts, in the order of a recipe.
-    pub const ALL: [Self; 5] = [Self::Vision, Self::Projector, Self::Adapter, Self::Gate, Self::Language];
+    pub const ALL: [Self; 6] =
+        [Self::Vision, Self::Projector, Self::Adapter, Self::Fusion, Self::Gate, Self::Language];
 
     /// The name it has in a recipe.
     pub fn name(self) -> &'static str {
@@ -210,6 +218,7 @@ impl Part {
             Self::Vision => "vision",
             Self::Projector => "projector",
             Self::Adapter => "adapter",
+            Self::Fusion => "fusion",
             Self::Gate => "gate",
             Self::Language => "language",
         }
@@ -244,7 +253,26 @@ pub struct PartTraining {
     pub tensors: Vec<TensorSet>,
 }
 
+impl Default for PartTraining {
+    /// Trained in full, as everything is.
+    fn default() -> Self {
+        Self {
+            trainable: true,
+            lr_scale: 1.0,
+            weight_decay: None,
+            dtype: None,
+            lora: None,
+            tensors: Vec::new(),
+        }
+    }
+}
+
 impl PartTraining {
+    /// Whether it is trained in full, as everything is where nothing else is said.
+    fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Whether anything of the part may be trained.
     pub fn learns(&self) -> bool {
         self.trainable || self.trains_pairs() || self.tensors.iter().any(|set| set.trainable)

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::graph::Topology;
-use crate::schema::{Adapter, Gate, TapNorm, Wiring};
+use crate::schema::{Adapter, Fusion, Gate, Stream, TapNorm, TapSource, Wiring};
 
 /// The name that a choice has in a recipe.
 fn word(choice: &impl Serialize) -> String {
@@ -29,6 +29,7 @@ impl Topology {
             Adapter::PerTap { .. } => "per_tap".to_owned(),
             Adapter::PerEdge { corners, .. } if corners.is_empty() => "per_edge".to_owned(),
             Adapter::PerEdge { corners, .. } => format!("per_edge, {} from corners", corners.len()),
+            Adapter::Linear { .. } => "linear".to_owned(),
             Adapter::Amp { rank, alpha, attach, .. } => {
                 format!("amp, rank {rank}, alpha {alpha}, {}", word(attach))
             }
@@ -59,9 +60,34 @@ impl Topology {
 
     /// For example `gated_add, parallel, at visual positions, in prefill`.
     pub(super) fn fusion_words(&self) -> String {
-        let fusion = &self.spec.fusion;
-        let (kind, order) = (word(&fusion.kind), word(&fusion.order));
+        let how = match &self.spec.fusion {
+            Fusion::Add { order } => format!("add, {}", word(order)),
+            Fusion::GatedAdd { order } => format!("gated_add, {}", word(order)),
+            Fusion::Convex { order } => format!("convex, {}", word(order)),
+            Fusion::CrossAttention(of) => {
+                let behind = if of.mlp > 0 { " and a feed-forward layer" } else { "" };
+                format!("cross_attention, {} heads{behind}", of.heads)
+            }
+        };
         let (mask, phase) = (word(&self.spec.mask), word(&self.spec.phase));
-        format!("{kind}, {order}, at {mask} positions, in {phase}")
+        let stream = match self.spec.stream {
+            Stream::Sequence => "",
+            Stream::None => ", no visual tokens in the sequence",
+        };
+        format!("{how}, at {mask} positions, in {phase}{stream}")
+    }
+}
+
+/// For example `mean of block.1, block.2`.
+pub(super) fn source_words(source: &TapSource) -> String {
+    let listed = |names: Vec<String>| names.join(", ");
+    match source {
+        TapSource::Mean { of } => format!("mean of {}", listed(of.iter().map(ToString::to_string).collect())),
+        TapSource::Channels { of } => {
+            format!("channels of {}", listed(of.iter().map(ToString::to_string).collect()))
+        }
+        TapSource::Stacks { of, side, sampling } => {
+            format!("{} stacks of {of}, {side} by {side} tiles, {}", side * side, word(sampling))
+        }
     }
 }

@@ -5,7 +5,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 use serde::Serialize;
 
-use crate::schema::{PointAddress, Recipe, TopologySpec, VisionAddress, Wiring};
+use crate::schema::{PointAddress, Recipe, Tap, TopologySpec, VisionAddress, Wiring};
 
 /// Why an edge is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -18,12 +18,12 @@ pub enum EdgeKind {
 }
 
 /// A connection from a tap to a point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Edge {
     /// Why it is there.
     pub kind: EdgeKind,
-    /// The vision state it starts at.
-    pub tap: VisionAddress,
+    /// What it starts at.
+    pub tap: Tap,
     /// The place in the decoder it leads to.
     pub point: PointAddress,
 }
@@ -69,10 +69,10 @@ pub enum TopologyError {
 }
 
 /// A node of the graph.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Node {
-    /// A vision state.
-    Tap(VisionAddress),
+    /// A vision state, or a source made of some.
+    Tap(Tap),
     /// A place in the decoder.
     Point(PointAddress),
 }
@@ -98,8 +98,8 @@ impl Topology {
         let spec = &recipe.topology;
         duplicates(&spec.taps)?;
         duplicates(&spec.points)?;
-        let input = |&tap: &VisionAddress| Edge { kind: EdgeKind::Input, tap, point: PointAddress::Input };
-        let mut edges: Vec<Edge> = spec.input.iter().map(input).collect();
+        let input = |tap: &Tap| Edge { kind: EdgeKind::Input, tap: tap.clone(), point: PointAddress::Input };
+        let mut edges: Vec<Edge> = spec.input.taps().iter().map(input).collect();
         for (tap, point) in wire(&spec.wiring, &spec.taps, &spec.points)? {
             edges.push(Edge { kind: EdgeKind::Injection, tap, point });
         }
@@ -110,19 +110,19 @@ impl Topology {
             if let Some((_, index)) = nodes.iter().find(|(known, _)| *known == node) {
                 return *index;
             }
-            let index = graph.add_node(node);
+            let index = graph.add_node(node.clone());
             nodes.push((node, index));
             index
         };
-        let taps = spec.taps.iter().chain(&spec.input).map(|tap| Node::Tap(*tap));
+        let taps = spec.taps.iter().chain(spec.input.taps()).map(|tap| Node::Tap(tap.clone()));
         let points = spec.points.iter().chain([&PointAddress::Input]).map(|point| Node::Point(*point));
         for node in taps.chain(points) {
             index(node, &mut graph);
         }
         for edge in &edges {
             let (tap, point) =
-                (index(Node::Tap(edge.tap), &mut graph), index(Node::Point(edge.point), &mut graph));
-            graph.add_edge(tap, point, *edge);
+                (index(Node::Tap(edge.tap.clone()), &mut graph), index(Node::Point(edge.point), &mut graph));
+            graph.add_edge(tap, point, edge.clone());
         }
         Ok(Self { title: recipe.name.clone(), spec: spec.clone(), graph, edges })
     }
@@ -134,8 +134,8 @@ impl Topology {
         self
     }
 
-    /// Injected vision states, in the order of the recipe. The input's tap is among them only if it is also injected.
-    pub fn taps(&self) -> &[VisionAddress] {
+    /// What is injected, in the order of the recipe. The input's taps are among them only if they are also injected.
+    pub fn taps(&self) -> &[Tap] {
         &self.spec.taps
     }
 
@@ -150,28 +150,33 @@ impl Topology {
     }
 
     /// The edges that inject.
-    pub fn injections(&self) -> impl Iterator<Item = Edge> + '_ {
-        self.edges.iter().copied().filter(|edge| edge.kind == EdgeKind::Injection)
+    pub fn injections(&self) -> impl Iterator<Item = &Edge> + '_ {
+        self.edges.iter().filter(|edge| edge.kind == EdgeKind::Injection)
+    }
+
+    /// Tap and point of every edge that injects.
+    pub fn pairs(&self) -> Vec<(Tap, PointAddress)> {
+        self.injections().map(|edge| (edge.tap.clone(), edge.point)).collect()
     }
 
     /// The edges that feed the input.
-    pub fn inputs(&self) -> impl Iterator<Item = Edge> + '_ {
-        self.edges.iter().copied().filter(|edge| edge.kind == EdgeKind::Input)
+    pub fn inputs(&self) -> impl Iterator<Item = &Edge> + '_ {
+        self.edges.iter().filter(|edge| edge.kind == EdgeKind::Input)
     }
 
     /// The edges into a point, in stable order.
     pub fn edges_into(&self, point: PointAddress) -> Vec<Edge> {
-        self.around(Node::Point(point), Direction::Incoming)
+        self.around(&Node::Point(point), Direction::Incoming)
     }
 
     /// The edges from a tap, in stable order.
-    pub fn edges_from(&self, tap: VisionAddress) -> Vec<Edge> {
-        self.around(Node::Tap(tap), Direction::Outgoing)
+    pub fn edges_from(&self, tap: &Tap) -> Vec<Edge> {
+        self.around(&Node::Tap(tap.clone()), Direction::Outgoing)
     }
 
     /// The edge with a name.
-    pub fn edge(&self, name: &str) -> Option<Edge> {
-        self.edges.iter().copied().find(|edge| edge.name() == name)
+    pub fn edge(&self, name: &str) -> Option<&Edge> {
+        self.edges.iter().find(|edge| edge.name() == name)
     }
 
     /// Every place that receives something, from the input to the last layer.
@@ -179,16 +184,29 @@ impl Topology {
         let mut places: Vec<PointAddress> = self.edges.iter().map(|edge| edge.point).collect();
         places.sort_unstable_by_key(|point| match point {
             PointAddress::Input => (0, 0),
-            PointAddress::Before(layer) => (1, 2 * layer),
-            PointAddress::After(layer) => (1, 2 * layer + 1),
+            PointAddress::Before(layer) => (1, 3 * layer),
+            PointAddress::Inside(layer) => (1, 3 * layer + 1),
+            PointAddress::After(layer) => (1, 3 * layer + 2),
         });
         places.dedup();
         places
     }
 
-    /// Every vision state that is read, from the first block to the last: what an encoder has to compute.
+    /// Everything that an edge starts at, vision states from the first block to the last, then sources by name.
+    pub fn sources(&self) -> Vec<Tap> {
+        let mut taps: Vec<Tap> = self.edges.iter().map(|edge| edge.tap.clone()).collect();
+        taps.sort_unstable();
+        taps.dedup();
+        taps
+    }
+
+    /// Every vision state that is read, by edges or for the sources of edges, from the first block to the last: what an encoder has
+    /// to compute.
     pub fn states(&self) -> Vec<VisionAddress> {
-        let mut states: Vec<VisionAddress> = self.edges.iter().map(|edge| edge.tap).collect();
+        let mut states = Vec::new();
+        for edge in &self.edges {
+            self.spec.states_of(&edge.tap, &mut states);
+        }
         states.sort_unstable();
         states.dedup();
         states
@@ -199,33 +217,32 @@ impl Topology {
         &self.graph
     }
 
-    fn around(&self, node: Node, direction: Direction) -> Vec<Edge> {
-        let Some(index) = self.graph.node_indices().find(|index| self.graph[*index] == node) else {
+    fn around(&self, node: &Node, direction: Direction) -> Vec<Edge> {
+        let Some(index) = self.graph.node_indices().find(|index| self.graph[*index] == *node) else {
             return Vec::new();
         };
-        let mut edges: Vec<_> =
-            self.graph.edges_directed(index, direction).map(|edge| (edge.id(), *edge.weight())).collect();
+        let mut edges: Vec<_> = self
+            .graph
+            .edges_directed(index, direction)
+            .map(|edge| (edge.id(), edge.weight().clone()))
+            .collect();
         edges.sort_unstable_by_key(|(id, _)| *id);
         edges.into_iter().map(|(_, edge)| edge).collect()
     }
 }
 
-type Pair = (VisionAddress, PointAddress);
+type Pair = (Tap, PointAddress);
 
 /// The pairs of a wiring, point by point.
-fn wire(
-    wiring: &Wiring,
-    taps: &[VisionAddress],
-    points: &[PointAddress],
-) -> Result<Vec<Pair>, TopologyError> {
+fn wire(wiring: &Wiring, taps: &[Tap], points: &[PointAddress]) -> Result<Vec<Pair>, TopologyError> {
     if taps.is_empty() && points.is_empty() {
         return Ok(Vec::new());
     }
-    let dense = || points.iter().flat_map(|point| taps.iter().map(|tap| (*tap, *point))).collect();
+    let dense = || points.iter().flat_map(|point| taps.iter().map(|tap| (tap.clone(), *point))).collect();
     match wiring {
         Wiring::Dense => Ok(dense()),
         Wiring::Diagonal if taps.len() == points.len() => {
-            Ok(taps.iter().copied().zip(points.iter().copied()).collect())
+            Ok(taps.iter().cloned().zip(points.iter().copied()).collect())
         }
         Wiring::Diagonal => Err(TopologyError::Diagonal { taps: taps.len(), points: points.len() }),
         Wiring::Broadcast if taps.len() == 1 => Ok(dense()),
@@ -233,13 +250,13 @@ fn wire(
         Wiring::Pairs(pairs) => {
             for (index, (tap, point)) in pairs.iter().enumerate() {
                 let listed = taps.contains(tap) && points.contains(point);
-                if !listed || pairs[..index].contains(&(*tap, *point)) {
-                    let edge = Edge { kind: EdgeKind::Injection, tap: *tap, point: *point }.name();
+                if !listed || pairs[..index].contains(&(tap.clone(), *point)) {
+                    let edge = Edge { kind: EdgeKind::Injection, tap: tap.clone(), point: *point }.name();
                     return Err(TopologyError::Pair { edge });
                 }
             }
             let at = |point: &PointAddress| {
-                pairs.iter().copied().filter(move |pair| pair.1 == *point).collect::<Vec<_>>()
+                pairs.iter().filter(move |pair| pair.1 == *point).cloned().collect::<Vec<_>>()
             };
             Ok(points.iter().flat_map(at).collect())
         }

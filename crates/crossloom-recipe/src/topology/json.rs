@@ -22,6 +22,9 @@ impl Topology {
             "fusion": self.spec.fusion,
             "mask": self.spec.mask,
             "phase": self.spec.phase,
+            "input": self.spec.input,
+            "stream": self.spec.stream,
+            "sources": self.spec.sources,
             "edges": edges,
         })
     }

@@ -19,7 +19,7 @@ impl Topology {
     /// The picture. Edges with a weight are drawn as wide and as opaque as it is large; without any weights all edges that
     /// inject look alike. The input's edge is thick.
     pub fn picture(&self, weights: Option<&EdgeWeights>) -> Picture {
-        let (states, places) = (self.states(), self.places());
+        let (states, places) = (self.sources(), self.places());
         let taps = states
             .iter()
             .enumerate()

@@ -1,12 +1,16 @@
 //! The topology as plain text: a matrix of points and taps, then the edges.
 
+use super::describe::source_words;
 use super::graph::{EdgeKind, Topology};
 
 impl Topology {
     /// A matrix with a row per point and a column per tap, as the gate's heat map has them, and a list of the edges.
     pub fn to_text(&self) -> String {
-        let (states, places) = (self.states(), self.places());
+        let (states, places) = (self.sources(), self.places());
         let mut text = format!("topology {}\n", self.title);
+        for (name, source) in &self.spec.sources {
+            text.push_str(&format!("  {name:<8} {}\n", source_words(source)));
+        }
         if self.spec.injects() {
             let facts = [
                 ("wiring", self.wiring_words()),

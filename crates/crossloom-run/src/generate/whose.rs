@@ -150,7 +150,8 @@ fn a_gate_is_told_by_the_edge_that_it_weighs() {
     let data = Data::load(&recipe, Path::new("."), &mut |_| ()).unwrap();
     let plan = data.plan(&recipe).unwrap();
     let mut model = busy(&recipe, &plan);
-    let edges: Vec<_> = Topology::new(&recipe).unwrap().injections().collect();
+    let topology = Topology::new(&recipe).unwrap();
+    let edges: Vec<_> = topology.injections().collect();
     assert!(edges.len() > 6);
     let value = |number: usize| 0.03 * number as f32 + 0.01;
     for (number, edge) in edges.iter().enumerate() {

@@ -138,8 +138,7 @@ fn pictures_that_training_reads_are_held_too_up_to_the_budget() {
     };
     let vision = &frozen.model.vision;
     // The tap that is the input too is held once.
-    let read = frozen.topology.input.iter().chain(&frozen.topology.taps);
-    let states = read.collect::<std::collections::BTreeSet<_>>().len();
+    let states = crossloom_model::tapped(&frozen).len();
     let pictures = data.pictures + data.trained;
     assert!(data.trained > data.pictures && data.pictures > 0);
     let all = (4 * states * vision.tokens() * vision.hidden * pictures) as u64;

@@ -1,6 +1,6 @@
 //! The topology of a variant with its learned gates.
 
-use crossloom_recipe::{Gate, Topology, VisionAddress};
+use crossloom_recipe::{Gate, Tap, Topology, VisionAddress};
 use crossloom_report as report;
 use crossloom_train::run_dir::GateRecord;
 use indexmap::IndexMap;
@@ -14,11 +14,13 @@ pub(super) fn topology(
     series: &dyn Fn(&str) -> report::Series,
 ) -> Result<report::Topology, ExperimentError> {
     let topology = Topology::new(&outcome.recipe)?;
-    let mut states = vec![VisionAddress::Embed];
-    states.extend((1..=outcome.recipe.model.vision.layers).map(VisionAddress::Block));
+    let mut states = vec![Tap::State(VisionAddress::Embed)];
+    states.extend((1..=outcome.recipe.model.vision.layers).map(|block| VisionAddress::Block(block).into()));
     if outcome.recipe.model.vision.post_norm {
-        states.push(VisionAddress::PostNorm);
+        states.push(VisionAddress::PostNorm.into());
     }
+    // What is made of states stands behind them.
+    states.extend(topology.sources().into_iter().filter(|tap| tap.state().is_none()));
     let points: Vec<String> = topology.places().iter().map(|p| p.name()).collect();
     let decoder = decoder_places(outcome.recipe.model.language.layers, &points);
     let gated = !matches!(outcome.recipe.topology.gate, Gate::None {});
@@ -40,14 +42,14 @@ pub(super) fn topology(
     Ok(report::Topology { vision: states.iter().map(ToString::to_string).collect(), decoder, edges })
 }
 
-/// The places of the decoder, shallow first; behind a layer only where a point is there.
+/// The places of the decoder, shallow first; inside or behind a layer only where a point is there.
 fn decoder_places(layers: usize, points: &[String]) -> Vec<String> {
     let mut places = vec!["input".to_owned()];
     for layer in 0..layers {
         let name = format!("layer.{layer}");
-        let behind = format!("{name}.after");
+        let within = ["inside", "after"].map(|side| format!("{name}.{side}"));
         places.push(name);
-        places.extend(points.contains(&behind).then_some(behind));
+        places.extend(within.into_iter().filter(|place| points.contains(place)));
     }
     places
 }

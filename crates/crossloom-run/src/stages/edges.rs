@@ -9,7 +9,7 @@ use crossloom_compiler::Context;
 use crossloom_compiler::passes::{BEFORE_AUTODIFF, Pass, run_all};
 use crossloom_ir::{Cost, Func, Inst, InstData, Op, Role, Value};
 use crossloom_model::Outputs;
-use crossloom_recipe::{Edge, EdgeKind, Recipe, Topology, VisionAddress};
+use crossloom_recipe::{Edge, EdgeKind, Recipe, Tap, Topology};
 use indexmap::IndexMap;
 use serde::Serialize;
 
@@ -65,9 +65,9 @@ pub fn trace_edge(subject: &Subject<'_>, name: &str) -> Result<EdgeTrace, Experi
     let (_, func) = forward_func(recipe, shapes.batch, shapes.vocab, outputs)?;
     let Traced { unmerged, func } = Traced::of(func, verify)?;
     let tracer = Tracer { func: &func };
-    let on_path = tracer.path(*edge);
+    let on_path = tracer.path(edge);
     let others: Vec<BTreeSet<usize>> =
-        topology.edges().iter().filter(|other| *other != edge).map(|other| tracer.path(*other)).collect();
+        topology.edges().iter().filter(|other| *other != edge).map(|other| tracer.path(other)).collect();
     let nodes = (on_path.iter())
         .map(|&index| TracedNode {
             scope: func.insts()[index].scope.as_str().to_owned(),
@@ -75,9 +75,9 @@ pub fn trace_edge(subject: &Subject<'_>, name: &str) -> Result<EdgeTrace, Experi
             edges: 1 + others.iter().filter(|path| path.contains(&index)).count(),
         })
         .collect();
-    let parameters = Tracer { func: &unmerged }.weights(*edge);
-    let point = point_scope(*edge);
-    Ok(EdgeTrace { edge: edge.name(), tap: tap_scope(edge.tap), point, nodes, parameters })
+    let parameters = Tracer { func: &unmerged }.weights(edge);
+    let point = point_scope(edge);
+    Ok(EdgeTrace { edge: edge.name(), tap: tap_scope(&edge.tap), point, nodes, parameters })
 }
 
 /// What an edge costs in a forward pass of one batch. A node that several edges share counts for each with its part, and so does a
@@ -106,9 +106,9 @@ pub(super) fn edge_costs(
     let (_, func) = forward_func(recipe, shapes.batch, shapes.vocab, Outputs::Predictions)?;
     let Traced { unmerged, func } = Traced::of(func, false)?;
     let tracer = Tracer { func: &func };
-    let paths: Vec<BTreeSet<usize>> = topology.edges().iter().map(|edge| tracer.path(*edge)).collect();
+    let paths: Vec<BTreeSet<usize>> = topology.edges().iter().map(|edge| tracer.path(edge)).collect();
     let weights: Vec<Vec<String>> =
-        topology.edges().iter().map(|edge| Tracer { func: &unmerged }.weights(*edge)).collect();
+        topology.edges().iter().map(|edge| Tracer { func: &unmerged }.weights(edge)).collect();
     let (mut passing, mut reading): (BTreeMap<usize, u64>, BTreeMap<&str, u64>) = Default::default();
     paths.iter().flatten().for_each(|&index| *passing.entry(index).or_default() += 1);
     weights.iter().flatten().for_each(|name| *reading.entry(name).or_default() += 1);
@@ -151,12 +151,15 @@ impl Traced {
     }
 }
 
-/// The scope that ends with the state of a tap.
-fn tap_scope(tap: VisionAddress) -> String {
-    format!("vision.{tap}")
+/// The scope that ends with what an edge starts at.
+fn tap_scope(tap: &Tap) -> String {
+    match tap {
+        Tap::State(address) => format!("vision.{address}"),
+        Tap::Source(name) => format!("vision.source.{name}"),
+    }
 }
 
-fn point_scope(edge: Edge) -> String {
+fn point_scope(edge: &Edge) -> String {
     match edge.kind {
         EdgeKind::Input => "language.embed".to_owned(),
         EdgeKind::Injection => format!("inject.{}", edge.point.name()),
@@ -169,12 +172,12 @@ struct Tracer<'f> {
 
 impl Tracer<'_> {
     /// The instructions between an edge's tap and its point, without those that compute the tap and the hidden state.
-    fn path(&self, edge: Edge) -> BTreeSet<usize> {
+    fn path(&self, edge: &Edge) -> BTreeSet<usize> {
         let point = point_scope(edge);
         let (tap, connects): (_, fn(&str) -> bool) = match edge.kind {
-            EdgeKind::Input => (edge.tap, |scope| scope == "language.embed" || is_below(scope, "projector")),
+            EdgeKind::Input => (&edge.tap, |scope| scope == "language.embed" || is_below(scope, "projector")),
             EdgeKind::Injection => {
-                (edge.tap, |scope| is_below(scope, "inject") || is_below(scope, "projector"))
+                (&edge.tap, |scope| is_below(scope, "inject") || is_below(scope, "projector"))
             }
         };
         let fed = self.downstream(&tap_scope(tap), connects);
@@ -201,7 +204,7 @@ impl Tracer<'_> {
     }
 
     /// Names of the weights that an edge reads, in the order of the function's parameters.
-    fn weights(&self, edge: Edge) -> Vec<String> {
+    fn weights(&self, edge: &Edge) -> Vec<String> {
         let derived = self.derived();
         let mut read: BTreeSet<Value> = BTreeSet::new();
         let path = self.path(edge);

@@ -95,7 +95,7 @@ impl Shapes {
         vocab: Option<usize>,
     ) -> Result<Self, ExperimentError> {
         if let Some(tokens) = tokens {
-            let (least, most) = (recipe.model.visual_tokens() + 1, recipe.model.language.max_positions);
+            let (least, most) = (recipe.visual_positions() + 1, recipe.model.language.max_positions);
             if !(least..=most).contains(&tokens) {
                 return Err(ExperimentError::Request {
                     message: format!("a sequence of {tokens} positions does not fit the recipe"),
@@ -112,7 +112,7 @@ impl Shapes {
         let questions = recipe.data.questions_per_sequence;
         let answer = measured.answer.max(recipe.eval.max_new_tokens.saturating_sub(1));
         let text = questions.saturating_mul(measured.question + 1 + answer);
-        let tokens = recipe.model.visual_tokens().saturating_add(text);
+        let tokens = recipe.visual_positions().saturating_add(text);
         let batch = BatchShape {
             batch: recipe.train.batch_size,
             tokens: tokens.checked_next_multiple_of(8).unwrap_or(usize::MAX),

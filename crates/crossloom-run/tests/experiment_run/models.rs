@@ -102,7 +102,7 @@ fn cutting_the_edges_changes_the_answer_and_leaves_the_model_without_them() {
     let gated = |value: &str| {
         let gate = format!("variants.cli.topology.gate={{ kind = 'constant', value = {value} }}");
         // A gate that does not pool has no `pool`.
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/methods/cli-constant-gate.toml");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/methods/constant-gate.toml");
         assert!(path.exists());
         logits(&recipe(&[&gate]).variant("cli").unwrap().recipe)
     };

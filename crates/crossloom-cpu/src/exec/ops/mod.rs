@@ -5,6 +5,7 @@
 
 mod attention;
 mod cache;
+mod deformable;
 mod elementwise;
 mod inject;
 mod linear;
@@ -60,6 +61,8 @@ fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lo
         Op::AttentionGrad(op) => attention::lower_grad(&op.0, inputs, outputs),
         Op::CacheWrite(_) => Some(cache::lower_write(inputs)),
         Op::CachedAttention(op) => cache::lower_attention(op, inputs),
+        Op::DeformableAttention(op) => Some(deformable::lower(op, inputs, outputs)),
+        Op::DeformableAttentionGrad(op) => Some(deformable::lower_grad(&op.0, inputs, outputs)),
         Op::Rope(op) => Some(rope::lower(op, inputs)),
         Op::Softmax(_)
         | Op::Argmax(_)

@@ -9,7 +9,7 @@ fn options_out_of_range_are_named() {
     let plain = fixture.options();
     for (key, options) in [
         ("batch_size", PackingOptions { batch_size: 0, ..plain }),
-        ("visual_tokens", PackingOptions { visual_tokens: 0, ..plain }),
+        ("visual_tokens", PackingOptions { visual_tokens: usize::MAX, ..plain }),
         ("questions_per_sequence", PackingOptions { questions_per_sequence: 0, ..plain }),
         ("image_width", PackingOptions { image_width: 0, ..plain }),
         ("max_new_tokens", PackingOptions { max_new_tokens: Some(0), ..plain }),

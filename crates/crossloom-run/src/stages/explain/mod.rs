@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crossloom_compiler::Plan;
 use crossloom_compiler::explain::{ScopeCost, TypeMemory};
 use crossloom_model::ParamSpec;
-use crossloom_recipe::{Fusion, FusionKind, Gate, Part, Precision, Recipe, Selection, Wiring};
+use crossloom_recipe::{Fusion, FusionOrder, Gate, Mask, Part, Phase, Precision, Recipe, Selection, Wiring};
 use crossloom_runtime::limits::Need;
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -270,7 +270,8 @@ fn without_injection(recipe: &Recipe) -> Recipe {
     bare.topology.points.clear();
     bare.topology.wiring = Wiring::Dense;
     bare.topology.gate = Gate::None {};
-    bare.topology.fusion = Fusion { kind: FusionKind::Add, ..bare.topology.fusion };
+    bare.topology.fusion = Fusion::Add { order: FusionOrder::Parallel };
+    (bare.topology.mask, bare.topology.phase) = (Mask::Visual, Phase::Prefill);
     bare
 }
 

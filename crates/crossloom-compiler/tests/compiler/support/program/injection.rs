@@ -1,6 +1,9 @@
 //! Injection of visual features.
 
-use crossloom_ir::op::{Activation, AgfGate, AgfInject, AmpProject, Attach, AttnPool, PoolAttention};
+use crossloom_ir::op::{
+    Activation, AgfGate, AgfInject, AmpProject, Attach, AttnPool, DeformableAttention, PoolAttention,
+    UnaryKind,
+};
 use crossloom_ir::{Role, Tensor, TensorType, Value};
 
 use super::{B, D, Maker, N, T};
@@ -66,6 +69,26 @@ impl Maker {
         let index = self.whole(&[B, N], &[0, 1, 2, -1]);
         let convex = self.flag();
         self.push(AgfInject { convex, channel }, &[h, gate, v, index]);
+    }
+
+    /// Positions read points of grids, whose cells are positions too.
+    pub(super) fn grids(&mut self) {
+        let (queries, cells) = (self.state(), self.state());
+        let one_grid = self.flag();
+        let (sides, cells) =
+            if one_grid { (vec![2], self.b().pad(cells, 1, 0, 1).unwrap()) } else { (vec![1, 1, 1], cells) };
+        let (heads, points, levels) = (1 + self.pick(2), 1 + self.pick(2), sides.len());
+        let mut of_points = |axes: &[usize]| {
+            let w = self.weight(&[axes.iter().product(), D]);
+            let b = &mut self.b();
+            let x = b.linear(queries, w, None).unwrap();
+            let x = b.unary(UnaryKind::Tanh, x).unwrap();
+            b.reshape(x, &[&[B, T], axes].concat()).unwrap()
+        };
+        let places = of_points(&[heads, levels, points, 2]);
+        let weights = of_points(&[heads, levels, points]);
+        let places = self.b().affine(places, 0.7, 0.5).unwrap();
+        self.push(DeformableAttention { heads, sides }, &[cells, places, weights]);
     }
 
     pub(super) fn pool(&mut self) {

@@ -157,7 +157,7 @@ impl Maker {
     }
 
     fn step(&mut self) {
-        match self.pick(27) {
+        match self.pick(28) {
             0 => self.unary(),
             1 => self.affine(),
             2 | 3 => self.binary(),
@@ -180,6 +180,7 @@ impl Maker {
             23 => self.pool(),
             24 => self.norm_gradient(),
             25 => self.written_attention(),
+            26 => self.grids(),
             _ => self.gated(),
         }
     }

@@ -1,0 +1,58 @@
+//! MMFuser: a deep vision state is refined by what it reads of shallower ones, point by point.
+
+use crossloom_graph::Tensor;
+
+use super::deformable::Deformable;
+use super::{Of, layer_norm, spread};
+use crate::params::Params;
+use crate::{Init, ModelError};
+
+/// A fuser under construction; its weights have the names of the published code's.
+pub(crate) struct MmFuser<'n> {
+    /// Whose weights.
+    pub(crate) of: Of<'n>,
+    /// Heads of both attentions.
+    pub(crate) heads: usize,
+    /// Points that a head reads of one state.
+    pub(crate) points: usize,
+    /// The epsilon of its norms.
+    pub(crate) norm_eps: f64,
+    /// Tokens of a side of the states.
+    pub(crate) side: usize,
+}
+
+impl MmFuser<'_> {
+    /// A state `query` and those that it reads, all `[B, side², D]`, to one such state. Both gains are zero at first, so that it
+    /// begins as the query.
+    pub(crate) fn fuse(
+        &self,
+        p: &mut Params,
+        query: Tensor,
+        states: &[Tensor],
+    ) -> Result<Tensor, ModelError> {
+        let (part, prefix) = self.of;
+        let attention = |p: &mut Params, name: &str, queries: Tensor, grids: Tensor| {
+            let of = (part, &*format!("{prefix}.{name}"));
+            Deformable { of, heads: self.heads, points: self.points, side: self.side }
+                .attend(p, queries, grids)
+        };
+        let norm = |p: &mut Params, name: &str, x: Tensor| {
+            layer_norm(p, (part, &format!("{prefix}.{name}")), self.norm_eps, x)
+        };
+        let gained = |p: &mut Params, name: &str, x: Tensor| {
+            let shape = p.graph.shape(x).to_vec();
+            let gain = p.param(part, &format!("{prefix}.{name}"), &shape[2..], Init::ZEROS);
+            let gain = spread(p, gain, &shape, &[2])?;
+            Ok::<_, ModelError>(p.graph.mul(gain, x)?)
+        };
+        let grids = p.graph.concat(states, 1)?;
+        let (queries, grids) = (norm(p, "query_norm", query)?, norm(p, "feat_norm", grids)?);
+        let read = attention(p, "cross_attn", queries, grids)?;
+        let normed = norm(p, "norm1", read)?;
+        let again = attention(p, "self_attn", normed, normed)?;
+        let again = gained(p, "gamma2", again)?;
+        let read = p.graph.add(read, again)?;
+        let update = gained(p, "gamma1", read)?;
+        Ok(p.graph.add(query, update)?)
+    }
+}

@@ -1,0 +1,80 @@
+//! Taps: states of the encoder, and sources that are made of them.
+
+use crossloom_graph::Tensor;
+use crossloom_recipe::{Recipe, Tap, TapSource, VisionAddress};
+
+use super::States;
+use crate::ModelError;
+use crate::params::Params;
+
+/// The vision states that a recipe's input and taps read, each once: the input's first, in order.
+pub fn tapped(recipe: &Recipe) -> Vec<VisionAddress> {
+    let spec = &recipe.topology;
+    let injected = if spec.injects() { &spec.taps[..] } else { &[] };
+    let mut seen = Vec::new();
+    for tap in spec.input.taps().iter().chain(injected) {
+        for address in states_of(recipe, tap) {
+            if !seen.contains(&address) {
+                seen.push(address);
+            }
+        }
+    }
+    seen
+}
+
+fn states_of(recipe: &Recipe, tap: &Tap) -> Vec<VisionAddress> {
+    match (tap, recipe.topology.source(tap)) {
+        (Tap::State(address), _) => vec![*address],
+        (_, Some((TapSource::Mean { of }, _))) => of.clone(),
+        (_, Some((TapSource::Channels { of }, _))) => {
+            of.iter().flat_map(|inner| states_of(recipe, inner)).collect()
+        }
+        (_, Some((TapSource::Stacks { of, .. }, _))) => vec![*of],
+        (Tap::Source(_), None) => Vec::new(),
+    }
+}
+
+/// A tap of encoded pictures, `[B, patches, W]`; W is as many vision widths as states lie side by side in it.
+pub(crate) fn tap(p: &mut Params, states: &States, recipe: &Recipe, tap: &Tap) -> Result<Tensor, ModelError> {
+    let source = match (tap, recipe.topology.source(tap)) {
+        (Tap::State(address), _) => return states.get(*address),
+        (Tap::Source(_), Some((source, _))) => source,
+        (Tap::Source(_), None) => {
+            return Err(ModelError::Incomplete(format!("`{tap}` is no tap of the topology")));
+        }
+    };
+    p.enter_at(&format!("vision.source.{tap}"));
+    let made = match source {
+        TapSource::Mean { of } => mean(p, states, of)?,
+        TapSource::Channels { of } => side_by_side(p, states, recipe, of)?,
+        TapSource::Stacks { .. } => {
+            return Err(ModelError::Incomplete(format!("`{tap}` is no tap of the topology")));
+        }
+    };
+    p.leave();
+    Ok(made)
+}
+
+/// The channels of taps side by side.
+pub(crate) fn side_by_side(
+    p: &mut Params,
+    states: &States,
+    recipe: &Recipe,
+    taps: &[Tap],
+) -> Result<Tensor, ModelError> {
+    let parts = taps.iter().map(|inner| tap(p, states, recipe, inner)).collect::<Result<Vec<_>, _>>()?;
+    if let [only] = parts[..] { Ok(only) } else { Ok(p.graph.concat(&parts, 2)?) }
+}
+
+fn mean(p: &mut Params, states: &States, of: &[VisionAddress]) -> Result<Tensor, ModelError> {
+    let mut sum: Option<Tensor> = None;
+    for &address in of {
+        let state = states.get(address)?;
+        sum = Some(match sum {
+            Some(sum) => p.graph.add(sum, state)?,
+            None => state,
+        });
+    }
+    let sum = sum.ok_or_else(|| ModelError::Incomplete("a mean of no states".to_owned()))?;
+    Ok(p.graph.affine(sum, (of.len() as f64).recip(), 0.0)?)
+}

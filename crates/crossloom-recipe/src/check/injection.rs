@@ -1,0 +1,248 @@
+//! Injections: adapters, fusions and gates that go together, on sources that there are.
+
+use super::topology::{dead_points, written};
+use crate::decode::Cx;
+use crate::diagnostic::{Finding, any_of};
+use crate::schema::{
+    Adapter, Fusion, Gate, GateAttention, Input, LanguageModel, Mask, Phase, Projector, Stream, Tap,
+    TapSource, TopologySpec, VisionAddress, VisionModel,
+};
+use crate::tree::Node;
+
+/// Something of the picture is read.
+pub(super) fn input(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
+    if topology.input == Input::None && !topology.injects() {
+        let (path, message) = match topology.stream {
+            Stream::Sequence => (
+                "topology.input",
+                "nothing reads the picture: no state is at the input, and none is injected",
+            ),
+            Stream::None => (
+                "topology.stream",
+                "nothing reads the picture: no visual tokens are in the sequence, and nothing is injected",
+            ),
+        };
+        let help = "name a state as `topology.input`, or add `taps` and `points`";
+        cx.report(Finding::error(root.place(path), message).help(help));
+    }
+    if topology.stream == Stream::None && topology.input != Input::None {
+        let message = "an input is named, but no visual tokens are in the sequence";
+        let help = "remove `topology.input`, or write `topology.stream = \"sequence\"`";
+        cx.report(Finding::error(root.place("topology.input"), message).help(help));
+    }
+}
+
+/// Every source is used, and made of others than itself.
+pub(super) fn sources(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
+    for (name, source) in &topology.sources {
+        let place = root.place(&format!("topology.sources.{name}"));
+        let names = |tap: &Tap| tap.source().is_some_and(|(of, _)| of == name);
+        let inner = |source: &TapSource| matches!(source, TapSource::Channels { of } if of.iter().any(names));
+        let read = topology.input.taps().iter().chain(topology.taps.iter()).any(names)
+            || topology.sources.values().any(inner);
+        if !read {
+            let message = format!("the source `{name}` feeds nothing");
+            let help = "name it among `taps` or at the `input`, or remove it";
+            cx.report(Finding::error(place, message).help(help));
+        }
+        let TapSource::Channels { of } = source else { continue };
+        for tap in of {
+            let wide = matches!(topology.source(tap), Some((TapSource::Channels { .. }, _)));
+            if wide {
+                let message = format!("`{tap}` is a row of channels itself");
+                let help = format!("list its states in `{name}` in its place");
+                cx.report(Finding::error(place, message).help(help));
+            }
+        }
+        if of.is_empty() {
+            let help = "list at least one tap";
+            cx.report(Finding::error(place, format!("`{name}` has the channels of nothing")).help(help));
+        }
+    }
+}
+
+/// A gate without a use or a use without a gate, positions that a fusion cannot change, passes in which they do not occur.
+pub(super) fn fusion(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
+    if !topology.injects() {
+        return;
+    }
+    let mut error = |path: &str, message: &str, help: &str| {
+        cx.report(Finding::error(root.place(path), message).help(help));
+    };
+    let gated = topology.gate != Gate::None {};
+    match &topology.fusion {
+        Fusion::Add { .. } if gated => error(
+            "topology.fusion.kind",
+            "the fusion `add` would ignore the gate",
+            "use `gated_add`, or `gate = \"none\"`",
+        ),
+        fusion if fusion.is_gated() && !gated => error(
+            "topology.fusion.kind",
+            "this fusion needs the weight of a gate, and there is none",
+            "use `add`, or choose a `gate`: `constant`, `static` or `agf`",
+        ),
+        Fusion::CrossAttention(_) if gated => error(
+            "topology.gate",
+            "cross-attention has gates of its own, and would ignore this one",
+            "write `gate = \"none\"`; `fusion.gate_init` is what its own begin as",
+        ),
+        _ => {}
+    }
+    let rows = topology.fusion.order().is_some();
+    let (mask, phase) = (topology.mask, topology.phase);
+    if rows && mask != Mask::Visual {
+        error(
+            "topology.mask",
+            "this fusion adds a row of features to each visual token, and has none for text",
+            "write `mask = \"visual\"`, or use the fusion `cross_attention`",
+        );
+    }
+    if mask == Mask::Visual && topology.stream == Stream::None {
+        error(
+            "topology.stream",
+            "visual tokens are changed, but none are in the sequence",
+            "write `stream = \"sequence\"`, or use the fusion `cross_attention`",
+        );
+    } else if mask == Mask::Visual && phase == Phase::All {
+        error(
+            "topology.phase",
+            "visual tokens are changed, and no decode step has any",
+            "write `phase = \"prefill\"`",
+        );
+    } else if mask != Mask::Visual && phase == Phase::Prefill {
+        error(
+            "topology.phase",
+            "answers would be trained with what they read of the picture and generated without it",
+            "write `phase = \"all\"`",
+        );
+    }
+}
+
+/// The topology against the model's real shape.
+pub(super) fn against_model(
+    root: &Node,
+    topology: &TopologySpec,
+    vision: Option<&VisionModel>,
+    language: Option<&LanguageModel>,
+    cx: &mut Cx,
+) {
+    if vision.is_some_and(|vision| !vision.post_norm) {
+        no_post_norm(root, topology, cx);
+    }
+    let Some(language) = language else { return };
+    dead_points(root, topology, language, cx);
+    if let Gate::Agf(agf) = &topology.gate {
+        let place = root.place("topology.gate.heads");
+        if agf.attention == GateAttention::None {
+            if agf.heads != 1 {
+                let message = format!("a gate with `attention = \"none\"` has one head, found {}", agf.heads);
+                cx.report(
+                    Finding::error(place, message).help("remove `heads`, or use `attention = \"shared\"`"),
+                );
+            }
+        } else if !language.hidden.is_multiple_of(agf.heads) {
+            let (heads, hidden) = (agf.heads, language.hidden);
+            let message = format!("the gate's {heads} heads must divide the language model's width {hidden}");
+            let help = format!("set `topology.gate.heads`, for example to {}", language.heads);
+            cx.report(Finding::error(place, message).help(help));
+        }
+    }
+    if let Fusion::CrossAttention(of) = &topology.fusion
+        && !of.heads.is_multiple_of(of.kv_heads)
+    {
+        let message = format!("{} key heads must divide {} query heads", of.kv_heads, of.heads);
+        let help = format!("set `topology.fusion.kv_heads`, for example to {}", of.heads);
+        cx.report(Finding::error(root.place("topology.fusion.kv_heads"), message).help(help));
+    }
+    if let (Adapter::Amp { rank, .. }, Some(vision)) = (&topology.adapter, vision) {
+        let widest = vision.hidden.min(language.hidden);
+        if *rank > widest {
+            let message = format!("a branch of rank {rank} can do no more than one of rank {widest}");
+            let help =
+                format!("the vision width is {}, the language width {}", vision.hidden, language.hidden);
+            cx.report(Finding::warning(root.place("topology.adapter.rank"), message).help(help));
+        }
+    }
+}
+
+/// States behind a norm that the encoder does not have.
+fn no_post_norm(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
+    let mut report = |place| {
+        let finding = Finding::error(place, "the vision encoder has no `post_norm`");
+        cx.report(finding.help("set `model.vision.post_norm = true`, or use `block.last`"));
+    };
+    let post_norm = Tap::State(VisionAddress::PostNorm);
+    if topology.input.taps().contains(&post_norm) {
+        report(root.place("topology.input"));
+    }
+    if topology.taps.contains(&post_norm) {
+        report(written(root, "topology.taps", "post_norm").unwrap_or_else(|| root.place("topology.taps")));
+    }
+    for name in topology.sources.keys() {
+        let mut states = Vec::new();
+        topology.states_of(&Tap::Source(name.clone()), &mut states);
+        if states.contains(&VisionAddress::PostNorm) {
+            report(root.place(&format!("topology.sources.{name}")));
+        }
+    }
+}
+
+/// Adapters that can read their taps, beside projectors that they can share.
+pub(super) fn adapter(root: &Node, topology: &TopologySpec, projector: &Projector, cx: &mut Cx) {
+    let windows = projector.windows();
+    let at_input: usize = topology.input.taps().iter().map(|tap| topology.width_of(tap)).sum();
+    if windows.is_some() && at_input > 1 {
+        let message = format!("windows are read of one state, and the input has {at_input} side by side");
+        let help = "name one state, or use `model.projector.kind = \"mlp2x\"`";
+        cx.report(Finding::error(root.place("topology.input"), message).help(help));
+    }
+    if !topology.injects() {
+        return;
+    }
+    let place = root.place("topology.adapter");
+    let shares = matches!(topology.adapter, Adapter::Shared { .. } | Adapter::Amp { .. });
+    if matches!(topology.adapter, Adapter::Amp { .. }) && windows.is_some() {
+        let message = "the branches of `amp` stand beside two linear layers, and the projector has others";
+        let help = "use the adapter `shared`, `per_tap` or `per_edge`, or `model.projector.kind = \"mlp2x\"`";
+        cx.report(Finding::error(place, message).help(help));
+    }
+    if shares && at_input > 1 {
+        let message = format!(
+            "the input's projector reads {at_input} states at once, and cannot be the adapter of one"
+        );
+        let help = "use `topology.adapter = \"per_tap\"`, or one state at the input";
+        cx.report(Finding::error(root.place("topology.input"), message).help(help));
+    }
+    for tap in topology.taps.iter().filter(|tap| topology.width_of(tap) > 1) {
+        let message = match (shares, windows) {
+            (true, _) => format!(
+                "`{tap}` is {} states wide, and the shared projector reads one",
+                topology.width_of(tap)
+            ),
+            (_, Some(_)) if !matches!(topology.adapter, Adapter::Linear { .. }) => {
+                format!("`{tap}` is {} states wide, and windows are read of one", topology.width_of(tap))
+            }
+            _ => continue,
+        };
+        let help = format!("use {}", any_of(["adapter = \"linear\"", "adapter = \"per_tap\""]));
+        cx.report(Finding::error(place, message).help(help));
+    }
+    corners(root, topology, projector, cx);
+}
+
+/// Queries that begin as one patch of four, and a projector that can have such.
+fn corners(root: &Node, topology: &TopologySpec, projector: &Projector, cx: &mut Cx) {
+    let Adapter::PerEdge { corners, .. } = &topology.adapter else { return };
+    let place = root.place("topology.adapter.corners");
+    let mut error = |message: String, help: &str| cx.report(Finding::error(place, message).help(help));
+    if !corners.is_empty() && projector.windows().is_none_or(|of| of.window != 2 * of.queries) {
+        let message = "`corners` are of queries that stand for two by two patches".to_owned();
+        error(message, "use `model.projector = { kind = \"window_queries\", window = 2 n, queries = n, … }`");
+    }
+    if corners.len() > 4 {
+        error(format!("two by two patches have four corners, found {}", corners.len()), "remove the others");
+    }
+    for corner in corners.iter().filter(|corner| !topology.points.contains(corner)) {
+        error(format!("`{corner}` is a corner's point, but no tap feeds it"), "remove it, or wire it");
+    }
+}

@@ -1,0 +1,183 @@
+//! Visual sources, and where a recipe names them: taps, the input, pairs of a wiring.
+
+use std::collections::BTreeMap;
+
+use super::fields::{Cx, Fields, Kinds};
+use super::scalars::Decode;
+use super::sets::{Depth, address, set};
+use crate::diagnostic::{Finding, did_you_mean, listed};
+use crate::schema::{Input, Sampling, Stream, Tap, TapSource, TapSources, VisionAddress, is_source_name};
+use crate::tree::{Node, Value};
+
+pub(super) const SOURCE: Kinds = Kinds {
+    path: "topology.sources.NAME",
+    all: &[("mean", &["of"]), ("channels", &["of"]), ("stacks", &["of", "side", "sampling"])],
+    absent: None,
+};
+
+/// What may be named as a tap.
+pub(super) struct Names {
+    /// Vision states.
+    pub(super) depth: Depth,
+    /// Sources, with how many taps each is.
+    sources: BTreeMap<String, usize>,
+}
+
+impl Names {
+    /// Reads ahead what there is to name, without reporting anything.
+    pub(super) fn peek(root: &Node) -> Self {
+        let written = root.get("topology.sources").and_then(Node::table).into_iter().flatten();
+        let sources = written.map(|(name, entry)| {
+            let stacks = entry.node.get("kind").and_then(Node::string) == Some("stacks");
+            let side = match entry.node.get("side").map(|side| &side.value) {
+                Some(Value::Integer(side @ 2..=8)) => *side as usize,
+                _ => 2,
+            };
+            (name.clone(), if stacks { side * side } else { 1 })
+        });
+        Self { depth: Depth::peek(root, "model.vision.layers"), sources: sources.collect() }
+    }
+
+    /// One tap. `None` after the reason has been reported.
+    pub(super) fn tap(&self, node: &Node, path: &str, cx: &mut Cx) -> Option<Tap> {
+        let text = String::decode(node, path, cx)?;
+        let (name, number) = match text.split_once('.') {
+            Some((name, number)) => (name, number.parse::<usize>().ok()),
+            None => (text.as_str(), None),
+        };
+        let Some(&count) = self.sources.get(name) else {
+            if is_source_name(name) && text.parse::<Tap>().is_ok() {
+                let known = self.sources.keys().map(String::as_str);
+                let help = did_you_mean(name, known.clone()).unwrap_or_else(|| {
+                    let states = "vision states are `embed`, `block.1` … `block.last` and `post_norm`";
+                    if self.sources.is_empty() {
+                        states.to_owned()
+                    } else {
+                        format!("{states}; sources are {}", listed(known))
+                    }
+                });
+                let message = format!("`{text}` is neither a vision state nor one of `topology.sources`");
+                cx.report(Finding::error(node.span, message).help(help));
+                return None;
+            }
+            return address::<VisionAddress>(node, path, self.depth, cx).map(Tap::State);
+        };
+        let problem = match (count, number, text.contains('.')) {
+            (1, _, false) => return Some(Tap::Source(text)),
+            (2.., Some(number), _) if number < count => {
+                return Some(Tap::Source(format!("{name}.{number}")));
+            }
+            (1, ..) => format!("`{name}` is one source, without numbers"),
+            _ => format!("`{name}` is {count} sources: `{name}.0` to `{name}.{}`", count - 1),
+        };
+        let help = if count == 1 { format!("write `{name}`") } else { format!("write `{name}.0`") };
+        cx.report(Finding::error(node.span, problem).help(help));
+        None
+    }
+
+    /// A list of taps, each once.
+    pub(super) fn list(&self, items: &[Node], path: &str, cx: &mut Cx) -> Option<Vec<Tap>> {
+        let mut taps: Vec<Option<Tap>> = Vec::with_capacity(items.len());
+        for item in items {
+            let read = self.tap(item, path, cx);
+            if read.is_some() && taps.contains(&read) {
+                let message = format!("`{}` is listed twice", item.string().unwrap_or_default());
+                cx.report(Finding::error(item.span, message).help("remove one of the two"));
+            }
+            taps.push(read);
+        }
+        taps.into_iter().collect()
+    }
+
+    /// `topology.taps`: a list, or a set of vision states. An absent one is `None` inside.
+    pub(super) fn taps(&self, root: &Node, cx: &mut Cx) -> Option<Option<Vec<Tap>>> {
+        const PATH: &str = "topology.taps";
+        match root.get(PATH).map(|node| &node.value) {
+            Some(Value::Array(items)) => self.list(items, PATH, cx).map(Some),
+            _ => {
+                let states = set::<VisionAddress>(root, PATH, self.depth, cx)?;
+                Some(states.map(|states| states.into_iter().map(Tap::State).collect()))
+            }
+        }
+    }
+
+    /// `topology.input`.
+    pub(super) fn input(&self, node: Option<&Node>, stream: Stream, cx: &mut Cx) -> Option<Input> {
+        const PATH: &str = "topology.input";
+        let Some(node) = node else {
+            if stream == Stream::None {
+                return Some(Input::None);
+            }
+            return self.depth.layers.map(|last| Input::Channels(vec![VisionAddress::Block(last).into()]));
+        };
+        match &node.value {
+            Value::String(word) if word == "none" => Some(Input::None),
+            Value::Array(items) if items.is_empty() => {
+                let help = "name a vision state, such as `block.last`, or write `input = \"none\"`";
+                cx.report(Finding::error(node.span, "`topology.input` is an empty list").help(help));
+                None
+            }
+            Value::Array(items) => self.list(items, PATH, cx).map(Input::Channels),
+            _ => self.tap(node, PATH, cx).map(|only| Input::Channels(vec![only])),
+        }
+    }
+
+    /// `topology.sources`.
+    pub(super) fn sources(&self, root: &Node, cx: &mut Cx) -> Option<TapSources> {
+        let Some(node) = root.get("topology.sources") else { return Some(TapSources::new()) };
+        let Some(table) = node.table() else {
+            let message = format!("`topology.sources` must be a table, found {}", node.value.type_name());
+            let help = "for example `sources.low = { kind = \"mean\", of = { range = [\"block.1\", \"block.2\"] } }`";
+            cx.report(Finding::error(node.span, message).help(help));
+            return None;
+        };
+        let mut sources = TapSources::new();
+        let mut whole = true;
+        for (name, entry) in table {
+            if !is_source_name(name) {
+                let help = "a name is up to 32 small letters, digits and `_`, starts with a letter and is no vision state";
+                let message = format!("`{name}` cannot name a source");
+                cx.report(Finding::error(entry.key, message).help(help));
+                whole = false;
+                continue;
+            }
+            match self.source(&entry.node, cx) {
+                Some(source) => drop(sources.insert(name.clone(), source)),
+                None => whole = false,
+            }
+        }
+        whole.then_some(sources)
+    }
+
+    fn source(&self, node: &Node, cx: &mut Cx) -> Option<TapSource> {
+        let (mut f, kind) = Fields::item_kind(node, &SOURCE, cx)?;
+        let of = f.ask("of");
+        if of.is_none() {
+            f.lacks("of");
+        }
+        let source = match kind {
+            "mean" => {
+                let states = set::<VisionAddress>(node, "of", self.depth, f.cx);
+                states.flatten().map(|of| TapSource::Mean { of })
+            }
+            "channels" => match of.map(|of| &of.value) {
+                Some(Value::Array(items)) => {
+                    self.list(items, "of", f.cx).map(|of| TapSource::Channels { of })
+                }
+                Some(_) => f.or("of", Vec::<String>::new()).and(None),
+                None => None,
+            },
+            _ => {
+                let of = of.and_then(|of| address::<VisionAddress>(of, "of", self.depth, f.cx));
+                let (side, sampling) = (f.or_in("side", 2..=8, 2), f.or("sampling", Sampling::Grid2d));
+                of.zip(side).zip(sampling).map(|((of, side), sampling)| TapSource::Stacks {
+                    of,
+                    side,
+                    sampling,
+                })
+            }
+        };
+        f.finish();
+        source
+    }
+}
