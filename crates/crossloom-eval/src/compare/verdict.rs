@@ -258,7 +258,8 @@ fn against_priors(comparison: &Comparison) -> Vec<String> {
 /// What limits the comparison.
 pub(super) fn warnings(comparison: &Comparison) -> Vec<String> {
     let mut warnings = Vec::new();
-    let seeds = comparison.columns.iter().map(|column| column.results.overall.seeds);
+    let models = comparison.columns.iter().filter(|column| column.role == Standing::Model);
+    let seeds = models.map(|column| column.results.overall.seeds);
     if let (Some(least), Some(most)) = (seeds.clone().min(), seeds.max())
         && least != most
     {
