@@ -6,7 +6,7 @@ use super::fields::{Cx, Fields, Kinds};
 use super::scalars::Decode;
 use super::sets::{Depth, address, set};
 use crate::diagnostic::{Finding, did_you_mean, listed};
-use crate::schema::{Input, Sampling, Stream, Tap, TapSource, TapSources, VisionAddress, is_source_name};
+use crate::schema::{Sampling, Tap, TapSource, TapSources, VisionAddress, is_source_name};
 use crate::tree::{Node, Value};
 
 pub(super) const SOURCE: Kinds = Kinds {
@@ -98,27 +98,6 @@ impl Names {
                 let states = set::<VisionAddress>(root, PATH, self.depth, cx)?;
                 Some(states.map(|states| states.into_iter().map(Tap::State).collect()))
             }
-        }
-    }
-
-    /// `topology.input`.
-    pub(super) fn input(&self, node: Option<&Node>, stream: Stream, cx: &mut Cx) -> Option<Input> {
-        const PATH: &str = "topology.input";
-        let Some(node) = node else {
-            if stream == Stream::None {
-                return Some(Input::None);
-            }
-            return self.depth.layers.map(|last| Input::Channels(vec![VisionAddress::Block(last).into()]));
-        };
-        match &node.value {
-            Value::String(word) if word == "none" => Some(Input::None),
-            Value::Array(items) if items.is_empty() => {
-                let help = "name a vision state, such as `block.last`, or write `input = \"none\"`";
-                cx.report(Finding::error(node.span, "`topology.input` is an empty list").help(help));
-                None
-            }
-            Value::Array(items) => self.list(items, PATH, cx).map(Input::Channels),
-            _ => self.tap(node, PATH, cx).map(|only| Input::Channels(vec![only])),
         }
     }
 

@@ -114,6 +114,13 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "methods/sli",
     "methods/cross-attention",
     "methods/dense-connector-dci",
+    "methods/dense-connector-sci",
+    "methods/dense-connector-sti",
+    "methods/list-concat",
+    "methods/vip-llava",
+    "methods/weighted-sum",
+    "methods/igva",
+    "methods/tgif",
 ];
 
 /// The recipe of a name or file name: `quickstart`, `quickstart.toml`, `recipes/quickstart.toml`.

@@ -25,3 +25,4 @@ mod stale;
 mod support;
 mod sweeps;
 mod usage;
+mod verify;
