@@ -30,5 +30,5 @@ pub use error::ModelError;
 pub use init::{Init, initial_value};
 pub use params::ParamSpec;
 pub use phases::{Span, connect, decode, encode, encode_and_connect, prefill};
-pub use vision::{VisionState, tapped};
 pub use text_encoder::{SENTENCE, encode_texts};
+pub use vision::{VisionState, tapped};

@@ -1,7 +1,7 @@
 //! The comparison as a table for papers, pages and programs: one row per column of it.
 
 use super::verdict::{p_of, points};
-use super::{Column, Comparison, Cost, Difference};
+use super::{Column, Comparison, Cost, Difference, Standing};
 
 /// A form of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Comparison {
             let overall = column.results.overall;
             let found = self.against(column);
             let costs = column.costs.unwrap_or_default();
-            let role = if self.is_model(column) { "model" } else { "reference" };
+            let role = if column.role == Standing::Model { "model" } else { "reference" };
             let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
             let count = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
             let of = |value: fn(&Difference) -> f64| number(found.map(value));
@@ -139,10 +139,6 @@ impl Comparison {
 
     fn against(&self, column: &Column) -> Option<&Difference> {
         self.differences.iter().find(|found| found.first == column.name)
-    }
-
-    fn is_model(&self, column: &Column) -> bool {
-        column.role == super::Standing::Model
     }
 
     /// What a reader of the table must know.

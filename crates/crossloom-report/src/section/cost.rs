@@ -25,8 +25,11 @@ const COSTS: [Cost; 2] = [
     ),
 ];
 
+/// A model with its score and its cost.
+type Weighed<'d> = (&'d AccuracyRow, Estimate, f64);
+
 /// The models with a score and a cost, by the first cost that is known of at least two.
-fn weighed<'d>(context: &'d Context<'_>) -> Option<(&'static Cost, Vec<(&'d AccuracyRow, Estimate, f64)>)> {
+fn weighed<'d>(context: &'d Context<'_>) -> Option<(&'static Cost, Vec<Weighed<'d>>)> {
     let models = || context.data.accuracy.rows.iter().filter(|row| row.kind == RowKind::Model);
     COSTS.iter().find_map(|cost| {
         let known = models().filter_map(|row| {
@@ -54,7 +57,7 @@ pub(crate) fn write(out: &mut Markup, context: &Context<'_>) {
             "Each model by what it costs and what it scores, with its interval. The line is the Pareto front: nothing that costs as \
              little scores as much. Intervals that overlap are no order.",
         );
-        let beaten = |(row, own, cost): &(&AccuracyRow, Estimate, f64)| {
+        let beaten = |(row, own, cost): &Weighed<'_>| {
             models.iter().any(|(other, estimate, less)| {
                 other.name != row.name
                     && estimate.mean >= own.mean
