@@ -26,51 +26,6 @@ def draw(*shape, scale=1.0):
     return scale * torch.randn(shape, generator=generator)
 
 
-class Deformable(nn.Module):
-    """Deformable DETR, equation 3: head m reads of grid l at the query's own cell plus an offset of so many cells."""
-
-    def __init__(self, width, levels, heads, points):
-        super().__init__()
-        self.levels, self.heads, self.points = levels, heads, points
-        self.sampling_offsets = nn.Linear(width, heads * levels * points * 2)
-        self.attention_weights = nn.Linear(width, heads * levels * points)
-        self.value_proj, self.output_proj = nn.Linear(width, width), nn.Linear(width, width)
-
-    def forward(self, query, grids):
-        batch, cells, width = query.shape
-        side, heads = math.isqrt(cells), self.heads
-        centre = (torch.arange(side) + 0.5) / side
-        y, x = torch.meshgrid(centre, centre, indexing="ij")
-        own = torch.stack((x, y), -1).reshape(1, cells, 1, 1, 1, 2)
-        offsets = self.sampling_offsets(query).reshape(batch, cells, heads, self.levels, self.points, 2)
-        places = own + offsets / side
-        shares = self.attention_weights(query).reshape(batch, cells, heads, -1).softmax(-1)
-        shares = shares.reshape(batch, cells, heads, self.levels, self.points)
-        values = self.value_proj(grids).reshape(batch, self.levels, side, side, heads, width // heads)
-        out = torch.zeros(batch, cells, heads, width // heads)
-        for level in range(self.levels):
-            for head in range(heads):
-                grid = values[:, level, :, :, head].permute(0, 3, 1, 2)
-                read = F.grid_sample(grid, 2 * places[:, :, head, level] - 1, align_corners=False)
-                out[:, :, head] = out[:, :, head] + (read * shares[:, :, head, level].unsqueeze(1)).sum(-1).transpose(1, 2)
-        return self.output_proj(out.reshape(batch, cells, width))
-
-
-class MMFuser(nn.Module):
-    def __init__(self, width, levels, heads, points):
-        super().__init__()
-        self.cross_attn, self.self_attn = Deformable(width, levels, heads, points), Deformable(width, 1, heads, points)
-        self.query_norm, self.feat_norm, self.norm1 = [nn.LayerNorm(width, eps=1e-6) for _ in range(3)]
-        self.gamma1, self.gamma2 = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(width))
-
-    def forward(self, query, **states):
-        grids = torch.cat([states[name] for name in sorted(states)], 1)
-        read = self.cross_attn(self.query_norm(query), self.feat_norm(grids))
-        normed = self.norm1(read)
-        read = read + self.gamma2 * self.self_attn(normed, normed)
-        return {"state": query + self.gamma1 * read}
-
-
 class MoL(nn.Module):
     """Patch, layer or both: scores q.k over the root of their width; the best few layers; a reserve beside them."""
 
@@ -198,7 +153,6 @@ def write(name, module, **inputs):
 
 
 state = lambda cells, width: draw(2, cells, width)
-write("mmfuser", MMFuser(8, 2, 2, 3), query=state(9, 8), state_0=state(9, 8), state_1=state(9, 8))
 for level in ("layer", "patch", "hybrid"):
     states = {f"state_{i}": state(5, 6) for i in range(4)}
     write(f"mol_{level}", MoL(level, 2, 3, 6, 7), question=draw(2, 7), reserve=state(5, 6), **states)

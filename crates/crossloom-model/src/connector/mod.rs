@@ -9,6 +9,8 @@ mod sva;
 mod tests;
 mod top_k;
 
+pub(crate) use mmfuser::Fuser;
+
 use crossloom_graph::Tensor;
 use crossloom_ir::op::LayerNorm;
 use crossloom_recipe::Part;

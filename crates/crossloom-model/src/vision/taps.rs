@@ -1,10 +1,11 @@
 //! Taps: states of the encoder, and sources that are made of them.
 
 use crossloom_graph::Tensor;
-use crossloom_recipe::{Recipe, Tap, TapSource, VisionAddress};
+use crossloom_recipe::{Part, Recipe, Tap, TapSource, VisionAddress};
 
 use super::States;
 use crate::ModelError;
+use crate::connector::Fuser;
 use crate::params::Params;
 
 /// The vision states that a recipe's input and taps read, each once: the input's first, in order.
@@ -30,6 +31,9 @@ fn states_of(recipe: &Recipe, tap: &Tap) -> Vec<VisionAddress> {
             of.iter().flat_map(|inner| states_of(recipe, inner)).collect()
         }
         (_, Some((TapSource::Stacks { of, .. }, _))) => vec![*of],
+        (_, Some((TapSource::MmFuser(fuser), _))) => {
+            std::iter::once(fuser.query).chain(fuser.of.iter().copied()).collect()
+        }
         (Tap::Source(_), None) => Vec::new(),
     }
 }
@@ -47,6 +51,13 @@ pub(crate) fn tap(p: &mut Params, states: &States, recipe: &Recipe, tap: &Tap) -
     let made = match source {
         TapSource::Mean { of } => mean(p, states, of)?,
         TapSource::Channels { of } => side_by_side(p, states, recipe, of)?,
+        TapSource::MmFuser(spec) => {
+            let query = states.get(spec.query)?;
+            let read = spec.of.iter().map(|&of| states.get(of)).collect::<Result<Vec<_>, _>>()?;
+            let side = recipe.model.vision.grid();
+            let of = (Part::Projector, &*format!("connector.{tap}"));
+            Fuser { of, spec, side }.fuse(p, query, &read)?
+        }
         TapSource::Stacks { .. } => {
             return Err(ModelError::Incomplete(format!("`{tap}` is no tap of the topology")));
         }

@@ -45,6 +45,10 @@ pub(super) fn sources(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
             let help = "name it among `taps` or at the `input`, or remove it";
             cx.report(Finding::error(place, message).help(help));
         }
+        if matches!(source, TapSource::MmFuser(fuser) if fuser.of.is_empty()) {
+            let message = format!("`{name}` reads no state");
+            cx.report(Finding::error(place, message).help("list at least one state as `of`"));
+        }
         let TapSource::Channels { of } = source else { continue };
         for tap in of {
             let wide = matches!(topology.source(tap), Some((TapSource::Channels { .. }, _)));
@@ -128,6 +132,17 @@ pub(super) fn against_model(
 ) {
     if vision.is_some_and(|vision| !vision.post_norm) {
         no_post_norm(root, topology, cx);
+    }
+    for (name, source) in &topology.sources {
+        if let (TapSource::MmFuser(fuser), Some(vision)) = (source, vision)
+            && !vision.hidden.is_multiple_of(fuser.heads)
+        {
+            let place = root.place(&format!("topology.sources.{name}.heads"));
+            let (heads, hidden) = (fuser.heads, vision.hidden);
+            let message = format!("{heads} heads must divide the vision width {hidden}");
+            let help = format!("set `heads`, for example to {}", vision.heads);
+            cx.report(Finding::error(place, message).help(help));
+        }
     }
     let Some(language) = language else { return };
     dead_points(root, topology, language, cx);

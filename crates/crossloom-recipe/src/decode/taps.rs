@@ -4,14 +4,21 @@ use std::collections::BTreeMap;
 
 use super::fields::{Cx, Fields, Kinds};
 use super::scalars::Decode;
-use super::sets::{Depth, address, set};
+use super::sets::{Depth, address, peek, set};
 use crate::diagnostic::{Finding, did_you_mean, listed};
-use crate::schema::{Input, Sampling, Stream, Tap, TapSource, TapSources, VisionAddress, is_source_name};
+use crate::schema::{
+    Input, MmFuser, Sampling, Stream, Tap, TapSource, TapSources, VisionAddress, is_source_name,
+};
 use crate::tree::{Node, Value};
 
 pub(super) const SOURCE: Kinds = Kinds {
     path: "topology.sources.NAME",
-    all: &[("mean", &["of"]), ("channels", &["of"]), ("stacks", &["of", "side", "sampling"])],
+    all: &[
+        ("mean", &["of"]),
+        ("channels", &["of"]),
+        ("stacks", &["of", "side", "sampling"]),
+        ("mmfuser", &["query", "of", "heads", "points"]),
+    ],
     absent: None,
 };
 
@@ -19,6 +26,8 @@ pub(super) const SOURCE: Kinds = Kinds {
 pub(super) struct Names {
     /// Vision states.
     pub(super) depth: Depth,
+    /// Heads of the encoder.
+    heads: Option<usize>,
     /// Sources, with how many taps each is.
     sources: BTreeMap<String, usize>,
 }
@@ -35,7 +44,11 @@ impl Names {
             };
             (name.clone(), if stacks { side * side } else { 1 })
         });
-        Self { depth: Depth::peek(root, "model.vision.layers"), sources: sources.collect() }
+        Self {
+            depth: Depth::peek(root, "model.vision.layers"),
+            heads: peek(root, "model.vision.heads"),
+            sources: sources.collect(),
+        }
     }
 
     /// One tap. `None` after the reason has been reported.
@@ -159,6 +172,7 @@ impl Names {
                 let states = set::<VisionAddress>(node, "of", self.depth, f.cx);
                 states.flatten().map(|of| TapSource::Mean { of })
             }
+            "mmfuser" => self.mmfuser(node, &mut f).map(TapSource::MmFuser),
             "channels" => match of.map(|of| &of.value) {
                 Some(Value::Array(items)) => {
                     self.list(items, "of", f.cx).map(|of| TapSource::Channels { of })
@@ -178,5 +192,16 @@ impl Names {
         };
         f.finish();
         source
+    }
+
+    fn mmfuser(&self, node: &Node, f: &mut Fields<'_, '_>) -> Option<MmFuser> {
+        let query = f.ask("query");
+        if query.is_none() {
+            f.lacks("query");
+        }
+        let query = query.and_then(|query| address::<VisionAddress>(query, "query", self.depth, f.cx));
+        let of = set::<VisionAddress>(node, "of", self.depth, f.cx);
+        let (heads, points) = (f.optional_in("heads", 1..=1024), f.or_in("points", 1..=64, 4));
+        Some(MmFuser { query: query?, of: of??, heads: heads?.or(self.heads)?, points: points? })
     }
 }

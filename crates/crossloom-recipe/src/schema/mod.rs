@@ -9,6 +9,7 @@ mod cross_attention;
 mod data;
 mod eval;
 mod input;
+mod mmfuser;
 mod model;
 mod stage;
 mod tap;
@@ -21,6 +22,7 @@ pub use cross_attention::CrossAttention;
 pub use data::{Data, ImageUse, Source};
 pub use eval::{Eval, Metric, Split};
 pub use input::Input;
+pub use mmfuser::MmFuser;
 pub use model::{
     LanguageFamily, LanguageModel, MlpActivation, Model, PositionResample, Projector, ProjectorKind,
     Resample, VisionFamily, VisionModel, Windows,

@@ -66,6 +66,10 @@ impl TopologySpec {
             (Tap::State(address), _) => states.push(*address),
             (_, Some((TapSource::Mean { of }, _))) => states.extend(of),
             (_, Some((TapSource::Stacks { of, .. }, _))) => states.push(*of),
+            (_, Some((TapSource::MmFuser(fuser), _))) => {
+                states.push(fuser.query);
+                states.extend(&fuser.of);
+            }
             (_, Some((TapSource::Channels { of }, _))) => {
                 of.iter().filter(|inner| *inner != tap).for_each(|inner| self.states_of(inner, states));
             }

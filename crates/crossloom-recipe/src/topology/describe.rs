@@ -86,6 +86,10 @@ pub(super) fn source_words(source: &TapSource) -> String {
         TapSource::Channels { of } => {
             format!("channels of {}", listed(of.iter().map(ToString::to_string).collect()))
         }
+        TapSource::MmFuser(fuser) => {
+            let of = listed(fuser.of.iter().map(ToString::to_string).collect());
+            format!("mmfuser, {} reads {of}, {} heads, {} points", fuser.query, fuser.heads, fuser.points)
+        }
         TapSource::Stacks { of, side, sampling } => {
             format!("{} stacks of {of}, {side} by {side} tiles, {}", side * side, word(sampling))
         }

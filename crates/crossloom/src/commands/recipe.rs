@@ -110,6 +110,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "methods/sli",
     "methods/cross-attention",
     "methods/dense-connector-dci",
+    "methods/mmfuser",
 ];
 
 /// The recipe of a name or file name: `quickstart`, `quickstart.toml`, `recipes/quickstart.toml`.
