@@ -169,6 +169,39 @@ class OneModel(Model):
         return {"input_ids": ids} | pixels
 
 
+def merged_patches(whole, pictures):
+    """Pictures as a Qwen3-VL reads them: patches in blocks that are merged, each frame of a patch the same picture."""
+    config = whole.config.vision_config
+    merge, patch, frames = config.spatial_merge_size, config.patch_size, config.temporal_patch_size
+    count, channels, side, _ = pictures.shape
+    grid = side // patch
+    blocks = pictures.reshape(count, channels, grid // merge, merge, patch, grid // merge, merge, patch)
+    blocks = blocks.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(count * grid * grid, channels, 1, patch, patch)
+    return {
+        "image_grid_thw": torch.tensor([[1, grid, grid]] * count),
+        "pixel_values": blocks.expand(-1, -1, frames, -1, -1).flatten(1).to(whole.dtype),
+    }
+
+
+def base_picture(whole, ids, pictures, mask, image):
+    """Logits of a Granite Vision that is given the base picture alone, without what is added to its tiles."""
+    model, config = whole.model, whole.config
+    seen, added = (ids == image)[..., None], None
+    embedded = whole.get_input_embeddings()(ids).masked_fill(seen, 0.0)
+    if seen.any():
+        states = model.vision_tower(pictures.to(embedded.dtype), output_hidden_states=True).hidden_states
+        edges = [(projector, *edge) for projector, edge in zip(model.layerwise_projectors, config.deepstack_layer_map)]
+        edges += [
+            (projector, config.spatial_vision_layer, layer)
+            for projector, layer in zip(model.spatial_projectors, config.spatial_target_layers)
+        ]
+        added = {layer: projector(states[state]).flatten(0, 1) for projector, state, layer in edges}
+    out = model.language_model(
+        inputs_embeds=embedded, attention_mask=mask, vision_mask=seen, deepstack_features=added, use_cache=False
+    )
+    return whole.lm_head(out.last_hidden_state) / config.text_config.logits_scaling
+
+
 class Qwen3VL(OneModel):
     """Pictures of one size, as patches in blocks that are merged, each frame of a patch the same picture."""
 
@@ -182,18 +215,7 @@ class Qwen3VL(OneModel):
             # What it keeps of the positions of the last call would be taken for this one's.
             self.decoder.model.rope_deltas = None
             return {"input_ids": ids}
-        config = self.tower.config
-        merge, patch, frames = config.spatial_merge_size, config.patch_size, config.temporal_patch_size
-        count, channels, side, _ = pictures.shape
-        grid = side // patch
-        blocks = pictures.reshape(count, channels, grid // merge, merge, patch, grid // merge, merge, patch)
-        blocks = blocks.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(count * grid * grid, channels, 1, patch, patch)
-        return {
-            "input_ids": ids,
-            "mm_token_type_ids": (ids == IMAGE).int(),
-            "image_grid_thw": torch.tensor([[1, grid, grid]] * count),
-            "pixel_values": blocks.expand(-1, -1, frames, -1, -1).flatten(1).to(self.decoder.dtype),
-        }
+        return {"input_ids": ids, "mm_token_type_ids": (ids == IMAGE).int()} | merged_patches(self.decoder, pictures)
 
     def watch(self, grid):
         """States by patch, row by row, as those of other towers."""
@@ -227,21 +249,7 @@ class GraniteVision(Model):
         return low
 
     def logits(self, ids, pictures, mask):
-        model, config = self.decoder.model, self.decoder.config
-        seen, added = (ids == IMAGE)[..., None], None
-        embedded = self.decoder.get_input_embeddings()(ids).masked_fill(seen, 0.0)
-        if seen.any():
-            states = self.tower(pictures.to(embedded.dtype), output_hidden_states=True).hidden_states
-            edges = [(projector, *edge) for projector, edge in zip(model.layerwise_projectors, config.deepstack_layer_map)]
-            edges += [
-                (projector, config.spatial_vision_layer, layer)
-                for projector, layer in zip(model.spatial_projectors, config.spatial_target_layers)
-            ]
-            added = {layer: projector(states[state]).flatten(0, 1) for projector, state, layer in edges}
-        out = model.language_model(
-            inputs_embeds=embedded, attention_mask=mask, vision_mask=seen, deepstack_features=added, use_cache=False
-        )
-        return self.decoder.lm_head(out.last_hidden_state) / config.text_config.logits_scaling
+        return base_picture(self.decoder, ids, pictures, mask, IMAGE)
 
     def forward(self, batch):
         logits = self.logits(batch.ids, batch.pictures[batch.with_picture], batch.mask)

@@ -13,7 +13,9 @@ pairs, the merged parts and a whole LLaVA. Then
   what starts from folders in bf16 is given back in bf16;
 - what crossloom merged is what PEFT merges, weight by weight;
 - an adapter that PEFT wrote, merged into its base by crossloom, gives the logits that PEFT gives;
-- so does a run that starts from an adapter that PEFT wrote over a whole LLaVA, given pictures.
+- so does a run that starts from an adapter that PEFT wrote over a whole LLaVA, given pictures;
+- all of that of the whole holds of a Qwen3-VL and of a Granite 4.1 Vision, which inject vision states by themselves: of what a
+  run trained, and of PEFT's adapter merged into the base.
 
 `CROSSLOOM` names a binary to use; without it one is built.
 """
@@ -31,20 +33,32 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoImageProcessor,
     AutoModelForCausalLM,
     CLIPVisionConfig,
     CLIPVisionModel,
     Dinov2Config,
     Dinov2Model,
+    Granite4VisionConfig,
+    Granite4VisionForConditionalGeneration,
+    Granite4VisionTextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     LlavaForConditionalGeneration,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLTextConfig,
+    Qwen3VLVisionConfig,
+    SiglipVisionConfig,
 )
 from transformers.utils import logging as transformers_logging
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/oracle"))
+from make_model_fixtures import base_picture, merged_patches, randomise  # noqa: E402
+
 VOCAB = 90
 # Of the pictures.
 SIDE, PATCH = 32, 8
@@ -54,9 +68,7 @@ name = "adapters"
 {model}
 
 [topology]
-input = "block.3"
-taps = []
-points = []
+{topology}
 
 [data]
 source = {{ kind = "synthetic", train_images = 24, test_images = 6, questions_per_image = 4 }}
@@ -69,6 +81,12 @@ lr = {lr}
 warmup = 0
 
 {parts}
+"""
+# Of those that inject nothing.
+PLAIN = """
+input = "block.3"
+taps = []
+points = []
 """
 HALVES = """
 [model.vision]
@@ -180,10 +198,10 @@ def bases_in_bf16(place):
     Dinov2Model(vision).bfloat16().save_pretrained(place / "dinov2")
 
 
-def trained(place, name, model, parts, steps=8, lr=2e-2):
+def trained(place, name, model, parts, steps=8, lr=2e-2, topology=PLAIN):
     """The folder of a run."""
     recipe = place / f"{name}.toml"
-    recipe.write_text(RECIPE.format(model=model, parts=parts, steps=steps, lr=lr))
+    recipe.write_text(RECIPE.format(model=model, parts=parts, steps=steps, lr=lr, topology=topology))
     crossloom("train", recipe, "--out", place / name)
     (run,) = (place / name).iterdir()
     return run
@@ -220,6 +238,8 @@ def main():
         pictured(place, run, "LLaVA of DINOv2", llava(place, "dinov2-llava"))
         given_back(place, run)
         beside_dinov2(place, run)
+        for injecting in (Injecting.qwen3_vl(), Injecting.granite()):
+            injecting.check(place)
     print("all equal")
 
 
@@ -229,16 +249,24 @@ def llava(place, folder):
 
 def pictured(place, run, name, llava):
     """A run's own logits behind pictures, and those of the LLaVA that it should be."""
-    image, patches, text, rows = llava.config.image_token_index, (SIDE // PATCH) ** 2, 12, 2
+    image, patches = llava.config.image_token_index, (SIDE // PATCH) ** 2
+    logits = lambda ids, pixels: llava(input_ids=ids, pixel_values=pixels).logits
+    compared(place, run, name, logits, image, patches, patches)
+
+
+def compared(place, run, name, logits, image, patches, span):
+    """The run's logits and others behind pictures of so many tokens, which take `span` positions; then all have the first."""
+    text, rows = 12, 2
     words = torch.arange(rows * text).reshape(rows, text) * 5 % (VOCAB - 8) + 8
     ids = torch.cat([torch.full((rows, patches), image), words], dim=1)
     places = torch.arange(patches + text).expand(rows, -1)
+    positions = places if span == patches else torch.where(places < patches, 0, places - patches + span)
     pixels = torch.sin(torch.arange(rows * 3 * SIDE * SIDE) * 0.37).reshape(rows, 3, SIDE, SIDE)
     single = lambda x: x.to(torch.int32).contiguous()
     save_file({
         "pixels": pixels,
         "tokens": single(ids),
-        "positions": single(places),
+        "positions": single(positions),
         "segments": single(places >= patches),
         "image_index": single(places[:, :patches]),
         "target_index": single(places[:, patches:]),
@@ -247,10 +275,134 @@ def pictured(place, run, name, llava):
     crossloom(run, "adapters", place / "given.safetensors", place / "logits.safetensors", example="logits")
     ours = load_file(place / "logits.safetensors")["logits"]
     with torch.no_grad():
-        theirs = llava(input_ids=ids, pixel_values=pixels).logits[:, patches:]
-        other = llava(input_ids=ids, pixel_values=-pixels).logits[:, patches:]
+        theirs = logits(ids, pixels)[:, patches:]
+        other = logits(ids, -pixels)[:, patches:]
     same(f"{name} behind pictures, theirs against the run's", theirs, ours.reshape(theirs.shape))
     assert apart(other, theirs) > 1e-2, "the picture does nothing"
+    return ids, pixels
+
+
+class Injecting:
+    """A model that injects vision states by itself: how it is made, said in a recipe, and asked for logits."""
+
+    def __init__(self, name, model, topology, image, modules, span):
+        self.name, self.model, self.topology, self.image = name, model, topology, image
+        # What PEFT adapts, and the positions that a picture takes.
+        self.modules, self.span = modules, span
+
+    @classmethod
+    def qwen3_vl(cls):
+        """Two by two patches merged; positions of five by five patches."""
+        vision = Qwen3VLVisionConfig(
+            hidden_size=32, intermediate_size=40, depth=3, num_heads=2, patch_size=PATCH, out_hidden_size=32,
+            num_position_embeddings=25, deepstack_visual_indexes=[0, 1],
+        )
+        text = Qwen3VLTextConfig(
+            hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+            head_dim=10, vocab_size=VOCAB, max_position_embeddings=256,
+            rope_parameters={"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 2, 1], "mrope_interleaved": True},
+        )
+        config = Qwen3VLConfig(vision_config=vision.to_dict(), text_config=text.to_dict(), tie_word_embeddings=True)
+        topology = """
+input = "block.last"
+wiring = [["block.1", "after layer.0"], ["block.2", "after layer.1"]]
+adapter = { kind = "per_tap", tap_norm = "merged" }
+fusion = "add"
+"""
+        modules = ["qkv", "linear_fc1", "v_proj", "down_proj"]
+        return cls("qwen3-vl", Qwen3VLForConditionalGeneration(config), topology, "image_token_id", modules, 2)
+
+    @classmethod
+    def granite(cls):
+        """One window of four by four patches, read by two by two queries."""
+        vision = SiglipVisionConfig(
+            hidden_size=128, intermediate_size=40, num_hidden_layers=2, num_attention_heads=2, image_size=SIDE,
+            patch_size=PATCH, vision_use_head=False,
+        )
+        text = Granite4VisionTextConfig(
+            hidden_size=32, intermediate_size=64, num_hidden_layers=6, num_attention_heads=4, num_key_value_heads=2,
+            vocab_size=VOCAB, max_position_embeddings=256, embedding_multiplier=3.0, attention_multiplier=0.25,
+            residual_multiplier=0.6, logits_scaling=2.0,
+        )
+        config = Granite4VisionConfig(
+            vision_config=vision, text_config=text, vision_feature_select_strategy="full", downsample_rate="2/4",
+            deepstack_layer_map=[[1, 1], [-1, 0]], spatial_vision_layer=-1, spatial_target_layers=[2, 3, 5, 4],
+            image_grid_pinpoints=[[SIDE, SIDE]],
+            qformer_config={
+                "model_type": "blip_2_qformer", "num_hidden_layers": 1, "intermediate_size": 48,
+                "cross_attention_frequency": 1, "use_qformer_text_input": False,
+            },
+        )
+        topology = """
+input = "none"
+fusion = "add"
+wiring = [
+    ["block.1", "before layer.1"], ["block.2", "before layer.0"], ["block.2", "before layer.2"],
+    ["block.2", "before layer.3"], ["block.2", "before layer.5"], ["block.2", "before layer.4"],
+]
+
+[topology.adapter]
+kind = "per_edge"
+tap_norm = "layer"
+corners = ["before layer.2", "before layer.3", "before layer.5", "before layer.4"]
+"""
+        modules = ["fc1", "out_linear", "q_proj", "down_proj"]
+        whole = Granite4VisionForConditionalGeneration(config)
+        return cls("granite-vision", whole, topology, "image_token_index", modules, 4)
+
+    def logits(self, model):
+        """Of a model of its kind, given tokens and pixels."""
+        if self.name == "granite-vision":
+            return lambda ids, pixels: base_picture(
+                model, ids, pixels, torch.ones_like(ids), model.config.image_token_index
+            )
+        image = model.config.image_token_id
+        return lambda ids, pixels: model(
+            input_ids=ids, mm_token_type_ids=(ids == image).int(), **merged_patches(model, pixels)
+        ).logits
+
+    def check(self, place):
+        folder = place / self.name
+        randomise(self.model, torch.Generator().manual_seed(12)).float().save_pretrained(folder)
+        load = lambda what, folder: quietly(what, lambda: whole(type(self.model).from_pretrained, folder))
+        # Only Granite has a token that ends rows of tiles.
+        newline = ', unexpected = ["image_newline"]' if self.name == "granite-vision" else ""
+        named = f'[model]\nweights = {{ path = "{folder}"{newline} }}\nvision.image_size = {SIDE}\n'
+        parts = """
+[train.parts.vision]
+lora = { rank = 2, alpha = 3, targets = ["q_proj", "fc1"] }
+
+[train.parts.language]
+lora = { rank = 4, alpha = 8, targets = ["q_proj", "v_proj", "down_proj"] }
+"""
+        run = trained(place, f"{self.name}-runs", named, parts, topology=self.topology)
+        crossloom("model", "export", run, "--merge", "--out", place / f"{self.name}-out")
+        given = load(f"{self.name}, whole", place / f"{self.name}-out")
+        quietly(f"{self.name}, its processor", lambda: AutoImageProcessor.from_pretrained(place / f"{self.name}-out"))
+        image = getattr(given.config, self.image)
+        ids, pixels = compared(place, run, self.name, self.logits(given), image, 4, self.span)
+        before = load_file(folder / "model.safetensors")
+        after = load_file(place / f"{self.name}-out" / "model.safetensors")
+        assert before.keys() == after.keys(), before.keys() ^ after.keys()
+        if "model.image_newline" in before:
+            assert torch.equal(before["model.image_newline"], after["model.image_newline"])
+        changed = [name for name in before if not torch.equal(before[name], after[name])]
+        print(f"{self.name}: {len(changed)} of {len(after)} tensors are other ones")
+
+        torch.manual_seed(13)
+        config = LoraConfig(r=3, lora_alpha=5, target_modules=self.modules, init_lora_weights=False)
+        base = load(f"{self.name}, the base", folder)
+        setattr(base.config, self.image, image)
+        with torch.no_grad():
+            plain = self.logits(base)(ids, pixels)
+            adapted = get_peft_model(base, config).eval()
+            adapted.save_pretrained(place / f"{self.name}-theirs")
+            crossloom("model", "merge", folder, place / f"{self.name}-theirs", "--out", place / f"{self.name}-merged")
+            merged = load(f"{self.name}, PEFT's adapter, merged by crossloom", place / f"{self.name}-merged")
+            setattr(merged.config, self.image, image)
+            theirs = self.logits(adapted.base_model.model)(ids, pixels)
+            same(f"{self.name}, PEFT's adapter, PEFT against merged", self.logits(merged)(ids, pixels), theirs)
+            assert apart(theirs, plain) > 1e-3, "the pairs do nothing"
 
 
 def started(place):

@@ -93,10 +93,9 @@ fn whole(
         Some(index) => Some((embeddings(&mut p, &states, recipe, batch)?, index)),
     };
     let h = embed(&mut p, ids, picture, language, vocab)?;
-    let injector = match features(&mut p, &states, recipe, edges)? {
-        None => None,
-        Some(features) => Some(places.injector(recipe, edges, Some(features), PictureCache::None)),
-    };
+    let features = features(&mut p, &states, recipe, edges)?;
+    let injector =
+        features.map(|features| places.injector(recipe, edges, Some(features), PictureCache::None));
     let positions = turned_by(&mut p, positions, places.image_index, &recipe.model)?;
     let sequence = Sequence { positions, memory: Memory::Sequence { segments } };
     let (h, gates) = layers(&mut p, h, sequence, language, injector.as_ref())?;

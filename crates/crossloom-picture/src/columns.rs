@@ -49,6 +49,10 @@ pub struct Link {
     pub strong: bool,
     /// From 0 to 1: the greater, the wider and the more opaque. What is not finite is drawn like an edge without one.
     pub weight: Option<f64>,
+    /// Its colour, as CSS has it, where that is not the one of the plate that it starts at.
+    pub tint: Option<String>,
+    /// Drawn as a broken line.
+    pub dashed: bool,
 }
 
 impl Picture {
@@ -105,5 +109,7 @@ fn edge(link: &Link, left: usize) -> Edge {
         width,
         opacity,
         rank: link.weight.unwrap_or(-1.0),
+        tint: link.tint.clone(),
+        dashed: link.dashed,
     }
 }

@@ -51,8 +51,13 @@ fn cell(index: usize, cell: &Cell) -> String {
 fn attributes(edge: &Edge) -> String {
     let name = edge.name.as_ref().map(|name| format!("id={}", quoted(name)));
     let label = edge.label.as_ref().map(|label| format!("label={}", quoted(label)));
-    let style = edge.strong.then(|| "style=bold".to_owned());
-    let all: Vec<String> = [name, label, style].into_iter().flatten().collect();
+    let style = match (edge.strong, edge.dashed) {
+        (_, true) => Some("style=dashed".to_owned()),
+        (true, false) => Some("style=bold".to_owned()),
+        (false, false) => None,
+    };
+    let colour = edge.tint.as_ref().map(|tint| format!("color={}", quoted(tint)));
+    let all: Vec<String> = [name, label, style, colour].into_iter().flatten().collect();
     if all.is_empty() { String::new() } else { format!(" [{}]", all.join(", ")) }
 }
 

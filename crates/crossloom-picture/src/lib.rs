@@ -89,6 +89,9 @@ struct Edge {
     opacity: f64,
     /// Of two that cross, the greater lies on top.
     rank: f64,
+    /// A colour of its own, as CSS has it.
+    tint: Option<String>,
+    dashed: bool,
 }
 
 impl Picture {

@@ -18,6 +18,14 @@ impl Picture {
                 edge.label.as_ref().map_or(String::new(), |label| format!("|\"{}\"|", escaped(label)));
             text += &format!("  n{} {arrow}{label} n{}\n", edge.from, edge.to);
         }
+        for (number, edge) in self.edges.iter().enumerate() {
+            let tint = edge.tint.as_ref().map(|tint| format!("stroke:{tint}"));
+            let dashes = edge.dashed.then(|| "stroke-dasharray:5 4".to_owned());
+            let style: Vec<String> = tint.into_iter().chain(dashes).collect();
+            if !style.is_empty() {
+                text += &format!("  linkStyle {number} {}\n", style.join(","));
+            }
+        }
         text
     }
 

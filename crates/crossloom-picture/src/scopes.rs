@@ -133,6 +133,8 @@ impl Flow {
             width: 1.0 + 0.6 * (self.values.max(1) as f64).log2().min(6.0),
             opacity: 0.6,
             rank: 0.0,
+            tint: None,
+            dashed: false,
         }
     }
 }

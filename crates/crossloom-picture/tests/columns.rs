@@ -10,7 +10,7 @@ fn column(head: &str, labels: &[&str]) -> Column {
 }
 
 fn link(name: &str, from: usize, to: usize, weight: Option<f64>) -> Link {
-    Link { name: name.to_owned(), from, to, strong: name == "main", weight }
+    Link { name: name.to_owned(), from, to, strong: name == "main", weight, ..Link::default() }
 }
 
 fn two_by_one() -> Columns {

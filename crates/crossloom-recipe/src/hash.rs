@@ -38,7 +38,21 @@ impl Recipe {
         let mut hasher = blake3::Hasher::new();
         hasher.update(TRAINING_DOMAIN.as_bytes());
         hasher.update(self.training_settings().to_string().as_bytes());
+        // It was the seed of start values alone once, so the same settings meant another order.
+        if self.train.seed != 0 || self.stages.iter().any(|stage| stage.train.seed != 0) {
+            hasher.update(b"\norder by train.seed");
+        }
         hasher.finalize().to_hex().to_string()
+    }
+
+    /// The same without the seed of start values and order: trainings with the same are repetitions of one another.
+    pub fn repeated_hash(&self) -> String {
+        let mut other = self.clone();
+        other.train.seed = 0;
+        for stage in &mut other.stages {
+            stage.train.seed = 0;
+        }
+        other.training_hash()
     }
 
     /// The settings that [`Recipe::training_hash`] covers, as JSON with sorted keys.

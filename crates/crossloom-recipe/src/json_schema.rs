@@ -107,6 +107,9 @@ struct StageSettings {
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the shape of the schema only")]
 struct SweepFile {
+    /// Files, such as `methods/cli.toml`, of each of which there is a variant: one of the file's name, that extends it. What
+    /// `[variants.NAME]` says of that name is laid over the file.
+    methods: Vec<String>,
     /// Lists of values by the dotted path of the setting: `matrix."topology.adapter.rank" = [4, 8]`.
     matrix: BTreeMap<String, Value>,
     /// The variants that are swept; the others stay as they are. Default: all.

@@ -36,13 +36,24 @@ const VISION: &[(&str, &str)] = presets![
     "clip-vit-large-patch14-336",
     "dinov2-base-patch14",
     "dinov2-small-patch14",
+    "qwen3-vl-large-patch16",
+    "qwen3-vl-so400m-patch16",
     "siglip-so400m-patch14-384",
     "siglip-so400m-patch14-384-26",
     "vit-tiny-patch8-64",
 ];
 
-const LANGUAGE: &[(&str, &str)] =
-    presets!["llama-tiny", "qwen2-0.5b", "qwen2-7b", "qwen3-0.6b", "smollm2-135m", "vicuna-7b-v1.5",];
+const LANGUAGE: &[(&str, &str)] = presets![
+    "llama-tiny",
+    "qwen2-0.5b",
+    "qwen2-7b",
+    "qwen3-0.6b",
+    "qwen3-vl-2b",
+    "qwen3-vl-4b",
+    "qwen3-vl-8b",
+    "smollm2-135m",
+    "vicuna-7b-v1.5",
+];
 
 /// The names of all presets of a half.
 pub(crate) fn names(part: Half) -> impl Iterator<Item = &'static str> + Clone {

@@ -440,7 +440,7 @@ fn the_input_is_one_vision_state_or_several_and_one_is_written_without_a_list() 
     assert_eq!(several.topology.input.taps(), [VisionAddress::Block(2), VisionAddress::Embed]);
     let topology = crossloom_recipe::Topology::new(&several).unwrap();
     assert_eq!(
-        topology.inputs().map(|edge| edge.name()).collect::<Vec<_>>(),
+        topology.inputs().map(crossloom_recipe::Edge::name).collect::<Vec<_>>(),
         ["block.2->input", "embed->input"]
     );
     let written = |recipe| serde_json::to_value(recipe).unwrap()["topology"]["input"].clone();

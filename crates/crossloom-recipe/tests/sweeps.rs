@@ -89,3 +89,47 @@ fn an_override_is_stronger_than_a_sweep() {
     let loaded = swept("[sweep.matrix]\n'train.seed' = [1, 2]\n", &["train.seed=3"]);
     assert!(loaded.variants.iter().all(|variant| variant.recipe.train.seed == 3));
 }
+
+/// A sweep over two methods, of which one is changed, and two seeds.
+fn over_methods(sweep: &str) -> Result<LoadedRecipe, String> {
+    let inject = std::fs::read_to_string(support::folder("good").join("inject.toml")).unwrap();
+    let main = format!("name = 'main'\nextends = ['inject.toml']\n{sweep}");
+    let method =
+        |gate: &str| format!("name = 'a method'\ndescription = '{gate}'\n[topology]\ngate = '{gate}'\n");
+    let (one, two) = (method("agf"), method("static"));
+    let files =
+        [("inject.toml", inject.as_str()), ("m/one.toml", &one), ("m/two.toml", &two), ("main.toml", &main)];
+    Files::new(&files).load("main.toml", &[])
+}
+
+#[test]
+fn methods_times_seeds_are_a_few_lines() {
+    let sweep = "[sweep]\nmethods = ['m/two.toml', 'm/one.toml']\nmatrix.'train.seed' = [0, 1]\n";
+    let loaded = over_methods(sweep).unwrap();
+    assert_eq!(names(&loaded), ["two,seed=0", "two,seed=1", "one,seed=0", "one,seed=1"]);
+    assert_eq!(loaded.variants[0].description, "static");
+    assert_ne!(loaded.variants[0].recipe.topology, loaded.variants[2].recipe.topology);
+    // What is said of a variant is laid over its method; one of no method stays, behind them.
+    let more = "[variants.plain]\n[variants.one]\nbaseline = true\ntrain.lr = 0.5\n";
+    let loaded = over_methods(&format!("{sweep}variants = ['one']\n{more}")).unwrap();
+    assert_eq!(names(&loaded), ["two", "one,seed=0", "one,seed=1", "plain"]);
+    assert!(loaded.variants[1].baseline && loaded.variants[1].recipe.train.lr == 0.5);
+    assert_eq!(loaded.variants[1].description, "agf");
+    // Methods alone are no matrix.
+    assert_eq!(names(&over_methods("[sweep]\nmethods = ['m/one.toml']\n").unwrap()), ["one"]);
+}
+
+#[test]
+fn methods_that_are_no_files_or_share_a_name_are_told() {
+    let told = |methods: &str| over_methods(&format!("[sweep]\nmethods = {methods}\n")).unwrap_err();
+    for (methods, expected) in [
+        ("'m/one.toml'", "must be a list of files"),
+        ("[3]", "lists files, found"),
+        ("['m/none.toml']", "there is no such file"),
+        ("['m/one.toml', 'm/one.toml']", "two methods are called `one`"),
+        ("['m/bad name.toml']", "names no variant"),
+    ] {
+        let error = told(methods);
+        assert!(error.contains(expected), "{methods}: {error}");
+    }
+}

@@ -179,7 +179,7 @@ fn what_is_injected_alone_has_no_input_edge() {
 #[test]
 fn a_heavier_edge_is_drawn_wider_on_top_and_with_its_weight() {
     let topology = topology(&[]);
-    let names: Vec<String> = topology.injections().map(|edge| edge.name()).collect();
+    let names: Vec<String> = topology.injections().map(crossloom_recipe::Edge::name).collect();
     let weights: EdgeWeights = names.iter().cloned().zip([0.0, 1.0, f64::NAN, 7.0]).collect();
     let svg = topology.picture(Some(&weights)).to_svg();
     let width = |name: &str| -> f64 {

@@ -1,6 +1,6 @@
 //! What differs between a recipe and one that was run before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crossloom_recipe::{LoadedRecipe, Recipe};
@@ -35,12 +35,9 @@ fn changes(before: &BTreeMap<String, Recipe>, after: &LoadedRecipe) -> Vec<Recip
             found.push(RecipeChange { key, before: None, after: Some("present".to_owned()) });
             continue;
         };
-        let (old, new) = (settings(old), settings(&variant.recipe));
-        let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-        for key in keys.into_iter().filter(|key| old.get(*key) != new.get(*key)) {
-            if !found.iter().any(|change| change.key == *key) {
-                let (before, after) = (old.get(key).cloned(), new.get(key).cloned());
-                found.push(RecipeChange { key: key.clone(), before, after });
+        for change in settings_changed(old, &variant.recipe) {
+            if !found.iter().any(|known| known.key == change.key) {
+                found.push(change);
             }
         }
     }
@@ -49,6 +46,20 @@ fn changes(before: &BTreeMap<String, Recipe>, after: &LoadedRecipe) -> Vec<Recip
         found.push(RecipeChange { key, before: Some("present".to_owned()), after: None });
     }
     found
+}
+
+/// The settings of what is trained in which two recipes differ, in alphabetical order.
+pub(crate) fn settings_changed(before: &Recipe, after: &Recipe) -> Vec<RecipeChange> {
+    let (old, new) = (settings(before), settings(after));
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let differing = keys.into_iter().filter(|key| old.get(*key) != new.get(*key));
+    differing
+        .map(|key| RecipeChange {
+            key: key.clone(),
+            before: old.get(key).cloned(),
+            after: new.get(key).cloned(),
+        })
+        .collect()
 }
 
 /// What is trained, as dotted keys.

@@ -226,7 +226,15 @@ pub(crate) fn image_mode(recipe: &Recipe) -> ImageMode {
 /// answers that are there already join the comparison.
 pub(crate) fn same_questions(variants: &[Variant]) -> Result<(), ExperimentError> {
     let same = |a: &Recipe, b: &Recipe| {
-        same_pictures(a, b) && a.eval.split == b.eval.split && a.eval.limit == b.eval.limit
+        // How much is trained on, and what of it is held out, is no matter where the questions of the test split are asked.
+        let asked = |recipe: &Recipe| {
+            let mut recipe = recipe.clone();
+            if recipe.eval.split == Split::Test {
+                (recipe.data.train_limit, recipe.data.validation) = (None, 0.0);
+            }
+            recipe
+        };
+        same_pictures(&asked(a), &asked(b)) && a.eval.split == b.eval.split && a.eval.limit == b.eval.limit
     };
     let Some((first, others)) = variants.split_first() else { return Ok(()) };
     let metric = first.recipe.eval.metric;
@@ -241,8 +249,8 @@ pub(crate) fn same_questions(variants: &[Variant]) -> Result<(), ExperimentError
         None => Ok(()),
         Some(other) => Err(ExperimentError::request(
             format!("variant `{}` uses other data than `{}`", other.name, first.name),
-            "variants are compared on the same questions: give them one [data] source, seed, limits and held-out share, and \
-             one image size",
+            "variants are compared on the same questions: give them one [data] source, seed and test_limit, one [eval] split and limit, \
+             and one image size; how much of it is trained on may differ where the test split is asked",
         )),
     }
 }

@@ -100,6 +100,11 @@ impl Encoder {
         self.held = held;
     }
 
+    /// What it held, for the next model; it holds nothing any more.
+    pub(crate) fn let_go(&mut self) -> States {
+        std::mem::replace(&mut self.held, States::new(0, None))
+    }
+
     /// Where pictures came from so far.
     pub(crate) fn counts(&self) -> Counts {
         self.held.counts

@@ -114,7 +114,11 @@ impl<'r> Experiment<'r> {
         // All variants are asked the same.
         let asked = data.of(&first.recipe)?;
         tracing::info!(name = asked.name(), seconds = read, "data read");
-        let compiled = self.compiled(&variants, &claim, &data, &*device, progress)?;
+        let (done, open): (Vec<&Variant>, Vec<&Variant>) = self.divided(&variants, &claim)?;
+        for variant in &done {
+            progress.note(&format!("`{}` is done and stays as it is", variant.name));
+        }
+        let compiled = self.compiled(&open, &claim, &data, &*device, progress)?;
         let manifests: Vec<DataManifest> = data.iter().map(record::data_manifest).collect();
         let mut held = claim.enter(&manifests)?;
         tracing::info!(folder = %held.dir.path().display(), "folder entered");
@@ -200,6 +204,23 @@ impl<'r> Experiment<'r> {
         Ok(loaded.variants.iter().filter(|v| names.is_empty() || names.contains(&v.name)).collect())
     }
 
+    /// The variants that need nothing more, and those that do. A run that goes on leaves alone what was trained and, where that is
+    /// asked for, evaluated as it would be now.
+    fn divided(
+        &self,
+        variants: &[&'r Variant],
+        claim: &Claim<'_>,
+    ) -> Result<(Vec<&'r Variant>, Vec<&'r Variant>), ExperimentError> {
+        if self.entry != Entry::Resume || self.job == Job::Evaluate {
+            return Ok((Vec::new(), variants.to_vec()));
+        }
+        let (mut done, mut open) = (Vec::new(), Vec::new());
+        for &variant in variants {
+            if claim.is_done(variant, self.job)? { done.push(variant) } else { open.push(variant) }
+        }
+        Ok((done, open))
+    }
+
     /// Every training that is still to be done, compiled. What training or scoring would refuse is refused here, for all of them, and
     /// what would not fit.
     fn compiled(
@@ -271,9 +292,11 @@ impl<'r> Experiment<'r> {
         stop: &AtomicBool,
     ) -> Result<Option<Vec<VariantOutcome>>, ExperimentError> {
         let mut outcomes = Vec::with_capacity(compiled.len());
+        // Variants that encode alike encode every picture once.
+        let mut held = States::new(0, None);
         for compiled in compiled {
             let variant = compiled.variant;
-            let ended = self.run_variant(compiled, device, dir, data, record, progress, stop);
+            let ended = self.run_variant(compiled, device, dir, data, &mut held, record, progress, stop);
             if let Err(error) = &ended {
                 let entry = record.variants.entry(variant.name.clone()).or_default();
                 entry.status = RunStatus::Failed { error: error.to_string() };
@@ -294,6 +317,7 @@ impl<'r> Experiment<'r> {
         device: &Arc<dyn Device>,
         dir: &RunDir,
         data: &DataSets,
+        pictures: &mut States,
         record: &mut RunRecord,
         progress: &mut dyn RunProgress,
         stop: &AtomicBool,
@@ -312,7 +336,8 @@ impl<'r> Experiment<'r> {
                     continue;
                 }
             }
-            let held = self.states(&variant.name, &stage, progress);
+            let earlier = std::mem::replace(pictures, States::new(0, None));
+            let held = self.states(earlier, &variant.name, &stage, progress);
             let mut ready = VariantRun::new(variant, stage, &most, held, self.job, device, dir, record)?;
             if self.job != Job::Evaluate {
                 let finished = ready.train(own, self.entry == Entry::Resume, record, progress, stop)?;
@@ -321,23 +346,32 @@ impl<'r> Experiment<'r> {
                     return Ok(Ended::Stopped);
                 }
             }
-            // The model of a stage is let go before that of the next is made.
             if stages.peek().is_none() && self.job != Job::Train {
                 let outcome = ready.evaluate(own, record, progress, stop)?;
+                *pictures = ready.let_go();
                 return Ok(outcome.map_or(Ended::Stopped, |outcome| Ended::Evaluated(Box::new(outcome))));
             }
+            // The model of a stage is let go before that of the next is made.
+            *pictures = ready.let_go();
         }
         Ok(Ended::Trained)
     }
 }
 
 impl Experiment<'_> {
-    /// Where a variant holds its encoded pictures: in memory, and on disk what training reads and memory does not hold.
-    fn states(&self, variant: &str, compiled: &CompiledStage, progress: &mut dyn RunProgress) -> States {
+    /// Where a variant holds its encoded pictures, with those of the variant before it: in memory as many as its need counts, and on disk
+    /// what training reads and memory does not hold.
+    fn states(
+        &self,
+        earlier: States,
+        variant: &str,
+        compiled: &CompiledStage,
+        progress: &mut dyn RunProgress,
+    ) -> States {
         let Resources { pictures, backend, .. } = self.resources;
-        let memory = pictures.memory(compiled.programs.encodes_before);
+        let memory = compiled.need.of("features");
         if !compiled.spills || pictures.disk() == 0 {
-            return States::new(memory, None);
+            return earlier.handed_on(memory, None);
         }
         let folder = self.recipe.path.parent().unwrap_or(Path::new("."));
         let disk = cache(&compiled.recipe, folder).and_then(|cache| {
@@ -349,12 +383,12 @@ impl Experiment<'_> {
                 .map_err(|error| ExperimentError::File { path: folder, message: error.to_string() })
         });
         match disk {
-            Ok(disk) => States::new(memory, Some(disk)),
+            Ok(disk) => earlier.handed_on(memory, Some(disk)),
             Err(error) => {
                 progress.note(&format!(
                     "`{variant}`: encoded pictures that memory does not hold are not kept on disk: {error}"
                 ));
-                States::new(memory, None)
+                earlier.handed_on(memory, None)
             }
         }
     }

@@ -6,11 +6,15 @@ use std::path::Path;
 
 use crossloom_ir::DType;
 use crossloom_model::{BatchShape, Outputs, ParamSpec};
-use crossloom_recipe::{Adapter, AmpAttach, Architecture, KeptIn, Part, Recipe, Tap, VisionAddress};
+use crossloom_recipe::{
+    Adapter, AmpAttach, Architecture, Fusion, Gate, KeptIn, Part, Recipe, Tap, Topology, TopologyError,
+    VisionAddress,
+};
 use crossloom_train::checkpoint::{Checkpoint, RestorePart};
 use crossloom_train::run_dir::VariantDir;
 use crossloom_train::step::{BoxError, ModelState, StateTensor, Visit};
 use crossloom_weights::export::{self, Scope, Tensors, TokenIds, Values};
+use crossloom_weights::pretrained::part_of;
 use crossloom_weights::{peft, values};
 
 use crate::ExperimentError;
@@ -192,13 +196,19 @@ impl Held {
         kept: KeptIn,
         folder: &Path,
     ) -> Result<Exported, ExperimentError> {
-        if scope == Scope::Whole && recipe.topology.injects() {
+        let spec = &recipe.topology;
+        let weighed = spec.gate != Gate::None {} || !matches!(spec.fusion, Fusion::Add { .. });
+        if scope == Scope::Whole && spec.injects() && weighed {
             return Err(ExperimentError::request(
-                "the variant injects vision states into decoder layers, which no LLaVA does",
+                "the variant weighs what it injects into decoder layers, which no family of published models does",
                 "give away its language model or its encoder (--merge language, --merge vision), or its trained tensors",
             ));
         }
-        let own = |param: &&ParamSpec| scope.holds(param.part) && param.beside.is_none();
+        // What a whole model injects by itself is a part of it.
+        let own = |param: &&ParamSpec| {
+            let injected = scope == Scope::Whole && param.part == Part::Adapter;
+            (scope.holds(param.part) || injected) && param.beside.is_none()
+        };
         let mut tensors = Tensors::new();
         for param in self.params.iter().filter(own) {
             tensors.insert(param.name.clone(), self.values(&param.name)?.clone());
@@ -211,20 +221,55 @@ impl Held {
                 None => return Err(misfit(format!("a pair adapts `{weight}`, which is not there"))),
             }
         }
-        let model = &recipe.model;
-        let architecture = Architecture {
-            vision: Some(model.vision.clone()),
-            projector: Some(model.projector.clone()),
-            language: Some(model.language.clone()),
-            taps: input_states(recipe)?,
-            ..Architecture::default()
-        };
+        let architecture = architecture(recipe)?;
         let files = Files::open(recipe)?;
-        let in_file = |name: &str| files.dtype(self.params.iter().find(|param| param.name == name)?);
-        let type_of = |name: &str| export::written_in(kept, in_file(name));
+        // What no step reads is given back as its file has it.
+        for name in export::unread(scope, &architecture).into_keys() {
+            if let Some(values) = files.values(part_of(&name), &name)? {
+                tensors.entry(name).or_insert(values);
+            }
+        }
+        let part = |name: &str| {
+            let param = self.params.iter().find(|param| param.name == name);
+            param.map_or_else(|| part_of(name), |param| param.part)
+        };
+        let type_of = |name: &str| export::written_in(kept, files.dtype(part(name), name));
         export::model(folder, scope, &architecture, self.tokens, &tensors, &type_of)?;
         Ok(self.wrote(self.params.iter().filter(own)))
     }
+}
+
+/// The model of a recipe, with what it injects.
+///
+/// # Errors
+/// A wiring that does not fit its taps; a tap that is no vision state.
+fn architecture(recipe: &Recipe) -> Result<Architecture, ExperimentError> {
+    let (model, spec) = (&recipe.model, &recipe.topology);
+    let misfit = |error: TopologyError| ExperimentError::request(error.to_string(), "check the recipe");
+    let pairs = Topology::new(recipe).map_err(misfit)?.pairs();
+    let state = |tap: &Tap| -> Result<VisionAddress, ExperimentError> {
+        tap.state().ok_or_else(|| {
+            ExperimentError::request(
+                format!("`{tap}` is made of vision states, which no published configuration names"),
+                "give away its language model or its encoder (--merge language, --merge vision), or its trained tensors",
+            )
+        })
+    };
+    let wiring = pairs
+        .iter()
+        .map(|(tap, point)| Ok((state(tap)?, *point)))
+        .collect::<Result<Vec<_>, ExperimentError>>()?;
+    let taps = spec.input.taps().iter().map(state).collect::<Result<_, ExperimentError>>()?;
+    let adapter = (!wiring.is_empty()).then(|| spec.adapter.clone());
+    Ok(Architecture {
+        vision: Some(model.vision.clone()),
+        projector: Some(model.projector.clone()),
+        language: Some(model.language.clone()),
+        taps,
+        wiring,
+        adapter,
+        ..Architecture::default()
+    })
 }
 
 fn owned((name, values): (&String, &Values)) -> (String, Values) {
@@ -240,7 +285,7 @@ fn base(recipe: &Recipe, scope: Scope) -> peft::Base<'_> {
         Scope::Whole => model.weights.as_ref(),
     };
     let path = weights.map(|weights| weights.path.as_str());
-    peft::Base { scope, dinov2: model.vision.layer_scale, path }
+    peft::Base { scope, tower: peft::Tower::of(&model.vision), path }
 }
 
 /// The weights that a checkpoint holds.
@@ -265,19 +310,6 @@ fn saved(
         .into_iter()
         .map(|slot| (slot.name, Values { shape: slot.shape, values: slot.values }))
         .collect())
-}
-
-/// The vision states that the input's projector reads.
-fn input_states(recipe: &Recipe) -> Result<Vec<VisionAddress>, ExperimentError> {
-    let taps = recipe.topology.input.taps();
-    let states: Vec<VisionAddress> = taps.iter().filter_map(Tap::state).collect();
-    if states.len() == taps.len() {
-        return Ok(states);
-    }
-    Err(ExperimentError::request(
-        "the input reads sources that are made of vision states, which no published configuration names",
-        "give away its language model or its encoder (--merge language, --merge vision), or its trained tensors",
-    ))
 }
 
 /// Tensors that a checkpoint is read into.

@@ -8,7 +8,7 @@ use crossloom_train::run_dir::{DataManifest, RunDir, RunLock, RunRecord, Variant
 use crate::changes::nearest_other;
 use crate::job::{Entry, Job};
 use crate::training_stage::{newest, stages, title};
-use crate::{ExperimentError, record};
+use crate::{ExperimentError, VariantOutcome, record};
 
 /// Differences to another run that are told.
 const TOLD: usize = 6;
@@ -98,6 +98,25 @@ impl<'r> Claim<'r> {
             open.drain(..finished);
         }
         Ok(open.into_iter().map(|stage| stage.recipe).collect())
+    }
+
+    /// Whether a variant was trained to its end and, unless training is all that is asked, evaluated as it would be now.
+    ///
+    /// # Errors
+    /// A folder that cannot be read, or a record or answers that are damaged.
+    pub(crate) fn is_done(&self, variant: &Variant, job: Job) -> Result<bool, ExperimentError> {
+        let Some((dir, _)) = &self.existing else { return Ok(false) };
+        let folder = dir.variant_path(&variant.name)?;
+        for stage in stages(&folder, &variant.recipe) {
+            if !stage.is_finished()? {
+                return Ok(false);
+            }
+        }
+        let Some(record) = record::earlier(dir)? else { return Ok(false) };
+        if job == Job::Train {
+            return Ok(true);
+        }
+        Ok(VariantOutcome::earlier(variant, dir, &record)?.is_some())
     }
 
     /// Makes the folder and those of all variants. Where the run does not continue, what variants of these names left

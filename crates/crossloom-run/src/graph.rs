@@ -85,7 +85,7 @@ pub fn policy(recipe: &Recipe, params: &[ParamSpec]) -> Result<Policy, Experimen
                 if files.is_none() {
                     files = Some(Files::open(recipe)?);
                 }
-                match files.as_ref().and_then(|files: &Files<'_>| files.dtype(param)) {
+                match files.as_ref().and_then(|files: &Files<'_>| files.dtype(param.part, &param.name)) {
                     Some(dtype) => dtype,
                     None => continue,
                 }

@@ -50,6 +50,7 @@ mod twin;
 mod variant;
 
 pub mod backends;
+pub mod cells;
 pub mod data;
 pub mod date;
 pub mod experiment;

@@ -223,9 +223,18 @@ impl Memory {
     }
 }
 
-/// What a run of a recipe with batches of that shape will hold, but for the process itself, and to how many bytes of arena its
-/// training step was brought for that; `budget` is what it may hold. Nothing is read or allocated. Of a recipe with stages it is the last
-/// one, with the data of all of them.
+/// What a run of a recipe is expected to hold, and the programs that hold it.
+pub struct Expected {
+    /// Compiled, but of nothing allocated.
+    pub programs: Programs,
+    /// Bytes by purpose, but for the process itself.
+    pub need: Need,
+    /// To how many bytes of arena the training step was brought, where it would be above the budget otherwise.
+    pub squeezed: Option<usize>,
+}
+
+/// What a run of a recipe with batches of that shape will hold; `budget` is what it may hold. Nothing is read or allocated. Of a
+/// recipe with stages it is the last one, with the data of all of them.
 ///
 /// # Errors
 /// The graph cannot be built or compiled; pretrained weights that are not those of its model.
@@ -234,18 +243,19 @@ pub fn expected(
     shapes: Shapes,
     backend: Backend,
     budget: Option<u64>,
-) -> Result<(Need, Option<usize>), ExperimentError> {
+) -> Result<Expected, ExperimentError> {
     let target = backend.target();
     let mut programs = Programs::to_train(recipe, shapes.batch, shapes.vocab, None, target)?;
     Start::new(recipe, &programs.params)?;
     let data = DataNeed::expected(recipe, shapes.batch);
     let whole = need(&programs, data);
     let Some(Err(error)) = budget.map(|budget| whole.check(&[Limit::budget(budget)])) else {
-        return Ok((whole, None));
+        return Ok(Expected { programs, need: whole, squeezed: None });
     };
     let arena = room(&whole, &error);
     programs.squeeze(target, arena)?;
-    Ok((need(&programs, data), Some(arena)))
+    let need = need(&programs, data);
+    Ok(Expected { programs, need, squeezed: Some(arena) })
 }
 
 /// How many bytes of arena would fit a limit that a need is above.

@@ -84,7 +84,17 @@ impl PhasePrograms {
 
     /// All plans.
     pub(crate) fn plans(&self) -> impl Iterator<Item = &Plan> {
-        [self.encoder.plan(), &self.connect, &self.prefill, &self.decode].into_iter()
+        self.reading().into_iter().chain([self.decoding()])
+    }
+
+    /// Those that read a batch of prompts with their pictures, in the order in which they run.
+    pub(crate) fn reading(&self) -> [&Plan; 3] {
+        [self.encoder.plan(), &self.connect, &self.prefill]
+    }
+
+    /// That which reads one token of every open question.
+    pub(crate) fn decoding(&self) -> &Plan {
+        &self.decode
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crossloom_compiler::explain::explain;
+use crossloom_compiler::pipeline::PassRecord;
 use crossloom_compiler::training::Training;
 use crossloom_compiler::{Context, Mode, Plan, Policy, Target, compile};
 use crossloom_ir::{Func, Role, TensorType};
@@ -39,6 +40,8 @@ pub struct TrainingPrograms {
     pub apply: Option<Plan>,
     /// Where pictures are held out: the loss alone.
     pub held_out: Option<Plan>,
+    /// The passes that both went through, in order.
+    pub passes: Vec<PassRecord>,
     source: Source,
 }
 
@@ -55,11 +58,16 @@ impl Source {
         &self,
         target: &dyn Target,
         memory: Option<usize>,
-    ) -> Result<(Plan, Option<Plan>), ExperimentError> {
+    ) -> Result<(Plan, Option<Plan>, Vec<PassRecord>), ExperimentError> {
         let mode = Mode::Train(&self.spec);
         let cx = Context { policy: self.policy.clone(), memory, ..Context::new(target, mode) };
         let set = compile(&self.func, &cx)?;
-        Ok((set.main.plan, set.apply.map(|apply| apply.plan)))
+        let mut passes = set.main.passes;
+        let apply = set.apply.map(|apply| {
+            passes.extend(apply.passes);
+            apply.plan
+        });
+        Ok((set.main.plan, apply, passes))
     }
 }
 
@@ -101,9 +109,9 @@ impl Programs {
         let held_out =
             (recipe.data.validation > 0.0).then(|| compiled(&func, target, &policy)).transpose()?;
         let source = Source { func, spec, policy };
-        let (step, apply) = source.compile(target, None)?;
+        let (step, apply, passes) = source.compile(target, None)?;
         programs.phases.encoder = programs.phases.encoder.read_by(&step);
-        programs.training = Some(TrainingPrograms { step, apply, held_out, source });
+        programs.training = Some(TrainingPrograms { step, apply, held_out, passes, source });
         release_freed();
         programs.time = start.elapsed();
         Ok(programs)
@@ -114,10 +122,10 @@ impl Programs {
     pub(crate) fn squeeze(&mut self, target: &dyn Target, arena: usize) -> Result<bool, ExperimentError> {
         let Some(training) = &mut self.training else { return Ok(false) };
         let start = Instant::now();
-        let (step, apply) = training.source.compile(target, Some(arena))?;
+        let (step, apply, passes) = training.source.compile(target, Some(arena))?;
         let smaller = step.arena_bytes() < training.step.arena_bytes();
         if smaller {
-            (training.step, training.apply) = (step, apply);
+            (training.step, training.apply, training.passes) = (step, apply, passes);
         }
         release_freed();
         self.time += start.elapsed();

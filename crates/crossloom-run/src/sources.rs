@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crossloom_ir::DType;
-use crossloom_model::ParamSpec;
 use crossloom_recipe::{Part, PretrainedWeights, Recipe};
-use crossloom_weights::Pretrained;
+use crossloom_weights::export::Values;
+use crossloom_weights::{Pretrained, values};
 
 use crate::ExperimentError;
 
@@ -63,9 +63,30 @@ impl<'r> Files<'r> {
         sources(recipe).map(Self)
     }
 
-    /// The type that a parameter has in its file; none where the file lacks it, so that it starts as without one.
-    pub(crate) fn dtype(&self, param: &ParamSpec) -> Option<DType> {
-        let source = self.0.iter().find(|source| source.parts.contains(&param.part))?;
-        source.model.dtype(&param.name)
+    /// The file of a part that has a tensor; none where it lacks it, so that it starts as without one.
+    fn of(&self, part: Part, name: &str) -> Option<&Pretrained> {
+        let source = self.0.iter().find(|source| source.parts.contains(&part))?;
+        source.model.shape(name).map(|_| source.model.as_ref())
+    }
+
+    /// The type that a tensor of a part has in its file; none where the file lacks it.
+    pub(crate) fn dtype(&self, part: Part, name: &str) -> Option<DType> {
+        self.of(part, name)?.dtype(name)
+    }
+
+    /// What the file of a part has under a name.
+    ///
+    /// # Errors
+    /// A file that has changed; a type that is no number's.
+    pub(crate) fn values(&self, part: Part, name: &str) -> Result<Option<Values>, ExperimentError> {
+        let Some(model) = self.of(part, name) else { return Ok(None) };
+        let (ty, bytes) = model.tensor(name)?;
+        match values::to_f32(ty.dtype, bytes.as_ref()) {
+            Ok(values) => Ok(Some(Values { shape: ty.shape, values })),
+            Err(problem) => Err(ExperimentError::File {
+                path: model.path().to_owned(),
+                message: format!("the tensor `{name}` {problem}"),
+            }),
+        }
     }
 }

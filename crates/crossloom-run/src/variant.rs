@@ -164,6 +164,11 @@ impl<'v> VariantRun<'v> {
         Ok(finished)
     }
 
+    /// The pictures that it held, for the next training.
+    pub(crate) fn let_go(mut self) -> States {
+        self.model.phases.encoder.let_go()
+    }
+
     /// Where the pictures came from that this process has seen, and what is held of them.
     fn pictures(&self) -> Option<PictureRecord> {
         let Counts { encoded, from_memory, from_disk } = self.model.phases.encoder.counts();
@@ -196,7 +201,7 @@ impl<'v> VariantRun<'v> {
 
     /// Answers the evaluation split; `None` when stopped.
     pub(crate) fn evaluate(
-        mut self,
+        &mut self,
         data: &Data,
         record: &mut RunRecord,
         progress: &mut dyn RunProgress,
@@ -241,7 +246,7 @@ impl<'v> VariantRun<'v> {
         entry.gate_note = saturation(recipe, &evaluation.gates);
         entry.gates = evaluation.gates;
         tracing::info!(variant = %name, questions = evaluation.records.len(), "evaluated");
-        Ok(Some(VariantOutcome::new(self.variant, evaluation.records, results, entry, self.dir)))
+        Ok(Some(VariantOutcome::new(self.variant, evaluation.records, results, entry, self.dir.clone())))
     }
 }
 

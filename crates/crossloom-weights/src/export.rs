@@ -1,6 +1,7 @@
 //! Models given back: folders that other programs read.
 
 mod config;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,10 +12,11 @@ use crossloom_ir::{DType, TensorType};
 use crossloom_recipe::{Architecture, KeptIn, Part};
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::layout::{Dims, LAYOUTS, Tensor};
+use crate::layout::{DINOV2, Dims, PART, Tensor};
 use crate::shards::table;
 use crate::values::{converted, to_f32};
 use crate::{Layout, Pretrained, WeightsError, peft};
+use whole::Kind;
 
 const CONFIG: &str = "config.json";
 const PROCESSOR: &str = "preprocessor_config.json";
@@ -49,7 +51,7 @@ pub enum Scope {
     Language,
     /// The vision encoder.
     Vision,
-    /// Encoder, projector and language model, as LLaVA.
+    /// Encoder, projector and language model, and what the model injects by itself: as LLaVA, Qwen3-VL or Granite Vision.
     Whole,
 }
 
@@ -72,6 +74,16 @@ impl Scope {
             Self::Language => part == Part::Language,
             Self::Vision => part == Part::Vision,
             Self::Whole => matches!(part, Part::Vision | Part::Projector | Part::Language),
+        }
+    }
+
+    /// How the folders that are written of it name tensors.
+    fn layout(self, architecture: &Architecture) -> Option<&'static Layout> {
+        let vision = architecture.vision.as_ref();
+        match self {
+            Self::Vision if vision?.layer_scale => Some(&DINOV2),
+            Self::Language | Self::Vision => Some(&PART),
+            Self::Whole => Some(Kind::of(architecture).layout(vision?)),
         }
     }
 }
@@ -104,9 +116,16 @@ pub fn model(
 ) -> Result<(), WeightsError> {
     let refused = |problems| WeightsError::new(folder, problems);
     let mut config = config::of(scope, architecture, tokens, tensors).map_err(refused)?;
-    let named = in_file(scope, architecture, tensors, type_of).map_err(refused)?;
+    let Some(layout) = scope.layout(architecture) else {
+        return Err(refused(vec!["has no vision encoder".to_owned()]));
+    };
+    let named = in_file(layout, scope, architecture, tensors, type_of).map_err(refused)?;
     config["dtype"] = loaded_in(&named).into();
-    let processor = architecture.vision.as_ref().filter(|_| scope != Scope::Language).map(config::processor);
+    let processor = match scope {
+        Scope::Language => None,
+        Scope::Vision => architecture.vision.as_ref().map(config::processor),
+        Scope::Whole => Kind::of(architecture).processor(architecture),
+    };
     create_folder_with(folder, |folder| {
         write_atomic(&folder.join(CONFIG), &text(&config)?)?;
         if let Some(processor) = &processor {
@@ -135,7 +154,8 @@ pub fn merged(folder: &Path, base: &Pretrained, adapter: &Path, kept: KeptIn) ->
         (Some(_), None) => Scope::Vision,
         (None, _) => Scope::Language,
     };
-    let pairs = peft::read(adapter, scope, |name| base.shape(name).map(<[usize]>::to_vec))?;
+    let pairs =
+        peft::read(adapter, scope, &Dims::of(architecture), |name| base.shape(name).map(<[usize]>::to_vec))?;
     let mut tensors = Tensors::new();
     for name in base.names() {
         let failed = |problem: String| WeightsError::one(base.path(), problem);
@@ -149,7 +169,7 @@ pub fn merged(folder: &Path, base: &Pretrained, adapter: &Path, kept: KeptIn) ->
         }
     }
     let type_of = |name: &str| written_in(kept, base.dtype(name));
-    let named = in_file(scope, architecture, &tensors, &type_of)
+    let named = in_file(base.layout(), scope, architecture, &tensors, &type_of)
         .map_err(|problems| WeightsError::new(folder, problems))?;
     let mut config = table(&base.path().join(CONFIG))?;
     config.remove("torch_dtype");
@@ -178,35 +198,45 @@ pub fn tensors(folder: &Path, tensors: &Tensors) -> Result<(), WeightsError> {
 /// Tensors as a file has them, by their names there.
 pub(crate) type InFile<'t> = BTreeMap<String, Tensor<'t>>;
 
-/// The tensors as the files of the scope's family have them, with those that the family has and we never read.
+/// Tensors that the family of a scope has and no model here reads, as they start in a model without weights, by our names: the
+/// norm behind an encoder's last block, and the token that ends rows of tiles.
+pub fn unread(scope: Scope, architecture: &Architecture) -> Tensors {
+    let mut unread = Tensors::new();
+    let (Some(layout), dims) = (scope.layout(architecture), Dims::of(architecture)) else { return unread };
+    let mut add = |name: String, width: usize, value: f32| {
+        if layout.of_ours(&name, &dims).is_some() {
+            unread.insert(name, Values { shape: vec![width], values: vec![value; width] });
+        }
+    };
+    if let Some(vision) = architecture.vision.as_ref().filter(|_| scope != Scope::Language) {
+        for (last, value) in [("weight", 1.0), ("bias", 0.0)] {
+            add(format!("vision_tower.vision_model.post_layernorm.{last}"), vision.hidden, value);
+        }
+    }
+    let language = architecture.language.as_ref().filter(|_| scope == Scope::Whole);
+    if let Some(language) = language.filter(|_| Kind::of(architecture).has_newline()) {
+        add("image_newline".to_owned(), language.hidden, 0.0);
+    }
+    unread
+}
+
+/// The tensors as the files of a layout have them, with those that the family has and we never read.
 fn in_file(
+    layout: &Layout,
     scope: Scope,
     architecture: &Architecture,
     tensors: &Tensors,
     type_of: &dyn Fn(&str) -> DType,
 ) -> Result<InFile<'static>, Vec<String>> {
     let dims = Dims::of(architecture);
-    let vision = architecture.vision.as_ref().filter(|_| scope != Scope::Language);
-    let unnamed = |layout: &Layout| -> Vec<String> {
-        let unnamed = tensors.keys().filter(|name| layout.of_ours(name, &dims).is_none());
-        unnamed.map(|name| format!("`{name}` has no name in the layout of {}", layout.name)).collect()
-    };
-    let dinov2 = vision.is_some_and(|vision| vision.layer_scale);
-    let whole = scope == Scope::Whole;
-    let mut layouts = LAYOUTS.iter().filter(|layout| layout.whole == whole && layout.dinov2 == dinov2);
-    let Some(first) = layouts.clone().next() else { return Err(vec!["has no layout".to_owned()]) };
-    let Some(layout) = layouts.find(|layout| unnamed(layout).is_empty()) else { return Err(unnamed(first)) };
-    let mut ours = tensors.clone();
-    if let Some(vision) = vision {
-        // A norm behind the last block that nothing reads, where the family has one: as it starts.
-        for (last, value) in [("weight", 1.0), ("bias", 0.0)] {
-            let name = format!("vision_tower.vision_model.post_layernorm.{last}");
-            if layout.of_ours(&name, &dims).is_some() {
-                let values = Values { shape: vec![vision.hidden], values: vec![value; vision.hidden] };
-                ours.entry(name).or_insert(values);
-            }
-        }
+    let unnamed = tensors.keys().filter(|name| layout.of_ours(name, &dims).is_none());
+    let unnamed = unnamed.map(|name| format!("`{name}` has no name in the layout of {}", layout.name));
+    let unnamed: Vec<String> = unnamed.collect();
+    if !unnamed.is_empty() {
+        return Err(unnamed);
     }
+    let mut ours = unread(scope, architecture);
+    ours.extend(tensors.iter().map(|(name, values)| (name.clone(), values.clone())));
     let mut written = InFile::new();
     for name in ours.keys() {
         let Some(row) = layout.of_ours(name, &dims) else { continue };

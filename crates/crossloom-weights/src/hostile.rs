@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::format::{gguf, onnx};
 use crate::layout::{Dims, all};
-use crate::peft::{Base, Settings, scope_of, to_linear};
+use crate::peft::{Base, Settings, Tower, scope_of, to_linears};
 use crate::shards::{Index, is_plain};
 use crate::{family, values};
 
@@ -102,13 +102,15 @@ pub fn adapter(bytes: &[u8]) -> bool {
     let modules = values.get("target_modules").and_then(Value::as_array);
     let modules: BTreeSet<String> =
         modules.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-    let named = scope_of(&modules).is_none_or(|scope| {
-        let mut linears = modules.iter().filter_map(|module| to_linear(scope, module));
-        linears.all(|linear| {
-            // An encoder of either kind.
-            [false, true].into_iter().any(|dinov2| {
-                let module = Base { scope, dinov2, path: None }.module(&linear);
-                module.is_some_and(|module| to_linear(scope, &module).as_ref() == Some(&linear))
+    let dims = Dims::default();
+    let named = scope_of(&modules, &dims).is_none_or(|scope| {
+        // A part of a module is none.
+        let linears = modules.iter().map(|module| to_linears(scope, module, &dims));
+        linears.filter(|linears| linears.len() == 1).all(|linears| {
+            // An encoder of any kind.
+            [Tower::Clip, Tower::Dinov2, Tower::Qwen3Vl].into_iter().any(|tower| {
+                let module = Base { scope, tower, path: None }.module(&linears[0]);
+                module.is_some_and(|module| to_linears(scope, &module, &dims) == linears)
             })
         })
     });

@@ -19,8 +19,10 @@ use crossloom_recipe::LanguageFamily;
 
 use crate::Architecture;
 pub use extents::Dims;
+pub(crate) use granite::GRANITE_VISION;
 use operator::Way;
 pub use operator::{Operator, Tensor};
+pub(crate) use qwen3_vl::QWEN3_VL;
 
 /// Names in the file, our names, and what leads from those to these; none where the tensor is the same. All names of a row have
 /// the same `{n}`, `{adapter}` or `{corner}`, and `*`.
@@ -127,20 +129,42 @@ macro_rules! dinov2 {
     };
 }
 
+/// LLaVA as published folders have it.
+pub(crate) const LLAVA: Layout = Layout {
+    name: "llava-hf",
+    whole: true,
+    dinov2: false,
+    rows: &[&[
+        (&["vision_tower.*"], &["vision_tower.*"], &[]),
+        OUR_PROJECTOR,
+        OUR_NEWLINE,
+        OUR_EMBEDDINGS,
+        OUR_DECODER,
+    ]],
+};
+
+/// A language model, or an encoder that is not DINOv2, alone.
+pub(crate) const PART: Layout = Layout {
+    name: "one part alone",
+    whole: false,
+    dinov2: false,
+    rows: &[&[(&["vision_model.*"], &["vision_tower.vision_model.*"], &[]), ALONE_EMBEDDINGS, ALONE_DECODER]],
+};
+
+/// DINOv2 alone.
+pub(crate) const DINOV2: Layout = Layout { name: "DINOv2", whole: false, dinov2: true, rows: &[dinov2!("")] };
+
+/// LLaVA of DINOv2.
+pub(crate) const LLAVA_DINOV2: Layout = Layout {
+    name: "llava-hf, DINOv2",
+    whole: true,
+    dinov2: true,
+    rows: &[dinov2!("vision_tower."), &[OUR_PROJECTOR, OUR_NEWLINE, OUR_EMBEDDINGS, OUR_DECODER]],
+};
+
 /// All layouts of folders, the commonest first.
 pub const LAYOUTS: &[Layout] = &[
-    Layout {
-        name: "llava-hf",
-        whole: true,
-        dinov2: false,
-        rows: &[&[
-            (&["vision_tower.*"], &["vision_tower.*"], &[]),
-            OUR_PROJECTOR,
-            OUR_NEWLINE,
-            OUR_EMBEDDINGS,
-            OUR_DECODER,
-        ]],
-    },
+    LLAVA,
     Layout {
         name: "transformers since 4.52",
         whole: true,
@@ -167,16 +191,7 @@ pub const LAYOUTS: &[Layout] = &[
             ALONE_DECODER,
         ]],
     },
-    Layout {
-        name: "one part alone",
-        whole: false,
-        dinov2: false,
-        rows: &[&[
-            (&["vision_model.*"], &["vision_tower.vision_model.*"], &[]),
-            ALONE_EMBEDDINGS,
-            ALONE_DECODER,
-        ]],
-    },
+    PART,
     Layout {
         name: "transformers since 5",
         whole: true,
@@ -200,15 +215,10 @@ pub const LAYOUTS: &[Layout] = &[
             (&["post_layernorm.*"], &["vision_tower.vision_model.post_layernorm.*"], &[]),
         ]],
     },
-    Layout { name: "DINOv2", whole: false, dinov2: true, rows: &[dinov2!("")] },
-    Layout {
-        name: "llava-hf, DINOv2",
-        whole: true,
-        dinov2: true,
-        rows: &[dinov2!("vision_tower."), &[OUR_PROJECTOR, OUR_NEWLINE, OUR_EMBEDDINGS, OUR_DECODER]],
-    },
-    qwen3_vl::QWEN3_VL,
-    granite::GRANITE_VISION,
+    DINOV2,
+    LLAVA_DINOV2,
+    QWEN3_VL,
+    GRANITE_VISION,
 ];
 
 /// DINOv2's encoder in ONNX, see `format/onnx.rs` for the names. What is built on it is none of ours.

@@ -10,16 +10,20 @@ use std::io;
 use std::path::Path;
 
 use crossloom_files::{create_folder_with, write_atomic};
+use crossloom_recipe::VisionModel;
 pub use read::{Adapter, is_adapter, read};
 pub(crate) use read::{Settings, scope_of};
 use serde_json::{Map, Value, json};
 
-use crate::WeightsError;
 use crate::export::{Scope, Tensors, Values, as_they_are, save, text};
+use crate::layout::{Dims, GRANITE_VISION, QWEN3_VL};
+use crate::{Layout, WeightsError};
 
 const CONFIG: &str = "adapter_config.json";
 const MODEL: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
+/// How the name of a layer's weight goes on behind that of the layer.
+const WEIGHT: &str = ".weight";
 /// What our names of an encoder's layers begin with.
 const TOWER: &str = "vision_tower.vision_model.";
 /// What the names of an encoder's blocks go on with, and those of DINOv2's.
@@ -55,23 +59,50 @@ fn modules(scope: Scope) -> Modules {
     }
 }
 
+/// Encoders, by how their modules are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tower {
+    /// As we call them: CLIP's and SigLIP's.
+    Clip,
+    /// DINOv2's.
+    Dinov2,
+    /// Qwen3-VL's, which with its projector is one module of the whole, and has queries, keys and values as one layer.
+    Qwen3Vl,
+}
+
+impl Tower {
+    /// That of an encoder.
+    pub fn of(vision: &VisionModel) -> Self {
+        match (vision.layer_scale, vision.rope_theta) {
+            (true, _) => Self::Dinov2,
+            (false, Some(_)) => Self::Qwen3Vl,
+            (false, None) => Self::Clip,
+        }
+    }
+}
+
 /// What an adapter stands beside.
 #[derive(Clone, Copy, Debug)]
 pub struct Base<'b> {
     /// How much of a model it is.
     pub scope: Scope,
-    /// Whether its encoder has DINOv2's modules.
-    pub dinov2: bool,
+    /// Which modules its encoder has.
+    pub tower: Tower,
     /// Where it lies, or its name.
     pub path: Option<&'b str>,
 }
 
 impl Base<'_> {
-    /// The module that a layer of ours is.
+    /// The module that a layer of ours is; none if it is a part of one, too.
     pub(crate) fn module(&self, linear: &str) -> Option<String> {
+        if self.tower == Tower::Qwen3Vl && !linear.starts_with("language_model.") {
+            let row = QWEN3_VL.of_ours(&format!("{linear}{WEIGHT}"), &Dims::default())?;
+            let whole = self.scope == Scope::Whole && row.is_as_it_lies();
+            return row.file.first().filter(|_| whole)?.strip_suffix(WEIGHT).map(str::to_owned);
+        }
         let (theirs, inner) = (modules(self.scope).iter())
             .find_map(|(ours, theirs)| Some((*theirs.first()?, linear.strip_prefix(ours)?)))?;
-        if self.dinov2 && linear.starts_with(TOWER) {
+        if self.tower == Tower::Dinov2 && linear.starts_with(TOWER) {
             let (number, rest) = inner.strip_prefix(OUR_LAYERS)?.split_once('.')?;
             let (_, [now, _]) = DINOV2.iter().find(|(ours, _)| *ours == rest)?;
             return Some(format!("{theirs}{DINOV2_LAYERS}{number}.{now}"));
@@ -80,7 +111,23 @@ impl Base<'_> {
     }
 }
 
-pub(crate) fn to_linear(scope: Scope, module: &str) -> Option<String> {
+/// The layers of ours that a module is, one below the other; none that is known. Adapters of what a model injects have the names that
+/// `dims` says.
+pub(crate) fn to_linears(scope: Scope, module: &str, dims: &Dims) -> Vec<String> {
+    if let Some(linear) = to_linear(scope, module) {
+        return vec![linear];
+    }
+    if scope != Scope::Whole {
+        return Vec::new();
+    }
+    let of = |layout: &Layout| layout.of_file(&format!("{module}{WEIGHT}"), dims);
+    let rows = [QWEN3_VL, GRANITE_VISION].iter().find_map(of);
+    // A decoder's modules are in the table.
+    let ours = rows.into_iter().flat_map(|row| row.ours).filter(|name| !name.starts_with("language_model."));
+    ours.filter_map(|name| name.strip_suffix(WEIGHT).map(str::to_owned)).collect()
+}
+
+fn to_linear(scope: Scope, module: &str) -> Option<String> {
     let mut ways: Vec<(&str, &str)> = modules(scope)
         .iter()
         .flat_map(|(ours, theirs)| theirs.iter().map(move |theirs| (*theirs, *ours)))
@@ -193,6 +240,13 @@ impl Written {
                     tensors.insert(format!("{PREFIX}{module}.lora_A.weight"), pair.a.clone());
                     tensors.insert(format!("{PREFIX}{module}.lora_B.weight"), pair.b.clone());
                     modules.insert(module, (pair.rank(), pair.alpha));
+                }
+                None if base.tower == Tower::Qwen3Vl && pair.linear.contains(".self_attn.") => {
+                    problems.push(format!(
+                        "`{}` is no layer of its own in Qwen3-VL, whose encoder has queries, keys and values as one; \
+                         `model export --merge` puts it into its weights",
+                        pair.linear
+                    ));
                 }
                 None => problems.push(format!("`{}` is no layer of `{}`", pair.linear, base.scope.name())),
             }

@@ -93,10 +93,9 @@ fn at(name: &str, row: usize, t: usize) -> f32 {
     match name {
         inputs::TOKENS => ((row * 7 + t * 5) % VOCAB) as f32,
         inputs::POSITIONS => t as f32,
-        inputs::SEGMENTS => f32::from(u8::from(t >= 16)),
+        inputs::SEGMENTS | inputs::TEXT_MASK => f32::from(u8::from(t >= 16)),
         // Text is pooled too; a gate never pools what is generated.
         inputs::POOL_MASK => f32::from(u8::from(t < PROMPTS[row])),
-        inputs::TEXT_MASK => f32::from(u8::from(t >= 16)),
         _ => panic!("{name}"),
     }
 }

@@ -67,6 +67,47 @@ fn base_models_have_the_parameters_of_the_published_ones() {
 }
 
 #[test]
+fn qwen3_vl_has_the_parameters_of_the_published_ones() {
+    // 2B, 4B and 8B: encoder, merger, what is merged of three blocks, decoder.
+    let (large, so400m) = ("qwen3-vl-large-patch16", "qwen3-vl-so400m-patch16");
+    for (vision, language, width, taps, counts, all) in [
+        (
+            large,
+            "qwen3-vl-2b",
+            1024,
+            [6, 12, 18],
+            [306_242_560, 25_174_016, 75_540_480, 1_720_574_976],
+            2_127_532_032,
+        ),
+        (
+            large,
+            "qwen3-vl-4b",
+            1024,
+            [6, 12, 18],
+            [306_242_560, 27_271_680, 81_833_472, 4_022_468_096],
+            4_437_815_808,
+        ),
+        (
+            so400m,
+            "qwen3-vl-8b",
+            1152,
+            [9, 17, 25],
+            [415_891_440, 40_119_040, 120_377_856, 8_190_735_360],
+            8_767_123_696,
+        ),
+    ] {
+        let projector = format!("model.projector={{ merge = 2, norm = 'layer', hidden = {} }}", 4 * width);
+        let taps = format!("topology.taps={:?}", taps.map(|block| format!("block.{block}")));
+        let adapter = "topology.adapter={ kind = 'per_tap', tap_norm = 'merged' }";
+        let sets = [&projector, &taps, adapter, "topology.input=block.last"];
+        let recipe = published(vision, language, "qwen3vl", &sets);
+        let prefixes = ["vision_tower.", "multi_modal_projector.", "injection.adapter.", "language_model."];
+        assert_eq!(prefixes.map(|prefix| elements(&recipe, prefix)), counts, "{language}");
+        assert_eq!(counts.iter().sum::<usize>(), all, "{language}");
+    }
+}
+
+#[test]
 fn low_rank_branches_cost_their_rank_times_both_widths() {
     let table = [
         (8, [16_384, 37_888, 40_960]),

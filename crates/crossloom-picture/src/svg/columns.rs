@@ -70,8 +70,8 @@ impl Picture {
         for edge in edges {
             let start = (left.x + left.width, left.middle(edge.from));
             let end = (right.x, right.middle(edge.to - frames[0].cells.len()));
-            let tint = &self.boxes[if edge.strong { edge.to } else { edge.from }].tint;
-            svg += &curve(edge, start, end, tint);
+            let plate = &self.boxes[if edge.strong { edge.to } else { edge.from }].tint;
+            svg += &curve(edge, start, end, edge.tint.as_ref().unwrap_or(plate));
         }
         for (place, frame) in [&left, &right].into_iter().zip(frames) {
             for (row, &cell) in frame.cells.iter().enumerate() {
@@ -102,9 +102,10 @@ fn curve(edge: &Edge, start: (f64, f64), end: (f64, f64), tint: &str) -> String 
     let bend = (end.0 - start.0) * 0.45;
     let (x1, y1, x2, y2) = (start.0, start.1, end.0, end.1);
     let name = edge.name.as_ref().map_or(String::new(), |name| format!(" data-edge=\"{}\"", escape(name)));
+    let dashes = if edge.dashed { " stroke-dasharray=\"6 5\"" } else { "" };
     format!(
         "  <path d=\"M{x1:.1} {y1:.1} C{:.1} {y1:.1} {:.1} {y2:.1} {x2:.1} {y2:.1}\" fill=\"none\" stroke=\"{}\" \
-         stroke-width=\"{:.2}\" stroke-opacity=\"{:.2}\" stroke-linecap=\"round\"{name}>\
+         stroke-width=\"{:.2}\" stroke-opacity=\"{:.2}\" stroke-linecap=\"round\"{dashes}{name}>\
          <title>{}</title></path>\n",
         x1 + bend,
         x2 - bend,

@@ -63,9 +63,10 @@ impl Names {
                 let known = self.sources.keys().map(String::as_str);
                 let help = did_you_mean(name, known.clone()).unwrap_or_else(|| {
                     let states = "vision states are `embed`, `block.1` … `block.last` and `post_norm`";
-                    match self.sources.is_empty() {
-                        true => states.to_owned(),
-                        false => format!("{states}; sources are {}", listed(known)),
+                    if self.sources.is_empty() {
+                        states.to_owned()
+                    } else {
+                        format!("{states}; sources are {}", listed(known))
                     }
                 });
                 let message = format!("`{text}` is neither a vision state nor one of `topology.sources`");

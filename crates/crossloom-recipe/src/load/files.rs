@@ -132,6 +132,7 @@ impl<'r> Loader<'r> {
                 }
             }
         }
+        self.methods(&mut own);
         self.variant_extends(&mut own, place, stack);
         self.normalise(&mut own);
         let layer = self.next_layer();

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod files;
+mod methods;
 mod normalise;
 mod set;
 mod stages;

@@ -72,10 +72,17 @@ impl Loader<'_> {
         for (key, entry) in table {
             match key.as_str() {
                 "matrix" => self.matrix(&entry.node, "", &mut sweep.axes),
+                // Those of a file are variants by now.
+                "methods" => {
+                    let finding =
+                        Finding::error(entry.key, "`sweep.methods` is read from the recipe's file only");
+                    self.findings.push(
+                        finding.help("list the files there, or choose among variants with `sweep.variants`"),
+                    );
+                }
                 "variants" => sweep.only = self.chosen(&entry.node, variants),
                 _ => {
-                    let help =
-                        "a sweep has `matrix`, for example `matrix.\"train.seed\" = [0, 1]`, and `variants`";
+                    let help = "a sweep has `methods`, `matrix`, for example `matrix.\"train.seed\" = [0, 1]`, and `variants`";
                     let message = format!("unknown key `{key}` in `[sweep]`");
                     self.findings.push(Finding::error(entry.key, message).help(help));
                 }

@@ -48,20 +48,27 @@ impl Recipe {
         }
     }
 
-    /// The seed of the order in which training pictures are drawn: `data.seed`, and for a stage behind another its name too, so that
-    /// two stages that share a data set do not draw it in the same order.
+    /// The seed of the order in which training pictures are drawn: `data.seed` and, where it is not 0, `train.seed`, so that
+    /// repetitions of a training differ in both; and for a stage behind another its name too, so that two stages that share a
+    /// data set do not draw it in the same order.
     pub fn order_seed(&self) -> u64 {
-        match &self.stages[..] {
-            [] | [_] => self.data.seed,
-            [.., stage] => {
-                let mut hasher = blake3::Hasher::new();
-                hasher.update(ORDER_DOMAIN.as_bytes());
-                hasher.update(&self.data.seed.to_le_bytes());
-                hasher.update(stage.name.as_bytes());
-                let [a, b, c, d, e, f, ..] = *hasher.finalize().as_bytes();
-                u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
-            }
+        let name = match &self.stages[..] {
+            [] | [_] => None,
+            [.., stage] => Some(stage.name.as_str()),
+        };
+        if name.is_none() && self.train.seed == 0 {
+            return self.data.seed;
         }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(ORDER_DOMAIN.as_bytes());
+        hasher.update(&self.data.seed.to_le_bytes());
+        hasher.update(name.unwrap_or_default().as_bytes());
+        if self.train.seed != 0 {
+            hasher.update(&[0]);
+            hasher.update(&self.train.seed.to_le_bytes());
+        }
+        let [a, b, c, d, e, f, ..] = *hasher.finalize().as_bytes();
+        u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Train {
     /// Forward passes whose gradients are averaged before one optimizer step.
     #[schemars(range(min = 1, max = 65536), extend("default" = 1))]
     pub accumulate: usize,
-    /// Seed of the parameters' start values.
+    /// Seed of the parameters' start values and, with `data.seed`, of the order of the training pictures.
     #[schemars(range(max = 9_007_199_254_740_991_u64), extend("default" = 0))]
     pub seed: u64,
     /// Peak learning rate.

@@ -166,12 +166,12 @@ impl Topology {
 
     /// The edges into a point, in stable order.
     pub fn edges_into(&self, point: PointAddress) -> Vec<Edge> {
-        self.around(Node::Point(point), Direction::Incoming)
+        self.around(&Node::Point(point), Direction::Incoming)
     }
 
     /// The edges from a tap, in stable order.
     pub fn edges_from(&self, tap: &Tap) -> Vec<Edge> {
-        self.around(Node::Tap(tap.clone()), Direction::Outgoing)
+        self.around(&Node::Tap(tap.clone()), Direction::Outgoing)
     }
 
     /// The edge with a name.
@@ -217,8 +217,8 @@ impl Topology {
         &self.graph
     }
 
-    fn around(&self, node: Node, direction: Direction) -> Vec<Edge> {
-        let Some(index) = self.graph.node_indices().find(|index| self.graph[*index] == node) else {
+    fn around(&self, node: &Node, direction: Direction) -> Vec<Edge> {
+        let Some(index) = self.graph.node_indices().find(|index| self.graph[*index] == *node) else {
             return Vec::new();
         };
         let mut edges: Vec<_> = self

@@ -35,6 +35,7 @@ impl Topology {
                 to: places.iter().position(|place| *place == edge.point)?,
                 strong: edge.kind == EdgeKind::Input,
                 weight: weights.and_then(|weights| weights.get(&edge.name())).copied(),
+                ..Link::default()
             })
         });
         let mut notes = Vec::new();

@@ -38,14 +38,6 @@ impl Program {
 /// # Errors
 /// The graph cannot be built or compiled.
 pub fn program(subject: &Subject<'_>) -> Result<Program, ExperimentError> {
-    program_within(subject, None)
-}
-
-/// The same, of at most so many bytes of arena, as far as a training step can be brought to that.
-pub(crate) fn program_within(
-    subject: &Subject<'_>,
-    memory: Option<usize>,
-) -> Result<Program, ExperimentError> {
     let Subject { recipe, mode, backend, verify, .. } = *subject;
     let start = Instant::now();
     let (model, func) = subject.graph()?;
@@ -57,7 +49,6 @@ pub(crate) fn program_within(
     let cx = Context {
         verify: verify || cfg!(debug_assertions),
         policy: policy(recipe, &model.params)?,
-        memory,
         ..Context::new(backend.target(), compiled_for)
     };
     let set = compile(&func, &cx).map_err(ExperimentError::from)?;

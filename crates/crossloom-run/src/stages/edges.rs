@@ -3,16 +3,17 @@
 //! The answer is read off the function before differentiation and after AMP batching and AGF fusion, so it shows what is
 //! really computed, not what the recipe asked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crossloom_compiler::Context;
 use crossloom_compiler::passes::{BEFORE_AUTODIFF, Pass, run_all};
-use crossloom_ir::{Func, Inst, InstData, Op, Role, Value};
+use crossloom_ir::{Cost, Func, Inst, InstData, Op, Role, Value};
 use crossloom_model::Outputs;
-use crossloom_recipe::{Edge, EdgeKind, Tap, Topology};
+use crossloom_recipe::{Edge, EdgeKind, Recipe, Tap, Topology};
+use indexmap::IndexMap;
 use serde::Serialize;
 
-use super::{Mode, Subject};
+use super::{Mode, Shapes, Subject};
 use crate::ExperimentError;
 use crate::graph::forward_func;
 
@@ -62,12 +63,7 @@ pub fn trace_edge(subject: &Subject<'_>, name: &str) -> Result<EdgeTrace, Experi
     // A phase alone does not hold an edge from its tap to its point.
     let outputs = if mode == Mode::Train { Outputs::Loss } else { Outputs::Predictions };
     let (_, func) = forward_func(recipe, shapes.batch, shapes.vocab, outputs)?;
-    // Fusion merges what belongs to several points; which weights are whose shows before it.
-    let apart: Vec<&dyn Pass> =
-        BEFORE_AUTODIFF.into_iter().take_while(|pass| pass.name() != MERGES_POINTS).collect();
-    let cx = Context { verify, ..Context::default() };
-    let unmerged = run_all(func.clone(), &apart, &cx).map_err(ExperimentError::from)?;
-    let func = run_all(func, &BEFORE_AUTODIFF, &cx).map_err(ExperimentError::from)?;
+    let Traced { unmerged, func } = Traced::of(func, verify)?;
     let tracer = Tracer { func: &func };
     let on_path = tracer.path(edge);
     let others: Vec<BTreeSet<usize>> =
@@ -82,6 +78,77 @@ pub fn trace_edge(subject: &Subject<'_>, name: &str) -> Result<EdgeTrace, Experi
     let parameters = Tracer { func: &unmerged }.weights(edge);
     let point = point_scope(edge);
     Ok(EdgeTrace { edge: edge.name(), tap: tap_scope(&edge.tap), point, nodes, parameters })
+}
+
+/// What an edge costs in a forward pass of one batch. A node that several edges share counts for each with its part, and so does a
+/// weight, so that costs of edges can be added up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct EdgeCost {
+    /// Floating-point operations on the way from the tap to its point.
+    pub flops: u64,
+    /// Bytes moved there.
+    pub bytes: u64,
+    /// Weights that are read there.
+    pub parameters: u64,
+    /// Those of them that no other edge reads.
+    pub own: u64,
+}
+
+/// What every edge of a recipe's topology costs, in the topology's order.
+///
+/// # Errors
+/// The recipe cannot be built.
+pub(super) fn edge_costs(
+    recipe: &Recipe,
+    shapes: Shapes,
+) -> Result<IndexMap<String, EdgeCost>, ExperimentError> {
+    let topology = Topology::new(recipe).map_err(ExperimentError::from)?;
+    let (_, func) = forward_func(recipe, shapes.batch, shapes.vocab, Outputs::Predictions)?;
+    let Traced { unmerged, func } = Traced::of(func, false)?;
+    let tracer = Tracer { func: &func };
+    let paths: Vec<BTreeSet<usize>> = topology.edges().iter().map(|edge| tracer.path(edge)).collect();
+    let weights: Vec<Vec<String>> =
+        topology.edges().iter().map(|edge| Tracer { func: &unmerged }.weights(edge)).collect();
+    let (mut passing, mut reading): (BTreeMap<usize, u64>, BTreeMap<&str, u64>) = Default::default();
+    paths.iter().flatten().for_each(|&index| *passing.entry(index).or_default() += 1);
+    weights.iter().flatten().for_each(|name| *reading.entry(name).or_default() += 1);
+    let elements =
+        |name: &String| unmerged.param(name).map_or(0, |param| unmerged.ty(param.value).elements() as u64);
+    let cost = |(edge, (path, names)): (&Edge, (&BTreeSet<usize>, &Vec<String>))| {
+        let mut cost = EdgeCost::default();
+        for index in path {
+            let Cost { flops, bytes } = tracer.cost(*index);
+            let edges = passing.get(index).copied().unwrap_or(1);
+            cost.flops += flops / edges;
+            cost.bytes += bytes / edges;
+        }
+        for name in names {
+            let (edges, count) = (reading.get(name.as_str()).copied().unwrap_or(1), elements(name));
+            cost.parameters += count / edges;
+            cost.own += if edges == 1 { count } else { 0 };
+        }
+        (edge.name(), cost)
+    };
+    Ok(topology.edges().iter().zip(paths.iter().zip(&weights)).map(cost).collect())
+}
+
+/// A function on its way to fusion.
+struct Traced {
+    /// Before fusion merges what belongs to several points: which weights are whose shows here.
+    unmerged: Func,
+    /// After it: what is really computed.
+    func: Func,
+}
+
+impl Traced {
+    fn of(func: Func, verify: bool) -> Result<Self, ExperimentError> {
+        let apart: Vec<&dyn Pass> =
+            BEFORE_AUTODIFF.into_iter().take_while(|pass| pass.name() != MERGES_POINTS).collect();
+        let cx = Context { verify, ..Context::default() };
+        let unmerged = run_all(func.clone(), &apart, &cx).map_err(ExperimentError::from)?;
+        let func = run_all(func, &BEFORE_AUTODIFF, &cx).map_err(ExperimentError::from)?;
+        Ok(Self { unmerged, func })
+    }
 }
 
 /// The scope that ends with what an edge starts at.
@@ -203,6 +270,13 @@ impl Tracer<'_> {
             }
         }
         false
+    }
+
+    /// What an instruction costs by itself.
+    fn cost(&self, index: usize) -> Cost {
+        let inst = &self.func.insts()[index];
+        let types = |values: &[Value]| values.iter().map(|&value| self.func.ty(value)).collect::<Vec<_>>();
+        inst.op.cost(&types(&inst.inputs), &types(&inst.outputs))
     }
 
     /// An instruction without its operands.

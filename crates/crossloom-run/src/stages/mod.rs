@@ -8,12 +8,15 @@
 //! output depends on the recipe, the shapes and the backend alone, never on time, memory addresses or the machine.
 
 mod compiled;
+mod diff;
 mod edges;
 mod explain;
 mod ir;
 mod picture;
 mod plan;
 mod shapes;
+mod snapshot;
+mod structure;
 
 use crossloom_ir::Func;
 use crossloom_model::{ModelGraph, Outputs, encode};
@@ -29,11 +32,17 @@ use crate::phases::Graphs;
 pub use crossloom_picture::Depth;
 
 pub use compiled::{Program, program};
-pub use edges::{EdgeTrace, TracedNode, trace_edge};
-pub use explain::{Costs, Explained, Memory, Overhead, PartParameters, PassCounts, Ratio, Saved, explain};
+pub use diff::{Diff, EdgeDiff, Move, diff};
+pub use edges::{EdgeCost, EdgeTrace, TracedNode, trace_edge};
+pub use explain::{
+    Budget, Changed, Costs, Explained, Figure, Memory, Overhead, PartCosts, PartParameters, PassCounts,
+    Ratio, Saved, Tried, Unit, explain, figures, within,
+};
 pub use ir::func_json;
 pub use plan::plan_json;
 pub use shapes::Shapes;
+pub use snapshot::{ChangedSnapshot, Compared, Snapshot, SnapshotFolder, snapshots};
+pub use structure::{ScopeChange, Structure};
 
 /// A point on the road from recipe to kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

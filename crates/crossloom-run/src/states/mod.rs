@@ -63,6 +63,15 @@ impl State {
 pub(crate) struct Picture(pub(crate) Vec<State>);
 
 impl Picture {
+    /// Whether its states have these types and so many elements.
+    fn is_laid(&self, layout: &[(DType, usize)]) -> bool {
+        let of = |state: &State| match state {
+            State::F32(values) => (DType::F32, values.len()),
+            State::Bf16(values) => (DType::Bf16, values.len()),
+        };
+        self.0.iter().map(of).eq(layout.iter().copied())
+    }
+
     fn bytes(&self) -> u64 {
         self.0.iter().map(|state| state.bytes() as u64).sum()
     }
@@ -145,6 +154,13 @@ impl States {
         }
     }
 
+    /// What the next model may hold, with what was held for the one before it: a picture that both encode alike is there already.
+    pub(crate) fn handed_on(self, budget: u64, disk: Option<Disk>) -> Self {
+        let mut states = Self { budget, disk, counts: Counts::default(), ..self };
+        states.make_room(0);
+        states
+    }
+
     /// Bytes in memory, and those on disk of which this process knows.
     pub(crate) fn bytes(&self) -> (u64, u64) {
         (self.held, self.disk.as_ref().map_or(0, Disk::held))
@@ -152,7 +168,9 @@ impl States {
 
     /// A picture that is held; `layout` is what its states must be.
     pub(crate) fn get(&mut self, key: Key, layout: &[(DType, usize)]) -> Option<Arc<Picture>> {
-        if let Some((age, picture)) = self.pictures.get_mut(&key) {
+        if let Some((age, picture)) =
+            self.pictures.get_mut(&key).filter(|(_, picture)| picture.is_laid(layout))
+        {
             self.by_age.remove(age);
             self.uses += 1;
             *age = self.uses;
@@ -175,22 +193,32 @@ impl States {
         self.keep(key, picture);
     }
 
-    /// Keeps a picture in memory, and lets go of those that were not used for longest until it fits.
+    /// Keeps a picture in memory, in place of those that were not used for longest.
     fn keep(&mut self, key: Key, picture: &Arc<Picture>) {
         let bytes = picture.bytes();
-        if bytes > self.budget || self.pictures.contains_key(&key) {
+        if bytes > self.budget {
             return;
         }
+        // One of another layout gives way.
+        if let Some((age, other)) = self.pictures.remove(&key) {
+            self.by_age.remove(&age);
+            self.held -= other.bytes();
+        }
+        self.make_room(bytes);
+        self.uses += 1;
+        self.held += bytes;
+        self.by_age.insert(self.uses, key);
+        self.pictures.insert(key, (self.uses, Arc::clone(picture)));
+    }
+
+    /// Lets go of the pictures that were not used for longest until so many bytes more fit.
+    fn make_room(&mut self, bytes: u64) {
         while self.held + bytes > self.budget {
             let Some((_, oldest)) = self.by_age.pop_first() else { break };
             if let Some((_, gone)) = self.pictures.remove(&oldest) {
                 self.held -= gone.bytes();
             }
         }
-        self.uses += 1;
-        self.held += bytes;
-        self.by_age.insert(self.uses, key);
-        self.pictures.insert(key, (self.uses, Arc::clone(picture)));
     }
 }
 

@@ -6,13 +6,14 @@ use std::rc::Rc;
 
 use crossloom_data::packing::{PackedBatch, TrainingOptions, TrainingPacker};
 use crossloom_model::BatchShape;
-use crossloom_recipe::{KeptIn, LoadOptions, LoadedRecipe, Part, Recipe, Split, load_with};
+use crossloom_recipe::{KeptIn, LoadOptions, LoadedRecipe, Part, Recipe, Split, Tap, Topology, load_with};
 use crossloom_run::export::{Export, export};
 use crossloom_run::start::architecture;
 use crossloom_run::{Model, load_batch, pool_of, settled};
 use crossloom_train::checkpoint::{Checkpoints, RestorePart};
 use crossloom_train::run_dir::VariantDir;
 use crossloom_weights::export::Scope;
+use crossloom_weights::layout::Dims;
 use crossloom_weights::peft;
 
 use crate::models::{data, model};
@@ -106,7 +107,7 @@ fn merged_parts_that_are_read_back_compute_what_the_run_does_and_pairs_are_those
     let merged_recipe = &loaded.variant("projector").unwrap().recipe;
     let (_, plan) = data(merged_recipe);
     let merged = model(merged_recipe, &plan);
-    let pairs = peft::read(&at("pairs"), Scope::Whole, |name| {
+    let pairs = peft::read(&at("pairs"), Scope::Whole, &Dims::default(), |name| {
         run.model.params.iter().find(|param| param.name == name).map(|param| param.shape.clone())
     })
     .unwrap();
@@ -154,23 +155,44 @@ fn merged_parts_that_are_read_back_compute_what_the_run_does_and_pairs_are_those
 }
 
 #[test]
-fn a_whole_llava_without_an_injection_is_given_away_and_one_with_it_is_refused() {
+fn a_whole_model_that_a_family_computes_is_given_away_and_one_that_weighs_what_it_injects_is_refused() {
     let place = tempfile::tempdir().unwrap();
-    for (name, vision) in [
+    let llava = ["model.projector.hidden=32", "topology.input='block.3'"];
+    let of_qwen3_vl = [
+        "model.language={ family = 'qwen3', head_dim = 8, rope_sections = [2, 1, 1] }",
+        "model.projector={ merge = 2, norm = 'layer', hidden = 128 }",
+        "topology={ input = 'block.4' }",
+        "variants.projector.topology={ taps = ['block.1', 'block.3'], points = ['after layer.0', 'after layer.1'], wiring = 'diagonal', \
+         adapter = { kind = 'per_tap', tap_norm = 'merged' }, fusion = 'add' }",
+    ];
+    for (name, vision, more) in [
         (
             "clip",
             "model.vision={ class_token = true, pre_norm = true, patch_bias = false, post_norm = false }",
+            &llava[..],
         ),
         (
             "dinov2",
             "model.vision={ class_token = true, layer_scale = true, position_grid = 5, post_norm = false }",
+            &llava,
+        ),
+        (
+            "qwen3-vl",
+            "model.vision={ temporal_patch = 2, position_grid = 5, position_resample = 'bilinear', rope_theta = 10000.0, \
+             post_norm = false }",
+            &of_qwen3_vl,
         ),
     ] {
-        let run = trained("projector", &[vision, "model.projector.hidden=32", "topology.input='block.3'"]);
+        let run = trained("projector", &[&[vision], more].concat());
         let folder = place.path().join(name);
         export(&run.dir, &run.recipe, Export::Merged(Scope::Whole, KeptIn::F32), &folder).unwrap();
         let read = crossloom_weights::Pretrained::open(&folder).unwrap();
+        let injected = Topology::new(&run.recipe).unwrap().pairs();
+        assert_eq!(injected.len(), if name == "qwen3-vl" { 2 } else { 0 });
         assert_eq!(run.recipe.topology.input.taps(), read.architecture().taps);
+        let wired: Vec<(Tap, _)> =
+            read.architecture().wiring.iter().map(|(tap, point)| ((*tap).into(), *point)).collect();
+        assert_eq!(wired, injected, "{name}");
         for (name, values) in weights(&run.model) {
             let (ty, bytes) = read.tensor(&name).unwrap();
             assert_eq!(
@@ -186,7 +208,7 @@ fn a_whole_llava_without_an_injection_is_given_away_and_one_with_it_is_refused()
     };
     assert!(refused(Export::Merged(Scope::Whole, KeptIn::F32), "a").contains("injects"));
     assert!(refused(Export::Adapter(Scope::Language), "b").contains("no low-rank pairs"));
-    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 2, "nothing is left of what was refused");
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 3, "nothing is left of what was refused");
 
     // What it has are branches: one adapter per tap on the projector.
     let folder = place.path().join("amp");
@@ -196,7 +218,7 @@ fn a_whole_llava_without_an_injection_is_given_away_and_one_with_it_is_refused()
         let shape = |name: &str| {
             injected.model.params.iter().find(|param| param.name == name).map(|param| param.shape.clone())
         };
-        let pairs = peft::read(&folder.join(tap.to_string()), Scope::Whole, shape).unwrap();
+        let pairs = peft::read(&folder.join(tap.to_string()), Scope::Whole, &Dims::default(), shape).unwrap();
         assert_eq!(pairs.len(), 2);
         for pair in pairs {
             let layer = pair.linear.trim_start_matches("multi_modal_projector.");

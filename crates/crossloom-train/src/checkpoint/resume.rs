@@ -6,7 +6,7 @@ use super::read::Checkpoint;
 use super::{CheckpointError, STATE_FILE};
 
 /// One key of the resolved recipe that differs between the checkpoint's run and this one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct RecipeChange {
     /// Dotted key, e.g. `train.lr`.
     pub key: String,

@@ -1,11 +1,9 @@
 //! `config.json`: dimensions in the words of Hugging Face.
 
-use crossloom_recipe::{
-    Architecture, LanguageFamily, LanguageModel, MlpActivation, Projector, Resample, TapNorm, VisionAddress,
-    VisionModel,
-};
+use crossloom_recipe::{Architecture, LanguageFamily, LanguageModel, MlpActivation, Resample, VisionModel};
 use serde_json::{Value, json};
 
+use super::whole::Kind;
 use super::{Scope, Tensors, TokenIds};
 
 /// The configuration of a scope of a model.
@@ -32,7 +30,7 @@ pub(super) fn of(
             config["architectures"] = json!([Tower::of(vision).class()]);
             config
         }),
-        Scope::Whole => whole(architecture, tokens, tensors, &mut problems),
+        Scope::Whole => Kind::of(architecture).config(architecture, tokens, tensors, &mut problems),
     };
     match config {
         Some(config) if problems.is_empty() => Ok(config),
@@ -40,7 +38,8 @@ pub(super) fn of(
     }
 }
 
-fn part<'p, T>(part: Option<&'p T>, what: &str, problems: &mut Vec<String>) -> Option<&'p T> {
+/// A part, or that there is none.
+pub(super) fn part<'p, T>(part: Option<&'p T>, what: &str, problems: &mut Vec<String>) -> Option<&'p T> {
     if part.is_none() {
         problems.push(format!("has no {what}"));
     }
@@ -83,7 +82,8 @@ fn class(language: &LanguageModel) -> String {
     format!("{}{rest}ForCausalLM", first.to_uppercase())
 }
 
-fn decoder(
+/// A language model's own configuration.
+pub(super) fn decoder(
     language: &LanguageModel,
     tensors: &Tensors,
     tokens: TokenIds,
@@ -176,11 +176,12 @@ impl Tower {
     }
 }
 
-fn encoder(vision: &VisionModel, problems: &mut Vec<String>) -> Value {
+/// The configuration of an encoder that can stand alone.
+pub(super) fn encoder(vision: &VisionModel, problems: &mut Vec<String>) -> Value {
     let tower = Tower::of(vision);
     if vision.rope_theta.is_some() || vision.temporal_patch > 1 {
         problems.push(
-            "its encoder turns patches or reads several frames, as Qwen3-VL's does, which is not written"
+            "its encoder turns patches or reads several frames, as Qwen3-VL's does, which is written only with all of that"
                 .to_owned(),
         );
     }
@@ -231,7 +232,8 @@ fn encoder(vision: &VisionModel, problems: &mut Vec<String>) -> Value {
     config
 }
 
-fn activation(activation: MlpActivation) -> &'static str {
+/// The name that configurations have for an activation.
+pub(super) fn activation(activation: MlpActivation) -> &'static str {
     match activation {
         MlpActivation::GeluTanh => "gelu_pytorch_tanh",
         MlpActivation::GeluErf => "gelu",
@@ -239,65 +241,22 @@ fn activation(activation: MlpActivation) -> &'static str {
     }
 }
 
-fn whole(
-    architecture: &Architecture,
-    tokens: TokenIds,
-    tensors: &Tensors,
-    problems: &mut Vec<String>,
-) -> Option<Value> {
-    let vision = part(architecture.vision.as_ref(), "vision encoder", problems)?;
-    let language = part(architecture.language.as_ref(), "language model", problems)?;
-    let projector: &Projector = part(architecture.projector.as_ref(), "projector", problems)?;
-    if projector.hidden != language.hidden {
-        problems.push(format!(
-            "its projector is {} wide inside; LLaVA's is as wide as the language model, {}",
-            projector.hidden, language.hidden
-        ));
-    }
-    if projector.merge > 1 || projector.norm != TapNorm::None || projector.windows().is_some() {
-        problems.push(
-            "its projector merges patches, reads windows or has a norm in front; LLaVA's does not".to_owned(),
-        );
-    }
-    let layers: Vec<usize> = (architecture.taps.iter())
-        .map(|tap| match *tap {
-            VisionAddress::Embed => 0,
-            VisionAddress::Block(block) => block,
-            VisionAddress::PostNorm => {
-                problems.push("it reads `post_norm`; LLaVA reads the states before that norm".to_owned());
-                0
-            }
-        })
-        .collect();
-    let layers = match layers[..] {
-        [layer] => json!(layer),
-        _ => json!(layers),
-    };
-    Some(json!({
-        "architectures": ["LlavaForConditionalGeneration"],
-        "model_type": "llava",
-        "vision_config": encoder(vision, problems),
-        "text_config": decoder(language, tensors, tokens, problems),
-        "projector_hidden_act": activation(projector.activation),
-        "multimodal_projector_bias": projector.bias,
-        "vision_feature_layer": layers,
-        "vision_feature_select_strategy": if vision.class_token { "default" } else { "full" },
-        "image_token_index": tokens.image,
-        "image_seq_length": vision.tokens(),
-        "tie_word_embeddings": language.tie_embeddings,
-    }))
-}
-
 /// What becomes of a picture before the encoder reads it.
 pub(super) fn processor(vision: &VisionModel) -> Value {
+    let mut config = normalised(vision, Tower::of(vision).processor());
+    config["size"] = json!({ "height": vision.image_size, "width": vision.image_size });
+    config["do_center_crop"] = json!(false);
+    config
+}
+
+/// What all processors are told.
+pub(super) fn normalised(vision: &VisionModel, class: &str) -> Value {
     json!({
-        "image_processor_type": Tower::of(vision).processor(),
+        "image_processor_type": class,
         "do_convert_rgb": true,
         "do_resize": true,
-        "size": { "height": vision.image_size, "width": vision.image_size },
         // Pillow's numbers of its filters.
         "resample": match vision.resample { Resample::Bilinear => 2, Resample::Bicubic => 3 },
-        "do_center_crop": false,
         "do_rescale": true,
         "rescale_factor": 1.0 / 255.0,
         "do_normalize": true,

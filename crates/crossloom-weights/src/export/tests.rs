@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod injecting;
+
 use crossloom_recipe::{Architecture, VisionAddress};
 use serde_json::json;
 
@@ -68,7 +70,7 @@ fn in_f32(_: &str) -> DType {
     DType::F32
 }
 
-const BASE: peft::Base<'_> = peft::Base { scope: Scope::Language, dinov2: false, path: None };
+const BASE: peft::Base<'_> = peft::Base { scope: Scope::Language, tower: peft::Tower::Clip, path: None };
 const TOKENS: TokenIds = TokenIds { eos: 3, pad: 0, image: 1 };
 
 fn of(scope: Scope, tensors: &Tensors) -> Tensors {

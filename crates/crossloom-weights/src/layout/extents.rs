@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crossloom_recipe::Adapter;
+use crossloom_recipe::{Adapter, PointAddress, VisionAddress};
 
 use crate::Architecture;
 
@@ -25,7 +25,7 @@ pub struct Dims {
     pub tied: bool,
     /// What names of the adapters of its own injection begin with, in the order of its wiring.
     pub adapters: Vec<String>,
-    /// The same of those whose queries begin at corners.
+    /// The same of those whose queries begin at corners, in the order of the corners.
     pub corners: Vec<String>,
 }
 
@@ -40,16 +40,17 @@ impl Dims {
         if let Some(vision) = &architecture.vision {
             (dims.patch, dims.channels) = (vision.patch_size, vision.channels);
         }
-        for (tap, point) in &architecture.wiring {
-            let (name, at_corner) = match &architecture.adapter {
-                Some(Adapter::PerEdge { corners, .. }) => {
-                    (format!("{}.{tap}", point.name()), corners.contains(point))
+        let wiring = &architecture.wiring;
+        if let Some(Adapter::PerEdge { corners, .. }) = &architecture.adapter {
+            let name = |(tap, point): &(VisionAddress, PointAddress)| format!("{}.{tap}", point.name());
+            dims.adapters = wiring.iter().filter(|(_, point)| !corners.contains(point)).map(name).collect();
+            let of = |corner| wiring.iter().filter(move |(_, point)| point == corner);
+            dims.corners = corners.iter().flat_map(of).map(name).collect();
+        } else {
+            for name in wiring.iter().map(|(tap, _)| tap.to_string()) {
+                if !dims.adapters.contains(&name) {
+                    dims.adapters.push(name);
                 }
-                _ => (tap.to_string(), false),
-            };
-            let names = if at_corner { &mut dims.corners } else { &mut dims.adapters };
-            if !names.contains(&name) {
-                names.push(name);
             }
         }
         dims

@@ -10,7 +10,7 @@ pub(super) const PROJECTORS: &[Row] = &[
     (&["model.spatial_projectors.{corner}.*"], &["injection.adapter.{corner}.projector.*"], &[]),
 ];
 
-pub(super) const GRANITE_VISION: Layout = Layout {
+pub(crate) const GRANITE_VISION: Layout = Layout {
     name: "Granite Vision",
     whole: true,
     dinov2: false,

@@ -2,7 +2,7 @@
 
 use super::{EMBEDDINGS, Layout, Operator};
 
-pub(super) const QWEN3_VL: Layout = Layout {
+pub(crate) const QWEN3_VL: Layout = Layout {
     name: "Qwen3-VL",
     whole: true,
     dinov2: false,

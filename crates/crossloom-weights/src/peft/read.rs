@@ -8,9 +8,10 @@ use crossloom_recipe::{Lora, Part};
 use crossloom_runtime::MappedFile;
 use serde_json::{Map, Value, json};
 
-use super::{CONFIG, MODEL, PREFIX, Pair, to_linear};
+use super::{CONFIG, MODEL, PREFIX, Pair, to_linears};
 use crate::WeightsError;
 use crate::export::{Scope, Values};
+use crate::layout::Dims;
 use crate::pretrained::part_of;
 use crate::shards::table;
 use crate::values::to_f32;
@@ -25,8 +26,8 @@ pub fn is_adapter(folder: &Path) -> bool {
 pub struct Adapter {
     path: PathBuf,
     scope: Scope,
-    /// By the name that the layer has as a module.
-    pairs: BTreeMap<String, Pair>,
+    /// With the name that the layer has as a module, or the module of which it is a part, in the order of these.
+    pairs: Vec<(String, Pair)>,
     /// Last parts of modules, where the configuration says so that all of that name have a pair.
     everywhere: Vec<String>,
 }
@@ -37,22 +38,24 @@ impl Adapter {
     /// # Errors
     /// There is none, or a damaged one; an adapter of another kind; modules that no base of ours has.
     pub fn open(folder: &Path) -> Result<Self, WeightsError> {
+        Self::beside(folder, &Dims::default())
+    }
+
+    /// Reads a folder; the base may have adapters of its own, which `dims` names.
+    fn beside(folder: &Path, dims: &Dims) -> Result<Self, WeightsError> {
         let config_path = folder.join(CONFIG);
         let settings = Settings::of(&table(&config_path)?)
             .map_err(|problems| WeightsError::new(&config_path, problems))?;
         let path = folder.join(MODEL);
         let file = MappedFile::open(&path).map_err(|error| WeightsError::one(&path, error))?;
         let (modules, mut problems) = modules_of(&file);
-        let scope = scope_of(&modules);
-        let mut pairs = BTreeMap::new();
+        let scope = scope_of(&modules, dims);
+        let mut pairs = Vec::new();
         for module in &modules {
-            let linear = scope.and_then(|scope| to_linear(scope, module));
-            match (pair(&file, module, &settings), linear) {
-                (Ok(read), Some(linear)) => drop(pairs.insert(module.clone(), Pair { linear, ..read })),
-                (Err(own), _) => problems.extend(own),
-                (Ok(_), None) => {
-                    problems.push(format!("adapts `{module}`, which is a layer of no model here"));
-                }
+            let linears = scope.map(|scope| to_linears(scope, module, dims)).unwrap_or_default();
+            match pair(&file, module, &settings).and_then(|pair| divided(module, &pair, linears)) {
+                Ok(read) => pairs.extend(read.into_iter().map(|pair| (module.clone(), pair))),
+                Err(own) => problems.extend(own),
             }
         }
         match scope {
@@ -63,9 +66,14 @@ impl Adapter {
         }
     }
 
+    /// How much of a model it is of.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
     /// Its pairs, in the order of their modules.
     pub fn pairs(&self) -> impl Iterator<Item = &Pair> {
-        self.pairs.values()
+        self.pairs.iter().map(|(_, pair)| pair)
     }
 
     /// The ranks, factors and targets of its pairs, by the part whose layers they stand beside.
@@ -116,16 +124,18 @@ impl Adapter {
     }
 }
 
-/// Reads an adapter of a scope of a model whose weights have the shapes `[out, in]` that `shape_of` says, by our names.
+/// Reads an adapter of a scope of a model with these dimensions, whose weights have the shapes `[out, in]` that `shape_of` says, by
+/// our names.
 ///
 /// # Errors
 /// As [`Adapter::open`]; layers that the base does not have or has in another shape, all of them.
 pub fn read(
     folder: &Path,
     scope: Scope,
+    dims: &Dims,
     shape_of: impl Fn(&str) -> Option<Vec<usize>>,
 ) -> Result<Vec<Pair>, WeightsError> {
-    let adapter = Adapter::open(folder)?;
+    let adapter = Adapter::beside(folder, dims)?;
     let mut problems = Vec::new();
     for (module, Pair { linear, a, b, .. }) in &adapter.pairs {
         let found = (adapter.scope == scope).then(|| shape_of(&format!("{linear}.weight"))).flatten();
@@ -139,7 +149,7 @@ pub fn read(
         }
     }
     if problems.is_empty() {
-        Ok(adapter.pairs.into_values().collect())
+        Ok(adapter.pairs.into_iter().map(|(_, pair)| pair).collect())
     } else {
         Err(WeightsError::new(folder, problems))
     }
@@ -165,10 +175,10 @@ fn modules_of(file: &MappedFile) -> (BTreeSet<String>, Vec<String>) {
 
 /// Of what the base is, by the names of its modules. Those of a language model alone begin with `model.`, those of an encoder alone
 /// do not, and a whole model names its parts.
-pub(crate) fn scope_of(modules: &BTreeSet<String>) -> Option<Scope> {
+pub(crate) fn scope_of(modules: &BTreeSet<String>, dims: &Dims) -> Option<Scope> {
     let all = |is: &dyn Fn(&str) -> bool| !modules.is_empty() && modules.iter().all(|module| is(module));
     let of_language = |module: &str| module.starts_with("model.layers.") || module == "lm_head";
-    if all(&|module| to_linear(Scope::Whole, module).is_some()) {
+    if all(&|module| !to_linears(Scope::Whole, module, dims).is_empty()) {
         Some(Scope::Whole)
     } else if all(&of_language) {
         Some(Scope::Language)
@@ -200,6 +210,26 @@ fn pair(file: &Arc<MappedFile>, module: &str, settings: &Settings) -> Result<Pai
         )]);
     }
     Ok(Pair { linear: String::new(), a, b, alpha: settings.alpha_of(module, rank) })
+}
+
+/// The pairs of the layers that a module is: they share the first half, and each has its rows of the second.
+fn divided(module: &str, pair: &Pair, linears: Vec<String>) -> Result<Vec<Pair>, Vec<String>> {
+    let &[rows, rank] = &pair.b.shape[..] else {
+        return Err(vec![format!("adapts `{module}` by no matrix")]);
+    };
+    if linears.is_empty() {
+        return Err(vec![format!("adapts `{module}`, which is a layer of no model here")]);
+    }
+    let of_each = rows / linears.len();
+    if of_each == 0 || of_each * linears.len() != rows {
+        return Err(vec![format!("adapts `{module}` by {rows} rows, which are no {} layers", linears.len())]);
+    }
+    let values = pair.b.values.chunks(of_each * rank).map(<[f32]>::to_vec);
+    let divided = linears.into_iter().zip(values).map(|(linear, values)| {
+        let b = Values { shape: vec![of_each, rank], values };
+        Pair { linear, a: pair.a.clone(), b, alpha: pair.alpha }
+    });
+    Ok(divided.collect())
 }
 
 /// What a configuration says of ranks and factors.

@@ -16,7 +16,7 @@ fn pair(linear: &str, out: usize, fan_in: usize, rank: usize, alpha: f64) -> Pai
 }
 
 fn base(scope: Scope) -> Base<'static> {
-    Base { scope, dinov2: false, path: None }
+    Base { scope, tower: Tower::Clip, path: None }
 }
 
 fn pairs() -> Vec<Pair> {
@@ -42,7 +42,7 @@ fn an_adapter_is_read_as_it_was_written_for_every_base() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("adapter");
         write(&folder, Base { path: Some("somewhere"), ..base(scope) }, own).unwrap();
-        let mut read = read(&folder, scope, shapes(own)).unwrap();
+        let mut read = read(&folder, scope, &Dims::default(), shapes(own)).unwrap();
         read.sort_by_key(|pair| own.iter().position(|other| other.linear == pair.linear));
         assert_eq!(read, own, "{scope:?}");
     }
@@ -82,15 +82,54 @@ fn modules_of_dinov2_have_names_of_their_own() {
     let ours = "vision_tower.vision_model.encoder.layers.3.self_attn.q_proj";
     for (scope, before) in [(Scope::Vision, ""), (Scope::Whole, "model.vision_tower.")] {
         let module = format!("{before}encoder.layer.3.attention.q_proj");
-        assert_eq!(Base { dinov2: true, ..base(scope) }.module(ours).as_ref(), Some(&module));
+        assert_eq!(Base { tower: Tower::Dinov2, ..base(scope) }.module(ours).as_ref(), Some(&module));
         for module in [module, format!("{before}encoder.layer.3.attention.attention.query")] {
             assert_eq!(to_linear(scope, &module).as_deref(), Some(ours));
         }
         assert_eq!(to_linear(scope, &format!("{before}encoder.layer.3.attention.x")), None);
     }
     let language = "language_model.model.layers.0.mlp.up_proj";
-    let module = Base { dinov2: true, ..base(Scope::Whole) }.module(language);
+    let module = Base { tower: Tower::Dinov2, ..base(Scope::Whole) }.module(language);
     assert_eq!(module.as_deref(), Some("model.language_model.layers.0.mlp.up_proj"));
+}
+
+#[test]
+fn modules_of_qwen3_vl_have_names_of_their_own_and_one_is_three_layers_of_ours() {
+    let dims = Dims { adapters: vec!["block.6".to_owned(), "block.12".to_owned()], ..Dims::default() };
+    let whole = Base { tower: Tower::Qwen3Vl, ..base(Scope::Whole) };
+    let block = "vision_tower.vision_model.encoder.layers.2";
+    for (module, ours) in [
+        ("model.visual.blocks.2.mlp.linear_fc1", format!("{block}.mlp.fc1")),
+        ("model.visual.blocks.2.attn.proj", format!("{block}.self_attn.out_proj")),
+        ("model.visual.merger.linear_fc2", "multi_modal_projector.linear_2".to_owned()),
+        ("model.language_model.layers.2.mlp.up_proj", "language_model.model.layers.2.mlp.up_proj".to_owned()),
+    ] {
+        assert_eq!(whole.module(&ours).as_deref(), Some(module));
+        assert_eq!(to_linears(Scope::Whole, module, &dims), [ours]);
+    }
+    // What a model injects has adapters that only its wiring names.
+    let merger = "model.visual.deepstack_merger_list.1.linear_fc1";
+    assert_eq!(to_linears(Scope::Whole, merger, &dims), ["injection.adapter.block.12.projector.linear_1"]);
+    assert!(to_linears(Scope::Whole, merger, &Dims::default()).is_empty());
+    // One layer that is three: each has its rows of the second half, and the first.
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("adapter");
+    write(&folder, whole, &[pair(&format!("{block}.mlp.fc1"), 6, 4, 2, 3.0)]).unwrap();
+    let name = |letter: &str| format!("{PREFIX}model.visual.blocks.2.attn.qkv.lora_{letter}.weight");
+    let fused = Tensors::from([(name("A"), values([2, 4], 0.0)), (name("B"), values([9, 2], 0.0))]);
+    save(&folder.join(MODEL), &as_they_are(&fused)).unwrap();
+    let read = Adapter::open(&folder).unwrap();
+    let found: Vec<_> = read.pairs().map(|pair| (pair.linear.as_str(), &pair.a, &pair.b)).collect();
+    let [q, k, v] = ["q", "k", "v"].map(|letter| format!("{block}.self_attn.{letter}_proj"));
+    let a = &values([2, 4], 0.0);
+    let b = [0.0, 6.0, 12.0].map(|start| values([3, 2], start));
+    assert_eq!(found, [(&q[..], a, &b[0]), (&k[..], a, &b[1]), (&v[..], a, &b[2])]);
+    let cut = Tensors::from([(name("A"), values([2, 4], 0.0)), (name("B"), values([8, 2], 0.0))]);
+    save(&folder.join(MODEL), &as_they_are(&cut)).unwrap();
+    assert!(Adapter::open(&folder).unwrap_err().to_string().contains("8 rows, which are no 3 layers"));
+    // Back again they would need a rank for each.
+    let error = write(&parent.path().join("none"), whole, &[pair(&q, 6, 4, 2, 3.0)]).unwrap_err();
+    assert!(error.to_string().contains("queries, keys and values as one"), "{error}");
 }
 
 #[test]
@@ -99,11 +138,11 @@ fn an_adapter_of_another_base_is_refused_layer_by_layer() {
     let folder = parent.path().join("adapter");
     write(&folder, base(Scope::Language), &pairs()).unwrap();
     let wider = |name: &str| name.contains(".0.").then(|| vec![8, 7]);
-    let error = read(&folder, Scope::Language, wider).unwrap_err();
+    let error = read(&folder, Scope::Language, &Dims::default(), wider).unwrap_err();
     assert_eq!(error.problems.len(), 2, "{error}");
     assert!(error.problems[0].contains("the base has [8, 7] there"), "{error}");
     assert!(error.problems[1].contains("which the language does not have"), "{error}");
-    let error = read(&folder, Scope::Vision, shapes(&pairs())).unwrap_err();
+    let error = read(&folder, Scope::Vision, &Dims::default(), shapes(&pairs())).unwrap_err();
     assert_eq!(error.problems.len(), 2, "{error}");
 }
 
@@ -124,13 +163,13 @@ fn settings_that_compute_something_else_and_damaged_files_are_refused() {
     ] {
         assert!(config.contains(from), "{from}");
         std::fs::write(folder.join(CONFIG), config.replace(from, to)).unwrap();
-        assert!(read(&folder, Scope::Language, &shapes).is_err(), "{to}");
+        assert!(read(&folder, Scope::Language, &Dims::default(), &shapes).is_err(), "{to}");
     }
     std::fs::write(folder.join(CONFIG), &config).unwrap();
-    assert!(read(&folder, Scope::Language, &shapes).is_ok());
+    assert!(read(&folder, Scope::Language, &Dims::default(), &shapes).is_ok());
     let bytes = std::fs::read(folder.join(MODEL)).unwrap();
     std::fs::write(folder.join(MODEL), &bytes[..bytes.len() - 4]).unwrap();
-    assert!(read(&folder, Scope::Language, &shapes).is_err());
+    assert!(read(&folder, Scope::Language, &Dims::default(), &shapes).is_err());
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::commands;
 pub use choice::choice;
 pub use error::CliError;
 pub use interrupt::stop_on_interrupt;
-pub use options::{BackendArgs, RecipeArgs, RunsArgs, VariantArgs, VerifyArgs};
+pub use options::{BackendArgs, Pick, RecipeArgs, RunsArgs, VariantArgs, VerifyArgs};
 pub use quantity::{bytes, counted, duration, grouped, scaled};
 pub use run_options::{EntryArgs, SubjectArgs, ThreadArgs};
 pub use table::Table;
@@ -105,9 +105,15 @@ pub enum Verb {
     /// Say what a recipe costs before anything runs.
     #[command(long_about = commands::explain::LONG_ABOUT)]
     Explain(commands::explain::Args),
+    /// Say what differs between two recipes, or two variants of one.
+    #[command(long_about = commands::diff::LONG_ABOUT)]
+    Diff(commands::diff::Args),
     /// Show a recipe as a graph, at any stage of the compiler.
     #[command(long_about = commands::graph::LONG_ABOUT)]
     Graph(commands::graph::Args),
+    /// Keep the stages of a recipe in a folder, and check that they are as kept.
+    #[command(long_about = commands::snapshot::LONG_ABOUT)]
+    Snapshot(commands::snapshot::Args),
     /// Compile a recipe and show how long each pass takes.
     #[command(long_about = commands::compile::LONG_ABOUT)]
     Compile(commands::compile::Args),
@@ -144,7 +150,9 @@ impl Verb {
             Self::Check(args) => commands::check::run(args, terminal),
             Self::Resolve(args) => commands::resolve::run(args, terminal),
             Self::Explain(args) => commands::explain::run(args, terminal),
+            Self::Diff(args) => commands::diff::run(args, terminal),
             Self::Graph(args) => commands::graph::run(args, terminal),
+            Self::Snapshot(args) => commands::snapshot::run(args, terminal),
             Self::Compile(args) => commands::compile::run(args, terminal),
             Self::Runs(args) => commands::runs::run(args, terminal),
             Self::Data(args) => commands::data::run(args, terminal),

@@ -116,6 +116,69 @@ impl VariantArgs {
     }
 }
 
+/// A variant of a recipe that is on the command line by one word: `RECIPE`, where it has one variant, or `RECIPE/VARIANT`.
+#[derive(Debug)]
+pub struct Pick {
+    /// The recipe.
+    pub recipe: RecipeArgs,
+    /// All of it, read.
+    pub loaded: LoadedRecipe,
+    variant: VariantArgs,
+}
+
+impl Pick {
+    /// Reads the recipe of such a word, with overrides. `beside` is what was picked before: a word that is no recipe may be another
+    /// variant of that one.
+    ///
+    /// # Errors
+    /// There is no such recipe or variant; everything that is wrong with the recipe.
+    pub fn new(
+        word: &str,
+        sets: &[String],
+        beside: Option<&Self>,
+        terminal: &Terminal,
+    ) -> Result<Self, CliError> {
+        let path = Path::new(word);
+        let of = |recipe: PathBuf, variant: Option<String>| {
+            let recipe = RecipeArgs { recipe, sets: sets.to_vec() };
+            let loaded = recipe.load(terminal)?;
+            Ok(Self { recipe, loaded, variant: VariantArgs { variant } })
+        };
+        if !path.is_file() {
+            if let (Some(recipe), Some(variant)) = (path.parent(), path.file_name())
+                && recipe.is_file()
+            {
+                return of(recipe.to_owned(), Some(variant.to_string_lossy().into_owned()));
+            }
+            if let Some(known) = beside.filter(|known| known.loaded.variant(word).is_some()) {
+                let (recipe, loaded) = (known.recipe.clone(), known.loaded.clone());
+                return Ok(Self { recipe, loaded, variant: VariantArgs { variant: Some(word.to_owned()) } });
+            }
+        }
+        of(path.to_owned(), None)
+    }
+
+    /// A recipe that was read before.
+    pub fn of(recipe: RecipeArgs, loaded: LoadedRecipe) -> Self {
+        Self { recipe, loaded, variant: VariantArgs::default() }
+    }
+
+    /// The variant.
+    ///
+    /// # Errors
+    /// The recipe has none of that name, or several and none was named.
+    pub fn variant(&self) -> Result<&Variant, CliError> {
+        let (several, path) = (self.loaded.variants.len(), self.loaded.path.display());
+        if self.variant.variant.is_none() && several > 1 {
+            return Err(CliError::usage(
+                format!("`{path}` has {several} variants"),
+                format!("choose one, as in {path}/{}: {}", self.loaded.variants[0].name, names(&self.loaded)),
+            ));
+        }
+        self.variant.only(&self.loaded)
+    }
+}
+
 fn names(loaded: &LoadedRecipe) -> String {
     let names: Vec<String> = loaded.variants.iter().map(|variant| format!("`{}`", variant.name)).collect();
     names.join(", ")

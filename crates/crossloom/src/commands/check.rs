@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crossloom_recipe::{Diagnostic, LoadOptions, LoadedRecipe, Topology, load_with};
 use crossloom_run::backends::Backend;
 use crossloom_run::located;
-use crossloom_run::memory::{Limit, Need, expected, fits_here};
+use crossloom_run::memory::{Expected, Limit, Need, expected, fits_here};
 use crossloom_run::stages::Shapes;
 use crossloom_run::start::architecture;
 use serde::Serialize;
@@ -121,7 +121,7 @@ fn good(path: String, loaded: &LoadedRecipe, backend: Backend) -> Result<Checked
             let compiled = Shapes::of_stage(&variant.recipe, &recipe)
                 .and_then(|shapes| expected(&recipe, shapes, backend, left));
             let found = match compiled {
-                Ok((need, _)) => {
+                Ok(Expected { need, .. }) => {
                     let found = fits_here(&need).err().map(|error| format!("{error} ({})", error.help()));
                     if memory.as_ref().is_none_or(|known| known.total() < need.total()) {
                         memory = Some(need);

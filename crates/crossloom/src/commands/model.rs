@@ -1,18 +1,19 @@
 //! `model`: pretrained models on disk.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod inspect;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crossloom_recipe::{KeptIn, Part, PointAddress, VisionAddress};
+use crossloom_recipe::KeptIn;
 use crossloom_run::export::{Export, export};
 use crossloom_run::{resolved, unfinished_stage};
 use crossloom_train::run_dir::RunDir;
+use crossloom_weights::Pretrained;
 use crossloom_weights::export::{Scope, merged};
-use crossloom_weights::{Architecture, Held, Pretrained};
 use serde_json::json;
 
-use crate::cli::{CliError, Table, Terminal, VariantArgs, bytes, choice, counted, grouped};
+use crate::cli::{CliError, Terminal, VariantArgs, choice, counted, grouped};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -24,9 +25,11 @@ Examples:
   $ crossloom model inspect ~/models/llava-1.5-7b-hf
   $ crossloom model inspect ~/models/clip-vit-large-patch14-336 --json
   $ crossloom model inspect ~/models/SmolLM2-135M-Instruct.Q4_1.gguf
+  $ crossloom model inspect adapter
 
-Known are CLIP, SigLIP, DINOv2, Llama (Vicuna, SmolLM2), Qwen2, Qwen3, LLaVA-1.5 and LLaVA-OneVision. What the configuration says is \
-compared with the shapes of the tensors, and all that does not fit is told at once.";
+Known are CLIP, SigLIP, DINOv2, Llama (Vicuna, SmolLM2), Qwen2, Qwen3, Granite, LLaVA-1.5, LLaVA-OneVision, Qwen3-VL and Granite \
+4.1 Vision. What the configuration says is compared with the shapes of the tensors, and all that does not fit is told at once. \
+Of an adapter in PEFT's form the ranks, factors and layers are said.";
 
 const MERGE_HELP: &str = "\
 Examples:
@@ -55,10 +58,11 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Say what a model is: families, dimensions, types, parameters, and the addresses that a recipe can use.
+    /// Say what a model is: families, dimensions, types, parameters, and the addresses that a recipe can use; or what an adapter
+    /// stands beside.
     #[command(after_long_help = INSPECT_HELP)]
     Inspect {
-        /// The folder of the model, or its file.
+        /// The folder of the model or of the adapter, or a file.
         #[arg(value_name = "PATH")]
         folder: PathBuf,
         /// Write one JSON document.
@@ -133,7 +137,7 @@ fn about(scope: Scope) -> &'static str {
     match scope {
         Scope::Language => "the language model",
         Scope::Vision => "the vision encoder",
-        Scope::Whole => "encoder, projector and language model",
+        Scope::Whole => "encoder, projector and language model, and what the model injects by itself",
     }
 }
 
@@ -170,7 +174,7 @@ impl AdapterOf {
 /// such model, or a folder that is there already.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     match &args.verb {
-        Verb::Inspect { folder, json } => inspect(folder, *json, terminal)?,
+        Verb::Inspect { folder, json } => inspect::inspect(folder, *json, terminal)?,
         Verb::Export(args) => give(args, terminal)?,
         Verb::Merge { base, adapter, out, written } => {
             let base = Pretrained::open(base).map_err(CliError::failed)?;
@@ -217,112 +221,4 @@ fn give(args: &ExportArgs, terminal: &Terminal) -> Result<(), CliError> {
         grouped(exported.parameters),
         grouped(exported.steps)
     ))
-}
-
-fn inspect(folder: &Path, json: bool, terminal: &Terminal) -> Result<(), CliError> {
-    let model = Pretrained::open(folder).map_err(CliError::failed)?;
-    let (architecture, held) = (model.architecture(), model.held());
-    let addresses = Addresses::of(architecture);
-    if json {
-        let held: Vec<_> = (held.iter())
-            .map(|((part, dtype), held)| json!({ "part": part, "type": dtype, "held": held }))
-            .collect();
-        return terminal.json(&json!({
-            "folder": folder.display().to_string(),
-            "layout": model.layout().name,
-            "model": architecture,
-            "tensors": held,
-            "left_out": model.left_out(),
-            "taps": addresses.taps,
-            "points": addresses.points,
-            "reads": addresses.reads,
-            "injects": architecture.wiring,
-            "adapter": architecture.adapter,
-        }));
-    }
-    let dimensions = toml::to_string(&BTreeMap::from([("model", architecture)])).map_err(CliError::failed)?;
-    let mut text = format!("names of tensors: {}\n\n{}", model.layout().name, tensors(&held));
-    if !model.left_out().is_empty() {
-        text.push_str(&format!("  left out: {}\n", model.left_out().join(", ")));
-    }
-    text.push_str(&format!("\n{dimensions}"));
-    for (what, names) in
-        [("taps", &addresses.taps), ("points", &addresses.points), ("itself reads", &addresses.reads)]
-    {
-        if !names.is_empty() {
-            text.push_str(&format!("\n{what}: {}", names.join(", ")));
-        }
-    }
-    text.push_str(&own_injection(architecture).map_err(CliError::failed)?);
-    terminal.print(&text)
-}
-
-/// What a model adds to its decoder's layers by itself, as a recipe says it.
-fn own_injection(architecture: &Architecture) -> Result<String, toml::ser::Error> {
-    let Some(adapter) = architecture.adapter.as_ref().filter(|_| !architecture.wiring.is_empty()) else {
-        return Ok(String::new());
-    };
-    let pairs: Vec<String> =
-        architecture.wiring.iter().map(|(tap, point)| format!("[\"{tap}\", \"{point}\"]")).collect();
-    let adapter = toml::Value::try_from(adapter)?;
-    let input = if architecture.taps.is_empty() { "input = \"none\", " } else { "" };
-    Ok(format!(
-        "\nitself injects: topology = {{ {input}wiring = [{}], adapter = {adapter} }}",
-        pairs.join(", ")
-    ))
-}
-
-fn tensors(held: &BTreeMap<(Part, String), Held>) -> String {
-    let mut table = Table::new(["part", "type", "tensors", "parameters", "bytes"]).indented(2);
-    let mut all = Held::default();
-    for ((part, dtype), held) in held {
-        table.row([
-            part.name().to_owned(),
-            dtype.clone(),
-            grouped(held.tensors),
-            grouped(held.parameters),
-            bytes(held.bytes),
-        ]);
-        all.tensors += held.tensors;
-        all.parameters += held.parameters;
-        all.bytes += held.bytes;
-    }
-    table.row([
-        "all".to_owned(),
-        String::new(),
-        grouped(all.tensors),
-        grouped(all.parameters),
-        bytes(all.bytes),
-    ]);
-    table.to_string()
-}
-
-/// The names of states and places that a recipe can use.
-struct Addresses {
-    taps: Vec<String>,
-    points: Vec<String>,
-    /// The taps that the model was trained with.
-    reads: Vec<String>,
-}
-
-impl Addresses {
-    fn of(architecture: &Architecture) -> Self {
-        let mut taps = Vec::new();
-        if let Some(vision) = &architecture.vision {
-            taps.push(VisionAddress::Embed);
-            taps.extend((1..=vision.layers).map(VisionAddress::Block));
-            taps.extend(vision.post_norm.then_some(VisionAddress::PostNorm));
-        }
-        let mut points = Vec::new();
-        if let Some(language) = &architecture.language {
-            points.push(PointAddress::Input);
-            points.extend((0..language.layers).map(PointAddress::Before));
-            points.extend((0..language.layers).map(PointAddress::After));
-        }
-        Self {
-            taps: taps.iter().map(ToString::to_string).collect(),
-            points: points.iter().map(ToString::to_string).collect(),
-            reads: architecture.taps.iter().map(ToString::to_string).collect(),
-        }
-    }
 }

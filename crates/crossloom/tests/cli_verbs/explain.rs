@@ -19,7 +19,7 @@ fn memory_adds_up_and_the_injection_costs_something() {
     let names: Vec<&str> = variants.iter().map(|variant| variant["variant"].as_str().unwrap()).collect();
     assert_eq!(names, ["projector", "cli", "question_only"]);
     for variant in variants {
-        for mode in ["train", "forward"] {
+        for mode in ["train", "prefill", "decode"] {
             let memory = variant[mode]["memory"].as_object().unwrap();
             let parts: u64 =
                 memory.iter().filter(|(name, _)| *name != "peak").map(|(_, bytes)| number(bytes)).sum();
@@ -47,7 +47,7 @@ fn memory_adds_up_and_the_injection_costs_something() {
     };
     assert_eq!(number(&parameters["without"]), total(projector), "without its injection it is `projector`");
     assert_eq!(number(&parameters["with"]), total(cli));
-    for figure in ["train_flops", "forward_flops", "train_bytes_moved", "train_peak"] {
+    for figure in ["train_flops", "prefill_flops", "train_bytes_moved", "train_peak"] {
         let ratio = cli["overhead"][figure]["ratio"].as_f64().unwrap();
         assert!((1.0..10.0).contains(&ratio), "{figure}: {ratio}");
     }
@@ -122,8 +122,10 @@ fn the_text_shows_all_tables_and_never_changes() {
     let said = crossloom(&arguments).exits(0);
     for heading in [
         "variant cli: ",
-        "parameters ",
+        "part  ",
         "cost ",
+        "a run holds at once ",
+        "edge (forward pass)",
         "scope (training step)",
         "pass ",
         "kernel ",
@@ -268,4 +270,116 @@ fn types_of_an_accumulating_step_count_the_state_of_both_its_parts() {
     let memory = &cli["train"]["memory"];
     assert_eq!(sum("weights"), number(&memory["weights"]));
     assert_eq!(sum("state"), number(&memory["optimizer"]) + number(&memory["copies"]));
+}
+
+#[test]
+fn parts_add_up_to_the_whole_in_every_phase() {
+    for variant in explained(&[])["variants"].as_array().unwrap() {
+        let parts: Vec<&Value> = variant["parts"].as_object().unwrap().values().collect();
+        for (phase, bytes) in [("train", "bytes"), ("prefill", "bytes"), ("decode", "bytes")] {
+            let sum = |figure: &str| -> u64 { parts.iter().map(|part| number(&part[phase][figure])).sum() };
+            assert_eq!(sum("flops"), number(&variant[phase]["flops"]), "{phase}");
+            assert_eq!(sum(bytes), number(&variant[phase]["bytes_moved"]), "{phase}");
+            assert_eq!(sum("calls"), number(&variant[phase]["kernel_calls"]), "{phase}");
+        }
+        // A token reads no picture, so nothing of a picture's way is computed for it.
+        let decode = &variant["parts"]["vision"]["decode"];
+        assert_eq!(number(&decode["flops"]), 0, "{decode}");
+        assert!(number(&variant["decode"]["flops"]) > 0);
+        assert!(number(&variant["prefill"]["flops"]) < number(&variant["train"]["flops"]));
+    }
+}
+
+#[test]
+fn memory_in_both_types_is_that_of_the_recipe_in_either() {
+    let total = |need: &Value| -> u64 { need.as_object().unwrap().values().map(number).sum() };
+    let wide = explained(&["--variant", "cli"]);
+    let narrow = explained(&["--variant", "cli", "--set", "train.precision='bf16'"]);
+    let (wide, narrow) = (&wide["variants"][0], &narrow["variants"][0]);
+    assert_eq!((&wide["run"], &narrow["run"]), (&wide["run_in"]["f32"], &wide["run_in"]["bf16"]));
+    assert_eq!(wide["run_in"], narrow["run_in"]);
+    assert!(total(&narrow["run"]) < total(&wide["run"]));
+}
+
+#[test]
+fn shares_of_edges_add_up_to_what_lies_between_taps_and_points() {
+    let document = explained(&["--variant", "cli"]);
+    let cli = &document["variants"][0];
+    let edges = cli["edges"].as_object().unwrap();
+    assert_eq!(edges.len(), 13);
+    let sum = |figure: &str| -> u64 { edges.values().map(|cost| number(&cost[figure])).sum() };
+    // Every weight of the connector and the adapter lies on some edge; a share is rounded down.
+    let weights = ["projector", "adapter", "gate"].map(|part| number(&cli["parameters"][part]["total"]));
+    let all: u64 = weights.iter().sum();
+    assert!(sum("parameters") <= all && sum("parameters") + 13 * 40 > all, "{} of {all}", sum("parameters"));
+    let connecting =
+        ["projector", "adapter", "gate"].map(|part| number(&cli["parts"][part]["prefill"]["flops"]));
+    let connecting: u64 = connecting.iter().sum();
+    assert!(
+        sum("flops") > connecting / 2 && sum("flops") <= connecting * 11 / 10,
+        "{} {connecting}",
+        sum("flops")
+    );
+    // Alone at its point, an edge shares neither gate nor adapter.
+    let sets = ["wiring='diagonal'", "taps={ count = 3 }", "adapter='per_tap'"];
+    let sets: Vec<String> =
+        sets.iter().flat_map(|set| ["--set".to_owned(), format!("variants.cli.topology.{set}")]).collect();
+    let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+    let alone = explained(&[&["--variant", "cli"][..], &sets].concat());
+    let own = &alone["variants"][0]["edges"]["block.1->layer.0"]["own"];
+    assert!(number(own) > 0, "{}", alone["variants"][0]["edges"]);
+}
+
+#[test]
+fn against_another_variant_every_figure_stands_beside_its_own() {
+    let document = explained(&["--variant", "cli", "--against", "projector"]);
+    let alone = explained(&["--variant", "projector"]);
+    assert_eq!(document["against"], alone["variants"][0]);
+    let cli = &document["variants"][0];
+    let figures = cli["against"].as_array().unwrap();
+    let flops = figures.iter().find(|figure| figure["name"] == "FLOPs, training step").unwrap();
+    assert_eq!(
+        (&flops["first"], &flops["second"]),
+        (&alone["variants"][0]["train"]["flops"], &cli["train"]["flops"])
+    );
+    let said = crossloom(&[&RECIPE[..], &["--variant", "cli", "--against", "projector"]].concat()).exits(0);
+    assert!(said.out.contains("first: projector; second: cli"), "{}", said.out);
+    let other = [&RECIPE[..], &["--variant", "cli", "--against", "recipes/quickstart.toml"]].concat();
+    crossloom(&other).exits(2).complains(&["has 3 variants", "recipes/quickstart.toml/projector"]);
+}
+
+#[test]
+fn what_would_fit_a_budget_is_tried_and_what_is_told_is_so() {
+    let base = ["--variant", "cli", "--set", "train.batch_size=64"];
+    let total = |variant: &Value| -> u64 { variant["run"].as_object().unwrap().values().map(number).sum() };
+    let whole = total(&explained(&base)["variants"][0]);
+    let ask = |bytes: u64| {
+        let budget = bytes.to_string();
+        explained(&[&base[..], &["--budget", &budget]].concat())["variants"][0]["budget"].clone()
+    };
+    assert_eq!((&ask(whole)["fits"], ask(whole)["tried"].as_array().unwrap().len()), (&Value::Bool(true), 0));
+    for budget in [whole * 3 / 4, whole / 2] {
+        let found = ask(budget);
+        assert_eq!((number(&found["need"]), &found["fits"]), (whole, &Value::Bool(false)));
+        let tried = found["tried"].as_array().unwrap();
+        let knobs: Vec<&str> = tried.iter().map(|tried| tried["knob"].as_str().unwrap()).collect();
+        for knob in [
+            "values computed again",
+            "bf16",
+            "smaller batches",
+            "shorter sequences",
+            "LoRA in language",
+            "vision frozen",
+        ] {
+            assert!(knobs.iter().any(|known| known.starts_with(knob)), "{knob}: {knobs:?}");
+        }
+        let fitting = tried.iter().find(|tried| tried["fits"] == true).unwrap_or_else(|| panic!("{found}"));
+        // The recipe with these settings holds what was said of it.
+        let sets: Vec<String> = (fitting["sets"].as_array().unwrap().iter())
+            .flat_map(|set| ["--set".to_owned(), format!("variants.cli.{}", set.as_str().unwrap())])
+            .collect();
+        let (sets, budget) = (sets.iter().map(String::as_str).collect::<Vec<_>>(), budget.to_string());
+        let then = explained(&[&base[..], &sets, &["--budget", &budget]].concat());
+        assert_eq!(total(&then["variants"][0]), number(&fitting["need"]), "{fitting}");
+    }
 }

@@ -4,6 +4,7 @@
 
 mod bounds;
 mod check;
+mod diff;
 mod documents;
 mod experiment;
 mod explain;
@@ -18,6 +19,7 @@ mod moved;
 mod recipes;
 mod resolve;
 mod runs;
+mod snapshot;
 mod stages;
 mod stale;
 mod support;

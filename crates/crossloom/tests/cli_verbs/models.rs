@@ -116,13 +116,27 @@ fn an_adapter_is_merged_into_its_base_alone_and_what_is_no_run_gives_nothing_awa
     let adapter = |name: &str, linear: &str| {
         let linear = format!("language_model.model.layers.{linear}");
         let pair = Pair { linear, a: half([2, 8]), b: half([8, 2]), alpha: 2.0 };
-        let base = peft::Base { scope: Scope::Language, dinov2: false, path: None };
+        let base = peft::Base { scope: Scope::Language, tower: peft::Tower::Clip, path: None };
         peft::write(&folder.path().join(name), base, &[pair]).unwrap();
     };
     adapter("fits", "0.self_attn.q_proj");
     adapter("other", "1.self_attn.q_proj");
     let merge =
         |name: &str, out: &str| crossloom_in(folder.path(), &["model", "merge", "base", name, "--out", out]);
+    let described = crossloom_in(folder.path(), &["model", "inspect", "fits"]).exits(0);
+    for part in [
+        "of the language model",
+        "language     2",
+        "train.parts.language.lora = { weights = \"fits\" }",
+        "q_proj",
+    ] {
+        assert!(described.out.contains(part), "`{part}` is not in\n{}", described.out);
+    }
+    let document = crossloom_in(folder.path(), &["model", "inspect", "fits", "--json"]).exits(0).json();
+    assert_eq!(
+        (&document["adapter_of"], &document["pairs"][0]["parameters"]),
+        (&"language".into(), &32.into())
+    );
     assert!(merge("fits", "merged").exits(0).out.contains("merged: 1 layer changed"));
     let inspected = crossloom_in(folder.path(), &["model", "inspect", "merged"]).exits(0);
     assert!(inspected.out.contains("language  f32"), "{}", inspected.out);
