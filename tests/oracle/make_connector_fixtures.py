@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from safetensors.torch import save_file
 
 FOLDER = Path(__file__).resolve().parents[2] / "crates/crossloom-model/src/connector/fixtures"
@@ -64,74 +63,6 @@ class MoL(nn.Module):
         return {"state": (1 - held) * mixed + held * reserve, "shares": kept, "imbalance": imbalance}
 
 
-class GeluLayers(nn.Sequential):
-    def __init__(self, *widths, bias):
-        super().__init__(nn.Linear(widths[0], widths[1], bias=bias), nn.GELU(), nn.Linear(widths[1], widths[2], bias=bias))
-
-
-class Aggregation(nn.Module):
-    """One layer of the spatial vision aggregator: a query per window, over the windows of all encoders."""
-
-    def __init__(self, width, hidden, sizes, heads):
-        super().__init__()
-        self.heads = heads
-        self.proj_context = nn.Linear(hidden, hidden, bias=False)
-        self.proj_in = nn.Linear(width + hidden, hidden, bias=False)
-        normed = lambda: nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, hidden, bias=False))
-        self.cross_attn = nn.ModuleDict({"q_proj": normed(), "o_proj": nn.Linear(hidden, hidden, bias=False)})
-        for i, size in enumerate(sizes):
-            self.cross_attn.update({f"k_proj_{i}": normed(), f"v_proj_{i}": normed()})
-            if size > 1:
-                self.register_parameter(f"pos_embed_{i}", nn.Parameter(draw(size * size, hidden)))
-        self.norm = nn.LayerNorm(hidden)
-        layers = GeluLayers(hidden, hidden, width, bias=False)
-        self.proj_out = nn.ModuleDict({"linear_1": layers[0], "linear_2": layers[2]})
-
-    def forward(self, tokens, context, windows):
-        batch, count, _ = tokens.shape
-        context = self.proj_context(context).unsqueeze(1).expand(-1, count, -1)
-        x = self.proj_in(torch.cat([tokens, context], -1))
-        keys, values = [], []
-        for i, window in enumerate(windows):  # [B, N, rows, H]
-            window = window + getattr(self, f"pos_embed_{i}") if window.shape[2] > 1 else window
-            keys.append(self.cross_attn[f"k_proj_{i}"](window))
-            values.append(self.cross_attn[f"v_proj_{i}"](window))
-        by_head = lambda x: x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
-        q, k, v = [by_head(x) for x in (self.cross_attn["q_proj"](x).unsqueeze(2), torch.cat(keys, 2), torch.cat(values, 2))]
-        read = F.scaled_dot_product_attention(q, k, v).transpose(-3, -2).flatten(-2).squeeze(2)
-        x = self.norm(x + self.cross_attn["o_proj"](read))
-        return tokens + self.proj_out["linear_2"](F.gelu(self.proj_out["linear_1"](x)))
-
-
-class SVA(nn.Module):
-    """Two encoders, whose windows have different sizes, in front of a language model and behind one of its layers."""
-
-    def __init__(self, of_states, sizes, side, hidden, width, depth, heads):
-        super().__init__()
-        self.side, self.sizes = side, sizes
-        for i, of_state in enumerate(of_states):
-            layers = GeluLayers(of_state, hidden, hidden, bias=True)
-            self.add_module(f"mm_projector_aux_{i}", nn.Sequential(*layers, nn.LayerNorm(hidden)))
-        self.vision_query = nn.Parameter(draw(1, hidden))
-        layers = nn.ModuleList([Aggregation(hidden, hidden, sizes, heads) for _ in range(depth)])
-        self.vision_sampler_0 = nn.ModuleDict({"layers": layers})
-        self.mm_projector = GeluLayers(hidden, width, width, bias=True)
-        behind = nn.ModuleDict({"layers": nn.ModuleList([Aggregation(width, hidden, sizes, heads)])})
-        self.vision_sampler_layers = nn.ModuleList([behind])
-
-    def forward(self, tokens, **states):
-        states = [getattr(self, f"mm_projector_aux_{i}")(states[name]) for i, name in enumerate(sorted(states))]
-        context, windows = states[0].mean(1), []
-        for state, size in zip(states, self.sizes):
-            cells = state.unflatten(1, (self.side, size, self.side, size)).transpose(2, 3)
-            windows.append(cells.reshape(len(state), self.side**2, size * size, -1))
-        x = self.vision_query.expand(len(context), self.side**2, -1)
-        for layer in self.vision_sampler_0["layers"]:
-            x = layer(x, context, windows)
-        behind = self.vision_sampler_layers[0]["layers"][0]
-        return {"visual": self.mm_projector(x), "behind": behind(tokens, context, windows)}
-
-
 def write(name, module, **inputs):
     for parameter_name, parameter in module.named_parameters():
         spread = 1.0 if parameter.dim() < 2 else parameter.shape[1] ** -0.5
@@ -156,4 +87,3 @@ state = lambda cells, width: draw(2, cells, width)
 for level in ("layer", "patch", "hybrid"):
     states = {f"state_{i}": state(5, 6) for i in range(4)}
     write(f"mol_{level}", MoL(level, 2, 3, 6, 7), question=draw(2, 7), reserve=state(5, 6), **states)
-write("sva", SVA([5, 6], [1, 2], 2, 8, 12, 2, 2), tokens=state(4, 12), state_0=state(4, 5), state_1=state(16, 6))

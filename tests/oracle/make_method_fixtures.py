@@ -60,7 +60,7 @@ def write(name: str) -> None:
     logits = METHODS[name].logits(net, data)
     mean = loss(logits, data)
     mean.backward()
-    visual = data.visual if METHODS[name].in_sequence else 0
+    visual = data.visual // METHODS[name].merge ** 2 if METHODS[name].in_sequence else 0
     tensors = {f"input.{key}": value for key, value in inputs(data, visual).items()}
     for key, value in net.weights.items():
         tensors[f"weight.{key}"] = value.detach().float()

@@ -3,14 +3,15 @@
 use crossloom_graph::{LuminalGraph, Tensor};
 use crossloom_ir::op::{Argmax, CrossEntropy, ScatterMode, ScatterRows};
 use crossloom_ir::{Role, TensorType};
-use crossloom_recipe::{Gate, Input, LanguageModel, Mask, Part, PointAddress, Recipe, Tap};
+use crossloom_recipe::{Gate, Input, LanguageModel, Mask, Part, PointAddress, Recipe, Tap, WindowInput};
 
 use crate::adaptation::{self, Layers};
+use crate::connector::{WindowReader, windows};
 use crate::injection::{Features, Injector, PictureCache, PointGates, adapt};
 use crate::language::{Memory, Sequence, decoder_layer, embed_tokens, predict, scaled, turned_by};
 use crate::params::Params;
-use crate::projector::{SHARED, prepared, projected};
-use crate::vision::{States, side_by_side};
+use crate::projector::{ProjectorWeights, SHARED, prepared, projected};
+use crate::vision::{States, side_by_side, tap};
 use crate::{BatchShape, ModelError, ParamSpec, inputs};
 
 /// Results named `gate.{point}` hold the gate values of a point, `[B, K]` or `[B, K, D]`.
@@ -189,6 +190,11 @@ pub(crate) fn embeddings(
             p.leave();
             return Ok(zeros);
         }
+        Input::Windows(of) => {
+            let visual = windows_at_input(p, states, recipe, of)?;
+            p.leave();
+            return Ok(visual);
+        }
         Input::Channels(taps) => taps,
     };
     let state = side_by_side(p, states, recipe, taps)?;
@@ -197,6 +203,28 @@ pub(crate) fn embeddings(
     let visual = projected(p, (Part::Projector, SHARED), read, wide, None, model)?;
     p.leave();
     Ok(visual)
+}
+
+/// Visual tokens `[B, N, D]` that begin as a learned one and read windows of taps.
+fn windows_at_input(
+    p: &mut Params,
+    states: &States,
+    recipe: &Recipe,
+    of: &WindowInput,
+) -> Result<Tensor, ModelError> {
+    let WindowInput { hidden, heads, depth, .. } = *of;
+    let mut taps = Vec::with_capacity(of.of.len());
+    for name in &of.of {
+        let state = tap(p, states, recipe, name)?;
+        taps.push(windows(p, &format!("injection.adapter.{name}"), hidden, state, &recipe.model)?);
+    }
+    let reader = WindowReader { part: Part::Projector, hidden, heads };
+    let tokens = reader.learned(p, "connector", depth, &taps)?;
+    ProjectorWeights::reading(p, Part::Projector, SHARED, &recipe.model, hidden).apply(
+        p,
+        tokens,
+        &recipe.model,
+    )
 }
 
 /// The features of all taps; nothing where no edge carries them.

@@ -15,19 +15,20 @@ class Method:
     recipe: str
     logits: Callable[[Net, Batch], Tensor]
     in_sequence: bool
+    merge: int  # side of the blocks of patches that are one visual token
 
 
 METHODS: dict[str, Method] = {}
 
 
-def method(name: str, recipe: str, in_sequence: bool = True) -> Callable:
+def method(name: str, recipe: str, in_sequence: bool = True, merge: int = 1) -> Callable:
     """Registers a function under the name of its fixture; whether visual tokens are in the sequence."""
 
     def register(logits: Callable[[Net, Batch], Tensor]) -> Callable:
-        METHODS[name] = Method(recipe, logits, in_sequence)
+        METHODS[name] = Method(recipe, logits, in_sequence, merge)
         return logits
 
     return register
 
 
-from . import connectors, cross_attention  # noqa: E402, F401
+from . import connectors, cross_attention, windows  # noqa: E402, F401

@@ -4,7 +4,7 @@ use crossloom_graph::Tensor;
 use crossloom_recipe::MmFuser;
 
 use super::deformable::Deformable;
-use super::{Of, layer_norm, spread};
+use super::{Of, layer_norm};
 use crate::params::Params;
 use crate::{Init, ModelError};
 
@@ -42,7 +42,7 @@ impl Fuser<'_> {
         let gained = |p: &mut Params, name: &str, x: Tensor| {
             let shape = p.graph.shape(x).to_vec();
             let gain = p.param(part, &format!("{prefix}.{name}"), &shape[2..], Init::ZEROS);
-            let gain = spread(p, gain, &shape, &[2])?;
+            let gain = p.graph.broadcast(gain, &shape, &[2])?;
             Ok::<_, ModelError>(p.graph.mul(gain, x)?)
         };
         let grids = p.graph.concat(states, 1)?;

@@ -13,7 +13,6 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::mmfuser::Fuser;
 use super::mol::{Level, MixtureOfLayers};
-use super::sva::Aggregator;
 use super::top_k::{TopK, top_k};
 use crate::params::Params;
 use crate::{Init, initial_value};
@@ -130,19 +129,6 @@ fn a_mixture_of_layers_is_its_equations() {
             vec![("state", mixed.state), ("shares", mixed.shares), ("imbalance", mixed.imbalance)]
         });
     }
-}
-
-#[test]
-fn the_aggregator_is_its_equations() {
-    check("sva", "a.", |p, inputs| {
-        let aggregator = Aggregator { part: Part::Projector, heads: 2, hidden: 8, side: 2 };
-        let sources = aggregator.sources(p, "a.", &states(inputs)).unwrap();
-        let visual = aggregator.connect(p, "a.", &sources, [2, 12]).unwrap();
-        let behind = aggregator
-            .aggregate(p, "a.vision_sampler_layers.0.layers.0", inputs["tokens"], &sources)
-            .unwrap();
-        vec![("visual", visual), ("behind", behind)]
-    });
 }
 
 fn declare(p: &mut Params, name: &str, shape: &[usize]) -> Node {

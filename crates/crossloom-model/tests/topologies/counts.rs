@@ -100,7 +100,7 @@ fn qwen3_vl_has_the_parameters_of_the_published_ones() {
         let taps = format!("topology.taps={:?}", taps.map(|block| format!("block.{block}")));
         let adapter = "topology.adapter={ kind = 'per_tap', tap_norm = 'merged' }";
         let sets = [&projector, &taps, adapter, "topology.input=block.last"];
-        let recipe = published(vision, language, "qwen3vl", &sets);
+        let recipe = published(vision, language, "qwen3-vl", &sets);
         let prefixes = ["vision_tower.", "multi_modal_projector.", "injection.adapter.", "language_model."];
         assert_eq!(prefixes.map(|prefix| elements(&recipe, prefix)), counts, "{language}");
         assert_eq!(counts.iter().sum::<usize>(), all, "{language}");

@@ -4,7 +4,7 @@ use super::topology::{dead_points, written};
 use crate::decode::Cx;
 use crate::diagnostic::{Finding, any_of};
 use crate::schema::{
-    Adapter, Fusion, Gate, GateAttention, Input, LanguageModel, Mask, Phase, Projector, Stream, Tap,
+    Adapter, Fusion, Gate, GateAttention, Input, LanguageModel, Mask, Phase, Projector, Stream, Tap, TapNorm,
     TapSource, TopologySpec, VisionAddress, VisionModel,
 };
 use crate::tree::Node;
@@ -85,6 +85,11 @@ pub(super) fn fusion(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
             "this fusion needs the weight of a gate, and there is none",
             "use `add`, or choose a `gate`: `constant`, `static` or `agf`",
         ),
+        Fusion::Windows(_) if gated => error(
+            "topology.gate",
+            "the fusion `windows` would ignore the gate",
+            "write `gate = \"none\"`, or use `gated_add`",
+        ),
         Fusion::CrossAttention(_) if gated => error(
             "topology.gate",
             "cross-attention has gates of its own, and would ignore this one",
@@ -92,12 +97,12 @@ pub(super) fn fusion(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
         ),
         _ => {}
     }
-    let rows = topology.fusion.order().is_some();
+    let rows = !matches!(topology.fusion, Fusion::CrossAttention(_));
     let (mask, phase) = (topology.mask, topology.phase);
     if rows && mask != Mask::Visual {
         error(
             "topology.mask",
-            "this fusion adds a row of features to each visual token, and has none for text",
+            "this fusion gives each visual token features of its own, and has none for text",
             "write `mask = \"visual\"`, or use the fusion `cross_attention`",
         );
     }
@@ -206,6 +211,7 @@ fn no_post_norm(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
 pub(super) fn adapter(root: &Node, topology: &TopologySpec, projector: &Projector, cx: &mut Cx) {
     let windows = projector.windows();
     let at_input: usize = topology.input.taps().iter().map(|tap| topology.width_of(tap)).sum();
+    window_attention(root, topology, projector, cx);
     if windows.is_some() && at_input > 1 {
         let message = format!("windows are read of one state, and the input has {at_input} side by side");
         let help = "name one state, or use `model.projector.kind = \"mlp2x\"`";
@@ -215,13 +221,22 @@ pub(super) fn adapter(root: &Node, topology: &TopologySpec, projector: &Projecto
         return;
     }
     let place = root.place("topology.adapter");
+    let reads = matches!(topology.fusion, Fusion::Windows(_));
+    if reads != matches!(topology.adapter, Adapter::Windows { .. }) {
+        let message = "the adapter `windows` and the fusion `windows` go together";
+        cx.report(Finding::error(place, message).help("use both, or neither"));
+    }
     let shares = matches!(topology.adapter, Adapter::Shared { .. } | Adapter::Amp { .. });
     if matches!(topology.adapter, Adapter::Amp { .. }) && windows.is_some() {
         let message = "the branches of `amp` stand beside two linear layers, and the projector has others";
         let help = "use the adapter `shared`, `per_tap` or `per_edge`, or `model.projector.kind = \"mlp2x\"`";
         cx.report(Finding::error(place, message).help(help));
     }
-    if shares && at_input > 1 {
+    if shares && matches!(topology.input, Input::Windows(_)) {
+        let message = "the input's projector reads what windows gave, and cannot be the adapter of a state";
+        let help = "use `topology.adapter = \"per_tap\"`";
+        cx.report(Finding::error(root.place("topology.input"), message).help(help));
+    } else if shares && at_input > 1 {
         let message = format!(
             "the input's projector reads {at_input} states at once, and cannot be the adapter of one"
         );
@@ -234,7 +249,7 @@ pub(super) fn adapter(root: &Node, topology: &TopologySpec, projector: &Projecto
                 "`{tap}` is {} states wide, and the shared projector reads one",
                 topology.width_of(tap)
             ),
-            (_, Some(_)) if !matches!(topology.adapter, Adapter::Linear { .. }) => {
+            (_, Some(_)) if !matches!(topology.adapter, Adapter::Linear { .. } | Adapter::Windows { .. }) => {
                 format!("`{tap}` is {} states wide, and windows are read of one", topology.width_of(tap))
             }
             _ => continue,
@@ -243,6 +258,36 @@ pub(super) fn adapter(root: &Node, topology: &TopologySpec, projector: &Projecto
         cx.report(Finding::error(place, message).help(help));
     }
     corners(root, topology, projector, cx);
+}
+
+/// Windows at the input and behind layers: heads, widths, and what stands around them.
+fn window_attention(root: &Node, topology: &TopologySpec, projector: &Projector, cx: &mut Cx) {
+    let mut heads = |path: &str, heads: usize, hidden: usize| {
+        if !hidden.is_multiple_of(heads) {
+            let message = format!("{heads} heads must divide the width {hidden} of what they read");
+            cx.report(Finding::error(root.place(path), message).help("choose another number of `heads`"));
+        }
+    };
+    let injected = match (&topology.adapter, &topology.fusion) {
+        (Adapter::Windows { hidden }, Fusion::Windows(of)) if topology.injects() => {
+            heads("topology.fusion.heads", of.heads, *hidden);
+            Some(*hidden)
+        }
+        _ => None,
+    };
+    let Input::Windows(input) = &topology.input else { return };
+    heads("topology.input.heads", input.heads, input.hidden);
+    let place = root.place("topology.input");
+    if let Some(hidden) = injected.filter(|hidden| *hidden != input.hidden) {
+        let message = format!("taps are {} wide at the input and {hidden} wide behind layers", input.hidden);
+        let help = "both read the same windows: give `topology.input` and `topology.adapter` one `hidden`";
+        cx.report(Finding::error(place, message).help(help));
+    }
+    if projector.windows().is_some() || projector.norm != TapNorm::None {
+        let message = "windows at the input are read in front of two layers, without a norm between them";
+        let help = "use `model.projector = { kind = \"mlp2x\", norm = \"none\", … }`";
+        cx.report(Finding::error(place, message).help(help));
+    }
 }
 
 /// Queries that begin as one patch of four, and a projector that can have such.

@@ -7,7 +7,7 @@ use super::scalars::Decode;
 use super::sets::{Depth, address, peek, set};
 use crate::diagnostic::{Finding, did_you_mean, listed};
 use crate::schema::{
-    Input, MmFuser, Sampling, Stream, Tap, TapSource, TapSources, VisionAddress, is_source_name,
+    Input, MmFuser, Sampling, Stream, Tap, TapSource, TapSources, VisionAddress, WindowInput, is_source_name,
 };
 use crate::tree::{Node, Value};
 
@@ -22,11 +22,15 @@ pub(super) const SOURCE: Kinds = Kinds {
     absent: None,
 };
 
+pub(super) const INPUT: Kinds =
+    Kinds { path: "topology.input", all: &[("windows", &["of", "hidden", "heads", "depth"])], absent: None };
+
 /// What may be named as a tap.
 pub(super) struct Names {
     /// Vision states.
     pub(super) depth: Depth,
-    /// Heads of the encoder.
+    /// Width and heads of the encoder.
+    hidden: Option<usize>,
     heads: Option<usize>,
     /// Sources, with how many taps each is.
     sources: BTreeMap<String, usize>,
@@ -46,7 +50,9 @@ impl Names {
         });
         Self {
             depth: Depth::peek(root, "model.vision.layers"),
+            hidden: peek(root, "model.vision.hidden"),
             heads: peek(root, "model.vision.heads"),
+
             sources: sources.collect(),
         }
     }
@@ -131,8 +137,32 @@ impl Names {
                 None
             }
             Value::Array(items) => self.list(items, PATH, cx).map(Input::Channels),
+            Value::Table(_) => self.connector(node, cx),
             _ => self.tap(node, PATH, cx).map(|only| Input::Channels(vec![only])),
         }
+    }
+
+    /// `topology.input` as a table.
+    fn connector(&self, node: &Node, cx: &mut Cx) -> Option<Input> {
+        let (mut f, _) = Fields::item_kind(node, &INPUT, cx)?;
+        let of = match f.required_node("of").map(|of| (of.span, &of.value)) {
+            Some((span, Value::Array(items))) if items.is_empty() => {
+                let help = "name a vision state, such as `block.last`";
+                f.cx.report(Finding::error(span, "the windows of no tap are read").help(help));
+                None
+            }
+            Some((_, Value::Array(items))) => self.list(items, "of", f.cx),
+            Some(_) => {
+                let states = set::<VisionAddress>(node, "of", self.depth, f.cx);
+                states.flatten().map(|states| states.into_iter().map(Tap::State).collect())
+            }
+            None => None,
+        };
+        let (hidden, heads) = (f.optional_in("hidden", 1..=1_048_576), f.optional_in("heads", 1..=1024));
+        let depth = f.or_in("depth", 1..=64, 3);
+        f.finish();
+        let (hidden, heads) = (hidden?.or(self.hidden)?, heads?.or(self.heads)?);
+        Some(Input::Windows(WindowInput { of: of?, hidden, heads, depth: depth? }))
     }
 
     /// `topology.sources`.
@@ -164,10 +194,7 @@ impl Names {
 
     fn source(&self, node: &Node, cx: &mut Cx) -> Option<TapSource> {
         let (mut f, kind) = Fields::item_kind(node, &SOURCE, cx)?;
-        let of = f.ask("of");
-        if of.is_none() {
-            f.lacks("of");
-        }
+        let of = f.required_node("of");
         let source = match kind {
             "mean" => {
                 let states = set::<VisionAddress>(node, "of", self.depth, f.cx);
@@ -196,10 +223,7 @@ impl Names {
     }
 
     fn mmfuser(&self, node: &Node, f: &mut Fields<'_, '_>) -> Option<MmFuser> {
-        let query = f.ask("query");
-        if query.is_none() {
-            f.lacks("query");
-        }
+        let query = f.required_node("query");
         let query = query.and_then(|query| address::<VisionAddress>(query, "query", self.depth, f.cx));
         let of = set::<VisionAddress>(node, "of", self.depth, f.cx);
         let (heads, points) = (f.optional_in("heads", 1..=1024), f.or_in("points", 1..=64, 4));

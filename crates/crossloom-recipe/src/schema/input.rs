@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Tap;
+use super::{Tap, WindowInput};
 
 /// The connector at the input: from vision states to the embeddings that stand at the positions of the visual tokens. It ends in
 /// the projector of `model.projector`.
@@ -15,6 +15,8 @@ pub enum Input {
     /// The projector reads the channels of these taps side by side: one state as in LLaVA, several as with a list of feature
     /// layers, means as in dense connectors.
     Channels(Vec<Tap>),
+    /// A learned token reads windows of these taps.
+    Windows(WindowInput),
 }
 
 impl Input {
@@ -23,6 +25,7 @@ impl Input {
         match self {
             Self::None => &[],
             Self::Channels(taps) => taps,
+            Self::Windows(windows) => &windows.of,
         }
     }
 }
@@ -45,6 +48,16 @@ pub(super) enum InputForm {
     One(Tap),
     /// Several, their channels side by side.
     Several(#[schemars(length(min = 1), extend("uniqueItems" = true))] Vec<Tap>),
+    /// A connector that is more than the projector.
+    Connector(Connector),
+}
+
+/// A connector by its kind.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum Connector {
+    /// A learned token reads windows of taps.
+    Windows(WindowInput),
 }
 
 /// The word for no state.
@@ -64,6 +77,7 @@ impl From<Input> for InputForm {
                 None => Self::None(Nothing::None),
             },
             Input::Channels(taps) => Self::Several(taps),
+            Input::Windows(windows) => Self::Connector(Connector::Windows(windows)),
         }
     }
 }
@@ -74,6 +88,7 @@ impl From<InputForm> for Input {
             InputForm::None(Nothing::None) => Self::None,
             InputForm::One(only) => Self::Channels(vec![only]),
             InputForm::Several(several) => Self::Channels(several),
+            InputForm::Connector(Connector::Windows(windows)) => Self::Windows(windows),
         }
     }
 }

@@ -16,6 +16,7 @@ mod tap;
 mod topology;
 mod train;
 mod weights;
+mod window_attention;
 
 pub use address::{AddressError, PointAddress, VisionAddress};
 pub use cross_attention::CrossAttention;
@@ -37,6 +38,7 @@ pub use topology::{
 };
 pub use train::{KeptIn, Lora, Part, PartTraining, Parts, Precision, Schedule, TensorSet, Train, Warmup};
 pub use weights::{Architecture, PretrainedWeights};
+pub use window_attention::{WindowAttention, WindowInput};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

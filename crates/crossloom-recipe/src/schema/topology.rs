@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::address::{PointAddress, PointSet, TapSet, WrittenPair};
-use super::{CrossAttention, Input, Tap, TapSource, TapSources, VisionAddress};
+use super::{CrossAttention, Input, Tap, TapSource, TapSources, VisionAddress, WindowAttention};
 
 /// How vision layers feed the language model.
 ///
@@ -206,6 +206,13 @@ pub enum Adapter {
         #[schemars(extend("default" = true))]
         bias: bool,
     },
+    /// Every tap is brought to one width by two layers and a norm of its own, patch by patch, whatever the projector merges: what
+    /// the fusion `windows` reads.
+    Windows {
+        /// That width. Default: the encoder's.
+        #[schemars(range(min = 1, max = 1_048_576))]
+        hidden: usize,
+    },
     /// Adaptive multi-projection: the shared projector plus a low-rank branch per tap.
     Amp {
         /// Rank r of the branch. The paper does not state it; 16 is a common low-rank width.
@@ -233,6 +240,7 @@ impl Adapter {
             | Self::PerEdge { tap_norm, .. }
             | Self::Linear { tap_norm, .. }
             | Self::Amp { tap_norm, .. } => *tap_norm,
+            Self::Windows { .. } => TapNorm::None,
         }
     }
 }
@@ -292,6 +300,8 @@ pub enum Fusion {
     },
     /// A layer of attention from positions to the features of all taps of the point, with gates that begin at zero.
     CrossAttention(CrossAttention),
+    /// A layer in which every visual token reads the patches in its own window, of all taps of the point.
+    Windows(WindowAttention),
 }
 
 impl Fusion {
@@ -299,7 +309,7 @@ impl Fusion {
     pub fn order(&self) -> Option<FusionOrder> {
         match self {
             Self::Add { order } | Self::GatedAdd { order } | Self::Convex { order } => Some(*order),
-            Self::CrossAttention(_) => None,
+            Self::CrossAttention(_) | Self::Windows(_) => None,
         }
     }
 

@@ -111,6 +111,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "methods/cross-attention",
     "methods/dense-connector-dci",
     "methods/mmfuser",
+    "methods/cambrian-sva",
 ];
 
 /// The recipe of a name or file name: `quickstart`, `quickstart.toml`, `recipes/quickstart.toml`.
