@@ -1,6 +1,6 @@
 """Writes what injection methods compute, from their equations (`methods/`), for the tests of crossloom-model.
 
-Run by hand: `pip install torch safetensors`, then `python tests/oracle/make_method_fixtures.py [METHOD …]`. The tests themselves
+Run by hand: `pip install torch safetensors transformers==5.23.0`, then `python tests/oracle/make_method_fixtures.py [METHOD …]`. The tests themselves
 need neither Python nor a network.
 
 `fixtures/METHOD.safetensors` holds, beside the recipe in its metadata,
@@ -60,7 +60,7 @@ def write(name: str) -> None:
     logits = METHODS[name].logits(net, data)
     mean = loss(logits, data)
     mean.backward()
-    visual = data.visual // METHODS[name].merge ** 2 if METHODS[name].in_sequence else 0
+    visual = METHODS[name].visual
     tensors = {f"input.{key}": value for key, value in inputs(data, visual).items()}
     for key, value in net.weights.items():
         tensors[f"weight.{key}"] = value.detach().float()

@@ -75,6 +75,8 @@ pub mod inputs {
     pub const IMAGE_INDEX: &str = "image_index";
     /// `[B, T]`: 1 where AGF pools the hidden state.
     pub const POOL_MASK: &str = "pool_mask";
+    /// `[B, T]`: 1 at positions of the question, where something depends on it.
+    pub const QUESTION_MASK: &str = "question_mask";
     /// `[B, T]`: 1 at positions of text, where only those are changed.
     pub const TEXT_MASK: &str = "text_mask";
     /// `[B]` i32: the sequence of the cache that keeps what is read of a row's picture; -1 where nothing is kept.
@@ -93,9 +95,4 @@ pub mod inputs {
     pub const FEATURES: &str = "features";
     /// `[B, M]` i32: the tokens to predict, -1 ignored.
     pub const TARGETS: &str = "targets";
-
-    /// `[B, N, Dv]`: the patch tokens of a vision state, a result of `encode`.
-    pub fn state(address: crossloom_recipe::VisionAddress) -> String {
-        format!("state.{address}")
-    }
 }

@@ -3,24 +3,27 @@
 use crossloom_graph::{LuminalGraph, Tensor};
 use crossloom_ir::op::{Argmax, CrossEntropy, ScatterMode, ScatterRows};
 use crossloom_ir::{Role, TensorType};
-use crossloom_recipe::{Gate, Input, LanguageModel, Mask, Part, PointAddress, Recipe, Tap, WindowInput};
+use crossloom_recipe::{Gate, LanguageModel, Mask, PointAddress, Recipe, Tap};
 
 use crate::adaptation::{self, Layers};
-use crate::connector::{WindowReader, windows};
+use crate::conditioning::question;
+use crate::connector::embeddings;
 use crate::injection::{Features, Injector, PictureCache, PointGates, adapt};
 use crate::language::{Memory, Sequence, decoder_layer, embed_tokens, predict, scaled, turned_by};
 use crate::params::Params;
-use crate::projector::{ProjectorWeights, SHARED, prepared, projected};
-use crate::vision::{States, side_by_side, tap};
+use crate::vision::States;
 use crate::{BatchShape, ModelError, ParamSpec, inputs};
 
 /// Results named `gate.{point}` hold the gate values of a point, `[B, K]` or `[B, K, D]`.
 pub const GATE_RESULT: &str = "gate.";
 
+/// Results named `auxiliary.{name}` hold what the loss has beside the mean cross-entropy, each before its factor.
+pub const AUXILIARY_RESULT: &str = "auxiliary.";
+
 /// Which results the graph has, besides the gates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outputs {
-    /// `loss`, a scalar: mean cross-entropy of the targets.
+    /// `loss`, a scalar: mean cross-entropy of the targets, and what a connector adds to it.
     Loss,
     /// `predictions` `[B*M]` i32 and `logits` `[B*M, V]`: the most likely next token at every target position.
     Predictions,
@@ -89,9 +92,10 @@ fn whole(
         None => States::given(&mut p, recipe, batch),
     };
     let places = Places::declare(&mut p, recipe, [batch, tokens], true, !edges.is_empty());
+    let asked = question(&mut p, recipe, Some(ids), [batch, tokens], vocab)?;
     let picture = match places.image_index {
         None => None,
-        Some(index) => Some((embeddings(&mut p, &states, recipe, batch)?, index)),
+        Some(index) => Some((embeddings(&mut p, &states, recipe, batch, asked)?, index)),
     };
     let h = embed(&mut p, ids, picture, language, vocab)?;
     let features = features(&mut p, &states, recipe, edges)?;
@@ -174,59 +178,6 @@ pub(crate) fn vocabulary(recipe: &Recipe, tokenizer: usize) -> Result<usize, Mod
     Ok(vocab)
 }
 
-/// The states at the input, each `[B, patches, Dv]`, to the input embeddings `[B, N, D]` of the visual tokens; zeros where none is
-/// there.
-pub(crate) fn embeddings(
-    p: &mut Params,
-    states: &States,
-    recipe: &Recipe,
-    batch: usize,
-) -> Result<Tensor, ModelError> {
-    p.enter("projector");
-    let model = &recipe.model;
-    let taps = match &recipe.topology.input {
-        Input::None => {
-            let zeros = p.graph.constant(0.0, &[batch, model.visual_tokens(), model.language.hidden])?;
-            p.leave();
-            return Ok(zeros);
-        }
-        Input::Windows(of) => {
-            let visual = windows_at_input(p, states, recipe, of)?;
-            p.leave();
-            return Ok(visual);
-        }
-        Input::Channels(taps) => taps,
-    };
-    let state = side_by_side(p, states, recipe, taps)?;
-    let wide = taps.iter().map(|tap| recipe.topology.width_of(tap)).sum();
-    let read = prepared(p, Part::Projector, &format!("{SHARED}.norm"), model.projector.norm, state, model)?;
-    let visual = projected(p, (Part::Projector, SHARED), read, wide, None, model)?;
-    p.leave();
-    Ok(visual)
-}
-
-/// Visual tokens `[B, N, D]` that begin as a learned one and read windows of taps.
-fn windows_at_input(
-    p: &mut Params,
-    states: &States,
-    recipe: &Recipe,
-    of: &WindowInput,
-) -> Result<Tensor, ModelError> {
-    let WindowInput { hidden, heads, depth, .. } = *of;
-    let mut taps = Vec::with_capacity(of.of.len());
-    for name in &of.of {
-        let state = tap(p, states, recipe, name)?;
-        taps.push(windows(p, &format!("injection.adapter.{name}"), hidden, state, &recipe.model)?);
-    }
-    let reader = WindowReader { part: Part::Projector, hidden, heads };
-    let tokens = reader.learned(p, "connector", depth, &taps)?;
-    ProjectorWeights::reading(p, Part::Projector, SHARED, &recipe.model, hidden).apply(
-        p,
-        tokens,
-        &recipe.model,
-    )
-}
-
 /// The features of all taps; nothing where no edge carries them.
 pub(crate) fn features(
     p: &mut Params,
@@ -299,7 +250,12 @@ pub(crate) fn head(
         Outputs::Loss => {
             let wanted = p.graph.param(inputs::TARGETS, Role::Input, TensorType::i32(&shape[..]));
             let wanted = p.graph.reshape(wanted, &[shape.iter().product()])?;
-            let loss = p.graph.one(CrossEntropy, &[logits, wanted])?;
+            let mut loss = p.graph.one(CrossEntropy, &[logits, wanted])?;
+            for (name, factor, term) in p.take_auxiliary() {
+                p.graph.result(&format!("{AUXILIARY_RESULT}{name}"), term);
+                let term = p.graph.affine(term, factor, 0.0)?;
+                loss = p.graph.add(loss, term)?;
+            }
             p.graph.result("loss", loss);
         }
         Outputs::Predictions => {

@@ -8,6 +8,7 @@ mod adaptation;
 pub mod batch;
 mod build;
 mod chunks;
+mod conditioning;
 #[cfg_attr(not(test), expect(dead_code, reason = "no recipe can ask for them yet"))]
 mod connector;
 mod error;
@@ -18,14 +19,16 @@ mod linear;
 mod params;
 mod phases;
 mod projector;
+mod text_encoder;
 mod vision;
 mod window_queries;
 
 pub use batch::{BatchShape, CacheShape, StepShape, caches, inputs};
-pub use build::{GATE_RESULT, ModelGraph, Outputs, build, build_over_states};
+pub use build::{AUXILIARY_RESULT, GATE_RESULT, ModelGraph, Outputs, build, build_over_states};
 pub use chunks::{Chunking, chunking};
 pub use error::ModelError;
 pub use init::{Init, initial_value};
 pub use params::ParamSpec;
 pub use phases::{Span, connect, decode, encode, encode_and_connect, prefill};
-pub use vision::tapped;
+pub use text_encoder::{SENTENCE, encode_texts};
+pub use vision::{VisionState, tapped};

@@ -41,6 +41,7 @@ pub(crate) struct Params {
     outer_scopes: Vec<Scope>,
     lora: Vec<(Part, Lora)>,
     layers: Layers,
+    auxiliary: Vec<(&'static str, f64, Tensor)>,
 }
 
 impl Params {
@@ -48,13 +49,19 @@ impl Params {
     pub(crate) fn new(recipe: &Recipe) -> Self {
         let parts = &recipe.train.parts;
         let lora = Part::ALL.into_iter().filter_map(|part| Some((part, parts.get(part).lora.clone()?)));
+        Self { lora: lora.collect(), ..Self::named(&recipe.name) }
+    }
+
+    /// Those of a model of that name that has no pairs.
+    pub(crate) fn named(name: &str) -> Self {
         Self {
-            graph: GraphBuilder::new(&recipe.name),
+            graph: GraphBuilder::new(name),
             specs: Vec::new(),
             declared: BTreeMap::new(),
             outer_scopes: Vec::new(),
-            lora: lora.collect(),
+            lora: Vec::new(),
             layers: Layers::default(),
+            auxiliary: Vec::new(),
         }
     }
 
@@ -125,6 +132,16 @@ impl Params {
             self.param(part, &format!("{prefix}.weight"), &[width], Init::ONES),
             self.param(part, &format!("{prefix}.bias"), &[width], Init::ZEROS),
         ]
+    }
+
+    /// Adds a scalar, times a factor, to the loss that the graph may have.
+    pub(crate) fn auxiliary(&mut self, name: &'static str, factor: f64, term: Tensor) {
+        self.auxiliary.push((name, factor, term));
+    }
+
+    /// What is to be added to the loss.
+    pub(crate) fn take_auxiliary(&mut self) -> Vec<(&'static str, f64, Tensor)> {
+        std::mem::take(&mut self.auxiliary)
     }
 
     /// The graph, every parameter, and the linear layers of parts that have LoRA.

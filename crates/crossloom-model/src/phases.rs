@@ -5,15 +5,17 @@
 //! of one shape whatever the number of rows and tokens of a call.
 
 use crossloom_ir::{Role, TensorType};
-use crossloom_recipe::{Phase, PointAddress, Recipe, Tap};
+use crossloom_recipe::{Conditioning, Phase, PointAddress, Recipe, Tap};
 
-use crate::build::{Places, declare_pixels, embed, embeddings, features, finish, head, layers, vocabulary};
+use crate::build::{Places, declare_pixels, embed, features, finish, head, layers, vocabulary};
 use crate::chunks::never;
+use crate::conditioning::question;
+use crate::connector::embeddings;
 use crate::injection::{Features, PictureCache};
 use crate::language::{Cache, Memory, Sequence, turned_by};
 use crate::params::Params;
 use crate::vision::States;
-use crate::{Chunking, ModelError, ModelGraph, Outputs, StepShape, chunking, inputs};
+use crate::{BatchShape, Chunking, ModelError, ModelGraph, Outputs, StepShape, chunking, inputs};
 
 /// The edges of an injection, in order.
 type Edges<'e> = &'e [(Tap, PointAddress)];
@@ -37,32 +39,43 @@ pub enum Span {
 pub fn encode(recipe: &Recipe, batch: usize) -> Result<ModelGraph, ModelError> {
     let mut p = start(recipe);
     let pixels = declare_pixels(&mut p, recipe, batch);
-    for (address, state) in States::encode(&mut p, recipe, pixels)?.iter() {
-        p.graph.result(&inputs::state(address), state);
+    for (state, tensor) in States::encode(&mut p, recipe, pixels)?.iter() {
+        p.graph.result(&state.name(), tensor);
     }
     Ok(finish(p, Vec::new()))
 }
 
-/// The states that [`encode`] gave, of `batch` pictures, to what the language model reads. Results: `visual` `[B, N, D]` and,
+/// The states that [`encode`] gave, of the pictures of a batch, to what the language model reads; where that depends on the question,
+/// `tokens` and `question_mask` `[B, T]` are inputs too. Results: `visual` `[B, N, D]` and,
 /// where something is injected, `features` `[K, B, N, D]` in the order of the taps, or of the edges where each has its own.
 ///
 /// # Errors
 /// As [`build`](crate::build).
-pub fn connect(recipe: &Recipe, edges: Edges<'_>, batch: usize) -> Result<ModelGraph, ModelError> {
+pub fn connect(
+    recipe: &Recipe,
+    edges: Edges<'_>,
+    shape: BatchShape,
+    vocab: usize,
+) -> Result<ModelGraph, ModelError> {
     let mut p = start(recipe);
-    let states = States::given(&mut p, recipe, batch);
-    connected(p, recipe, edges, &states, batch)
+    let states = States::given(&mut p, recipe, shape.batch);
+    connected(p, recipe, edges, &states, shape, vocab)
 }
 
 /// [`encode`] and [`connect`] as one graph.
 ///
 /// # Errors
 /// As [`build`](crate::build).
-pub fn encode_and_connect(recipe: &Recipe, edges: Edges<'_>, batch: usize) -> Result<ModelGraph, ModelError> {
+pub fn encode_and_connect(
+    recipe: &Recipe,
+    edges: Edges<'_>,
+    shape: BatchShape,
+    vocab: usize,
+) -> Result<ModelGraph, ModelError> {
     let mut p = start(recipe);
-    let pixels = declare_pixels(&mut p, recipe, batch);
+    let pixels = declare_pixels(&mut p, recipe, shape.batch);
     let states = States::encode(&mut p, recipe, pixels)?;
-    connected(p, recipe, edges, &states, batch)
+    connected(p, recipe, edges, &states, shape, vocab)
 }
 
 /// Reads prompts, or chunks of them, into the cache. Inputs: `tokens`, `positions`, `segments` `[B, T]`; `slot`, `start`,
@@ -131,9 +144,15 @@ fn connected(
     recipe: &Recipe,
     edges: Edges<'_>,
     states: &States,
-    batch: usize,
+    shape: BatchShape,
+    vocab: usize,
 ) -> Result<ModelGraph, ModelError> {
-    let visual = embeddings(&mut p, states, recipe, batch)?;
+    let BatchShape { batch, tokens, .. } = shape;
+    let asked = match &recipe.topology.conditioning {
+        Conditioning::None {} => None,
+        _ => question(&mut p, recipe, None, [batch, tokens], vocabulary(recipe, vocab)?)?,
+    };
+    let visual = embeddings(&mut p, states, recipe, batch, asked)?;
     p.graph.result(inputs::VISUAL, visual);
     if let Some(features) = features(&mut p, states, recipe, edges)? {
         p.graph.result(inputs::FEATURES, features.stacked());
@@ -151,7 +170,7 @@ fn language(
     targets: Option<usize>,
 ) -> Result<ModelGraph, ModelError> {
     let vocab = vocabulary(recipe, vocab)?;
-    let (visual_tokens, language) = (recipe.model.visual_tokens(), &recipe.model.language);
+    let (visual_tokens, language) = (recipe.visual_tokens(), &recipe.model.language);
     let StepShape { rows, tokens, cache } = step;
     let mut p = start(recipe);
     let mut input = |name: &str, ty: TensorType| p.graph.param(name, Role::Input, ty);

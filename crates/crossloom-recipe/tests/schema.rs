@@ -14,7 +14,7 @@ fn settings() -> Vec<(String, Value)> {
     let mut found = Vec::new();
     walk(&root, &root, "", &mut found);
     found.retain(|(path, _)| {
-        !["variants", "sweep", "extends", "topology.taps.", "topology.points."]
+        !["variants", "sweep", "extends", "topology.taps.", "topology.points.", "topology.input.of."]
             .iter()
             .any(|meta| path.starts_with(meta))
             // One type describes all parts, but these start random and have no LoRA.
@@ -55,6 +55,15 @@ fn with_kind(path: &str) -> Vec<&'static str> {
             vec!["topology.gate=none", "topology.fusion=cross_attention"]
         }
         "bias" if path.starts_with("topology.adapter.") => vec!["topology.adapter=linear"],
+        "pool" | "also" if path.starts_with("topology.input.") => {
+            vec!["topology.input={ kind = 'tokens', of = 'block.4', also = ['block.1'] }"]
+        }
+        "depth" | "hidden" | "heads"
+            if path.starts_with("topology.input.") && !path.contains(".weights.") =>
+        {
+            vec!["topology.input={ kind = 'windows', of = ['block.1'] }"]
+        }
+        "hidden" if path == "topology.adapter.hidden" => vec!["topology.adapter=windows"],
         _ if path.starts_with("data.source.") => vec!["data.source=synthetic"],
         _ if path.starts_with("topology.gate.") => vec!["topology.gate=agf"],
         _ => Vec::new(),

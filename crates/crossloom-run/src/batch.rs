@@ -34,6 +34,9 @@ pub(crate) fn load_questions(
     if session.has_input(inputs::TARGETS) {
         session.write(inputs::TARGETS, &batch.targets_bm)?;
     }
+    if session.has_input(inputs::QUESTION_MASK) {
+        session.write(inputs::QUESTION_MASK, &question_mask(batch))?;
+    }
     if !session.has_input(inputs::POOL_MASK) {
         return Ok(());
     }
@@ -50,6 +53,16 @@ pub(crate) fn load_questions(
 /// 1 for a position of text, by its segment.
 pub(crate) fn text(segment: i32) -> f32 {
     f32::from(u8::from(segment > IMAGE_SEGMENT))
+}
+
+/// 1 at the positions of a question, without its answer.
+pub(crate) fn question_mask(batch: &PackedBatch) -> Vec<f32> {
+    batch
+        .prompt_mask_bt
+        .iter()
+        .zip(&batch.segments_bt)
+        .map(|(&prompt, &segment)| prompt * text(segment))
+        .collect()
 }
 
 /// The positions over which a recipe's gates pool; the image where it has no such gate.

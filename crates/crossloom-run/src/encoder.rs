@@ -40,10 +40,10 @@ impl EncoderProgram {
         let types = policy(recipe, &one.params)?;
         let text = format!("{}{types:?}", crossloom_ir::text::print(&one.graph.lift()?));
         let plan = compiled(&encode(recipe, batch)?.graph.lift()?, target, &types)?;
-        let elements = recipe.model.vision.tokens() * recipe.model.vision.hidden;
+        let vision = &recipe.model.vision;
         // Nothing reads them yet, so nothing needs more than 16 bits.
         let states =
-            tapped(recipe).into_iter().map(|address| (inputs::state(address), DType::Bf16, elements));
+            tapped(recipe).into_iter().map(|state| (state.name(), DType::Bf16, state.elements(vision)));
         let states = states.collect();
         Ok((Self { recipe: recipe.clone(), batch, plan, text, states }, one.params))
     }

@@ -107,7 +107,8 @@ pub enum ExperimentError {
 
 impl ExperimentError {
     /// The same, of a run that was found by its folder, where what is missing is its data.
-    pub(crate) fn of_run(self, run: &std::path::Path) -> Self {
+    #[must_use]
+    pub fn of_run(self, run: &std::path::Path) -> Self {
         match self {
             Self::Data(error) if matches!(*error, crossloom_data::DataError::Asset(_)) => {
                 Self::NoData { run: run.to_owned(), error }

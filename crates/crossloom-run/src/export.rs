@@ -7,8 +7,8 @@ use std::path::Path;
 use crossloom_ir::DType;
 use crossloom_model::{BatchShape, Outputs, ParamSpec};
 use crossloom_recipe::{
-    Adapter, AmpAttach, Architecture, Fusion, Gate, KeptIn, Part, Recipe, Tap, Topology, TopologyError,
-    VisionAddress,
+    Adapter, AmpAttach, Architecture, Fusion, Gate, KeptIn, Mask, Part, Phase, Recipe, Stream, Topology,
+    TopologySpec,
 };
 use crossloom_train::checkpoint::{Checkpoint, RestorePart};
 use crossloom_train::run_dir::VariantDir;
@@ -196,14 +196,6 @@ impl Held {
         kept: KeptIn,
         folder: &Path,
     ) -> Result<Exported, ExperimentError> {
-        let spec = &recipe.topology;
-        let weighed = spec.gate != Gate::None {} || !matches!(spec.fusion, Fusion::Add { .. });
-        if scope == Scope::Whole && spec.injects() && weighed {
-            return Err(ExperimentError::request(
-                "the variant weighs what it injects into decoder layers, which no family of published models does",
-                "give away its language model or its encoder (--merge language, --merge vision), or its trained tensors",
-            ));
-        }
         // What a whole model injects by itself is a part of it.
         let own = |param: &&ParamSpec| {
             let injected = scope == Scope::Whole && param.part == Part::Adapter;
@@ -221,7 +213,7 @@ impl Held {
                 None => return Err(misfit(format!("a pair adapts `{weight}`, which is not there"))),
             }
         }
-        let architecture = architecture(recipe)?;
+        let architecture = architecture(recipe, scope)?;
         let files = Files::open(recipe)?;
         // What no step reads is given back as its file has it.
         for name in export::unread(scope, &architecture).into_keys() {
@@ -239,37 +231,54 @@ impl Held {
     }
 }
 
-/// The model of a recipe, with what it injects.
+/// What a scope of a recipe's model is; the whole with what it reads at the input and what it injects.
 ///
 /// # Errors
-/// A wiring that does not fit its taps; a tap that is no vision state.
-fn architecture(recipe: &Recipe) -> Result<Architecture, ExperimentError> {
-    let (model, spec) = (&recipe.model, &recipe.topology);
-    let misfit = |error: TopologyError| ExperimentError::request(error.to_string(), "check the recipe");
-    let pairs = Topology::new(recipe).map_err(misfit)?.pairs();
-    let state = |tap: &Tap| -> Result<VisionAddress, ExperimentError> {
-        tap.state().ok_or_else(|| {
-            ExperimentError::request(
-                format!("`{tap}` is made of vision states, which no published configuration names"),
-                "give away its language model or its encoder (--merge language, --merge vision), or its trained tensors",
-            )
-        })
-    };
-    let wiring = pairs
-        .iter()
-        .map(|(tap, point)| Ok((state(tap)?, *point)))
-        .collect::<Result<Vec<_>, ExperimentError>>()?;
-    let taps = spec.input.taps().iter().map(state).collect::<Result<_, ExperimentError>>()?;
-    let adapter = (!wiring.is_empty()).then(|| spec.adapter.clone());
-    Ok(Architecture {
+/// A whole that reads or injects in a way that no published model does.
+fn architecture(recipe: &Recipe, scope: Scope) -> Result<Architecture, ExperimentError> {
+    let model = &recipe.model;
+    let mut architecture = Architecture {
         vision: Some(model.vision.clone()),
         projector: Some(model.projector.clone()),
         language: Some(model.language.clone()),
-        taps,
-        wiring,
-        adapter,
         ..Architecture::default()
-    })
+    };
+    if scope != Scope::Whole {
+        return Ok(architecture);
+    }
+    let spec = &recipe.topology;
+    let refused = |why: &str| {
+        ExperimentError::request(
+            format!("the variant {why}, which no family of published models does"),
+            "give away its language model or its encoder (--merge language, --merge vision), or its trained tensors",
+        )
+    };
+    let adds = matches!(
+        spec,
+        TopologySpec {
+            fusion: Fusion::Add { .. },
+            gate: Gate::None {},
+            mask: Mask::Visual,
+            phase: Phase::Prefill,
+            ..
+        }
+    );
+    if spec.stream != Stream::Sequence {
+        return Err(refused("has no visual tokens in its sequence"));
+    }
+    if spec.injects() && !adds {
+        return Err(refused(
+            "injects vision states otherwise than by adding them to visual tokens, without a weight",
+        ));
+    }
+    let made = || refused("reads sources that are made of vision states");
+    let input = spec.input.taps().iter().map(|tap| tap.state().ok_or_else(made));
+    architecture.taps = input.collect::<Result<_, _>>()?;
+    let topology = Topology::new(recipe)?;
+    let edges = topology.injections().map(|edge| Ok((edge.tap.state().ok_or_else(made)?, edge.point)));
+    architecture.wiring = edges.collect::<Result<_, ExperimentError>>()?;
+    architecture.adapter = (!architecture.wiring.is_empty()).then(|| spec.adapter.clone());
+    Ok(architecture)
 }
 
 fn owned((name, values): (&String, &Values)) -> (String, Values) {

@@ -12,11 +12,9 @@ use crate::ExperimentError;
 
 /// What a model wants, and what weights have.
 pub(crate) struct Comparison<'c, 'p> {
-    /// Where the recipe names the weights.
-    pub(crate) key: String,
     pub(crate) path: &'c Path,
-    /// What may be missing or unexpected.
-    pub(crate) allowed: &'c PretrainedWeights,
+    /// What may be missing or unexpected, and where a recipe says so; nothing where no recipe names the weights.
+    pub(crate) allowed: Option<(String, &'c PretrainedWeights)>,
     pub(crate) wanted: Vec<&'p ParamSpec>,
     /// Shapes by our names.
     pub(crate) there: BTreeMap<&'c str, &'c [usize]>,
@@ -28,9 +26,17 @@ impl<'p> Comparison<'_, 'p> {
     /// # Errors
     /// Everything that does not fit and is not allowed, in one table.
     pub(crate) fn fitting(self) -> Result<Vec<&'p str>, ExperimentError> {
-        let Self { key, path, allowed, wanted, there } = self;
-        let mut missing = Allowed::new(&key, "missing", &allowed.missing)?;
-        let mut unexpected = Allowed::new(&key, "unexpected", &allowed.unexpected)?;
+        let Self { path, allowed, wanted, there } = self;
+        let (key, lists, help): (_, [&[String]; 2], _) = match &allowed {
+            Some((key, named)) => (
+                key.as_str(),
+                [&named.missing, &named.unexpected],
+                format!("names that may be missing or unexpected are listed in {key}"),
+            ),
+            None => ("", [&[], &[]], "its configuration says which tensors there are".to_owned()),
+        };
+        let mut missing = Allowed::new(key, "missing", lists[0])?;
+        let mut unexpected = Allowed::new(key, "unexpected", lists[1])?;
         let (mut fitting, mut misfits) = (Vec::new(), Vec::new());
         for param in &wanted {
             match there.get(param.name.as_str()) {
@@ -54,11 +60,7 @@ impl<'p> Comparison<'_, 'p> {
             return Ok(fitting);
         }
         misfits.sort();
-        Err(ExperimentError::Weights {
-            path: path.to_owned(),
-            misfits,
-            help: format!("names that may be missing or unexpected are listed in {key}"),
-        })
+        Err(ExperimentError::Weights { path: path.to_owned(), misfits, help })
     }
 }
 

@@ -6,7 +6,7 @@ use crossloom_compiler::training::{Group, Training};
 use crossloom_compiler::{Policy, Precision as Compute};
 use crossloom_ir::{DType, Func};
 use crossloom_model::{
-    BatchShape, ModelGraph, Outputs, ParamSpec, build, build_over_states, encode, inputs, tapped,
+    BatchShape, ModelGraph, Outputs, ParamSpec, VisionState, build, build_over_states, encode, tapped,
 };
 use crossloom_recipe::{KeptIn, Part, PointAddress, Precision, Recipe, Selection, Tap, Topology};
 
@@ -97,7 +97,7 @@ pub fn policy(recipe: &Recipe, params: &[ParamSpec]) -> Result<Policy, Experimen
         Precision::F32 => Compute::F32,
         Precision::Bf16 => Compute::Bf16,
     };
-    let given = tapped(recipe).into_iter().map(inputs::state).collect();
+    let given = tapped(recipe).into_iter().map(VisionState::name).collect();
     Ok(Policy { compute, frozen, given })
 }
 

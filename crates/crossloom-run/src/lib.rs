@@ -17,6 +17,8 @@
 //!   [`backends`]: what they are compiled for and run on.
 //! - [`Trained`]: a finished run is asked; its folder is enough, because every variant's [`Interface`] lies in it.
 //! - [`mod@export`]: a finished run's model is given away, whole, in part, or as low-rank pairs.
+//! - [`mod@verify`]: for every edge a proof that what runs is what the recipe says, and what it does in trained weights.
+//! - [`SentenceEncoder`]: texts to vectors, by a pretrained encoder that stands still.
 //! - [`stages`]: a recipe as topology, luminal graph, IR, fused IR and plan, and what it costs. Nothing runs.
 
 mod batch;
@@ -40,6 +42,7 @@ mod processor;
 mod progress;
 mod record;
 mod report;
+mod sentences;
 mod states;
 mod step;
 mod stream;
@@ -65,6 +68,7 @@ pub mod resolved;
 mod sources;
 pub mod stages;
 pub mod start;
+pub mod verify;
 
 pub use batch::{load_batch, pool_of};
 pub use data::Data;
@@ -79,6 +83,7 @@ pub use outcome::VariantOutcome;
 pub use phases::Phases;
 pub use processor::Processor;
 pub use progress::{Activity, RunProgress, Unheard};
+pub use sentences::SentenceEncoder;
 pub use start::{Start, located, settled};
 pub use states::PictureBudget;
 pub use step::ModelStep;

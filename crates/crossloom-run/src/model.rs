@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossloom_compiler::Plan;
 use crossloom_compiler::passes::precision::COPY;
 use crossloom_compiler::training::ACCUMULATOR;
-use crossloom_ir::{DType, Role};
+use crossloom_ir::{DType, Func, Role};
 use crossloom_model::{BatchShape, Outputs, ParamSpec, caches, initial_value};
 use crossloom_recipe::{PointAddress, Recipe, Tap};
 use crossloom_runtime::limits::release_freed;
@@ -178,7 +178,12 @@ impl Model {
         vocab: usize,
     ) -> Result<Session, ExperimentError> {
         let (_, func) = forward_func(recipe, shape, vocab, Outputs::Predictions)?;
-        let plan = compiled(&func, self.store.device().target(), &policy(recipe, &self.params)?)?;
+        self.over(recipe, &func)
+    }
+
+    /// A function over these weights.
+    pub(crate) fn over(&self, recipe: &Recipe, func: &Func) -> Result<Session, ExperimentError> {
+        let plan = compiled(func, self.store.device().target(), &policy(recipe, &self.params)?)?;
         release_freed();
         Ok(self.session(plan)?)
     }

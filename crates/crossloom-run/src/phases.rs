@@ -13,6 +13,7 @@ use crossloom_recipe::{PointAddress, Recipe, Tap};
 use crossloom_runtime::{Arena, Executable, RunError, Session};
 
 use crate::ExperimentError;
+use crate::batch::question_mask;
 use crate::encoder::{Encoder, EncoderProgram};
 use crate::graph::{edges, policy};
 use crate::programs::compiled;
@@ -163,6 +164,10 @@ impl Phases {
         asked.dedup();
         let session = &mut self.connect;
         self.encoder.load(session, batch, &asked, encoding)?;
+        if session.has_input(inputs::QUESTION_MASK) {
+            session.write(inputs::TOKENS, &batch.tokens_bt)?;
+            session.write(inputs::QUESTION_MASK, &question_mask(batch))?;
+        }
         session.run()?;
         let features = match session.result_type(inputs::FEATURES) {
             Ok(_) => session.read::<f32>(inputs::FEATURES)?,
@@ -251,7 +256,7 @@ impl Graphs {
 
     /// Vision states of a whole batch to what the language model reads.
     pub(crate) fn connect(&self) -> Result<ModelGraph, ExperimentError> {
-        Ok(connect(&self.recipe, &self.edges, self.shape.batch)?)
+        Ok(connect(&self.recipe, &self.edges, self.shape, self.vocab)?)
     }
 
     /// Reads so many positions and questions of prompts, with a picture or without.

@@ -137,6 +137,26 @@ impl Start {
         Ok(start)
     }
 
+    /// All of a model that is its files and nothing else, frozen.
+    ///
+    /// # Errors
+    /// Tensors that are missing, unexpected, or of another shape, all of them.
+    pub(crate) fn frozen_from(
+        model: &Arc<Pretrained>,
+        params: &[ParamSpec],
+    ) -> Result<Self, ExperimentError> {
+        let there = model.names().filter_map(|name| Some((name, model.shape(name)?)));
+        let comparison = Comparison {
+            path: model.path(),
+            allowed: None,
+            wanted: params.iter().collect(),
+            there: there.collect(),
+        };
+        let fitting = comparison.fitting()?.into_iter();
+        let frozen = fitting.map(|name| (name.to_owned(), Arc::clone(model))).collect();
+        Ok(Self { frozen, ..Self::default() })
+    }
+
     /// Puts frozen weights into a store that does not have them yet, in the types that are wanted: where they lie, if they have
     /// that type there, else converted.
     ///
@@ -270,9 +290,8 @@ fn pairs(recipe: &Recipe, params: &[ParamSpec]) -> Result<BTreeMap<String, Vec<f
         };
         let halves: BTreeMap<String, &Values> = halves.filter(|(name, _)| !taken(name)).collect();
         let comparison = Comparison {
-            key: format!("train.parts.{}.lora.weights", part.name()),
             path: Path::new(&weights.path),
-            allowed: weights,
+            allowed: Some((format!("train.parts.{}.lora.weights", part.name()), weights)),
             wanted: params.iter().filter(|param| param.beside.is_some() && param.part == part).collect(),
             there: halves.iter().map(|(name, half)| (name.as_str(), half.shape.as_slice())).collect(),
         };
@@ -296,9 +315,8 @@ impl Source<'_> {
         let there =
             names.filter(|name| !unread(name)).filter_map(|name| Some((name, self.model.shape(name)?)));
         let comparison = Comparison {
-            key: self.key.to_owned(),
             path: self.model.path(),
-            allowed: self.named,
+            allowed: Some((self.key.to_owned(), self.named)),
             wanted: params.iter().filter(own).collect(),
             there: there.collect(),
         };

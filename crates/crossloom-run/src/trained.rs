@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crossloom_data::packing::{ImageMode, PackedBatch};
+use crossloom_data::packing::{ImageMode, PackedBatch, PackingPlan};
 use crossloom_data::tokenizer::Tokenizer;
 use crossloom_model::BatchShape;
 use crossloom_recipe::{GatePool, Recipe};
@@ -21,7 +21,7 @@ use crate::processor::Processor;
 use crate::programs::Programs;
 use crate::start::Start;
 use crate::states::Encoding;
-use crate::training_stage::newest;
+use crate::training_stage::{TrainingStage, newest};
 
 /// A trained variant that can be asked. Its folder is all it needs: no data set, no network.
 pub struct Trained {
@@ -75,16 +75,8 @@ impl Trained {
         let checked = check(&tokenizer, &processor)?;
         // A row's numbers do not depend on the other rows of its batch.
         shapes.batch_size = 1;
-        let checkpoints = stage.checkpoints();
-        let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir))?;
-        let shape = BatchShape { batch: 1, tokens: shapes.sequence_len, targets: shapes.targets };
-        let device = resources.backend.running()?;
-        let mut programs =
-            Programs::to_predict(recipe, shape, shapes.vocab_size, resources.chunk, device.target())?;
-        let start = Start::new(recipe, &programs.params)?;
         let held = DataNeed { batches: shapes.batch_bytes(), pictures: 1, ..DataNeed::default() };
-        fits(&dir.name(), &mut programs, held, &*device, resources)?;
-        let mut model = Model::restored(programs, start, &device, &newest)?;
+        let mut model = restored(dir, &stage, &shapes, held, resources)?;
         let encoding = model.phases.encoding()?;
         let (pool, batch) = (pool_of(recipe), PackedBatch::new(&shapes));
         let stage = recipe.stage().map(str::to_owned);
@@ -144,6 +136,29 @@ pub fn generate(
         prompt(tokenizer, processor, image, questions)
     })?;
     trained.answer(prompt)
+}
+
+/// The model of a variant as its newest checkpoint has it, for batches of that shape.
+///
+/// # Errors
+/// No checkpoint, or a damaged one; a backend that runs nothing, or too little memory.
+pub(crate) fn restored(
+    dir: &VariantDir,
+    stage: &TrainingStage,
+    shapes: &PackingPlan,
+    held: DataNeed,
+    resources: Resources,
+) -> Result<Model, ExperimentError> {
+    let recipe = &stage.recipe;
+    let checkpoints = stage.checkpoints();
+    let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir))?;
+    let shape = BatchShape { batch: shapes.batch_size, tokens: shapes.sequence_len, targets: shapes.targets };
+    let device = resources.backend.running()?;
+    let mut programs =
+        Programs::to_predict(recipe, shape, shapes.vocab_size, resources.chunk, device.target())?;
+    let start = Start::new(recipe, &programs.params)?;
+    fits(&dir.name(), &mut programs, held, &*device, resources)?;
+    Model::restored(programs, start, &device, &newest)
 }
 
 fn prompt(

@@ -90,7 +90,15 @@ pub fn configuration(bytes: &[u8]) -> bool {
         |problems| !problems.is_empty(),
         |read| {
             let vision = read.vision.is_none_or(|vision| vision.hidden > 0 && vision.patch_size > 0);
-            vision && read.language.is_none_or(|language| language.hidden > 0 && language.head_dim > 0)
+            let text = read.text_encoder.is_none_or(|mut text| {
+                let table = || Some(values.clone());
+                let beside = family::Sentences { modules: None, pooling: table(), limits: table() };
+                let told = beside.complete(&mut text).map_or_else(|problems| !problems.is_empty(), |()| true);
+                told && (1..=text.max_positions).contains(&text.max_tokens)
+            });
+            vision
+                && text
+                && read.language.is_none_or(|language| language.hidden > 0 && language.head_dim > 0)
         },
     );
     processed && read

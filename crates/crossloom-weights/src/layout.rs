@@ -6,6 +6,7 @@
 //! either direction. Every operator has an inverse, so that a table loads and saves. A new layout is a new table, and no code;
 //! `tests` prove that each is a bijection of names, and that what is loaded is saved as it was.
 
+mod bert;
 mod extents;
 mod granite;
 mod operator;
@@ -219,6 +220,8 @@ pub const LAYOUTS: &[Layout] = &[
     LLAVA_DINOV2,
     QWEN3_VL,
     GRANITE_VISION,
+    bert::BERT,
+    bert::WITHIN,
 ];
 
 /// DINOv2's encoder in ONNX, see `format/onnx.rs` for the names. What is built on it is none of ours.

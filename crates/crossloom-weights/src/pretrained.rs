@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::format::{gguf, onnx};
 use crate::layout::{self, Dims, LAYOUTS, Match, Tensor, is_left_out};
-use crate::shards::{Shards, open, table};
+use crate::shards::{Shards, list, open, table};
 use crate::{Architecture, Layout, WeightsError, family};
 
 /// A pretrained model whose files are mapped.
@@ -67,11 +67,11 @@ pub struct Held {
     pub bytes: u64,
 }
 
-/// The part to which a tensor belongs, by our name.
+/// The part to which a tensor belongs, by our name. A sentence encoder, of which no recipe's model is made, counts as language.
 pub fn part_of(name: &str) -> Part {
     if name.starts_with("vision_tower.") {
         Part::Vision
-    } else if name.starts_with("language_model.") {
+    } else if name.starts_with("language_model.") || name.starts_with("text_encoder.") {
         Part::Language
     } else if name.starts_with("injection.") {
         Part::Adapter
@@ -134,6 +134,9 @@ impl Pretrained {
             vision.image_mean = processor.mean.unwrap_or(vision.image_mean);
             vision.image_std = processor.std.unwrap_or(vision.image_std);
             vision.resample = processor.resample.unwrap_or(vision.resample);
+        }
+        if let Some(encoder) = &mut architecture.text_encoder {
+            sentences(folder)?.complete(encoder).map_err(|problems| WeightsError::new(folder, problems))?;
         }
         let files = open(folder)?;
         let layout = layout(&architecture, &files).map_err(|problem| WeightsError::one(folder, problem))?;
@@ -308,6 +311,17 @@ impl Pretrained {
             expect("multi_modal_projector.linear_1.weight", &[projector.hidden, width]);
             expect("multi_modal_projector.linear_2.weight", &[language.hidden, projector.hidden]);
         }
+        if let Some(text) = &self.architecture.text_encoder {
+            let (d, encoder) = (text.hidden, "text_encoder");
+            expect(&format!("{encoder}.embeddings.word_embeddings.weight"), &[text.vocab_size, d]);
+            expect(&format!("{encoder}.embeddings.position_embeddings.weight"), &[text.max_positions, d]);
+            expect(&format!("{encoder}.embeddings.token_type_embeddings.weight"), &[text.types, d]);
+            for layer in [0, text.layers - 1] {
+                let layer = format!("{encoder}.encoder.layer.{layer}");
+                expect(&format!("{layer}.attention.self.query.weight"), &[d, d]);
+                expect(&format!("{layer}.intermediate.dense.weight"), &[text.mlp, d]);
+            }
+        }
         if let Some(language) = &self.architecture.language {
             let (d, dim) = (language.hidden, language.head_dim);
             for layer in [0, language.layers - 1] {
@@ -338,10 +352,11 @@ impl Pretrained {
 
     /// Blocks that files hold and the configuration does not have.
     fn beyond(&self) -> Vec<String> {
-        let Architecture { vision, language, .. } = &self.architecture;
+        let Architecture { vision, language, text_encoder, .. } = &self.architecture;
         let towers = [
             ("vision_tower.vision_model.encoder.layers.", vision.as_ref().map(|vision| vision.layers)),
             ("language_model.model.layers.", language.as_ref().map(|language| language.layers)),
+            ("text_encoder.encoder.layer.", text_encoder.as_ref().map(|text| text.layers)),
         ];
         let mut beyond = BTreeSet::new();
         for (prefix, layers) in towers {
@@ -357,6 +372,17 @@ impl Pretrained {
         }
         beyond.into_iter().collect()
     }
+}
+
+/// What a folder says of sentences.
+fn sentences(folder: &Path) -> Result<family::Sentences, WeightsError> {
+    let there = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
+    let read = |name: &str| there(name).map(|path| table(&path)).transpose();
+    Ok(family::Sentences {
+        modules: there("modules.json").map(|path| list(&path)).transpose()?,
+        pooling: read("1_Pooling/config.json")?,
+        limits: read("sentence_bert_config.json")?,
+    })
 }
 
 /// Why a file does not open, once by its name.
@@ -398,8 +424,9 @@ fn layout(architecture: &Architecture, files: &Shards) -> Result<&'static Layout
     let marks = [
         architecture.vision.as_ref().map(|_| "vision_tower.vision_model.embeddings.patch_embedding.weight"),
         architecture.language.as_ref().map(|_| "language_model.model.embed_tokens.weight"),
+        architecture.text_encoder.as_ref().map(|_| "text_encoder.embeddings.word_embeddings.weight"),
     ];
-    let whole = marks.iter().all(Option::is_some);
+    let whole = architecture.vision.is_some() && architecture.language.is_some();
     let candidates = || LAYOUTS.iter().filter(|layout| layout.whole == whole);
     let fits = |layout: &&Layout| {
         let mut marks = marks.iter().flatten();

@@ -115,6 +115,18 @@ pub(crate) fn table(path: &Path) -> Result<Map<String, Value>, WeightsError> {
     }
 }
 
+/// The list that a JSON file holds.
+///
+/// # Errors
+/// The file cannot be read, is too large, or holds something else.
+pub(crate) fn list(path: &Path) -> Result<Vec<Value>, WeightsError> {
+    match serde_json::from_str(&text(path)?) {
+        Ok(Value::Array(values)) => Ok(values),
+        Ok(_) => Err(WeightsError::one(path, "holds no list")),
+        Err(error) => Err(WeightsError::one(path, error)),
+    }
+}
+
 fn text(path: &Path) -> Result<String, WeightsError> {
     let failed = |error: std::io::Error| WeightsError::one(path, error);
     let bytes = std::fs::metadata(path).map_err(failed)?.len();

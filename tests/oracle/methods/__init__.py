@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .model import Batch, Net
+from .model import GRID, Batch, Net
 
 
 @dataclass
@@ -14,18 +14,17 @@ class Method:
 
     recipe: str
     logits: Callable[[Net, Batch], Tensor]
-    in_sequence: bool
-    merge: int  # side of the blocks of patches that are one visual token
+    visual: int
 
 
 METHODS: dict[str, Method] = {}
 
 
-def method(name: str, recipe: str, in_sequence: bool = True, merge: int = 1) -> Callable:
-    """Registers a function under the name of its fixture; whether visual tokens are in the sequence."""
+def method(name: str, recipe: str, visual: int = GRID * GRID) -> Callable:
+    """Registers a function under the name of its fixture, with the visual tokens that are in the sequence."""
 
     def register(logits: Callable[[Net, Batch], Tensor]) -> Callable:
-        METHODS[name] = Method(recipe, logits, in_sequence, merge)
+        METHODS[name] = Method(recipe, logits, visual)
         return logits
 
     return register

@@ -93,6 +93,7 @@ class Batch:
     text: Tensor  # [B, TEXT]
     targets: Tensor  # [B, TARGETS]
     extra: dict[str, Tensor] = field(default_factory=dict)  # other inputs by name
+    auxiliary: list[Tensor] = field(default_factory=list)  # what the loss has beside the cross-entropy
 
     @property
     def visual(self) -> int:
@@ -173,7 +174,7 @@ def decode(
 
 
 def loss(logits: Tensor, batch: Batch) -> Tensor:
-    return F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten())
+    return F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten()) + sum(batch.auxiliary)
 
 
 def at_visual(h: Tensor, update: Tensor) -> Tensor:

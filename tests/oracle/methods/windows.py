@@ -65,18 +65,23 @@ def visual_part(h: Tensor, visual: int, update) -> Tensor:
 name = "x"
 extends = ["methods/cambrian-sva.toml"]
 [topology]
-points = ["after layer.0", "after layer.2"]
+points = ["before layer.1", "after layer.2"]
 """,
 )
 def sva(net: Net, batch: Batch) -> Tensor:
     """Two states, at the input and behind two layers; every token reads its own patch of both."""
     taps = [windows(net, f"block.{i}", batch.states[f"block.{i}"], 8, 1) for i in (1, 4)]
 
-    def after(index: int, h: Tensor) -> Tensor:
-        name = f"injection.fusion.layer.{index}.after"
-        return visual_part(h, GRID * GRID, lambda q: layer(net, name, q, taps, 2)) if index in (0, 2) else h
+    def read(point: str, h: Tensor) -> Tensor:
+        return visual_part(h, GRID * GRID, lambda q: layer(net, f"injection.fusion.{point}", q, taps, 2))
 
-    return decode(net, batch, learned(net, taps, 3, 2), after=after)
+    def before(index: int, h: Tensor) -> Tensor:
+        return read("layer.1", h) if index == 1 else h
+
+    def after(index: int, h: Tensor) -> Tensor:
+        return read("layer.2.after", h) if index == 2 else h
+
+    return decode(net, batch, learned(net, taps, 3, 2), before=before, after=after)
 
 
 @method(
@@ -92,7 +97,7 @@ fusion = { kind = "windows", heads = 1 }
 [variants.v]
 model.projector.merge = 2
 """,
-    merge=2,
+    visual=GRID * GRID // 4,
 )
 def four(net: Net, batch: Batch) -> Tensor:
     """Tokens of two by two patches; a tap at the input is the same where it is injected, and other taps are read beside it."""

@@ -95,6 +95,7 @@ fn at(name: &str, row: usize, t: usize) -> f32 {
         inputs::POSITIONS => t as f32,
         inputs::SEGMENTS | inputs::TEXT_MASK => f32::from(u8::from(t >= 16)),
         // Text is pooled too; a gate never pools what is generated.
+        inputs::QUESTION_MASK => f32::from(u8::from((16..PROMPTS[row]).contains(&t))),
         inputs::POOL_MASK => f32::from(u8::from(t < PROMPTS[row])),
         _ => panic!("{name}"),
     }
@@ -103,8 +104,14 @@ fn at(name: &str, row: usize, t: usize) -> f32 {
 /// Positions `from[i] .. to[i]` of some rows, as the inputs of a call of `tokens` positions.
 fn part(rows: &[usize], slots: &[usize], from: &[usize], to: &[usize], tokens: usize) -> Named {
     let mut named = Named::new();
-    let by_position =
-        [inputs::TOKENS, inputs::POSITIONS, inputs::SEGMENTS, inputs::POOL_MASK, inputs::TEXT_MASK];
+    let by_position = [
+        inputs::TOKENS,
+        inputs::POSITIONS,
+        inputs::SEGMENTS,
+        inputs::POOL_MASK,
+        inputs::TEXT_MASK,
+        inputs::QUESTION_MASK,
+    ];
     for name in by_position {
         let value = |i: usize| {
             let (i, t) = (i / tokens, i % tokens);
@@ -140,7 +147,8 @@ fn by_phases(subject: &Subject, rows: &[usize], slots: &[usize], cache: CacheSha
     let longest = PROMPTS.into_iter().max().unwrap();
     let from = vec![0; rows.len()];
     let mut given = part(rows, slots, &from, &prompts, longest);
-    let mut see = subject.session(&encode_and_connect(recipe, edges, rows.len()).unwrap());
+    let asked = BatchShape { batch: rows.len(), tokens: longest, targets: 1 };
+    let mut see = subject.session(&encode_and_connect(recipe, edges, asked, VOCAB).unwrap());
     given.extend(call(&mut see, &given, &[inputs::VISUAL, inputs::FEATURES]));
     let step = |tokens: usize| StepShape { rows: rows.len(), tokens, cache };
     let read = prefill(recipe, edges, step(longest), longest, VOCAB, Span::Whole).unwrap();

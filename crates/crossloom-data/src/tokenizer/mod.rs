@@ -1,4 +1,5 @@
-//! A word-level tokenizer, trained from text or loaded from a Hugging Face `tokenizer.json`.
+//! A word-level tokenizer, trained from text or loaded from a Hugging Face `tokenizer.json`; and the tokenizer of a pretrained text
+//! encoder ([`PieceTokenizer`]).
 //!
 //! Text is lower-cased and split at white space and around every punctuation mark; each piece is one token. Special
 //! tokens ([`SpecialTokens`]) come first in the vocabulary and can never be written by a prompt: `<answer>` typed by a
@@ -6,6 +7,7 @@
 
 mod error;
 mod nearest;
+mod pieces;
 mod train;
 
 use std::collections::BTreeSet;
@@ -15,6 +17,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use error::{TokenizerError, UnknownWord};
+pub use pieces::PieceTokenizer;
 pub use train::TokenizerOptions;
 
 /// The longest text that is encoded, in bytes.
@@ -99,14 +102,7 @@ impl Tokenizer {
     /// # Errors
     /// When the file cannot be read, is above 64 MiB, is no tokenizer, or lacks a special token.
     pub fn load(path: &Path) -> Result<Self, TokenizerError> {
-        let io_error = |source| TokenizerError::Io { path: path.to_owned(), source };
-        let mut json = Vec::new();
-        let file = std::fs::File::open(path).map_err(io_error)?;
-        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut json).map_err(io_error)?;
-        if json.len() as u64 > MAX_FILE_BYTES {
-            return Err(TokenizerError::FileTooLarge { path: path.to_owned(), limit: MAX_FILE_BYTES });
-        }
-        Self::from_json(&json)
+        Self::from_json(&read(path)?)
     }
 
     /// Reads the content of a `tokenizer.json`.
@@ -194,19 +190,39 @@ impl Tokenizer {
 
     /// The ids, and the pieces of the text that are not in the vocabulary.
     fn pieces(&self, text: &str) -> Result<(Vec<i32>, Vec<String>), TokenizerError> {
-        if text.len() > MAX_TEXT_BYTES {
-            return Err(TokenizerError::TextTooLong { bytes: text.len(), limit: MAX_TEXT_BYTES });
-        }
-        let encoding = self.inner.encode(text, false).map_err(|error| TokenizerError::Encode {
-            text: error::shortened(text),
-            reason: error.to_string(),
-        })?;
+        let encoding = encoded(&self.inner, text, false)?;
         let ids: Vec<i32> = encoding.get_ids().iter().map(|&id| id as i32).collect();
         let unknown = ids.iter().zip(encoding.get_offsets()).filter(|(id, _)| **id == self.special.unk);
         let unknown = unknown.map(|(_, &(from, to))| text.get(from..to).unwrap_or(text).to_owned());
         let unknown = unknown.collect();
         Ok((ids, unknown))
     }
+}
+
+/// The bytes of a `tokenizer.json`.
+fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
+    let io_error = |source| TokenizerError::Io { path: path.to_owned(), source };
+    let mut json = Vec::new();
+    let file = std::fs::File::open(path).map_err(io_error)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut json).map_err(io_error)?;
+    if json.len() as u64 > MAX_FILE_BYTES {
+        return Err(TokenizerError::FileTooLarge { path: path.to_owned(), limit: MAX_FILE_BYTES });
+    }
+    Ok(json)
+}
+
+/// A text as a tokenizer cuts it, with the tokens that it puts around a text where that is asked for.
+fn encoded(
+    inner: &tokenizers::Tokenizer,
+    text: &str,
+    around: bool,
+) -> Result<tokenizers::Encoding, TokenizerError> {
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(TokenizerError::TextTooLong { bytes: text.len(), limit: MAX_TEXT_BYTES });
+    }
+    inner
+        .encode(text, around)
+        .map_err(|error| TokenizerError::Encode { text: error::shortened(text), reason: error.to_string() })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crossloom_graph::Tensor;
 use crossloom_ir::op::{Softmax, Unary, UnaryKind};
 
 use super::top_k::{TopK, top_k};
-use super::{Of, linear_from};
+use super::{Of, linear_from, log_softmax};
 use crate::params::Params;
 use crate::{Init, ModelError};
 
@@ -179,20 +179,4 @@ fn divergence(p: &mut Params, of: Tensor, from: Tensor) -> Result<Tensor, ModelE
     let product = g.mul(probabilities, apart)?;
     let axis = g.shape(of).len() - 1;
     Ok(g.reduce_sum(product, &[axis])?)
-}
-
-/// Logarithms of the softmax of every row.
-fn log_softmax(p: &mut Params, scores: Tensor) -> Result<Tensor, ModelError> {
-    let g = &mut p.graph;
-    let shape = g.shape(scores).to_vec();
-    let axis = shape.len() - 1;
-    let lead: Vec<usize> = (0..axis).collect();
-    let largest = g.reduce_max(scores, &[axis])?;
-    let largest = g.broadcast(largest, &shape, &lead)?;
-    let below = g.sub(scores, largest)?;
-    let powers = g.unary(UnaryKind::Exp, below)?;
-    let sum = g.reduce_sum(powers, &[axis])?;
-    let log = g.unary(UnaryKind::Log, sum)?;
-    let log = g.broadcast(log, &shape, &lead)?;
-    Ok(g.sub(below, log)?)
 }

@@ -1,22 +1,53 @@
-//! The vision states that a topology reads.
+//! What an encoder gives of a picture, by name.
 
 use crossloom_graph::Tensor;
 use crossloom_ir::{Role, TensorType};
-use crossloom_recipe::{Recipe, VisionAddress};
+use crossloom_recipe::{Recipe, VisionAddress, VisionModel};
 
 use super::{Tower, tapped};
+use crate::ModelError;
 use crate::params::Params;
-use crate::{ModelError, inputs};
 
-/// Patch tokens `[B, N, Dv]` by address.
-pub(crate) struct States(Vec<(VisionAddress, Tensor)>);
+/// A state of the encoder as the rest of the model reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum VisionState {
+    /// Its patches, `[B, N, Dv]`.
+    Patches(VisionAddress),
+    /// Its class token, `[B, 1, Dv]`.
+    Class(VisionAddress),
+}
+
+impl VisionState {
+    /// The name of the input or result that it is: `state.block.7`, `state.block.7.class`.
+    pub fn name(self) -> String {
+        match self {
+            Self::Patches(address) => format!("state.{address}"),
+            Self::Class(address) => format!("state.{address}.class"),
+        }
+    }
+
+    /// Elements of one picture's.
+    pub fn elements(self, vision: &VisionModel) -> usize {
+        self.rows(vision) * vision.hidden
+    }
+
+    fn rows(self, vision: &VisionModel) -> usize {
+        match self {
+            Self::Patches(_) => vision.tokens(),
+            Self::Class(_) => 1,
+        }
+    }
+}
+
+/// States by what they are.
+pub(crate) struct States(Vec<(VisionState, Tensor)>);
 
 impl States {
     /// Those of an encoder over pixels `[B, C, H, W]`.
     pub(crate) fn encode(p: &mut Params, recipe: &Recipe, pixels: Tensor) -> Result<Self, ModelError> {
         let tower = Tower::build(p, pixels, &recipe.model.vision)?;
         p.enter("vision.tap");
-        let states = tapped(recipe).into_iter().map(|address| Ok((address, tower.tap(p, address)?)));
+        let states = tapped(recipe).into_iter().map(|state| Ok((state, tower.tap(p, state)?)));
         let states = states.collect::<Result<_, ModelError>>()?;
         p.leave();
         Ok(Self(states))
@@ -25,23 +56,30 @@ impl States {
     /// Those of an encoder that ran before, as inputs.
     pub(crate) fn given(p: &mut Params, recipe: &Recipe, batch: usize) -> Self {
         let vision = &recipe.model.vision;
-        let ty = TensorType::f32([batch, vision.tokens(), vision.hidden]);
-        let states = tapped(recipe)
-            .into_iter()
-            .map(|address| (address, p.graph.param(&inputs::state(address), Role::Input, ty.clone())));
-        Self(states.collect())
+        let given = |state: VisionState| {
+            let ty = TensorType::f32([batch, state.rows(vision), vision.hidden]);
+            (state, p.graph.param(&state.name(), Role::Input, ty))
+        };
+        Self(tapped(recipe).into_iter().map(given).collect())
     }
 
     /// All, in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (VisionAddress, Tensor)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (VisionState, Tensor)> {
         self.0.iter().copied()
     }
 
-    /// The patch tokens of a state.
-    pub(crate) fn get(&self, address: VisionAddress) -> Result<Tensor, ModelError> {
-        let found = self.0.iter().find(|(at, _)| *at == address);
+    /// One of them.
+    pub(crate) fn get(&self, state: VisionState) -> Result<Tensor, ModelError> {
+        let found = self.0.iter().find(|(at, _)| *at == state);
         found.map(|(_, state)| *state).ok_or_else(|| {
-            ModelError::Incomplete(format!("the topology does not read the vision state `{address}`"))
+            ModelError::Incomplete(format!("the topology does not read the vision state `{}`", state.name()))
         })
+    }
+
+    /// Pictures of the batch.
+    pub(crate) fn batch(&self, p: &Params) -> Result<usize, ModelError> {
+        let first =
+            self.0.first().ok_or_else(|| ModelError::Incomplete("no vision state is read".to_owned()))?;
+        Ok(p.graph.shape(first.1)[0])
     }
 }

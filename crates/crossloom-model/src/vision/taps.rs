@@ -1,26 +1,52 @@
 //! Taps: states of the encoder, and sources that are made of them.
 
 use crossloom_graph::Tensor;
-use crossloom_recipe::{Part, Recipe, Tap, TapSource, VisionAddress};
+use crossloom_recipe::{Input, LayerWeights, Part, Recipe, Tap, TapSource, VisionAddress, Weighted};
 
-use super::States;
+use super::{States, VisionState};
 use crate::ModelError;
 use crate::connector::Fuser;
 use crate::params::Params;
 
-/// The vision states that a recipe's input and taps read, each once: the input's first, in order.
-pub fn tapped(recipe: &Recipe) -> Vec<VisionAddress> {
+/// The vision states that a recipe's input and taps read, each once: the input's first, in order; then the class tokens that its
+/// weights read.
+pub fn tapped(recipe: &Recipe) -> Vec<VisionState> {
     let spec = &recipe.topology;
     let injected = if spec.injects() { &spec.taps[..] } else { &[] };
     let mut seen = Vec::new();
-    for tap in spec.input.taps().iter().chain(injected) {
-        for address in states_of(recipe, tap) {
-            if !seen.contains(&address) {
-                seen.push(address);
-            }
+    let mut see = |state: VisionState| {
+        if !seen.contains(&state) {
+            seen.push(state);
         }
+    };
+    for tap in spec.input.taps().iter().chain(injected) {
+        states_of(recipe, tap).into_iter().map(VisionState::Patches).for_each(&mut see);
+    }
+    if let Input::Weighted(Weighted { of, weights: LayerWeights::Allocator { .. }, .. }) = &spec.input
+        && recipe.model.vision.class_token
+    {
+        of.iter().flat_map(|tap| states_of(recipe, tap)).map(VisionState::Class).for_each(&mut see);
     }
     seen
+}
+
+/// A row per picture that stands for a tap, `[B, 1, Dv]`: the mean of its class tokens, or of its patches where the encoder has none.
+pub(crate) fn summary(
+    p: &mut Params,
+    states: &States,
+    recipe: &Recipe,
+    of: &Tap,
+) -> Result<Tensor, ModelError> {
+    if recipe.model.vision.class_token {
+        let class: Vec<VisionState> = states_of(recipe, of).into_iter().map(VisionState::Class).collect();
+        return mean(p, states, &class);
+    }
+    let patches = tap(p, states, recipe, of)?;
+    let [batch, count, width] =
+        [p.graph.shape(patches)[0], p.graph.shape(patches)[1], p.graph.ty(patches).last()];
+    let sum = p.graph.reduce_sum(patches, &[1])?;
+    let mean = p.graph.affine(sum, (count as f64).recip(), 0.0)?;
+    Ok(p.graph.reshape(mean, &[batch, 1, width])?)
 }
 
 fn states_of(recipe: &Recipe, tap: &Tap) -> Vec<VisionAddress> {
@@ -41,7 +67,7 @@ fn states_of(recipe: &Recipe, tap: &Tap) -> Vec<VisionAddress> {
 /// A tap of encoded pictures, `[B, patches, W]`; W is as many vision widths as states lie side by side in it.
 pub(crate) fn tap(p: &mut Params, states: &States, recipe: &Recipe, tap: &Tap) -> Result<Tensor, ModelError> {
     let source = match (tap, recipe.topology.source(tap)) {
-        (Tap::State(address), _) => return states.get(*address),
+        (Tap::State(address), _) => return states.get(VisionState::Patches(*address)),
         (Tap::Source(_), Some((source, _))) => source,
         (Tap::Source(_), None) => {
             return Err(ModelError::Incomplete(format!("`{tap}` is no tap of the topology")));
@@ -49,11 +75,18 @@ pub(crate) fn tap(p: &mut Params, states: &States, recipe: &Recipe, tap: &Tap) -
     };
     p.enter_at(&format!("vision.source.{tap}"));
     let made = match source {
-        TapSource::Mean { of } => mean(p, states, of)?,
+        TapSource::Mean { of } => {
+            let patches: Vec<VisionState> = of.iter().copied().map(VisionState::Patches).collect();
+            mean(p, states, &patches)?
+        }
         TapSource::Channels { of } => side_by_side(p, states, recipe, of)?,
         TapSource::MmFuser(spec) => {
-            let query = states.get(spec.query)?;
-            let read = spec.of.iter().map(|&of| states.get(of)).collect::<Result<Vec<_>, _>>()?;
+            let query = states.get(VisionState::Patches(spec.query))?;
+            let read = spec
+                .of
+                .iter()
+                .map(|&of| states.get(VisionState::Patches(of)))
+                .collect::<Result<Vec<_>, _>>()?;
             let side = recipe.model.vision.grid();
             let of = (Part::Projector, &*format!("connector.{tap}"));
             Fuser { of, spec, side }.fuse(p, query, &read)?
@@ -77,10 +110,10 @@ pub(crate) fn side_by_side(
     if let [only] = parts[..] { Ok(only) } else { Ok(p.graph.concat(&parts, 2)?) }
 }
 
-fn mean(p: &mut Params, states: &States, of: &[VisionAddress]) -> Result<Tensor, ModelError> {
+fn mean(p: &mut Params, states: &States, of: &[VisionState]) -> Result<Tensor, ModelError> {
     let mut sum: Option<Tensor> = None;
-    for &address in of {
-        let state = states.get(address)?;
+    for &state in of {
+        let state = states.get(state)?;
         sum = Some(match sum {
             Some(sum) => p.graph.add(sum, state)?,
             None => state,

@@ -4,6 +4,7 @@ use crossloom_graph::Tensor;
 use crossloom_ir::op::{Activation, Attention, LayerNorm, Unary, UnaryKind};
 use crossloom_recipe::{MlpActivation, Part, VisionAddress, VisionModel};
 
+use super::VisionState;
 use super::embeddings::{PREFIX, embed};
 use super::rotary::Turns;
 use crate::params::Params;
@@ -51,8 +52,9 @@ impl Tower {
         Ok(Self { states, post_norm, class_token: model.class_token })
     }
 
-    /// The patch tokens of a state, `[B, N, D]`; the class token is dropped.
-    pub(crate) fn tap(&self, p: &mut Params, address: VisionAddress) -> Result<Tensor, ModelError> {
+    /// The patch tokens of a state, `[B, N, D]`, or its class token, `[B, 1, D]`.
+    pub(crate) fn tap(&self, p: &mut Params, of: VisionState) -> Result<Tensor, ModelError> {
+        let (VisionState::Patches(address) | VisionState::Class(address)) = of;
         let missing = || ModelError::Incomplete(format!("the vision encoder has no state `{address}`"));
         let state = match address {
             VisionAddress::Embed => self.states[0],
@@ -63,7 +65,10 @@ impl Tower {
             return Ok(state);
         }
         let patches = p.graph.shape(state)[1] - 1;
-        Ok(p.graph.slice(state, 1, 1, patches)?)
+        match of {
+            VisionState::Patches(_) => Ok(p.graph.slice(state, 1, 1, patches)?),
+            VisionState::Class(_) => Ok(p.graph.slice(state, 1, 0, 1)?),
+        }
     }
 }
 

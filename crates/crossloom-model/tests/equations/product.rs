@@ -79,9 +79,12 @@ fn input(name: &str, batch: &Batch) -> Vec<f64> {
     batch.sequences.iter().flat_map(of).collect()
 }
 
+fn shape(batch: &Batch) -> BatchShape {
+    BatchShape { batch: batch.sequences.len(), tokens: batch.tokens, targets: batch.targets }
+}
+
 fn graph(recipe: &Recipe, batch: &Batch) -> ModelGraph {
-    let shape = BatchShape { batch: batch.sequences.len(), tokens: batch.tokens, targets: batch.targets };
-    build(recipe, &edges(recipe), shape, 0, Outputs::Loss).unwrap_or_else(|e| panic!("{e}"))
+    build(recipe, &edges(recipe), shape(batch), 0, Outputs::Loss).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The parameters that the product declares for a recipe.
@@ -161,7 +164,7 @@ pub(crate) fn connected(
     batch: &Batch,
     parameters: &Parameters,
 ) -> (Vec<f64>, BTreeMap<String, Vec<f64>>) {
-    let model = encode_and_connect(recipe, &edges(recipe), batch.sequences.len()).unwrap();
+    let model = encode_and_connect(recipe, &edges(recipe), shape(batch), 0).unwrap();
     let func = model.graph.lift().unwrap();
     let results = run(&func, &arguments(&func, batch, parameters)).unwrap_or_else(|e| panic!("{e}"));
     let named = |name: &str| {

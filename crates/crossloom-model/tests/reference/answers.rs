@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crossloom_ir::Tensor;
-use crossloom_model::{CacheShape, ModelGraph, Span, StepShape, decode, encode_and_connect, inputs, prefill};
+use crossloom_model::{
+    BatchShape, CacheShape, ModelGraph, Span, StepShape, decode, encode_and_connect, inputs, prefill,
+};
 
 use crate::fixture::assert_close;
 use crate::model::{
@@ -63,7 +65,8 @@ fn check(case: &Case, rows: &[usize], span: Span, run: Run) {
     ]);
     if span == Span::Whole {
         let pixels = Inputs::from([(inputs::PIXELS, rows_of(case.input(inputs::PIXELS), rows))]);
-        let model = encode_and_connect(&case.recipe, &edges, batch).unwrap();
+        let model =
+            encode_and_connect(&case.recipe, &edges, BatchShape { batch, tokens: 1, targets: 1 }, 0).unwrap();
         let pictures = run(case, &model, &mut BTreeMap::new(), &pixels);
         for name in [inputs::VISUAL, inputs::FEATURES] {
             given.extend(pictures.get(name).map(|made| (name, number_type(made))));

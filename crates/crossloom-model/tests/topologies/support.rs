@@ -39,6 +39,12 @@ fn load(models: &str, method: &str, sets: &[&str]) -> Recipe {
 /// A method on the models of `synthetic.toml`: four vision blocks and three decoder layers of width 32.
 pub(crate) fn small(method: &str, sets: &[&str]) -> Recipe {
     let text = std::fs::read_to_string(recipes().join("synthetic.toml")).unwrap();
+    // One visual token more than patches, so that a text of some positions is left.
+    let short = ["topology.input.also=['block.1']", "topology.input.pool=16"];
+    let sets = &match method {
+        "dense-connector-sti" => [&short[..], sets].concat(),
+        _ => sets.to_vec(),
+    };
     load(text.split_once("[variants.").unwrap().0, method, sets)
 }
 
@@ -78,6 +84,8 @@ pub(crate) fn arguments(
             inputs::POSITIONS | inputs::IMAGE_INDEX => at(i) as f64,
             inputs::SEGMENTS => f64::from(u8::from(at(i) >= 16)),
             inputs::POOL_MASK => f64::from(u8::from(at(i) < 19)),
+            inputs::QUESTION_MASK => f64::from(u8::from((16..19).contains(&at(i)))),
+            inputs::TEXT_MASK => f64::from(u8::from(at(i) >= 16)),
             inputs::TARGETS => (i * 5 % VOCAB) as f64,
             inputs::TARGET_INDEX => 18.0 + at(i) as f64,
             other => panic!("unknown input `{other}`"),

@@ -38,7 +38,7 @@ pub(super) fn sources(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
         let place = root.place(&format!("topology.sources.{name}"));
         let names = |tap: &Tap| tap.source().is_some_and(|(of, _)| of == name);
         let inner = |source: &TapSource| matches!(source, TapSource::Channels { of } if of.iter().any(names));
-        let read = topology.input.taps().iter().chain(topology.taps.iter()).any(names)
+        let read = topology.input.taps().iter().chain(&topology.taps).any(names)
             || topology.sources.values().any(inner);
         if !read {
             let message = format!("the source `{name}` feeds nothing");
@@ -210,7 +210,7 @@ fn no_post_norm(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
 /// Adapters that can read their taps, beside projectors that they can share.
 pub(super) fn adapter(root: &Node, topology: &TopologySpec, projector: &Projector, cx: &mut Cx) {
     let windows = projector.windows();
-    let at_input: usize = topology.input.taps().iter().map(|tap| topology.width_of(tap)).sum();
+    let at_input = topology.input_width();
     window_attention(root, topology, projector, cx);
     if windows.is_some() && at_input > 1 {
         let message = format!("windows are read of one state, and the input has {at_input} side by side");

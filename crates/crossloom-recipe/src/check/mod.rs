@@ -1,5 +1,6 @@
 //! What one key alone cannot tell: dimensions that must fit each other, topologies that must be whole.
 
+mod connector;
 mod data;
 mod injection;
 mod model;
@@ -36,6 +37,7 @@ pub(crate) fn check(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
     if let Some(topology) = sections.topology {
         topology::wiring(root, topology, cx);
         injection::input(root, topology, cx);
+        connector::connector(root, topology, sections, cx);
         injection::sources(root, topology, cx);
         injection::fusion(root, topology, cx);
         injection::against_model(root, topology, sections.vision, sections.language, cx);

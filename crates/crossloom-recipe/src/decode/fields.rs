@@ -154,13 +154,9 @@ impl<'n, 'c> Fields<'n, 'c> {
         self.table.and_then(|table| table.get(key)).map(|entry| &entry.node)
     }
 
-    /// A key that must be there, as it is written.
-    pub(super) fn required_node(&mut self, key: &'static str) -> Option<&'n Node> {
-        let node = self.ask(key);
-        if node.is_none() {
-            self.missing.push(key);
-        }
-        node
+    /// Notes that a key is missing.
+    pub(super) fn lacks(&mut self, key: &'static str) {
+        self.missing.push(key);
     }
 
     /// The full dotted name of a key.

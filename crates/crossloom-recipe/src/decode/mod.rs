@@ -4,6 +4,7 @@ mod data;
 mod eval;
 mod fields;
 mod fusion;
+mod input;
 mod known;
 mod limits;
 mod model;
@@ -26,11 +27,13 @@ use crate::tree::Node;
 use fields::Fields;
 
 /// Tables that may be written as a bare string, which is then the value of this key.
-pub(crate) const SHORT: [(&str, &str); 11] = [
+pub(crate) const SHORT: [(&str, &str); 13] = [
     ("model.projector", "kind"),
     ("topology.adapter", "kind"),
     ("topology.fusion", "kind"),
     ("topology.gate", "kind"),
+    ("topology.conditioning", "kind"),
+    ("topology.input.weights", "kind"),
     ("data.source", "kind"),
     ("model.weights", "path"),
     ("model.vision.weights", "path"),
@@ -41,7 +44,15 @@ pub(crate) const SHORT: [(&str, &str); 11] = [
 ];
 
 /// Tables whose keys depend on their kind.
-pub(crate) const KINDS: [Kinds; 4] = [topology::ADAPTER, topology::GATE, fusion::FUSION, data::SOURCE];
+pub(crate) const KINDS: [Kinds; 7] = [
+    topology::ADAPTER,
+    topology::GATE,
+    fusion::FUSION,
+    input::INPUT,
+    input::WEIGHTS,
+    input::CONDITIONING,
+    data::SOURCE,
+];
 
 /// Sets of addresses.
 pub(crate) const SETS: [&str; 2] = ["topology.taps", "topology.points"];

@@ -6,7 +6,7 @@ use serde::de::value::StrDeserializer;
 use super::fields::Cx;
 use crate::diagnostic::{Finding, Span, Unhelped, any_of, did_you_mean};
 use crate::schema::{
-    AmpAttach, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare, ImageUse, KeptIn,
+    AmpAttach, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare, ImageUse, Join, KeptIn,
     LanguageFamily, Mask, Metric, MlpActivation, Phase, PositionResample, Precision, ProjectorKind, Resample,
     Sampling, Schedule, Split, Stream, TapNorm, VisionFamily, Warmup,
 };
@@ -212,6 +212,7 @@ choices!(
     GatePool,
     GateShare,
     ImageUse,
+    Join,
     KeptIn,
     LanguageFamily,
     Mask,

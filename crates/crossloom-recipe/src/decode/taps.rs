@@ -6,9 +6,7 @@ use super::fields::{Cx, Fields, Kinds};
 use super::scalars::Decode;
 use super::sets::{Depth, address, peek, set};
 use crate::diagnostic::{Finding, did_you_mean, listed};
-use crate::schema::{
-    Input, MmFuser, Sampling, Stream, Tap, TapSource, TapSources, VisionAddress, WindowInput, is_source_name,
-};
+use crate::schema::{MmFuser, Sampling, Tap, TapSource, TapSources, VisionAddress, is_source_name};
 use crate::tree::{Node, Value};
 
 pub(super) const SOURCE: Kinds = Kinds {
@@ -22,15 +20,11 @@ pub(super) const SOURCE: Kinds = Kinds {
     absent: None,
 };
 
-pub(super) const INPUT: Kinds =
-    Kinds { path: "topology.input", all: &[("windows", &["of", "hidden", "heads", "depth"])], absent: None };
-
 /// What may be named as a tap.
 pub(super) struct Names {
     /// Vision states.
     pub(super) depth: Depth,
-    /// Width and heads of the encoder.
-    hidden: Option<usize>,
+    /// Heads of the encoder.
     heads: Option<usize>,
     /// Sources, with how many taps each is.
     sources: BTreeMap<String, usize>,
@@ -50,7 +44,6 @@ impl Names {
         });
         Self {
             depth: Depth::peek(root, "model.vision.layers"),
-            hidden: peek(root, "model.vision.hidden"),
             heads: peek(root, "model.vision.heads"),
 
             sources: sources.collect(),
@@ -120,51 +113,6 @@ impl Names {
         }
     }
 
-    /// `topology.input`.
-    pub(super) fn input(&self, node: Option<&Node>, stream: Stream, cx: &mut Cx) -> Option<Input> {
-        const PATH: &str = "topology.input";
-        let Some(node) = node else {
-            if stream == Stream::None {
-                return Some(Input::None);
-            }
-            return self.depth.layers.map(|last| Input::Channels(vec![VisionAddress::Block(last).into()]));
-        };
-        match &node.value {
-            Value::String(word) if word == "none" => Some(Input::None),
-            Value::Array(items) if items.is_empty() => {
-                let help = "name a vision state, such as `block.last`, or write `input = \"none\"`";
-                cx.report(Finding::error(node.span, "`topology.input` is an empty list").help(help));
-                None
-            }
-            Value::Array(items) => self.list(items, PATH, cx).map(Input::Channels),
-            Value::Table(_) => self.connector(node, cx),
-            _ => self.tap(node, PATH, cx).map(|only| Input::Channels(vec![only])),
-        }
-    }
-
-    /// `topology.input` as a table.
-    fn connector(&self, node: &Node, cx: &mut Cx) -> Option<Input> {
-        let (mut f, _) = Fields::item_kind(node, &INPUT, cx)?;
-        let of = match f.required_node("of").map(|of| (of.span, &of.value)) {
-            Some((span, Value::Array(items))) if items.is_empty() => {
-                let help = "name a vision state, such as `block.last`";
-                f.cx.report(Finding::error(span, "the windows of no tap are read").help(help));
-                None
-            }
-            Some((_, Value::Array(items))) => self.list(items, "of", f.cx),
-            Some(_) => {
-                let states = set::<VisionAddress>(node, "of", self.depth, f.cx);
-                states.flatten().map(|states| states.into_iter().map(Tap::State).collect())
-            }
-            None => None,
-        };
-        let (hidden, heads) = (f.optional_in("hidden", 1..=1_048_576), f.optional_in("heads", 1..=1024));
-        let depth = f.or_in("depth", 1..=64, 3);
-        f.finish();
-        let (hidden, heads) = (hidden?.or(self.hidden)?, heads?.or(self.heads)?);
-        Some(Input::Windows(WindowInput { of: of?, hidden, heads, depth: depth? }))
-    }
-
     /// `topology.sources`.
     pub(super) fn sources(&self, root: &Node, cx: &mut Cx) -> Option<TapSources> {
         let Some(node) = root.get("topology.sources") else { return Some(TapSources::new()) };
@@ -194,7 +142,10 @@ impl Names {
 
     fn source(&self, node: &Node, cx: &mut Cx) -> Option<TapSource> {
         let (mut f, kind) = Fields::item_kind(node, &SOURCE, cx)?;
-        let of = f.required_node("of");
+        let of = f.ask("of");
+        if of.is_none() {
+            f.lacks("of");
+        }
         let source = match kind {
             "mean" => {
                 let states = set::<VisionAddress>(node, "of", self.depth, f.cx);
@@ -223,7 +174,10 @@ impl Names {
     }
 
     fn mmfuser(&self, node: &Node, f: &mut Fields<'_, '_>) -> Option<MmFuser> {
-        let query = f.required_node("query");
+        let query = f.ask("query");
+        if query.is_none() {
+            f.lacks("query");
+        }
         let query = query.and_then(|query| address::<VisionAddress>(query, "query", self.depth, f.cx));
         let of = set::<VisionAddress>(node, "of", self.depth, f.cx);
         let (heads, points) = (f.optional_in("heads", 1..=1024), f.or_in("points", 1..=64, 4));

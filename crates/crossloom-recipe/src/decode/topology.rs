@@ -4,6 +4,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use super::fields::{Cx, Fields, Kinds};
 use super::fusion::fusion;
+use super::input::{conditioning, input};
 use super::scalars::choice;
 use super::sets::{Depth, address, list, peek, set};
 use super::taps::Names;
@@ -43,16 +44,16 @@ pub(super) fn topology(root: &Node, cx: &mut Cx) -> Option<TopologySpec> {
     let language_depth = Depth::peek(root, "model.language.layers");
 
     let mut f = Fields::open(root, "topology", cx)?;
-    let input = f.ask("input");
     let stream = f.or("stream", Stream::Sequence);
     let (mask, phase) = (f.optional("mask"), f.optional("phase"));
-    for key in ["sources", "taps", "points", "wiring", "adapter", "fusion", "gate"] {
+    for key in ["input", "conditioning", "sources", "taps", "points", "wiring", "adapter", "fusion", "gate"] {
         f.ask(key);
     }
     f.finish();
 
     let sources = names.sources(root, cx);
-    let input = names.input(input, stream.unwrap_or_default(), cx);
+    let input = input(root, &names, stream.unwrap_or_default(), cx);
+    let conditioning = conditioning(root, cx);
     let taps = names.taps(root, cx);
     let points = set::<PointAddress>(root, "topology.points", language_depth, cx);
     let wiring = wiring(root, &names, language_depth, cx);
@@ -73,6 +74,7 @@ pub(super) fn topology(root: &Node, cx: &mut Cx) -> Option<TopologySpec> {
     Some(TopologySpec {
         input: input?,
         stream: stream?,
+        conditioning: conditioning?,
         sources: sources?,
         taps,
         points,

@@ -15,18 +15,141 @@ pub enum Input {
     /// The projector reads the channels of these taps side by side: one state as in LLaVA, several as with a list of feature
     /// layers, means as in dense connectors.
     Channels(Vec<Tap>),
-    /// A learned token reads windows of these taps.
+    /// More visual tokens than one state has.
+    Tokens(TokenConcat),
+    /// A weighted sum of taps.
+    Weighted(Weighted),
+    /// A learned token reads windows of taps.
     Windows(WindowInput),
 }
 
 impl Input {
     /// What it reads, each once, in order.
-    pub fn taps(&self) -> &[Tap] {
+    pub fn taps(&self) -> Vec<Tap> {
         match self {
-            Self::None => &[],
-            Self::Channels(taps) => taps,
-            Self::Windows(windows) => &windows.of,
+            Self::None => Vec::new(),
+            Self::Channels(taps) => taps.clone(),
+            Self::Tokens(of) => std::iter::once(&of.of).chain(&of.also).cloned().collect(),
+            Self::Weighted(of) => of.base.iter().chain(&of.of).cloned().collect(),
+            Self::Windows(windows) => windows.of.clone(),
         }
+    }
+
+    /// Whether it has weights of its own beside the projector.
+    pub fn learns(&self) -> bool {
+        match self {
+            Self::None | Self::Channels(_) | Self::Tokens(_) => false,
+            Self::Windows(_) => true,
+            Self::Weighted(of) => of.norm || !matches!(of.weights, LayerWeights::Uniform {}),
+        }
+    }
+}
+
+/// A state as visual tokens, and behind them others in fewer: means over as many neighbours in the order of the patches (the sparse
+/// token integration of the Dense Connector). All pass the same projector.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenConcat {
+    /// What has a token per patch.
+    pub of: Tap,
+    /// What follows it, one after the other.
+    pub also: Vec<Tap>,
+    /// Patches that become one token of these. A remainder is left out.
+    #[schemars(range(min = 1, max = 4096), extend("default" = 8))]
+    pub pool: usize,
+}
+
+/// `Σ w_k V_k` over taps, patch by patch, and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Weighted {
+    /// The taps that are weighed, each as wide as one state.
+    pub of: Vec<Tap>,
+    /// A tap that is joined to their sum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Tap>,
+    /// How it is joined. Default: `channels`.
+    #[schemars(extend("default" = "channels"))]
+    pub join: Join,
+    /// A layer norm on what the projector reads.
+    #[schemars(extend("default" = false))]
+    pub norm: bool,
+    /// The weights w, which sum to 1.
+    pub weights: LayerWeights,
+}
+
+/// How a base is joined to a weighted sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Join {
+    /// The base's channels, then those of the sum (IGVA's released code).
+    Channels,
+    /// They are added (TGIF).
+    Add,
+}
+
+/// Where the weights of a weighted sum come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum LayerWeights {
+    /// All alike.
+    Uniform {},
+    /// Softmax of one learned number per tap, all zero at first.
+    Static {},
+    /// Softmax of two linear layers over the question's vector (TGIF).
+    Question {
+        /// Width between the two.
+        #[schemars(range(min = 1, max = 65536), extend("default" = 512))]
+        hidden: usize,
+        /// Factor of `Σ w̄ log w̄` in the loss, w̄ being the mean over the batch.
+        #[schemars(extend("default" = 0.0))]
+        entropy: f64,
+    },
+    /// The question's vector reads one summary per tap in layers of attention and feed-forward (IGVA): the class tokens of the
+    /// encoder, or the mean of all patches where it has none.
+    Allocator {
+        /// Layers.
+        #[schemars(range(min = 1, max = 64), extend("default" = 4))]
+        layers: usize,
+        /// Attention heads; must divide the vision width.
+        #[schemars(range(min = 1, max = 1024), extend("default" = 4))]
+        heads: usize,
+        /// Factor of the balance loss, minus the mean entropy of the weights.
+        #[schemars(extend("default" = 0.02))]
+        balance: f64,
+        /// The entropy is that of a second softmax over the weights, as in the released code; not so in the paper.
+        #[schemars(extend("default" = false))]
+        double_softmax: bool,
+    },
+}
+
+impl LayerWeights {
+    /// Whether they depend on the question.
+    pub fn reads_question(&self) -> bool {
+        matches!(self, Self::Question { .. } | Self::Allocator { .. })
+    }
+}
+
+/// A vector per question, for what depends on the question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Conditioning {
+    /// Nothing depends on the question.
+    None {},
+    /// The mean of the language model's token embeddings over the question.
+    Embeddings {},
+}
+
+impl Default for Conditioning {
+    fn default() -> Self {
+        Self::None {}
+    }
+}
+
+impl Conditioning {
+    /// Whether there is none.
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::None {})
     }
 }
 
@@ -48,14 +171,18 @@ pub(super) enum InputForm {
     One(Tap),
     /// Several, their channels side by side.
     Several(#[schemars(length(min = 1), extend("uniqueItems" = true))] Vec<Tap>),
-    /// A connector that is more than the projector.
-    Connector(Connector),
+    /// A connector with settings.
+    Table(Connector),
 }
 
-/// A connector by its kind.
+/// Connectors with settings.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum Connector {
+    /// More visual tokens than one state has.
+    Tokens(TokenConcat),
+    /// A weighted sum of taps.
+    Weighted(Weighted),
     /// A learned token reads windows of taps.
     Windows(WindowInput),
 }
@@ -77,7 +204,9 @@ impl From<Input> for InputForm {
                 None => Self::None(Nothing::None),
             },
             Input::Channels(taps) => Self::Several(taps),
-            Input::Windows(windows) => Self::Connector(Connector::Windows(windows)),
+            Input::Tokens(of) => Self::Table(Connector::Tokens(of)),
+            Input::Weighted(of) => Self::Table(Connector::Weighted(of)),
+            Input::Windows(of) => Self::Table(Connector::Windows(of)),
         }
     }
 }
@@ -88,7 +217,9 @@ impl From<InputForm> for Input {
             InputForm::None(Nothing::None) => Self::None,
             InputForm::One(only) => Self::Channels(vec![only]),
             InputForm::Several(several) => Self::Channels(several),
-            InputForm::Connector(Connector::Windows(windows)) => Self::Windows(windows),
+            InputForm::Table(Connector::Tokens(of)) => Self::Tokens(of),
+            InputForm::Table(Connector::Weighted(of)) => Self::Weighted(of),
+            InputForm::Table(Connector::Windows(of)) => Self::Windows(of),
         }
     }
 }

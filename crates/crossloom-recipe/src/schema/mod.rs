@@ -13,6 +13,7 @@ mod mmfuser;
 mod model;
 mod stage;
 mod tap;
+mod text_encoder;
 mod topology;
 mod train;
 mod weights;
@@ -22,7 +23,7 @@ pub use address::{AddressError, PointAddress, VisionAddress};
 pub use cross_attention::CrossAttention;
 pub use data::{Data, ImageUse, Source};
 pub use eval::{Eval, Metric, Split};
-pub use input::Input;
+pub use input::{Conditioning, Input, Join, LayerWeights, TokenConcat, Weighted};
 pub use mmfuser::MmFuser;
 pub use model::{
     LanguageFamily, LanguageModel, MlpActivation, Model, PositionResample, Projector, ProjectorKind,
@@ -31,6 +32,7 @@ pub use model::{
 pub use stage::Stage;
 pub(crate) use tap::is_source_name;
 pub use tap::{Sampling, Tap, TapSource, TapSources};
+pub use text_encoder::TextEncoder;
 pub(crate) use topology::NamedWiring;
 pub use topology::{
     Adapter, AgfGate, AmpAttach, Fusion, FusionOrder, Gate, GateAttention, GateGranularity, GatePool,
@@ -76,8 +78,17 @@ impl Recipe {
     /// Positions that a picture's visual tokens take in the sequence of the language model.
     pub fn visual_positions(&self) -> usize {
         match self.topology.stream {
-            Stream::Sequence => self.model.visual_tokens(),
+            Stream::Sequence => self.visual_tokens(),
             Stream::None => 0,
+        }
+    }
+
+    /// Visual tokens that the input is made of.
+    pub fn visual_tokens(&self) -> usize {
+        let of_one = self.model.visual_tokens();
+        match &self.topology.input {
+            Input::Tokens(of) => of_one + of.also.len() * (of_one / of.pool),
+            Input::None | Input::Channels(_) | Input::Weighted(_) | Input::Windows(_) => of_one,
         }
     }
 

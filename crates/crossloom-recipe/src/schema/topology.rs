@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::address::{PointAddress, PointSet, TapSet, WrittenPair};
-use super::{CrossAttention, Input, Tap, TapSource, TapSources, VisionAddress, WindowAttention};
+use super::{
+    Conditioning, CrossAttention, Input, Join, Tap, TapSource, TapSources, VisionAddress, Weighted,
+    WindowAttention,
+};
 
 /// How vision layers feed the language model.
 ///
@@ -14,13 +17,17 @@ use super::{CrossAttention, Input, Tap, TapSource, TapSources, VisionAddress, Wi
 #[serde(deny_unknown_fields)]
 pub struct TopologySpec {
     /// What the visual tokens of the input are made of: a tap that the projector reads, such as `block.last`; a list of taps, whose
-    /// channels it reads side by side; or `none`, where they begin as zeros and all that is seen is injected.
+    /// channels it reads side by side; or `none`, where they begin as zeros and all that is seen is injected; or a connector with
+    /// settings, a table with a `kind`.
     #[schemars(extend("default" = "block.last"))]
     pub input: Input,
     /// Whether visual tokens are in the sequence of the language model at all.
     #[serde(default, skip_serializing_if = "Stream::is_default")]
     #[schemars(extend("default" = "sequence"))]
     pub stream: Stream,
+    /// A vector per question, for what depends on the question. Needs one question per sequence.
+    #[serde(default, skip_serializing_if = "Conditioning::is_none")]
+    pub conditioning: Conditioning,
     /// Visual sources that are made of vision states, by names which taps and the input then use.
     #[serde(default, skip_serializing_if = "TapSources::is_empty")]
     #[schemars(extend("default" = {}))]
@@ -74,6 +81,19 @@ impl TopologySpec {
                 of.iter().filter(|inner| *inner != tap).for_each(|inner| self.states_of(inner, states));
             }
             (Tap::Source(_), None) => {}
+        }
+    }
+
+    /// How many states wide what the input's projector reads is; 1 where it reads nothing.
+    pub fn input_width(&self) -> usize {
+        match &self.input {
+            Input::None => 1,
+            Input::Channels(taps) => taps.iter().map(|tap| self.width_of(tap)).sum(),
+            Input::Tokens(of) => self.width_of(&of.of),
+            Input::Weighted(Weighted { base: Some(base), join: Join::Channels, .. }) => {
+                1 + self.width_of(base)
+            }
+            Input::Weighted(_) | Input::Windows(_) => 1,
         }
     }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Adapter, LanguageModel, Lora, Part, PointAddress, Projector, VisionAddress, VisionModel};
+use super::{
+    Adapter, LanguageModel, Lora, Part, PointAddress, Projector, TextEncoder, VisionAddress, VisionModel,
+};
 
 /// Weights that a part of the model starts from. A bare string is the `path`.
 ///
@@ -43,6 +45,9 @@ pub struct Architecture {
     /// The language model. Its `vocab_size` is what the configuration says; files may hold more rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<LanguageModel>,
+    /// A sentence encoder, which is of no other model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_encoder: Option<TextEncoder>,
     /// The states of the encoder that the model itself reads: addresses for `topology.input`.
     #[serde(skip)]
     pub taps: Vec<VisionAddress>,

@@ -114,7 +114,7 @@ impl Topology {
             nodes.push((node, index));
             index
         };
-        let taps = spec.taps.iter().chain(spec.input.taps()).map(|tap| Node::Tap(tap.clone()));
+        let taps = spec.taps.iter().cloned().chain(spec.input.taps()).map(Node::Tap);
         let points = spec.points.iter().chain([&PointAddress::Input]).map(|point| Node::Point(*point));
         for node in taps.chain(points) {
             index(node, &mut graph);

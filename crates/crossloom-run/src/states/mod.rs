@@ -1,4 +1,4 @@
-//! What pictures are encoded to, held so that an encoder whose weights stand still runs once per picture: in memory under
+//! What pictures and texts are encoded to, held so that an encoder whose weights stand still runs once per picture: in memory under
 //! a budget, and beyond it on disk.
 
 mod disk;
@@ -98,9 +98,14 @@ impl Encoding {
         }
         Ok(Self(hasher.finalize()))
     }
+
+    /// As 64 hexadecimal digits.
+    pub(crate) fn to_hex(self) -> String {
+        self.0.to_hex().to_string()
+    }
 }
 
-/// A picture as its encoder reads it, and how it is encoded. What the processor does to a picture is in its pixels.
+/// A picture as its encoder reads it, or a text, and how it is encoded. What the processor does to a picture is in its pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key([u8; 32]);
 
@@ -112,6 +117,14 @@ impl Key {
         for &pixel in pixels {
             hasher.update(&pixel.to_le_bytes());
         }
+        Self(*hasher.finalize().as_bytes())
+    }
+
+    /// The key of a text.
+    pub(crate) fn of_text(encoding: Encoding, text: &str) -> Self {
+        let mut hasher = Hasher::new();
+        hasher.update(encoding.0.as_bytes());
+        hasher.update(text.as_bytes());
         Self(*hasher.finalize().as_bytes())
     }
 }

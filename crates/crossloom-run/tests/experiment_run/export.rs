@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crossloom_data::packing::{PackedBatch, TrainingOptions, TrainingPacker};
 use crossloom_model::BatchShape;
-use crossloom_recipe::{KeptIn, LoadOptions, LoadedRecipe, Part, Recipe, Split, Tap, Topology, load_with};
+use crossloom_recipe::{KeptIn, LoadOptions, LoadedRecipe, Part, Recipe, Split, Topology, load_with};
 use crossloom_run::export::{Export, export};
 use crossloom_run::start::architecture;
 use crossloom_run::{Model, load_batch, pool_of, settled};
@@ -187,12 +187,12 @@ fn a_whole_model_that_a_family_computes_is_given_away_and_one_that_weighs_what_i
         let folder = place.path().join(name);
         export(&run.dir, &run.recipe, Export::Merged(Scope::Whole, KeptIn::F32), &folder).unwrap();
         let read = crossloom_weights::Pretrained::open(&folder).unwrap();
-        let injected = Topology::new(&run.recipe).unwrap().pairs();
+        let topology = Topology::new(&run.recipe).unwrap();
+        let injected: Vec<_> =
+            topology.injections().map(|edge| (edge.tap.state().unwrap(), edge.point)).collect();
         assert_eq!(injected.len(), if name == "qwen3-vl" { 2 } else { 0 });
         assert_eq!(run.recipe.topology.input.taps(), read.architecture().taps);
-        let wired: Vec<(Tap, _)> =
-            read.architecture().wiring.iter().map(|(tap, point)| ((*tap).into(), *point)).collect();
-        assert_eq!(wired, injected, "{name}");
+        assert_eq!(read.architecture().wiring, injected, "{name}");
         for (name, values) in weights(&run.model) {
             let (ty, bytes) = read.tensor(&name).unwrap();
             assert_eq!(
@@ -202,6 +202,17 @@ fn a_whole_model_that_a_family_computes_is_given_away_and_one_that_weighs_what_i
             );
         }
     }
+    // A part can be given away whatever the whole reads.
+    let means =
+        "topology={ sources = { low = { kind = 'mean', of = ['block.1', 'block.2'] } }, input = 'low' }";
+    let averaged = trained("projector", &[means]);
+    let part = tempfile::tempdir().unwrap();
+    let given = |scope| {
+        let what = Export::Merged(scope, KeptIn::F32);
+        export(&averaged.dir, &averaged.recipe, what, &part.path().join(scope.name()))
+    };
+    assert!(given(Scope::Whole).unwrap_err().to_string().contains("sources that are made of vision states"));
+    assert!(given(Scope::Language).is_ok());
     let injected = trained("cli", &["topology.adapter.attach=per_linear"]);
     let refused = |what, name: &str| {
         export(&injected.dir, &injected.recipe, what, &place.path().join(name)).unwrap_err().to_string()

@@ -17,6 +17,8 @@ mod page;
 mod parts;
 mod pictures;
 mod pretrained;
+mod sentences;
 mod stages;
 mod stops;
 mod support;
+mod verified;

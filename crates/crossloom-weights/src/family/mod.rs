@@ -1,5 +1,6 @@
 //! Families: from a `config.json` to dimensions. Each is one file; a new one is a new file and a line of `read`.
 
+mod bert;
 mod clip;
 mod decoder;
 mod dinov2;
@@ -12,6 +13,7 @@ mod vit;
 
 use std::cell::RefCell;
 
+pub use bert::Sentences;
 pub use crossloom_recipe::Architecture;
 use crossloom_recipe::{MlpActivation, PointAddress, Resample, VisionAddress};
 use crossloom_runtime::Header;
@@ -27,6 +29,7 @@ type Read = fn(&Config<'_>) -> Architecture;
 
 /// All that can be read, by `model_type`.
 const FAMILIES: &[(&str, Read)] = &[
+    ("bert", bert::encoder),
     ("clip", clip::whole),
     ("clip_vision_model", clip::tower),
     ("dinov2", dinov2::tower),

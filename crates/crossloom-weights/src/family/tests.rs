@@ -39,6 +39,47 @@ fn llava_1_5_7b_is_what_its_paper_says() {
 }
 
 #[test]
+fn all_minilm_l6_v2_is_a_sentence_encoder_and_what_stands_beside_its_configuration_counts() {
+    let config = json!({
+        "model_type": "bert", "architectures": ["BertModel"], "hidden_size": 384, "num_hidden_layers": 6,
+        "num_attention_heads": 12, "intermediate_size": 1536, "hidden_act": "gelu", "layer_norm_eps": 1e-12,
+        "max_position_embeddings": 512, "type_vocab_size": 2, "vocab_size": 30522, "position_embedding_type": "absolute"
+    });
+    let read = read_json(config.clone()).unwrap();
+    assert!(read.vision.is_none() && read.language.is_none());
+    let plain = read.text_encoder.unwrap();
+    assert_eq!((plain.hidden, plain.layers, plain.heads, plain.mlp, plain.types), (384, 6, 12, 1536, 2));
+    assert_eq!((plain.vocab_size, plain.max_positions, plain.norm_eps), (30522, 512, 1e-12));
+    assert_eq!((plain.activation, plain.max_tokens, plain.normalized), (MlpActivation::GeluErf, 512, true));
+    let table = |value: Value| value.as_object().cloned();
+    let module = |kind: &str| json!({ "type": format!("sentence_transformers.models.{kind}") });
+    let beside = Sentences {
+        modules: Some(vec![module("Transformer"), module("Pooling")]),
+        pooling: table(json!({ "pooling_mode_mean_tokens": true, "pooling_mode_cls_token": false })),
+        limits: table(json!({ "max_seq_length": 256 })),
+    };
+    let mut heeded = plain.clone();
+    beside.complete(&mut heeded).unwrap();
+    assert_eq!((heeded.max_tokens, heeded.normalized), (256, false));
+    let other = Sentences {
+        modules: Some(vec![module("Transformer"), module("Pooling"), module("Dense")]),
+        pooling: table(json!({ "pooling_mode_mean_tokens": false, "pooling_mode_cls_token": true })),
+        limits: table(json!({ "max_seq_length": 513 })),
+    };
+    assert_eq!(other.complete(&mut heeded).unwrap_err().len(), 4);
+    for (key, value) in [
+        ("position_embedding_type", json!("relative_key")),
+        ("is_decoder", json!(true)),
+        ("hidden_act", json!("relu")),
+        ("num_attention_heads", json!(7)),
+    ] {
+        let mut changed = config.clone();
+        changed[key] = value;
+        assert_eq!(read_json(changed).unwrap_err().len(), 1, "{key}");
+    }
+}
+
+#[test]
 fn onevision_0_5b_is_siglip_of_26_blocks_and_qwen2() {
     let read = read_json(json!({
         "model_type": "llava_onevision", "vision_feature_layer": -1, "vision_feature_select_strategy": "full",
@@ -314,7 +355,7 @@ fn all_that_is_wrong_is_told_at_once() {
 #[test]
 fn a_family_that_is_not_known_is_an_error_with_those_that_are() {
     for (config, part) in [
-        (json!({ "model_type": "mamba" }), "`mamba` is not known; known are clip, "),
+        (json!({ "model_type": "mamba" }), "`mamba` is not known; known are bert, clip, "),
         (json!({ "model_type": 7 }), "`model_type` is 7"),
         (json!({}), "`model_type` is missing"),
     ] {

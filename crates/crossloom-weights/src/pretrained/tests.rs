@@ -188,3 +188,38 @@ fn damaged_folders_are_errors() {
     std::fs::write(empty.path().join("config.json"), config().to_string()).unwrap();
     assert!(Pretrained::open(empty.path()).unwrap_err().to_string().contains("holds neither"));
 }
+
+#[test]
+fn a_sentence_encoder_is_the_same_alone_and_within_a_model_that_guesses_words() {
+    let config = json!({
+        "model_type": "bert", "hidden_size": 6, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 10,
+        "max_position_embeddings": 8, "vocab_size": 12
+    });
+    let mut tensors = BTreeMap::new();
+    let mut add = |name: String, shape: &[usize]| drop(tensors.insert(name, shape.to_vec()));
+    for (table, rows) in [("word", 12), ("position", 8), ("token_type", 2)] {
+        add(format!("text_encoder.embeddings.{table}_embeddings.weight"), &[rows, 6]);
+    }
+    for layer in 0..2 {
+        add(format!("text_encoder.encoder.layer.{layer}.attention.self.query.weight"), &[6, 6]);
+        add(format!("text_encoder.encoder.layer.{layer}.intermediate.dense.weight"), &[10, 6]);
+    }
+    for (name, unread) in [
+        ("BERT", &["pooler.dense.weight", "embeddings.position_ids"][..]),
+        ("BERT within another model", &["bert.pooler.dense.weight", "cls.predictions.bias"]),
+    ] {
+        let layout = LAYOUTS.iter().find(|layout| layout.name == name).unwrap();
+        let mut all = tensors.clone();
+        all.extend(unread.iter().map(|name| ((*name).to_owned(), vec![2])));
+        let folder = folder(layout, &config, &all);
+        let model = Pretrained::open(folder.path()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(model.layout().name, name);
+        assert!(model.names().eq(tensors.keys().map(String::as_str)), "{name}");
+        assert_eq!(model.left_out().len(), 2, "{name}");
+    }
+    tensors.insert("text_encoder.encoder.layer.2.intermediate.dense.weight".to_owned(), vec![10, 6]);
+    tensors.insert("text_encoder.embeddings.position_embeddings.weight".to_owned(), vec![9, 6]);
+    let layout = LAYOUTS.iter().find(|layout| layout.name == "BERT").unwrap();
+    let error = Pretrained::open(folder(layout, &config, &tensors).path()).unwrap_err();
+    assert_eq!(error.problems.len(), 2, "{error}");
+}

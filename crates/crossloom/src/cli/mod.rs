@@ -99,6 +99,9 @@ pub enum Verb {
     /// Find every mistake in recipes without running them.
     #[command(long_about = commands::check::LONG_ABOUT)]
     Check(commands::check::Args),
+    /// Prove for every edge that what runs is what the recipe says.
+    #[command(long_about = commands::verify::LONG_ABOUT)]
+    Verify(commands::verify::Args),
     /// Print the resolved recipe with the origin of every value.
     #[command(long_about = commands::resolve::LONG_ABOUT)]
     Resolve(commands::resolve::Args),
@@ -148,6 +151,7 @@ impl Verb {
             Self::Eval(args) => commands::eval::run(args, terminal),
             Self::Generate(args) => commands::generate::run(args, terminal),
             Self::Check(args) => commands::check::run(args, terminal),
+            Self::Verify(args) => commands::verify::run(args, terminal),
             Self::Resolve(args) => commands::resolve::run(args, terminal),
             Self::Explain(args) => commands::explain::run(args, terminal),
             Self::Diff(args) => commands::diff::run(args, terminal),

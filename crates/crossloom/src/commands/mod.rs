@@ -18,3 +18,4 @@ pub mod runs;
 pub mod schema;
 pub mod snapshot;
 pub mod train;
+pub mod verify;

@@ -27,8 +27,8 @@ Examples:
   $ crossloom model inspect ~/models/SmolLM2-135M-Instruct.Q4_1.gguf
   $ crossloom model inspect adapter
 
-Known are CLIP, SigLIP, DINOv2, Llama (Vicuna, SmolLM2), Qwen2, Qwen3, Granite, LLaVA-1.5, LLaVA-OneVision, Qwen3-VL and Granite \
-4.1 Vision. What the configuration says is compared with the shapes of the tensors, and all that does not fit is told at once. \
+Known are CLIP, SigLIP, DINOv2, Llama (Vicuna, SmolLM2), Qwen2, Qwen3, Granite, LLaVA-1.5, LLaVA-OneVision, Qwen3-VL, Granite \
+4.1 Vision and, as an encoder of sentences, BERT. What the configuration says is compared with the shapes of the tensors, and all that does not fit is told at once. \
 Of an adapter in PEFT's form the ranks, factors and layers are said.";
 
 const MERGE_HELP: &str = "\

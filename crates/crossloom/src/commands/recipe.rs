@@ -112,6 +112,13 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "methods/dense-connector-dci",
     "methods/mmfuser",
     "methods/cambrian-sva",
+    "methods/dense-connector-sci",
+    "methods/dense-connector-sti",
+    "methods/list-concat",
+    "methods/vip-llava",
+    "methods/weighted-sum",
+    "methods/igva",
+    "methods/tgif",
 ];
 
 /// The recipe of a name or file name: `quickstart`, `quickstart.toml`, `recipes/quickstart.toml`.

@@ -24,3 +24,4 @@ mod stages;
 mod stale;
 mod support;
 mod usage;
+mod verify;

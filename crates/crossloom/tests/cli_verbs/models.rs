@@ -85,6 +85,12 @@ fn a_model_that_injects_by_itself_says_so_as_a_recipe_does() {
     ] {
         assert!(of_granite.out.contains(part), "`{part}` is not in\n{}", of_granite.out);
     }
+    let sentences = workspace().join("crates/crossloom-run/tests/fixtures/sentences");
+    let of_bert = crossloom_in(&sentences, &["model", "inspect", "."]).exits(0);
+    for part in ["names of tensors: BERT", "[text_encoder]", "max_tokens = 36", "left out: pooler.dense.bias"]
+    {
+        assert!(of_bert.out.contains(part), "`{part}` is not in\n{}", of_bert.out);
+    }
     let document = crossloom_in(&folder, &["model", "inspect", ".", "--json"]).exits(0).json();
     assert_eq!(document["injects"][1], serde_json::json!(["block.2", "after layer.1"]));
 }

@@ -102,7 +102,12 @@ fn model(folder: &Path, json: bool, terminal: &Terminal) -> Result<(), CliError>
             "adapter": architecture.adapter,
         }));
     }
-    let dimensions = toml::to_string(&BTreeMap::from([("model", architecture)])).map_err(CliError::failed)?;
+    // A sentence encoder is no table of a recipe.
+    let dimensions = match &architecture.text_encoder {
+        Some(encoder) => toml::to_string(&BTreeMap::from([("text_encoder", encoder)])),
+        None => toml::to_string(&BTreeMap::from([("model", architecture)])),
+    };
+    let dimensions = dimensions.map_err(CliError::failed)?;
     let mut text = format!("names of tensors: {}\n\n{}", model.layout().name, tensors(&held));
     if !model.left_out().is_empty() {
         text.push_str(&format!("  left out: {}\n", model.left_out().join(", ")));

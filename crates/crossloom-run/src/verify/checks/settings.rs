@@ -1,0 +1,97 @@
+//! Whether numbers of a recipe that scale what an edge adds do so.
+
+use crossloom_ir::Tensor;
+use crossloom_recipe::{Adapter, Gate, Recipe};
+
+use super::super::bench::{Bench, ROUNDING};
+use super::super::evaluate::{Change, Named, apart};
+use super::super::functions::Use;
+use super::super::report::{Aspect, Verified};
+use super::super::scene::Scene;
+use crate::ExperimentError;
+
+/// One model said twice: the recipe and weights of both, and by how much what is added differs.
+struct Law {
+    said: &'static str,
+    models: [(Recipe, Named); 2],
+    factor: f64,
+    /// Whether it holds of an edge into the input.
+    of_input: bool,
+}
+
+/// A scale of low-rank branches is a factor of their second matrix; a constant gate is a factor of what is added.
+pub(crate) fn check(bench: &Bench<'_>, verified: &mut Verified) -> Result<(), ExperimentError> {
+    for law in laws(bench) {
+        let [first, second] = law.models;
+        let first = updates(bench, &first.0, &first.1)?;
+        let second = updates(bench, &second.0, &second.1)?;
+        for (edge, (first, second)) in first.into_iter().zip(second).enumerate() {
+            let is_input = bench.wiring.edges[edge].is_input;
+            let (Some(first), Some(mut second)) = (first, second) else { continue };
+            if is_input && !law.of_input {
+                continue;
+            }
+            second.data.iter_mut().for_each(|x| *x *= law.factor);
+            if apart(&first, &second) > ROUNDING {
+                verified.edge(edge, Aspect::Structure).fail(law.said);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn laws(bench: &Bench<'_>) -> Vec<Law> {
+    let mut laws = Vec::new();
+    if let Adapter::Amp { alpha, .. } = &bench.recipe.topology.adapter {
+        // Neither scale is one that a builder may leave out.
+        let mut scaled = bench.recipe.clone();
+        if let Adapter::Amp { alpha: to, .. } = &mut scaled.topology.adapter {
+            *to = 3.0 * alpha;
+        }
+        let mut weights = bench.weights.clone();
+        let second = |name: &str| name.starts_with("injection.adapter.") && name.ends_with("lora_B.weight");
+        for (_, tensor) in weights.iter_mut().filter(|(name, _)| second(name)) {
+            tensor.data.iter_mut().for_each(|x| *x *= 3.0);
+        }
+        laws.push(Law {
+            said: "the scale of its low-rank branch is not `topology.adapter.alpha / rank`",
+            models: [(scaled, bench.weights.clone()), (bench.recipe.clone(), weights)],
+            factor: 1.0,
+            of_input: true,
+        });
+    }
+    if let Gate::Constant { value } = &bench.recipe.topology.gate {
+        let mut doubled = bench.recipe.clone();
+        doubled.topology.gate = Gate::Constant { value: 2.0 * value };
+        laws.push(Law {
+            said: "what it adds is not in proportion to `topology.gate.value`",
+            models: [(doubled, bench.weights.clone()), (bench.recipe.clone(), bench.weights.clone())],
+            factor: 2.0,
+            of_input: false,
+        });
+    }
+    laws
+}
+
+/// What every edge of a recipe adds, the hidden state in front of its point being the same for all recipes.
+fn updates(
+    bench: &Bench<'_>,
+    recipe: &Recipe,
+    weights: &Named,
+) -> Result<Vec<Option<Tensor<f64>>>, ExperimentError> {
+    let function = bench.functions.function(recipe, Use::OverStates, bench.sizes)?;
+    let given = [&bench.states, &bench.text, weights];
+    let result = (bench.layers(), "logits");
+    let [other, nothing] = bench.instead(&function.func);
+    let scene = Scene::new(&function.func, &given, (&other, &nothing), &bench.wiring, result)?;
+    let Ok(scene) = scene else { return Ok(Vec::new()) };
+    let of = |edge: usize| {
+        let Some(segment) = scene.segment(bench.wiring.edges[edge].point) else {
+            return Ok(None);
+        };
+        let h = Tensor::from_fn(scene.base.value(segment.start).shape.clone(), |i| (i as f64 * 0.37).sin());
+        let change = Change { values: [(segment.start, h)].into(), ..Change::default() };
+        scene.update(&bench.wiring, edge, &change, &scene.cut(&bench.wiring, edge, &scene.world))
+    };
+    (0..bench.wiring.edges.len()).map(of).collect()
+}

@@ -1,0 +1,160 @@
+//! What a recipe declares: its edges, each from vision states to a place of the decoder.
+
+use crossloom_recipe::{
+    FusionOrder, Mask, Phase, PointAddress, Recipe, Tap as Declared, TapSource, Topology, VisionAddress,
+};
+
+use super::stream::Place;
+use crate::ExperimentError;
+
+/// An edge as the recipe declares it.
+#[derive(Clone, Debug)]
+pub(crate) struct Wire {
+    /// Its name, as `block.7->layer.4`.
+    pub(crate) name: String,
+    /// Its tap, an index into [`Wiring::taps`].
+    pub(crate) tap: usize,
+    /// Its point, an index into [`Wiring::points`].
+    pub(crate) point: usize,
+    /// Whether that is the input.
+    pub(crate) is_input: bool,
+}
+
+/// A tap: what edges begin at.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Tap {
+    /// Its name in edges and parameters.
+    pub(crate) name: String,
+    /// The vision states that it is made of.
+    pub(crate) states: Vec<VisionAddress>,
+    /// Whether it is one of them, and not made of some.
+    pub(crate) is_state: bool,
+}
+
+/// A point: where edges end.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Point {
+    /// Its name in edges and parameters.
+    pub(crate) name: String,
+    /// Where it lies in the decoder.
+    pub(crate) place: Place,
+    /// Whether its edges act when a prompt is read, and when a token is generated.
+    pub(crate) acts: [bool; 2],
+    /// Which positions its edges change.
+    pub(crate) mask: Mask,
+    /// Whether what a tap adds there does not depend on the point's other taps.
+    pub(crate) independent: bool,
+}
+
+/// The wiring of a recipe.
+#[derive(Clone, Debug)]
+pub(crate) struct Wiring {
+    pub(crate) edges: Vec<Wire>,
+    pub(crate) taps: Vec<Tap>,
+    pub(crate) points: Vec<Point>,
+}
+
+impl Wiring {
+    /// That of a recipe.
+    ///
+    /// # Errors
+    /// The wiring does not fit the taps and points.
+    pub(crate) fn of(recipe: &Recipe) -> Result<Self, ExperimentError> {
+        let topology = Topology::new(recipe)?;
+        let (mut taps, mut points, mut edges) = (Vec::new(), Vec::new(), Vec::new());
+        for edge in topology.edges() {
+            let mut states = Vec::new();
+            states_of(recipe, &edge.tap, &mut states);
+            let tap = Tap { name: edge.tap.to_string(), states, is_state: edge.tap.state().is_some() };
+            let place = match edge.point {
+                PointAddress::Input => Place::Gap(0),
+                PointAddress::Before(layer) => Place::Gap(layer),
+                PointAddress::Inside(layer) => Place::Between(layer),
+                PointAddress::After(layer) => Place::Gap(layer + 1),
+            };
+            let acts = match recipe.topology.phase {
+                Phase::Prefill => [true, false],
+                Phase::All => [true, true],
+            };
+            let is_input = edge.point == PointAddress::Input;
+            let mask = if is_input { Mask::Visual } else { recipe.topology.mask };
+            // The projector of the input may read several states side by side, so none has a share of its own.
+            let independent = !is_input && recipe.topology.fusion.order() == Some(FusionOrder::Parallel);
+            let point = Point { name: edge.point.name(), place, acts, mask, independent };
+            edges.push(Wire {
+                name: edge.name(),
+                tap: index_of(&mut taps, tap),
+                point: index_of(&mut points, point),
+                is_input,
+            });
+        }
+        Ok(Self { edges, taps, points })
+    }
+
+    /// The edges into a point, by index.
+    pub(crate) fn into(&self, point: usize) -> impl Iterator<Item = usize> + '_ {
+        (0..self.edges.len()).filter(move |&edge| self.edges[edge].point == point)
+    }
+
+    /// Whose a parameter is by its name: of a tap, of a point, or of both, which is an edge. Names of an injection's weights begin
+    /// with what kind they are of, then the point, then the tap.
+    pub(crate) fn owner(&self, param: &str) -> Owner {
+        let Some((_, mut rest)) = param.strip_prefix("injection.").and_then(|rest| rest.split_once('.'))
+        else {
+            return Owner::default();
+        };
+        let point = longest(rest, self.points.iter().map(|point| point.name.as_str()));
+        if let Some(point) = point {
+            rest = rest[self.points[point].name.len()..].trim_start_matches('.');
+        }
+        Owner { tap: longest(rest, self.taps.iter().map(|tap| tap.name.as_str())), point }
+    }
+}
+
+/// The taps and points whose edges a parameter acts on; of none it is one for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Owner {
+    pub(crate) tap: Option<usize>,
+    pub(crate) point: Option<usize>,
+}
+
+impl Owner {
+    /// Whether it is one for all.
+    pub(crate) fn is_common(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Whether it acts on an edge. What is a tap's own is not the input's, whose projector it has in common with others.
+    pub(crate) fn owns(self, edge: &Wire) -> bool {
+        self.tap.is_none_or(|tap| tap == edge.tap)
+            && self.point.map_or(self.is_common() || !edge.is_input, |point| point == edge.point)
+    }
+}
+
+fn index_of<T: PartialEq>(all: &mut Vec<T>, one: T) -> usize {
+    all.iter().position(|known| *known == one).unwrap_or_else(|| {
+        all.push(one);
+        all.len() - 1
+    })
+}
+
+/// The longest of some dotted names that a text begins with.
+fn longest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<usize> {
+    let begins =
+        |name: &str| text.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let found = names.enumerate().filter(|(_, name)| begins(name));
+    found.max_by_key(|(_, name)| name.len()).map(|(index, _)| index)
+}
+
+/// The vision states that a tap is made of.
+fn states_of(recipe: &Recipe, tap: &Declared, states: &mut Vec<VisionAddress>) {
+    match (tap, recipe.topology.source(tap)) {
+        (Declared::State(address), _) => states.push(*address),
+        (_, Some((TapSource::Mean { of }, _))) => states.extend(of),
+        (_, Some((TapSource::Stacks { of, .. }, _))) => states.push(*of),
+        (_, Some((TapSource::Channels { of }, _))) => {
+            of.iter().filter(|inner| *inner != tap).for_each(|inner| states_of(recipe, inner, states));
+        }
+        (Declared::Source(_), None) => {}
+    }
+}

@@ -1,0 +1,8 @@
+//! What `verify` says: nothing of all shipped recipes, and the edge of every bug that is planted.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bugs;
+mod planted;
+mod shipped;
+mod support;

@@ -1,0 +1,36 @@
+//! `verify`: a row per edge, and an exit code.
+
+use crate::support::crossloom;
+
+#[test]
+fn every_edge_of_a_recipe_has_a_row_with_what_was_measured() {
+    let said = crossloom(&["verify", "recipes/synthetic.toml", "--variant", "cli"]).exits(0);
+    let rows: Vec<&str> = said.out.lines().filter(|line| line.contains("->")).collect();
+    assert!(said.out.starts_with("cli: 13 edges, all proved"), "{}", said.out);
+    for edge in ["post_norm->input", "block.1->layer.0", "block.4->layer.2"] {
+        let row = rows.iter().find(|row| row.trim_start().starts_with(edge));
+        assert!(row.is_some_and(|row| row.contains("8 positions") && row.contains(" %")), "{}", said.out);
+    }
+    for shared in ["answers", "questions", "decode", "chunks", "compiled", "frozen"] {
+        assert!(said.out.lines().any(|line| line.trim_start().starts_with(shared) && line.contains("holds")));
+    }
+}
+
+#[test]
+fn what_was_measured_is_told_to_programs_too() {
+    let said =
+        crossloom(&["verify", "recipes/two-stages.toml", "--variant", "in_two", "--json"]).exits(0).json();
+    assert_eq!(said["holds"], true);
+    let stages: Vec<&str> =
+        said["variants"].as_array().unwrap().iter().map(|v| v["stage"].as_str().unwrap()).collect();
+    assert_eq!(stages, ["align", "tune"]);
+    // In the first stage the language model and the encoder are frozen, and stay so.
+    let frozen =
+        |stage: usize| said["variants"][stage]["shared"]["frozen"]["measured"]["weights"].as_f64().unwrap();
+    assert!(frozen(0) > 20.0 && frozen(1) == 0.0, "{} {}", frozen(0), frozen(1));
+    let edge = &said["variants"][0]["edges"][0];
+    assert_eq!(edge["edge"], "post_norm->input");
+    for aspect in ["structure", "liveness", "gradient", "alignment", "phase"] {
+        assert_eq!(edge["proofs"][aspect]["problems"].as_array().unwrap().len(), 0);
+    }
+}
