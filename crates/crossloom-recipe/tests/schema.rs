@@ -41,6 +41,9 @@ fn walk(root: &Value, schema: &Value, path: &str, found: &mut Vec<(String, Value
 const LORA: &str = "train.parts={ vision.lora = { rank = 2, targets = ['q_proj'] }, projector.lora = { rank = 2, targets = \
                     ['linear_1'] }, language.lora = { rank = 2, targets = ['q_proj'] } }";
 
+/// A vector of the question, for weights that depend on it.
+const QUESTION: &str = "topology.conditioning=embeddings";
+
 /// What must be set for a setting of one kind to be there.
 fn with_kind(path: &str) -> Vec<&'static str> {
     match path.rsplit_once('.').map_or("", |(_, key)| key) {
@@ -62,6 +65,15 @@ fn with_kind(path: &str) -> Vec<&'static str> {
             if path.starts_with("topology.input.") && !path.contains(".weights.") =>
         {
             vec!["topology.input={ kind = 'windows', of = ['block.1'] }"]
+        }
+        "join" | "norm" | "base" | "weights" if path.starts_with("topology.input.") => {
+            vec!["topology.input={ kind = 'weighted', of = ['block.1'] }"]
+        }
+        "hidden" | "entropy" if path.starts_with("topology.input.weights.") => {
+            vec![QUESTION, "topology.input={ kind = 'weighted', of = ['block.1'], weights = 'question' }"]
+        }
+        _ if path.starts_with("topology.input.weights.") => {
+            vec![QUESTION, "topology.input={ kind = 'weighted', of = ['block.1'], weights = 'allocator' }"]
         }
         "hidden" if path == "topology.adapter.hidden" => vec!["topology.adapter=windows"],
         _ if path.starts_with("data.source.") => vec!["data.source=synthetic"],
