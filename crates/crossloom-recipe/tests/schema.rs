@@ -66,6 +66,14 @@ fn with_kind(path: &str) -> Vec<&'static str> {
         {
             vec!["topology.input={ kind = 'windows', of = ['block.1'] }"]
         }
+        "reserve" | "level" | "top_k" | "width" | "balance"
+            if path.starts_with("topology.input.") && !path.contains(".weights.") =>
+        {
+            vec![
+                QUESTION,
+                "topology.input={ kind = 'mixture', of = ['block.1', 'block.2'], reserve = 'block.4' }",
+            ]
+        }
         "join" | "norm" | "base" | "weights" if path.starts_with("topology.input.") => {
             vec!["topology.input={ kind = 'weighted', of = ['block.1'] }"]
         }

@@ -30,4 +30,4 @@ def method(name: str, recipe: str, visual: int = GRID * GRID) -> Callable:
     return register
 
 
-from . import connectors, cross_attention, windows  # noqa: E402, F401
+from . import connectors, cross_attention, mixtures, windows  # noqa: E402, F401

@@ -72,7 +72,7 @@ def deformable(net: Net, name: str, query: Tensor, grids: list[Tensor], heads: i
 
 def fused(net: Net, query: Tensor, states: list[Tensor], heads: int, points: int) -> Tensor:
     """A state with what it reads of others, and of what it has read."""
-    name = "connector.fused"
+    name = "injection.connector.fused"
     grids = [net.layer_norm(f"{name}.feat_norm", state) for state in states]
     read = deformable(net, f"{name}.cross_attn", net.layer_norm(f"{name}.query_norm", query), grids, heads, points)
     normed = net.layer_norm(f"{name}.norm1", read)

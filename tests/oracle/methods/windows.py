@@ -49,9 +49,9 @@ def layer(net: Net, name: str, tokens: Tensor, taps: list[Tensor], count: int) -
 def learned(net: Net, taps: list[Tensor], depth: int, count: int) -> Tensor:
     """Visual tokens that begin as one, read windows, and pass the projector."""
     hidden = taps[0].shape[-1]
-    tokens = net.weight("connector.query", hidden, std=1.0).expand(*taps[0].shape[:2], -1)
+    tokens = net.weight("injection.connector.query", hidden, std=1.0).expand(*taps[0].shape[:2], -1)
     for i in range(depth):
-        tokens = layer(net, f"connector.layers.{i}", tokens, taps, count)
+        tokens = layer(net, f"injection.connector.layers.{i}", tokens, taps, count)
     return net.projector("multi_modal_projector", tokens)
 
 

@@ -3,6 +3,7 @@
 use crossloom_graph::Tensor;
 use crossloom_recipe::{Input, Part, Recipe, TokenConcat, WindowInput};
 
+use super::mol::mixture;
 use super::weighted::weighted;
 use super::windows::{WindowReader, windows};
 use crate::ModelError;
@@ -31,6 +32,7 @@ pub(crate) fn embeddings(
         Input::Channels(taps) => Some(side_by_side(p, states, recipe, taps)?),
         Input::Tokens(of) => Some(tokens(p, states, recipe, of)?),
         Input::Weighted(of) => Some(weighted(p, states, recipe, of, question)?),
+        Input::Mixture(of) => Some(mixture(p, states, recipe, of, question)?),
     };
     let visual = match state {
         None => p.graph.constant(0.0, &[batch, model.visual_tokens(), model.language.hidden])?,
@@ -74,7 +76,7 @@ fn of_windows(
         let state = tap(p, states, recipe, name)?;
         taps.push(windows(p, &format!("injection.adapter.{name}"), hidden, state, model)?);
     }
-    let reader = WindowReader { part: Part::Projector, hidden, heads };
-    let tokens = reader.learned(p, "connector", depth, &taps)?;
+    let reader = WindowReader { part: Part::Adapter, hidden, heads };
+    let tokens = reader.learned(p, "injection.connector", depth, &taps)?;
     ProjectorWeights::reading(p, Part::Projector, SHARED, model, hidden).apply(p, tokens, model)
 }

@@ -88,7 +88,7 @@ pub(crate) fn tap(p: &mut Params, states: &States, recipe: &Recipe, tap: &Tap) -
                 .map(|&of| states.get(VisionState::Patches(of)))
                 .collect::<Result<Vec<_>, _>>()?;
             let side = recipe.model.vision.grid();
-            let of = (Part::Projector, &*format!("connector.{tap}"));
+            let of = (Part::Adapter, &*format!("injection.connector.{tap}"));
             Fuser { of, spec, side }.fuse(p, query, &read)?
         }
         TapSource::Stacks { .. } => {

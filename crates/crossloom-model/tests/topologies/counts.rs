@@ -195,5 +195,5 @@ fn a_gate_per_point_or_per_edge_is_as_many_gates() {
 fn a_fuser_has_the_parameters_of_the_published_one() {
     let (vision, language, ..) = MODELS[2];
     let recipe = published(vision, language, "mmfuser", &[]);
-    assert_eq!(elements(&recipe, "connector.fused."), 5_190_592);
+    assert_eq!(elements(&recipe, "injection.connector.fused."), 5_190_592);
 }

@@ -5,7 +5,8 @@ use super::sets::{Depth, peek, set};
 use super::taps::Names;
 use crate::diagnostic::Finding;
 use crate::schema::{
-    Conditioning, Input, Join, LayerWeights, Stream, Tap, TokenConcat, VisionAddress, Weighted, WindowInput,
+    Conditioning, Input, Join, LayerWeights, Mixture, MixtureLevel, Stream, Tap, TokenConcat, VisionAddress,
+    Weighted, WindowInput,
 };
 use crate::tree::{Node, Value};
 
@@ -17,6 +18,7 @@ pub(super) const INPUT: Kinds = Kinds {
         ("tokens", &["of", "also", "pool"]),
         ("weighted", &["of", "base", "join", "norm", "weights"]),
         ("windows", &["of", "hidden", "heads", "depth"]),
+        ("mixture", &["of", "reserve", "level", "top_k", "width", "balance"]),
     ],
     absent: None,
 };
@@ -62,6 +64,7 @@ fn connector(root: &Node, names: &Names, cx: &mut Cx) -> Option<Input> {
     let input = match kind {
         "tokens" => tokens(&mut f, names).map(Input::Tokens),
         "windows" => windows(root, &mut f, names).map(Input::Windows),
+        "mixture" => mixture(root, &mut f, names).map(Input::Mixture),
         _ => weighted(root, &mut f, names).map(Input::Weighted),
     };
     f.finish();
@@ -104,11 +107,12 @@ fn weighted(root: &Node, f: &mut Fields<'_, '_>, names: &Names) -> Option<Weight
     Some(Weighted { of: of?, base: base?, join: join?, norm: norm?, weights: weights? })
 }
 
-fn windows(root: &Node, f: &mut Fields<'_, '_>, names: &Names) -> Option<WindowInput> {
-    let of = match f.ask("of").map(|of| (of.span, &of.value)) {
+/// The taps of a connector: a list, or a set of vision states.
+fn taps(root: &Node, f: &mut Fields<'_, '_>, names: &Names) -> Option<Vec<Tap>> {
+    match f.ask("of").map(|of| (of.span, &of.value)) {
         Some((span, Value::Array(items))) if items.is_empty() => {
             let help = "name a vision state, such as `block.last`";
-            f.cx.report(Finding::error(span, "the windows of no tap are read").help(help));
+            f.cx.report(Finding::error(span, "the connector reads no tap").help(help));
             None
         }
         Some((_, Value::Array(items))) => names.list(items, PATH, f.cx),
@@ -120,7 +124,24 @@ fn windows(root: &Node, f: &mut Fields<'_, '_>, names: &Names) -> Option<WindowI
             f.lacks("of");
             None
         }
-    };
+    }
+}
+
+fn mixture(root: &Node, f: &mut Fields<'_, '_>, names: &Names) -> Option<Mixture> {
+    let of = taps(root, f, names);
+    let reserve = f.ask("reserve");
+    if reserve.is_none() {
+        f.lacks("reserve");
+    }
+    let reserve = reserve.and_then(|node| names.tap(node, PATH, f.cx));
+    let (level, top_k) = (f.or("level", MixtureLevel::Hybrid), f.or_in("top_k", 1..=1024, 2));
+    let (width, balance) = (f.optional_in("width", 1..=1_048_576), f.or("balance", 0.01));
+    let width = width?.or_else(|| peek(root, "model.vision.hidden"))?;
+    Some(Mixture { of: of?, reserve: reserve?, level: level?, top_k: top_k?, width, balance: balance? })
+}
+
+fn windows(root: &Node, f: &mut Fields<'_, '_>, names: &Names) -> Option<WindowInput> {
+    let of = taps(root, f, names);
     let (hidden, heads) = (f.optional_in("hidden", 1..=1_048_576), f.optional_in("heads", 1..=1024));
     let depth = f.or_in("depth", 1..=64, 3);
     let of_encoder = |key: &str| peek(root, &format!("model.vision.{key}"));

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Tap, WindowInput};
+use super::{Mixture, Tap, WindowInput};
 
 /// The connector at the input: from vision states to the embeddings that stand at the positions of the visual tokens. It ends in
 /// the projector of `model.projector`.
@@ -21,6 +21,8 @@ pub enum Input {
     Weighted(Weighted),
     /// A learned token reads windows of taps.
     Windows(WindowInput),
+    /// A mixture of taps that the question chooses.
+    Mixture(Mixture),
 }
 
 impl Input {
@@ -32,6 +34,7 @@ impl Input {
             Self::Tokens(of) => std::iter::once(&of.of).chain(&of.also).cloned().collect(),
             Self::Weighted(of) => of.base.iter().chain(&of.of).cloned().collect(),
             Self::Windows(windows) => windows.of.clone(),
+            Self::Mixture(of) => of.of.iter().chain([&of.reserve]).cloned().collect(),
         }
     }
 
@@ -39,7 +42,7 @@ impl Input {
     pub fn learns(&self) -> bool {
         match self {
             Self::None | Self::Channels(_) | Self::Tokens(_) => false,
-            Self::Windows(_) => true,
+            Self::Windows(_) | Self::Mixture(_) => true,
             Self::Weighted(of) => of.norm || !matches!(of.weights, LayerWeights::Uniform {}),
         }
     }
@@ -185,6 +188,8 @@ pub(super) enum Connector {
     Weighted(Weighted),
     /// A learned token reads windows of taps.
     Windows(WindowInput),
+    /// A mixture of taps that the question chooses.
+    Mixture(Mixture),
 }
 
 /// The word for no state.
@@ -207,6 +212,7 @@ impl From<Input> for InputForm {
             Input::Tokens(of) => Self::Table(Connector::Tokens(of)),
             Input::Weighted(of) => Self::Table(Connector::Weighted(of)),
             Input::Windows(of) => Self::Table(Connector::Windows(of)),
+            Input::Mixture(of) => Self::Table(Connector::Mixture(of)),
         }
     }
 }
@@ -220,6 +226,7 @@ impl From<InputForm> for Input {
             InputForm::Table(Connector::Tokens(of)) => Self::Tokens(of),
             InputForm::Table(Connector::Weighted(of)) => Self::Weighted(of),
             InputForm::Table(Connector::Windows(of)) => Self::Windows(of),
+            InputForm::Table(Connector::Mixture(of)) => Self::Mixture(of),
         }
     }
 }

@@ -9,6 +9,7 @@ mod cross_attention;
 mod data;
 mod eval;
 mod input;
+mod mixture;
 mod mmfuser;
 mod model;
 mod stage;
@@ -24,6 +25,7 @@ pub use cross_attention::CrossAttention;
 pub use data::{Data, ImageUse, Source};
 pub use eval::{Eval, Metric, Split};
 pub use input::{Conditioning, Input, Join, LayerWeights, TokenConcat, Weighted};
+pub use mixture::{Mixture, MixtureLevel};
 pub use mmfuser::MmFuser;
 pub use model::{
     LanguageFamily, LanguageModel, MlpActivation, Model, PositionResample, Projector, ProjectorKind,
@@ -88,7 +90,9 @@ impl Recipe {
         let of_one = self.model.visual_tokens();
         match &self.topology.input {
             Input::Tokens(of) => of_one + of.also.len() * (of_one / of.pool),
-            Input::None | Input::Channels(_) | Input::Weighted(_) | Input::Windows(_) => of_one,
+            Input::None | Input::Channels(_) | Input::Weighted(_) | Input::Windows(_) | Input::Mixture(_) => {
+                of_one
+            }
         }
     }
 

@@ -93,7 +93,7 @@ impl TopologySpec {
             Input::Weighted(Weighted { base: Some(base), join: Join::Channels, .. }) => {
                 1 + self.width_of(base)
             }
-            Input::Weighted(_) | Input::Windows(_) => 1,
+            Input::Weighted(_) | Input::Windows(_) | Input::Mixture(_) => 1,
         }
     }
 

@@ -112,6 +112,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "methods/dense-connector-dci",
     "methods/mmfuser",
     "methods/cambrian-sva",
+    "methods/mol",
     "methods/dense-connector-sci",
     "methods/dense-connector-sti",
     "methods/list-concat",
