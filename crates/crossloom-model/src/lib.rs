@@ -9,7 +9,6 @@ pub mod batch;
 mod build;
 mod chunks;
 mod conditioning;
-#[cfg_attr(not(test), expect(dead_code, reason = "no recipe can ask for them yet"))]
 mod connector;
 mod error;
 mod init;

@@ -22,8 +22,12 @@ pub(crate) struct ProjectorWeights {
 impl ProjectorWeights {
     /// Declares them under `{prefix}.linear_1` and `{prefix}.linear_2`, for so many vision states side by side.
     pub(crate) fn declare(p: &mut Params, part: Part, prefix: &str, model: &Model, states: usize) -> Self {
+        Self::reading(p, part, prefix, model, states * model.merged_width())
+    }
+
+    /// The same for rows of that width.
+    pub(crate) fn reading(p: &mut Params, part: Part, prefix: &str, model: &Model, width: usize) -> Self {
         let (inner, bias) = (model.projector.hidden, model.projector.bias);
-        let width = states * model.merged_width();
         let first = p.linear(part, &format!("{prefix}.linear_1"), inner, width, bias);
         let second = p.linear(part, &format!("{prefix}.linear_2"), model.language.hidden, inner, bias);
         Self { first, second }

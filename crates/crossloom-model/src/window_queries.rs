@@ -122,7 +122,7 @@ impl WindowQueries<'_> {
 }
 
 /// Rows of a square `[B, S, D]` to windows of `size` by `size` of them, `[B per_side², size², D]`.
-pub(crate) fn cut(p: &mut Params, x: Tensor, per_side: usize, size: usize) -> Result<Tensor, ModelError> {
+fn cut(p: &mut Params, x: Tensor, per_side: usize, size: usize) -> Result<Tensor, ModelError> {
     let [batch, width] = [p.graph.shape(x)[0], p.graph.ty(x).last()];
     let x = p.graph.reshape(x, &[batch, per_side, size, per_side, size, width])?;
     let x = p.graph.transpose(x, &[0, 1, 3, 2, 4, 5])?;

@@ -299,8 +299,10 @@ fn with_kinds(def: &Value, defs: &Map<String, Value>) -> Option<Value> {
         kinds.push(json!({ "const": kind, "description": about }));
         for source in [Some(alternative), referred].into_iter().flatten() {
             for (key, value) in source.get("properties")?.as_object()? {
-                if key != "kind" && !properties.contains_key(key) {
-                    properties.insert(key.clone(), value.clone());
+                match properties.get_mut(key) {
+                    _ if key == "kind" => {}
+                    Some(known) => also(known, value),
+                    None => drop(properties.insert(key.clone(), value.clone())),
                 }
             }
         }
@@ -314,6 +316,25 @@ fn with_kinds(def: &Value, defs: &Map<String, Value>) -> Option<Value> {
         "properties": all,
         "additionalProperties": false,
     }))
+}
+
+/// Lets a key be of another kind's type too, where two kinds have it; what is said of it stays that of the first.
+fn also(known: &mut Value, other: &Value) {
+    let form = |schema: &Value| -> Map<String, Value> {
+        let keys = ["$ref", "type", "items", "anyOf"].into_iter();
+        keys.filter_map(|key| Some((key.to_owned(), schema.get(key)?.clone()))).collect()
+    };
+    let (own, other) = (form(known), form(other));
+    let Some(object) = known.as_object_mut().filter(|_| own != other) else { return };
+    let alternatives = match own.get("anyOf") {
+        Some(Value::Array(alternatives)) if alternatives.contains(&Value::Object(other.clone())) => return,
+        Some(Value::Array(alternatives)) if own.len() == 1 => {
+            [&alternatives[..], &[Value::Object(other)]].concat()
+        }
+        _ => vec![Value::Object(own.clone()), Value::Object(other)],
+    };
+    own.keys().for_each(|key| drop(object.remove(key)));
+    object.insert("anyOf".to_owned(), Value::Array(alternatives));
 }
 
 /// Lets the table at a dotted path be written as a bare string, the value of its `key`.
@@ -336,10 +357,24 @@ fn definition_at(schema: &Value, path: &str) -> Option<String> {
     let mut table = schema;
     let mut name = None;
     for key in path.split('.') {
-        let property = table.get("properties")?.get(key)?;
+        let property = property(schema, table, key)?;
         let found = property.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
         table = schema.pointer(&format!("/$defs/{found}"))?;
         name = Some(found.to_owned());
     }
     name
+}
+
+/// A key of a table, or of one of its forms where it has several.
+fn property<'s>(schema: &'s Value, table: &'s Value, key: &str) -> Option<&'s Value> {
+    if let Some(found) = table.get("properties").and_then(|properties| properties.get(key)) {
+        return Some(found);
+    }
+    table.get("anyOf")?.as_array()?.iter().find_map(|form| {
+        let form = match form.get("$ref").and_then(Value::as_str) {
+            Some(name) => schema.pointer(name.strip_prefix('#')?)?,
+            None => form,
+        };
+        property(schema, form, key)
+    })
 }

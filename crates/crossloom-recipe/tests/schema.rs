@@ -14,7 +14,7 @@ fn settings() -> Vec<(String, Value)> {
     let mut found = Vec::new();
     walk(&root, &root, "", &mut found);
     found.retain(|(path, _)| {
-        !["variants", "sweep", "extends", "topology.taps.", "topology.points."]
+        !["variants", "sweep", "extends", "topology.taps.", "topology.points.", "topology.input.of."]
             .iter()
             .any(|meta| path.starts_with(meta))
             // One type describes all parts, but these start random and have no LoRA.
@@ -41,6 +41,9 @@ fn walk(root: &Value, schema: &Value, path: &str, found: &mut Vec<(String, Value
 const LORA: &str = "train.parts={ vision.lora = { rank = 2, targets = ['q_proj'] }, projector.lora = { rank = 2, targets = \
                     ['linear_1'] }, language.lora = { rank = 2, targets = ['q_proj'] } }";
 
+/// A vector of the question, for weights that depend on it.
+const QUESTION: &str = "topology.conditioning=embeddings";
+
 /// What must be set for a setting of one kind to be there.
 fn with_kind(path: &str) -> Vec<&'static str> {
     match path.rsplit_once('.').map_or("", |(_, key)| key) {
@@ -55,6 +58,32 @@ fn with_kind(path: &str) -> Vec<&'static str> {
             vec!["topology.gate=none", "topology.fusion=cross_attention"]
         }
         "bias" if path.starts_with("topology.adapter.") => vec!["topology.adapter=linear"],
+        "pool" | "also" if path.starts_with("topology.input.") => {
+            vec!["topology.input={ kind = 'tokens', of = 'block.4', also = ['block.1'] }"]
+        }
+        "depth" | "hidden" | "heads"
+            if path.starts_with("topology.input.") && !path.contains(".weights.") =>
+        {
+            vec!["topology.input={ kind = 'windows', of = ['block.1'] }"]
+        }
+        "reserve" | "level" | "top_k" | "width" | "balance"
+            if path.starts_with("topology.input.") && !path.contains(".weights.") =>
+        {
+            vec![
+                QUESTION,
+                "topology.input={ kind = 'mixture', of = ['block.1', 'block.2'], reserve = 'block.4' }",
+            ]
+        }
+        "join" | "norm" | "base" | "weights" if path.starts_with("topology.input.") => {
+            vec!["topology.input={ kind = 'weighted', of = ['block.1'] }"]
+        }
+        "hidden" | "entropy" if path.starts_with("topology.input.weights.") => {
+            vec![QUESTION, "topology.input={ kind = 'weighted', of = ['block.1'], weights = 'question' }"]
+        }
+        _ if path.starts_with("topology.input.weights.") => {
+            vec![QUESTION, "topology.input={ kind = 'weighted', of = ['block.1'], weights = 'allocator' }"]
+        }
+        "hidden" if path == "topology.adapter.hidden" => vec!["topology.adapter=windows"],
         _ if path.starts_with("data.source.") => vec!["data.source=synthetic"],
         _ if path.starts_with("topology.gate.") => vec!["topology.gate=agf"],
         _ => Vec::new(),

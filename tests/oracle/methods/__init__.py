@@ -35,4 +35,4 @@ def extending(name: str, more: str = "") -> str:
     return f'name = "x"\nextends = ["methods/{name}.toml"]\n{more}'
 
 
-from . import connectors, cross_attention, stacks  # noqa: E402, F401
+from . import connectors, cross_attention, mixtures, stacks, windows  # noqa: E402, F401

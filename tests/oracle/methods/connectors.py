@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from . import extending, method
-from .model import BLOCKS, HIDDEN, VISION_EPS, Batch, Net, at_visual, decode
+from .model import BLOCKS, GRID, HIDDEN, VISION_EPS, WIDTH, Batch, Net, at_visual, decode
 
 
 @method("dense-connector-dci", extending("dense-connector-dci"))
@@ -43,6 +43,64 @@ def means(net: Net, batch: Batch) -> Tensor:
     return decode(net, batch, visual, before=before, inside=inside)
 
 
+def deformable(net: Net, name: str, query: Tensor, grids: list[Tensor], heads: int, points: int) -> Tensor:
+    """Deformable DETR, equation 3: a head reads of every grid at the query's own cell plus offsets of so many cells."""
+    centre = (torch.arange(GRID).double() + 0.5) / GRID
+    y, x = torch.meshgrid(centre, centre, indexing="ij")
+    own = torch.stack((x, y), -1).reshape(GRID * GRID, 1, 1, 1, 2)
+    count = heads * len(grids) * points
+    offsets = net.linear(f"{name}.sampling_offsets", query, 2 * count)
+    places = own + offsets.unflatten(-1, (heads, len(grids), points, 2)) / GRID
+    shares = net.linear(f"{name}.attention_weights", query, count).unflatten(-1, (heads, -1)).softmax(-1)
+    shares = shares.unflatten(-1, (len(grids), points))
+    out = []
+    for head in range(heads):
+        read = 0
+        for level, grid in enumerate(grids):
+            values = net.linear(f"{name}.value_proj", grid, WIDTH).unflatten(-1, (heads, -1))[:, :, head]
+            values = values.transpose(1, 2).unflatten(-1, (GRID, GRID))
+            seen = F.grid_sample(values, 2 * places[:, :, head, level] - 1, align_corners=False)
+            read = read + (seen * shares[:, :, head, level].unsqueeze(1)).sum(-1)
+        out.append(read.transpose(1, 2))
+    return net.linear(f"{name}.output_proj", torch.cat(out, -1), WIDTH)
+
+
+def fused(net: Net, query: Tensor, states: list[Tensor], heads: int, points: int) -> Tensor:
+    """A state with what it reads of others, and of what it has read."""
+    name = "injection.connector.fused"
+    grids = [net.layer_norm(f"{name}.feat_norm", state) for state in states]
+    read = deformable(net, f"{name}.cross_attn", net.layer_norm(f"{name}.query_norm", query), grids, heads, points)
+    normed = net.layer_norm(f"{name}.norm1", read)
+    again = deformable(net, f"{name}.self_attn", normed, [normed], heads, points)
+    read = read + net.weight(f"{name}.gamma2", WIDTH, std=1.0) * again
+    return query + net.weight(f"{name}.gamma1", WIDTH, std=1.0) * read
+
+
+@method("mmfuser", 'name = "x"\nextends = ["methods/mmfuser.toml"]')
+def mmfuser(net: Net, batch: Batch) -> Tensor:
+    """The last state, with four others, through the projector; as many heads as the encoder has."""
+    states = [batch.states[f"block.{i}"] for i in (1, 2, 3, 4)]
+    state = fused(net, states[3], states, heads=2, points=4)
+    return decode(net, batch, net.projector("multi_modal_projector", state))
+
+
+@method(
+    "mmfuser-injected",
+    """
+name = "x"
+[topology]
+taps = ["fused"]
+sources.fused = { kind = "mmfuser", query = "post_norm", of = ["embed", "block.2"], heads = 4, points = 1 }
+points = ["before layer.2"]
+adapter = "shared"
+""",
+)
+def mmfuser_injected(net: Net, batch: Batch) -> Tensor:
+    """A fused state is a tap like any other."""
+    states = batch.states
+    state = fused(net, states["post_norm"], [states["embed"], states["block.2"]], heads=4, points=1)
+    visual, update = [net.projector("multi_modal_projector", x) for x in (states["block.4"], state)]
+    return decode(net, batch, visual, before=lambda layer, h: at_visual(h, update) if layer == 2 else h)
 @method("dense-connector-sti", extending("dense-connector-sti"), visual=20)
 def sparse_tokens(net: Net, batch: Batch) -> Tensor:
     """Tokens of earlier states, the mean of eight neighbours each, behind those of the last."""

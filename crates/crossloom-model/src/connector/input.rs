@@ -1,12 +1,14 @@
 //! From vision states to the embeddings that stand at the positions of the visual tokens.
 
 use crossloom_graph::Tensor;
-use crossloom_recipe::{Input, Part, Recipe, TokenConcat};
+use crossloom_recipe::{Input, Part, Recipe, TokenConcat, WindowInput};
 
+use super::mol::mixture;
 use super::weighted::weighted;
+use super::windows::{WindowReader, windows};
 use crate::ModelError;
 use crate::params::Params;
-use crate::projector::{SHARED, prepared, projected};
+use crate::projector::{ProjectorWeights, SHARED, prepared, projected};
 use crate::vision::{States, side_by_side, tap};
 
 /// The states at the input, each `[B, patches, Dv]`, to the input embeddings `[B, N, D]` of the visual tokens; zeros where none is
@@ -21,10 +23,16 @@ pub(crate) fn embeddings(
     p.enter("projector");
     let (model, spec) = (&recipe.model, &recipe.topology);
     let state = match &spec.input {
+        Input::Windows(of) => {
+            let visual = of_windows(p, states, recipe, of)?;
+            p.leave();
+            return Ok(visual);
+        }
         Input::None => None,
         Input::Channels(taps) => Some(side_by_side(p, states, recipe, taps)?),
         Input::Tokens(of) => Some(tokens(p, states, recipe, of)?),
         Input::Weighted(of) => Some(weighted(p, states, recipe, of, question)?),
+        Input::Mixture(of) => Some(mixture(p, states, recipe, of, question)?),
     };
     let visual = match state {
         None => p.graph.constant(0.0, &[batch, model.visual_tokens(), model.language.hidden])?,
@@ -53,4 +61,22 @@ fn tokens(p: &mut Params, states: &States, recipe: &Recipe, of: &TokenConcat) ->
         parts.push(p.graph.reshape(mean, &[batch, rows, width])?);
     }
     if let [only] = parts[..] { Ok(only) } else { Ok(p.graph.concat(&parts, 1)?) }
+}
+
+/// A learned token that reads windows of taps, in every place, through the projector.
+fn of_windows(
+    p: &mut Params,
+    states: &States,
+    recipe: &Recipe,
+    of: &WindowInput,
+) -> Result<Tensor, ModelError> {
+    let (model, &WindowInput { hidden, heads, depth, .. }) = (&recipe.model, of);
+    let mut taps = Vec::with_capacity(of.of.len());
+    for name in &of.of {
+        let state = tap(p, states, recipe, name)?;
+        taps.push(windows(p, &format!("injection.adapter.{name}"), hidden, state, model)?);
+    }
+    let reader = WindowReader { part: Part::Adapter, hidden, heads };
+    let tokens = reader.learned(p, "injection.connector", depth, &taps)?;
+    ProjectorWeights::reading(p, Part::Projector, SHARED, model, hidden).apply(p, tokens, model)
 }

@@ -5,11 +5,14 @@ mod deformable;
 mod input;
 mod mmfuser;
 mod mol;
-mod sva;
 #[cfg(test)]
 mod tests;
 mod top_k;
 mod weighted;
+mod windows;
+
+pub(crate) use mmfuser::Fuser;
+pub(crate) use windows::{WindowReader, windows};
 
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{BinaryKind, LayerNorm, UnaryKind};
@@ -41,11 +44,6 @@ fn layer_norm(p: &mut Params, (part, name): Of<'_>, eps: f64, x: Tensor) -> Resu
     let width = p.graph.ty(x).last();
     let [gain, offset] = p.layer_norm(part, name, width);
     Ok(p.graph.one(LayerNorm { eps }, &[x, gain, offset])?)
-}
-
-/// A tensor `[R.., ..]` for every place of the axes of `shape` that are not among `axes`, which are those it has.
-fn spread(p: &mut Params, x: Tensor, shape: &[usize], axes: &[usize]) -> Result<Tensor, ModelError> {
-    Ok(p.graph.broadcast(x, shape, axes)?)
 }
 
 /// `max(x, 0)`.

@@ -7,49 +7,38 @@
 
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{Softmax, Unary, UnaryKind};
+use crossloom_recipe::{Mixture, MixtureLevel, Part, Recipe};
 
 use super::top_k::{TopK, top_k};
 use super::{Of, linear_from, log_softmax};
 use crate::params::Params;
+use crate::vision::{States, tap};
 use crate::{Init, ModelError};
 
-/// What the question chooses layers for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Level {
-    /// The picture as a whole.
-    Layer,
-    /// Every patch.
-    Patch,
-    /// Both, multiplied.
-    Hybrid,
-}
-
 /// A mixture under construction.
-pub(crate) struct MixtureOfLayers<'n> {
+pub(super) struct MixtureOfLayers<'n> {
     /// Whose weights.
-    pub(crate) of: Of<'n>,
+    pub(super) of: Of<'n>,
     /// What layers are chosen for.
-    pub(crate) level: Level,
+    pub(super) level: MixtureLevel,
     /// How many layers are read.
-    pub(crate) top_k: usize,
+    pub(super) top_k: usize,
     /// Width of queries and keys.
-    pub(crate) width: usize,
+    pub(super) width: usize,
 }
 
 /// What a mixture gives.
-pub(crate) struct Mixed {
+pub(super) struct Mixed {
     /// `[B, N, Dv]`.
-    pub(crate) state: Tensor,
-    /// Shares of the layers, `[B, K]` or `[B, N, K]`.
-    pub(crate) shares: Tensor,
+    pub(super) state: Tensor,
     /// How unevenly layers are chosen, a number that is 1 where all are alike: K times the sum over layers of how often one is taken
     /// and its mean probability.
-    pub(crate) imbalance: Tensor,
+    pub(super) imbalance: Tensor,
 }
 
 impl MixtureOfLayers<'_> {
     /// States `[B, N, Dv]`, of which one more is the reserve, mixed for questions `[B, E]`.
-    pub(crate) fn mix(
+    pub(super) fn mix(
         &self,
         p: &mut Params,
         states: &[Tensor],
@@ -68,9 +57,9 @@ impl MixtureOfLayers<'_> {
 
         let each = [batch, tokens, layers];
         let (scores, divergence) = match self.level {
-            Level::Layer => (by_layer, None),
-            Level::Patch => (by_patch, None),
-            Level::Hybrid => {
+            MixtureLevel::Layer => (by_layer, None),
+            MixtureLevel::Patch => (by_patch, None),
+            MixtureLevel::Hybrid => {
                 let by_layer = p.graph.broadcast(by_layer, &each, &[0, 2])?;
                 let power = self.power(p, question)?;
                 let power = p.graph.broadcast(power, &each, &[0])?;
@@ -95,7 +84,7 @@ impl MixtureOfLayers<'_> {
         let held = self.held(p, divergence, &shape)?;
         let apart = p.graph.sub(reserve, mixed)?;
         let toward = p.graph.mul(held, apart)?;
-        Ok(Mixed { state: p.graph.add(mixed, toward)?, shares, imbalance })
+        Ok(Mixed { state: p.graph.add(mixed, toward)?, imbalance })
     }
 
     /// Every row of `stack [B, K N, Dv]` by its question, `[B, K N, 1]`. The keys' projection is applied to the query, which is one
@@ -179,4 +168,26 @@ fn divergence(p: &mut Params, of: Tensor, from: Tensor) -> Result<Tensor, ModelE
     let product = g.mul(probabilities, apart)?;
     let axis = g.shape(of).len() - 1;
     Ok(g.reduce_sum(product, &[axis])?)
+}
+
+/// What the projector reads of a recipe's mixture, `[B, N, Dv]`, for questions `[B, E]`; its imbalance is part of the loss.
+pub(super) fn mixture(
+    p: &mut Params,
+    states: &States,
+    recipe: &Recipe,
+    of: &Mixture,
+    question: Option<Tensor>,
+) -> Result<Tensor, ModelError> {
+    let question = question.ok_or_else(|| {
+        ModelError::Incomplete("the mixture at the input reads a question, and there is none".to_owned())
+    })?;
+    let taps = of.of.iter().map(|of| tap(p, states, recipe, of)).collect::<Result<Vec<_>, _>>()?;
+    let reserve = tap(p, states, recipe, &of.reserve)?;
+    let &Mixture { level, top_k, width, balance, .. } = of;
+    let mixture = MixtureOfLayers { of: (Part::Adapter, "injection.connector"), level, top_k, width };
+    let mixed = mixture.mix(p, &taps, reserve, question)?;
+    if balance != 0.0 {
+        p.auxiliary("balance", balance, mixed.imbalance);
+    }
+    Ok(mixed.state)
 }

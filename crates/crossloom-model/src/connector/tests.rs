@@ -1,21 +1,16 @@
-//! Connectors beside PyTorch modules that `tests/oracle/make_connector_fixtures.py` writes from their equations.
+//! How connectors begin, and which scores are taken. That they are their equations, `tests/methods` shows.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use crossloom_compiler::autodiff;
 use crossloom_graph::Tensor as Node;
 use crossloom_ir::interp::run;
 use crossloom_ir::{Role, Tensor, TensorType};
-use crossloom_recipe::{LoadOptions, Part, Recipe, load_text};
-use safetensors::{Dtype, SafeTensors};
+use crossloom_recipe::{LoadOptions, MmFuser, Part, Recipe, VisionAddress, load_text};
 
-use super::mmfuser::MmFuser;
-use super::mol::{Level, MixtureOfLayers};
-use super::sva::Aggregator;
+use super::mmfuser::Fuser;
 use super::top_k::{TopK, top_k};
-use crate::params::{ParamSpec, Params};
+use crate::params::Params;
 use crate::{Init, initial_value};
 
 fn recipe() -> Recipe {
@@ -25,157 +20,17 @@ fn recipe() -> Recipe {
     loaded.unwrap_or_else(|e| panic!("{e}")).variants[0].recipe.clone()
 }
 
-type Tensors = BTreeMap<String, Tensor<f64>>;
-
-fn fixture(name: &str) -> Tensors {
-    let file = format!("src/connector/fixtures/{name}.safetensors");
-    let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let tensor = |view: safetensors::tensor::TensorView<'_>| {
-        assert_eq!(view.dtype(), Dtype::F64);
-        let data = view.data().chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap()));
-        Tensor::new(view.shape(), data.collect()).unwrap()
-    };
-    file.iter().map(|(name, view)| (name.to_owned(), tensor(view))).collect()
-}
-
-fn under<'t>(tensors: &'t Tensors, prefix: &'t str) -> impl Iterator<Item = (&'t str, &'t Tensor<f64>)> {
-    tensors.iter().filter_map(move |(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)))
-}
-
-#[track_caller]
-fn assert_close(given: &Tensor<f64>, expected: &Tensor<f64>, what: &str) {
-    assert_eq!(given.shape, expected.shape, "{what}");
-    let scale = expected.data.iter().fold(1e-3_f64, |m, x| m.max(x.abs()));
-    for (at, (given, expected)) in given.data.iter().zip(&expected.data).enumerate() {
-        let far = (given - expected).abs() / scale;
-        assert!(far < 1e-9, "{what}: element {at} is {given}, should be {expected}");
-    }
-}
-
-/// What `build` makes of inputs of those names, and the gradients by weights and inputs, are the fixture's; weights have the
-/// fixture's names and shapes under `prefix`.
-fn check(
-    name: &str,
-    prefix: &str,
-    build: impl FnOnce(&mut Params, &BTreeMap<&str, Node>) -> Vec<(&'static str, Node)>,
-) {
-    let fixture = fixture(name);
-    let mut p = Params::new(&recipe());
-    let mut inputs = BTreeMap::new();
-    for (name, tensor) in under(&fixture, "input.") {
-        let ty = TensorType::f32(tensor.shape.clone());
-        inputs.insert(name, p.graph.param(&format!("input.{name}"), Role::Input, ty));
-    }
-    let mut loss = p.graph.constant(0.0, &[]).unwrap();
-    for (name, output) in build(&mut p, &inputs) {
-        let shape = p.graph.shape(output).to_vec();
-        let axes: Vec<usize> = (0..shape.len()).collect();
-        let share = p.graph.param(&format!("share.{name}"), Role::Input, TensorType::f32(shape));
-        let weighted = p.graph.mul(output, share).unwrap();
-        let sum = p.graph.reduce_sum(weighted, &axes).unwrap();
-        loss = p.graph.add(loss, sum).unwrap();
-        p.graph.result(&format!("output.{name}"), output);
-    }
-    p.graph.result("loss", loss);
-    let (graph, specs, _) = p.finish();
-    let func = graph.finish().lift().unwrap_or_else(|e| panic!("{e}"));
-    let declared: BTreeMap<&str, &[usize]> =
-        specs.iter().map(|s| (s.name.strip_prefix(prefix).unwrap(), &s.shape[..])).collect();
-    let expected: BTreeMap<&str, &[usize]> =
-        under(&fixture, "weight.").map(|(n, t)| (n, &t.shape[..])).collect();
-    assert_eq!(declared, expected);
-
-    let wanted: Vec<_> = func
-        .params()
-        .iter()
-        .filter(|param| !param.name.starts_with("share."))
-        .map(|param| param.value)
-        .collect();
-    let func = autodiff::gradient(&func, "loss", &wanted).unwrap();
-    let argument = |name: &str| match name.strip_prefix(prefix) {
-        Some(weight) if !name.starts_with("input.") && !name.starts_with("share.") => {
-            &fixture[&format!("weight.{weight}")]
-        }
-        _ => &fixture[name],
-    };
-    let args: Vec<Tensor<f64>> = func.params().iter().map(|param| argument(&param.name).clone()).collect();
-    let results = run(&func, &args).unwrap();
-    let mut compared = 0;
-    for (result, given) in func.results().iter().zip(&results) {
-        let name = match result.name.strip_prefix("grad.") {
-            None if result.name == "loss" => continue,
-            None => result.name.clone(),
-            Some(input) if input.starts_with("input.") => input.replacen("input", "input_grad", 1),
-            Some(weight) => format!("grad.{}", weight.strip_prefix(prefix).unwrap()),
-        };
-        assert_close(given, &fixture[&name], &name);
-        compared += 1;
-    }
-    let outputs = ["output.", "grad.", "input_grad."].map(|kind| under(&fixture, kind).count());
-    assert_eq!(compared, outputs.iter().sum::<usize>());
-}
-
-/// Inputs `state_0`, `state_1` and so on.
-fn states(inputs: &BTreeMap<&str, Node>) -> Vec<Node> {
-    inputs.iter().filter(|(name, _)| name.starts_with("state_")).map(|(_, &node)| node).collect()
-}
-
-#[test]
-fn mmfuser_is_its_equations() {
-    check("mmfuser", "fuser.", |p, inputs| {
-        let fuser = MmFuser { of: (Part::Projector, "fuser"), heads: 2, points: 3, norm_eps: 1e-6, side: 3 };
-        vec![("state", fuser.fuse(p, inputs["query"], &states(inputs)).unwrap())]
-    });
-}
-
-#[test]
-fn a_mixture_of_layers_is_its_equations() {
-    for (name, level) in [("layer", Level::Layer), ("patch", Level::Patch), ("hybrid", Level::Hybrid)] {
-        check(&format!("mol_{name}"), "mol.", |p, inputs| {
-            let mol = MixtureOfLayers { of: (Part::Projector, "mol"), level, top_k: 2, width: 3 };
-            let mixed = mol.mix(p, &states(inputs), inputs["reserve"], inputs["question"]).unwrap();
-            vec![("state", mixed.state), ("shares", mixed.shares), ("imbalance", mixed.imbalance)]
-        });
-    }
-}
-
-#[test]
-fn the_aggregator_is_its_equations() {
-    check("sva", "a.", |p, inputs| {
-        let aggregator = Aggregator { part: Part::Projector, heads: 2, hidden: 8, side: 2 };
-        let sources = aggregator.sources(p, "a.", &states(inputs)).unwrap();
-        let visual = aggregator.connect(p, "a.", &sources, [2, 12]).unwrap();
-        let behind = aggregator
-            .aggregate(p, "a.vision_sampler_layers.0.layers.0", inputs["tokens"], &sources)
-            .unwrap();
-        vec![("visual", visual), ("behind", behind)]
-    });
-}
-
 fn declare(p: &mut Params, name: &str, shape: &[usize]) -> Node {
     p.graph.param(name, Role::Input, TensorType::f32(shape))
-}
-
-fn count(specs: &[ParamSpec]) -> u64 {
-    specs.iter().map(ParamSpec::elements).sum()
-}
-
-#[test]
-fn mmfuser_has_the_published_number_of_parameters() {
-    let mut p = Params::new(&recipe());
-    let query = declare(&mut p, "query", &[1, 576, 1024]);
-    let of = (Part::Projector, "fuser");
-    let fuser = MmFuser { of, heads: 16, points: 4, norm_eps: 1e-6, side: 24 };
-    fuser.fuse(&mut p, query, &[query; 4]).unwrap();
-    assert_eq!(count(&p.finish().1), 5_190_592);
 }
 
 #[test]
 fn mmfuser_begins_as_its_query() {
     let mut p = Params::new(&recipe());
     let (query, state) = (declare(&mut p, "query", &[1, 4, 6]), declare(&mut p, "state", &[1, 4, 6]));
-    let fuser = MmFuser { of: (Part::Projector, "fuser"), heads: 2, points: 2, norm_eps: 1e-6, side: 2 };
+    let (query_address, of) = (VisionAddress::Block(2), vec![VisionAddress::Block(1)]);
+    let spec = MmFuser { query: query_address, of, heads: 2, points: 2 };
+    let fuser = Fuser { of: (Part::Projector, "fuser"), spec: &spec, side: 2 };
     let fused = fuser.fuse(&mut p, query, &[state]).unwrap();
     p.graph.result("fused", fused);
     let (graph, specs, _) = p.finish();

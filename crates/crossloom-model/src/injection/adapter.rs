@@ -5,6 +5,7 @@ use crossloom_ir::op::{AmpProject, Attach};
 use crossloom_ir::{Role, TensorType};
 use crossloom_recipe::{Adapter, AmpAttach, Model, Part, PointAddress, Recipe, Tap};
 
+use crate::connector::windows;
 use crate::linear::LowRank;
 use crate::params::Params;
 use crate::projector::{ProjectorWeights, SHARED, act, prepared, projected};
@@ -16,7 +17,7 @@ type Source = (Tap, Option<PointAddress>);
 
 /// The aligned features of all injected taps or edges, stacked.
 pub(crate) struct Features {
-    /// `[K, B, N, D]`, in the order of `sources`.
+    /// `[K, B, N, D]`, in the order of `sources`; of windows, as wide as those.
     stacked: Tensor,
     sources: Vec<Source>,
 }
@@ -26,6 +27,14 @@ fn sources(recipe: &Recipe, edges: &[(Tap, PointAddress)]) -> Vec<Source> {
     match recipe.topology.adapter {
         Adapter::PerEdge { .. } => edges.iter().map(|(tap, point)| (tap.clone(), Some(*point))).collect(),
         _ => recipe.topology.taps.iter().map(|tap| (tap.clone(), None)).collect(),
+    }
+}
+
+/// Width of a visual token's features.
+fn width(recipe: &Recipe) -> usize {
+    match recipe.topology.adapter {
+        Adapter::Windows { hidden } => recipe.model.projector.merge.pow(2) * hidden,
+        _ => recipe.model.language.hidden,
     }
 }
 
@@ -46,7 +55,7 @@ impl Features {
         batch: usize,
     ) -> Self {
         let (model, sources) = (&recipe.model, sources(recipe, edges));
-        let ty = TensorType::f32([sources.len(), batch, model.visual_tokens(), model.language.hidden]);
+        let ty = TensorType::f32([sources.len(), batch, model.visual_tokens(), width(recipe)]);
         Self { stacked: p.graph.param(inputs::FEATURES, Role::Input, ty), sources }
     }
 
@@ -89,6 +98,10 @@ pub(crate) fn adapt(
     let mut inputs = Vec::with_capacity(sources.len());
     for source in &sources {
         let state = tap(p, states, recipe, &source.0)?;
+        if let Adapter::Windows { hidden } = adapter {
+            inputs.push(windows(p, &prefix(source), *hidden, state, model)?);
+            continue;
+        }
         let norm = format!("{}.norm", prefix(source));
         inputs.push(prepared(p, Part::Adapter, &norm, adapter.tap_norm(), state, model)?);
     }
@@ -96,6 +109,7 @@ pub(crate) fn adapt(
         Adapter::PerTap { .. } => own(p, &inputs, &sources, &[], recipe)?,
         Adapter::PerEdge { corners, .. } => own(p, &inputs, &sources, corners, recipe)?,
         Adapter::Linear { bias, .. } => linear(p, &inputs, &sources, *bias, model)?,
+        Adapter::Windows { .. } => stack(p, &inputs)?,
         Adapter::Shared { .. } => project(p, inputs, &Branches::None, model)?,
         Adapter::Amp { rank, alpha, attach, .. } => {
             let scale = alpha / *rank as f64;

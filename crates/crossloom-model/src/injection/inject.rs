@@ -1,13 +1,14 @@
 //! Writing gated features into the hidden state at a point.
 
 use crossloom_graph::Tensor;
-use crossloom_ir::op::AgfInject;
-use crossloom_recipe::{Fusion, FusionOrder, Gate, PointAddress, Recipe, Tap};
+use crossloom_ir::op::{AgfInject, GatherRows, ScatterMode, ScatterRows};
+use crossloom_recipe::{Adapter, Fusion, FusionOrder, Gate, Part, PointAddress, Recipe, Tap};
 
 use super::adapter::Features;
 use super::cross_attention::{CrossLayer, PictureCache};
 use super::gate::weights;
 use crate::ModelError;
+use crate::connector::WindowReader;
 use crate::params::Params;
 
 /// Everything an injection needs at every point.
@@ -50,6 +51,7 @@ impl Injector<'_> {
         p.enter(&format!("inject.{}", point.name()));
         let h = match &self.recipe.topology.fusion {
             Fusion::CrossAttention(_) => self.read(p, h_btd, point, taps)?,
+            Fusion::Windows(of) => self.read_windows(p, h_btd, point, taps, of.heads)?,
             Fusion::Add { order } | Fusion::GatedAdd { order } | Fusion::Convex { order } => {
                 self.add(p, h_btd, point, taps, *order, seen)?
             }
@@ -126,6 +128,32 @@ impl Injector<'_> {
         };
         let layer = CrossLayer { of, point, rows, norm_eps: model.language.norm_eps, cache: self.cache };
         layer.apply(p, h_btd, features, self.text_mask)
+    }
+
+    /// Visual tokens read the patches of their own windows, of all taps.
+    fn read_windows(
+        &self,
+        p: &mut Params,
+        h_btd: Tensor,
+        point: PointAddress,
+        taps: &[Tap],
+        heads: usize,
+    ) -> Result<Tensor, ModelError> {
+        let Adapter::Windows { hidden } = self.recipe.topology.adapter else {
+            return Err(missing(point, "windows"));
+        };
+        let v_kbnd = self.features(point)?.select(p, point, taps)?;
+        let index = self.image_index.ok_or_else(|| missing(point, "visual tokens"))?;
+        let tokens = p.graph.one(GatherRows, &[h_btd, index])?;
+        let shape = p.graph.shape(v_kbnd).to_vec();
+        let mut windows = Vec::with_capacity(taps.len());
+        for tap in 0..taps.len() {
+            let own = p.graph.slice(v_kbnd, 0, tap, 1)?;
+            windows.push(p.graph.reshape(own, &shape[1..])?);
+        }
+        let reader = WindowReader { part: Part::Fusion, hidden, heads };
+        let tokens = reader.layer(p, &format!("injection.fusion.{}", point.name()), tokens, &windows)?;
+        Ok(p.graph.one(ScatterRows { mode: ScatterMode::Set }, &[h_btd, index, tokens])?)
     }
 
     fn features(&self, point: PointAddress) -> Result<&Features, ModelError> {

@@ -1,10 +1,11 @@
 //! Taps: states of the encoder, and sources that are made of them.
 
 use crossloom_graph::Tensor;
-use crossloom_recipe::{Input, LayerWeights, Recipe, Sampling, Tap, TapSource, Weighted};
+use crossloom_recipe::{Input, LayerWeights, Part, Recipe, Sampling, Tap, TapSource, Weighted};
 
 use super::{States, VisionState};
 use crate::ModelError;
+use crate::connector::Fuser;
 use crate::params::Params;
 
 /// The vision states that a recipe's input and taps read, each once: the input's first, in order; then the class tokens that its
@@ -56,6 +57,9 @@ pub fn states_of(recipe: &Recipe, tap: &Tap) -> Vec<VisionState> {
             of.iter().flat_map(|inner| states_of(recipe, inner)).collect()
         }
         (_, Some((TapSource::Stacks { of, side, .. }, _))) => vec![VisionState::Tiles(*of, *side)],
+        (_, Some((TapSource::MmFuser(fuser), _))) => {
+            std::iter::once(fuser.query).chain(fuser.of.iter().copied()).map(VisionState::Patches).collect()
+        }
         (Tap::Source(_), None) => Vec::new(),
     }
 }
@@ -84,6 +88,17 @@ pub(crate) fn tap(p: &mut Params, states: &States, recipe: &Recipe, tap: &Tap) -
         TapSource::Stacks { of, side, sampling } => {
             let tiles = states.get(VisionState::Tiles(*of, *side))?;
             stack(p, tiles, *side, *sampling, number)?
+        }
+        TapSource::MmFuser(spec) => {
+            let query = states.get(VisionState::Patches(spec.query))?;
+            let read = spec
+                .of
+                .iter()
+                .map(|&of| states.get(VisionState::Patches(of)))
+                .collect::<Result<Vec<_>, _>>()?;
+            let side = recipe.model.vision.grid();
+            let of = (Part::Adapter, &*format!("injection.connector.{tap}"));
+            Fuser { of, spec, side }.fuse(p, query, &read)?
         }
     };
     p.leave();

@@ -190,3 +190,10 @@ fn a_gate_per_point_or_per_edge_is_as_many_gates() {
     assert_eq!(count("point").0, points * one);
     assert_eq!(count("edge").0, points * taps * one);
 }
+
+#[test]
+fn a_fuser_has_the_parameters_of_the_published_one() {
+    let (vision, language, ..) = MODELS[2];
+    let recipe = published(vision, language, "mmfuser", &[]);
+    assert_eq!(elements(&recipe, "injection.connector.fused."), 5_190_592);
+}

@@ -3,13 +3,14 @@
 use super::Sections;
 use crate::decode::Cx;
 use crate::diagnostic::Finding;
-use crate::schema::{Conditioning, Input, Join, LayerWeights, TokenConcat, TopologySpec, Weighted};
+use crate::schema::{Conditioning, Input, Join, LayerWeights, Mixture, TokenConcat, TopologySpec, Weighted};
 use crate::tree::Node;
 
 /// Everything that can be told of both.
 pub(super) fn connector(root: &Node, topology: &TopologySpec, sections: &Sections<'_>, cx: &mut Cx) {
     match &topology.input {
-        Input::None | Input::Channels(_) => {}
+        Input::None | Input::Channels(_) | Input::Windows(_) => {}
+        Input::Mixture(of) => mixture(root, topology, of, cx),
         Input::Tokens(of) => tokens(root, topology, of, sections, cx),
         Input::Weighted(of) => weighted(root, topology, of, sections, cx),
     }
@@ -72,9 +73,28 @@ fn weighted(root: &Node, topology: &TopologySpec, of: &Weighted, sections: &Sect
     }
 }
 
+/// Mixtures of what is alike, and not of more than there is.
+fn mixture(root: &Node, topology: &TopologySpec, of: &Mixture, cx: &mut Cx) {
+    for tap in of.of.iter().chain([&of.reserve]).filter(|tap| topology.width_of(tap) > 1) {
+        let width = topology.width_of(tap);
+        let message = format!("`{tap}` is {width} states wide, and a mixture is as wide as one");
+        let place = root.place("topology.input");
+        cx.report(Finding::error(place, message).help("name states, or means of states"));
+    }
+    if of.top_k > of.of.len() {
+        let message = format!("{} taps cannot be read of {}", of.top_k, of.of.len());
+        let place = root.place("topology.input.top_k");
+        cx.report(Finding::error(place, message).help("list more taps as `of`, or choose a smaller `top_k`"));
+    }
+}
+
 /// What reads the question has one, and one alone.
 fn question(root: &Node, topology: &TopologySpec, sections: &Sections<'_>, cx: &mut Cx) {
-    let reads = matches!(&topology.input, Input::Weighted(of) if of.weights.reads_question());
+    let reads = match &topology.input {
+        Input::Weighted(of) => of.weights.reads_question(),
+        Input::Mixture(_) => true,
+        _ => false,
+    };
     let given = topology.conditioning != Conditioning::None {};
     if reads && !given {
         let message = "the weights depend on the question, and there is no vector of it";

@@ -4,7 +4,7 @@ use super::topology::{dead_points, written};
 use crate::decode::Cx;
 use crate::diagnostic::{Finding, any_of};
 use crate::schema::{
-    Adapter, Fusion, Gate, GateAttention, Input, LanguageModel, Mask, Phase, Projector, Stream, Tap,
+    Adapter, Fusion, Gate, GateAttention, Input, LanguageModel, Mask, Phase, Projector, Stream, Tap, TapNorm,
     TapSource, TopologySpec, VisionAddress, VisionModel,
 };
 use crate::tree::Node;
@@ -54,6 +54,10 @@ pub(super) fn sources(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
             let help = "pictures have one size: use the same `side` for all";
             cx.report(Finding::error(place, message).help(help));
         }
+        if matches!(source, TapSource::MmFuser(fuser) if fuser.of.is_empty()) {
+            let message = format!("`{name}` reads no state");
+            cx.report(Finding::error(place, message).help("list at least one state as `of`"));
+        }
         let TapSource::Channels { of } = source else { continue };
         for tap in of {
             let wide = matches!(topology.source(tap), Some((TapSource::Channels { .. }, _)));
@@ -90,6 +94,11 @@ pub(super) fn fusion(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
             "this fusion needs the weight of a gate, and there is none",
             "use `add`, or choose a `gate`: `constant`, `static` or `agf`",
         ),
+        Fusion::Windows(_) if gated => error(
+            "topology.gate",
+            "the fusion `windows` would ignore the gate",
+            "write `gate = \"none\"`, or use `gated_add`",
+        ),
         Fusion::CrossAttention(_) if gated => error(
             "topology.gate",
             "cross-attention has gates of its own, and would ignore this one",
@@ -97,12 +106,12 @@ pub(super) fn fusion(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
         ),
         _ => {}
     }
-    let rows = topology.fusion.order().is_some();
+    let rows = !matches!(topology.fusion, Fusion::CrossAttention(_));
     let (mask, phase) = (topology.mask, topology.phase);
     if rows && mask != Mask::Visual {
         error(
             "topology.mask",
-            "this fusion adds a row of features to each visual token, and has none for text",
+            "this fusion gives each visual token features of its own, and has none for text",
             "write `mask = \"visual\"`, or use the fusion `cross_attention`",
         );
     }
@@ -137,6 +146,17 @@ pub(super) fn against_model(
 ) {
     if vision.is_some_and(|vision| !vision.post_norm) {
         no_post_norm(root, topology, cx);
+    }
+    for (name, source) in &topology.sources {
+        if let (TapSource::MmFuser(fuser), Some(vision)) = (source, vision)
+            && !vision.hidden.is_multiple_of(fuser.heads)
+        {
+            let place = root.place(&format!("topology.sources.{name}.heads"));
+            let (heads, hidden) = (fuser.heads, vision.hidden);
+            let message = format!("{heads} heads must divide the vision width {hidden}");
+            let help = format!("set `heads`, for example to {}", vision.heads);
+            cx.report(Finding::error(place, message).help(help));
+        }
     }
     let Some(language) = language else { return };
     dead_points(root, topology, language, cx);
@@ -200,6 +220,7 @@ fn no_post_norm(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
 pub(super) fn adapter(root: &Node, topology: &TopologySpec, projector: &Projector, cx: &mut Cx) {
     let windows = projector.windows();
     let at_input = topology.input_width();
+    window_attention(root, topology, projector, cx);
     if windows.is_some() && at_input > 1 {
         let message = format!("windows are read of one state, and the input has {at_input} side by side");
         let help = "name one state, or use `model.projector.kind = \"mlp2x\"`";
@@ -209,13 +230,22 @@ pub(super) fn adapter(root: &Node, topology: &TopologySpec, projector: &Projecto
         return;
     }
     let place = root.place("topology.adapter");
+    let reads = matches!(topology.fusion, Fusion::Windows(_));
+    if reads != matches!(topology.adapter, Adapter::Windows { .. }) {
+        let message = "the adapter `windows` and the fusion `windows` go together";
+        cx.report(Finding::error(place, message).help("use both, or neither"));
+    }
     let shares = matches!(topology.adapter, Adapter::Shared { .. } | Adapter::Amp { .. });
     if matches!(topology.adapter, Adapter::Amp { .. }) && windows.is_some() {
         let message = "the branches of `amp` stand beside two linear layers, and the projector has others";
         let help = "use the adapter `shared`, `per_tap` or `per_edge`, or `model.projector.kind = \"mlp2x\"`";
         cx.report(Finding::error(place, message).help(help));
     }
-    if shares && at_input > 1 {
+    if shares && matches!(topology.input, Input::Windows(_)) {
+        let message = "the input's projector reads what windows gave, and cannot be the adapter of a state";
+        let help = "use `topology.adapter = \"per_tap\"`";
+        cx.report(Finding::error(root.place("topology.input"), message).help(help));
+    } else if shares && at_input > 1 {
         let message = format!(
             "the input's projector reads {at_input} states at once, and cannot be the adapter of one"
         );
@@ -228,7 +258,7 @@ pub(super) fn adapter(root: &Node, topology: &TopologySpec, projector: &Projecto
                 "`{tap}` is {} states wide, and the shared projector reads one",
                 topology.width_of(tap)
             ),
-            (_, Some(_)) if !matches!(topology.adapter, Adapter::Linear { .. }) => {
+            (_, Some(_)) if !matches!(topology.adapter, Adapter::Linear { .. } | Adapter::Windows { .. }) => {
                 format!("`{tap}` is {} states wide, and windows are read of one", topology.width_of(tap))
             }
             _ => continue,
@@ -237,6 +267,36 @@ pub(super) fn adapter(root: &Node, topology: &TopologySpec, projector: &Projecto
         cx.report(Finding::error(place, message).help(help));
     }
     corners(root, topology, projector, cx);
+}
+
+/// Windows at the input and behind layers: heads, widths, and what stands around them.
+fn window_attention(root: &Node, topology: &TopologySpec, projector: &Projector, cx: &mut Cx) {
+    let mut heads = |path: &str, heads: usize, hidden: usize| {
+        if !hidden.is_multiple_of(heads) {
+            let message = format!("{heads} heads must divide the width {hidden} of what they read");
+            cx.report(Finding::error(root.place(path), message).help("choose another number of `heads`"));
+        }
+    };
+    let injected = match (&topology.adapter, &topology.fusion) {
+        (Adapter::Windows { hidden }, Fusion::Windows(of)) if topology.injects() => {
+            heads("topology.fusion.heads", of.heads, *hidden);
+            Some(*hidden)
+        }
+        _ => None,
+    };
+    let Input::Windows(input) = &topology.input else { return };
+    heads("topology.input.heads", input.heads, input.hidden);
+    let place = root.place("topology.input");
+    if let Some(hidden) = injected.filter(|hidden| *hidden != input.hidden) {
+        let message = format!("taps are {} wide at the input and {hidden} wide behind layers", input.hidden);
+        let help = "both read the same windows: give `topology.input` and `topology.adapter` one `hidden`";
+        cx.report(Finding::error(place, message).help(help));
+    }
+    if projector.windows().is_some() || projector.norm != TapNorm::None {
+        let message = "windows at the input are read in front of two layers, without a norm between them";
+        let help = "use `model.projector = { kind = \"mlp2x\", norm = \"none\", … }`";
+        cx.report(Finding::error(place, message).help(help));
+    }
 }
 
 /// Queries that begin as one patch of four, and a projector that can have such.

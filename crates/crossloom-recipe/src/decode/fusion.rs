@@ -2,7 +2,7 @@
 
 use super::fields::{Cx, Fields, Kinds};
 use super::sets::peek;
-use crate::schema::{CrossAttention, Fusion, FusionOrder, Gate, Mask, Phase};
+use crate::schema::{CrossAttention, Fusion, FusionOrder, Gate, Mask, Phase, WindowAttention};
 use crate::tree::Node;
 
 const ORDER: &[&str] = &["order"];
@@ -14,6 +14,7 @@ pub(super) const FUSION: Kinds = Kinds {
         ("gated_add", ORDER),
         ("convex", ORDER),
         ("cross_attention", &["heads", "kv_heads", "head_dim", "qk_norm", "mlp", "gate_init"]),
+        ("windows", &["heads"]),
     ],
     absent: Some("add"),
 };
@@ -33,6 +34,11 @@ pub(super) fn fusion(root: &Node, gate: Option<&Gate>, cx: &mut Cx) -> Option<Fu
     let (mut f, kind) = Fields::open_kind(root, &FUSION, cx)?;
     let fusion = match kind {
         "cross_attention" => cross_attention(root, &mut f).map(Fusion::CrossAttention),
+        "windows" => {
+            let heads = f.optional_in("heads", 1..=1024);
+            let heads = heads.and_then(|heads| heads.or_else(|| peek(root, "model.vision.heads")));
+            heads.map(|heads| Fusion::Windows(WindowAttention { heads }))
+        }
         kind => f.or("order", FusionOrder::Parallel).map(|order| match kind {
             "add" => Fusion::Add { order },
             "gated_add" => Fusion::GatedAdd { order },
@@ -64,7 +70,7 @@ impl Fusion {
     /// The positions that it changes where a recipe does not say.
     pub(super) fn usual_mask(&self) -> Mask {
         match self {
-            Self::Add { .. } | Self::GatedAdd { .. } | Self::Convex { .. } => Mask::Visual,
+            Self::Add { .. } | Self::GatedAdd { .. } | Self::Convex { .. } | Self::Windows(_) => Mask::Visual,
             Self::CrossAttention(_) => Mask::All,
         }
     }

@@ -1,11 +1,12 @@
 //! `topology.input` and `topology.conditioning`.
 
 use super::fields::{Cx, Fields, Kinds};
-use super::sets::Depth;
+use super::sets::{Depth, peek, set};
 use super::taps::Names;
 use crate::diagnostic::Finding;
 use crate::schema::{
-    Conditioning, Input, Join, LayerWeights, Stream, Tap, TokenConcat, VisionAddress, Weighted,
+    Conditioning, Input, Join, LayerWeights, Mixture, MixtureLevel, Stream, Tap, TokenConcat, VisionAddress,
+    Weighted, WindowInput,
 };
 use crate::tree::{Node, Value};
 
@@ -13,7 +14,12 @@ const PATH: &str = "topology.input";
 
 pub(super) const INPUT: Kinds = Kinds {
     path: PATH,
-    all: &[("tokens", &["of", "also", "pool"]), ("weighted", &["of", "base", "join", "norm", "weights"])],
+    all: &[
+        ("tokens", &["of", "also", "pool"]),
+        ("weighted", &["of", "base", "join", "norm", "weights"]),
+        ("windows", &["of", "hidden", "heads", "depth"]),
+        ("mixture", &["of", "reserve", "level", "top_k", "width", "balance"]),
+    ],
     absent: None,
 };
 
@@ -57,6 +63,8 @@ fn connector(root: &Node, names: &Names, cx: &mut Cx) -> Option<Input> {
     let (mut f, kind) = Fields::open_kind(root, &INPUT, cx)?;
     let input = match kind {
         "tokens" => tokens(&mut f, names).map(Input::Tokens),
+        "windows" => windows(root, &mut f, names).map(Input::Windows),
+        "mixture" => mixture(root, &mut f, names).map(Input::Mixture),
         _ => weighted(root, &mut f, names).map(Input::Weighted),
     };
     f.finish();
@@ -97,6 +105,49 @@ fn weighted(root: &Node, f: &mut Fields<'_, '_>, names: &Names) -> Option<Weight
     f.ask("weights");
     let weights = weights(root, f.cx);
     Some(Weighted { of: of?, base: base?, join: join?, norm: norm?, weights: weights? })
+}
+
+/// The taps of a connector: a list, or a set of vision states.
+fn taps(root: &Node, f: &mut Fields<'_, '_>, names: &Names) -> Option<Vec<Tap>> {
+    match f.ask("of").map(|of| (of.span, &of.value)) {
+        Some((span, Value::Array(items))) if items.is_empty() => {
+            let help = "name a vision state, such as `block.last`";
+            f.cx.report(Finding::error(span, "the connector reads no tap").help(help));
+            None
+        }
+        Some((_, Value::Array(items))) => names.list(items, PATH, f.cx),
+        Some(_) => {
+            let states = set::<VisionAddress>(root, "topology.input.of", names.depth, f.cx);
+            states.flatten().map(|states| states.into_iter().map(Tap::State).collect())
+        }
+        None => {
+            f.lacks("of");
+            None
+        }
+    }
+}
+
+fn mixture(root: &Node, f: &mut Fields<'_, '_>, names: &Names) -> Option<Mixture> {
+    let of = taps(root, f, names);
+    let reserve = f.ask("reserve");
+    if reserve.is_none() {
+        f.lacks("reserve");
+    }
+    let reserve = reserve.and_then(|node| names.tap(node, PATH, f.cx));
+    let (level, top_k) = (f.or("level", MixtureLevel::Hybrid), f.or_in("top_k", 1..=1024, 2));
+    let (width, balance) = (f.optional_in("width", 1..=1_048_576), f.or("balance", 0.01));
+    let width = width?.or_else(|| peek(root, "model.vision.hidden"))?;
+    Some(Mixture { of: of?, reserve: reserve?, level: level?, top_k: top_k?, width, balance: balance? })
+}
+
+fn windows(root: &Node, f: &mut Fields<'_, '_>, names: &Names) -> Option<WindowInput> {
+    let of = taps(root, f, names);
+    let (hidden, heads) = (f.optional_in("hidden", 1..=1_048_576), f.optional_in("heads", 1..=1024));
+    let depth = f.or_in("depth", 1..=64, 3);
+    let of_encoder = |key: &str| peek(root, &format!("model.vision.{key}"));
+    let (hidden, heads) =
+        (hidden?.or_else(|| of_encoder("hidden"))?, heads?.or_else(|| of_encoder("heads"))?);
+    Some(WindowInput { of: of?, hidden, heads, depth: depth? })
 }
 
 fn weights(root: &Node, cx: &mut Cx) -> Option<LayerWeights> {

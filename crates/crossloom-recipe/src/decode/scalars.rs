@@ -7,8 +7,8 @@ use super::fields::Cx;
 use crate::diagnostic::{Finding, Span, Unhelped, any_of, did_you_mean};
 use crate::schema::{
     AmpAttach, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare, ImageUse, Join, KeptIn,
-    LanguageFamily, Mask, Metric, MlpActivation, Phase, PositionResample, Precision, ProjectorKind, Resample,
-    Sampling, Schedule, Split, Stream, TapNorm, VisionFamily, Warmup,
+    LanguageFamily, Mask, Metric, MixtureLevel, MlpActivation, Phase, PositionResample, Precision,
+    ProjectorKind, Resample, Sampling, Schedule, Split, Stream, TapNorm, VisionFamily, Warmup,
 };
 use crate::selection::matcher;
 use crate::tree::{Node, Value};
@@ -206,6 +206,7 @@ macro_rules! choices {
 choices!(
     MlpActivation,
     AmpAttach,
+    MixtureLevel,
     FusionOrder,
     GateAttention,
     GateGranularity,

@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 
 use super::fields::{Cx, Fields, Kinds};
 use super::scalars::Decode;
-use super::sets::{Depth, address, set};
+use super::sets::{Depth, address, peek, set};
 use crate::diagnostic::{Finding, did_you_mean, listed};
-use crate::schema::{Sampling, Tap, TapSource, TapSources, VisionAddress, is_source_name};
+use crate::schema::{MmFuser, Sampling, Tap, TapSource, TapSources, VisionAddress, is_source_name};
 use crate::tree::{Node, Value};
 
 pub(super) const SOURCE: Kinds = Kinds {
     path: "topology.sources.NAME",
-    all: &[("mean", &["of"]), ("channels", &["of"]), ("stacks", &["of", "side", "sampling"])],
+    all: &[
+        ("mean", &["of"]),
+        ("channels", &["of"]),
+        ("stacks", &["of", "side", "sampling"]),
+        ("mmfuser", &["query", "of", "heads", "points"]),
+    ],
     absent: None,
 };
 
@@ -34,6 +39,8 @@ fn stacked(source: &Node) -> Option<usize> {
 pub(super) struct Names {
     /// Vision states.
     pub(super) depth: Depth,
+    /// Heads of the encoder.
+    heads: Option<usize>,
     /// Sources, with how many taps each is.
     sources: BTreeMap<String, usize>,
 }
@@ -44,7 +51,11 @@ impl Names {
         let written = root.get("topology.sources").and_then(Node::table).into_iter().flatten();
         let sources =
             written.map(|(name, entry)| (name.clone(), stacked(&entry.node).map_or(1, |side| side * side)));
-        Self { depth: Depth::peek(root, "model.vision.layers"), sources: sources.collect() }
+        Self {
+            depth: Depth::peek(root, "model.vision.layers"),
+            heads: peek(root, "model.vision.heads"),
+            sources: sources.collect(),
+        }
     }
 
     /// One tap. `None` after the reason has been reported.
@@ -148,6 +159,7 @@ impl Names {
                 let states = set::<VisionAddress>(node, "of", self.depth, f.cx);
                 states.flatten().map(|of| TapSource::Mean { of })
             }
+            "mmfuser" => self.mmfuser(node, &mut f).map(TapSource::MmFuser),
             "channels" => match of.map(|of| &of.value) {
                 Some(Value::Array(items)) => {
                     self.list(items, "of", f.cx).map(|of| TapSource::Channels { of })
@@ -167,5 +179,16 @@ impl Names {
         };
         f.finish();
         source
+    }
+
+    fn mmfuser(&self, node: &Node, f: &mut Fields<'_, '_>) -> Option<MmFuser> {
+        let query = f.ask("query");
+        if query.is_none() {
+            f.lacks("query");
+        }
+        let query = query.and_then(|query| address::<VisionAddress>(query, "query", self.depth, f.cx));
+        let of = set::<VisionAddress>(node, "of", self.depth, f.cx);
+        let (heads, points) = (f.optional_in("heads", 1..=1024), f.or_in("points", 1..=64, 4));
+        Some(MmFuser { query: query?, of: of??, heads: heads?.or(self.heads)?, points: points? })
     }
 }

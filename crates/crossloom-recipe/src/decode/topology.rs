@@ -22,6 +22,7 @@ pub(super) const ADAPTER: Kinds = Kinds {
         ("per_tap", &["tap_norm"]),
         ("per_edge", &["tap_norm", "corners"]),
         ("linear", &["tap_norm", "bias"]),
+        ("windows", &["hidden"]),
         ("amp", &["rank", "alpha", "attach", "tap_norm"]),
     ],
     absent: Some("shared"),
@@ -130,6 +131,11 @@ fn wired_pair(node: &Node, names: &Names, language: Depth, cx: &mut Cx) -> Optio
 
 fn adapter(root: &Node, language: Depth, cx: &mut Cx) -> Option<Adapter> {
     let (mut f, kind) = Fields::open_kind(root, &ADAPTER, cx)?;
+    if kind == "windows" {
+        let hidden = f.optional_in("hidden", 1..=1_048_576);
+        f.finish();
+        return Some(Adapter::Windows { hidden: hidden?.or_else(|| peek(root, "model.vision.hidden"))? });
+    }
     let tap_norm = f.or("tap_norm", TapNorm::None);
     let adapter = match kind {
         "shared" => tap_norm.map(|tap_norm| Adapter::Shared { tap_norm }),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Tap;
+use super::{Mixture, Tap, WindowInput};
 
 /// The connector at the input: from vision states to the embeddings that stand at the positions of the visual tokens. It ends in
 /// the projector of `model.projector`.
@@ -19,6 +19,10 @@ pub enum Input {
     Tokens(TokenConcat),
     /// A weighted sum of taps.
     Weighted(Weighted),
+    /// A learned token reads windows of taps.
+    Windows(WindowInput),
+    /// A mixture of taps that the question chooses.
+    Mixture(Mixture),
 }
 
 impl Input {
@@ -29,6 +33,8 @@ impl Input {
             Self::Channels(taps) => taps.clone(),
             Self::Tokens(of) => std::iter::once(&of.of).chain(&of.also).cloned().collect(),
             Self::Weighted(of) => of.base.iter().chain(&of.of).cloned().collect(),
+            Self::Windows(windows) => windows.of.clone(),
+            Self::Mixture(of) => of.of.iter().chain([&of.reserve]).cloned().collect(),
         }
     }
 
@@ -36,6 +42,7 @@ impl Input {
     pub fn learns(&self) -> bool {
         match self {
             Self::None | Self::Channels(_) | Self::Tokens(_) => false,
+            Self::Windows(_) | Self::Mixture(_) => true,
             Self::Weighted(of) => of.norm || !matches!(of.weights, LayerWeights::Uniform {}),
         }
     }
@@ -179,6 +186,10 @@ pub(super) enum Connector {
     Tokens(TokenConcat),
     /// A weighted sum of taps.
     Weighted(Weighted),
+    /// A learned token reads windows of taps.
+    Windows(WindowInput),
+    /// A mixture of taps that the question chooses.
+    Mixture(Mixture),
 }
 
 /// The word for no state.
@@ -200,6 +211,8 @@ impl From<Input> for InputForm {
             Input::Channels(taps) => Self::Several(taps),
             Input::Tokens(of) => Self::Table(Connector::Tokens(of)),
             Input::Weighted(of) => Self::Table(Connector::Weighted(of)),
+            Input::Windows(of) => Self::Table(Connector::Windows(of)),
+            Input::Mixture(of) => Self::Table(Connector::Mixture(of)),
         }
     }
 }
@@ -212,6 +225,8 @@ impl From<InputForm> for Input {
             InputForm::Several(several) => Self::Channels(several),
             InputForm::Table(Connector::Tokens(of)) => Self::Tokens(of),
             InputForm::Table(Connector::Weighted(of)) => Self::Weighted(of),
+            InputForm::Table(Connector::Windows(of)) => Self::Windows(of),
+            InputForm::Table(Connector::Mixture(of)) => Self::Mixture(of),
         }
     }
 }

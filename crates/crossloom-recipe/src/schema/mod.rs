@@ -9,6 +9,8 @@ mod cross_attention;
 mod data;
 mod eval;
 mod input;
+mod mixture;
+mod mmfuser;
 mod model;
 mod stage;
 mod tap;
@@ -16,12 +18,15 @@ mod text_encoder;
 mod topology;
 mod train;
 mod weights;
+mod window_attention;
 
 pub use address::{AddressError, PointAddress, VisionAddress};
 pub use cross_attention::CrossAttention;
 pub use data::{Data, ImageUse, Source};
 pub use eval::{Eval, Metric, Split};
 pub use input::{Conditioning, Input, Join, LayerWeights, TokenConcat, Weighted};
+pub use mixture::{Mixture, MixtureLevel};
+pub use mmfuser::MmFuser;
 pub use model::{
     LanguageFamily, LanguageModel, MlpActivation, Model, PositionResample, Projector, ProjectorKind,
     Resample, VisionFamily, VisionModel, Windows,
@@ -37,6 +42,7 @@ pub use topology::{
 };
 pub use train::{KeptIn, Lora, Part, PartTraining, Parts, Precision, Schedule, TensorSet, Train, Warmup};
 pub use weights::{Architecture, PretrainedWeights};
+pub use window_attention::{WindowAttention, WindowInput};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -89,7 +95,9 @@ impl Recipe {
         let of_one = self.model.visual_tokens();
         match &self.topology.input {
             Input::Tokens(of) => of_one + of.also.len() * (of_one / of.pool),
-            Input::None | Input::Channels(_) | Input::Weighted(_) => of_one,
+            Input::None | Input::Channels(_) | Input::Weighted(_) | Input::Windows(_) | Input::Mixture(_) => {
+                of_one
+            }
         }
     }
 

@@ -8,8 +8,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::VisionAddress;
 use super::address::AddressError;
+use super::{MmFuser, VisionAddress};
 
 /// A named visual source.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,6 +126,9 @@ pub enum TapSource {
         /// What is laid side by side, in order.
         of: Vec<Tap>,
     },
+    /// A state that reads others around each of its patches and adds what it finds (MMFuser).
+    #[serde(rename = "mmfuser")]
+    MmFuser(MmFuser),
     /// A picture of `side` times the size, cut into tiles that pass the encoder one by one, its patches dealt out to `side`²
     /// sources `NAME.0`, `NAME.1`, … of as many patches as the picture's own (DeepStack). Pictures are then read in that size, and what
     /// the encoder sees as the picture itself is the mean over `side` by `side` pixels.
@@ -161,7 +164,7 @@ impl TapSource {
     /// How many taps it is.
     pub fn count(&self) -> usize {
         match self {
-            Self::Mean { .. } | Self::Channels { .. } => 1,
+            Self::Mean { .. } | Self::Channels { .. } | Self::MmFuser(_) => 1,
             Self::Stacks { side, .. } => side * side,
         }
     }

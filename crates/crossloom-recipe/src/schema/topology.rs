@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::address::{PointAddress, PointSet, TapSet, WrittenPair};
-use super::{Conditioning, CrossAttention, Input, Join, Tap, TapSource, TapSources, VisionAddress, Weighted};
+use super::{
+    Conditioning, CrossAttention, Input, Join, Tap, TapSource, TapSources, VisionAddress, Weighted,
+    WindowAttention,
+};
 
 /// How vision layers feed the language model.
 ///
@@ -70,6 +73,10 @@ impl TopologySpec {
             (Tap::State(address), _) => states.push(*address),
             (_, Some((TapSource::Mean { of }, _))) => states.extend(of),
             (_, Some((TapSource::Stacks { of, .. }, _))) => states.push(*of),
+            (_, Some((TapSource::MmFuser(fuser), _))) => {
+                states.push(fuser.query);
+                states.extend(&fuser.of);
+            }
             (_, Some((TapSource::Channels { of }, _))) => {
                 of.iter().filter(|inner| *inner != tap).for_each(|inner| self.states_of(inner, states));
             }
@@ -81,7 +88,7 @@ impl TopologySpec {
     pub fn magnification(&self) -> usize {
         let side = |source: &TapSource| match source {
             TapSource::Stacks { side, .. } => *side,
-            TapSource::Mean { .. } | TapSource::Channels { .. } => 1,
+            TapSource::Mean { .. } | TapSource::Channels { .. } | TapSource::MmFuser(_) => 1,
         };
         self.sources.values().map(side).max().unwrap_or(1)
     }
@@ -94,7 +101,7 @@ impl TopologySpec {
             Input::Weighted(Weighted { base: Some(base), join: Join::Channels, .. }) => {
                 1 + self.width_of(base)
             }
-            Input::None | Input::Weighted(_) => 1,
+            Input::None | Input::Weighted(_) | Input::Windows(_) | Input::Mixture(_) => 1,
         }
     }
 
@@ -227,6 +234,13 @@ pub enum Adapter {
         #[schemars(extend("default" = true))]
         bias: bool,
     },
+    /// Every tap is brought to one width by two layers and a norm of its own, patch by patch, whatever the projector merges: what
+    /// the fusion `windows` reads.
+    Windows {
+        /// That width. Default: the encoder's.
+        #[schemars(range(min = 1, max = 1_048_576))]
+        hidden: usize,
+    },
     /// Adaptive multi-projection: the shared projector plus a low-rank branch per tap.
     Amp {
         /// Rank r of the branch. The paper does not state it; 16 is a common low-rank width.
@@ -254,6 +268,7 @@ impl Adapter {
             | Self::PerEdge { tap_norm, .. }
             | Self::Linear { tap_norm, .. }
             | Self::Amp { tap_norm, .. } => *tap_norm,
+            Self::Windows { .. } => TapNorm::None,
         }
     }
 }
@@ -313,6 +328,8 @@ pub enum Fusion {
     },
     /// A layer of attention from positions to the features of all taps of the point, with gates that begin at zero.
     CrossAttention(CrossAttention),
+    /// A layer in which every visual token reads the patches in its own window, of all taps of the point.
+    Windows(WindowAttention),
 }
 
 impl Fusion {
@@ -320,7 +337,7 @@ impl Fusion {
     pub fn order(&self) -> Option<FusionOrder> {
         match self {
             Self::Add { order } | Self::GatedAdd { order } | Self::Convex { order } => Some(*order),
-            Self::CrossAttention(_) => None,
+            Self::CrossAttention(_) | Self::Windows(_) => None,
         }
     }
 

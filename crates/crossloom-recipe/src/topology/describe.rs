@@ -30,6 +30,7 @@ impl Topology {
             Adapter::PerEdge { corners, .. } if corners.is_empty() => "per_edge".to_owned(),
             Adapter::PerEdge { corners, .. } => format!("per_edge, {} from corners", corners.len()),
             Adapter::Linear { .. } => "linear".to_owned(),
+            Adapter::Windows { hidden } => format!("windows, {hidden} wide"),
             Adapter::Amp { rank, alpha, attach, .. } => {
                 format!("amp, rank {rank}, alpha {alpha}, {}", word(attach))
             }
@@ -64,6 +65,7 @@ impl Topology {
             Fusion::Add { order } => format!("add, {}", word(order)),
             Fusion::GatedAdd { order } => format!("gated_add, {}", word(order)),
             Fusion::Convex { order } => format!("convex, {}", word(order)),
+            Fusion::Windows(of) => format!("windows, {} heads", of.heads),
             Fusion::CrossAttention(of) => {
                 let behind = if of.mlp > 0 { " and a feed-forward layer" } else { "" };
                 format!("cross_attention, {} heads{behind}", of.heads)
@@ -85,6 +87,10 @@ pub(super) fn source_words(source: &TapSource) -> String {
         TapSource::Mean { of } => format!("mean of {}", listed(of.iter().map(ToString::to_string).collect())),
         TapSource::Channels { of } => {
             format!("channels of {}", listed(of.iter().map(ToString::to_string).collect()))
+        }
+        TapSource::MmFuser(fuser) => {
+            let of = listed(fuser.of.iter().map(ToString::to_string).collect());
+            format!("mmfuser, {} reads {of}, {} heads, {} points", fuser.query, fuser.heads, fuser.points)
         }
         TapSource::Stacks { of, side, sampling } => {
             format!("{} stacks of {of}, {side} by {side} tiles, {}", side * side, word(sampling))

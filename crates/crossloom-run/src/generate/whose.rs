@@ -32,7 +32,7 @@ impl Alone<'_> {
         let split = self.data.images(self.split).0;
         let image = split.images().image(split.examples()[example].image).unwrap();
         let mut pixels = vec![0.0; image.rgb().len()];
-        let normalization = Processor::of(&self.recipe).normalization();
+        let normalization = Processor::of(self.recipe).normalization();
         normalization.write_chw(image.rgb(), &mut pixels).unwrap();
         pixels
     }
@@ -43,7 +43,7 @@ impl Alone<'_> {
         let (question, picture) = (&split.examples()[question], &split.examples()[picture]);
         let image = split.images().image(picture.image).unwrap();
         let tokens = vec![self.data.tokenizer.encode(&question.question).unwrap()];
-        let normalization = Processor::of(&self.recipe).normalization();
+        let normalization = Processor::of(self.recipe).normalization();
         self.batch.fill_prompts(&[(&image, tokens)], &normalization).unwrap();
         let encoding = self.model.phases.encoding().unwrap();
         let mut gates = GateMoments::default();

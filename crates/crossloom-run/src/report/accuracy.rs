@@ -74,9 +74,10 @@ pub(super) fn accuracy(columns: &[Column<'_>], comparison: Option<&Comparison>) 
         columns: headings,
         rows,
         confidence: resampling.confidence,
-        method: match comparison.is_some_and(|c| c.columns.iter().any(|c| c.results.overall.seeds > 1)) {
-            true => "over seeds and pictures".to_owned(),
-            false => "Agresti and Coull's, over pictures".to_owned(),
+        method: if comparison.is_some_and(|c| c.columns.iter().any(|c| c.results.overall.seeds > 1)) {
+            "over seeds and pictures".to_owned()
+        } else {
+            "Agresti and Coull's, over pictures".to_owned()
         },
         baseline: comparison.map(|comparison| comparison.baseline.clone()),
     }

@@ -104,7 +104,7 @@ fn without_values(line: &str) -> String {
         _ => line,
     };
     let words = line.split_whitespace().filter(|word| !word.starts_with('%'));
-    words.collect::<Vec<_>>().join(" ").replace(" {", "{").replace("{", " {").replace(" :", ":")
+    words.collect::<Vec<_>>().join(" ").replace(" {", "{").replace('{', " {").replace(" :", ":")
 }
 
 #[cfg(test)]

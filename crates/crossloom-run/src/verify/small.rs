@@ -1,6 +1,6 @@
 //! A recipe at its real depth, with widths scaled down: all that its wiring depends on stays.
 
-use crossloom_recipe::{Adapter, Fusion, Gate, Input, LayerWeights, Part, Precision, Recipe};
+use crossloom_recipe::{Adapter, Fusion, Gate, Input, LayerWeights, Part, Precision, Recipe, TapSource};
 
 /// Words of a vocabulary whose size the recipe leaves to the tokenizer.
 pub(crate) const VOCAB: usize = 12;
@@ -23,7 +23,18 @@ pub(crate) fn small(recipe: &Recipe) -> Recipe {
             LayerWeights::Allocator { heads, .. } => *heads = (*heads).min(2),
             LayerWeights::Uniform {} | LayerWeights::Static {} => {}
         },
+        Input::Windows(of) => (of.hidden, of.heads) = (8, of.heads.min(2)),
+        Input::Mixture(of) => of.width = of.width.min(6),
         Input::None | Input::Channels(_) => {}
+    }
+    if let (Adapter::Windows { hidden }, Fusion::Windows(of)) = (&mut topology.adapter, &mut topology.fusion)
+    {
+        (*hidden, of.heads) = (8, of.heads.min(2));
+    }
+    for source in topology.sources.values_mut() {
+        if let TapSource::MmFuser(of) = source {
+            (of.heads, of.points) = (of.heads.min(2), of.points.min(2));
+        }
     }
     if let Gate::Agf(agf) = &mut topology.gate {
         agf.heads = agf.heads.min(2);
@@ -33,15 +44,6 @@ pub(crate) fn small(recipe: &Recipe) -> Recipe {
         of.kv_heads = of.kv_heads.min(2);
         of.heads = groups * of.kv_heads;
         (of.head_dim, of.mlp) = (4, of.mlp.min(12));
-    }
-    match &mut topology.input {
-        Input::None | Input::Channels(_) => {}
-        Input::Tokens(of) => of.pool = of.pool.min(2),
-        Input::Weighted(of) => match &mut of.weights {
-            LayerWeights::Uniform {} | LayerWeights::Static {} => {}
-            LayerWeights::Question { hidden, .. } => *hidden = 6.min(*hidden),
-            LayerWeights::Allocator { heads, .. } => *heads = 2.min(*heads),
-        },
     }
     small.train.precision = Precision::F32;
     small.train.accumulate = 1;

@@ -149,7 +149,8 @@ pub(super) fn by_part(
 ) -> IndexMap<String, PartCosts> {
     let mut parts: IndexMap<String, PartCosts> =
         Part::ALL.iter().map(|part| (part.name().to_owned(), PartCosts::default())).collect();
-    let kinds: [(&Calls<'_>, fn(&mut PartCosts) -> &mut ScopeCost); 3] = [
+    type Of = fn(&mut PartCosts) -> &mut ScopeCost;
+    let kinds: [(&Calls<'_>, Of); 3] = [
         (train, |part| &mut part.train),
         (prefill, |part| &mut part.prefill),
         (decode, |part| &mut part.decode),
