@@ -84,7 +84,7 @@ pub use phases::Phases;
 pub use processor::Processor;
 pub use progress::{Activity, RunProgress, Unheard};
 pub use sentences::SentenceEncoder;
-pub use start::{Start, located, settled};
+pub use start::{Start, found, located, settled};
 pub use states::PictureBudget;
 pub use step::ModelStep;
 pub use stream::TrainingBatch;

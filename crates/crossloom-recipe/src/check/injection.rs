@@ -45,6 +45,15 @@ pub(super) fn sources(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
             let help = "name it among `taps` or at the `input`, or remove it";
             cx.report(Finding::error(place, message).help(help));
         }
+        if let TapSource::Stacks { side, .. } = source
+            && *side != topology.magnification()
+        {
+            let sides = topology.magnification();
+            let message =
+                format!("`{name}` has {side} by {side} tiles, and another source {sides} by {sides}");
+            let help = "pictures have one size: use the same `side` for all";
+            cx.report(Finding::error(place, message).help(help));
+        }
         let TapSource::Channels { of } = source else { continue };
         for tap in of {
             let wide = matches!(topology.source(tap), Some((TapSource::Channels { .. }, _)));

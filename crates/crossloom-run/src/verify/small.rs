@@ -1,6 +1,6 @@
 //! A recipe at its real depth, with widths scaled down: all that its wiring depends on stays.
 
-use crossloom_recipe::{Adapter, Fusion, Gate, Part, Precision, Recipe};
+use crossloom_recipe::{Adapter, Fusion, Gate, Input, LayerWeights, Part, Precision, Recipe};
 
 /// Words of a vocabulary whose size the recipe leaves to the tokenizer.
 pub(crate) const VOCAB: usize = 12;
@@ -16,6 +16,15 @@ pub(crate) fn small(recipe: &Recipe) -> Recipe {
         *rank = (*rank).min(2);
         *alpha = scale * *rank as f64;
     }
+    match &mut topology.input {
+        Input::Tokens(of) => of.pool = of.pool.min(2),
+        Input::Weighted(of) => match &mut of.weights {
+            LayerWeights::Question { hidden, .. } => *hidden = (*hidden).min(12),
+            LayerWeights::Allocator { heads, .. } => *heads = (*heads).min(2),
+            LayerWeights::Uniform {} | LayerWeights::Static {} => {}
+        },
+        Input::None | Input::Channels(_) => {}
+    }
     if let Gate::Agf(agf) = &mut topology.gate {
         agf.heads = agf.heads.min(2);
     }
@@ -24,6 +33,15 @@ pub(crate) fn small(recipe: &Recipe) -> Recipe {
         of.kv_heads = of.kv_heads.min(2);
         of.heads = groups * of.kv_heads;
         (of.head_dim, of.mlp) = (4, of.mlp.min(12));
+    }
+    match &mut topology.input {
+        Input::None | Input::Channels(_) => {}
+        Input::Tokens(of) => of.pool = of.pool.min(2),
+        Input::Weighted(of) => match &mut of.weights {
+            LayerWeights::Uniform {} | LayerWeights::Static {} => {}
+            LayerWeights::Question { hidden, .. } => *hidden = 6.min(*hidden),
+            LayerWeights::Allocator { heads, .. } => *heads = 2.min(*heads),
+        },
     }
     small.train.precision = Precision::F32;
     small.train.accumulate = 1;

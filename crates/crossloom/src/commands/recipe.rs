@@ -109,6 +109,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "methods/full-projector-per-tap",
     "methods/agf-only",
     "methods/static-gate",
+    "methods/deepstack",
     "methods/deepstack-broadcast",
     "methods/qwen3-vl",
     "methods/sli",
