@@ -18,11 +18,39 @@ fn check(data: &ReportData) -> (String, Page) {
 #[test]
 fn every_page_is_well_formed_accessible_and_self_contained() {
     for data in [example(), hostile(), ReportData::default()] {
-        let (_, page) = check(&data);
+        let (text, page) = check(&data);
         assert_eq!(page.problems(), Vec::<String>::new());
         assert_eq!(page.count("h1"), 1);
-        assert_eq!(page.count("section"), 6);
+        // Costs are shown where at least two models have some.
+        let costs = text.contains("<section id=\"cost\"");
+        assert_eq!(text.contains("href=\"#cost\""), costs);
+        assert_eq!(page.count("section"), 6 + usize::from(costs));
     }
+}
+
+#[test]
+fn scores_are_drawn_over_costs_with_what_nothing_beats() {
+    let mut data = example();
+    let (text, _) = check(&data);
+    assert!(text.contains("Score and cost") && text.contains("5.38×10⁹ FLOPs a step"));
+    let front = |data: &ReportData| {
+        let (text, _) = check(data);
+        let line = text.split("On the front: ").nth(1).and_then(|rest| rest.split(".</p>").next());
+        line.map(str::to_owned).unwrap_or_default()
+    };
+    // `cli` costs more and scores more; then it costs more and scores less.
+    assert_eq!(front(&data).split(", ").count(), 2, "{}", front(&data));
+    let place = |data: &ReportData| data.accuracy.rows.iter().position(|row| row.name == "cli").unwrap();
+    let cli = place(&data);
+    data.accuracy.rows[cli].cells[0] = data.accuracy.rows[cli].cells[0].map(|_| crossloom_report::Estimate {
+        mean: 0.01,
+        low: 0.0,
+        high: 0.02,
+    });
+    assert_eq!(front(&data), "projector");
+    data.accuracy.rows[cli].step_flops = None;
+    data.accuracy.rows[cli].parameters = None;
+    assert!(!check(&data).0.contains("Score and cost"), "a cost that is not known is not made up");
 }
 
 #[test]
@@ -211,10 +239,10 @@ fn no_two_variants_look_alike_and_beyond_that_they_are_ranked() {
     assert!(!text.contains("</svg>\ncli,rank=51</li>"), "the sixth is in no legend");
     assert!(text.contains("52 others"), "the legend counts the others");
     assert!(text.contains("the table below ranks all 60 rows"));
-    // Five models of a kind in each group of the chart, and the yardsticks.
+    // One of a look in each group of the chart, and one over its cost.
     for look in ["v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7"] {
         let drawn = text.matches(&format!("whisker {look}\"")).count();
-        assert!(drawn <= 4, "{look}: {drawn} whiskers in 4 groups");
+        assert!(drawn <= 5, "{look}: {drawn} whiskers in 4 groups and over costs");
     }
     // The table is in the order of the scores.
     let place =

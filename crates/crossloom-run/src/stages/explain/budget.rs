@@ -89,8 +89,10 @@ pub fn within(
     if recipe.train.precision == Precision::F32 {
         tried.push(attempt("bf16", vec![r#"train.precision="bf16""#.to_owned()]));
     }
-    tried.extend(first_that_fits(halved(recipe.train.batch_size).map(|batch| {
-        let accumulate = (recipe.train.batch_size / batch).max(1) * recipe.train.accumulate;
+    // Only such that a step sees as many sequences as before.
+    let whole = recipe.train.batch_size;
+    tried.extend(first_that_fits(halved(whole).filter(|batch| whole.is_multiple_of(*batch)).map(|batch| {
+        let accumulate = whole / batch * recipe.train.accumulate;
         let sets = vec![format!("train.batch_size={batch}"), format!("train.accumulate={accumulate}")];
         attempt("smaller batches, as many in a step", sets)
     })));
