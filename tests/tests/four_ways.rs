@@ -50,9 +50,16 @@ fn load(method: &str, own: &str) -> Recipe {
 }
 
 fn recipe(method: &str) -> Recipe {
-    // Four patches are not more than one token of eight.
-    if method == "dense-connector-sti" {
-        return load(method, "topology.input.pool = 4\n");
+    // Four patches are not more than one token of eight, and two layers not enough for four stacks.
+    let small = match method {
+        "dense-connector-sti" => "topology.input.pool = 4\n",
+        "deepstack" => {
+            "topology.taps = ['fine.1', 'fine.2']\ntopology.points = ['before layer.0', 'before layer.1']\n"
+        }
+        _ => "",
+    };
+    if !small.is_empty() {
+        return load(method, small);
     }
     let as_shipped = load(method, "");
     if !as_shipped.topology.injects() {

@@ -1,6 +1,6 @@
 //! Golden graphs: what every shipped experiment becomes, stage by stage, as snapshots in `graphs/`.
 //!
-//! Of every variant of every recipe in `recipes/` there are four: the topology, the luminal graph, the fused IR of the
+//! Of every variant of every recipe in `recipes/`, and of every new one in `recipes/studies/`, there are four: the topology, the luminal graph, the fused IR of the
 //! forward pass, and the summary of the training step's plan. The graph and the IR of the two main variants are kept in
 //! full, with the fused training step and what reads one token when questions are answered; those of the others as the
 //! number of ops of each kind by scope, because most of their text is that of the main ones.
@@ -14,10 +14,12 @@ mod shipped;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crossloom_recipe::{Recipe, Variant};
 use crossloom_run::backends::Backend;
+use crossloom_run::cells::standing_for_seeds;
 use crossloom_run::stages::{Depth, Format, Mode, Shapes, Stage, Subject, render};
 use serde_json::Value;
-use shipped::{recipe, recipes, root};
+use shipped::{recipe, recipes, root, studies};
 
 /// Variants whose graphs are kept in full.
 const MAIN: [&str; 2] = ["projector", "cli"];
@@ -88,24 +90,37 @@ fn every_recipe_becomes_the_graphs_that_are_kept() {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.bind(|| {
-        for name in recipes() {
-            for variant in &recipe(&name).variants {
-                let shapes = Shapes::of(&variant.recipe).unwrap();
-                for (stage, mode, label, shown) in stages(&variant.name) {
-                    let (name_of, recipe) = (&variant.name, &variant.recipe);
-                    let subject = Subject {
-                        name: name_of,
-                        recipe,
-                        shapes,
-                        mode,
-                        backend: Backend::default(),
-                        verify: false,
-                    };
-                    insta::assert_snapshot!(file_stem(&name, name_of, label), text(&subject, stage, shown));
-                }
+        for (name, name_of, recipe) in &kept() {
+            let shapes = Shapes::of(recipe).unwrap();
+            for (stage, mode, label, shown) in stages(name_of) {
+                let backend = Backend::default();
+                let subject = Subject { name: name_of, recipe, shapes, mode, backend, verify: false };
+                insta::assert_snapshot!(file_stem(name, name_of, label), text(&subject, stage, shown));
             }
         }
     });
+}
+
+/// Every variant that is kept: of which recipe, its name, and its recipe. Of studies, those whose graphs no variant before them has: seeds
+/// and the amount of data are in no graph.
+fn kept() -> Vec<(String, String, Recipe)> {
+    let mut kept = Vec::new();
+    let mut seen = BTreeSet::new();
+    for name in recipes().into_iter().chain(studies()) {
+        let loaded = recipe(&name);
+        let variants: Vec<&Variant> = loaded.variants.iter().collect();
+        for (variant, of) in standing_for_seeds(&variants) {
+            let mut graph = of.recipe.clone();
+            graph.data.train_limit = None;
+            let is_new = seen.insert(graph.repeated_hash());
+            match name.strip_prefix("studies/") {
+                None => kept.push((name.clone(), variant, of.recipe.clone())),
+                Some(study) if is_new => kept.push((study.to_owned(), variant, of.recipe.clone())),
+                Some(_) => {}
+            }
+        }
+    }
+    kept
 }
 
 fn file_stem(recipe: &str, variant: &str, label: &str) -> String {
@@ -115,11 +130,9 @@ fn file_stem(recipe: &str, variant: &str, label: &str) -> String {
 #[test]
 fn no_graph_is_kept_that_no_recipe_stands_behind() {
     let mut expected = BTreeSet::new();
-    for name in recipes() {
-        for variant in &recipe(&name).variants {
-            for (_, _, label, _) in stages(&variant.name) {
-                expected.insert(format!("{}.snap", file_stem(&name, &variant.name, label)));
-            }
+    for (name, variant, _) in kept() {
+        for (_, _, label, _) in stages(&variant) {
+            expected.insert(format!("{}.snap", file_stem(&name, &variant, label)));
         }
     }
     let kept: BTreeSet<String> = std::fs::read_dir(root().join("graphs"))

@@ -12,6 +12,7 @@
 //!   a wrong answer and never left out in silence.
 //! - Two runs are compared on the same samples only; different sample ids are an error.
 //! - Questions about one picture are not independent, so intervals resample pictures and tests swap pictures, not questions.
+//! - Trainings that differ in seeds only are one method: intervals and tests are over seeds and pictures.
 //! - Everything random is seeded; the same records give the same numbers.
 //!
 //! # Reading order
@@ -24,7 +25,9 @@ pub mod results;
 pub mod samples;
 pub mod stats;
 
-pub use compare::{CompareError, CompareOptions, Comparison, Contender, Standing, compare};
+pub use compare::{
+    CompareError, CompareOptions, Comparison, Contender, Cost, Costs, Seed, Standing, TableFormat, compare,
+};
 pub use metrics::Metric;
 pub use prior::{Prior, question_only_prior};
 pub use results::Results;

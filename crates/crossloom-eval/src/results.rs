@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::{Benchmark, Metric};
 use crate::samples::SampleRecord;
-use crate::stats::{Clusters, Estimate, Resampling, StatsError, mean_interval};
+use crate::stats::{Clusters, Estimate, Resampling, StatsError, seeds_interval};
 
 /// The numbers of one run; what `results.json` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,43 @@ pub struct Results {
 }
 
 impl Results {
+    /// Aggregate the records of trainings that differ in seeds only, each record by record the same questions in the same order. A sample
+    /// that failed with one seed is left out with all. What a benchmark reports besides is of one training, and of several there is none.
+    pub fn from_seeds(
+        runs: &[Vec<&SampleRecord>],
+        metric: Metric,
+        resampling: &Resampling,
+    ) -> Result<Self, StatsError> {
+        let Some(first) = runs.first() else { return Err(StatsError::Empty) };
+        let failed = |sample: usize| runs.iter().any(|run| run.get(sample).is_none_or(|r| r.is_failed()));
+        let answered: Vec<usize> = (0..first.len()).filter(|&sample| !failed(sample)).collect();
+        let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for &sample in &answered {
+            groups.entry(&first[sample].kind).or_default().push(sample);
+        }
+        let estimate = |samples: &[usize]| {
+            let score = |run: &Vec<&SampleRecord>| samples.iter().map(|&sample| run[sample].score).collect();
+            let scores: Vec<Vec<f64>> = runs.iter().map(score).collect();
+            let pictures = samples.iter().map(|&sample| first[sample].image.as_str());
+            seeds_interval(&scores, &Clusters::by_key(pictures), resampling)
+        };
+        let by_type = groups
+            .into_iter()
+            .map(|(kind, group)| Ok((kind.to_owned(), estimate(&group)?)))
+            .collect::<Result<_, StatsError>>()?;
+        let records = || runs.iter().flatten().filter(|record| !record.is_failed());
+        Ok(Self {
+            metric,
+            overall: estimate(&answered)?,
+            by_type,
+            benchmark: None,
+            failed: first.len() - answered.len(),
+            unfinished: records().filter(|record| !record.finished).count(),
+            complete: answered.len() == first.len(),
+            resampling: *resampling,
+        })
+    }
+
     /// Aggregate the records of one run. An error where none was answered, or where the metric does not fit the
     /// questions.
     pub fn from_records(
@@ -38,34 +75,10 @@ impl Results {
         metric: Metric,
         resampling: &Resampling,
     ) -> Result<Self, StatsError> {
-        let answered: Vec<&SampleRecord> = records.iter().filter(|record| !record.is_failed()).collect();
-        let failed = records.len() - answered.len();
-        let mut groups: BTreeMap<&str, Vec<&SampleRecord>> = BTreeMap::new();
-        for record in &answered {
-            groups.entry(&record.kind).or_default().push(record);
-        }
-        let by_type = groups
-            .into_iter()
-            .map(|(kind, group)| Ok((kind.to_owned(), estimate(&group, resampling)?)))
-            .collect::<Result<_, StatsError>>()?;
-        Ok(Self {
-            metric,
-            overall: estimate(&answered, resampling)?,
-            by_type,
-            benchmark: Benchmark::of(metric, records)?,
-            failed,
-            unfinished: answered.iter().filter(|record| !record.finished).count(),
-            complete: failed == 0,
-            resampling: *resampling,
-        })
+        let run: Vec<&SampleRecord> = records.iter().collect();
+        let results = Self::from_seeds(&[run], metric, resampling)?;
+        Ok(Self { benchmark: Benchmark::of(metric, records)?, ..results })
     }
-}
-
-/// Mean score with an interval over pictures.
-pub(crate) fn estimate(records: &[&SampleRecord], resampling: &Resampling) -> Result<Estimate, StatsError> {
-    let scores: Vec<f64> = records.iter().map(|record| record.score).collect();
-    let pictures = Clusters::by_key(records.iter().map(|record| record.image.as_str()));
-    mean_interval(&scores, &pictures, resampling)
 }
 
 #[cfg(test)]

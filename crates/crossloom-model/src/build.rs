@@ -163,7 +163,7 @@ impl Places {
 
 /// The pixels `[B, C, H, W]` of a batch.
 pub(crate) fn declare_pixels(p: &mut Params, recipe: &Recipe, batch: usize) -> Tensor {
-    let (channels, side) = (recipe.model.vision.channels, recipe.model.vision.image_size);
+    let (channels, side) = (recipe.model.vision.channels, recipe.picture_side());
     p.graph.param(inputs::PIXELS, Role::Input, TensorType::f32([batch, channels, side, side]))
 }
 

@@ -30,4 +30,4 @@ pub use init::{Init, initial_value};
 pub use params::ParamSpec;
 pub use phases::{Span, connect, decode, encode, encode_and_connect, prefill};
 pub use text_encoder::{SENTENCE, encode_texts};
-pub use vision::{VisionState, tapped};
+pub use vision::{VisionState, states_of, tapped};

@@ -150,7 +150,9 @@ fn connected(
     let BatchShape { batch, tokens, .. } = shape;
     let asked = match &recipe.topology.conditioning {
         Conditioning::None {} => None,
-        _ => question(&mut p, recipe, None, [batch, tokens], vocabulary(recipe, vocab)?)?,
+        Conditioning::Embeddings {} => {
+            question(&mut p, recipe, None, [batch, tokens], vocabulary(recipe, vocab)?)?
+        }
     };
     let visual = embeddings(&mut p, states, recipe, batch, asked)?;
     p.graph.result(inputs::VISUAL, visual);

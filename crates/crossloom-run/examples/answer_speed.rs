@@ -69,7 +69,7 @@ fn recompute(
 ) -> Result<(Vec<String>, usize), Box<dyn Error>> {
     let pool = pool_of(recipe);
     let (split, encoded) = data.images(recipe.eval.split);
-    let normalization = Processor::of(&recipe.model.vision).normalization();
+    let normalization = Processor::of(recipe).normalization();
     let packer = EvaluationPacker::new(plan, encoded, split.images(), &normalization, ImageMode::Shown)?;
     let mut batch = PackedBatch::new(plan);
     let (mut answers, mut tokens) = (vec![String::new(); split.examples().len()], 0);

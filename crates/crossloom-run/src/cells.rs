@@ -1,5 +1,9 @@
 //! The cells of a sweep: which variants repeat one training with other seeds, and with which of the others each is compared.
 
+use crossloom_eval::compare::{
+    CompareError, CompareOptions, Comparison, Contender, Costs, Seed, Standing, compare,
+};
+use crossloom_eval::samples::SampleRecord;
 use crossloom_recipe::{Recipe, Variant};
 
 /// One variant among those that are compared.
@@ -7,10 +11,66 @@ use crossloom_recipe::{Recipe, Variant};
 pub struct Cell<'v> {
     /// The variant's name, `cli,train_limit=800,seed=3` in a sweep.
     pub name: &'v str,
-    /// Its recipe.
-    pub recipe: &'v Recipe,
+    /// Its recipe; one without is for itself.
+    pub recipe: Option<&'v Recipe>,
     /// Whether it is marked as the baseline.
     pub baseline: bool,
+}
+
+/// A variant that was evaluated, to be compared.
+#[derive(Debug, Clone, Copy)]
+pub struct Member<'v> {
+    /// The variant.
+    pub cell: Cell<'v>,
+    /// Whether it competes.
+    pub role: Standing,
+    /// One record per question.
+    pub records: &'v [SampleRecord],
+    /// What it costs.
+    pub costs: Costs,
+}
+
+/// Compares variants, those that repeat one training as one column. Without a baseline in the options, each is compared with the baseline
+/// of its own settings of a sweep. `named` says what the column of a group, of which the columns are in the order, is called.
+///
+/// # Errors
+/// Those of [`compare`].
+pub fn compared(
+    members: &[Member<'_>],
+    options: &CompareOptions,
+    named: &dyn Fn(&Repeated) -> String,
+) -> Result<Comparison, CompareError> {
+    let cells: Vec<Cell<'_>> = members.iter().map(|member| member.cell).collect();
+    let mut groups = repeated(&cells);
+    let first = |group: &Repeated| group.cells.first().and_then(|&cell| members.get(cell));
+    let role = |group: &Repeated| first(group).map_or(Standing::Model, |member| member.role);
+    let with = baselines(&groups, &|group| role(group) == Standing::Model);
+    for group in &mut groups {
+        group.name = named(group);
+    }
+    let mut contenders: Vec<Contender<'_>> = Vec::with_capacity(groups.len());
+    for (group, with) in groups.iter().zip(&with) {
+        let seeds = group.cells.iter().zip(&group.seeds);
+        let seeds =
+            seeds.filter_map(|(&cell, &seed)| Some(Seed { seed, records: members.get(cell)?.records }));
+        let against = with.filter(|_| options.baseline.is_none() && role(group) == Standing::Model);
+        contenders.push(Contender {
+            name: &group.name,
+            role: role(group),
+            seeds: seeds.collect(),
+            against: against.and_then(|at| groups.get(at)).map(|group| group.name.as_str()),
+        });
+    }
+    let mut comparison = compare(&contenders, options)?;
+    for (column, group) in comparison.columns.iter_mut().zip(&groups) {
+        let costs: Vec<Costs> =
+            group.cells.iter().filter_map(|&cell| Some(members.get(cell)?.costs)).collect();
+        let times: Vec<f64> = costs.iter().filter_map(|costs| costs.step_ms).collect();
+        let step_ms = (!times.is_empty()).then(|| times.iter().sum::<f64>() / times.len() as f64);
+        let known = costs.first().copied().map(|costs| Costs { step_ms, ..costs });
+        column.costs = known.filter(|costs| *costs != Costs::default());
+    }
+    Ok(comparison)
 }
 
 /// Variants that repeat one training with other seeds.
@@ -30,7 +90,10 @@ pub struct Repeated {
 pub fn repeated(cells: &[Cell<'_>]) -> Vec<Repeated> {
     let mut groups: Vec<(String, Repeated)> = Vec::new();
     for (index, cell) in cells.iter().enumerate() {
-        let (hash, seed) = (cell.recipe.repeated_hash(), cell.recipe.train.seed);
+        let (hash, seed) = match cell.recipe {
+            Some(recipe) => (recipe.repeated_hash(), recipe.train.seed),
+            None => (String::new(), 0),
+        };
         let name = without_seed(cell.name);
         let known = groups
             .iter_mut()
@@ -58,15 +121,19 @@ pub fn repeated(cells: &[Cell<'_>]) -> Vec<Repeated> {
 }
 
 /// The group that each group is compared with: among the baselines the one of the same settings of the sweep, or else the first. None for a
-/// baseline.
-pub fn baselines(groups: &[Repeated]) -> Vec<Option<usize>> {
-    let marked: Vec<usize> = (0..groups.len()).filter(|&index| groups[index].baseline).collect();
+/// baseline. Only a group that competes can be one.
+pub fn baselines(groups: &[Repeated], competes: &dyn Fn(&Repeated) -> bool) -> Vec<Option<usize>> {
+    let models: Vec<usize> = (0..groups.len()).filter(|&index| competes(&groups[index])).collect();
+    let marked: Vec<usize> = models.iter().copied().filter(|&index| groups[index].baseline).collect();
     // Without a mark, the first variant and what the sweep made of it.
-    let first = groups.first().map(|group| own(&group.name));
+    let first = models.first().map(|&index| own(&groups[index].name));
     let baselines: Vec<usize> = match &marked[..] {
-        [] => (0..groups.len()).filter(|&index| Some(own(&groups[index].name)) == first).collect(),
+        [] => models.iter().copied().filter(|&index| Some(own(&groups[index].name)) == first).collect(),
         _ => marked,
     };
+    // Where nothing else competes, the first of them is what the others are compared with.
+    let baselines =
+        if baselines.len() == models.len() { models.into_iter().take(1).collect() } else { baselines };
     let of = |index: usize| {
         if baselines.contains(&index) {
             return None;
@@ -81,7 +148,7 @@ pub fn baselines(groups: &[Repeated]) -> Vec<Option<usize>> {
 pub fn standing_for_seeds<'v>(variants: &[&'v Variant]) -> Vec<(String, &'v Variant)> {
     let cell = |variant: &&'v Variant| {
         let Variant { name, recipe, baseline, .. } = *variant;
-        Cell { name, recipe, baseline: *baseline }
+        Cell { name, recipe: Some(recipe), baseline: *baseline }
     };
     let cells: Vec<Cell<'_>> = variants.iter().map(cell).collect();
     let first = |group: Repeated| Some((group.name, *variants.get(*group.cells.first()?)?));
@@ -122,7 +189,11 @@ mod tests {
 
     fn cells(loaded: &LoadedRecipe) -> Vec<Cell<'_>> {
         (loaded.variants.iter())
-            .map(|variant| Cell { name: &variant.name, recipe: &variant.recipe, baseline: variant.baseline })
+            .map(|variant| Cell {
+                name: &variant.name,
+                recipe: Some(&variant.recipe),
+                baseline: variant.baseline,
+            })
             .collect()
     }
 
@@ -135,7 +206,7 @@ mod tests {
         let expected = kinds.iter().flat_map(|kind| [0.001, 0.002].map(|lr| format!("{kind},lr={lr}")));
         assert_eq!(names, expected.collect::<Vec<_>>());
         assert!(groups.iter().all(|group| group.seeds == [3, 7]), "in their order: {groups:?}");
-        assert_eq!(baselines(&groups), [None, None, Some(0), Some(1), Some(0), Some(1)]);
+        assert_eq!(baselines(&groups, &|_| true), [None, None, Some(0), Some(1), Some(0), Some(1)]);
         let variants: Vec<&Variant> = loaded.variants.iter().collect();
         assert_eq!(standing_for_seeds(&variants).len(), 6);
     }
@@ -146,7 +217,16 @@ mod tests {
         let groups = repeated(&cells(&loaded));
         let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
         assert_eq!(names, ["projector", "cli", "question_only"]);
-        assert_eq!(baselines(&groups), [None, Some(0), Some(0)]);
+        assert_eq!(baselines(&groups, &|_| true), [None, Some(0), Some(0)]);
+        assert_eq!(baselines(&groups, &|group| group.name != "projector"), [Some(1), None, Some(1)]);
+    }
+
+    #[test]
+    fn of_one_variant_that_is_swept_the_first_is_the_baseline() {
+        let loaded = swept(&["sweep.matrix={ 'train.lr' = [1e-3, 2e-3, 3e-3] }", "sweep.variants=['cli']"]);
+        let groups: Vec<Repeated> =
+            repeated(&cells(&loaded)).into_iter().filter(|group| group.name.starts_with("cli")).collect();
+        assert_eq!(baselines(&groups, &|_| true), [None, Some(0), Some(0)]);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The comparison of a run's variants.
 
 use crossloom_eval::Prior;
-use crossloom_eval::compare::{CompareOptions, Comparison, Contender, Standing, compare};
+use crossloom_eval::compare::{CompareOptions, Comparison, Standing};
 use crossloom_eval::prior::question_only_prior;
 use crossloom_eval::samples::Question;
 use crossloom_recipe::{LoadedRecipe, Metric, Split};
 use crossloom_train::run_dir::{RunDir, RunRecord};
 
+use crate::cells::{Member, compared};
 use crate::evaluate::resampling;
 use crate::progress::RunProgress;
 use crate::{Data, ExperimentError, VariantOutcome};
@@ -58,21 +59,20 @@ pub(crate) fn write(
         }
         return Ok(None);
     }
-    let marked = |v: &&VariantOutcome| {
-        v.role == Standing::Model && loaded.variant(&v.name).is_some_and(|variant| variant.baseline)
-    };
-    let baseline = variants.iter().find(marked).map(|v| v.name.clone());
-    let contenders: Vec<Contender<'_>> =
-        variants.iter().map(|v| Contender { name: &v.name, role: v.role, records: &v.records }).collect();
+    let members: Vec<Member<'_>> = variants.iter().map(VariantOutcome::member).collect();
     // All variants have the base recipe's metric, or all of them another one: `same_questions`.
     let metric = variants.first().map_or(loaded.base.eval.metric, |v| v.recipe.eval.metric);
     let options = CompareOptions {
         metric,
-        baseline,
+        baseline: None,
         resampling: resampling(&loaded.base.eval),
         priors: vec![(PRIOR.to_owned(), prior(data, variants, metric))],
     };
-    let mut comparison = compare(&contenders, &options)?;
+    let mut comparison = compared(&members, &options, &|group| group.name.clone())?;
+    // A comparison of a run depends on nothing that a clock says; times are in its report.
+    for costs in comparison.columns.iter_mut().filter_map(|column| column.costs.as_mut()) {
+        costs.step_ms = None;
+    }
     comparison
         .warnings
         .extend(variants.iter().filter_map(|v| Some(format!("`{}` was {}.", v.name, v.partly_trained()?))));

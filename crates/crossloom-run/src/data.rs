@@ -187,7 +187,7 @@ pub(crate) fn open(
     event: &mut dyn FnMut(AssetEvent),
 ) -> Result<Box<dyn VqaDataset>, ExperimentError> {
     let crossloom_recipe::Data { source, train_limit, test_limit, seed, .. } = &recipe.data;
-    let side = recipe.model.vision.image_size as u32;
+    let side = recipe.picture_side() as u32;
     match source {
         Source::EasyVqa {} => {
             let files = cache(recipe, folder)?.ensure_until("easy-vqa", stop, event)?;

@@ -112,5 +112,5 @@ pub(crate) fn same_data(a: &recipe::Data, b: &recipe::Data) -> bool {
 
 /// Whether two recipes read the same pictures, in the same size, and questions, and divide them alike.
 pub(crate) fn same_pictures(a: &Recipe, b: &Recipe) -> bool {
-    same_data(&a.data, &b.data) && a.model.vision.image_size == b.model.vision.image_size
+    same_data(&a.data, &b.data) && a.picture_side() == b.picture_side()
 }

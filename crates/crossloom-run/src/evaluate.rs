@@ -45,7 +45,7 @@ pub fn evaluate(
         plan,
         encoded,
         split.images(),
-        &Processor::of(&recipe.model.vision).normalization(),
+        &Processor::of(recipe).normalization(),
         image_mode(recipe),
     )?;
     let pool = pool_of(recipe);

@@ -7,8 +7,8 @@ use std::path::Path;
 use crossloom_ir::DType;
 use crossloom_model::{BatchShape, Outputs, ParamSpec};
 use crossloom_recipe::{
-    Adapter, AmpAttach, Architecture, Fusion, Gate, KeptIn, Mask, Part, Phase, Recipe, Stream, Topology,
-    TopologySpec,
+    Adapter, AmpAttach, Architecture, Fusion, Gate, Input, KeptIn, Mask, Part, Phase, Recipe, Stream,
+    Topology, TopologySpec,
 };
 use crossloom_train::checkpoint::{Checkpoint, RestorePart};
 use crossloom_train::run_dir::VariantDir;
@@ -272,8 +272,12 @@ fn architecture(recipe: &Recipe, scope: Scope) -> Result<Architecture, Experimen
         ));
     }
     let made = || refused("reads sources that are made of vision states");
-    let input = spec.input.taps().iter().map(|tap| tap.state().ok_or_else(made));
-    architecture.taps = input.collect::<Result<_, _>>()?;
+    let (Input::None | Input::Channels(_)) = &spec.input else {
+        return Err(refused("makes its visual tokens otherwise than of the channels of vision states"));
+    };
+    let input = spec.input.taps();
+    let states = input.iter().map(|tap| tap.state().ok_or_else(made));
+    architecture.taps = states.collect::<Result<_, _>>()?;
     let topology = Topology::new(recipe)?;
     let edges = topology.injections().map(|edge| Ok((edge.tap.state().ok_or_else(made)?, edge.point)));
     architecture.wiring = edges.collect::<Result<_, ExperimentError>>()?;

@@ -37,7 +37,7 @@ impl<'d> HeldOut<'d> {
             plan,
             encoded,
             split.images(),
-            &Processor::of(&recipe.model.vision).normalization(),
+            &Processor::of(recipe).normalization(),
             image_mode(recipe),
         )?;
         Ok(Some(Self { packer, batch: PackedBatch::new(plan) }))

@@ -33,7 +33,7 @@ pub struct Interface {
 impl Interface {
     /// The interface of a recipe whose data has these shapes.
     pub fn new(recipe: &Recipe, shapes: &PackingPlan) -> Self {
-        Self { version: VERSION, shapes: shapes.clone(), processor: Processor::of(&recipe.model.vision) }
+        Self { version: VERSION, shapes: shapes.clone(), processor: Processor::of(recipe) }
     }
 
     /// Writes it and the tokenizer into the folder of a training.
@@ -78,12 +78,12 @@ impl Interface {
     fn check(&self, recipe: &Recipe, tokenizer: &Tokenizer) -> Result<(), String> {
         self.shapes.check().map_err(|error| format!("is damaged: {error}"))?;
         self.processor.normalization().table().map_err(|error| format!("is damaged: {error}"))?;
-        let (vision, side) = (&recipe.model.vision, self.processor.image_size);
+        let side = self.processor.image_size;
         let of_text = recipe.picture_positions().unwrap_or(recipe.visual_positions());
         let agree = [
             ("visual tokens", self.shapes.visual_tokens, recipe.visual_positions()),
             ("first rotary position of text", self.shapes.first_text_position(), of_text),
-            ("image size", side as usize, vision.image_size),
+            ("image size", side as usize, recipe.picture_side()),
             ("image width", self.shapes.image_width as usize, side as usize),
             ("image height", self.shapes.image_height as usize, side as usize),
             ("vocabulary", self.shapes.vocab_size, tokenizer.vocab_size()),

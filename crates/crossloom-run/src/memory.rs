@@ -75,7 +75,7 @@ impl DataNeed {
             }
         };
         let (train, test, _) = counts(source);
-        let side = recipe.model.vision.image_size as u64;
+        let side = recipe.picture_side() as u64;
         let pixels = 3 * side * side;
         let limited =
             |images: usize, limit: Option<usize>| limit.map_or(images, |limit| images.min(limit)) as u64;

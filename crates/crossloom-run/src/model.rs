@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crossloom_compiler::Plan;
+use crossloom_compiler::explain::explain;
 use crossloom_compiler::passes::precision::COPY;
 use crossloom_compiler::training::ACCUMULATOR;
 use crossloom_ir::{DType, Func, Role};
@@ -108,6 +109,16 @@ impl Model {
         checkpoint.restore_model(&mut model, RestorePart::Parameters)?;
         model.blank = false;
         Ok(model)
+    }
+
+    /// Operations of a training step of so many micro-batches; none where it is not trained.
+    pub(crate) fn step_flops(&self, accumulate: u64) -> Option<u64> {
+        let Training { step, apply, .. } = self.training.as_ref()?;
+        let flops = |session: &Session| explain(session.plan(), 1).flops;
+        Some(match apply {
+            Some(apply) => accumulate * flops(step) + flops(apply),
+            None => flops(step),
+        })
     }
 
     fn session(&self, plan: Plan) -> Result<Session, RunError> {

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 
 use crossloom_eval::Results;
-use crossloom_eval::compare::Standing;
+use crossloom_eval::compare::{Costs, Standing};
 use crossloom_eval::samples::{SampleRecord, read_samples};
 use crossloom_recipe::{ImageUse, Recipe, Variant};
 use crossloom_train::run_dir::{GateRecord, RunDir, RunRecord, VariantDir, VariantRecord};
 use indexmap::IndexMap;
 
 use crate::ExperimentError;
+use crate::cells::{Cell, Member};
 use crate::training_stage::steps_done;
 
 /// A variant that was trained and evaluated.
+#[derive(Debug)]
 pub struct VariantOutcome {
     /// Its name.
     pub name: String,
@@ -32,8 +34,14 @@ pub struct VariantOutcome {
     pub gates: IndexMap<String, GateRecord>,
     /// What is to be said of gates that are the same for every sample.
     pub gate_note: Option<String>,
+    /// Whether it is marked as the baseline.
+    pub baseline: bool,
     /// Number of weights.
     pub parameters: u64,
+    /// Those that training changes.
+    pub trained: u64,
+    /// Operations of a training step, where they are on record.
+    pub step_flops: Option<u64>,
     /// Median time of a training step in milliseconds.
     pub step_ms: Option<f64>,
     /// Seconds by phase, over all processes.
@@ -60,10 +68,28 @@ impl VariantOutcome {
             steps: entry.steps,
             gates: entry.gates.clone(),
             gate_note: entry.gate_note.clone(),
+            baseline: variant.baseline,
             parameters: entry.parameters,
+            trained: entry.trainable_parameters,
+            step_flops: entry.step_flops,
             step_ms: entry.step_ms,
             seconds: entry.seconds.clone(),
             dir,
+        }
+    }
+
+    /// It, to be compared.
+    pub fn member(&self) -> Member<'_> {
+        Member {
+            cell: Cell { name: &self.name, recipe: Some(&self.recipe), baseline: self.baseline },
+            role: self.role,
+            records: &self.records,
+            costs: Costs {
+                parameters: Some(self.parameters),
+                trained: Some(self.trained),
+                step_flops: self.step_flops,
+                step_ms: self.step_ms,
+            },
         }
     }
 
@@ -86,7 +112,10 @@ impl VariantOutcome {
 
     /// What an earlier process found for a variant. `None` where it was not evaluated, or not with these settings or the
     /// checkpoint that is there now.
-    pub(crate) fn earlier(
+    ///
+    /// # Errors
+    /// A folder that cannot be read, or answers that are damaged.
+    pub fn earlier(
         variant: &Variant,
         dir: &RunDir,
         record: &RunRecord,

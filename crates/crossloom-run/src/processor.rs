@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crossloom_data::image::{Image, ImageLimits, Normalization, ResizeFilter};
-use crossloom_recipe::{Resample, VisionModel};
+use crossloom_recipe::{Recipe, Resample};
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
@@ -12,7 +12,7 @@ use crate::ExperimentError;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Processor {
-    /// Pixels per side that the encoder reads.
+    /// Pixels per side that the model is given.
     pub image_size: u32,
     /// Subtracted from red, green and blue, on the scale 0 to 1.
     pub mean: [f32; 3],
@@ -23,10 +23,11 @@ pub struct Processor {
 }
 
 impl Processor {
-    /// The processor of a vision encoder.
-    pub fn of(vision: &VisionModel) -> Self {
+    /// The processor of a recipe's model.
+    pub fn of(recipe: &Recipe) -> Self {
+        let vision = &recipe.model.vision;
         Self {
-            image_size: vision.image_size as u32,
+            image_size: recipe.picture_side() as u32,
             mean: vision.image_mean.map(|value| value as f32),
             std: vision.image_std.map(|value| value as f32),
             resample: match vision.resample {

@@ -98,6 +98,7 @@ pub(crate) fn describe(entry: &mut VariantRecord, recipe: &Recipe, model: &Model
     // A model that only predicts says nothing new about its training.
     if model.training.is_some() {
         entry.kernel_choices = kernel_choices(model);
+        entry.step_flops = model.step_flops(recipe.train.accumulate as u64);
         entry.bytes = need.parts().map(|(purpose, bytes)| (purpose.to_owned(), bytes)).collect();
     }
 }

@@ -10,11 +10,12 @@ use crossloom_eval::Comparison;
 use crossloom_recipe::LoadedRecipe;
 use crossloom_report as report;
 use crossloom_train::metrics::{MetricPhase, MetricRecord, read_metrics};
-use crossloom_train::run_dir::{RunDir, RunRecord};
+use crossloom_train::run_dir::{GateRecord, RunDir, RunRecord};
 use indexmap::IndexMap;
 
 use self::accuracy::accuracy;
 use self::topology::topology;
+use crate::cells::{Cell, Repeated, repeated};
 use crate::date::utc;
 use crate::held_out::HELD_OUT_LOSS;
 use crate::training_stage::stages;
@@ -33,6 +34,7 @@ pub(crate) fn write(
     variants: &[VariantOutcome],
     comparison: Option<&Comparison>,
 ) -> Result<PathBuf, ExperimentError> {
+    let columns = Column::of(&variants.iter().collect::<Vec<_>>(), &|group| group.name.clone());
     let page = report::ReportData {
         name: record.name.clone(),
         verdict: match comparison {
@@ -47,9 +49,9 @@ pub(crate) fn write(
             total_seconds: record.seconds.get("total").copied(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
-        accuracy: accuracy(variants, comparison),
-        variants: variants.iter().map(|outcome| variant(outcome, record)).collect::<Result<_, _>>()?,
-        samples: samples(data, variants),
+        accuracy: accuracy(&columns, comparison),
+        variants: columns.iter().map(|column| variant(column, Some(record))).collect::<Result<_, _>>()?,
+        samples: samples(data, &columns),
         reproduction: reproduction(loaded, command, record, data, variants)?,
     };
     dir.write("report.html", report::render(&page).as_bytes())?;
@@ -58,9 +60,76 @@ pub(crate) fn write(
     Ok(path)
 }
 
-fn variant(outcome: &VariantOutcome, record: &RunRecord) -> Result<report::Variant, ExperimentError> {
+/// Writes a page that compares trainings of several runs, and gives it: scores, costs, topologies and gates side by side, curves.
+/// `about` says of what it is, `command` how it was made. Pictures are in the reports of the runs.
+///
+/// # Errors
+/// Metrics of a run that cannot be read; a recipe whose wiring does not fit.
+pub fn across_runs(
+    about: &str,
+    command: &str,
+    columns: &[Column<'_>],
+    comparison: &Comparison,
+) -> Result<String, ExperimentError> {
+    let page = report::ReportData {
+        name: about.to_owned(),
+        verdict: comparison.verdict.first().cloned(),
+        provenance: report::Provenance {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..report::Provenance::default()
+        },
+        accuracy: accuracy(columns, Some(comparison)),
+        variants: columns.iter().map(|column| variant(column, None)).collect::<Result<_, _>>()?,
+        reproduction: report::Reproduction { command: command.to_owned(), ..report::Reproduction::default() },
+        ..report::ReportData::default()
+    };
+    Ok(report::render(&page))
+}
+
+/// A column of a comparison: the trainings that differ in seeds only.
+#[derive(Debug)]
+pub struct Column<'o> {
+    /// Its name.
+    pub name: String,
+    /// The trainings, in the order of their seeds.
+    pub outcomes: Vec<&'o VariantOutcome>,
+}
+
+impl<'o> Column<'o> {
+    /// The columns of trainings; `named` says what the column of a group is called.
+    pub fn of(outcomes: &[&'o VariantOutcome], named: &dyn Fn(&Repeated) -> String) -> Vec<Self> {
+        let cells: Vec<Cell<'_>> = outcomes.iter().map(|outcome| outcome.member().cell).collect();
+        let column = |group: Repeated| Self {
+            name: named(&group),
+            outcomes: group.cells.iter().filter_map(|&cell| outcomes.get(cell).copied()).collect(),
+        };
+        repeated(&cells).into_iter().map(column).collect()
+    }
+
+    /// The median time of a training step in milliseconds, the mean of all trainings.
+    fn step_ms(&self) -> Option<f64> {
+        let times: Vec<f64> = self.outcomes.iter().filter_map(|outcome| outcome.step_ms).collect();
+        (!times.is_empty()).then(|| times.iter().sum::<f64>() / times.len() as f64)
+    }
+
+    /// The gate of every edge, over all trainings.
+    fn gates(&self) -> IndexMap<String, GateRecord> {
+        let mut gates: IndexMap<String, GateRecord> = IndexMap::new();
+        let trainings = self.outcomes.len().max(1) as f64;
+        for (name, gate) in self.outcomes.iter().flat_map(|outcome| &outcome.gates) {
+            let sum = gates.entry(name.clone()).or_default();
+            sum.mean += gate.mean / trainings;
+            sum.deviation += gate.deviation / trainings;
+        }
+        gates
+    }
+}
+
+/// A column, with the curves of its first training.
+fn variant(column: &Column<'_>, record: Option<&RunRecord>) -> Result<report::Variant, ExperimentError> {
+    let Some(outcome) = column.outcomes.first() else { return Ok(report::Variant::default()) };
     let (mut metrics, mut trained) = (Vec::new(), Vec::new());
-    let entry = record.variants.get(&outcome.name);
+    let entry = record.and_then(|record| record.variants.get(&outcome.name));
     for stage in stages(&outcome.dir, &outcome.recipe) {
         let known = stage.recipe.stage().and_then(|name| Some((name, entry?.stages.get(name)?)));
         trained.extend(known.map(|(name, known)| report::Stage {
@@ -87,9 +156,9 @@ fn variant(outcome: &VariantOutcome, record: &RunRecord) -> Result<report::Varia
     let rate =
         |m: &MetricRecord| m.scalars.iter().find(|(name, _)| name.starts_with("lr/")).map(|(_, rate)| *rate);
     Ok(report::Variant {
-        name: outcome.name.clone(),
-        description: description(outcome),
-        topology: topology(outcome, &series)?,
+        name: column.name.clone(),
+        description: description(outcome, column.outcomes.len()),
+        topology: topology(outcome, &column.gates(), &series)?,
         gate_note: outcome.gate_note.clone(),
         curves: report::Curves {
             loss: series("loss"),
@@ -105,15 +174,19 @@ fn variant(outcome: &VariantOutcome, record: &RunRecord) -> Result<report::Varia
 }
 
 /// What a variant is, and whether it is not yet all that.
-fn description(outcome: &VariantOutcome) -> String {
+fn description(outcome: &VariantOutcome, seeds: usize) -> String {
     let partly = outcome.partly_trained().map(|partly| format!("Only {partly}."));
-    let parts = [outcome.description.clone(), partly.unwrap_or_default()];
+    let seed = outcome.recipe.train.seed;
+    let several =
+        (seeds > 1).then(|| format!("Gates are means over {seeds} seeds, curves those of seed {seed}."));
+    let parts = [outcome.description.clone(), partly.unwrap_or_default(), several.unwrap_or_default()];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Every n-th question, so that pictures and question types are spread over the whole split.
-fn samples(data: &Data, variants: &[VariantOutcome]) -> report::SampleSet {
-    let Some(first) = variants.first() else { return report::SampleSet::default() };
+fn samples(data: &Data, columns: &[Column<'_>]) -> report::SampleSet {
+    let outcomes = || columns.iter().filter_map(|column| Some((&column.name, *column.outcomes.first()?)));
+    let Some((_, first)) = outcomes().next() else { return report::SampleSet::default() };
     let images = data.images(first.recipe.eval.split).0;
     let stride = (first.records.len() / SAMPLES).max(1);
     let mut items = Vec::new();
@@ -121,12 +194,11 @@ fn samples(data: &Data, variants: &[VariantOutcome]) -> report::SampleSet {
         let example = sample.id.parse::<usize>().ok().and_then(|id| images.examples().get(id));
         let picture =
             example.and_then(|e| images.images().image(e.image)).and_then(|image| image.to_png().ok());
-        let answers = variants
-            .iter()
-            .filter_map(|v| v.records.get(number).map(|r| (v, r)))
+        let answers = outcomes()
+            .filter_map(|(name, v)| v.records.get(number).map(|r| (name, r)))
             .filter(|(_, r)| r.id == sample.id)
-            .map(|(v, r)| report::Answer {
-                variant: v.name.clone(),
+            .map(|(name, r)| report::Answer {
+                variant: name.clone(),
                 text: r.answer.clone().unwrap_or_else(|| "(failed)".to_owned()),
                 correct: r.correct,
             })

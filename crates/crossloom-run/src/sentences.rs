@@ -17,9 +17,9 @@ use crossloom_weights::export::Values;
 
 use crate::ExperimentError;
 use crate::backends::Backend;
-use crate::phases::{bucket, found, session};
+use crate::phases::{bucket, found as session_of, session};
 use crate::programs::compiled;
-use crate::start::Start;
+use crate::start::{Start, found};
 use crate::states::{Encoding, Key, Picture, State, States};
 
 /// The most texts that are encoded at once.
@@ -42,11 +42,11 @@ pub struct SentenceEncoder {
 }
 
 impl SentenceEncoder {
-    /// Opens a folder with a `config.json`, safetensors files and a `tokenizer.json`, on the best device of this machine. What
+    /// Opens a folder with a `config.json`, safetensors files and a `tokenizer.json`, or `asset:NAME`, on the best device of this machine. What
     /// sentence-transformers writes beside them is heeded.
     ///
     /// # Errors
-    /// The folder is no sentence encoder, or a damaged one; tensors that do not fit its configuration, all of them; a tokenizer with
+    /// As [`found`]; the folder is no sentence encoder, or a damaged one; tensors that do not fit its configuration, all of them; a tokenizer with
     /// more ids than the encoder has words; a value that is not finite.
     pub fn open(folder: &Path) -> Result<Self, ExperimentError> {
         Self::on(folder, &Backend::default().running()?)
@@ -57,6 +57,7 @@ impl SentenceEncoder {
     /// # Errors
     /// As [`SentenceEncoder::open`].
     pub fn on(folder: &Path, device: &Arc<dyn Device>) -> Result<Self, ExperimentError> {
+        let folder = &found(folder)?;
         let misfit = |message: String| ExperimentError::File { path: folder.to_owned(), message };
         let model = Pretrained::open(folder)?;
         let encoder = model.architecture().text_encoder.clone();
@@ -190,6 +191,6 @@ impl SentenceEncoder {
             let session = session(plan, &self.arena)?;
             self.sessions.insert((rows, tokens), session);
         }
-        Ok(found(&mut self.sessions, &(rows, tokens))?)
+        Ok(session_of(&mut self.sessions, &(rows, tokens))?)
     }
 }

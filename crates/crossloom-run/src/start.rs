@@ -4,9 +4,10 @@
 //! is no part of a checkpoint; what is trained is copied from there at step 0.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crossloom_data::assets::AssetCache;
 use crossloom_ir::{Role, TensorType};
 use crossloom_model::ParamSpec;
 use crossloom_recipe::{Architecture, KeptIn, LoadedRecipe, Part, PretrainedWeights, Recipe, Selection};
@@ -26,6 +27,7 @@ use crate::sources::{Source, sources};
 /// # Errors
 /// Everything that is wrong with them.
 pub fn architecture(path: &Path) -> Result<Architecture, Vec<String>> {
+    let path = &found(path).map_err(|error| vec![error.to_string()])?;
     let read = if peft::is_adapter(path) {
         let pairs = Adapter::open(path).and_then(|adapter| adapter.parts());
         pairs.map(|pairs| Architecture { pairs, ..Architecture::default() })
@@ -35,14 +37,25 @@ pub fn architecture(path: &Path) -> Result<Architecture, Vec<String>> {
     read.map_err(|WeightsError { problems, .. }| problems)
 }
 
-/// A recipe whose paths of weights are absolute. Nothing is looked for.
+/// The file or folder that a path leads to: itself, or where the package lies that `asset:NAME` names.
 ///
 /// # Errors
-/// There is no current folder for a recipe whose own path is relative.
+/// A package that is not known, holds no model or has not been fetched.
+pub fn found(path: &Path) -> Result<PathBuf, ExperimentError> {
+    match path.to_str().and_then(|path| path.strip_prefix(PretrainedWeights::ASSET)) {
+        None => Ok(path.to_owned()),
+        Some(name) => Ok(AssetCache::of_user()?.model(name)?),
+    }
+}
+
+/// A recipe whose paths of weights are absolute. Of these only packages are looked for.
+///
+/// # Errors
+/// There is no current folder for a recipe whose own path is relative; as [`found`].
 pub fn located(mut loaded: LoadedRecipe) -> Result<LoadedRecipe, ExperimentError> {
     let folder = loaded.path.parent().unwrap_or(Path::new(".")).to_owned();
     for weights in named(&mut loaded) {
-        let path = folder.join(&weights.path);
+        let path = found(&PretrainedWeights::place(&folder, &weights.path))?;
         let absolute = std::path::absolute(&path)
             .map_err(|error| ExperimentError::File { path, message: error.to_string() })?;
         weights.path = absolute.display().to_string();

@@ -53,7 +53,7 @@ pub fn train(
     let (split, encoded) = data.images(recipe::Split::Train);
     let options = TrainingOptions {
         seed: recipe.order_seed(),
-        normalization: Processor::of(&recipe.model.vision).normalization(),
+        normalization: Processor::of(recipe).normalization(),
         image_mode: image_mode(recipe),
         ..TrainingOptions::default()
     };

@@ -30,4 +30,9 @@ def method(name: str, recipe: str, visual: int = GRID * GRID) -> Callable:
     return register
 
 
-from . import connectors, cross_attention, mixtures, windows  # noqa: E402, F401
+def extending(name: str, more: str = "") -> str:
+    """A recipe that is a shipped method and what a test adds."""
+    return f'name = "x"\nextends = ["methods/{name}.toml"]\n{more}'
+
+
+from . import connectors, cross_attention, mixtures, stacks, windows  # noqa: E402, F401

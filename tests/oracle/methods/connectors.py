@@ -4,13 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import method
+from . import extending, method
 from .model import BLOCKS, GRID, HIDDEN, VISION_EPS, WIDTH, Batch, Net, at_visual, decode
-
-
-def extending(name: str, more: str = "") -> str:
-    """A recipe that is a shipped method and what a test adds."""
-    return f'name = "x"\nextends = ["methods/{name}.toml"]\n{more}'
 
 
 @method("dense-connector-dci", extending("dense-connector-dci"))

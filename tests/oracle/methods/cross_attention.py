@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from . import method
+from . import extending, method
 from .model import HEAD_DIM, HEADS, HIDDEN, KV_HEADS, MLP, Batch, Net, attend, decode, heads
 
 
@@ -22,7 +22,7 @@ def cross_layer(net: Net, point: str, h: Tensor, picture: Tensor, mask: Tensor |
     return h + mask * torch.tanh(net.weight(f"{name}.mlp_gate", 1, mean=-0.5)) * net.swiglu(f"{name}.mlp", x, MLP)
 
 
-@method("cross-attention", 'name = "x"\nextends = ["methods/cross-attention.toml"]', visual=0)
+@method("cross-attention", extending("cross-attention"), visual=0)
 def flamingo(net: Net, batch: Batch) -> Tensor:
     """The last state through the projector, read before every second layer; no visual tokens in the sequence."""
     picture = net.projector("injection.adapter.block.4.projector", batch.states["block.4"])

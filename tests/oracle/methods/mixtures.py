@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from . import method
-from .connectors import extending, question
+from . import extending, method
+from .connectors import question
 from .model import WIDTH, Batch, Net, decode
 
 NAME = "injection.connector"

@@ -11,15 +11,29 @@ pub(crate) fn root() -> PathBuf {
 
 /// Names of the recipes directly in `recipes/`, in order; methods are parts of them.
 pub(crate) fn recipes() -> Vec<String> {
+    let names = files("recipes");
+    assert!(names.len() >= 3, "{names:?}");
+    names
+}
+
+/// Names of the studies, in order, as [`recipe`] takes them.
+#[allow(dead_code, reason = "not every test looks at studies")]
+pub(crate) fn studies() -> Vec<String> {
+    let names: Vec<String> =
+        files("recipes/studies").into_iter().map(|name| format!("studies/{name}")).collect();
+    assert!(names.len() >= 4, "{names:?}");
+    names
+}
+
+fn files(folder: &str) -> Vec<String> {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(root().join("recipes")).unwrap() {
+    for entry in std::fs::read_dir(root().join(folder)).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "toml") {
             names.push(path.file_stem().unwrap().to_str().unwrap().to_owned());
         }
     }
     names.sort();
-    assert!(names.len() >= 3, "{names:?}");
     names
 }
 

@@ -42,6 +42,9 @@ pub fn method(name: &str, sets: &[&str]) -> Recipe {
     // One visual token more than patches, so that a text of some positions is left.
     let short: &[&str] = match name {
         "dense-connector-sti" => &["topology.input.also=['block.1']", "topology.input.pool=16"],
+        "deepstack" => {
+            &["topology.taps=['fine.1', 'fine.2']", "topology.points=['before layer.1', 'before layer.2']"]
+        }
         _ => &[],
     };
     let own = |set: &&str| {

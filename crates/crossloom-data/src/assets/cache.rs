@@ -112,6 +112,19 @@ impl AssetCache {
         self.install(asset, folder, stop, progress)
     }
 
+    /// Where the pretrained model of a package lies that is in the cache. Nothing is fetched.
+    ///
+    /// # Errors
+    /// No package has this name; it holds no model; it is not in the cache, or damaged there.
+    pub fn model(&self, name: &str) -> Result<PathBuf, AssetError> {
+        let asset = self.registry.find(name)?;
+        let Some(model) = &asset.model else { return Err(AssetError::NoModel { asset: asset.id() }) };
+        match self.manifest(name)? {
+            Some(_) => Ok(self.files_of(name)?.join(model)),
+            None => Err(AssetError::NotHere { asset: name.to_owned() }),
+        }
+    }
+
     /// The checked manifest of a package that is in the cache; `None` when it is absent or damaged.
     ///
     /// # Errors

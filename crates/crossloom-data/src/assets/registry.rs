@@ -38,6 +38,9 @@ pub struct Asset {
     pub licence: String,
     /// What it is, in one line.
     pub description: String,
+    /// Of a pretrained model: its file or folder within the package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
 }
 
 impl Asset {

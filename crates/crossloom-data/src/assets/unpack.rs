@@ -91,6 +91,7 @@ mod tests {
             files,
             licence: "MIT".into(),
             description: String::new(),
+            model: None,
         }
     }
 

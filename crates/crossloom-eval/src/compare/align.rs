@@ -2,18 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use super::{CompareError, Contender};
+use super::CompareError;
 use crate::samples::SampleRecord;
 
 /// What each of two runs made of a sample.
 pub(super) type Pair<'a> = (&'a SampleRecord, &'a SampleRecord);
 
+/// The records of a run under the name of its column.
+#[derive(Clone, Copy)]
+pub(super) struct Named<'a> {
+    pub(super) name: &'a str,
+    pub(super) records: &'a [SampleRecord],
+}
+
 /// Pairs of records of the same question, in the order of the first run.
-pub(super) fn align<'a>(
-    first: &Contender<'a>,
-    second: &Contender<'a>,
-) -> Result<Vec<Pair<'a>>, CompareError> {
-    let index = |run: &Contender<'a>| -> Result<BTreeMap<&'a str, &'a SampleRecord>, CompareError> {
+pub(super) fn align<'a>(first: Named<'a>, second: Named<'a>) -> Result<Vec<Pair<'a>>, CompareError> {
+    let index = |run: Named<'a>| -> Result<BTreeMap<&'a str, &'a SampleRecord>, CompareError> {
         let mut by_id = BTreeMap::new();
         for record in run.records {
             if by_id.insert(record.id.as_str(), record).is_some() {
@@ -23,7 +27,7 @@ pub(super) fn align<'a>(
         Ok(by_id)
     };
     let (first_by_id, second_by_id) = (index(first)?, index(second)?);
-    let missing = |from: &BTreeMap<&str, &SampleRecord>, run: &Contender<'_>| -> Vec<String> {
+    let missing = |from: &BTreeMap<&str, &SampleRecord>, run: Named<'_>| -> Vec<String> {
         run.records
             .iter()
             .filter(|record| !from.contains_key(record.id.as_str()))

@@ -1,6 +1,8 @@
 //! Comparison of several runs on the same samples: a table, tests, and a sentence that says what they mean.
 
 mod align;
+mod costs;
+mod formats;
 mod text;
 mod verdict;
 
@@ -8,14 +10,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use self::align::{Pair, align};
+use self::align::{Named, Pair, align};
 use crate::metrics::Metric;
 use crate::prior::Prior;
 use crate::results::Results;
 use crate::samples::SampleRecord;
 use crate::stats::{
-    Clusters, MIN_CLUSTERS, PairedDifference, Resampling, StatsError, holm, mcnemar_exact, paired_difference,
+    Clusters, MIN_CLUSTERS, PairedDifference, Resampling, StatsError, holm, mcnemar_exact, seeds_difference,
 };
+
+pub use self::costs::{Cost, Costs};
+pub use self::formats::TableFormat;
 
 /// What a run is in a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,15 +32,38 @@ pub enum Standing {
     Reference,
 }
 
-/// One run in a comparison.
-#[derive(Debug, Clone, Copy)]
+/// One column of a comparison: a training, or several that differ in seeds only.
+#[derive(Debug, Clone)]
 pub struct Contender<'a> {
     /// The name of its column.
     pub name: &'a str,
     /// Model or yardstick.
     pub role: Standing,
+    /// Its trainings; at least one.
+    pub seeds: Vec<Seed<'a>>,
+    /// The column that it is compared with, where that is not the baseline of all. A column that others name so and that names none
+    /// itself is not compared.
+    pub against: Option<&'a str>,
+}
+
+/// A training of a contender.
+#[derive(Debug, Clone, Copy)]
+pub struct Seed<'a> {
+    /// Its seed. Methods are compared seed by seed.
+    pub seed: u64,
     /// Its samples, failed ones included.
     pub records: &'a [SampleRecord],
+}
+
+impl<'a> Contender<'a> {
+    /// One of a single training.
+    pub fn one(name: &'a str, role: Standing, records: &'a [SampleRecord]) -> Self {
+        Self { name, role, seeds: vec![Seed { seed: 0, records }], against: None }
+    }
+
+    fn named(&self, seed: usize) -> Named<'a> {
+        Named { name: self.name, records: self.seeds.get(seed).map_or(&[], |seed| seed.records) }
+    }
 }
 
 /// How to compare.
@@ -60,6 +88,9 @@ pub struct Column {
     pub role: Standing,
     /// Its numbers.
     pub results: Results,
+    /// What it costs, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub costs: Option<Costs>,
 }
 
 /// One analytic reference.
@@ -87,12 +118,12 @@ pub struct Difference {
     pub p_adjusted: f64,
     /// Whether the adjusted p-value is below `1 - confidence`, over at least [`MIN_CLUSTERS`] pictures.
     pub significant: bool,
-    /// Samples that only the first run got right.
+    /// Samples that only the first run got right, over all seeds.
     pub only_first: u64,
-    /// Samples that only the second run got right.
+    /// Samples that only the second run got right, over all seeds.
     pub only_second: u64,
-    /// Exact McNemar p-value of these two counts; assumes independent samples, so it is for information.
-    pub mcnemar_p: f64,
+    /// Exact McNemar p-value of these two counts; assumes independent samples, so it is for information. None over several seeds.
+    pub mcnemar_p: Option<f64>,
     /// Every question type on its own, without correction: for orientation, not for proof.
     pub by_type: BTreeMap<String, PairedDifference>,
     /// Samples left out because one of the runs failed on them.
@@ -182,6 +213,16 @@ pub enum CompareError {
         /// The id.
         id: String,
     },
+    /// Two columns of several seeds without one in common.
+    #[error(
+        "`{first}` and `{second}` were trained with different seeds; train both with the same, as a sweep over `train.seed` does"
+    )]
+    Seeds {
+        /// One column.
+        first: String,
+        /// The other column.
+        second: String,
+    },
     /// A statistic that cannot be computed.
     #[error("`{run}`: {error}")]
     Stats {
@@ -225,16 +266,15 @@ pub fn compare(contenders: &[Contender<'_>], options: &CompareOptions) -> Result
     let columns = contenders
         .iter()
         .map(|run| {
-            let results = Results::from_records(run.records, options.metric, &options.resampling)
-                .map_err(|error| CompareError::Stats { run: run.name.to_owned(), error })?;
-            Ok(Column { name: run.name.to_owned(), role: run.role, results })
+            let (name, role) = (run.name.to_owned(), run.role);
+            Ok(Column { name, role, results: results(run, options)?, costs: None })
         })
         .collect::<Result<Vec<_>, CompareError>>()?;
 
     let among = |comparisons| options.resampling.among(comparisons);
-    let others = models.iter().filter(|run| run.name != baseline.name);
-    let mut differences = others
-        .map(|run| difference(run, baseline, &among(models.len() - 1)))
+    let pairs = pairs(&models, baseline)?;
+    let mut differences = (pairs.iter())
+        .map(|(run, baseline)| difference(run, baseline, &among(pairs.len())))
         .collect::<Result<Vec<_>, CompareError>>()?;
     adjust(&mut differences, options);
     let mut over_references = Vec::new();
@@ -271,6 +311,45 @@ pub fn compare(contenders: &[Contender<'_>], options: &CompareOptions) -> Result
     Ok(comparison)
 }
 
+/// The numbers of a column.
+fn results(run: &Contender<'_>, options: &CompareOptions) -> Result<Results, CompareError> {
+    let stats = |error| CompareError::Stats { run: run.name.to_owned(), error };
+    if let [only] = &run.seeds[..] {
+        return Results::from_records(only.records, options.metric, &options.resampling).map_err(stats);
+    }
+    let seeds = (0..run.seeds.len()).map(|seed| {
+        let pairs = align(run.named(0), run.named(seed))?;
+        Ok(pairs.into_iter().map(|(_, record)| record).collect())
+    });
+    let seeds = seeds.collect::<Result<Vec<Vec<&SampleRecord>>, CompareError>>()?;
+    Results::from_seeds(&seeds, options.metric, &options.resampling).map_err(stats)
+}
+
+type Compared<'c, 'a> = (&'c Contender<'a>, &'c Contender<'a>);
+
+/// Every model with the one that it is compared with.
+fn pairs<'c, 'a>(
+    models: &[&'c Contender<'a>],
+    baseline: &'c Contender<'a>,
+) -> Result<Vec<Compared<'c, 'a>>, CompareError> {
+    let named = |name: &str| models.iter().any(|model| model.against == Some(name));
+    let mut pairs = Vec::new();
+    for &model in models {
+        let with = match model.against {
+            Some(name) => *models.iter().find(|other| other.name == name).ok_or_else(|| {
+                let models = models.iter().map(|model| model.name.to_owned()).collect();
+                CompareError::Baseline { name: name.to_owned(), models }
+            })?,
+            None if named(model.name) => continue,
+            None => baseline,
+        };
+        if with.name != model.name {
+            pairs.push((model, with));
+        }
+    }
+    Ok(pairs)
+}
+
 /// Holm's correction over comparisons of one kind, and what is significant after it.
 fn adjust(differences: &mut [Difference], options: &CompareOptions) {
     let alpha = 1.0 - options.resampling.confidence;
@@ -281,30 +360,60 @@ fn adjust(differences: &mut [Difference], options: &CompareOptions) {
     }
 }
 
+/// The trainings of two columns that are compared with one another: those of the same seed. Where no seed is the same, the first of
+/// each, if that is all they have.
+fn same_seeds(first: &Contender<'_>, second: &Contender<'_>) -> Result<Vec<(usize, usize)>, CompareError> {
+    let place = |seed: u64| second.seeds.iter().position(|other| other.seed == seed);
+    let same: Vec<(usize, usize)> =
+        (first.seeds.iter().enumerate()).filter_map(|(at, seed)| Some((at, place(seed.seed)?))).collect();
+    match (same.is_empty(), first.seeds.len(), second.seeds.len()) {
+        (false, ..) => Ok(same),
+        (true, 1, 1) => Ok(vec![(0, 0)]),
+        _ => Err(CompareError::Seeds { first: first.name.to_owned(), second: second.name.to_owned() }),
+    }
+}
+
 fn difference(
     first: &Contender<'_>,
     second: &Contender<'_>,
     resampling: &Resampling,
 ) -> Result<Difference, CompareError> {
-    let pairs = align(first, second)?;
-    let answered: Vec<Pair<'_>> =
-        pairs.iter().copied().filter(|(a, b)| !a.is_failed() && !b.is_failed()).collect();
-    let test = |pairs: &[Pair<'_>]| {
-        let scores = |of: fn(&Pair<'_>) -> f64| pairs.iter().map(of).collect::<Vec<_>>();
-        let pictures = Clusters::by_key(pairs.iter().map(|(a, _)| a.image.as_str()));
-        paired_difference(&scores(|pair| pair.0.score), &scores(|pair| pair.1.score), &pictures, resampling)
+    let seeds = same_seeds(first, second)?;
+    let order = first.named(seeds[0].0);
+    // Every seed's pairs, all in one order.
+    let mut all: Vec<Vec<Pair<'_>>> = Vec::with_capacity(seeds.len());
+    for &(one, other) in &seeds {
+        let ones = align(order, first.named(one))?.into_iter();
+        let others = align(order, second.named(other))?.into_iter();
+        all.push(ones.zip(others).map(|((_, one), (_, other))| (one, other)).collect());
+    }
+    let samples = all[0].len();
+    let failed = |pair: &Pair<'_>| pair.0.is_failed() || pair.1.is_failed();
+    let answered: Vec<usize> =
+        (0..samples).filter(|&sample| !all.iter().any(|pairs| failed(&pairs[sample]))).collect();
+    let record = |sample: usize| all[0][sample].0;
+    let test = |samples: &[usize]| {
+        let scores = |of: fn(&Pair<'_>) -> f64| -> Vec<Vec<f64>> {
+            all.iter().map(|pairs| samples.iter().map(|&sample| of(&pairs[sample])).collect()).collect()
+        };
+        let pictures = Clusters::by_key(samples.iter().map(|&sample| record(sample).image.as_str()));
+        seeds_difference(&scores(|pair| pair.0.score), &scores(|pair| pair.1.score), &pictures, resampling)
             .map_err(|error| CompareError::Stats { run: format!("{} - {}", first.name, second.name), error })
     };
     let overall = test(&answered)?;
-    let mut groups: BTreeMap<&str, Vec<Pair<'_>>> = BTreeMap::new();
-    for &pair in &answered {
-        groups.entry(&pair.0.kind).or_default().push(pair);
+    let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for &sample in &answered {
+        groups.entry(&record(sample).kind).or_default().push(sample);
     }
     let by_type = groups
         .iter()
-        .map(|(kind, pairs)| Ok(((*kind).to_owned(), test(pairs)?)))
+        .map(|(kind, samples)| Ok(((*kind).to_owned(), test(samples)?)))
         .collect::<Result<_, CompareError>>()?;
-    let count = |right: fn(&Pair<'_>) -> bool| answered.iter().filter(|pair| right(pair)).count() as u64;
+    let count = |right: fn(&Pair<'_>) -> bool| {
+        let of =
+            |pairs: &Vec<Pair<'_>>| answered.iter().filter(|&&sample| right(&pairs[sample])).count() as u64;
+        all.iter().map(of).sum::<u64>()
+    };
     let only_first = count(|(a, b)| a.correct && !b.correct);
     let only_second = count(|(a, b)| b.correct && !a.correct);
     Ok(Difference {
@@ -316,9 +425,9 @@ fn difference(
         significant: false,
         only_first,
         only_second,
-        mcnemar_p: mcnemar_exact(only_first, only_second),
+        mcnemar_p: (seeds.len() == 1).then(|| mcnemar_exact(only_first, only_second)),
         by_type,
-        excluded: pairs.len() - answered.len(),
+        excluded: samples - answered.len(),
     })
 }
 

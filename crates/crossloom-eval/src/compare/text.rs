@@ -1,7 +1,7 @@
 //! The comparison as an aligned table for a terminal.
 
 use super::verdict::{EACH, p_of, p_value, points};
-use super::{Comparison, Difference};
+use super::{Comparison, Cost, Difference};
 use crate::metrics::title;
 use crate::stats::{Estimate, PairedDifference};
 
@@ -33,11 +33,19 @@ impl Comparison {
         text.push('\n');
         let percent = self.resampling.confidence * 100.0;
         text += &format!(
-            "{}, mean per question, from 0 to 1; [low, high] are {percent:.0} % intervals over pictures (Agresti and Coull).\n",
-            title(self.metric)
+            "{}, mean per question, from 0 to 1; [low, high] are {percent:.0} % intervals {}.\n",
+            title(self.metric),
+            self.method()
         );
+        text += &self.seeds();
         if !self.differences.is_empty() {
-            text += "p: sign-flip permutations over pictures, Holm-adjusted in the row of all types, not in those of single ones.\n";
+            let test = if self.differences.iter().any(|found| found.overall.seeds > 1) {
+                "the larger of Student's test over seeds and pictures and sign-flip permutations over pictures"
+            } else {
+                "sign-flip permutations over pictures"
+            };
+            text +=
+                &format!("p: {test}, Holm-adjusted in the row of all types, not in those of single ones.\n");
         }
         for column in &self.columns {
             if let Some(benchmark) = &column.results.benchmark {
@@ -46,13 +54,14 @@ impl Comparison {
         }
         let each = if self.differences.len() <= EACH { &self.differences[..] } else { &[] };
         for found in each {
+            let Some(mcnemar) = found.mcnemar_p else { continue };
             text += &format!(
                 "Only `{}` right: {}, only `{}` right: {}; exact McNemar {}.\n",
                 found.first,
                 found.only_first,
                 found.second,
                 found.only_second,
-                p_value(found.mcnemar_p)
+                p_value(mcnemar)
             );
         }
         for sentence in &self.verdict {
@@ -60,6 +69,49 @@ impl Comparison {
         }
         for warning in &self.warnings {
             text += &format!("warning: {warning}\n");
+        }
+        text
+    }
+
+    /// How many seeds each column has and how much they scatter, and what columns cost; nothing where neither is known.
+    fn seeds(&self) -> String {
+        let mut text = String::new();
+        let several = self.columns.iter().filter(|column| column.results.overall.seeds > 1);
+        let scatter: Vec<String> = several
+            .map(|column| {
+                let overall = column.results.overall;
+                format!(
+                    "`{}` {} (± {})",
+                    column.name,
+                    overall.seeds,
+                    points(overall.deviation).trim_start_matches('+')
+                )
+            })
+            .collect();
+        if !scatter.is_empty() {
+            text += &format!(
+                "Seeds, with the standard deviation between them in points: {}.\n",
+                scatter.join(", ")
+            );
+        }
+        for cost in Cost::ALL {
+            let known = self.columns.iter().filter_map(|column| Some((column, cost.of(column)?)));
+            let figures: Vec<String> = known
+                .map(|(column, value)| match cost {
+                    Cost::Parameters => format!("`{}` {value}", column.name),
+                    Cost::StepFlops => format!("`{}` {value:.3e}", column.name),
+                    Cost::StepTime => format!("`{}` {value:.1}", column.name),
+                })
+                .collect();
+            if !figures.is_empty() {
+                let front: Vec<String> = self.front(cost).iter().map(|name| format!("`{name}`")).collect();
+                let front = if front.len() > 1 {
+                    format!("; Pareto front: {}", front.join(", "))
+                } else {
+                    String::new()
+                };
+                text += &format!("{}: {}{front}.\n", cost.title(), figures.join(", "));
+            }
         }
         text
     }
@@ -112,7 +164,7 @@ impl Comparison {
             scores.extend((0..runs).map(|run| cell(row, 2 + run)));
             let mut pair = vec![scores];
             if !self.differences.is_empty() {
-                let mut differences = vec![format!("- {} (points)", self.baseline)];
+                let mut differences = vec![format!("- {} (points)", self.baselines())];
                 differences.extend(names[1..].iter().map(|name| {
                     let at = self.differences.iter().position(|found| found.first == *name);
                     at.map_or_else(|| "-".to_owned(), |at| cell(row, 2 + runs + at))

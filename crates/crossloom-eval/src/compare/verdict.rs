@@ -37,6 +37,18 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
+impl Comparison {
+    /// Whether all comparisons are with one model.
+    fn has_one_baseline(&self) -> bool {
+        self.differences.iter().all(|found| found.second == self.baseline)
+    }
+
+    /// The name of the baseline, or words for several.
+    pub(super) fn baselines(&self) -> String {
+        if self.has_one_baseline() { self.baseline.clone() } else { "its baseline".to_owned() }
+    }
+}
+
 /// The comparison of the model with the highest score, or of the runner-up where that is the baseline; the earlier on a tie.
 fn lead(comparison: &Comparison) -> Option<&Difference> {
     let score = |name: &str| {
@@ -79,9 +91,12 @@ fn against_baseline(comparison: &Comparison, found: &Difference) -> String {
     let clusters = found.overall.clusters;
     let p_text = p_of(&found.overall, p);
     if found.significant {
+        let test = match found.overall.seeds {
+            0 | 1 => format!("sign-flip permutation over {clusters} pictures"),
+            seeds => format!("over {seeds} seeds and {clusters} pictures"),
+        };
         return format!(
-            "`{better}` is better than `{worse}`: {size} points, {percent:.0} % interval {interval}, {p_text} (sign-flip \
-             permutation over {clusters} pictures)."
+            "`{better}` is better than `{worse}`: {size} points, {percent:.0} % interval {interval}, {p_text} ({test})."
         );
     }
     if found.only_first == 0 && found.only_second == 0 && difference == 0.0 {
@@ -113,6 +128,9 @@ fn against_baseline(comparison: &Comparison, found: &Difference) -> String {
     }
     let mut text =
         format!("No significant difference: {standing}, but chance is not ruled out ({interval}, {p_text}).");
+    if found.overall.seeds > 1 {
+        return text;
+    }
     if let Some((detectable, needed)) = outlook(found, comparison) {
         text += &format!(
             " This test set can show differences of about {} points",
@@ -178,9 +196,11 @@ fn best_of_many(comparison: &Comparison) -> String {
         of_them.map(|found| found.first.as_str()).collect()
     };
     let (better, worse) = (names(true), names(false));
-    let (models, baseline) = (comparison.differences.len() + 1, &comparison.baseline);
-    let mut text = format!("Of {models} models, significantly better than `{baseline}`: {}", listed(&better));
-    if models > EACH + 1 {
+    let (compared, baseline) = (comparison.differences.len(), comparison.baselines());
+    let baseline = if comparison.has_one_baseline() { format!("`{baseline}`") } else { baseline };
+    let models = comparison.columns.iter().filter(|column| column.role == Standing::Model).count();
+    let mut text = format!("Of {models} models, significantly better than {baseline}: {}", listed(&better));
+    if compared > EACH {
         let open = comparison.differences.len() - significant.len();
         text += &format!("; significantly worse: {}; not told apart from it: {open}", listed(&worse));
     }
@@ -238,6 +258,15 @@ fn against_priors(comparison: &Comparison) -> Vec<String> {
 /// What limits the comparison.
 pub(super) fn warnings(comparison: &Comparison) -> Vec<String> {
     let mut warnings = Vec::new();
+    let models = comparison.columns.iter().filter(|column| column.role == Standing::Model);
+    let seeds = models.map(|column| column.results.overall.seeds);
+    if let (Some(least), Some(most)) = (seeds.clone().min(), seeds.max())
+        && least != most
+    {
+        warnings.push(format!(
+            "From {least} to {most} seeds were trained; methods are compared on the seeds that both have."
+        ));
+    }
     for column in &comparison.columns {
         let results = &column.results;
         if results.failed > 0 {

@@ -25,7 +25,15 @@ pub fn mean_interval(
     let totals = totals(values, clusters, resampling)?;
     let (low, high) = interval(&totals, [0.0, 1.0], resampling.confidence);
     let mean = values.iter().sum::<f64>() / values.len() as f64;
-    Ok(Estimate { mean, low, high, samples: values.len(), clusters: clusters.len() })
+    Ok(Estimate {
+        mean,
+        low,
+        high,
+        samples: values.len(),
+        clusters: clusters.len(),
+        seeds: 1,
+        deviation: 0.0,
+    })
 }
 
 /// Sum and number of the values of one cluster.

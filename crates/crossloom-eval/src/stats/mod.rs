@@ -6,6 +6,7 @@
 //! - Intervals are Agresti and Coull's over clusters (`interval.rs`); simulation holds them to their confidence, near the
 //!   edges too.
 //! - p-values are sign-flip permutations over clusters, counted exactly where scores have a common unit.
+//! - Several trainings that differ in seeds are resampled too, before the clusters (`seeds.rs`).
 //! - Over few clusters such a test has hardly any power, and pictures that are not typical weigh much, so nothing is called
 //!   significant below [`MIN_CLUSTERS`].
 
@@ -15,6 +16,8 @@ mod mcnemar;
 mod paired;
 mod permutation;
 mod power;
+mod seeds;
+mod student;
 
 pub use holm::holm;
 pub use interval::mean_interval;
@@ -23,6 +26,7 @@ pub use paired::{PairedDifference, paired_difference};
 pub use power::{
     detectable_difference, normal_quantile, samples_for_interval, samples_for_paired_difference,
 };
+pub use seeds::{seeds_difference, seeds_interval};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -74,6 +78,17 @@ pub struct Estimate {
     pub samples: usize,
     /// Clusters that there are.
     pub clusters: usize,
+    /// Trainings with other seeds that the mean is of.
+    #[serde(default = "one")]
+    pub seeds: usize,
+    /// Standard deviation between the means of the seeds.
+    #[serde(default)]
+    pub deviation: f64,
+}
+
+/// What older files have: one training.
+fn one() -> usize {
+    1
 }
 
 /// Why a statistic cannot be computed.

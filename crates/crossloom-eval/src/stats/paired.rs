@@ -15,7 +15,7 @@ pub struct PairedDifference {
     pub low: f64,
     /// Upper end of the interval.
     pub high: f64,
-    /// Two-sided p-value of a sign-flip permutation over clusters. It is not derived from the interval, so at the edge the
+    /// Two-sided p-value of a sign-flip permutation over clusters; over several seeds the larger of that and of Student's test. It is not derived from the interval, so at the edge the
     /// two may disagree; the test decides.
     pub p_value: f64,
     /// The smallest p-value that any outcome could have had: clusters that do not differ tell nothing.
@@ -28,6 +28,12 @@ pub struct PairedDifference {
     pub samples: usize,
     /// Clusters that there are.
     pub clusters: usize,
+    /// Seeds that both were trained with and that the mean is over; 1 where seeds are not told apart.
+    #[serde(default = "super::one")]
+    pub seeds: usize,
+    /// Standard deviation between the differences of the seeds.
+    #[serde(default)]
+    pub deviation: f64,
 }
 
 /// The difference of the scores `first - second`, where position `i` of both is the same sample.
@@ -58,6 +64,8 @@ pub fn paired_difference(
         p_drawn: flipped.drawn,
         samples: first.len(),
         clusters: clusters.len(),
+        seeds: 1,
+        deviation: 0.0,
     })
 }
 

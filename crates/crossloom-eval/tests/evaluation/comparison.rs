@@ -1,8 +1,8 @@
 //! A comparison says who wins, and says so only when the numbers do.
 
 use crossloom_eval::{
-    Answer, CompareError, CompareOptions, Comparison, Contender, Metric, Question, Resampling, SampleRecord,
-    Standing, StatsError, compare, question_only_prior,
+    Answer, CompareError, CompareOptions, Comparison, Contender, Cost, Costs, Metric, Question, Resampling,
+    SampleRecord, Seed, Standing, StatsError, TableFormat, compare, question_only_prior,
 };
 
 use rand::{Rng, SeedableRng};
@@ -49,7 +49,7 @@ fn options() -> CompareOptions {
 }
 
 fn model<'a>(name: &'a str, records: &'a [SampleRecord]) -> Contender<'a> {
-    Contender { name, role: Standing::Model, records }
+    Contender::one(name, Standing::Model, records)
 }
 
 fn two(first: &[SampleRecord], second: &[SampleRecord]) -> Comparison {
@@ -104,7 +104,7 @@ fn the_table_has_every_type_run_prior_and_difference() {
     let contenders = [
         model("projector", &projector),
         model("cli", &cli),
-        Contender { name: "question_only", role: Standing::Reference, records: &blind },
+        Contender::one("question_only", Standing::Reference, &blind),
     ];
     let options = CompareOptions { priors: vec![("prior".into(), prior)], ..options() };
     let comparison = compare(&contenders, &options).unwrap();
@@ -141,8 +141,7 @@ fn the_table_has_every_type_run_prior_and_difference() {
 #[test]
 fn a_model_that_does_not_beat_the_blind_one_is_called_out() {
     let (seeing, blind) = (run(|i| coin(1, i, 0.6)), run(|i| coin(2, i, 0.6)));
-    let contenders =
-        [model("cli", &seeing), Contender { name: "blind", role: Standing::Reference, records: &blind }];
+    let contenders = [model("cli", &seeing), Contender::one("blind", Standing::Reference, &blind)];
     let comparison = compare(&contenders, &options()).unwrap();
     assert!(comparison.verdict[0].starts_with("Not significantly above `blind`"), "{:?}", comparison.verdict);
 }
@@ -193,11 +192,8 @@ fn few_pictures_make_no_difference_significant() {
 fn tests_against_references_are_corrected_too() {
     let (seeing, blind) = (run(|i| coin(1, i, 0.66)), run(|i| coin(2, i, 0.6)));
     let other = run(|i| coin(3, i, 0.62));
-    let contenders = [
-        model("a", &seeing),
-        model("b", &other),
-        Contender { name: "blind", role: Standing::Reference, records: &blind },
-    ];
+    let contenders =
+        [model("a", &seeing), model("b", &other), Contender::one("blind", Standing::Reference, &blind)];
     let comparison = compare(&contenders, &options()).unwrap();
     let [a, b] = &comparison.over_references[..] else { panic!("two tests") };
     let (small, large) = if a.overall.p_value < b.overall.p_value { (a, b) } else { (b, a) };
@@ -259,7 +255,7 @@ fn equal_ids_of_different_questions_are_not_paired() {
         let text = error.to_string();
         assert!(text.contains(&format!("`q3`, whose {what} is")) && text.contains("`projector`"), "{text}");
         // A yardstick is paired as well.
-        let blind = Contender { name: "blind", role: Standing::Reference, records: &b };
+        let blind = Contender::one("blind", Standing::Reference, &b);
         assert!(compare(&[model("cli", &a), blind], &options()).is_err(), "{what}");
     }
 }
@@ -396,4 +392,97 @@ fn the_first_sentence_is_about_the_best_model() {
     let comparison =
         compare(&contenders, &CompareOptions { baseline: Some("c".into()), ..options() }).unwrap();
     assert!(comparison.verdict[0].starts_with("`c` is better than `d`"), "{:?}", comparison.verdict);
+}
+
+/// A method with several seeds, each as good on average, with chance of its own.
+fn seeds(salt: u64, chances: &[f64]) -> Vec<Vec<SampleRecord>> {
+    (chances.iter().zip(salt..)).map(|(&chance, salt)| run(|i| coin(salt, i, chance))).collect()
+}
+
+fn method<'a>(name: &'a str, runs: &'a [Vec<SampleRecord>], against: Option<&'a str>) -> Contender<'a> {
+    let seeds = runs.iter().zip(0..).map(|(records, seed)| Seed { seed, records }).collect();
+    Contender { name, role: Standing::Model, seeds, against }
+}
+
+#[test]
+fn seeds_are_one_column_and_a_difference_must_hold_over_them() {
+    let plain = seeds(10, &[0.70, 0.72, 0.69, 0.71, 0.70]);
+    // Better with every seed; and as much better on average, but by one seed alone.
+    let (steady, lucky) =
+        (seeds(20, &[0.80, 0.81, 0.79, 0.80, 0.80]), seeds(30, &[0.70, 0.72, 0.69, 0.99, 0.71]));
+    let contenders =
+        [method("plain", &plain, None), method("steady", &steady, None), method("lucky", &lucky, None)];
+    let comparison = compare(&contenders, &options()).unwrap();
+    let column = |name: &str| comparison.columns.iter().find(|column| column.name == name).unwrap();
+    assert!(comparison.columns.iter().all(|column| column.results.overall.seeds == 5));
+    let mean: f64 = plain.iter().flatten().map(|record| record.score).sum::<f64>() / 4000.0;
+    assert!((column("plain").results.overall.mean - mean).abs() < 1e-12);
+    assert!(column("lucky").results.overall.deviation > 5.0 * column("steady").results.overall.deviation);
+    let of = |name: &str| comparison.differences.iter().find(|found| found.first == name).unwrap();
+    assert!(of("steady").significant && !of("lucky").significant, "{:?}", comparison.differences);
+    assert_eq!((of("steady").overall.seeds, of("steady").mcnemar_p), (5, None));
+    let text = comparison.to_text();
+    for part in ["over seeds and pictures", "`plain` 5 (± ", "over 5 seeds and 100 pictures"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn each_is_compared_with_the_baseline_that_it_names_seed_by_seed() {
+    let (few, many) = (seeds(40, &[0.6, 0.6]), seeds(50, &[0.8, 0.8]));
+    let (more_few, more_many) = (seeds(60, &[0.7, 0.7]), seeds(70, &[0.9, 0.9, 0.9]));
+    let contenders = [
+        method("plain,few", &few, None),
+        method("plain,many", &many, None),
+        method("new,few", &more_few, Some("plain,few")),
+        method("new,many", &more_many, Some("plain,many")),
+    ];
+    let comparison = compare(&contenders, &options()).unwrap();
+    let pairs: Vec<(&str, &str)> =
+        comparison.differences.iter().map(|found| (&*found.first, &*found.second)).collect();
+    assert_eq!(pairs, [("new,few", "plain,few"), ("new,many", "plain,many")]);
+    assert_eq!(comparison.differences[1].overall.seeds, 2, "those that both have");
+    assert!(comparison.warnings.iter().any(|warning| warning.contains("From 2 to 3 seeds")));
+    let nobody = [method("a", &few, None), method("b", &many, Some("c"))];
+    assert!(matches!(compare(&nobody, &options()), Err(CompareError::Baseline { .. })));
+    let other: Vec<Seed<'_>> = many.iter().zip(7..).map(|(records, seed)| Seed { seed, records }).collect();
+    let apart = [method("a", &few, None), Contender { seeds: other, ..method("b", &many, None) }];
+    assert!(matches!(compare(&apart, &options()), Err(CompareError::Seeds { .. })));
+}
+
+#[test]
+fn tables_have_a_row_per_column_and_the_front_is_what_nothing_beats() {
+    let (cheap, dear, waste) = (seeds(80, &[0.6]), seeds(81, &[0.9]), seeds(82, &[0.5]));
+    let contenders = [
+        method("cheap_one", &cheap, None),
+        method("dear|one", &dear, None),
+        method("waste, 50 %", &waste, None),
+    ];
+    let mut comparison = compare(&contenders, &options()).unwrap();
+    for (column, flops) in comparison.columns.iter_mut().zip([100, 300, 200]) {
+        column.costs = Some(Costs { step_flops: Some(flops), step_ms: Some(1.5), ..Costs::default() });
+    }
+    assert_eq!(comparison.front(Cost::StepFlops), ["cheap_one", "dear|one"]);
+    assert_eq!(comparison.front(Cost::StepTime), ["dear|one"]);
+    assert_eq!(comparison.front(Cost::Parameters), [""; 0]);
+    let markdown = comparison.to_table(TableFormat::Markdown);
+    let rows: Vec<&str> = markdown.lines().take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows.len(), 5);
+    let bars = |row: &str| row.replace("\\|", "").matches('|').count();
+    assert!(rows.iter().all(|row| bars(row) == bars(rows[0])), "{markdown}");
+    let latex = comparison.to_table(TableFormat::Latex);
+    assert!(latex.contains("cheap\\_one & 1 & ") && latex.contains("waste, 50 \\% & "), "{latex}");
+    assert_eq!(latex.matches(" \\\\\n").count(), 4);
+    let csv = comparison.to_table(TableFormat::Csv);
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 4);
+    assert!(
+        lines[3].starts_with("\"waste, 50 %\",model,1,800,100,") && lines[3].ends_with(",200,1.5,false"),
+        "{csv}"
+    );
+    assert_eq!(lines[1].split(',').count(), lines[0].split(',').count());
+    let json = comparison.to_json().unwrap();
+    assert_eq!(json["columns"][0]["costs"]["step_flops"], 100);
+    let text = comparison.to_text();
+    assert!(text.contains("Pareto front: `cheap_one`, `dear|one`"), "{text}");
 }

@@ -144,11 +144,11 @@ impl Weights<'_> {
             let op = Attention { heads, kv_heads: heads, causal: false, segments: false, scale };
             let read = p.graph.one(op, &[q, k, v])?;
             let update = linear(p, "o_proj", read)?;
-            x = self.added(p, (part, &format!("{prefix}.norm1")), x, update)?;
+            x = added(p, (part, &format!("{prefix}.norm1")), x, update)?;
             let inner = linear(p, "linear_1", x)?;
             let inner = relu(p, inner)?;
             let update = linear(p, "linear_2", inner)?;
-            x = self.added(p, (part, &format!("{prefix}.norm2")), x, update)?;
+            x = added(p, (part, &format!("{prefix}.norm2")), x, update)?;
         }
         let taps = self.of.of.len();
         let weight = p.param(part, &format!("{prefix}.output.weight"), &[taps, width], Init::ZEROS);
@@ -156,10 +156,10 @@ impl Weights<'_> {
         let logits = p.graph.linear(x, weight, Some(bias))?;
         Ok(p.graph.reshape(logits, &[batch, taps])?)
     }
+}
 
-    /// A norm of the sum of two.
-    fn added(&self, p: &mut Params, of: Of<'_>, x: Tensor, update: Tensor) -> Result<Tensor, ModelError> {
-        let sum = p.graph.add(x, update)?;
-        layer_norm(p, of, NORM_EPS, sum)
-    }
+/// A norm of the sum of two.
+fn added(p: &mut Params, of: Of<'_>, x: Tensor, update: Tensor) -> Result<Tensor, ModelError> {
+    let sum = p.graph.add(x, update)?;
+    layer_norm(p, of, NORM_EPS, sum)
 }

@@ -6,10 +6,11 @@ mod rotary;
 mod states;
 mod taps;
 mod tower;
+mod views;
 
 pub(crate) use states::States;
 pub use states::VisionState;
-pub use taps::tapped;
 pub(crate) use taps::{side_by_side, summary, tap};
+pub use taps::{states_of, tapped};
 use tower::Tower;
 pub(crate) use tower::activation;

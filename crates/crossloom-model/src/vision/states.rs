@@ -4,6 +4,7 @@ use crossloom_graph::Tensor;
 use crossloom_ir::{Role, TensorType};
 use crossloom_recipe::{Recipe, VisionAddress, VisionModel};
 
+use super::views::Views;
 use super::{Tower, tapped};
 use crate::ModelError;
 use crate::params::Params;
@@ -15,6 +16,8 @@ pub enum VisionState {
     Patches(VisionAddress),
     /// Its class token, `[B, 1, Dv]`.
     Class(VisionAddress),
+    /// The patches of a picture of so many times the side, tile by tile through the encoder, row by row `[B, side² N, Dv]`.
+    Tiles(VisionAddress, usize),
 }
 
 impl VisionState {
@@ -23,6 +26,14 @@ impl VisionState {
         match self {
             Self::Patches(address) => format!("state.{address}"),
             Self::Class(address) => format!("state.{address}.class"),
+            Self::Tiles(address, side) => format!("state.{address}.tiles.{side}"),
+        }
+    }
+
+    /// The state of the encoder that it is of.
+    pub fn address(self) -> VisionAddress {
+        match self {
+            Self::Patches(address) | Self::Class(address) | Self::Tiles(address, _) => address,
         }
     }
 
@@ -35,6 +46,7 @@ impl VisionState {
         match self {
             Self::Patches(_) => vision.tokens(),
             Self::Class(_) => 1,
+            Self::Tiles(_, side) => side * side * vision.tokens(),
         }
     }
 }
@@ -45,9 +57,10 @@ pub(crate) struct States(Vec<(VisionState, Tensor)>);
 impl States {
     /// Those of an encoder over pixels `[B, C, H, W]`.
     pub(crate) fn encode(p: &mut Params, recipe: &Recipe, pixels: Tensor) -> Result<Self, ModelError> {
-        let tower = Tower::build(p, pixels, &recipe.model.vision)?;
+        let views = Views::of(p, recipe, pixels)?;
+        let tower = Tower::build(p, views.pixels(), &recipe.model.vision)?;
         p.enter("vision.tap");
-        let states = tapped(recipe).into_iter().map(|state| Ok((state, tower.tap(p, state)?)));
+        let states = tapped(recipe).into_iter().map(|state| Ok((state, views.state(p, &tower, state)?)));
         let states = states.collect::<Result<_, ModelError>>()?;
         p.leave();
         Ok(Self(states))

@@ -1,7 +1,7 @@
 //! Taps: states of the encoder, and sources that are made of them.
 
 use crossloom_graph::Tensor;
-use crossloom_recipe::{Input, LayerWeights, Part, Recipe, Tap, TapSource, VisionAddress, Weighted};
+use crossloom_recipe::{Input, LayerWeights, Part, Recipe, Sampling, Tap, TapSource, Weighted};
 
 use super::{States, VisionState};
 use crate::ModelError;
@@ -20,12 +20,12 @@ pub fn tapped(recipe: &Recipe) -> Vec<VisionState> {
         }
     };
     for tap in spec.input.taps().iter().chain(injected) {
-        states_of(recipe, tap).into_iter().map(VisionState::Patches).for_each(&mut see);
+        states_of(recipe, tap).into_iter().for_each(&mut see);
     }
     if let Input::Weighted(Weighted { of, weights: LayerWeights::Allocator { .. }, .. }) = &spec.input
         && recipe.model.vision.class_token
     {
-        of.iter().flat_map(|tap| states_of(recipe, tap)).map(VisionState::Class).for_each(&mut see);
+        of.iter().flat_map(|tap| classes_of(recipe, tap)).for_each(&mut see);
     }
     seen
 }
@@ -38,8 +38,7 @@ pub(crate) fn summary(
     of: &Tap,
 ) -> Result<Tensor, ModelError> {
     if recipe.model.vision.class_token {
-        let class: Vec<VisionState> = states_of(recipe, of).into_iter().map(VisionState::Class).collect();
-        return mean(p, states, &class);
+        return mean(p, states, &classes_of(recipe, of));
     }
     let patches = tap(p, states, recipe, of)?;
     let [batch, count, width] =
@@ -49,26 +48,32 @@ pub(crate) fn summary(
     Ok(p.graph.reshape(mean, &[batch, 1, width])?)
 }
 
-fn states_of(recipe: &Recipe, tap: &Tap) -> Vec<VisionAddress> {
+/// The states that a tap is made of.
+pub fn states_of(recipe: &Recipe, tap: &Tap) -> Vec<VisionState> {
     match (tap, recipe.topology.source(tap)) {
-        (Tap::State(address), _) => vec![*address],
-        (_, Some((TapSource::Mean { of }, _))) => of.clone(),
+        (Tap::State(address), _) => vec![VisionState::Patches(*address)],
+        (_, Some((TapSource::Mean { of }, _))) => of.iter().copied().map(VisionState::Patches).collect(),
         (_, Some((TapSource::Channels { of }, _))) => {
             of.iter().flat_map(|inner| states_of(recipe, inner)).collect()
         }
-        (_, Some((TapSource::Stacks { of, .. }, _))) => vec![*of],
+        (_, Some((TapSource::Stacks { of, side, .. }, _))) => vec![VisionState::Tiles(*of, *side)],
         (_, Some((TapSource::MmFuser(fuser), _))) => {
-            std::iter::once(fuser.query).chain(fuser.of.iter().copied()).collect()
+            std::iter::once(fuser.query).chain(fuser.of.iter().copied()).map(VisionState::Patches).collect()
         }
         (Tap::Source(_), None) => Vec::new(),
     }
 }
 
+/// The class tokens of the states that a tap is made of.
+fn classes_of(recipe: &Recipe, tap: &Tap) -> Vec<VisionState> {
+    states_of(recipe, tap).into_iter().map(|state| VisionState::Class(state.address())).collect()
+}
+
 /// A tap of encoded pictures, `[B, patches, W]`; W is as many vision widths as states lie side by side in it.
 pub(crate) fn tap(p: &mut Params, states: &States, recipe: &Recipe, tap: &Tap) -> Result<Tensor, ModelError> {
-    let source = match (tap, recipe.topology.source(tap)) {
+    let (source, number) = match (tap, recipe.topology.source(tap)) {
         (Tap::State(address), _) => return states.get(VisionState::Patches(*address)),
-        (Tap::Source(_), Some((source, _))) => source,
+        (Tap::Source(_), Some((source, number))) => (source, number),
         (Tap::Source(_), None) => {
             return Err(ModelError::Incomplete(format!("`{tap}` is no tap of the topology")));
         }
@@ -91,8 +96,9 @@ pub(crate) fn tap(p: &mut Params, states: &States, recipe: &Recipe, tap: &Tap) -
             let of = (Part::Adapter, &*format!("injection.connector.{tap}"));
             Fuser { of, spec, side }.fuse(p, query, &read)?
         }
-        TapSource::Stacks { .. } => {
-            return Err(ModelError::Incomplete(format!("`{tap}` is no tap of the topology")));
+        TapSource::Stacks { of, side, sampling } => {
+            let tiles = states.get(VisionState::Tiles(*of, *side))?;
+            stack(p, tiles, *side, *sampling, number)?
         }
     };
     p.leave();
@@ -108,6 +114,31 @@ pub(crate) fn side_by_side(
 ) -> Result<Tensor, ModelError> {
     let parts = taps.iter().map(|inner| tap(p, states, recipe, inner)).collect::<Result<Vec<_>, _>>()?;
     if let [only] = parts[..] { Ok(only) } else { Ok(p.graph.concat(&parts, 2)?) }
+}
+
+/// One of the stacks of a picture's tiles `[B, side² N, Dv]`, `[B, N, Dv]`.
+fn stack(
+    p: &mut Params,
+    tiles: Tensor,
+    side: usize,
+    sampling: Sampling,
+    number: usize,
+) -> Result<Tensor, ModelError> {
+    let [batch, rows, width] = [p.graph.shape(tiles)[0], p.graph.shape(tiles)[1], p.graph.ty(tiles).last()];
+    let patches = rows / (side * side);
+    let grid = patches.isqrt();
+    let (i, j) = (number / side, number % side);
+    let mut x = tiles;
+    let (shape, places) = match sampling {
+        Sampling::Grid1d => (vec![batch, patches, side * side, width], vec![(2, number)]),
+        Sampling::Grid2d => (vec![batch, grid, side, grid, side, width], vec![(2, i), (4, j)]),
+        Sampling::Tiles => (vec![batch, side, grid, side, grid, width], vec![(1, i), (3, j)]),
+    };
+    x = p.graph.reshape(x, &shape)?;
+    for (axis, at) in places {
+        x = p.graph.slice(x, axis, at, 1)?;
+    }
+    Ok(p.graph.reshape(x, &[batch, patches, width])?)
 }
 
 fn mean(p: &mut Params, states: &States, of: &[VisionState]) -> Result<Tensor, ModelError> {

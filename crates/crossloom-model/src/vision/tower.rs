@@ -52,9 +52,9 @@ impl Tower {
         Ok(Self { states, post_norm, class_token: model.class_token })
     }
 
-    /// The patch tokens of a state, `[B, N, D]`, or its class token, `[B, 1, D]`.
+    /// The patch tokens of a state, `[B, N, D]`, those of tiles too, or its class token, `[B, 1, D]`.
     pub(crate) fn tap(&self, p: &mut Params, of: VisionState) -> Result<Tensor, ModelError> {
-        let (VisionState::Patches(address) | VisionState::Class(address)) = of;
+        let address = of.address();
         let missing = || ModelError::Incomplete(format!("the vision encoder has no state `{address}`"));
         let state = match address {
             VisionAddress::Embed => self.states[0],
@@ -66,7 +66,7 @@ impl Tower {
         }
         let patches = p.graph.shape(state)[1] - 1;
         match of {
-            VisionState::Patches(_) => Ok(p.graph.slice(state, 1, 1, patches)?),
+            VisionState::Patches(_) | VisionState::Tiles(..) => Ok(p.graph.slice(state, 1, 1, patches)?),
             VisionState::Class(_) => Ok(p.graph.slice(state, 1, 0, 1)?),
         }
     }

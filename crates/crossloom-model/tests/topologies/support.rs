@@ -41,8 +41,11 @@ pub(crate) fn small(method: &str, sets: &[&str]) -> Recipe {
     let text = std::fs::read_to_string(recipes().join("synthetic.toml")).unwrap();
     // One visual token more than patches, so that a text of some positions is left.
     let short = ["topology.input.also=['block.1']", "topology.input.pool=16"];
+    let stacks =
+        ["topology.taps=['fine.1', 'fine.2']", "topology.points=['before layer.1', 'before layer.2']"];
     let sets = &match method {
         "dense-connector-sti" => [&short[..], sets].concat(),
+        "deepstack" => [&stacks[..], sets].concat(),
         _ => sets.to_vec(),
     };
     load(text.split_once("[variants.").unwrap().0, method, sets)

@@ -2,14 +2,20 @@
 
 use crate::decode::{Cx, SYNTHETIC_SIDES};
 use crate::diagnostic::Finding;
-use crate::schema::{Data, Source, VisionModel};
+use crate::schema::{Data, Source, TopologySpec, VisionModel};
 use crate::tree::Node;
 
 /// Colour channels of every picture of every data set.
 const CHANNELS: usize = 3;
 
 /// The encoder takes pictures as the data set gives them.
-pub(super) fn pictures(root: &Node, vision: &VisionModel, data: &Data, cx: &mut Cx) {
+pub(super) fn pictures(
+    root: &Node,
+    vision: &VisionModel,
+    topology: Option<&TopologySpec>,
+    data: &Data,
+    cx: &mut Cx,
+) {
     if vision.channels != CHANNELS {
         let message =
             format!("pictures have {CHANNELS} channels, the vision encoder reads {}", vision.channels);
@@ -18,7 +24,7 @@ pub(super) fn pictures(root: &Node, vision: &VisionModel, data: &Data, cx: &mut 
     }
     // Pictures of a file are resized to what the encoder reads; drawn ones have one size.
     let Source::Synthetic { image_size, .. } = &data.source else { return };
-    let read = vision.image_size;
+    let read = vision.image_size * topology.map_or(1, TopologySpec::magnification);
     let written = root.get("data.source.image_size").map(|node| node.span);
     if *image_size != read {
         let message = format!("pictures of {image_size} pixels are drawn, the vision encoder reads {read}");

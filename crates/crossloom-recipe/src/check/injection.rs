@@ -49,6 +49,15 @@ pub(super) fn sources(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
             let message = format!("`{name}` reads no state");
             cx.report(Finding::error(place, message).help("list at least one state as `of`"));
         }
+        if let TapSource::Stacks { side, .. } = source
+            && *side != topology.magnification()
+        {
+            let sides = topology.magnification();
+            let message =
+                format!("`{name}` has {side} by {side} tiles, and another source {sides} by {sides}");
+            let help = "pictures have one size: use the same `side` for all";
+            cx.report(Finding::error(place, message).help(help));
+        }
         let TapSource::Channels { of } = source else { continue };
         for tap in of {
             let wide = matches!(topology.source(tap), Some((TapSource::Channels { .. }, _)));

@@ -49,7 +49,7 @@ pub(crate) fn check(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
         }
     }
     if let (Some(vision), Some(data)) = (sections.vision, sections.data) {
-        data::pictures(root, vision, data, cx);
+        data::pictures(root, vision, sections.topology, data, cx);
     }
     training::training(root, sections, cx);
     paths::paths(root, sections, cx);

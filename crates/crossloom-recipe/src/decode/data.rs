@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::fields::{Cx, Fields, Kinds};
+use super::taps::magnification;
 use crate::schema::{Data, ImageUse, Source, VisionModel};
 use crate::tree::Node;
 
@@ -35,7 +36,11 @@ pub(super) fn data(root: &Node, vision: Option<&VisionModel>, cx: &mut Cx) -> Op
     let seed = f.or_in("seed", 0..=MAX_SEED, 0);
     let cache = f.optional("cache");
     f.finish();
-    let source = if root.get("data.source").is_some() { source(root, vision, cx) } else { None };
+    let source = if root.get("data.source").is_some() {
+        source(root, vision.map(|vision| vision.image_size * magnification(root)), cx)
+    } else {
+        None
+    };
     Some(Data {
         source: source?,
         questions_per_sequence: questions_per_sequence?,
@@ -48,17 +53,18 @@ pub(super) fn data(root: &Node, vision: Option<&VisionModel>, cx: &mut Cx) -> Op
     })
 }
 
-fn source(root: &Node, vision: Option<&VisionModel>, cx: &mut Cx) -> Option<Source> {
+fn source(root: &Node, side: Option<usize>, cx: &mut Cx) -> Option<Source> {
     let (mut f, kind) = Fields::open_kind(root, &SOURCE, cx)?;
     let source = match kind {
         "easy-vqa" => Some(Source::EasyVqa {}),
-        _ => synthetic(&mut f, vision),
+        _ => synthetic(&mut f, side),
     };
     f.finish();
     source
 }
 
-fn synthetic(f: &mut Fields<'_, '_>, vision: Option<&VisionModel>) -> Option<Source> {
+/// `side` is that of the pictures that the model is given.
+fn synthetic(f: &mut Fields<'_, '_>, side: Option<usize>) -> Option<Source> {
     let train_images = f.or_in("train_images", 1..=1_000_000, 256);
     let test_images = f.or_in("test_images", 1..=1_000_000, 64);
     // What the generator can draw and ask; a test of the binary holds this against it.
@@ -70,7 +76,7 @@ fn synthetic(f: &mut Fields<'_, '_>, vision: Option<&VisionModel>) -> Option<Sou
         questions_per_image: questions_per_image?,
         image_size: match image_size? {
             Some(size) => size,
-            None => vision?.image_size,
+            None => side?,
         },
     })
 }

@@ -20,6 +20,21 @@ pub(super) const SOURCE: Kinds = Kinds {
     absent: None,
 };
 
+/// How many times larger pictures are than what the encoder reads at once, read ahead without reporting anything.
+pub(super) fn magnification(root: &Node) -> usize {
+    let sources = root.get("topology.sources").and_then(Node::table).into_iter().flatten();
+    sources.filter_map(|(_, entry)| stacked(&entry.node)).max().unwrap_or(1)
+}
+
+/// Tiles along a side of a source of stacks.
+fn stacked(source: &Node) -> Option<usize> {
+    let side = match source.get("side").map(|side| &side.value) {
+        Some(Value::Integer(side @ 2..=8)) => *side as usize,
+        _ => 2,
+    };
+    (source.get("kind").and_then(Node::string) == Some("stacks")).then_some(side)
+}
+
 /// What may be named as a tap.
 pub(super) struct Names {
     /// Vision states.
@@ -34,18 +49,11 @@ impl Names {
     /// Reads ahead what there is to name, without reporting anything.
     pub(super) fn peek(root: &Node) -> Self {
         let written = root.get("topology.sources").and_then(Node::table).into_iter().flatten();
-        let sources = written.map(|(name, entry)| {
-            let stacks = entry.node.get("kind").and_then(Node::string) == Some("stacks");
-            let side = match entry.node.get("side").map(|side| &side.value) {
-                Some(Value::Integer(side @ 2..=8)) => *side as usize,
-                _ => 2,
-            };
-            (name.clone(), if stacks { side * side } else { 1 })
-        });
+        let sources =
+            written.map(|(name, entry)| (name.clone(), stacked(&entry.node).map_or(1, |side| side * side)));
         Self {
             depth: Depth::peek(root, "model.vision.layers"),
             heads: peek(root, "model.vision.heads"),
-
             sources: sources.collect(),
         }
     }

@@ -6,7 +6,7 @@ use super::ReadArchitecture;
 use super::files::Loader;
 use crate::decode::Cx;
 use crate::diagnostic::{Finding, SourceKind};
-use crate::schema::{Architecture, Part};
+use crate::schema::{Architecture, Part, PretrainedWeights};
 use crate::tree::{Entry, Node, Table, Value, parse_document};
 
 /// Where weights are named, and the tables that they fill.
@@ -52,7 +52,7 @@ impl Loader<'_> {
             let of_pairs = path.starts_with("train.");
             let Some(text) = written.string().map(str::to_owned) else { continue };
             let Some(architectures) = &mut self.architectures else { continue };
-            let folder = self.path.parent().unwrap_or(Path::new(".")).join(&text);
+            let folder = PretrainedWeights::place(self.path.parent().unwrap_or(Path::new(".")), &text);
             let architecture = match architectures.get(&folder) {
                 Ok(architecture) => architecture,
                 Err(problems) => {

@@ -13,6 +13,8 @@ use crate::tree::{Node, Table, Value, merge, parse_document};
 const MAX_BYTES: usize = 1 << 20;
 /// Longest chain of `extends`.
 const MAX_DEPTH: usize = 16;
+/// A recipe in a folder of this name may extend what lies in the folder around it.
+const STUDIES: &str = "studies";
 /// Most files in one recipe.
 const MAX_FILES: usize = 128;
 
@@ -97,7 +99,10 @@ impl<'r> Loader<'r> {
     pub(super) fn document(&mut self, text: &str) -> Node {
         let name = self.path.file_name().map_or_else(|| self.path.clone(), PathBuf::from);
         let home = home(&self.path);
-        let root = home.canonicalize().unwrap_or_else(|_| home.clone());
+        let own = home.canonicalize().unwrap_or_else(|_| home.clone());
+        // Studies are made of the recipes around them.
+        let around = own.parent().filter(|_| own.file_name().is_some_and(|name| name == STUDIES));
+        let root = around.map_or_else(|| own.clone(), Path::to_owned);
         let place = Opened { path: self.path.clone(), short: name.display().to_string(), home, root };
         let mut stack = vec![canonical(&self.path)];
         self.tree(&place, text, ReadAs::Recipe, &mut stack)

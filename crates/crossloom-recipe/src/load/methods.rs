@@ -36,7 +36,7 @@ impl Loader<'_> {
                         key: item.span,
                         node: Node::new(Value::Table(Table::new()), item.span),
                     });
-                    self.extend_first(&mut variant, item);
+                    extend_first(&mut variant, item);
                     variants.insert(name, variant);
                 }
             }
@@ -69,18 +69,18 @@ impl Loader<'_> {
         }
         Some(stem.to_owned())
     }
+}
 
-    /// Puts a file before those that a variant extends.
-    fn extend_first(&mut self, variant: &mut Entry, file: &Node) {
-        let Some(table) = variant.node.table_mut() else { return };
-        match table.get_mut("extends").map(|entry| &mut entry.node.value) {
-            Some(Value::Array(files)) => files.insert(0, file.clone()),
-            // What is no list is told where it is read.
-            Some(_) => {}
-            None => {
-                let list = Node::new(Value::Array(vec![file.clone()]), file.span);
-                table.insert("extends".to_owned(), Entry { key: file.span, node: list });
-            }
+/// Puts a file before those that a variant extends.
+fn extend_first(variant: &mut Entry, file: &Node) {
+    let Some(table) = variant.node.table_mut() else { return };
+    match table.get_mut("extends").map(|entry| &mut entry.node.value) {
+        Some(Value::Array(files)) => files.insert(0, file.clone()),
+        // What is no list is told where it is read.
+        Some(_) => {}
+        None => {
+            let list = Node::new(Value::Array(vec![file.clone()]), file.span);
+            table.insert("extends".to_owned(), Entry { key: file.span, node: list });
         }
     }
 }

@@ -85,6 +85,11 @@ impl Recipe {
         }
     }
 
+    /// Pixels along a side of the pictures that the model is given.
+    pub fn picture_side(&self) -> usize {
+        self.model.vision.image_size.saturating_mul(self.topology.magnification())
+    }
+
     /// Visual tokens that the input is made of.
     pub fn visual_tokens(&self) -> usize {
         let of_one = self.model.visual_tokens();

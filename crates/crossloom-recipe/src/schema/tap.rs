@@ -130,7 +130,8 @@ pub enum TapSource {
     #[serde(rename = "mmfuser")]
     MmFuser(MmFuser),
     /// A picture of `side` times the size, cut into tiles that pass the encoder one by one, its patches dealt out to `side`²
-    /// sources `NAME.0`, `NAME.1`, … of as many patches as the picture's own (DeepStack).
+    /// sources `NAME.0`, `NAME.1`, … of as many patches as the picture's own (DeepStack). Pictures are then read in that size, and what
+    /// the encoder sees as the picture itself is the mean over `side` by `side` pixels.
     Stacks {
         /// The state of every tile.
         of: VisionAddress,
@@ -157,10 +158,6 @@ pub enum Sampling {
     /// Stack (i, j) is tile (i, j).
     #[serde(rename = "tiles")]
     Tiles,
-    /// As `2d`, but each patch of stack (i, j) is a mean over `side` by `side` patches from there on, as a resampled picture
-    /// shifted by (i, j) would have it.
-    #[serde(rename = "2d_scaledown")]
-    ScaledDown,
 }
 
 impl TapSource {

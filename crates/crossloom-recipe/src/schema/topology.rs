@@ -84,16 +84,24 @@ impl TopologySpec {
         }
     }
 
+    /// How many times larger than what the encoder reads at once pictures are: the `side` of its stacks, or 1.
+    pub fn magnification(&self) -> usize {
+        let side = |source: &TapSource| match source {
+            TapSource::Stacks { side, .. } => *side,
+            TapSource::Mean { .. } | TapSource::Channels { .. } | TapSource::MmFuser(_) => 1,
+        };
+        self.sources.values().map(side).max().unwrap_or(1)
+    }
+
     /// How many states wide what the input's projector reads is; 1 where it reads nothing.
     pub fn input_width(&self) -> usize {
         match &self.input {
-            Input::None => 1,
             Input::Channels(taps) => taps.iter().map(|tap| self.width_of(tap)).sum(),
             Input::Tokens(of) => self.width_of(&of.of),
             Input::Weighted(Weighted { base: Some(base), join: Join::Channels, .. }) => {
                 1 + self.width_of(base)
             }
-            Input::Weighted(_) | Input::Windows(_) | Input::Mixture(_) => 1,
+            Input::None | Input::Weighted(_) | Input::Windows(_) | Input::Mixture(_) => 1,
         }
     }
 

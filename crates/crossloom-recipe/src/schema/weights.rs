@@ -1,6 +1,7 @@
 //! Pretrained weights that a recipe starts from, and what such weights say of their model.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use super::{
 #[serde(deny_unknown_fields)]
 pub struct PretrainedWeights {
     /// A folder as Hugging Face or PEFT lays it out (configuration and safetensors), or a file. A relative path starts at the
-    /// recipe's folder and stays in it. Where the weights lie is no part of an experiment's identity once `hash` is known.
+    /// recipe's folder and stays in it. Or `asset:NAME`, a package that `crossloom data get NAME` has fetched. Where the weights lie is no part of an experiment's identity once `hash` is known.
     pub path: String,
     /// BLAKE3 of what lies there, 64 hexadecimal digits. A recipe may insist on it; a run's folder always has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,6 +32,16 @@ pub struct PretrainedWeights {
     /// letters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unexpected: Vec<String>,
+}
+
+impl PretrainedWeights {
+    /// What the path of a fetched package begins with.
+    pub const ASSET: &str = "asset:";
+
+    /// Where a path of a recipe in that folder leads; that of a package is what it is anywhere.
+    pub fn place(folder: &Path, path: &str) -> PathBuf {
+        if path.starts_with(Self::ASSET) { PathBuf::from(path) } else { folder.join(path) }
+    }
 }
 
 /// What a pretrained model, or an adapter, says of itself. A part that it does not have is none.

@@ -6,4 +6,5 @@ pub(crate) mod line;
 pub(crate) mod marker;
 pub(crate) mod ramp;
 pub(crate) mod scale;
+pub(crate) mod scatter;
 pub(crate) mod trace;

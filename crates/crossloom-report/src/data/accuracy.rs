@@ -90,6 +90,8 @@ pub struct AccuracyRow {
     pub difference: Option<Estimate>,
     /// Number of parameters of the whole model.
     pub parameters: Option<u64>,
+    /// Floating-point operations of one training step.
+    pub step_flops: Option<u64>,
     /// Median time of one training step, in milliseconds.
     pub step_ms: Option<f64>,
 }

@@ -54,19 +54,21 @@ fn body(out: &mut Markup, context: &Context<'_>) {
     out.leaf("a", &[("class", "skip"), ("href", "#main")], "Skip to the results");
     section::header::write(out, context);
     out.element("nav", &[("aria-label", "Sections")], |out| {
-        for (target, title) in [
-            ("#accuracy", "Accuracy"),
+        let cost = section::cost::is_shown(context).then_some(("#cost", "Cost"));
+        let before = [("#accuracy", "Accuracy")].into_iter().chain(cost);
+        for (target, title) in before.chain([
             ("#topology", "Topology"),
             ("#gates", "Gates"),
             ("#training", "Training"),
             ("#samples", "Samples"),
             ("#reproduce", "Reproduce"),
-        ] {
+        ]) {
             out.leaf("a", &[("href", target)], title);
         }
     });
     out.element("main", &[("id", "main")], |out| {
         section::accuracy::write(out, context);
+        section::cost::write(out, context);
         section::topology::write(out, context);
         section::gates::write(out, context);
         section::training::write(out, context);

@@ -2,6 +2,7 @@
 
 pub(crate) mod accuracy;
 pub(crate) mod assets;
+pub(crate) mod cost;
 pub(crate) mod courses;
 pub(crate) mod gates;
 pub(crate) mod header;

@@ -55,6 +55,7 @@ pub(crate) fn hostile() -> ReportData {
                     cells: vec![estimate(), None],
                     difference: estimate(),
                     parameters: Some(u64::MAX),
+                    step_flops: Some(u64::MAX),
                     step_ms: Some(f64::NAN),
                     ..AccuracyRow::default()
                 },

@@ -68,6 +68,7 @@ fn accuracy() -> AccuracyTable {
             .collect(),
         difference,
         parameters: Some(if name.starts_with("cli") { 931_402 } else { 846_349 }),
+        step_flops: Some(if name.starts_with("cli") { 5_380_000_000 } else { 5_180_000_000 }),
         step_ms,
     };
     let prior = RowKind::QuestionOnly;

@@ -32,7 +32,7 @@ impl Alone<'_> {
         let split = self.data.images(self.split).0;
         let image = split.images().image(split.examples()[example].image).unwrap();
         let mut pixels = vec![0.0; image.rgb().len()];
-        let normalization = Processor::of(&self.recipe.model.vision).normalization();
+        let normalization = Processor::of(&self.recipe).normalization();
         normalization.write_chw(image.rgb(), &mut pixels).unwrap();
         pixels
     }
@@ -43,7 +43,7 @@ impl Alone<'_> {
         let (question, picture) = (&split.examples()[question], &split.examples()[picture]);
         let image = split.images().image(picture.image).unwrap();
         let tokens = vec![self.data.tokenizer.encode(&question.question).unwrap()];
-        let normalization = Processor::of(&self.recipe.model.vision).normalization();
+        let normalization = Processor::of(&self.recipe).normalization();
         self.batch.fill_prompts(&[(&image, tokens)], &normalization).unwrap();
         let encoding = self.model.phases.encoding().unwrap();
         let mut gates = GateMoments::default();
@@ -107,7 +107,7 @@ fn a_training_row_shows_the_picture_of_its_questions_and_predicts_their_answers(
         let mut whole = model.whole(&recipe, shape(&plan), plan.vocab_size).unwrap();
         let (split, encoded) = data.images(Split::Train);
         let options = TrainingOptions {
-            normalization: Processor::of(&recipe.model.vision).normalization(),
+            normalization: Processor::of(&recipe).normalization(),
             image_mode: image_mode(&recipe),
             ..TrainingOptions::default()
         };

@@ -2,12 +2,15 @@
 
 use crossloom_recipe::{Gate, Tap, Topology, VisionAddress};
 use crossloom_report as report;
+use crossloom_train::run_dir::GateRecord;
+use indexmap::IndexMap;
 
 use crate::{ExperimentError, VariantOutcome};
 
 /// All layers, shallow first, and the edges with their gates.
 pub(super) fn topology(
     outcome: &VariantOutcome,
+    gates: &IndexMap<String, GateRecord>,
     series: &dyn Fn(&str) -> report::Series,
 ) -> Result<report::Topology, ExperimentError> {
     let topology = Topology::new(&outcome.recipe)?;
@@ -29,7 +32,7 @@ pub(super) fn topology(
         );
         let (Some(tap), Some(point)) = (tap, point) else { continue };
         let name = edge.name();
-        let gate = outcome.gates.get(&name).filter(|_| gated).map(|gate| report::Gate {
+        let gate = gates.get(&name).filter(|_| gated).map(|gate| report::Gate {
             mean: gate.mean,
             deviation: Some(gate.deviation),
             history: series(&format!("gate/{name}")),

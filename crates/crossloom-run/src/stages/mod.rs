@@ -35,8 +35,8 @@ pub use compiled::{Program, program};
 pub use diff::{Diff, EdgeDiff, Move, diff};
 pub use edges::{EdgeCost, EdgeTrace, TracedNode, trace_edge};
 pub use explain::{
-    Budget, Changed, Costs, Explained, Figure, Memory, Overhead, PartCosts, PartParameters, PassCounts,
-    Ratio, Saved, Tried, Unit, explain, figures, within,
+    Budget, Changed, Costs, Explained, FUSING, Figure, Memory, Overhead, PartCosts, PartParameters,
+    PassCounts, Ratio, Saved, Tried, Unit, explain, figures, within,
 };
 pub use ir::func_json;
 pub use plan::plan_json;

@@ -2,13 +2,13 @@
 
 use crossloom_ir::func::ValueDef;
 use crossloom_ir::{Func, Role, Tensor, Value};
-use crossloom_model::{ParamSpec, inputs};
+use crossloom_model::{ParamSpec, VisionState, inputs};
 use crossloom_recipe::Recipe;
 
 use super::evaluate::{Change, Evaluated, Named, norm};
 use super::functions::{Function, Functions, Sizes, Use};
 use super::scene::Sight;
-use super::sequences::Sequences;
+use super::sequences::{Sequence, Sequences};
 use super::small::small;
 use super::weights;
 use super::wiring::{Tap, Wiring};
@@ -57,7 +57,8 @@ impl<'b> Bench<'b> {
         }
         let weights = weights::generic(&params);
         let vision = &recipe.model.vision;
-        let shape = [sizes.batch, vision.channels, vision.image_size, vision.image_size];
+        let side = recipe.picture_side();
+        let shape = [sizes.batch, vision.channels, side, side];
         let pixels = Named::from([(inputs::PIXELS.to_owned(), weights::noise(&shape, 1.0, 3, "pixels"))]);
         let states = Evaluated::new(&encode.func, &[&pixels, &weights])?.results();
         let mut text = sequences.inputs(1);
@@ -99,8 +100,7 @@ impl<'b> Bench<'b> {
     /// What changes in a function over states when a tap shows something else.
     pub(crate) fn other(&self, func: &Func, tap: usize) -> Change {
         let size = |state: &Tensor<f64>| norm(state.data.iter().copied()) / (state.data.len() as f64).sqrt();
-        let of =
-            self.wiring.taps[tap].states.iter().filter_map(|state| self.states.get(&inputs::state(*state)));
+        let of = self.wiring.taps[tap].states.iter().filter_map(|state| self.states.get(&state.name()));
         let std = of.map(size).fold(0.0, f64::max);
         let name = &self.wiring.taps[tap].name;
         shown(func, &self.wiring.taps[tap], |shape| weights::noise(shape, std, 4, name))
@@ -137,7 +137,7 @@ impl<'b> Bench<'b> {
     /// The rows of all visual tokens in a state `[B, T, D]`, picture by picture.
     pub(crate) fn visual_rows(&self) -> Vec<usize> {
         let Sequences { all, tokens, .. } = &self.sequences;
-        let of = |(row, sequence): (usize, &super::sequences::Sequence)| {
+        let of = |(row, sequence): (usize, &Sequence)| {
             sequence.visual.iter().map(move |at| row * tokens + at).collect::<Vec<_>>()
         };
         all.iter().enumerate().flat_map(of).collect()
@@ -150,7 +150,7 @@ fn shown(func: &Func, tap: &Tap, by: impl Fn(&[usize]) -> Tensor<f64>) -> Change
     let own = format!("{SOURCES}{}", tap.name);
     let is_own = |value: Value| match func.def(value) {
         ValueDef::Param(at) => {
-            let names = tap.states.iter().map(|state| inputs::state(*state));
+            let names = tap.states.iter().map(|state| state.name());
             tap.is_state && names.into_iter().any(|name| name == func.params()[at].name)
         }
         ValueDef::Output(inst, _) => !tap.is_state && func.inst(inst).scope.as_str() == own,

@@ -37,12 +37,20 @@ impl Change {
 
 /// The values that differ after a change, to the last bit.
 #[derive(Default)]
-pub(crate) struct Changed(BTreeMap<usize, Tensor<f64>>);
+pub(crate) struct Changed {
+    values: BTreeMap<usize, Tensor<f64>>,
+    operands: BTreeMap<(usize, usize), Tensor<f64>>,
+}
 
 impl Changed {
     /// The value after the change, where it differs.
     pub(crate) fn get(&self, value: Value) -> Option<&Tensor<f64>> {
-        self.0.get(&value.index())
+        self.values.get(&value.index())
+    }
+
+    /// What an instruction reads as one of its operands after the change, where it differs.
+    pub(crate) fn operand(&self, at: (usize, usize), value: Value) -> Option<&Tensor<f64>> {
+        self.operands.get(&at).or_else(|| self.get(value))
     }
 }
 
@@ -127,7 +135,7 @@ impl<'f> Evaluated<'f> {
                 }
             }
         }
-        Ok(Changed(new))
+        Ok(Changed { values: new, operands: change.operands.clone() })
     }
 }
 

@@ -89,7 +89,7 @@ impl Functions for Built {
         };
         let model = match usage {
             Use::Encode => encode(recipe, batch)?,
-            Use::Connect => connect(recipe, &edges, batch)?,
+            Use::Connect => connect(recipe, &edges, every, VOCAB)?,
             Use::Whole => return Ok(of(forward_func(recipe, every, VOCAB, Outputs::Predictions)?)),
             Use::OverStates => build_over_states(recipe, &edges, every, VOCAB, Outputs::Predictions)?,
             Use::Loss => build_over_states(recipe, &edges, trained, VOCAB, Outputs::Loss)?,

@@ -46,7 +46,9 @@ pub fn verify(recipe: &Recipe, functions: &dyn Functions) -> Result<Verified, Ex
     let scene = match Scene::new(func, &given, (&other, &nothing), &bench.wiring, result)? {
         Ok(scene) => scene,
         Err(problems) => {
-            problems.into_iter().for_each(|problem| verified.shared("stream").fail(problem));
+            for problem in problems {
+                verified.shared("stream").fail(problem);
+            }
             return Ok(verified);
         }
     };

@@ -86,19 +86,19 @@ impl<'f> Scene<'f> {
 
     /// What enters at a point in another state of what is seen.
     pub(crate) fn entering(&self, point: usize, seen: &Changed) -> Operands {
-        let at = |&entry: &(usize, usize)| Some((entry, seen.get(self.operand(entry))?.clone()));
+        let at = |&entry: &(usize, usize)| Some((entry, seen.operand(entry, self.operand(entry))?.clone()));
         self.entries[point].iter().filter_map(at).collect()
     }
 
     /// Which elements of what enters there depend on a tap; none where no element does.
     pub(crate) fn depends(&self, entry: (usize, usize), tap: usize) -> Option<Vec<bool>> {
         let value = self.operand(entry);
-        let (base, other) = (self.base.value(value), self.other[tap].get(value)?);
+        let (base, other) = (self.base.value(value), self.other[tap].operand(entry, value)?);
         Some(base.data.iter().zip(&other.data).map(|(a, b)| a != b).collect())
     }
 
-    /// What enters at an edge's point in a world when the edge is cut: what depends on its tap alone is zero; what depends on other
-    /// taps of the point too is what it is when the tap shows nothing.
+    /// What enters at an edge's point in a world when the edge is cut: what depends on its tap alone is zero; at the input, and where
+    /// it depends on other taps of the point too, it is what it is when the tap shows nothing.
     pub(crate) fn cut(&self, wiring: &Wiring, edge: usize, world: &World) -> Operands {
         let wire = &wiring.edges[edge];
         let mut cut = Operands::new();
@@ -106,12 +106,12 @@ impl<'f> Scene<'f> {
             let Some(own) = self.depends(entry, wire.tap) else { continue };
             let others = self.of_others(wiring, edge, entry);
             let value = self.operand(entry);
-            let (now, nothing) =
-                (self.base.after(&world.now, value), self.base.after(&world.nothing[wire.tap], value));
+            let at = |seen: &'_ Changed| seen.operand(entry, value).unwrap_or(self.base.value(value)).clone();
+            let (now, nothing) = (at(&world.now), at(&world.nothing[wire.tap]));
             let element = |i: usize| match (own[i], others.iter().any(|(_, other)| other[i])) {
                 (false, _) => now.data[i],
-                (true, false) => 0.0,
-                (true, true) => nothing.data[i],
+                (true, false) if !wire.is_input => 0.0,
+                (true, _) => nothing.data[i],
             };
             let data = (0..now.data.len()).map(element).collect();
             cut.insert(entry, Tensor { shape: now.shape.clone(), data });
@@ -127,7 +127,7 @@ impl<'f> Scene<'f> {
             let value = self.operand(entry);
             let mut tensor = self.base.value(value).clone();
             for (tap, depends) in self.of_others(wiring, edge, entry) {
-                let other = self.base.after(&self.other[tap], value);
+                let other = self.other[tap].operand(entry, value).unwrap_or(self.base.value(value));
                 for (i, element) in tensor.data.iter_mut().enumerate().filter(|(i, _)| depends[*i]) {
                     *element = other.data[i];
                 }
@@ -219,7 +219,7 @@ fn part(func: &Func, stream: &Stream, at: usize, names: &[&str], name: &str) -> 
     };
     let all = || func.insts().iter().enumerate().filter(|(inst, _)| own(*inst)).map(|(_, inst)| inst);
     let start = all().flat_map(|inst| inst.inputs.iter().copied()).find(|&value| enters(value));
-    let end = all().flat_map(|inst| inst.outputs.iter().copied()).filter(|&value| state(value)).last();
+    let end = all().flat_map(|inst| inst.outputs.iter().copied()).rfind(|&value| state(value));
     let (start, end) = start.zip(end).unwrap_or((whole.end, whole.end));
     let insts = (0..whole.insts.len()).map(|inst| whole.insts[inst] && (!within(inst) || own(inst)));
     Segment { place: whole.place, start, end, insts: insts.collect() }

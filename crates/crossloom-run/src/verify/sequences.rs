@@ -91,9 +91,12 @@ impl Sequences {
         // Where no visual token is in the sequence, the picture takes no position.
         let side = if recipe.visual_positions() == 0 { 0 } else { side };
         for (lead, gap) in [(1, 1), (0, 0)] {
-            let visual: Vec<usize> =
+            let mut visual: Vec<usize> =
                 (0..side * side).map(|token| lead + token + gap * (token / side)).collect();
-            let end = lead + side * (side + gap);
+            // A connector may make more tokens than there are places of the picture.
+            let (behind, more) = (lead + side * (side + gap), recipe.visual_positions() - side * side);
+            visual.extend(behind..behind + more);
+            let end = behind + more;
             let (mut at, mut questions) = (end, Vec::new());
             for prompt in [3 - lead, 2].into_iter().take(1 + usize::from(several)) {
                 let answer = at + prompt..at + prompt + ANSWER;
@@ -108,7 +111,13 @@ impl Sequences {
             Some(positions) => all[row].picture.start + positions,
             None => all[row].picture.end,
         });
-        Self { tokens: longest.unwrap_or_default() + 1, visual: side * side, all, first_text, pool }
+        Self {
+            tokens: longest.unwrap_or_default() + 1,
+            visual: recipe.visual_positions(),
+            all,
+            first_text,
+            pool,
+        }
     }
 
     /// Next tokens of a sequence that are trained.
@@ -149,6 +158,10 @@ impl Sequences {
         let visual = |i: usize| self.all[i / self.visual].visual[i % self.visual] as f64;
         named.insert(inputs::IMAGE_INDEX.into(), Tensor::from_fn([self.all.len(), self.visual], visual));
         let text = |row: usize, at: usize| f64::from(u8::from(self.all[row].is_text(at)));
+        let asked = |row: usize, at: usize| {
+            f64::from(u8::from(self.all[row].is_text(at) && !self.all[row].answers(at)))
+        };
+        named.insert(inputs::QUESTION_MASK.into(), self.per_position(asked));
         named.insert(inputs::TEXT_MASK.into(), self.per_position(text));
         named.insert(
             inputs::POOL_MASK.into(),

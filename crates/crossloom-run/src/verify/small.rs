@@ -1,6 +1,6 @@
 //! A recipe at its real depth, with widths scaled down: all that its wiring depends on stays.
 
-use crossloom_recipe::{Adapter, Fusion, Gate, Part, Precision, Recipe};
+use crossloom_recipe::{Adapter, Fusion, Gate, Input, LayerWeights, Part, Precision, Recipe, TapSource};
 
 /// Words of a vocabulary whose size the recipe leaves to the tokenizer.
 pub(crate) const VOCAB: usize = 12;
@@ -15,6 +15,28 @@ pub(crate) fn small(recipe: &Recipe) -> Recipe {
         let scale = *alpha / *rank as f64;
         *rank = (*rank).min(2);
         *alpha = scale * *rank as f64;
+    }
+    match &mut topology.input {
+        Input::Tokens(of) => of.pool = of.pool.min(2),
+        Input::Weighted(of) => match &mut of.weights {
+            LayerWeights::Question { hidden, .. } => *hidden = (*hidden).min(6),
+            LayerWeights::Allocator { heads, .. } => *heads = (*heads).min(2),
+            LayerWeights::Uniform {} | LayerWeights::Static {} => {}
+        },
+        Input::Windows(of) => (of.hidden, of.heads) = (8, 2),
+        Input::Mixture(of) => of.width = of.width.min(8),
+        Input::None | Input::Channels(_) => {}
+    }
+    for source in topology.sources.values_mut() {
+        if let TapSource::MmFuser(fuser) = source {
+            fuser.heads = fuser.heads.min(2);
+        }
+    }
+    if let Adapter::Windows { hidden } = &mut topology.adapter {
+        *hidden = 8;
+    }
+    if let Fusion::Windows(of) = &mut topology.fusion {
+        of.heads = 2;
     }
     if let Gate::Agf(agf) = &mut topology.gate {
         agf.heads = agf.heads.min(2);

@@ -94,7 +94,8 @@ impl Stream {
         let seen = reached(func, is_seen);
         let mut problems = Vec::new();
         let mut note = |found: Result<Value, String>| found.map_err(|problem| problems.push(problem)).ok();
-        let start = note(embedded(func));
+        let first = note(read_by(func, &hidden, &format!("{LAYERS}.0.input_layernorm.weight")));
+        let start = first.and_then(|enters| note(embedded(func, &hidden, enters)));
         let mut marks = Vec::new();
         for layer in 0..layers {
             let of = |weight: &str| format!("{LAYERS}.{layer}.{weight}");
@@ -141,7 +142,9 @@ impl Stream {
         let seeing: Vec<bool> = func.insts().iter().map(no_text).collect();
         for (at, inst) in func.insts().iter().enumerate() {
             let still = seeing[at] && inst.outputs.iter().all(|value| !seen[value.index()]);
-            segments.iter_mut().for_each(|segment| segment.insts[at] |= still);
+            for segment in &mut segments {
+                segment.insts[at] |= still;
+            }
         }
         let mut entries = Vec::new();
         for (at, inst) in func.insts().iter().enumerate() {
@@ -178,14 +181,18 @@ fn reached(func: &Func, from: impl Fn(&crossloom_ir::Param) -> bool) -> Vec<bool
     reached
 }
 
-/// The embeddings of the tokens.
-fn embedded(func: &Func) -> Result<Value, String> {
-    let tokens = func.param(inputs::TOKENS).map(|param| param.value);
-    let looks_up = |inst: &&crossloom_ir::InstData| {
-        matches!(inst.op, Op::Embedding(_)) && tokens.is_some_and(|tokens| inst.inputs.contains(&tokens))
-    };
-    let found = func.insts().iter().find(looks_up);
-    found.map(|inst| inst.outputs[0]).ok_or_else(|| format!("@{}: no tokens are embedded", func.name))
+/// The embeddings of the tokens, from which the state that enters the first layer has come.
+fn embedded(func: &Func, hidden: &[bool], enters: Value) -> Result<Value, String> {
+    let mut state = enters;
+    while let Some((_, inst)) = func.def_inst(state) {
+        if matches!(inst.op, Op::Embedding(_)) {
+            return Ok(state);
+        }
+        let is_state = |value: &&Value| hidden[value.index()] && func.shape(**value) == func.shape(enters);
+        let Some(before) = inst.inputs.iter().find(is_state) else { break };
+        state = *before;
+    }
+    Err(format!("@{}: what enters the first layer does not begin with embedded tokens", func.name))
 }
 
 /// The hidden state that is read beside a weight.

@@ -1,6 +1,6 @@
 //! What edges do in the weights of a trained model: each is cut in turn, on the questions of the split that the run is scored on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crossloom_data::packing::{AnswerMode, EvaluationPacker, IGNORED_TARGET, PackedBatch};
 use crossloom_ir::interp::coordinates;
@@ -101,7 +101,7 @@ pub fn contributions(
     )?;
     let (pool, mut batch) = (pool_of(recipe), PackedBatch::new(&shapes));
     let mut sums = vec![Sums::default(); knives.edges.len() + 1];
-    let mut shown = std::collections::BTreeSet::new();
+    let mut shown = BTreeSet::new();
     for index in 0..packer.batches() {
         packer.fill(index, AnswerMode::Given, &mut batch)?;
         shown.extend((0..batch.real_rows()).filter_map(|row| batch.image_of_row(row)));
@@ -216,13 +216,11 @@ fn operand(scene: &Scene<'_>, (inst, operand): (usize, usize)) -> crossloom_ir::
     scene.base.func.insts()[inst].inputs[operand]
 }
 
+/// Slices of an axis that belong to edges, by index.
+type Slices = Vec<(usize, Vec<usize>)>;
+
 /// The axis of an operand along which the taps of a point can be told apart, and every edge's slices of it.
-fn axis(
-    wiring: &Wiring,
-    scene: &Scene<'_>,
-    point: usize,
-    entry: (usize, usize),
-) -> Option<(usize, Vec<(usize, Vec<usize>)>)> {
+fn axis(wiring: &Wiring, scene: &Scene<'_>, point: usize, entry: (usize, usize)) -> Option<(usize, Slices)> {
     let shape = scene.base.func.shape(operand(scene, entry));
     let masks: Vec<(usize, Vec<bool>)> = wiring
         .into(point)
@@ -320,6 +318,9 @@ fn most_likely(row: &[f32]) -> usize {
     (0..row.len()).fold(0, better)
 }
 
-fn lost(problems: Vec<String>) -> ExperimentError {
-    ExperimentError::request(problems.join("\n"), "verify the run's recipe: it says which edge is concerned")
+fn lost(problems: impl AsRef<[String]>) -> ExperimentError {
+    ExperimentError::request(
+        problems.as_ref().join("\n"),
+        "verify the run's recipe: it says which edge is concerned",
+    )
 }

@@ -1,8 +1,7 @@
 //! What a recipe declares: its edges, each from vision states to a place of the decoder.
 
-use crossloom_recipe::{
-    FusionOrder, Mask, Phase, PointAddress, Recipe, Tap as Declared, TapSource, Topology, VisionAddress,
-};
+use crossloom_model::{VisionState, states_of};
+use crossloom_recipe::{FusionOrder, Mask, Phase, PointAddress, Recipe, Topology};
 
 use super::stream::Place;
 use crate::ExperimentError;
@@ -26,7 +25,7 @@ pub(crate) struct Tap {
     /// Its name in edges and parameters.
     pub(crate) name: String,
     /// The vision states that it is made of.
-    pub(crate) states: Vec<VisionAddress>,
+    pub(crate) states: Vec<VisionState>,
     /// Whether it is one of them, and not made of some.
     pub(crate) is_state: bool,
 }
@@ -63,8 +62,7 @@ impl Wiring {
         let topology = Topology::new(recipe)?;
         let (mut taps, mut points, mut edges) = (Vec::new(), Vec::new(), Vec::new());
         for edge in topology.edges() {
-            let mut states = Vec::new();
-            states_of(recipe, &edge.tap, &mut states);
+            let states = states_of(recipe, &edge.tap);
             let tap = Tap { name: edge.tap.to_string(), states, is_state: edge.tap.state().is_some() };
             let place = match edge.point {
                 PointAddress::Input => Place::Gap(0),
@@ -144,17 +142,4 @@ fn longest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<usize
         |name: &str| text.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     let found = names.enumerate().filter(|(_, name)| begins(name));
     found.max_by_key(|(_, name)| name.len()).map(|(index, _)| index)
-}
-
-/// The vision states that a tap is made of.
-fn states_of(recipe: &Recipe, tap: &Declared, states: &mut Vec<VisionAddress>) {
-    match (tap, recipe.topology.source(tap)) {
-        (Declared::State(address), _) => states.push(*address),
-        (_, Some((TapSource::Mean { of }, _))) => states.extend(of),
-        (_, Some((TapSource::Stacks { of, .. }, _))) => states.push(*of),
-        (_, Some((TapSource::Channels { of }, _))) => {
-            of.iter().filter(|inner| *inner != tap).for_each(|inner| states_of(recipe, inner, states));
-        }
-        (Declared::Source(_), None) => {}
-    }
 }

@@ -6,7 +6,7 @@ use crossloom_ir::op::{AgfInject, Concat, Op, ToFloat, ToInt};
 use crossloom_ir::rewrite::Rewriter;
 use crossloom_ir::{InstData, IrError, Value};
 use crossloom_model::{Init, Span};
-use crossloom_recipe::{Adapter, Recipe, Topology, Wiring};
+use crossloom_recipe::{Adapter, Edge, LoadOptions, Recipe, Topology, Wiring};
 use crossloom_run::verify::{Aspect, Function, Functions, Use, Verified, verify};
 
 use crate::planted::{Deviating, Planted, rebuilt, under};
@@ -29,7 +29,7 @@ fn one_to_one() -> Recipe {
 /// Names of all edges of a recipe that inject and satisfy something.
 fn edges(recipe: &Recipe, of: impl Fn(&str) -> bool) -> BTreeSet<String> {
     let topology = Topology::new(recipe).unwrap();
-    topology.injections().map(|edge| edge.name()).filter(|name| of(name)).collect()
+    topology.injections().map(Edge::name).filter(|name| of(name)).collect()
 }
 
 fn into(point: &'static str) -> impl Fn(&str) -> bool {
@@ -374,7 +374,7 @@ fn reading() -> Recipe {
     let model = text.split("[variants").next().unwrap().replace("[topology]\ninput = \"post_norm\"\n", "");
     let topology = topology.replace("variants.cli.topology=", "topology = ").replace('\'', "\"");
     let text = model.replacen("[model.vision]", &format!("{topology}\n[model.vision]"), 1);
-    crossloom_recipe::load_text(std::path::Path::new("reading.toml"), &text, &Default::default())
+    crossloom_recipe::load_text(std::path::Path::new("reading.toml"), &text, &LoadOptions::default())
         .unwrap_or_else(|error| panic!("{error}"))
         .base
 }
@@ -465,7 +465,7 @@ fn a_gate_that_sees_the_answer() {
             let mut operands = rewriter.get_all(&inst.inputs)?;
             let mut b = rewriter.builder(&inst.scope);
             operands[2] = b.affine(operands[2], 0.0, 1.0)?;
-            let new = b.one(op.clone(), &operands)?;
+            let new = b.one(*op, &operands)?;
             rewriter.set(inst.outputs[0], new);
             Ok(true)
         })
@@ -577,4 +577,24 @@ fn a_tap_that_is_another_state_than_it_says() {
     };
     let expected = edges(&recipe, from(&["block.2", "block.3"]));
     names(&recipe, &Planted(&change), &expected, "depend");
+}
+
+#[test]
+fn a_frozen_weight_that_a_step_changes() {
+    let path = crate::support::recipes().join("two-stages.toml");
+    let loaded = crossloom_recipe::load(&path, &LoadOptions::default()).unwrap();
+    let recipe = loaded.variant("in_two").unwrap().recipe.by_stage().remove(0);
+    let change = |usage: Use, mut function: Function| {
+        if usage == Use::Trained {
+            let frozen = function.func.param("language_model.model.norm.weight").unwrap().value;
+            let other = function.func.builder().affine(frozen, 1.01, 0.0).unwrap();
+            function.func.add_update(frozen, other).unwrap();
+        }
+        function
+    };
+    let verified = verify(&recipe, &Planted(&change)).unwrap();
+    let told =
+        |(of, problem): (&str, &str)| of == "frozen" && problem.contains("language_model.model.norm.weight");
+    assert!(verified.problems().any(told), "{}", said(&verified));
+    assert_eq!(verified.problems().count(), 1, "{}", said(&verified));
 }

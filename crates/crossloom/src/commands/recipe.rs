@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use crossloom_files::write_atomic;
@@ -96,6 +96,10 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "synthetic",
     "two-stages",
     "ablations",
+    "studies/ablation-amp-agf",
+    "studies/data-efficiency",
+    "studies/density",
+    "studies/fusion-strategies",
     "methods/projector",
     "methods/cli",
     "methods/amp-only",
@@ -105,6 +109,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "methods/full-projector-per-tap",
     "methods/agf-only",
     "methods/static-gate",
+    "methods/deepstack",
     "methods/deepstack-broadcast",
     "methods/qwen3-vl",
     "methods/sli",
@@ -167,15 +172,30 @@ impl BuiltIn {
         let variants = table.get("variants").and_then(|variants| variants.as_table());
         let variants =
             variants.into_iter().flat_map(|variants| variants.values()).filter_map(|v| v.as_table());
+        let methods = table.get("sweep").and_then(|sweep| sweep.get("methods")?.as_array());
         let folder = Path::new(self.name).parent().unwrap_or(Path::new(""));
         Ok(std::iter::once(&table)
             .chain(variants)
             .filter_map(|table| table.get("extends")?.as_array())
+            .chain(methods)
             .flatten()
             .filter_map(|file| file.as_str())
-            .map(|file| folder.join(file).with_extension("").to_string_lossy().into_owned())
+            .map(|file| plain(&folder.join(file).with_extension("")))
             .collect())
     }
+}
+
+/// A path without its steps back, as a name.
+fn plain(path: &Path) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(parts.pop()),
+            Component::Normal(name) => parts.push(name.to_string_lossy().into_owned()),
+            _ => {}
+        }
+    }
+    parts.join("/")
 }
 
 fn list(json: bool, terminal: &Terminal) -> Result<(), CliError> {

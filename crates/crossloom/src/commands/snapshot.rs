@@ -21,10 +21,10 @@ scope by scope what is.";
 const AFTER_HELP: &str = "\
 Examples:
   $ crossloom snapshot my.toml --into graphs
-  $ crossloom snapshot my.toml --into graphs --check        in continuous integration
-  $ crossloom snapshot my.toml --into graphs --accept       after reading what changed
+  $ crossloom snapshot my.toml --into graphs --check
+  $ crossloom snapshot my.toml --into graphs --accept
 
-Files are insta's: where a stage changed, its new text lies beside the old one as `.snap.new`, and `cargo insta review` shows and \
+--check is for continuous integration, --accept for after reading what changed. Files are insta's: where a stage changed, its new text lies beside the old one as `.snap.new`, and `cargo insta review` shows and \
 accepts it, as --accept does for all at once. Of variants that differ in seeds only, one stands for all, under their name without the seed.";
 
 /// Lines of one file that are told.

@@ -312,8 +312,8 @@ fn shares_of_edges_add_up_to_what_lies_between_taps_and_points() {
     let weights = ["projector", "adapter", "gate"].map(|part| number(&cli["parameters"][part]["total"]));
     let all: u64 = weights.iter().sum();
     assert!(sum("parameters") <= all && sum("parameters") + 13 * 40 > all, "{} of {all}", sum("parameters"));
-    let connecting =
-        ["projector", "adapter", "gate"].map(|part| number(&cli["parts"][part]["prefill"]["flops"]));
+    let parts = ["projector", "adapter", "gate and fusion"];
+    let connecting = parts.map(|part| number(&cli["parts"][part]["prefill"]["flops"]));
     let connecting: u64 = connecting.iter().sum();
     assert!(
         sum("flops") > connecting / 2 && sum("flops") <= connecting * 11 / 10,

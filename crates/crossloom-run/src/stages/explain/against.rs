@@ -1,5 +1,6 @@
 //! Two variants side by side, figure by figure.
 
+use indexmap::IndexSet;
 use serde::Serialize;
 
 use super::{Explained, PartParameters};
@@ -58,12 +59,12 @@ pub fn figures(first: &Explained, second: &Explained) -> Vec<Figure> {
             e.run_in.get(precision).map_or(0, crossloom_runtime::limits::Need::total)
         });
     }
-    let mut parts: Vec<&String> = first.parts.keys().collect();
-    parts.extend(second.parts.keys().filter(|part| !first.parts.contains_key(*part)));
-    for part in parts {
+    for part in first.parameters.keys().chain(second.parameters.keys()).collect::<IndexSet<_>>() {
         add(format!("parameters, {part}"), Unit::Count, &|e| {
-            e.parameters.get(part.as_str()).map_or(0, |part| part.total)
+            e.parameters.get(part).map_or(0, |part| part.total)
         });
+    }
+    for part in first.parts.keys().chain(second.parts.keys()).collect::<IndexSet<_>>() {
         add(format!("FLOPs, training step, {part}"), Unit::Flops, &|e| {
             e.parts.get(part).map_or(0, |part| part.train.flops)
         });

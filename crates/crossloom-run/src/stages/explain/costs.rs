@@ -163,6 +163,9 @@ pub(super) fn by_part(
     parts
 }
 
+/// What gates and fuses at a point: one scope, in which neither is told from the other.
+pub const FUSING: &str = "gate and fusion";
+
 /// The part of the model that computes a scope: of an injection its adapter, or what gates and fuses.
 pub(super) fn part_of(scope: &str) -> String {
     let mut names = scope.split('.');
@@ -170,7 +173,7 @@ pub(super) fn part_of(scope: &str) -> String {
     match first {
         "" => OTHER.to_owned(),
         "inject" if Part::ALL.iter().any(|part| part.name() == second) => second.to_owned(),
-        "inject" => Part::Gate.name().to_owned(),
+        "inject" => FUSING.to_owned(),
         first => first.to_owned(),
     }
 }

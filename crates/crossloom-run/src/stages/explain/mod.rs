@@ -26,7 +26,7 @@ use crate::programs::Programs;
 
 pub use self::against::{Figure, Unit, figures};
 pub use self::budget::{Budget, Changed, Tried, within};
-pub use self::costs::{Costs, Memory, PartCosts};
+pub use self::costs::{Costs, FUSING, Memory, PartCosts};
 
 /// Everything that is known of a variant before it runs.
 #[derive(Debug, Clone, Serialize)]

@@ -52,7 +52,9 @@ pub(crate) fn check(bench: &Bench<'_>, verified: &mut Verified) -> Result<(), Ex
     let scene = match scene {
         Ok(scene) => scene,
         Err(problems) => {
-            problems.into_iter().for_each(|problem| verified.shared("training").fail(problem));
+            for problem in problems {
+                verified.shared("training").fail(problem);
+            }
             return Ok(());
         }
     };
@@ -250,7 +252,7 @@ fn say(
                 proof.note("at the start no gradient passes it; it does once other weights have moved");
             }
             Reached::Never | Reached::NeedNot => {
-                proof.fail("no gradient ever passes it, so what it brings cannot be learned")
+                proof.fail("no gradient ever passes it, so what it brings cannot be learned");
             }
         }
     }

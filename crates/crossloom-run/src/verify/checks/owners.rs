@@ -45,7 +45,9 @@ pub(crate) fn check(
             let brought = || {
                 scene.entries[wire.point].iter().any(|&entry| {
                     let value = scene.base.func.insts()[entry.0].inputs[entry.1];
-                    let (Some(depends), Some(new)) = (scene.depends(entry, wire.tap), seen.get(value)) else {
+                    let (Some(depends), Some(new)) =
+                        (scene.depends(entry, wire.tap), seen.operand(entry, value))
+                    else {
                         return false;
                     };
                     let old = scene.base.value(value);

@@ -8,7 +8,7 @@ use super::super::evaluate::{Change, Changed, Evaluated, Named, apart, rows};
 use super::super::functions::{Function, Use};
 use super::super::report::{Aspect, Verified};
 use super::super::scene::Scene;
-use super::super::sequences::ANSWER;
+use super::super::sequences::{ANSWER, Sequence};
 use super::super::stream::KEPT;
 use crate::ExperimentError;
 
@@ -64,7 +64,7 @@ pub(crate) fn check(
     agree(verified, "from pixels", pair.map(Option::<&Tensor<f64>>::cloned));
 
     let connect = bench.function(Use::Connect)?;
-    let connected = Evaluated::new(&connect.func, &[&bench.states, &bench.weights])?;
+    let connected = Evaluated::new(&connect.func, &[&bench.states, &bench.text, &bench.weights])?;
     let seen_by = |change: &Change| -> Result<Named, ExperimentError> {
         let changed = connected.changed(change, None)?;
         let results = connect.func.results().iter();
@@ -81,12 +81,12 @@ pub(crate) fn check(
         other: other.iter().map(seen_by).collect::<Result<_, _>>()?,
         nothing: nothing.iter().map(seen_by).collect::<Result<_, _>>()?,
     };
-    let given = bench.states.clone();
+    let given = bench.states.iter().chain(&bench.text).map(|(n, t)| (n.clone(), t.clone())).collect();
     let results = connected.results();
     drop(connected);
     calls.push(Call { name: "connect", function: connect, given, results });
 
-    let prompts: Vec<Vec<usize>> = bench.sequences.all.iter().map(|sequence| sequence.prompt()).collect();
+    let prompts: Vec<Vec<usize>> = bench.sequences.all.iter().map(Sequence::prompt).collect();
     let longest = prompts.iter().map(Vec::len).max().unwrap_or_default();
     let none = vec![0; prompts.len()];
     let usage = Use::Prefill { tokens: longest, span: Span::Whole };
@@ -96,7 +96,7 @@ pub(crate) fn check(
     let mut held: Vec<usize> = prompts.iter().map(Vec::len).collect();
     let asked = bench.sequences.all.iter().map(|sequence| sequence.questions.len()).max().unwrap_or(1);
     for token in 0..ANSWER {
-        let next = |sequence: &super::super::sequences::Sequence| {
+        let next = |sequence: &Sequence| {
             sequence.questions.iter().map(|question| question.answer.start + token).collect()
         };
         let spans: Vec<Vec<usize>> = bench.sequences.all.iter().map(next).collect();
@@ -194,7 +194,9 @@ fn one(
     let scene = match scene {
         Ok(scene) => scene,
         Err(problems) => {
-            problems.into_iter().for_each(|problem| verified.shared(name).fail(problem));
+            for problem in problems {
+                verified.shared(name).fail(problem);
+            }
             let results = Evaluated::new(&function.func, &call)?.results();
             return Ok(Call { name, function, given, results });
         }
@@ -282,9 +284,10 @@ fn edges(
         proof.at_most(part.name, off);
         if off > ROUNDING {
             let lost = found.data.iter().all(|x| *x == 0.0);
-            proof.fail(match lost {
-                true => format!("it adds nothing in {}, and something in a whole forward pass", part.name),
-                false => format!("in {} it adds something else than in a whole forward pass", part.name),
+            proof.fail(if lost {
+                format!("it adds nothing in {}, and something in a whole forward pass", part.name)
+            } else {
+                format!("in {} it adds something else than in a whole forward pass", part.name)
             });
         }
     }

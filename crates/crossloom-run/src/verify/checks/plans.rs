@@ -152,7 +152,7 @@ fn run(device: &Arc<dyn Device>, plan: Plan, given: &[&Named]) -> Result<(Named,
             (Some(_), DType::I32) => store.read::<i32>(&result.name)?.into_iter().map(f64::from).collect(),
             (Some(_), _) => store.read::<f32>(&result.name)?.into_iter().map(f64::from).collect(),
         };
-        results.insert(result.name.clone(), Tensor { shape: ty.shape.to_vec(), data });
+        results.insert(result.name.clone(), Tensor { shape: ty.shape.clone(), data });
     }
     drop(session);
     Ok((results, store))

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crossloom_model::inputs;
 use crossloom_recipe::Mask;
 
 use super::super::bench::{Bench, NOTHING};
 use super::super::evaluate::{Change, Named, difference, norm};
 use super::super::report::{Aspect, Verified};
 use super::super::scene::Scene;
+use super::super::sequences::Sequence;
 use crate::ExperimentError;
 
 /// What each tap shows enters at the points of its edges and nowhere else, and is written to every visual token and to nothing else.
@@ -32,7 +32,7 @@ pub(crate) fn check(
         }
     }
     made_of(bench, scene, verified)?;
-    let mut alive = BTreeSet::new();
+    let (mut alive, mut by_all) = (BTreeSet::new(), BTreeMap::<usize, BTreeSet<usize>>::new());
     for (at, point) in wiring.points.iter().enumerate() {
         let Some(segment) = scene.segment(at) else { continue };
         for (tap, declared) in wiring.taps.iter().enumerate() {
@@ -83,10 +83,18 @@ pub(crate) fn check(
                 format!("position {} of sequence {}", row % tokens, row / tokens)
             };
             let (what, wanted) = masked(bench, point.mask);
+            let all = by_all.entry(at).or_default();
+            all.extend(&written);
             if let Some(row) = written.difference(&wanted).find(|row| bench.is_real(**row)) {
                 proof.fail(format!("it writes {}, where no {what} stands", said(row)));
             }
-            if let Some(row) = wanted.difference(&written).next() {
+            // Taps at the input may have tokens of their own, which together are all.
+            let (missed, last) = if wiring.edges[edge].is_input {
+                (wanted.difference(all).next(), wiring.into(at).last() == Some(edge))
+            } else {
+                (wanted.difference(&written).next(), true)
+            };
+            if let (Some(row), true) = (missed, last) {
                 proof.fail(format!("it does not write the {what} at {}", said(row)));
             }
         }
@@ -108,7 +116,7 @@ pub(crate) fn check(
 /// The positions that a mask lets an edge change, in a state `[B, T, D]`, and what stands there.
 fn masked(bench: &Bench<'_>, mask: Mask) -> (&'static str, BTreeSet<usize>) {
     let tokens = bench.sequences.tokens;
-    let of = |is: fn(&super::super::sequences::Sequence, usize) -> bool| {
+    let of = |is: fn(&Sequence, usize) -> bool| {
         let all = bench.sequences.all.iter().enumerate();
         all.flat_map(|(row, sequence)| {
             (0..tokens).filter(move |&at| is(sequence, at)).map(move |at| row * tokens + at)
@@ -117,8 +125,8 @@ fn masked(bench: &Bench<'_>, mask: Mask) -> (&'static str, BTreeSet<usize>) {
     };
     match mask {
         Mask::Visual => ("visual token", bench.visual_rows().into_iter().collect()),
-        Mask::Text => ("text", of(|sequence, at| sequence.is_text(at))),
-        Mask::All => ("token", of(|sequence, at| sequence.is_real(at))),
+        Mask::Text => ("text", of(Sequence::is_text)),
+        Mask::All => ("token", of(Sequence::is_real)),
     }
 }
 
@@ -134,14 +142,15 @@ fn made_of(bench: &Bench<'_>, scene: &Scene<'_>, verified: &mut Verified) -> Res
             let tap = &wiring.taps[wire.tap];
             let depends = scene.entries[wire.point].iter().any(|&entry| {
                 let value = scene.base.func.insts()[entry.0].inputs[entry.1];
-                let (Some(own), Some(new)) = (scene.depends(entry, wire.tap), changed.get(value)) else {
+                let (Some(own), Some(new)) = (scene.depends(entry, wire.tap), changed.operand(entry, value))
+                else {
                     return false;
                 };
                 let (old, others) = (scene.base.value(value), scene.of_others(wiring, edge, entry));
                 let alone = |i: usize| own[i] && !others.iter().any(|(_, other)| other[i]);
                 (0..old.data.len()).any(|i| alone(i) && old.data[i] != new.data[i])
             });
-            let is_of = |of: &crossloom_recipe::VisionAddress| inputs::state(*of) == *name;
+            let is_of = |of: &crossloom_model::VisionState| of.name() == *name;
             let alone = scene.entries[wire.point].iter().all(|&entry| {
                 scene.depends(entry, wire.tap).is_none() || scene.of_others(wiring, edge, entry).is_empty()
             });

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crossloom_ir::{Func, Value};
-use crossloom_model::inputs;
+use crossloom_model::VisionState;
 use crossloom_recipe::{Part, VisionAddress};
 
 use super::super::bench::Bench;
@@ -22,24 +22,24 @@ pub(crate) fn check(bench: &Bench<'_>, verified: &mut Verified) {
     }
 }
 
-fn problems(bench: &Bench<'_>, state: VisionAddress) -> Vec<String> {
-    let func = &bench.encode.func;
-    let Some(value) = func.result(&inputs::state(state)) else {
-        return vec![format!("the encoder does not give `{state}`")];
+fn problems(bench: &Bench<'_>, state: VisionState) -> Vec<String> {
+    let (func, name) = (&bench.encode.func, state.name());
+    let Some(value) = func.result(&state.name()) else {
+        return vec![format!("the encoder does not give `{name}`")];
     };
     let read = read_by(func, value);
     let depth = bench.recipe.model.vision.layers;
     let mut problems = Vec::new();
     for param in bench.encode.params.iter().filter(|param| param.part == Part::Vision) {
-        let wanted = match (state, block_of(&param.name)) {
+        let wanted = match (state.address(), block_of(&param.name)) {
             (VisionAddress::Embed, block) => block.is_none() && !is_last_norm(&param.name),
             (VisionAddress::Block(at), Some(block)) => block < at,
             (VisionAddress::Block(_), None) => !is_last_norm(&param.name),
             (VisionAddress::PostNorm, block) => block.is_none_or(|block| block < depth),
         };
         match (wanted, read.contains(param.name.as_str())) {
-            (true, false) => problems.push(format!("`{state}` does not depend on `{}`", param.name)),
-            (false, true) => problems.push(format!("`{state}` depends on `{}`", param.name)),
+            (true, false) => problems.push(format!("`{name}` does not depend on `{}`", param.name)),
+            (false, true) => problems.push(format!("`{name}` depends on `{}`", param.name)),
             _ => {}
         }
     }

@@ -1,7 +1,10 @@
 //! What `explain` says, as text.
 
 use crossloom_run::memory::Need;
-use crossloom_run::stages::{Budget, Costs, EdgeTrace, Explained, Figure, Ratio, Unit};
+use crossloom_run::stages::{
+    Budget, Costs, EdgeTrace, Explained, FUSING, Figure, PartParameters, Ratio, Unit,
+};
+use indexmap::IndexMap;
 
 use crate::cli::{Table, bytes, grouped, scaled};
 
@@ -160,12 +163,19 @@ fn parts(explained: &Explained) -> Table {
         "bytes",
     ])
     .indented(2);
-    let counted = explained.parameters.keys().map(|part| (*part).to_owned());
-    let mut names: Vec<String> = explained.parts.keys().cloned().collect();
-    names.extend(counted.filter(|part| !explained.parts.contains_key(part)).collect::<Vec<_>>());
+    // Parameters are by part of the recipe, costs by scope, in which a gate and what it fuses are one.
+    let row_of = |part: &str| match part {
+        "gate" | "fusion" => FUSING.to_owned(),
+        part => part.to_owned(),
+    };
+    let mut counts: IndexMap<String, PartParameters> =
+        explained.parts.keys().map(|part| (part.clone(), PartParameters::default())).collect();
+    for (part, count) in &explained.parameters {
+        let sum = counts.entry(row_of(part)).or_default();
+        (sum.total, sum.trained) = (sum.total + count.total, sum.trained + count.trained);
+    }
     let (mut total, mut trained) = (0, 0);
-    for name in names {
-        let count = explained.parameters.get(name.as_str()).copied().unwrap_or_default();
+    for (name, count) in counts {
         let cost = explained.parts.get(&name).copied().unwrap_or_default();
         (total, trained) = (total + count.total, trained + count.trained);
         let mut row = vec![name, grouped(count.total), grouped(count.trained)];

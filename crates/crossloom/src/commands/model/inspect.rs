@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crossloom_recipe::{Part, PointAddress, VisionAddress};
+use crossloom_run::found;
 use crossloom_weights::peft::{self, Adapter, Pair};
 use crossloom_weights::pretrained::part_of;
 use crossloom_weights::{Architecture, Held, Pretrained};
@@ -13,6 +14,7 @@ use crate::cli::{CliError, Table, Terminal, bytes, grouped};
 
 /// Says what lies at a path: a model, or an adapter of one.
 pub(super) fn inspect(path: &Path, json: bool, terminal: &Terminal) -> Result<(), CliError> {
+    let path = &found(path)?;
     if peft::is_adapter(path) { adapter(path, json, terminal) } else { model(path, json, terminal) }
 }
 

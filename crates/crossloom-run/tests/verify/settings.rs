@@ -1,0 +1,43 @@
+//! Settings of every kind pass, so that what `verify` finds is a bug and no setting.
+
+use crossloom_run::verify::{Built, verify};
+
+use crate::support::{said, variant};
+
+/// Settings of the variant `cli` of `synthetic.toml`, which has four taps, three decoder layers and eight questions per picture.
+const SETTINGS: [&[&str]; 17] = [
+    &["variants.cli.topology.fusion='convex'"],
+    &["variants.cli.topology.fusion={ kind = 'gated_add', order = 'sequential' }"],
+    &["variants.cli.topology.fusion={ kind = 'convex', order = 'sequential' }"],
+    &["variants.cli.topology.gate={ kind = 'agf', pool = 'image', granularity = 'channel' }"],
+    &["variants.cli.topology.gate={ kind = 'agf', pool = 'image', share = 'edge', attention = 'none' }"],
+    &[
+        "variants.cli.topology.gate={ kind = 'agf', pool = 'image', share = 'global', attention = 'separate' }",
+    ],
+    &["variants.cli.topology.gate={ kind = 'agf', pool = 'prompt' }", "data.questions_per_sequence=1"],
+    &["variants.cli.topology.gate='none'", "variants.cli.topology.fusion='add'"],
+    &["variants.cli.topology.adapter={ kind = 'amp', attach = 'per_linear', rank = 4, tap_norm = 'layer' }"],
+    &["variants.cli.topology.adapter={ kind = 'per_edge', tap_norm = 'layer' }"],
+    &["variants.cli.topology.points=['after layer.0', 'before layer.1', 'before layer.0']"],
+    &["variants.cli.topology.points=['inside layer.1', 'before layer.1', 'after layer.1']"],
+    &["model.projector.merge=2", "variants.cli.topology.adapter={ kind = 'per_tap', tap_norm = 'merged' }"],
+    &[
+        "train.parts.language={ trainable = false, lora = { rank = 2, alpha = 8, targets = ['q_proj', 'down_proj'] } }",
+    ],
+    &["train.parts.vision.trainable=false", "train.parts.projector.trainable=false"],
+    &["train.accumulate=2", "train.precision='bf16'"],
+    &["variants.cli.topology.input='none'"],
+];
+
+#[test]
+fn every_kind_of_adapter_gate_and_fusion_is_wired_as_it_says() {
+    let mut wrong = String::new();
+    for sets in SETTINGS {
+        let recipe = variant("synthetic.toml", "cli", sets);
+        let verified = verify(&recipe, &Built).unwrap_or_else(|error| panic!("{sets:?}: {error}"));
+        if !verified.holds() {
+            wrong += &format!("{sets:?}\n{}", said(&verified));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
