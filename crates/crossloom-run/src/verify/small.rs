@@ -19,7 +19,7 @@ pub(crate) fn small(recipe: &Recipe) -> Recipe {
     match &mut topology.input {
         Input::Tokens(of) => of.pool = of.pool.min(2),
         Input::Weighted(of) => match &mut of.weights {
-            LayerWeights::Question { hidden, .. } => *hidden = (*hidden).min(12),
+            LayerWeights::Question { hidden, .. } => *hidden = (*hidden).min(6),
             LayerWeights::Allocator { heads, .. } => *heads = (*heads).min(2),
             LayerWeights::Uniform {} | LayerWeights::Static {} => {}
         },
