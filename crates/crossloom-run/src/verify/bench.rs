@@ -2,7 +2,7 @@
 
 use crossloom_ir::func::ValueDef;
 use crossloom_ir::{Func, Role, Tensor, Value};
-use crossloom_model::{ParamSpec, VisionState, inputs};
+use crossloom_model::{ParamSpec, inputs};
 use crossloom_recipe::Recipe;
 
 use super::evaluate::{Change, Evaluated, Named, norm};
