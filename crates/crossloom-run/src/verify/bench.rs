@@ -103,12 +103,12 @@ impl<'b> Bench<'b> {
         let of = self.wiring.taps[tap].states.iter().filter_map(|state| self.states.get(&state.name()));
         let std = of.map(size).fold(0.0, f64::max);
         let name = &self.wiring.taps[tap].name;
-        shown(func, &self.wiring.taps[tap], |shape| weights::noise(shape, std, 4, name))
+        shown(func, &self.wiring.taps[tap], |value| weights::noise(func.shape(value), std, 4, name))
     }
 
     /// What changes in a function over states when a tap shows nothing.
     pub(crate) fn nothing(&self, func: &Func, tap: usize) -> Change {
-        shown(func, &self.wiring.taps[tap], |shape| Tensor::splat(shape.to_vec(), 0.0))
+        shown(func, &self.wiring.taps[tap], |value| Tensor::splat(func.shape(value).to_vec(), 0.0))
     }
 
     /// The same of all taps.
@@ -120,11 +120,17 @@ impl<'b> Bench<'b> {
         ]
     }
 
-    /// What a function over states sees when the states are others.
-    pub(crate) fn sight(&self, func: &Func, states: &Named) -> Sight {
-        let now = Change::of_params(func, states);
-        let nothing = (0..self.wiring.taps.len())
-            .map(|tap| Change { values: now.values.clone(), ..self.nothing(func, tap) });
+    /// What a function over states sees when every tap shows something that is made of what it shows now.
+    pub(crate) fn sight(&self, call: &Evaluated<'_>, made: impl Fn(&Tensor<f64>) -> Tensor<f64>) -> Sight {
+        let mut now = Change::default();
+        for tap in &self.wiring.taps {
+            now.operands.extend(shown(call.func, tap, |value| made(call.value(value))).operands);
+        }
+        let nothing = (0..self.wiring.taps.len()).map(|tap| {
+            let mut change = now.clone();
+            change.operands.extend(self.nothing(call.func, tap).operands);
+            change
+        });
         Sight { nothing: nothing.collect(), now }
     }
 
@@ -145,7 +151,7 @@ impl<'b> Bench<'b> {
 }
 
 /// Puts something in the place of what a tap shows, wherever a function over states reads it, but for what other taps are made of.
-fn shown(func: &Func, tap: &Tap, by: impl Fn(&[usize]) -> Tensor<f64>) -> Change {
+fn shown(func: &Func, tap: &Tap, by: impl Fn(Value) -> Tensor<f64>) -> Change {
     const SOURCES: &str = "vision.source.";
     let own = format!("{SOURCES}{}", tap.name);
     let is_own = |value: Value| match func.def(value) {
@@ -161,7 +167,7 @@ fn shown(func: &Func, tap: &Tap, by: impl Fn(&[usize]) -> Tensor<f64>) -> Change
             continue;
         }
         for (operand, &value) in inst.inputs.iter().enumerate().filter(|(_, value)| is_own(**value)) {
-            change.operands.insert((at, operand), by(func.shape(value)));
+            change.operands.insert((at, operand), by(value));
         }
     }
     change

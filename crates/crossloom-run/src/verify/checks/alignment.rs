@@ -3,7 +3,7 @@
 use crossloom_ir::Tensor;
 
 use super::super::bench::{Bench, ROUNDING};
-use super::super::evaluate::{Change, Named, apart, rows};
+use super::super::evaluate::{Change, apart, rows};
 use super::super::report::{Aspect, Verified};
 use super::super::scene::Scene;
 use crate::ExperimentError;
@@ -22,13 +22,10 @@ pub(crate) fn check(
     let (patches, tokens) = (bench.recipe.model.vision.grid(), bench.recipe.model.visual_grid());
     for permutation in PERMUTATIONS {
         let of_patches = spread(permutation, patches);
-        let states: Named = bench
-            .states
-            .iter()
-            .filter(|(_, state)| state.shape.get(1) == Some(&of_patches.len()))
-            .map(|(name, state)| (name.clone(), permuted(state, &every_row(&of_patches, bench.sizes.batch))))
-            .collect();
-        let world = scene.world(&bench.sight(scene.base.func, &states))?;
+        let order = every_row(&of_patches, bench.sizes.batch);
+        // What a tap shows is permuted and not the states it is made of: those of tiles are places of another grid.
+        let moved = |tensor: &Tensor<f64>| permuted(tensor, &order);
+        let world = scene.world(&bench.sight(&scene.base, moved))?;
         let order = every_row(&spread(permutation, tokens), bench.sizes.batch);
         for (edge, wire) in wiring.edges.iter().enumerate() {
             let Some(segment) = scene.segment(wire.point) else { continue };
