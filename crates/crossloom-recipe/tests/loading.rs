@@ -330,7 +330,7 @@ fn every_preset_is_complete_and_consistent() {
         assert_eq!(preset, Some(name));
         seen += 1;
     }
-    assert_eq!(seen, 12);
+    assert_eq!(seen, 17);
 }
 
 #[test]
