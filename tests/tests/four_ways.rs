@@ -49,6 +49,13 @@ fn load(method: &str, own: &str) -> Recipe {
     loaded.unwrap_or_else(|e| panic!("{method}: {e}")).variants[0].recipe.clone()
 }
 
+/// Whether a method, or the one that it extends, injects nothing into layers.
+fn is_at_input(method: &str) -> bool {
+    let text = std::fs::read_to_string(recipes().join(format!("methods/{method}.toml"))).unwrap();
+    let extended = text.split_once("extends = [\"").and_then(|(_, rest)| rest.split_once(".toml"));
+    text.contains("taps = []") || extended.is_some_and(|(file, _)| is_at_input(file))
+}
+
 fn recipe(method: &str) -> Recipe {
     // Four patches are not more than one token of eight, and two layers not enough for four stacks.
     let small = match method {
@@ -61,9 +68,8 @@ fn recipe(method: &str) -> Recipe {
     if !small.is_empty() {
         return load(method, small);
     }
-    let as_shipped = load(method, "");
-    if !as_shipped.topology.injects() {
-        return as_shipped;
+    if is_at_input(method) {
+        return load(method, "");
     }
     let taps = match method {
         // These take one layer.

@@ -75,7 +75,7 @@ fn every_shipped_recipe_loads_without_a_warning_and_survives_being_written_out()
 #[test]
 fn the_quickstart_compares_three_models_on_equal_terms() {
     for name in ["quickstart.toml", "synthetic.toml"] {
-        let loaded = load(&shipped().join(&name), &LoadOptions::default()).unwrap();
+        let loaded = load(&shipped().join(name), &LoadOptions::default()).unwrap();
         let variant = |name: &str| loaded.variant(name).unwrap();
         let (projector, cli, prior) = (variant("projector"), variant("cli"), variant("question_only"));
         assert!(projector.baseline && !projector.recipe.topology.injects());

@@ -102,7 +102,14 @@ fn at(name: &str, row: usize, t: usize) -> f32 {
 }
 
 /// Positions `from[i] .. to[i]` of some rows, as the inputs of a call of `tokens` positions.
-fn part(rows: &[usize], slots: &[usize], from: &[usize], to: &[usize], tokens: usize) -> Named {
+fn part(
+    recipe: &Recipe,
+    rows: &[usize],
+    slots: &[usize],
+    from: &[usize],
+    to: &[usize],
+    tokens: usize,
+) -> Named {
     let mut named = Named::new();
     let by_position = [
         inputs::TOKENS,
@@ -124,11 +131,14 @@ fn part(rows: &[usize], slots: &[usize], from: &[usize], to: &[usize], tokens: u
     named.insert(inputs::PICTURE_SLOT.into(), floats(&|i| slots[i]));
     named.insert(inputs::START.into(), floats(&|i| from[i]));
     named.insert(inputs::COUNT.into(), floats(&|i| to[i] - from[i]));
-    named.insert(inputs::IMAGE_INDEX.into(), (0..rows.len() * 16).map(|i| (i % 16) as f32).collect());
+    let visual = recipe.visual_positions();
+    let index = (0..rows.len() * visual).map(|i| (i % visual) as f32).collect();
+    named.insert(inputs::IMAGE_INDEX.into(), index);
     named
         .insert(inputs::TARGET_INDEX.into(), (0..rows.len() * tokens).map(|i| (i % tokens) as f32).collect());
-    let pixel = |i: usize| ((rows[i / 3072] * 31 + i % 3072) as f32 * 0.37).sin();
-    named.insert(inputs::PIXELS.into(), (0..rows.len() * 3072).map(pixel).collect());
+    let size = 3 * recipe.picture_side().pow(2);
+    let pixel = |i: usize| ((rows[i / size] * 31 + i % size) as f32 * 0.37).sin();
+    named.insert(inputs::PIXELS.into(), (0..rows.len() * size).map(pixel).collect());
     named
 }
 
@@ -146,7 +156,7 @@ fn by_phases(subject: &Subject, rows: &[usize], slots: &[usize], cache: CacheSha
     let prompts: Vec<usize> = rows.iter().map(|&row| PROMPTS[row]).collect();
     let longest = PROMPTS.into_iter().max().unwrap();
     let from = vec![0; rows.len()];
-    let mut given = part(rows, slots, &from, &prompts, longest);
+    let mut given = part(recipe, rows, slots, &from, &prompts, longest);
     let asked = BatchShape { batch: rows.len(), tokens: longest, targets: 1 };
     let mut see = subject.session(&encode_and_connect(recipe, edges, asked, VOCAB).unwrap());
     given.extend(call(&mut see, &given, &[inputs::VISUAL, inputs::FEATURES]));
@@ -157,7 +167,7 @@ fn by_phases(subject: &Subject, rows: &[usize], slots: &[usize], cache: CacheSha
     let mut at = prompts;
     while at.iter().any(|&at| at < TOKENS) {
         let to: Vec<usize> = at.iter().map(|at| (at + 1).min(TOKENS)).collect();
-        keep(&call(&mut next, &part(rows, slots, &at, &to, 1), &["logits"]), &at, &to, 1);
+        keep(&call(&mut next, &part(recipe, rows, slots, &at, &to, 1), &["logits"]), &at, &to, 1);
         at = to;
     }
     logits
@@ -167,7 +177,7 @@ fn by_phases(subject: &Subject, rows: &[usize], slots: &[usize], cache: CacheSha
 fn prefill_and_decode_are_one_forward_pass_and_a_row_alone_has_the_same_bits() {
     for name in methods() {
         let subject = Subject::new(method(&name, &["model.language.layers=4"]));
-        let given = part(&[0, 1, 2], &[0; 3], &[0; 3], &[TOKENS; 3], TOKENS);
+        let given = part(&subject.recipe, &[0, 1, 2], &[0; 3], &[0; 3], &[TOKENS; 3], TOKENS);
         let expected = call(&mut subject.whole(), &given, &["logits"]).remove("logits").unwrap();
         let largest = expected.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
         assert!(largest > 0.1, "{name}: the logits say something");

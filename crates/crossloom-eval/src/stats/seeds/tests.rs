@@ -153,7 +153,7 @@ fn one_lucky_seed_proves_nothing_although_its_pictures_do() {
 fn one_seed_is_what_it_was_and_equal_methods_do_not_differ() {
     let clusters = clusters(50, 2);
     let scores: Vec<f64> = (0..100).map(|i| f64::from(u8::from(i % 3 == 0))).collect();
-    let one = seeds_interval(&[scores.clone()], &clusters, &Resampling::default()).unwrap();
+    let one = seeds_interval(std::slice::from_ref(&scores), &clusters, &Resampling::default()).unwrap();
     assert_eq!(one, mean_interval(&scores, &clusters, &Resampling::default()).unwrap());
     let same = vec![scores.clone(); 3];
     let found = seeds_difference(&same, &same, &clusters, &Resampling::default()).unwrap();
