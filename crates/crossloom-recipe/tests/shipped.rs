@@ -189,10 +189,11 @@ fn sweeps_that_can_be_run_obey_the_schema() {
 }
 
 /// What of `tests/bad` a schema of one file cannot see, and why.
-const BEYOND: [(&str, &str); 19] = [
+const BEYOND: [(&str, &str); 21] = [
     ("capital-letters", "whether two keys are alike but for capital letters"),
     ("capital-letters-swept", "the names that a sweep makes"),
     ("circle-b", "other files"),
+    ("cross-attention", "one key against another"),
     ("dimensions", "sums over several keys"),
     ("extends-itself", "other files"),
     ("gate-and-fusion", "one key against another"),
@@ -204,6 +205,7 @@ const BEYOND: [(&str, &str); 19] = [
     ("set-forms", "the command line"),
     ("set-unknown", "the command line"),
     ("set-values", "the command line"),
+    ("sources", "names of the recipe's own"),
     ("stage-order", "one stage against another"),
     ("sweep-long-names", "the names that a sweep makes"),
     ("sweep-too-large", "how many variants a sweep makes"),

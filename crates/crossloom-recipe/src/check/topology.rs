@@ -12,6 +12,7 @@ pub(super) fn wiring(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
         cx.report(Finding::error(root.place(path), message).help(help));
     };
     match (&topology.wiring, taps, points) {
+        (Wiring::Pairs(pairs), _, _) if !pairs.is_empty() => explicit(root, topology, pairs, cx),
         (_, 0, 0) => unused(root, cx),
         (_, 0, _) => error(
             "topology.points",
@@ -33,7 +34,6 @@ pub(super) fn wiring(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
             format!("a broadcast has one tap, found {taps}"),
             "keep one, for example `taps = [\"block.last\"]`, or use the wiring `dense`",
         ),
-        (Wiring::Pairs(pairs), _, _) => explicit(root, topology, pairs, cx),
         _ => {}
     }
 }

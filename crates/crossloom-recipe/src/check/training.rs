@@ -13,7 +13,7 @@ pub(super) fn training(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
         schedule(root, train, cx);
         types(root, train, cx);
         files(root, train, sections, cx);
-        frozen(root, train, sections.topology.is_none_or(TopologySpec::injects), cx);
+        frozen(root, train, sections.topology, cx);
     }
     if let (Some(data), Some(eval)) = (data, eval)
         && eval.split == Split::Validation
@@ -83,9 +83,16 @@ fn files(root: &Node, train: &Train, sections: &Sections<'_>, cx: &mut Cx) {
     }
 }
 
-/// Something must be trained. Without an injection there is no adapter and no gate.
-fn frozen(root: &Node, train: &Train, injects: bool, cx: &mut Cx) {
-    let exists = |part: &Part| injects || !matches!(part, Part::Adapter | Part::Fusion | Part::Gate);
+/// Something must be trained. Without an injection there is no gate, and an adapter only where the input has one.
+fn frozen(root: &Node, train: &Train, topology: Option<&TopologySpec>, cx: &mut Cx) {
+    let exists = |part: &Part| {
+        topology.is_none_or(|topology| match part {
+            Part::Vision | Part::Projector | Part::Language => true,
+            Part::Adapter => topology.injects() || topology.input.learns(),
+            Part::Fusion => topology.injects() && topology.fusion.order().is_none(),
+            Part::Gate => topology.injects(),
+        })
+    };
     if Part::ALL.into_iter().filter(exists).all(|part| !train.parts.get(part).learns()) {
         cx.report(
             Finding::error(root.place("train.parts"), "every part is frozen: there is nothing to train")
