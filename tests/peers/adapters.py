@@ -270,7 +270,6 @@ def compared(place, run, name, logits, image, patches, span):
         "segments": single(places >= patches),
         "image_index": single(places[:, :patches]),
         "target_index": single(places[:, patches:]),
-        "pool_mask": torch.ones(rows, patches + text),
     }, place / "given.safetensors")
     crossloom(run, "adapters", place / "given.safetensors", place / "logits.safetensors", example="logits")
     ours = load_file(place / "logits.safetensors")["logits"]
