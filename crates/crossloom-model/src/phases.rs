@@ -80,8 +80,8 @@ pub fn encode_and_connect(
 
 /// Reads prompts, or chunks of them, into the cache. Inputs: `tokens`, `positions`, `segments` `[B, T]`; `slot`, `start`,
 /// `count` `[B]`; `target_index` `[B, M]`, into the `T` positions of the call; and, with pictures, `visual`, `features`,
-/// `image_index` (-1 for a visual token of another chunk), `pool_mask`, `text_mask` and `picture_slot`, as the topology needs them. Results: `predictions`, `logits`, and the gates
-/// of every point.
+/// `image_index` (-1 for a visual token of another chunk), `pool_mask`, `text_mask` and `picture_slot`, as the topology needs
+/// them. Results: `predictions`, `logits`, and the gates of every point.
 ///
 /// # Errors
 /// - As [`build`](crate::build).

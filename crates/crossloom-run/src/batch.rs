@@ -27,8 +27,7 @@ pub(crate) fn load_questions(
         session.write(inputs::IMAGE_INDEX, &batch.image_index_bn)?;
     }
     if session.has_input(inputs::TEXT_MASK) {
-        let mask: Vec<f32> = batch.segments_bt.iter().map(|&segment| text(segment)).collect();
-        session.write(inputs::TEXT_MASK, &mask)?;
+        session.write(inputs::TEXT_MASK, &text_mask(&batch.segments_bt))?;
     }
     session.write(inputs::TARGET_INDEX, &batch.target_index_bm)?;
     if session.has_input(inputs::TARGETS) {
@@ -50,19 +49,15 @@ pub(crate) fn load_questions(
     }
 }
 
-/// 1 for a position of text, by its segment.
-pub(crate) fn text(segment: i32) -> f32 {
-    f32::from(u8::from(segment > IMAGE_SEGMENT))
+/// 1 for every position of text, by its segment.
+pub(crate) fn text_mask(segments: &[i32]) -> Vec<f32> {
+    segments.iter().map(|&segment| f32::from(u8::from(segment > IMAGE_SEGMENT))).collect()
 }
 
 /// 1 at the positions of a question, without its answer.
 pub(crate) fn question_mask(batch: &PackedBatch) -> Vec<f32> {
-    batch
-        .prompt_mask_bt
-        .iter()
-        .zip(&batch.segments_bt)
-        .map(|(&prompt, &segment)| prompt * text(segment))
-        .collect()
+    let text = text_mask(&batch.segments_bt);
+    batch.prompt_mask_bt.iter().zip(text).map(|(prompt, text)| prompt * text).collect()
 }
 
 /// The positions over which a recipe's gates pool; the image where it has no such gate.

@@ -8,7 +8,7 @@ use crossloom_recipe::GatePool;
 use crossloom_runtime::{RunError, Session};
 
 use crate::ExperimentError;
-use crate::batch::text;
+use crate::batch::text_mask;
 use crate::gates::GateMoments;
 use crate::model::Model;
 use crate::phases::Seen;
@@ -143,8 +143,7 @@ fn load_prompts(
         session.write(inputs::POOL_MASK, &mask)?;
     }
     if session.has_input(inputs::TEXT_MASK) {
-        let mask: Vec<f32> = segments.iter().map(|&segment| text(segment)).collect();
-        session.write(inputs::TEXT_MASK, &mask)?;
+        session.write(inputs::TEXT_MASK, &text_mask(&segments))?;
     }
     if session.has_input(inputs::PICTURE_SLOT) {
         let kept = |(row, span): (usize, &Range<usize>)| if span.is_empty() { -1 } else { row as i32 };
@@ -201,8 +200,7 @@ fn decode(model: &mut Model, batch: &mut PackedBatch, held: &mut [usize]) -> Res
     session.write(inputs::POSITIONS, &positions)?;
     session.write(inputs::SEGMENTS, &segments)?;
     if session.has_input(inputs::TEXT_MASK) {
-        let mask: Vec<f32> = segments.iter().map(|&segment| text(segment)).collect();
-        session.write(inputs::TEXT_MASK, &mask)?;
+        session.write(inputs::TEXT_MASK, &text_mask(&segments))?;
     }
     place(session, held, &added)?;
     session.run()?;

@@ -1,6 +1,7 @@
 //! The connector at the input, and the question's vector that it may read.
 
 use super::Sections;
+use super::topology::one_question;
 use crate::decode::Cx;
 use crate::diagnostic::Finding;
 use crate::schema::{Conditioning, Input, Join, LayerWeights, Mixture, TokenConcat, TopologySpec, Weighted};
@@ -106,21 +107,8 @@ fn question(root: &Node, topology: &TopologySpec, sections: &Sections<'_>, cx: &
         let help = "remove `topology.conditioning`, or use weights that read it: `question` or `allocator`";
         cx.report(Finding::error(root.place("topology.conditioning"), message).help(help));
     }
-    if let Some(data) = sections.data
-        && given
-        && data.questions_per_sequence > 1
-    {
-        let message = format!(
-            "the connector reads the question, but a sequence holds {} questions: each would see the others",
-            data.questions_per_sequence
-        );
-        cx.report(
-            Finding::error(root.place("topology.conditioning"), message)
-                .help("write `data.questions_per_sequence = 1`")
-                .related(
-                    "`questions_per_sequence` is set",
-                    root.get("data.questions_per_sequence").map(|node| node.span),
-                ),
-        );
+    if let Some(data) = sections.data.filter(|_| given) {
+        let (what, help) = ("the connector reads the question", "write `data.questions_per_sequence = 1`");
+        one_question(root, data, "topology.conditioning", what, help, cx);
     }
 }

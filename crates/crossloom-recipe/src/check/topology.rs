@@ -110,18 +110,21 @@ pub(super) fn written(root: &Node, path: &str, text: &str) -> Option<crate::diag
 /// A gate that pools over the prompt reads every question of the sequence.
 pub(super) fn against_data(root: &Node, topology: &TopologySpec, data: &Data, cx: &mut Cx) {
     let Gate::Agf(agf) = &topology.gate else { return };
-    if topology.injects() && agf.pool == GatePool::Prompt && data.questions_per_sequence > 1 {
-        let message = format!(
-            "the gate pools over the prompt, but a sequence holds {} questions: each would see the others",
-            data.questions_per_sequence
-        );
-        cx.report(
-            Finding::error(root.place("topology.gate.pool"), message)
-                .help("write `topology.gate.pool = \"image\"`, or `data.questions_per_sequence = 1`")
-                .related(
-                    "`questions_per_sequence` is set",
-                    root.get("data.questions_per_sequence").map(|node| node.span),
-                ),
-        );
+    if topology.injects() && agf.pool == GatePool::Prompt {
+        let help = "write `topology.gate.pool = \"image\"`, or `data.questions_per_sequence = 1`";
+        one_question(root, data, "topology.gate.pool", "the gate pools over the prompt", help, cx);
     }
+}
+
+/// What reads the question of a sequence needs one alone: it would carry each of several to the others.
+pub(super) fn one_question(root: &Node, data: &Data, path: &str, what: &str, help: &str, cx: &mut Cx) {
+    let questions = data.questions_per_sequence;
+    if questions < 2 {
+        return;
+    }
+    let message = format!("{what}, but a sequence holds {questions} questions: each would see the others");
+    let set = root.get("data.questions_per_sequence").map(|node| node.span);
+    cx.report(
+        Finding::error(root.place(path), message).help(help).related("`questions_per_sequence` is set", set),
+    );
 }
