@@ -103,7 +103,7 @@ fn whole(
         features.map(|features| places.injector(recipe, edges, Some(features), PictureCache::None));
     let positions = turned_by(&mut p, positions, places.image_index, &recipe.model)?;
     let sequence = Sequence { positions, memory: Memory::Sequence { segments } };
-    let (h, gates) = layers(&mut p, h, sequence, language, injector.as_ref())?;
+    let (h, gates) = layers(&mut p, h, sequence, recipe, injector.as_ref())?;
     head(&mut p, h, Some(target_index), language, vocab, outputs)?;
     let (model, mut layers) = finished(p, gates);
     let mut params = model.params.clone();
@@ -218,15 +218,15 @@ pub(crate) fn layers(
     p: &mut Params,
     mut h: Tensor,
     sequence: Sequence,
-    language: &LanguageModel,
+    recipe: &Recipe,
     injector: Option<&Injector<'_>>,
 ) -> Result<(Tensor, Vec<PointGates>), ModelError> {
     let mut gates = Vec::new();
-    for layer in 0..language.layers {
+    for layer in 0..recipe.model.language.layers {
         if let Some(injector) = injector {
             h = injector.inject(p, h, PointAddress::Before(layer), &mut gates)?;
         }
-        h = decoder_layer(p, h, sequence, language, layer, injector, &mut gates)?;
+        h = decoder_layer(p, h, sequence, recipe, layer, injector, &mut gates)?;
         if let Some(injector) = injector {
             h = injector.inject(p, h, PointAddress::After(layer), &mut gates)?;
         }

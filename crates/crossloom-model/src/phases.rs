@@ -207,7 +207,7 @@ fn language(
     };
     let positions = turned_by(&mut p, positions, places.image_index, &recipe.model)?;
     let sequence = Sequence { positions, memory: Memory::Cache(memory) };
-    let (h, gates) = layers(&mut p, h, sequence, language, injector.as_ref())?;
+    let (h, gates) = layers(&mut p, h, sequence, recipe, injector.as_ref())?;
     head(&mut p, h, target_index, language, vocab, Outputs::Predictions)?;
     Ok(finish(p, gates))
 }

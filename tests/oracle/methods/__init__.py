@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .model import GRID, Batch, Net
+from .model import GRID, RECIPE, Batch, Net
 
 
 @dataclass
@@ -15,16 +15,26 @@ class Method:
     recipe: str
     logits: Callable[[Net, Batch], Tensor]
     visual: int
+    projector: str
+    tolerance: float | None
+
+    @property
+    def whole(self) -> str:
+        """The recipe with all dimensions."""
+        return self.recipe + RECIPE.replace("PROJECTOR", self.projector)
 
 
 METHODS: dict[str, Method] = {}
 
 
-def method(name: str, recipe: str, visual: int = GRID * GRID) -> Callable:
-    """Registers a function under the name of its fixture, with the visual tokens that are in the sequence."""
+def method(
+    name: str, recipe: str, visual: int = GRID * GRID, projector: str = "hidden = 10", tolerance: float | None = None
+) -> Callable:
+    """Registers a function under the name of its fixture, with the visual tokens that are in the sequence, what the recipe says of its
+    projector, and how exactly it computes where that is not in double precision."""
 
     def register(logits: Callable[[Net, Batch], Tensor]) -> Callable:
-        METHODS[name] = Method(recipe, logits, visual)
+        METHODS[name] = Method(recipe, logits, visual, projector, tolerance)
         return logits
 
     return register
@@ -35,4 +45,4 @@ def extending(name: str, more: str = "") -> str:
     return f'name = "x"\nextends = ["methods/{name}.toml"]\n{more}'
 
 
-from . import connectors, cross_attention, mixtures, stacks, windows  # noqa: E402, F401
+from . import connectors, cross_attention, layer_select, mixtures, published, stacks, windows  # noqa: E402, F401

@@ -10,7 +10,7 @@ use crossloom_train::metrics::read_metrics;
 
 use crate::support::{Entry, finish};
 
-/// Encoders of four blocks and decoders of five layers, which every method fits; questions one by one, as those need that read them.
+/// Small models; questions one by one, as methods need that read them.
 const MODELS: &str = "name = \"methods\"
 [model.vision]
 family = \"vit\"
@@ -58,24 +58,43 @@ fn source() -> String {
     "source = { kind = \"synthetic\", train_images = 64, test_images = 8 }\n".to_owned()
 }
 
-fn load(text: &str) -> LoadedRecipe {
-    load_text(&recipes().join("under-test.toml"), text, &LoadOptions::default())
-        .unwrap_or_else(|error| panic!("{error}"))
+fn load(text: &str) -> Result<LoadedRecipe, String> {
+    let path = recipes().join("under-test.toml");
+    load_text(&path, text, &LoadOptions::default()).map_err(|error| error.to_string())
 }
 
-/// Some methods as variants of one recipe. Where pictures are larger than what the encoder sees, it sees less: all pictures are the
-/// data's.
-fn recipe(methods: &[String]) -> LoadedRecipe {
-    let (base, mut variants) = (format!("{MODELS}{}", source()), String::new());
-    for method in methods {
-        let name = method.replace('-', "_");
-        let variant = format!("[variants.{name}]\nextends = [\"methods/{method}.toml\"]\n");
-        let times = load(&format!("{base}{variant}")).variants[0].recipe.topology.magnification();
-        let (side, patch) = (64 / times, 16 / times);
-        write!(variants, "{variant}model.vision.image_size = {side}\nmodel.vision.patch_size = {patch}\n")
-            .unwrap();
+/// Blocks of the encoder, layers of the decoder and the side of a patch: methods that name deep layers do not fit the first.
+const SIZES: [[usize; 3]; 2] = [[4, 5, 16], [24, 28, 8]];
+
+/// A method as a variant in the smallest size that it fits. Where pictures are larger than what the encoder sees, it sees less: all
+/// pictures are the data's.
+fn variant(base: &str, method: &str) -> String {
+    let name = method.replace('-', "_");
+    let mut refused = String::new();
+    for [blocks, layers, patch] in SIZES {
+        let of = |times: usize| {
+            let (side, patch) = (64 / times, patch / times);
+            format!(
+                "[variants.{name}]\nextends = [\"methods/{method}.toml\"]\nmodel.vision.image_size = {side}\n\
+                 model.vision.patch_size = {patch}\nmodel.vision.layers = {blocks}\nmodel.language.layers = {layers}\n"
+            )
+        };
+        let times = load(&format!("{base}{}", of(1))).map(|loaded| {
+            let topology = &loaded.variants[0].recipe.topology;
+            topology.magnification()
+        });
+        match times {
+            Ok(times) => return of(times),
+            Err(error) => refused += &error,
+        }
     }
-    load(&format!("{base}{variants}"))
+    panic!("{method} fits no size:\n{refused}")
+}
+
+fn recipe(methods: &[String]) -> LoadedRecipe {
+    let base = format!("{MODELS}{}", source());
+    let variants: Vec<String> = methods.iter().map(|method| variant(&base, method)).collect();
+    load(&format!("{base}{}", variants.concat())).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn mean(losses: &[f64]) -> f64 {

@@ -57,7 +57,7 @@ fn every_shipped_method_is_wired_as_it_says_between_models_of_seven_billion_weig
     assert!(methods.len() > 10, "{methods:?}");
     let of = |method: PathBuf| {
         let name = method.file_name().unwrap().to_str().unwrap().to_owned();
-        let recipe = of_method(&name, ["siglip-so400m-patch14-384-26", "qwen2-7b"]);
+        let recipe = of_method(&name, ["clip-vit-large-patch14-336", "qwen2-7b"]);
         (name, recipe)
     };
     assert_eq!(wrong(&methods.into_iter().map(of).collect::<Vec<_>>()), "");
