@@ -117,7 +117,7 @@ fn every_setting_is_described_and_known_to_the_loader() {
 }
 
 /// Keys that are left out of what is written while they have these values.
-const UNWRITTEN: [(&str, &str); 11] = [
+const UNWRITTEN: [(&str, &str); 13] = [
     ("model.vision.layer_scale", "false"),
     ("model.vision.temporal_patch", "1"),
     ("model.vision.position_resample", "\"bicubic\""),
@@ -125,6 +125,8 @@ const UNWRITTEN: [(&str, &str); 11] = [
     ("model.projector.norm", "\"none\""),
     ("topology.stream", "\"sequence\""),
     ("topology.sources", "{}"),
+    ("topology.fusion.norm", "true"),
+    ("topology.fusion.normed_residual", "false"),
     ("train.parts.fusion.trainable", "true"),
     ("train.parts.fusion.lr_scale", "1.0"),
     ("train.parts.fusion.tensors", "[]"),
