@@ -5,7 +5,7 @@ use crossloom_run::verify::{Built, verify};
 use crate::support::{said, variant};
 
 /// Settings of the variant `cli` of `synthetic.toml`, which has four taps, three decoder layers and eight questions per picture.
-const SETTINGS: [&[&str]; 17] = [
+const SETTINGS: [&[&str]; 19] = [
     &["variants.cli.topology.fusion='convex'"],
     &["variants.cli.topology.fusion={ kind = 'gated_add', order = 'sequential' }"],
     &["variants.cli.topology.fusion={ kind = 'convex', order = 'sequential' }"],
@@ -27,6 +27,8 @@ const SETTINGS: [&[&str]; 17] = [
     &["train.parts.vision.trainable=false", "train.parts.projector.trainable=false"],
     &["train.accumulate=2", "train.precision='bf16'"],
     &["variants.cli.topology.input='none'"],
+    &["train.precision='bf16'", "train.parts.vision={ trainable = false, dtype = 'bf16' }"],
+    &["variants.cli.topology.gate={ kind = 'static', init = 0.1 }", "variants.cli.topology.fusion='convex'"],
 ];
 
 #[test]
