@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from methods import METHODS
-from methods.model import BLOCKS, GRID, RECIPE, TARGETS, TEXT, VOCAB, WIDTH, Batch, Net, loss
+from methods.model import BLOCKS, GRID, TARGETS, TEXT, VOCAB, WIDTH, Batch, Net, loss
 from safetensors.torch import save_file
 
 FOLDER = Path(__file__).resolve().parents[2] / "crates/crossloom-model/tests/methods/fixtures"
@@ -68,7 +68,7 @@ def write(name: str) -> None:
     tensors |= {"logits": logits.detach(), "loss": mean.detach().reshape(1)}
     tensors = {key: value.contiguous() for key, value in tensors.items()}
     FOLDER.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, FOLDER / f"{name}.safetensors", metadata={"recipe": METHODS[name].recipe + RECIPE})
+    save_file(tensors, FOLDER / f"{name}.safetensors", metadata={"recipe": METHODS[name].whole})
 
 
 for chosen in sys.argv[1:] or METHODS:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .model import GRID, Batch, Net
+from .model import GRID, RECIPE, Batch, Net
 
 
 @dataclass
@@ -15,16 +15,23 @@ class Method:
     recipe: str
     logits: Callable[[Net, Batch], Tensor]
     visual: int
+    projector: str
+
+    @property
+    def whole(self) -> str:
+        """The recipe with all dimensions."""
+        return self.recipe + RECIPE.replace("PROJECTOR", self.projector)
 
 
 METHODS: dict[str, Method] = {}
 
 
-def method(name: str, recipe: str, visual: int = GRID * GRID) -> Callable:
-    """Registers a function under the name of its fixture, with the visual tokens that are in the sequence."""
+def method(name: str, recipe: str, visual: int = GRID * GRID, projector: str = "hidden = 10") -> Callable:
+    """Registers a function under the name of its fixture, with the visual tokens that are in the sequence, and what the recipe says of
+    its projector."""
 
     def register(logits: Callable[[Net, Batch], Tensor]) -> Callable:
-        METHODS[name] = Method(recipe, logits, visual)
+        METHODS[name] = Method(recipe, logits, visual, projector)
         return logits
 
     return register

@@ -14,7 +14,7 @@ VOCAB, THETA, EPS, VISION_EPS = 11, 10000.0, 1e-5, 1e-6
 BLOCKS = 4
 TEXT, TARGETS = 7, 4  # tokens of a sequence behind the picture, and how many of the last are predicted
 
-# A recipe of these dimensions, but for its topology.
+# A recipe of these dimensions, but for its topology and its projector.
 RECIPE = f"""
 [model.vision]
 family = "vit"
@@ -36,7 +36,7 @@ head_dim = {HEAD_DIM}
 mlp = {MLP}
 vocab_size = {VOCAB}
 [model.projector]
-hidden = 10
+PROJECTOR
 [data]
 source = "synthetic"
 [train]

@@ -6,7 +6,8 @@ use super::fields::{Cx, Fields};
 use super::weights::weights;
 use crate::diagnostic::Finding;
 use crate::schema::{
-    LanguageModel, MlpActivation, PositionResample, Projector, ProjectorKind, Resample, TapNorm, VisionModel,
+    LanguageModel, Merging, MlpActivation, PositionResample, Projector, ProjectorKind, Resample, TapNorm,
+    VisionModel,
 };
 use crate::tree::Node;
 
@@ -141,7 +142,7 @@ pub(super) fn projector(root: &Node, language: Option<&LanguageModel>, cx: &mut 
     let activation = f.or("activation", MlpActivation::GeluErf);
     let bias = f.or("bias", true);
     let merge = f.or_in("merge", 1..=64, 1);
-    let norm = f.or("norm", TapNorm::None);
+    let (merging, norm) = (f.or("merging", Merging::Channels), f.or("norm", TapNorm::None));
     let [window, queries] = ["window", "queries"].map(|key| f.optional_in(key, 1..=4096));
     let heads = f.optional_in("heads", 1..=1024);
     let norm_eps = f.optional_in("norm_eps", (Excluded(0.0), Included(0.1)));
@@ -157,6 +158,7 @@ pub(super) fn projector(root: &Node, language: Option<&LanguageModel>, cx: &mut 
         activation: activation?,
         bias: bias?,
         merge: merge?,
+        merging: merging?,
         norm: norm?,
         window,
         queries,
