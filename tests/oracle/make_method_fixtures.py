@@ -3,7 +3,7 @@
 Run by hand: `pip install torch safetensors transformers==5.23.0`, then `python tests/oracle/make_method_fixtures.py [METHOD …]`. The tests themselves
 need neither Python nor a network.
 
-`fixtures/METHOD.safetensors` holds, beside the recipe in its metadata,
+`fixtures/METHOD.safetensors` holds, beside the recipe in its metadata, and a tolerance where it is no computation in double precision,
 
     input.*            what crossloom's graph reads, states of an encoder among it
     weight.*, grad.*   every weight, and the gradient of the loss
@@ -68,7 +68,10 @@ def write(name: str) -> None:
     tensors |= {"logits": logits.detach(), "loss": mean.detach().reshape(1)}
     tensors = {key: value.contiguous() for key, value in tensors.items()}
     FOLDER.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, FOLDER / f"{name}.safetensors", metadata={"recipe": METHODS[name].whole})
+    metadata = {"recipe": METHODS[name].whole}
+    if METHODS[name].tolerance is not None:
+        metadata["tolerance"] = str(METHODS[name].tolerance)
+    save_file(tensors, FOLDER / f"{name}.safetensors", metadata=metadata)
 
 
 for chosen in sys.argv[1:] or METHODS:

@@ -60,6 +60,15 @@ fn recipe(method: &str) -> Recipe {
     // Four patches are not more than one token of eight, and two layers not enough for four stacks.
     let small = match method {
         "dense-connector-sti" => "topology.input.pool = 4\n",
+        "granite-vision" => {
+            "model.projector = { window = 2, queries = 1, hidden = 12 }\n\
+             topology.wiring = [['block.2', 'before layer.0'], ['block.4', 'before layer.0'], ['block.4', 'before layer.1']]\n\
+             topology.adapter.corners = ['before layer.1']\n"
+        }
+        "llama-3-2-vision" => "topology.points = ['before layer.1']\n",
+        "lsf-internal-modular" => {
+            "topology.taps = ['block.1', 'block.2']\ntopology.points = ['attention layer.0', 'attention layer.1']\n"
+        }
         "deepstack" => {
             "topology.taps = ['fine.1', 'fine.2']\ntopology.points = ['before layer.0', 'before layer.1']\n"
         }

@@ -106,7 +106,7 @@ fn whole(
     let elsewhere = text_segments(&mut p, recipe, [batch, tokens])
         .map(|(stretch, segments)| (stretch, Memory::Sequence { segments }));
     let sequence = Sequence { positions, memory: Memory::Sequence { segments }, elsewhere };
-    let (h, gates) = layers(&mut p, h, entering, sequence, language, injector.as_ref())?;
+    let (h, gates) = layers(&mut p, h, entering.as_ref(), sequence, recipe, injector.as_ref())?;
     head(&mut p, h, Some(target_index), language, vocab, outputs)?;
     let (model, mut layers) = finished(p, gates);
     let mut params = model.params.clone();
@@ -258,20 +258,20 @@ pub(crate) fn embed(
 pub(crate) fn layers(
     p: &mut Params,
     mut h: Tensor,
-    entering: Option<Entering>,
+    entering: Option<&Entering>,
     sequence: Sequence,
-    language: &LanguageModel,
+    recipe: &Recipe,
     injector: Option<&Injector<'_>>,
 ) -> Result<(Tensor, Vec<PointGates>), ModelError> {
     let mut gates = Vec::new();
-    for layer in 0..language.layers {
-        if let Some(entering) = entering.as_ref().filter(|entering| entering.layer == layer) {
-            h = entering.enter(p, h, language)?;
+    for layer in 0..recipe.model.language.layers {
+        if let Some(entering) = entering.filter(|entering| entering.layer == layer) {
+            h = entering.enter(p, h, &recipe.model.language)?;
         }
         if let Some(injector) = injector {
             h = injector.inject(p, h, PointAddress::Before(layer), &mut gates)?;
         }
-        h = decoder_layer(p, h, sequence, language, layer, injector, &mut gates)?;
+        h = decoder_layer(p, h, sequence, recipe, layer, injector, &mut gates)?;
         if let Some(injector) = injector {
             h = injector.inject(p, h, PointAddress::After(layer), &mut gates)?;
         }

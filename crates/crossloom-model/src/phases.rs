@@ -213,7 +213,7 @@ fn language(
         }
     };
     let sequence = Sequence { positions, memory: Memory::Cache(memory), elsewhere };
-    let (h, gates) = layers(&mut p, h, entering, sequence, language, injector.as_ref())?;
+    let (h, gates) = layers(&mut p, h, entering.as_ref(), sequence, recipe, injector.as_ref())?;
     head(&mut p, h, target_index, language, vocab, Outputs::Predictions)?;
     Ok(finish(p, gates))
 }

@@ -488,7 +488,7 @@ fn visual_sources_are_changed_key_by_key_in_variants_and_on_the_command_line() {
         ("topology.sources.lov.of.every=2", "changes nothing"),
         ("topology.sources.low.side=2", "changes nothing"),
     ] {
-        let error = files.load("main.toml", &[set]).unwrap_err().to_string();
+        let error = files.load("main.toml", &[set]).unwrap_err();
         assert!(error.contains(told), "{set}: {error}");
     }
 }

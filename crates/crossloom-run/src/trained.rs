@@ -84,7 +84,7 @@ impl Trained {
         let (pool, batch) = (pool_of(recipe), PackedBatch::new(&shapes));
         let vectors = Vectors::open(recipe)?;
         let stage = recipe.stage().map(str::to_owned);
-        Ok((Self { vectors, model, tokenizer, processor, pool, encoding, batch, stage }, checked))
+        Ok((Self { model, tokenizer, processor, pool, encoding, vectors, batch, stage }, checked))
     }
 
     /// Loads the newest checkpoint of a variant.

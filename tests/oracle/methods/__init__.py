@@ -16,6 +16,7 @@ class Method:
     logits: Callable[[Net, Batch], Tensor]
     visual: int
     projector: str
+    tolerance: float | None
 
     @property
     def whole(self) -> str:
@@ -26,12 +27,14 @@ class Method:
 METHODS: dict[str, Method] = {}
 
 
-def method(name: str, recipe: str, visual: int = GRID * GRID, projector: str = "hidden = 10") -> Callable:
-    """Registers a function under the name of its fixture, with the visual tokens that are in the sequence, and what the recipe says of
-    its projector."""
+def method(
+    name: str, recipe: str, visual: int = GRID * GRID, projector: str = "hidden = 10", tolerance: float | None = None
+) -> Callable:
+    """Registers a function under the name of its fixture, with the visual tokens that are in the sequence, what the recipe says of its
+    projector, and how exactly it computes where that is not in double precision."""
 
     def register(logits: Callable[[Net, Batch], Tensor]) -> Callable:
-        METHODS[name] = Method(recipe, logits, visual, projector)
+        METHODS[name] = Method(recipe, logits, visual, projector, tolerance)
         return logits
 
     return register
@@ -42,4 +45,4 @@ def extending(name: str, more: str = "") -> str:
     return f'name = "x"\nextends = ["methods/{name}.toml"]\n{more}'
 
 
-from . import connectors, cross_attention, mixtures, stacks, windows  # noqa: E402, F401
+from . import connectors, cross_attention, layer_select, mixtures, published, stacks, windows  # noqa: E402, F401

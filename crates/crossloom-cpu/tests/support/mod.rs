@@ -33,7 +33,7 @@ pub fn methods() -> Vec<String> {
     names
 }
 
-/// A method on the models of `synthetic.toml`, changed by `sets`; `topology.*` overrides the method's own.
+/// A method on the models of `synthetic.toml`, changed by `sets`; `topology.*` and `model.projector.*` override the method's own.
 pub fn method(name: &str, sets: &[&str]) -> Recipe {
     let text = std::fs::read_to_string(recipes().join("synthetic.toml")).unwrap();
     let (base, _) = text.split_once("[variants.").unwrap();
@@ -45,11 +45,19 @@ pub fn method(name: &str, sets: &[&str]) -> Recipe {
         "deepstack" => {
             &["topology.taps=['fine.1', 'fine.2']", "topology.points=['before layer.1', 'before layer.2']"]
         }
+        "granite-vision" => &[
+            "topology.wiring=[['block.2', 'before layer.1'], ['block.last', 'before layer.0'], \
+             ['block.last', 'before layer.1'], ['block.last', 'before layer.2']]",
+            "topology.adapter.corners=['before layer.2']",
+            "model.projector.window=4",
+            "model.projector.queries=2",
+            "model.projector.hidden=40",
+        ],
+        "llama-3-2-vision" => &["topology.points=['before layer.1']"],
         _ => &[],
     };
-    let own = |set: &&str| {
-        if set.starts_with("topology.") { format!("variants.v.{set}") } else { (*set).to_owned() }
-    };
+    let of_method = |set: &str| set.starts_with("topology.") || set.starts_with("model.projector.");
+    let own = |set: &&str| if of_method(set) { format!("variants.v.{set}") } else { (*set).to_owned() };
     let options = LoadOptions { sets: [one].iter().chain(short).chain(sets).map(own).collect() };
     let loaded = load_text(&recipes().join("under-test.toml"), &text, &options);
     loaded.unwrap_or_else(|e| panic!("{name}: {e}")).variants[0].recipe.clone()

@@ -58,8 +58,7 @@ impl CrossLayer<'_> {
         let width = p.graph.ty(h).last();
         let eps = self.norm_eps;
         let [k, v] = self.keys_and_values(p, features)?;
-        let norm = Sublayer { part: Part::Fusion, width, eps };
-        let normed = norm.rms_norm(p, h, &self.name("input_layernorm.weight"))?;
+        let normed = self.normed(p, h, "input_layernorm.weight")?;
         let CrossAttention { heads, kv_heads, head_dim, .. } = *self.of;
         let name = self.name("cross_attn.q_proj");
         let mut q = p.linear(Part::Fusion, &name, heads * head_dim, width, false).apply(p, normed)?;
@@ -73,11 +72,20 @@ impl CrossLayer<'_> {
         let update = p.linear(Part::Fusion, &name, width, heads * head_dim, false).apply(p, read)?;
         let mut h = self.gated(p, h, update, "attn_gate", mask)?;
         if self.of.mlp > 0 {
-            let normed = norm.rms_norm(p, h, &self.name("post_attention_layernorm.weight"))?;
+            let normed = self.normed(p, h, "post_attention_layernorm.weight")?;
             let update = swiglu(p, Part::Fusion, normed, self.of.mlp, &self.name("mlp"))?;
             h = self.gated(p, h, update, "mlp_gate", mask)?;
         }
         Ok(h)
+    }
+
+    /// What a half of the layer reads.
+    fn normed(&self, p: &mut Params, h: Tensor, gain: &str) -> Result<Tensor, ModelError> {
+        if !self.of.norm {
+            return Ok(h);
+        }
+        let norm = Sublayer { part: Part::Fusion, width: p.graph.ty(h).last(), eps: self.norm_eps };
+        norm.rms_norm(p, h, &self.name(gain))
     }
 
     /// `h + tanh(gate) · update`, at the positions of the mask.

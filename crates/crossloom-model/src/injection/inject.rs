@@ -48,7 +48,7 @@ impl Injector<'_> {
         let Some((_, taps)) = self.points.iter().find(|(at, taps)| *at == point && !taps.is_empty()) else {
             return Ok(h_btd);
         };
-        p.enter(&format!("inject.{}", point.name()));
+        p.enter_at(&format!("inject.{}", point.name()));
         let h = match &self.recipe.topology.fusion {
             Fusion::CrossAttention(_) => self.read(p, h_btd, point, taps)?,
             Fusion::Windows(of) => self.read_windows(p, h_btd, point, taps, of.heads)?,

@@ -3,7 +3,7 @@
 
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{Activation, Embedding, GatherRows, RmsNorm, Rope, Unary, UnaryKind};
-use crossloom_recipe::{LanguageModel, Part, PointAddress, Stretch};
+use crossloom_recipe::{LanguageModel, Part, PointAddress, Recipe, Stretch};
 
 use super::memory::Memory;
 use crate::injection::{Injector, PointGates};
@@ -54,20 +54,30 @@ pub(crate) fn decoder_layer(
     p: &mut Params,
     h: Tensor,
     sequence: Sequence,
-    model: &LanguageModel,
+    recipe: &Recipe,
     layer: usize,
     injector: Option<&Injector<'_>>,
     gates: &mut Vec<PointGates>,
 ) -> Result<Tensor, ModelError> {
+    let model = &recipe.model.language;
     let (prefix, scope) = (format!("{PREFIX}.model.layers.{layer}"), format!("language.layer.{layer}"));
     p.enter(&format!("{scope}.attn"));
-    let mut h = attention(p, h, sequence, model, layer, &prefix)?;
+    let mut read = rms_norm(p, h, model, &format!("{prefix}.input_layernorm.weight"))?;
+    if let Some(injector) = injector {
+        read = injector.inject(p, read, PointAddress::Attention(layer), gates)?;
+    }
+    let update = attention(p, read, sequence, model, layer, &prefix)?;
+    let mut h = p.graph.add(h, update)?;
     p.leave();
     if let Some(injector) = injector {
         h = injector.inject(p, h, PointAddress::Inside(layer), gates)?;
     }
     p.enter(&format!("{scope}.mlp"));
-    let h = feed_forward(p, h, model, &prefix)?;
+    let normed = rms_norm(p, h, model, &format!("{prefix}.post_attention_layernorm.weight"))?;
+    let update = swiglu(p, Part::Language, normed, model.mlp, &format!("{prefix}.mlp"))?;
+    let update = scaled(p, update, model.residual_multiplier)?;
+    let from = if recipe.topology.normed_residual(layer) { normed } else { h };
+    let h = p.graph.add(from, update)?;
     p.leave();
     Ok(h)
 }
@@ -133,19 +143,19 @@ pub(crate) fn swiglu(
     down.apply(p, hidden)
 }
 
+/// What the attention of a layer adds, over what it reads.
 fn attention(
     p: &mut Params,
-    h: Tensor,
+    read: Tensor,
     sequence: Sequence,
     model: &LanguageModel,
     layer: usize,
     prefix: &str,
 ) -> Result<Tensor, ModelError> {
     let (heads, kv_heads, head_dim) = (model.heads, model.kv_heads, model.head_dim);
-    let normed = rms_norm(p, h, model, &format!("{prefix}.input_layernorm.weight"))?;
     let project = |p: &mut Params, name: &str, width: usize| -> Result<Tensor, ModelError> {
         let name = format!("{prefix}.self_attn.{name}");
-        p.linear(Part::Language, &name, width, model.hidden, model.qkv_bias()).apply(p, normed)
+        p.linear(Part::Language, &name, width, model.hidden, model.qkv_bias()).apply(p, read)
     };
     let mut q = project(p, "q_proj", heads * head_dim)?;
     let mut k = project(p, "k_proj", kv_heads * head_dim)?;
@@ -161,20 +171,7 @@ fn attention(
     let mixed = sequence.memory_in(layer).attend(p, [q, k, v], model, layer)?;
     let name = format!("{prefix}.self_attn.o_proj");
     let update = p.linear(Part::Language, &name, model.hidden, heads * head_dim, false).apply(p, mixed)?;
-    let update = scaled(p, update, model.residual_multiplier)?;
-    Ok(p.graph.add(h, update)?)
-}
-
-fn feed_forward(
-    p: &mut Params,
-    h: Tensor,
-    model: &LanguageModel,
-    prefix: &str,
-) -> Result<Tensor, ModelError> {
-    let normed = rms_norm(p, h, model, &format!("{prefix}.post_attention_layernorm.weight"))?;
-    let update = swiglu(p, Part::Language, normed, model.mlp, &format!("{prefix}.mlp"))?;
-    let update = scaled(p, update, model.residual_multiplier)?;
-    Ok(p.graph.add(h, update)?)
+    scaled(p, update, model.residual_multiplier)
 }
 
 /// Logits `[B*M, V]` of the positions in `target_index [B, M]`, or of all. Only those rows pass the last norm and the head.

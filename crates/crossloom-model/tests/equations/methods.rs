@@ -97,6 +97,9 @@ fn methods() -> Vec<(&'static str, Injection)> {
     vec![
         ("projector", added(vec![], vec![], Wiring::Dense, Adapter::Shared)),
         ("cli", cli()),
+        ("cli-dense", Injection { points: [0, 1, 2, 3].map(Point::before).to_vec(), ..cli() }),
+        ("cli-medium", Injection { points: vec![Point::before(0)], ..cli() }),
+        ("cli-sparse", Injection { points: vec![Point::before(0)], ..cli() }),
         ("amp-only", Injection { gate: Gate::None, fusion: Fusion::Add, ..cli() }),
         ("agf-only", Injection { adapter: Adapter::Shared, ..cli() }),
         ("full-projector-per-tap", Injection { adapter: Adapter::PerTap, ..cli() }),
@@ -121,16 +124,6 @@ fn methods() -> Vec<(&'static str, Injection)> {
                 [1, 2, 3].map(Point::before).to_vec(),
                 Wiring::Broadcast,
                 Adapter::Shared,
-            ),
-        ),
-        (
-            // Three layers over the whole depth, each through a projector of its own, after layers 0, 1, 2.
-            "qwen3-vl",
-            added(
-                [1, 3, 4].map(Tap::Block).to_vec(),
-                [0, 1, 2].map(Point::after).to_vec(),
-                Wiring::Diagonal,
-                Adapter::PerTap,
             ),
         ),
         // h_l + P(V_{l+1}), l = 0, 1, 2.

@@ -1,4 +1,4 @@
-//! Parameter counts on published models against closed formulas.
+//! Parameter counts of published models, and of CLI on them against closed formulas.
 
 use crossloom_model::BatchShape;
 use crossloom_recipe::Recipe;
@@ -8,14 +8,14 @@ use crate::support::{graph, published};
 const LONG: BatchShape = BatchShape { batch: 1, tokens: 800, targets: 1 };
 
 /// Vision and language model, and their widths.
-const MODELS: [(&str, &str, usize, usize); 3] = [
+pub(crate) const MODELS: [(&str, &str, usize, usize); 3] = [
     ("siglip-so400m-patch14-384-26", "qwen2-0.5b", 1152, 896),
     ("siglip-so400m-patch14-384-26", "qwen2-7b", 1152, 3584),
     ("clip-vit-large-patch14-336", "vicuna-7b-v1.5", 1024, 4096),
 ];
 
 /// Elements of all parameters whose names begin so.
-fn elements(recipe: &Recipe, prefix: &str) -> usize {
+pub(crate) fn elements(recipe: &Recipe, prefix: &str) -> usize {
     let params = graph(recipe, LONG).params;
     params.iter().filter(|p| p.name.starts_with(prefix)).map(|p| p.shape.iter().product::<usize>()).sum()
 }
@@ -63,47 +63,6 @@ fn base_models_have_the_parameters_of_the_published_ones() {
         {
             assert_eq!(elements(&recipe, prefix), count, "{vision}, {language}: {prefix}");
         }
-    }
-}
-
-#[test]
-fn qwen3_vl_has_the_parameters_of_the_published_ones() {
-    // 2B, 4B and 8B: encoder, merger, what is merged of three blocks, decoder.
-    let (large, so400m) = ("qwen3-vl-large-patch16", "qwen3-vl-so400m-patch16");
-    for (vision, language, width, taps, counts, all) in [
-        (
-            large,
-            "qwen3-vl-2b",
-            1024,
-            [6, 12, 18],
-            [306_242_560, 25_174_016, 75_540_480, 1_720_574_976],
-            2_127_532_032,
-        ),
-        (
-            large,
-            "qwen3-vl-4b",
-            1024,
-            [6, 12, 18],
-            [306_242_560, 27_271_680, 81_833_472, 4_022_468_096],
-            4_437_815_808,
-        ),
-        (
-            so400m,
-            "qwen3-vl-8b",
-            1152,
-            [9, 17, 25],
-            [415_891_440, 40_119_040, 120_377_856, 8_190_735_360],
-            8_767_123_696,
-        ),
-    ] {
-        let projector = format!("model.projector={{ merge = 2, norm = 'layer', hidden = {} }}", 4 * width);
-        let taps = format!("topology.taps={:?}", taps.map(|block| format!("block.{block}")));
-        let adapter = "topology.adapter={ kind = 'per_tap', tap_norm = 'merged' }";
-        let sets = [&projector, &taps, adapter, "topology.input=block.last"];
-        let recipe = published(vision, language, "qwen3-vl", &sets);
-        let prefixes = ["vision_tower.", "multi_modal_projector.", "injection.adapter.", "language_model."];
-        assert_eq!(prefixes.map(|prefix| elements(&recipe, prefix)), counts, "{language}");
-        assert_eq!(counts.iter().sum::<usize>(), all, "{language}");
     }
 }
 
@@ -189,11 +148,4 @@ fn a_gate_per_point_or_per_edge_is_as_many_gates() {
     assert_eq!((taps, points), (4, 12));
     assert_eq!(count("point").0, points * one);
     assert_eq!(count("edge").0, points * taps * one);
-}
-
-#[test]
-fn a_fuser_has_the_parameters_of_the_published_one() {
-    let (vision, language, ..) = MODELS[2];
-    let recipe = published(vision, language, "mmfuser", &[]);
-    assert_eq!(elements(&recipe, "injection.connector.fused."), 5_190_592);
 }

@@ -5,6 +5,7 @@
 mod adaptation;
 mod behaviour;
 mod counts;
+mod method_counts;
 mod phases;
 mod structure;
 mod support;

@@ -23,8 +23,11 @@ fn nodes(model: &ModelGraph) -> BTreeMap<String, usize> {
 }
 
 /// Method, nodes `amp_project`, `agf_gate`, `agf_inject`, and the operands that gate and adapter add.
-const METHODS: [(&str, [usize; 3]); 12] = [
+const METHODS: [(&str, [usize; 3]); 14] = [
     ("cli", [1, 2, 2]),
+    ("cli-dense", [1, 3, 3]),
+    ("cli-medium", [1, 1, 1]),
+    ("cli-sparse", [1, 1, 1]),
     ("amp-only", [1, 0, 2]),
     ("broadcast-last-agf", [1, 2, 2]),
     ("constant-gate", [1, 0, 2]),
@@ -34,7 +37,6 @@ const METHODS: [(&str, [usize; 3]); 12] = [
     ("static-gate", [1, 0, 2]),
     ("deepstack-broadcast", [1, 0, 2]),
     ("projector", [0, 0, 0]),
-    ("qwen3-vl", [0, 0, 3]),
     ("sli", [1, 0, 3]),
 ];
 
@@ -95,11 +97,12 @@ fn injected(method: &str, recipe: &Recipe) -> Shapes {
     for tap in &taps {
         let adapter = format!("injection.adapter.{tap}");
         match method {
-            "cli" | "amp-only" | "broadcast-last-agf" | "constant-gate" | "diagonal-agf" | "static-gate" => {
+            "cli" | "cli-dense" | "cli-medium" | "cli-sparse" | "amp-only" | "broadcast-last-agf"
+            | "constant-gate" | "diagonal-agf" | "static-gate" => {
                 linear(&mut shapes, &format!("{adapter}.lora_A"), 16, d, false);
                 linear(&mut shapes, &format!("{adapter}.lora_B"), d, 16, false);
             }
-            "full-projector-per-tap" | "qwen3-vl" => {
+            "full-projector-per-tap" => {
                 linear(&mut shapes, &format!("{adapter}.projector.linear_1"), inner, d, true);
                 linear(&mut shapes, &format!("{adapter}.projector.linear_2"), d, inner, true);
             }
@@ -109,7 +112,14 @@ fn injected(method: &str, recipe: &Recipe) -> Shapes {
     for point in &points {
         let gate = format!("injection.gate.{point}");
         match method {
-            "cli" | "broadcast-last-agf" | "diagonal-agf" | "full-projector-per-tap" | "agf-only" => {
+            "cli"
+            | "cli-dense"
+            | "cli-medium"
+            | "cli-sparse"
+            | "broadcast-last-agf"
+            | "diagonal-agf"
+            | "full-projector-per-tap"
+            | "agf-only" => {
                 for query in ["query_vision", "query_hidden"] {
                     shapes.insert(format!("{gate}.{query}"), vec![d]);
                 }

@@ -25,16 +25,25 @@ pub(crate) fn methods() -> Vec<String> {
     names
 }
 
-/// A method on the models that the text declares; `topology.*` overrides the method's own.
+/// A method on the models that the text declares; `topology.*` and `model.projector.*` override the method's own.
 fn load(models: &str, method: &str, sets: &[&str]) -> Recipe {
     let text = format!("{models}[variants.v]\nextends = [\"methods/{method}.toml\"]\n");
-    let own = |set: &&str| {
-        if set.starts_with("topology.") { format!("variants.v.{set}") } else { (*set).to_owned() }
-    };
+    let of_method = |set: &str| set.starts_with("topology.") || set.starts_with("model.projector.");
+    let own = |set: &&str| if of_method(set) { format!("variants.v.{set}") } else { (*set).to_owned() };
     let sets = sets.iter().chain(&["data.questions_per_sequence=1"]).map(own).collect();
     let loaded = load_text(&recipes().join("under-test.toml"), &text, &LoadOptions { sets });
     loaded.unwrap_or_else(|e| panic!("{method}: {e}")).variants[0].recipe.clone()
 }
+
+/// Granite's map and windows for four blocks of four by four patches and three layers, two edges into one of them.
+const GRANITE: [&str; 5] = [
+    "topology.wiring=[['block.2', 'before layer.1'], ['block.last', 'before layer.0'], \
+     ['block.last', 'before layer.1'], ['block.last', 'before layer.2']]",
+    "topology.adapter.corners=['before layer.2']",
+    "model.projector.window=4",
+    "model.projector.queries=2",
+    "model.projector.hidden=40",
+];
 
 /// A method on the models of `synthetic.toml`: four vision blocks and three decoder layers of width 32.
 pub(crate) fn small(method: &str, sets: &[&str]) -> Recipe {
@@ -46,6 +55,8 @@ pub(crate) fn small(method: &str, sets: &[&str]) -> Recipe {
     let sets = &match method {
         "dense-connector-sti" => [&short[..], sets].concat(),
         "deepstack" => [&stacks[..], sets].concat(),
+        "granite-vision" => [&GRANITE[..], sets].concat(),
+        "llama-3-2-vision" => [&["topology.points=['before layer.1']"][..], sets].concat(),
         _ => sets.to_vec(),
     };
     load(text.split_once("[variants.").unwrap().0, method, sets)

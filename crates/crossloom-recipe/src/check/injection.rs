@@ -108,6 +108,23 @@ pub(super) fn fusion(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
     }
     let rows = !matches!(topology.fusion, Fusion::CrossAttention(_));
     let (mask, phase) = (topology.mask, topology.phase);
+    let in_attention = |point: &PointAddress| matches!(point, PointAddress::Attention(_));
+    if topology.points.iter().any(in_attention) && (rows || mask != Mask::All) {
+        error(
+            "topology.points",
+            "what attention reads is changed for every position by cross-attention alone",
+            "write `before` or `inside` in place of `attention`, or use the fusion `cross_attention` and `mask = \"all\"`",
+        );
+    }
+    if matches!(&topology.fusion, Fusion::CrossAttention(of) if of.normed_residual)
+        && !topology.points.iter().all(in_attention)
+    {
+        error(
+            "topology.fusion.normed_residual",
+            "a point is not in front of a layer's attention, and has no feed-forward layer behind it",
+            "write `attention layer.N` for all points, or remove `normed_residual`",
+        );
+    }
     if rows && mask != Mask::Visual {
         error(
             "topology.mask",

@@ -99,10 +99,13 @@ pub(super) fn dead_points(root: &Node, topology: &TopologySpec, language: &Langu
             .unwrap_or_else(|| root.place("topology.points"));
         let message =
             format!("nothing reads what is injected `{point}`: no layer with visual tokens follows");
-        cx.report(Finding::warning(place, message).help(
+        let latest =
+            topology.stream.stretch().map_or("last".to_owned(), |stretch| stretch.last().to_string());
+        let help = format!(
             "image positions are changed, and answers read them through a later layer: use an earlier point, \
-             `before layer.last` at the latest",
-        ));
+             `before layer.{latest}` at the latest"
+        );
+        cx.report(Finding::warning(place, message).help(help));
     }
 }
 

@@ -13,7 +13,10 @@ pub(super) const FUSION: Kinds = Kinds {
         ("add", ORDER),
         ("gated_add", ORDER),
         ("convex", ORDER),
-        ("cross_attention", &["heads", "kv_heads", "head_dim", "qk_norm", "mlp", "gate_init"]),
+        (
+            "cross_attention",
+            &["heads", "kv_heads", "head_dim", "qk_norm", "mlp", "norm", "normed_residual", "gate_init"],
+        ),
         ("windows", &["heads"]),
     ],
     absent: Some("add"),
@@ -56,6 +59,8 @@ fn cross_attention(root: &Node, f: &mut Fields<'_, '_>) -> Option<CrossAttention
     let head_dim = f.optional_in("head_dim", 1..=4096);
     let qk_norm = f.or("qk_norm", false);
     let mlp = f.optional_in("mlp", 0..=1_048_576);
+    let norm = f.or("norm", true);
+    let normed_residual = f.or("normed_residual", false);
     let gate_init = f.or("gate_init", 0.0);
     let language_heads = of_language("heads");
     let heads = heads?.or(language_heads)?;
@@ -63,7 +68,16 @@ fn cross_attention(root: &Node, f: &mut Fields<'_, '_>) -> Option<CrossAttention
     let width = |heads: usize| Some(of_language("hidden")? / heads);
     let head_dim = head_dim?.or_else(|| of_language("head_dim").or_else(|| width(language_heads?)))?;
     let mlp = mlp?.or_else(|| of_language("mlp"))?;
-    Some(CrossAttention { heads, kv_heads, head_dim, qk_norm: qk_norm?, mlp, gate_init: gate_init? })
+    Some(CrossAttention {
+        heads,
+        kv_heads,
+        head_dim,
+        qk_norm: qk_norm?,
+        mlp,
+        norm: norm?,
+        normed_residual: normed_residual?,
+        gate_init: gate_init?,
+    })
 }
 
 impl Fusion {

@@ -19,6 +19,7 @@ mod weights;
 pub(crate) use data::SYNTHETIC_SIDES;
 pub(crate) use fields::{Cx, Kinds};
 pub(crate) use known::{in_source, in_stage, is_setting, paths as known_paths};
+pub(crate) use model::{is_merged, merged_width};
 pub(crate) use scalars::Decode;
 pub(crate) use taps::SOURCE;
 

@@ -3,6 +3,7 @@
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use super::fields::{Cx, Fields};
+use super::sets::peek;
 use super::weights::weights;
 use crate::diagnostic::Finding;
 use crate::schema::{
@@ -138,7 +139,11 @@ pub(super) fn language(root: &Node, cx: &mut Cx) -> Option<LanguageModel> {
 pub(super) fn projector(root: &Node, language: Option<&LanguageModel>, cx: &mut Cx) -> Option<Projector> {
     let mut f = Fields::open(root, "model.projector", cx)?;
     let kind = f.or("kind", ProjectorKind::Mlp2x);
-    let hidden = f.optional_in("hidden", 1..=1_048_576);
+    let hidden = if f.ask("hidden").is_some_and(is_merged) {
+        merged_width(root).map(Some)
+    } else {
+        f.optional_in("hidden", 1..=1_048_576)
+    };
     let activation = f.or("activation", MlpActivation::GeluErf);
     let bias = f.or("bias", true);
     let merge = f.or_in("merge", 1..=64, 1);
@@ -148,7 +153,11 @@ pub(super) fn projector(root: &Node, language: Option<&LanguageModel>, cx: &mut 
     let norm_eps = f.optional_in("norm_eps", (Excluded(0.0), Included(0.1)));
     f.finish();
     let (kind, window, queries, heads, norm_eps) = (kind?, window?, queries?, heads?, norm_eps?);
-    of_kind(root, kind, [("window", window), ("queries", queries), ("heads", heads)], norm_eps, cx)?;
+    of_kind(root, kind, [("window", window), ("queries", queries)], heads, norm_eps, cx)?;
+    let heads = match kind {
+        ProjectorKind::Mlp2x => None,
+        ProjectorKind::WindowQueries => heads.or_else(|| usual_heads(root)),
+    };
     Some(Projector {
         kind,
         hidden: match hidden? {
@@ -167,11 +176,30 @@ pub(super) fn projector(root: &Node, language: Option<&LanguageModel>, cx: &mut 
     })
 }
 
+/// The word for a projector that is as wide within as what it reads.
+pub(crate) fn is_merged(hidden: &Node) -> bool {
+    hidden.string() == Some("merged")
+}
+
+/// How wide what a projector reads of one state is: the channels of all patches of a block, or their mean.
+pub(crate) fn merged_width(root: &Node) -> Option<usize> {
+    let mean = root.get("model.projector.merging").and_then(Node::string) == Some("mean");
+    let merge = if mean { 1 } else { peek(root, "model.projector.merge").unwrap_or(1) };
+    peek(root, "model.vision.hidden")?.checked_mul(merge.checked_pow(2)?)
+}
+
+/// One head per 64 channels of the encoder, or one where they are no multiple of that.
+fn usual_heads(root: &Node) -> Option<usize> {
+    let width = peek(root, "model.vision.hidden")?;
+    Some(if width.is_multiple_of(64) { width / 64 } else { 1 })
+}
+
 /// Windows need all that says what they are, and nothing else has any.
 fn of_kind(
     root: &Node,
     kind: ProjectorKind,
-    counts: [(&str, Option<usize>); 3],
+    counts: [(&str, Option<usize>); 2],
+    heads: Option<usize>,
     norm_eps: Option<f64>,
     cx: &mut Cx,
 ) -> Option<()> {
@@ -187,7 +215,7 @@ fn of_kind(
         }
         ProjectorKind::Mlp2x => {
             let counts = counts.into_iter().filter(|(_, count)| count.is_some()).map(|(key, _)| key);
-            let needless = counts.chain(norm_eps.map(|_| "norm_eps"));
+            let needless = counts.chain(heads.map(|_| "heads")).chain(norm_eps.map(|_| "norm_eps"));
             let finding = |key: &str| {
                 let message = format!("a projector of kind `mlp2x` has no `{key}`");
                 Finding::error(place(key), message).help("remove it, or write `kind = \"window_queries\"`")

@@ -53,6 +53,7 @@ pub(super) trait Layered: Copy + PartialEq + Display {
 pub(super) enum Axis {
     Vision,
     Before,
+    Attention,
     Inside,
     After,
 }
@@ -93,6 +94,7 @@ impl Layered for PointAddress {
         match self {
             Self::Input => None,
             Self::Before(layer) => Some((Axis::Before, layer)),
+            Self::Attention(layer) => Some((Axis::Attention, layer)),
             Self::Inside(layer) => Some((Axis::Inside, layer)),
             Self::After(layer) => Some((Axis::After, layer)),
         }
@@ -101,6 +103,7 @@ impl Layered for PointAddress {
         match axis {
             Axis::After => Self::After(index),
             Axis::Inside => Self::Inside(index),
+            Axis::Attention => Self::Attention(index),
             Axis::Before | Axis::Vision => Self::Before(index),
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::ReadArchitecture;
 use super::files::Loader;
-use crate::decode::Cx;
+use crate::decode::{Cx, is_merged, merged_width};
 use crate::diagnostic::{Finding, SourceKind};
 use crate::schema::{Architecture, Part, PretrainedWeights};
 use crate::tree::{Entry, Node, Table, Value, parse_document};
@@ -153,6 +153,7 @@ fn part(architecture: &Architecture, path: &str, table: &str) -> Option<String> 
 /// Puts the dimensions of weights under a table: those of earlier layers give way, those of the same layer or a later one must
 /// agree.
 fn fill(tree: &mut Node, table: &str, weights: &str, part: Node, cx: &mut Cx) {
+    let merged = merged_width(tree);
     let (Some(place), Value::Table(given)) = (table_at(tree, table), part.value) else { return };
     // Positions that are resampled fit pictures of any size.
     let any_size = given.contains_key("position_grid");
@@ -167,6 +168,8 @@ fn fill(tree: &mut Node, table: &str, weights: &str, part: Node, cx: &mut Cx) {
                 written.node = node;
             }
             Some(written) if same(&written.node.value, &entry.node.value) => {}
+            // The word stands for the number that the weights have.
+            Some(written) if is_merged(&written.node) && number(&entry.node.value) == merged => {}
             Some(_) if any_size && key == "image_size" => {}
             Some(written) => {
                 let (here, there) = (written.node.canonical(), entry.node.canonical());
@@ -187,6 +190,13 @@ pub(super) fn table_at<'t>(tree: &'t mut Node, path: &str) -> Option<&'t mut Tab
         node = &mut node.table_mut()?.entry(key.to_owned()).or_insert_with(empty).node;
     }
     node.table_mut()
+}
+
+fn number(value: &Value) -> Option<usize> {
+    match value {
+        Value::Integer(number) => usize::try_from(*number).ok(),
+        _ => None,
+    }
 }
 
 fn same(one: &Value, other: &Value) -> bool {

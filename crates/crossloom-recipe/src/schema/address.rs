@@ -1,4 +1,5 @@
-//! Names of layers: `embed`, `block.7`, `block.last`, `post_norm`; `input`, `before layer.4`, `after layer.0`.
+//! Names of layers: `embed`, `block.7`, `block.last`, `post_norm`; `input`, `before layer.4`, `attention layer.4`, `inside layer.4`,
+//! `after layer.0`.
 //!
 //! Vision blocks count from 1, so that `block.7` is the state *after* seven blocks and `embed` the state after none.
 //! Decoder layers count from 0, as in every checkpoint's parameter names.
@@ -29,6 +30,9 @@ pub enum PointAddress {
     Input,
     /// The hidden state that enters decoder layer i, from 0.
     Before(usize),
+    /// What the attention of decoder layer i reads, from 0: the hidden state behind the layer's first norm. The layer's own residual
+    /// stream is not changed.
+    Attention(usize),
     /// The hidden state between attention and feed-forward layer of decoder layer i, from 0.
     Inside(usize),
     /// The hidden state that leaves decoder layer i, from 0.
@@ -59,7 +63,7 @@ impl AddressError {
 
 const VISION_HELP: &str = "vision states are `embed`, `block.1` … `block.last` and `post_norm`";
 const POINT_HELP: &str =
-    "points are `before layer.0` … `before layer.last`, and the same with `inside` and `after`";
+    "points are `before layer.0` … `before layer.last`, and the same with `attention`, `inside` and `after`";
 
 impl VisionAddress {
     /// Reads an address as it is written in a recipe, for an encoder of `depth` blocks: `block.last` becomes
@@ -86,19 +90,18 @@ impl PointAddress {
         let last = depth.saturating_sub(1);
         let address = match text {
             "before layer.last" => Self::Before(last),
+            "attention layer.last" => Self::Attention(last),
             "inside layer.last" => Self::Inside(last),
             "after layer.last" => Self::After(last),
             _ => text.parse()?,
         };
-        match address {
-            Self::Before(layer) | Self::Inside(layer) | Self::After(layer) if layer > last => {
-                Err(AddressError::beyond(
-                    format!("`{text}` is beyond the language model, which has {depth} layers"),
-                    format!("layers count from 0: the last one is `layer.{last}`, or `layer.last`"),
-                ))
-            }
-            _ => Ok(address),
+        if address.layer().is_some_and(|layer| layer > last) {
+            return Err(AddressError::beyond(
+                format!("`{text}` is beyond the language model, which has {depth} layers"),
+                format!("layers count from 0: the last one is `layer.{last}`, or `layer.last`"),
+            ));
         }
+        Ok(address)
     }
 
     /// Whether an answer can depend on what is added here at image positions, in a decoder of `depth` layers. Answers
@@ -108,20 +111,23 @@ impl PointAddress {
         self != Self::After(last) && self != Self::Inside(last)
     }
 
-    /// The decoder layer it is before, inside or after; none for the input.
+    /// The decoder layer it is before, in or after; none for the input.
     pub fn layer(self) -> Option<usize> {
         match self {
             Self::Input => None,
-            Self::Before(layer) | Self::Inside(layer) | Self::After(layer) => Some(layer),
+            Self::Before(layer) | Self::Attention(layer) | Self::Inside(layer) | Self::After(layer) => {
+                Some(layer)
+            }
         }
     }
 
-    /// The short name in edges, parameters and metrics: `input`, `layer.4` for `before layer.4`, `layer.4.inside` and
-    /// `layer.4.after` for the others. It never contains a space and never clashes.
+    /// The short name in edges, parameters and metrics: `input`, `layer.4` for `before layer.4`,
+    /// `layer.4.attention`, `layer.4.inside` and `layer.4.after` for the others. It never contains a space and never clashes.
     pub fn name(self) -> String {
         match self {
             Self::Input => "input".to_owned(),
             Self::Before(layer) => format!("layer.{layer}"),
+            Self::Attention(layer) => format!("layer.{layer}.attention"),
             Self::Inside(layer) => format!("layer.{layer}.inside"),
             Self::After(layer) => format!("layer.{layer}.after"),
         }
@@ -143,6 +149,7 @@ impl fmt::Display for PointAddress {
         match self {
             Self::Input => f.write_str("input"),
             Self::Before(layer) => write!(f, "before layer.{layer}"),
+            Self::Attention(layer) => write!(f, "attention layer.{layer}"),
             Self::Inside(layer) => write!(f, "inside layer.{layer}"),
             Self::After(layer) => write!(f, "after layer.{layer}"),
         }
@@ -188,6 +195,9 @@ impl FromStr for PointAddress {
         if let Some(layer) = text.strip_prefix("before ").and_then(layer) {
             return Ok(Self::Before(layer));
         }
+        if let Some(layer) = text.strip_prefix("attention ").and_then(layer) {
+            return Ok(Self::Attention(layer));
+        }
         if let Some(layer) = text.strip_prefix("inside ").and_then(layer) {
             return Ok(Self::Inside(layer));
         }
@@ -195,7 +205,7 @@ impl FromStr for PointAddress {
             return Ok(Self::After(layer));
         }
         let help = if text.starts_with("layer.") {
-            format!("say where: `before {text}`, `inside {text}` or `after {text}`")
+            format!("say where: `before {text}`, `attention {text}`, `inside {text}` or `after {text}`")
         } else {
             POINT_HELP.to_owned()
         };
@@ -246,9 +256,9 @@ impl JsonSchema for PointAddress {
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "description": "A place in the decoder: `before layer.0` …, `inside layer.0` … or `after layer.0` …; `layer.last` is the last one.",
+            "description": "A place in the decoder: `before layer.0` …, `attention layer.0` …, `inside layer.0` … or `after layer.0` …; `layer.last` is the last one.",
             "type": "string",
-            "pattern": r"^(before|inside|after) layer\.(last|0|[1-9][0-9]*)$",
+            "pattern": r"^(before|attention|inside|after) layer\.(last|0|[1-9][0-9]*)$",
         })
     }
 }

@@ -318,8 +318,9 @@ pub struct Projector {
     /// Shape of the projector.
     #[schemars(extend("default" = "mlp2x"))]
     pub kind: ProjectorKind,
-    /// Width between the two linear layers, or of the feed-forward layer of `window_queries`. Default: the language model's `hidden`.
-    #[schemars(range(min = 1, max = 1_048_576))]
+    /// Width between the two linear layers, or of the feed-forward layer of `window_queries`: a number, or `merged`, as wide as what it
+    /// reads of one state (Qwen3-VL). Default: the language model's `hidden`.
+    #[schemars(with = "WrittenWidth")]
     pub hidden: usize,
     /// Activation between the two linear layers.
     #[schemars(extend("default" = "gelu_erf"))]
@@ -348,7 +349,8 @@ pub struct Projector {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4096))]
     pub queries: Option<usize>,
-    /// Of `window_queries`: attention heads; must divide the encoder's `hidden`.
+    /// Of `window_queries`: attention heads; must divide the encoder's `hidden`. Default: one per 64 channels of it, or 1 where it is no
+    /// multiple of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub heads: Option<usize>,
@@ -375,6 +377,26 @@ impl Merging {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// A width: a number, or a word.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the shape of the schema only")]
+enum WrittenWidth {
+    /// The number.
+    Number(#[schemars(range(min = 1, max = 1_048_576))] usize),
+    /// As wide as what is read.
+    Word(MergedWidth),
+}
+
+/// As wide as what is read: the channels of all patches of a block.
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "the shape of the schema only")]
+enum MergedWidth {
+    /// As wide as what is read.
+    Merged,
 }
 
 /// How windows of patches become tokens.

@@ -47,7 +47,6 @@ impl Stretch {
 
 impl Stream {
     /// Whether it is what was meant before it could be said.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
     pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }

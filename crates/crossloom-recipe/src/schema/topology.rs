@@ -37,8 +37,8 @@ pub struct TopologySpec {
     /// `block.7`, `block.last`, `post_norm`, names of `sources`) or a set of states (`every`, `range`, `count`).
     #[schemars(with = "TapSet", extend("default" = []))]
     pub taps: Vec<Tap>,
-    /// Places in the decoder that receive them, in order. A list of addresses (`before layer.4`, `inside layer.4`, `after layer.0`)
-    /// or a set (`every`, `range`, `count`).
+    /// Places in the decoder that receive them, in order. A list of addresses (`before layer.4`, `attention layer.4`,
+    /// `inside layer.4`, `after layer.0`) or a set (`every`, `range`, `count`).
     #[schemars(with = "PointSet", extend("default" = []))]
     pub points: Vec<PointAddress>,
     /// Which tap feeds which point.
@@ -60,6 +60,12 @@ impl TopologySpec {
     /// Whether anything is injected at all.
     pub fn injects(&self) -> bool {
         !self.taps.is_empty() && !self.points.is_empty()
+    }
+
+    /// Whether a decoder layer adds its feed-forward layer to what the norm in front of it gave, in place of what the norm read.
+    pub fn normed_residual(&self, layer: usize) -> bool {
+        let says = matches!(&self.fusion, Fusion::CrossAttention(of) if of.normed_residual);
+        says && self.injects() && self.points.contains(&PointAddress::Attention(layer))
     }
 
     /// The source that a tap names, and its number where it is one of several.

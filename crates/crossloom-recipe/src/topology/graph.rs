@@ -184,9 +184,10 @@ impl Topology {
         let mut places: Vec<PointAddress> = self.edges.iter().map(|edge| edge.point).collect();
         places.sort_unstable_by_key(|point| match point {
             PointAddress::Input => (0, 0),
-            PointAddress::Before(layer) => (1, 3 * layer),
-            PointAddress::Inside(layer) => (1, 3 * layer + 1),
-            PointAddress::After(layer) => (1, 3 * layer + 2),
+            PointAddress::Before(layer) => (1, 4 * layer),
+            PointAddress::Attention(layer) => (1, 4 * layer + 1),
+            PointAddress::Inside(layer) => (1, 4 * layer + 2),
+            PointAddress::After(layer) => (1, 4 * layer + 3),
         });
         places.dedup();
         places

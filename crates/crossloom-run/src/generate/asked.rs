@@ -1,5 +1,7 @@
 //! What depends on a question's text is given that of the question it is about.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

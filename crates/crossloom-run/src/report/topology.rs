@@ -47,7 +47,7 @@ fn decoder_places(layers: usize, points: &[String]) -> Vec<String> {
     let mut places = vec!["input".to_owned()];
     for layer in 0..layers {
         let name = format!("layer.{layer}");
-        let within = ["inside", "after"].map(|side| format!("{name}.{side}"));
+        let within = ["attention", "inside", "after"].map(|side| format!("{name}.{side}"));
         places.push(name);
         places.extend(within.into_iter().filter(|place| points.contains(place)));
     }

@@ -1,6 +1,7 @@
 //! The residual stream of a function, found by the weights that read it: whose place in the decoder a value has is told by the
 //! parameters around it, not by what the builder says of it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crossloom_ir::op::{BinaryKind, Op};
@@ -80,11 +81,17 @@ fn is_seen(param: &crossloom_ir::Param) -> bool {
 }
 
 impl Stream {
-    /// That of a function over a decoder of so many layers, whose head ends in the result of that name.
+    /// That of a function over a decoder of so many layers, whose head ends in the result of that name. The feed-forward half of
+    /// `normed` ones is added to what the norm in front of it gave.
     ///
     /// # Errors
     /// What of it cannot be found, by the weights that should read it.
-    pub(crate) fn find(func: &Func, layers: usize, result: &str) -> Result<Self, Vec<String>> {
+    pub(crate) fn find(
+        func: &Func,
+        layers: usize,
+        normed: &BTreeSet<usize>,
+        result: &str,
+    ) -> Result<Self, Vec<String>> {
         let text = |param: &crossloom_ir::Param| match param.role {
             Role::Input => param.name == inputs::TOKENS,
             Role::State => param.name.starts_with(caches::PREFIX) && !is_seen(param),
@@ -102,8 +109,12 @@ impl Stream {
             let enters = note(read_by(func, &hidden, &of("input_layernorm.weight")));
             let attended =
                 enters.and_then(|at| note(added(func, &hidden, at, &of("self_attn.o_proj.weight"))));
-            let middle = note(read_by(func, &hidden, &of("post_attention_layernorm.weight")));
-            let leaves = middle.and_then(|at| note(added(func, &hidden, at, &of("mlp.down_proj.weight"))));
+            let gain = of("post_attention_layernorm.weight");
+            let middle = note(read_by(func, &hidden, &gain));
+            let from = middle.and_then(|at| {
+                if normed.contains(&layer) { note(made_beside(func, at, &gain)) } else { Some(at) }
+            });
+            let leaves = from.and_then(|at| note(added(func, &hidden, at, &of("mlp.down_proj.weight"))));
             marks.extend([
                 (Place::Gap(layer), enters),
                 (Place::Attention(layer), attended),
@@ -209,6 +220,14 @@ fn read_by(func: &Func, hidden: &[bool], weight: &str) -> Result<Value, String> 
         (Some(_), Some(_)) => Err(format!("@{}: several states are read beside `{weight}`", func.name)),
         (None, _) => Err(missing()),
     }
+}
+
+/// What a hidden state becomes beside a weight.
+fn made_beside(func: &Func, state: Value, weight: &str) -> Result<Value, String> {
+    let missing = || format!("@{}: no hidden state is read beside `{weight}`", func.name);
+    let param = func.param(weight).ok_or_else(missing)?.value;
+    let found = func.insts().iter().find(|inst| inst.inputs.contains(&param) && inst.inputs.contains(&state));
+    found.map(|inst| inst.outputs[0]).ok_or_else(missing)
 }
 
 /// The sum of a hidden state and what a weight leads to.

@@ -1,5 +1,7 @@
 //! What a recipe declares: its edges, each from vision states to a place of the decoder.
 
+use std::collections::BTreeSet;
+
 use crossloom_model::{VisionState, states_of};
 use crossloom_recipe::{FusionOrder, Mask, Phase, PointAddress, Recipe, Topology};
 
@@ -51,6 +53,8 @@ pub(crate) struct Wiring {
     pub(crate) edges: Vec<Wire>,
     pub(crate) taps: Vec<Tap>,
     pub(crate) points: Vec<Point>,
+    /// Layers that add their feed-forward half to what the norm in front of it gave.
+    pub(crate) normed: BTreeSet<usize>,
 }
 
 impl Wiring {
@@ -67,6 +71,7 @@ impl Wiring {
             let place = match edge.point {
                 PointAddress::Input => Place::Gap(recipe.topology.stream.first_layer()),
                 PointAddress::Before(layer) => Place::Gap(layer),
+                PointAddress::Attention(layer) => Place::Attention(layer),
                 PointAddress::Inside(layer) => Place::Between(layer),
                 PointAddress::After(layer) => Place::Gap(layer + 1),
             };
@@ -86,7 +91,9 @@ impl Wiring {
                 is_input,
             });
         }
-        Ok(Self { edges, taps, points })
+        let layers = 0..recipe.model.language.layers;
+        let normed = layers.filter(|&layer| recipe.topology.normed_residual(layer)).collect();
+        Ok(Self { edges, taps, points, normed })
     }
 
     /// The edges into a point, by index.

@@ -41,7 +41,7 @@ fn every_shipped_method_is_wired_as_it_says_between_models_of_seven_billion_weig
     for method in methods {
         let name = method.file_name().unwrap().to_str().unwrap();
         let text = format!(
-            "name = \"method\"\nextends = [\"{name}\"]\n[model]\nvision.preset = \"siglip-so400m-patch14-384-26\"\n\
+            "name = \"method\"\nextends = [\"{name}\"]\n[model]\nvision.preset = \"clip-vit-large-patch14-336\"\n\
              language.preset = \"qwen2-7b\"\n[data]\nsource = {{ kind = \"synthetic\", train_images = 8, \
              test_images = 8 }}\nquestions_per_sequence = 1\n[train]\nsteps = 1\nbatch_size = 1\nlr = 1e-3\n"
         );

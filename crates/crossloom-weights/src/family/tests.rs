@@ -1,6 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
-use crossloom_recipe::{Adapter, LanguageFamily, PointAddress, PositionResample, TapNorm, VisionAddress};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crossloom_recipe::{
+    Adapter, LanguageFamily, LoadOptions, PointAddress, PositionResample, Tap, TapNorm, Topology,
+    VisionAddress, load_with,
+};
 use serde_json::{Value, json};
 
 use super::*;
@@ -288,6 +294,36 @@ fn what_qwen3_vl_would_compute_otherwise_is_refused() {
         config[table][key] = value;
         let problems = read_json(config).unwrap_err();
         assert!(problems.len() == 1 && problems[0].contains(part), "{key}: {problems:?}");
+    }
+}
+
+#[test]
+fn shipped_methods_are_what_published_configurations_say() {
+    let methods = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/methods").canonicalize().unwrap();
+    let blocks = "[topology]\ntaps = ['block.6', 'block.12', 'block.18']\n";
+    for (method, config, more) in [("granite-vision", granite_vision(), ""), ("qwen3-vl", qwen3_vl(), blocks)]
+    {
+        let published = read_json(config).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recipe.toml");
+        let text = format!(
+            "name = 'x'\nextends = [{:?}]\nmodel.weights = 'published'\ndata.source = 'easy-vqa'\n\
+             train = {{ steps = 1, batch_size = 1, lr = 1, warmup = 0 }}\n{more}",
+            methods.join(format!("{method}.toml"))
+        );
+        std::fs::write(&path, text).unwrap();
+        let read = |_: &Path| Ok(published.clone());
+        let loaded =
+            load_with(&path, &LoadOptions::default(), &read).unwrap_or_else(|error| panic!("{error}"));
+        let recipe = &loaded.base;
+        assert_eq!(Some(&recipe.model.projector), published.projector.as_ref(), "{method}");
+        assert_eq!(Some(&recipe.topology.adapter), published.adapter.as_ref(), "{method}");
+        let edges: BTreeSet<(Tap, PointAddress)> =
+            Topology::new(recipe).unwrap().pairs().into_iter().collect();
+        let wired = published.wiring.iter().map(|(state, point)| (Tap::State(*state), *point));
+        assert_eq!(edges, wired.collect(), "{method}");
+        let taps: Vec<Tap> = published.taps.iter().map(|state| Tap::State(*state)).collect();
+        assert_eq!(recipe.topology.input.taps(), taps, "{method}");
     }
 }
 
