@@ -100,10 +100,14 @@ pub fn contributions(
         image_mode(recipe),
     )?;
     let (pool, mut batch) = (pool_of(recipe), PackedBatch::new(&shapes));
+    let vectors = data.question_vectors(recipe)?;
     let mut sums = vec![Sums::default(); knives.edges.len() + 1];
     let mut shown = BTreeSet::new();
     for index in 0..packer.batches() {
         packer.fill(index, AnswerMode::Given, &mut batch)?;
+        if let Some(vectors) = &vectors {
+            vectors.lay(recipe.eval.split, &mut batch)?;
+        }
         shown.extend((0..batch.real_rows()).filter_map(|row| batch.image_of_row(row)));
         load_batch(&mut session, &batch, pool)?;
         let now = logits(&mut session, &knives, None)?;

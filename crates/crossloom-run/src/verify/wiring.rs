@@ -67,7 +67,7 @@ impl Wiring {
             let states = states_of(recipe, &edge.tap);
             let tap = Tap { name: edge.tap.to_string(), states, is_state: edge.tap.state().is_some() };
             let place = match edge.point {
-                PointAddress::Input => Place::Gap(0),
+                PointAddress::Input => Place::Gap(recipe.topology.stream.first_layer()),
                 PointAddress::Before(layer) => Place::Gap(layer),
                 PointAddress::Attention(layer) => Place::Read(layer),
                 PointAddress::Inside(layer) => Place::Between(layer),
