@@ -39,6 +39,9 @@ pub mod caches {
     /// `[S, C]` i32: the segment of every position.
     pub const SEGMENTS: &str = "cache.segments";
 
+    /// `[S, C]` i32: the same in layers without visual tokens, where only some have them.
+    pub const TEXT_SEGMENTS: &str = "cache.text_segments";
+
     /// `[S, C, kv_heads head_dim]`: the keys of a decoder layer, turned by their rotary positions.
     pub fn key(layer: usize) -> String {
         format!("cache.layer.{layer}.key")
@@ -71,12 +74,16 @@ pub mod inputs {
     pub const POSITIONS: &str = "positions";
     /// `[B, T]` i32: 0 image, 1.. question number, -1 padding.
     pub const SEGMENTS: &str = "segments";
+    /// `[B, T]` i32: the same in layers without visual tokens, where only some have them: -1 at these.
+    pub const TEXT_SEGMENTS: &str = "text_segments";
     /// `[B, N]` i32: positions of the visual tokens, -1 for none.
     pub const IMAGE_INDEX: &str = "image_index";
     /// `[B, T]`: 1 where AGF pools the hidden state.
     pub const POOL_MASK: &str = "pool_mask";
     /// `[B, T]`: 1 at positions of the question, where something depends on it.
     pub const QUESTION_MASK: &str = "question_mask";
+    /// `[B, E]`: the vector of a row's question, where it is made of the question's text alone.
+    pub const QUESTION_VECTOR: &str = "question_vector";
     /// `[B, T]`: 1 at positions of text, where only those are changed.
     pub const TEXT_MASK: &str = "text_mask";
     /// `[B]` i32: the sequence of the cache that keeps what is read of a row's picture; -1 where nothing is kept.

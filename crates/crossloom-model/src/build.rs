@@ -3,7 +3,7 @@
 use crossloom_graph::{LuminalGraph, Tensor};
 use crossloom_ir::op::{Argmax, CrossEntropy, ScatterMode, ScatterRows};
 use crossloom_ir::{Role, TensorType};
-use crossloom_recipe::{Gate, LanguageModel, Mask, PointAddress, Recipe, Tap};
+use crossloom_recipe::{Gate, LanguageModel, Mask, PointAddress, Recipe, Stretch, Tap};
 
 use crate::adaptation::{self, Layers};
 use crate::conditioning::question;
@@ -97,13 +97,16 @@ fn whole(
         None => None,
         Some(index) => Some((embeddings(&mut p, &states, recipe, batch, asked)?, index)),
     };
+    let (picture, entering) = Entering::parted(recipe, picture);
     let h = embed(&mut p, ids, picture, language, vocab)?;
     let features = features(&mut p, &states, recipe, edges)?;
     let injector =
         features.map(|features| places.injector(recipe, edges, Some(features), PictureCache::None));
     let positions = turned_by(&mut p, positions, places.image_index, &recipe.model)?;
-    let sequence = Sequence { positions, memory: Memory::Sequence { segments } };
-    let (h, gates) = layers(&mut p, h, sequence, recipe, injector.as_ref())?;
+    let elsewhere = text_segments(&mut p, recipe, [batch, tokens])
+        .map(|(stretch, segments)| (stretch, Memory::Sequence { segments }));
+    let sequence = Sequence { positions, memory: Memory::Sequence { segments }, elsewhere };
+    let (h, gates) = layers(&mut p, h, entering.as_ref(), sequence, recipe, injector.as_ref())?;
     head(&mut p, h, Some(target_index), language, vocab, outputs)?;
     let (model, mut layers) = finished(p, gates);
     let mut params = model.params.clone();
@@ -118,6 +121,43 @@ fn whole(
     }
     adaptation::check(recipe, &params, &layers)?;
     Ok(model)
+}
+
+/// The segments `[B, T]` of layers without visual tokens, where only some have them, with those that have.
+pub(crate) fn text_segments(p: &mut Params, recipe: &Recipe, shape: [usize; 2]) -> Option<(Stretch, Tensor)> {
+    let stretch = recipe.topology.stream.stretch()?;
+    Some((stretch, p.graph.param(inputs::TEXT_SEGMENTS, Role::Input, TensorType::i32(shape))))
+}
+
+/// Visual tokens that enter before a layer behind the first.
+pub(crate) struct Entering {
+    layer: usize,
+    /// `[B, N, D]`.
+    visual: Tensor,
+    /// `[B, N]`.
+    image_index: Tensor,
+}
+
+impl Entering {
+    /// Visual tokens and their places as what is there from the first layer on, or enters later.
+    pub(crate) fn parted(
+        recipe: &Recipe,
+        picture: Option<(Tensor, Tensor)>,
+    ) -> (Option<(Tensor, Tensor)>, Option<Self>) {
+        match (recipe.topology.stream.first_layer(), picture) {
+            (layer @ 1.., Some((visual, image_index))) => (None, Some(Self { layer, visual, image_index })),
+            (_, picture) => (picture, None),
+        }
+    }
+
+    /// The hidden state `[B, T, D]` with them in their places.
+    fn enter(&self, p: &mut Params, h: Tensor, language: &LanguageModel) -> Result<Tensor, ModelError> {
+        p.enter("language.embed");
+        let visual = scaled(p, self.visual, language.embedding_multiplier)?;
+        let h = p.graph.one(ScatterRows { mode: ScatterMode::Set }, &[h, self.image_index, visual])?;
+        p.leave();
+        Ok(h)
+    }
 }
 
 /// Inputs that say which positions are what to an injection.
@@ -213,16 +253,21 @@ pub(crate) fn embed(
     Ok(h)
 }
 
-/// All decoder layers, with an injection at its points: the last state and the gates of every point.
+/// All decoder layers, with visual tokens that enter between them and an injection at its points: the last state and the gates of every
+/// point.
 pub(crate) fn layers(
     p: &mut Params,
     mut h: Tensor,
+    entering: Option<&Entering>,
     sequence: Sequence,
     recipe: &Recipe,
     injector: Option<&Injector<'_>>,
 ) -> Result<(Tensor, Vec<PointGates>), ModelError> {
     let mut gates = Vec::new();
     for layer in 0..recipe.model.language.layers {
+        if let Some(entering) = entering.filter(|entering| entering.layer == layer) {
+            h = entering.enter(p, h, &recipe.model.language)?;
+        }
         if let Some(injector) = injector {
             h = injector.inject(p, h, PointAddress::Before(layer), &mut gates)?;
         }

@@ -5,6 +5,7 @@ use crossloom_ir::op::BinaryKind;
 use crossloom_ir::{Role, TensorType};
 use crossloom_recipe::{Conditioning, Recipe};
 
+use crate::build::vocabulary;
 use crate::language::embed_tokens;
 use crate::params::Params;
 use crate::{ModelError, inputs};
@@ -18,10 +19,14 @@ pub(crate) fn question(
     [batch, tokens]: [usize; 2],
     vocab: usize,
 ) -> Result<Option<Tensor>, ModelError> {
+    let mut input = |name: &str, ty: TensorType| p.graph.param(name, Role::Input, ty);
     match recipe.topology.conditioning {
         Conditioning::None {} => Ok(None),
+        Conditioning::Sentence { width, .. } | Conditioning::Precomputed { width, .. } => {
+            Ok(Some(input(inputs::QUESTION_VECTOR, TensorType::f32([batch, width]))))
+        }
         Conditioning::Embeddings {} => {
-            let mut input = |name: &str, ty: TensorType| p.graph.param(name, Role::Input, ty);
+            let vocab = vocabulary(recipe, vocab)?;
             let ids = ids.unwrap_or_else(|| input(inputs::TOKENS, TensorType::i32([batch, tokens])));
             let mask = input(inputs::QUESTION_MASK, TensorType::f32([batch, tokens]));
             p.enter_at("language.question");

@@ -5,9 +5,11 @@
 //! of one shape whatever the number of rows and tokens of a call.
 
 use crossloom_ir::{Role, TensorType};
-use crossloom_recipe::{Conditioning, Phase, PointAddress, Recipe, Tap};
+use crossloom_recipe::{Phase, PointAddress, Recipe, Tap};
 
-use crate::build::{Places, declare_pixels, embed, features, finish, head, layers, vocabulary};
+use crate::build::{
+    Entering, Places, declare_pixels, embed, features, finish, head, layers, text_segments, vocabulary,
+};
 use crate::chunks::never;
 use crate::conditioning::question;
 use crate::connector::embeddings;
@@ -15,7 +17,7 @@ use crate::injection::{Features, PictureCache};
 use crate::language::{Cache, Memory, Sequence, turned_by};
 use crate::params::Params;
 use crate::vision::States;
-use crate::{BatchShape, Chunking, ModelError, ModelGraph, Outputs, StepShape, chunking, inputs};
+use crate::{BatchShape, Chunking, ModelError, ModelGraph, Outputs, StepShape, caches, chunking, inputs};
 
 /// The edges of an injection, in order.
 type Edges<'e> = &'e [(Tap, PointAddress)];
@@ -46,7 +48,7 @@ pub fn encode(recipe: &Recipe, batch: usize) -> Result<ModelGraph, ModelError> {
 }
 
 /// The states that [`encode`] gave, of the pictures of a batch, to what the language model reads; where that depends on the question,
-/// `tokens` and `question_mask` `[B, T]` are inputs too. Results: `visual` `[B, N, D]` and,
+/// `tokens` and `question_mask` `[B, T]`, or `question_vector` `[B, E]`, are inputs too. Results: `visual` `[B, N, D]` and,
 /// where something is injected, `features` `[K, B, N, D]` in the order of the taps, or of the edges where each has its own.
 ///
 /// # Errors
@@ -81,7 +83,8 @@ pub fn encode_and_connect(
 /// Reads prompts, or chunks of them, into the cache. Inputs: `tokens`, `positions`, `segments` `[B, T]`; `slot`, `start`,
 /// `count` `[B]`; `target_index` `[B, M]`, into the `T` positions of the call; and, with pictures, `visual`, `features`,
 /// `image_index` (-1 for a visual token of another chunk), `pool_mask`, `text_mask` and `picture_slot`, as the topology needs
-/// them. Results: `predictions`, `logits`, and the gates of every point.
+/// them; `text_segments` `[B, T]` where only some layers have visual tokens. Results: `predictions`, `logits`, and the gates of every
+/// point.
 ///
 /// # Errors
 /// - As [`build`](crate::build).
@@ -148,12 +151,7 @@ fn connected(
     vocab: usize,
 ) -> Result<ModelGraph, ModelError> {
     let BatchShape { batch, tokens, .. } = shape;
-    let asked = match &recipe.topology.conditioning {
-        Conditioning::None {} => None,
-        Conditioning::Embeddings {} => {
-            question(&mut p, recipe, None, [batch, tokens], vocabulary(recipe, vocab)?)?
-        }
-    };
+    let asked = question(&mut p, recipe, None, [batch, tokens], vocab)?;
     let visual = embeddings(&mut p, states, recipe, batch, asked)?;
     p.graph.result(inputs::VISUAL, visual);
     if let Some(features) = features(&mut p, states, recipe, edges)? {
@@ -187,6 +185,7 @@ fn language(
         .map(|index| (input(inputs::VISUAL, TensorType::f32([rows, visual_tokens, language.hidden])), index));
     let target_index = targets.map(|targets| input(inputs::TARGET_INDEX, TensorType::i32([rows, targets])));
     let memory = Cache::declare(&mut p, step, segments)?;
+    let (picture, entering) = Entering::parted(recipe, picture);
     let h = embed(&mut p, ids, picture, language, vocab)?;
     let injector = if edges.is_empty() {
         None
@@ -206,8 +205,15 @@ fn language(
         Some(places.injector(recipe, edges, features, kept))
     };
     let positions = turned_by(&mut p, positions, places.image_index, &recipe.model)?;
-    let sequence = Sequence { positions, memory: Memory::Cache(memory) };
-    let (h, gates) = layers(&mut p, h, sequence, recipe, injector.as_ref())?;
+    let elsewhere = match text_segments(&mut p, recipe, [rows, tokens]) {
+        None => None,
+        Some((stretch, segments)) => {
+            let memory = memory.with(&mut p, caches::TEXT_SEGMENTS, segments)?;
+            Some((stretch, Memory::Cache(memory)))
+        }
+    };
+    let sequence = Sequence { positions, memory: Memory::Cache(memory), elsewhere };
+    let (h, gates) = layers(&mut p, h, entering.as_ref(), sequence, recipe, injector.as_ref())?;
     head(&mut p, h, target_index, language, vocab, Outputs::Predictions)?;
     Ok(finish(p, gates))
 }

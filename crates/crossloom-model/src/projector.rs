@@ -2,7 +2,7 @@
 
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{LayerNorm, Unary, UnaryKind};
-use crossloom_recipe::{Model, Part, TapNorm};
+use crossloom_recipe::{Merging, Model, Part, TapNorm};
 
 use crate::ModelError;
 use crate::linear::Linear;
@@ -72,8 +72,9 @@ pub(crate) fn projected(
     }
 }
 
-/// A vision state `[B, patches, W]`, or several side by side, as a projector reads it, `[B, N, m m W]`: blocks of m by m patches
-/// are one token, and a norm under that name is in front of or behind the merging.
+/// A vision state `[B, patches, W]`, or several side by side, as a projector reads it, `[B, N, m m W]` or, of means, `[B, N, W]`:
+/// blocks of m by m patches are one token, and a norm under that name is in front of or behind the merging. A tap that has a row per
+/// token already stays as it is.
 pub(crate) fn prepared(
     p: &mut Params,
     part: Part,
@@ -92,11 +93,20 @@ pub(crate) fn prepared(
         x = normed(p, x)?;
     }
     let (merge, grid) = (model.projector.merge, model.visual_grid());
-    if merge > 1 {
+    if merge > 1 && p.graph.shape(x)[1] != grid * grid {
         let [batch, width] = [p.graph.shape(x)[0], p.graph.ty(x).last()];
         x = p.graph.reshape(x, &[batch, grid, merge, grid, merge, width])?;
-        x = p.graph.transpose(x, &[0, 1, 3, 2, 4, 5])?;
-        x = p.graph.reshape(x, &[batch, grid * grid, merge * merge * width])?;
+        x = match model.projector.merging {
+            Merging::Channels => {
+                let blocks = p.graph.transpose(x, &[0, 1, 3, 2, 4, 5])?;
+                p.graph.reshape(blocks, &[batch, grid * grid, merge * merge * width])?
+            }
+            Merging::Mean => {
+                let sum = p.graph.reduce_sum(x, &[2, 4])?;
+                let mean = p.graph.affine(sum, ((merge * merge) as f64).recip(), 0.0)?;
+                p.graph.reshape(mean, &[batch, grid * grid, width])?
+            }
+        };
     }
     if norm == TapNorm::Merged {
         x = normed(p, x)?;

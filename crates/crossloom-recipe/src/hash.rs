@@ -134,10 +134,15 @@ fn canonical(recipe: &Recipe) -> Value {
             Some((&lora.weights, format!("{at}/train/parts/{}/lora", part.name())))
         })
     });
-    for (weights, table) in parts.chain(pairs) {
+    let of_questions = recipe.topology.conditioning.files();
+    let of_questions = of_questions.map(|(key, files)| (files, format!("/topology/conditioning/{key}")));
+    let of_models = parts
+        .chain(pairs)
+        .filter_map(|(weights, table)| Some((weights.as_ref()?, format!("{table}/weights"))));
+    for (files, table) in of_models.chain(of_questions) {
         // The same content is the same model wherever it lies; without a hash only the place tells.
-        if weights.as_ref().is_some_and(|weights| weights.hash.is_some()) {
-            remove(&format!("{table}/weights"), "path");
+        if files.hash.is_some() {
+            remove(&table, "path");
         }
     }
     value.sort_all_objects();

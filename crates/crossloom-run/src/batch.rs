@@ -1,6 +1,6 @@
 //! A packed batch as the inputs of a compiled graph.
 
-use crossloom_data::packing::{IMAGE_SEGMENT, PackedBatch};
+use crossloom_data::packing::{IMAGE_SEGMENT, PADDING_SEGMENT, PackedBatch};
 use crossloom_model::inputs;
 use crossloom_recipe::{Gate, GatePool, Recipe};
 use crossloom_runtime::{RunError, Session};
@@ -23,6 +23,7 @@ pub(crate) fn load_questions(
     session.write(inputs::TOKENS, &batch.tokens_bt)?;
     session.write(inputs::POSITIONS, &batch.positions_bt)?;
     session.write(inputs::SEGMENTS, &batch.segments_bt)?;
+    load_text_segments(session, &batch.segments_bt)?;
     if session.has_input(inputs::IMAGE_INDEX) {
         session.write(inputs::IMAGE_INDEX, &batch.image_index_bn)?;
     }
@@ -36,6 +37,9 @@ pub(crate) fn load_questions(
     if session.has_input(inputs::QUESTION_MASK) {
         session.write(inputs::QUESTION_MASK, &question_mask(batch))?;
     }
+    if session.has_input(inputs::QUESTION_VECTOR) {
+        session.write(inputs::QUESTION_VECTOR, &batch.vectors_be)?;
+    }
     if !session.has_input(inputs::POOL_MASK) {
         return Ok(());
     }
@@ -47,6 +51,15 @@ pub(crate) fn load_questions(
             session.write(inputs::POOL_MASK, &mask)
         }
     }
+}
+
+/// Writes the segments of layers without visual tokens, where only some have them.
+pub(crate) fn load_text_segments(session: &mut Session, segments: &[i32]) -> Result<(), RunError> {
+    if !session.has_input(inputs::TEXT_SEGMENTS) {
+        return Ok(());
+    }
+    let hidden = |&segment: &i32| if segment == IMAGE_SEGMENT { PADDING_SEGMENT } else { segment };
+    session.write(inputs::TEXT_SEGMENTS, &segments.iter().map(hidden).collect::<Vec<i32>>())
 }
 
 /// 1 for every position of text, by its segment.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crossloom_data::assets::AssetCache;
 use crossloom_data::assets::AssetEvent;
@@ -11,11 +12,12 @@ use crossloom_data::datasets::{
 use crossloom_data::packing::{EncodedSplit, ImageMode, PackingOptions, PackingPlan};
 use crossloom_data::tokenizer::Tokenizer;
 use crossloom_data::{assets, image};
-use crossloom_recipe::{ImageUse, Recipe, Source, Split, Variant};
+use crossloom_recipe::{Conditioning, ImageUse, Recipe, Source, Split, Variant};
 
 use crate::ExperimentError;
 use crate::datasets::{DataSets, same_pictures};
 use crate::measured::{EASY_VQA, Measured};
+use crate::question_vectors::{QuestionVectors, Vectors};
 
 /// Pictures, questions, tokenizer.
 pub struct Data {
@@ -26,6 +28,8 @@ pub struct Data {
     /// Pictures of the training split that are never trained on.
     validation: EncodedSplit,
     test: EncodedSplit,
+    /// Of every recipe whose conditioning asked for them.
+    vectors: Mutex<Vec<(Conditioning, Arc<QuestionVectors>)>>,
 }
 
 impl Data {
@@ -65,7 +69,30 @@ impl Data {
         let encode = |split| EncodedSplit::new(split, &tokenizer);
         let (train, test) = (encode(dataset.train())?, encode(dataset.test())?);
         let (train, validation) = train.hold_out(recipe.data.validation, recipe.data.seed)?;
-        Ok(Self { dataset, tokenizer, train, validation, test })
+        Ok(Self { dataset, tokenizer, train, validation, test, vectors: Mutex::default() })
+    }
+
+    /// The vectors of all questions, made when they are first asked for; none where nothing depends on them.
+    ///
+    /// # Errors
+    /// What the recipe names cannot be read, or has no vector of a question.
+    pub fn question_vectors(&self, recipe: &Recipe) -> Result<Option<Arc<QuestionVectors>>, ExperimentError> {
+        let mut held = self.vectors.lock().unwrap_or_else(PoisonError::into_inner);
+        let conditioning = &recipe.topology.conditioning;
+        if let Some((_, known)) = held.iter().find(|(of, _)| of == conditioning) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let Some(mut vectors) = Vectors::open(recipe)? else { return Ok(None) };
+        let made = QuestionVectors::new(&mut vectors, self.dataset.train(), self.dataset.test())?;
+        let made = Arc::new(made);
+        held.push((conditioning.clone(), Arc::clone(&made)));
+        Ok(Some(made))
+    }
+
+    /// Bytes of the vectors of questions that it holds.
+    pub(crate) fn vector_bytes(&self) -> u64 {
+        let held = self.vectors.lock().unwrap_or_else(PoisonError::into_inner);
+        held.iter().map(|(_, vectors)| vectors.bytes()).sum()
     }
 
     /// The static shapes of every batch of a recipe over this data.
@@ -79,6 +106,7 @@ impl Data {
             picture_positions: recipe.picture_positions(),
             questions_per_sequence: recipe.data.questions_per_sequence,
             max_new_tokens: Some(recipe.eval.max_new_tokens),
+            vector_width: recipe.topology.conditioning.given_width().unwrap_or(0),
             ..PackingOptions::for_images(self.images(Split::Train).0.images())
         };
         let splits = [&self.train, &self.test];

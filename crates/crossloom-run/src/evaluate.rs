@@ -48,7 +48,7 @@ pub fn evaluate(
         &Processor::of(recipe).normalization(),
         image_mode(recipe),
     )?;
-    let pool = pool_of(recipe);
+    let (pool, vectors) = (pool_of(recipe), data.question_vectors(recipe)?);
     let mut batch = PackedBatch::new(plan);
     let wanted = wanted(recipe, encoded);
     let mut answers: Vec<Option<Answer>> = vec![None; wanted.len()];
@@ -60,6 +60,9 @@ pub fn evaluate(
             return Ok(None);
         }
         packer.fill(index, AnswerMode::Awaited, &mut batch)?;
+        if let Some(vectors) = &vectors {
+            vectors.lay(recipe.eval.split, &mut batch)?;
+        }
         let places: Vec<(usize, usize)> = (batch.questions().iter().enumerate())
             .filter_map(|(place, question)| Some((place, wanted.binary_search(&question.example?).ok()?)))
             .collect();

@@ -237,7 +237,9 @@ impl<'r> Experiment<'r> {
             let mut planned = Vec::with_capacity(stages.len());
             for recipe in stages {
                 train::check(&recipe)?;
-                let plan = data.of(&recipe)?.plan(&recipe)?;
+                let own = data.of(&recipe)?;
+                let plan = own.plan(&recipe)?;
+                own.question_vectors(&recipe)?;
                 planned.push((recipe, plan));
             }
             check_metric(&variant.recipe, data.of(&variant.recipe)?)?;

@@ -8,7 +8,7 @@ use crossloom_recipe::GatePool;
 use crossloom_runtime::{RunError, Session};
 
 use crate::ExperimentError;
-use crate::batch::text_mask;
+use crate::batch::{load_text_segments, text_mask};
 use crate::gates::GateMoments;
 use crate::model::Model;
 use crate::phases::Seen;
@@ -121,6 +121,7 @@ fn load_prompts(
     session.write(inputs::POSITIONS, &part.gathered(&batch.positions_bt, length, 0))?;
     let segments = part.gathered(&batch.segments_bt, length, PADDING_SEGMENT);
     session.write(inputs::SEGMENTS, &segments)?;
+    load_text_segments(session, &segments)?;
     if session.has_input(inputs::IMAGE_INDEX) {
         // The picture comes first in every row, so that its positions are those among all that are read.
         let here = |(place, &at): (usize, &i32)| {
@@ -199,6 +200,7 @@ fn decode(model: &mut Model, batch: &mut PackedBatch, held: &mut [usize]) -> Res
     session.write(inputs::TOKENS, &tokens)?;
     session.write(inputs::POSITIONS, &positions)?;
     session.write(inputs::SEGMENTS, &segments)?;
+    load_text_segments(session, &segments)?;
     if session.has_input(inputs::TEXT_MASK) {
         session.write(inputs::TEXT_MASK, &text_mask(&segments))?;
     }
@@ -214,6 +216,8 @@ fn decode(model: &mut Model, batch: &mut PackedBatch, held: &mut [usize]) -> Res
     Ok(())
 }
 
+#[cfg(test)]
+mod asked;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

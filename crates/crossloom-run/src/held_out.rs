@@ -1,5 +1,7 @@
 //! The loss on pictures that are never trained on.
 
+use std::sync::Arc;
+
 use crossloom_data::packing::{AnswerMode, EvaluationPacker, PackedBatch, PackingPlan};
 use crossloom_recipe::{Recipe, Split};
 use crossloom_train::metrics::Scalars;
@@ -7,6 +9,7 @@ use crossloom_train::step::BoxError;
 
 use crate::data::image_mode;
 use crate::processor::Processor;
+use crate::question_vectors::QuestionVectors;
 use crate::step::ModelStep;
 use crate::{Data, ExperimentError};
 
@@ -19,6 +22,7 @@ const TIMES: u64 = 20;
 /// The held-out pictures of a recipe, in batches with their answers.
 pub(crate) struct HeldOut<'d> {
     packer: EvaluationPacker<'d>,
+    vectors: Option<Arc<QuestionVectors>>,
     batch: PackedBatch,
 }
 
@@ -40,7 +44,8 @@ impl<'d> HeldOut<'d> {
             &Processor::of(recipe).normalization(),
             image_mode(recipe),
         )?;
-        Ok(Some(Self { packer, batch: PackedBatch::new(plan) }))
+        let vectors = data.question_vectors(recipe)?;
+        Ok(Some(Self { packer, vectors, batch: PackedBatch::new(plan) }))
     }
 
     /// Steps between two measurements.
@@ -53,6 +58,9 @@ impl<'d> HeldOut<'d> {
         let (mut sum, mut targets) = (0.0, 0.0);
         for index in 0..self.packer.batches() {
             self.packer.fill(index, AnswerMode::Given, &mut self.batch)?;
+            if let Some(vectors) = &self.vectors {
+                vectors.lay(Split::Validation, &mut self.batch)?;
+            }
             let Some(loss) = step.held_out_loss(&self.batch)? else { return Ok(Scalars::new()) };
             let weight = self.batch.trained_targets() as f64;
             sum += weight * f64::from(loss);

@@ -93,7 +93,8 @@ impl DataNeed {
         }
         let BatchShape { batch, tokens, targets } = shape;
         let (tokens, targets) = (tokens as u64, targets as u64);
-        let row = pixels + 4 * tokens + recipe.visual_positions() as u64 + 2 * targets;
+        let vector = recipe.topology.conditioning.given_width().unwrap_or(0) as u64;
+        let row = pixels + 4 * tokens + recipe.visual_positions() as u64 + 2 * targets + vector;
         let batches = 1 + u64::from(*validation > 0.0);
         Self {
             content: sets.into_iter().map(content).sum(),
@@ -339,7 +340,7 @@ impl Data {
     pub fn bytes(&self) -> u64 {
         let splits = [Split::Train, Split::Test].map(|split| self.images(split).0.bytes());
         let tokens = [Split::Train, Split::Validation, Split::Test].map(|split| self.images(split).1.bytes());
-        splits.into_iter().chain(tokens).sum()
+        splits.into_iter().chain(tokens).chain([self.vector_bytes()]).sum()
     }
 }
 

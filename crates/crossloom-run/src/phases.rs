@@ -168,6 +168,9 @@ impl Phases {
             session.write(inputs::TOKENS, &batch.tokens_bt)?;
             session.write(inputs::QUESTION_MASK, &question_mask(batch))?;
         }
+        if session.has_input(inputs::QUESTION_VECTOR) {
+            session.write(inputs::QUESTION_VECTOR, &batch.vectors_be)?;
+        }
         session.run()?;
         let features = match session.result_type(inputs::FEATURES) {
             Ok(_) => session.read::<f32>(inputs::FEATURES)?,

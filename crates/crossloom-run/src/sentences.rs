@@ -41,6 +41,15 @@ pub struct SentenceEncoder {
     held: States,
 }
 
+/// The tokenizer of an encoder's folder.
+///
+/// # Errors
+/// It cannot be read, or is none of word pieces.
+pub(crate) fn tokenizer(folder: &Path) -> Result<PieceTokenizer, ExperimentError> {
+    let tokenizer = PieceTokenizer::load(&folder.join("tokenizer.json"));
+    tokenizer.map_err(|error| ExperimentError::File { path: folder.to_owned(), message: error.to_string() })
+}
+
 impl SentenceEncoder {
     /// Opens a folder with a `config.json`, safetensors files and a `tokenizer.json`, or `asset:NAME`, on the best device of this machine. What
     /// sentence-transformers writes beside them is heeded.
@@ -62,8 +71,7 @@ impl SentenceEncoder {
         let model = Pretrained::open(folder)?;
         let encoder = model.architecture().text_encoder.clone();
         let encoder = encoder.ok_or_else(|| misfit("holds no sentence encoder".to_owned()))?;
-        let tokenizer = PieceTokenizer::load(&folder.join("tokenizer.json"));
-        let tokenizer = tokenizer.map_err(|error| misfit(error.to_string()))?;
+        let tokenizer = tokenizer(folder)?;
         if tokenizer.vocab_size() > encoder.vocab_size {
             return Err(misfit(format!(
                 "its tokenizer has ids up to {}, its encoder {} words",

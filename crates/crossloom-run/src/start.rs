@@ -20,6 +20,8 @@ use crossloom_weights::{Pretrained, WeightBytes, WeightsError, values};
 use crate::ExperimentError;
 use crate::fitting::Comparison;
 use crate::graph::training_spec;
+use crate::question_vectors::{hash_of_file, width_of_file};
+use crate::sentences::tokenizer;
 use crate::sources::{Source, sources};
 
 /// What the weights at a path, or the adapter there, are of: what [`crossloom_recipe::load_with`] asks.
@@ -28,6 +30,10 @@ use crate::sources::{Source, sources};
 /// Everything that is wrong with them.
 pub fn architecture(path: &Path) -> Result<Architecture, Vec<String>> {
     let path = &found(path).map_err(|error| vec![error.to_string()])?;
+    if is_vectors(path) {
+        let width = width_of_file(path).map_err(|error| vec![error.to_string()])?;
+        return Ok(Architecture { vectors: Some(width), ..Architecture::default() });
+    }
     let read = if peft::is_adapter(path) {
         let pairs = Adapter::open(path).and_then(|adapter| adapter.parts());
         pairs.map(|pairs| Architecture { pairs, ..Architecture::default() })
@@ -35,6 +41,11 @@ pub fn architecture(path: &Path) -> Result<Architecture, Vec<String>> {
         Pretrained::open(path).map(|model| model.architecture().clone())
     };
     read.map_err(|WeightsError { problems, .. }| problems)
+}
+
+/// Whether a path is that of vectors of questions, and of no model.
+fn is_vectors(path: &Path) -> bool {
+    path.is_file() && path.extension().is_some_and(|extension| extension == "safetensors")
 }
 
 /// The file or folder that a path leads to: itself, or where the package lies that `asset:NAME` names.
@@ -91,7 +102,18 @@ fn content_hash(path: &Path) -> Result<String, ExperimentError> {
     if peft::is_adapter(path) {
         return Ok(Adapter::open(path)?.content_hash());
     }
-    Ok(Pretrained::open(path)?.content_hash()?)
+    if is_vectors(path) {
+        return hash_of_file(path);
+    }
+    let model = Pretrained::open(path)?;
+    let hash = model.content_hash()?;
+    // What a text becomes depends on the tokenizer too.
+    match model.architecture().text_encoder {
+        None => Ok(hash),
+        Some(_) => {
+            Ok(blake3::hash(format!("{hash}{}", tokenizer(path)?.content_hash()).as_bytes()).to_string())
+        }
+    }
 }
 
 /// All weights that a recipe and its variants name.
@@ -105,7 +127,8 @@ fn named(loaded: &mut LoadedRecipe) -> impl Iterator<Item = &mut PretrainedWeigh
             parts.into_iter().filter_map(|part| part.lora.as_mut()?.weights.as_mut())
         });
         let parts = [&mut model.vision.weights, &mut model.language.weights, &mut model.weights];
-        parts.into_iter().flatten().chain(pairs)
+        let of_questions = recipe.topology.conditioning.files_mut();
+        parts.into_iter().flatten().chain(pairs).chain(of_questions)
     })
 }
 

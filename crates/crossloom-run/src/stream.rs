@@ -1,10 +1,14 @@
 //! The training pictures, as the training loop draws them.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crossloom_data::packing::{PackedBatch, TrainingPacker};
+use crossloom_recipe::Split;
 use crossloom_train::step::{BatchSource, BoxError, TrainBatch};
 use serde_json::Value;
+
+use crate::question_vectors::QuestionVectors;
 
 /// A batch that was drawn; its memory is used again for the next one.
 pub struct TrainingBatch {
@@ -34,13 +38,18 @@ impl TrainBatch for TrainingBatch {
 /// The training pictures as an endless stream of batches.
 pub(crate) struct TrainingStream<'d> {
     packer: TrainingPacker<'d>,
+    vectors: Option<Arc<QuestionVectors>>,
     spare: Rc<PackedBatch>,
 }
 
 impl<'d> TrainingStream<'d> {
-    /// A stream from the packer's position.
-    pub(crate) fn new(packer: TrainingPacker<'d>, batch: PackedBatch) -> Self {
-        Self { packer, spare: Rc::new(batch) }
+    /// A stream from the packer's position; `vectors` are those of its questions.
+    pub(crate) fn new(
+        packer: TrainingPacker<'d>,
+        batch: PackedBatch,
+        vectors: Option<Arc<QuestionVectors>>,
+    ) -> Self {
+        Self { packer, vectors, spare: Rc::new(batch) }
     }
 }
 
@@ -49,7 +58,11 @@ impl BatchSource for TrainingStream<'_> {
 
     fn next_batch(&mut self) -> Result<TrainingBatch, BoxError> {
         // The loop lets go of a batch before it asks for the next one, so this does not copy.
-        self.packer.fill(Rc::make_mut(&mut self.spare))?;
+        let batch = Rc::make_mut(&mut self.spare);
+        self.packer.fill(batch)?;
+        if let Some(vectors) = &self.vectors {
+            vectors.lay(Split::Train, batch)?;
+        }
         Ok(TrainingBatch { batch: Rc::clone(&self.spare) })
     }
 

@@ -58,7 +58,7 @@ pub fn train(
         ..TrainingOptions::default()
     };
     let packer = TrainingPacker::new(plan, encoded, split.images(), options)?;
-    let mut source = TrainingStream::new(packer, PackedBatch::new(plan));
+    let mut source = TrainingStream::new(packer, PackedBatch::new(plan), data.question_vectors(recipe)?);
     let hash = recipe.training_hash();
     let stages = stages(dir, recipe);
     let before = stages.len().checked_sub(2).and_then(|index| stages.get(index));

@@ -19,6 +19,7 @@ use crate::memory::{DataNeed, fits};
 use crate::model::Model;
 use crate::processor::Processor;
 use crate::programs::Programs;
+use crate::question_vectors::Vectors;
 use crate::start::Start;
 use crate::states::Encoding;
 use crate::training_stage::{TrainingStage, newest};
@@ -31,6 +32,8 @@ pub struct Trained {
     pool: GatePool,
     /// How its model encodes pictures, which stays as it is.
     encoding: Encoding,
+    /// What makes vectors of questions, where something depends on them.
+    vectors: Option<Vectors>,
     /// A batch of one picture.
     batch: PackedBatch,
     /// The stage that it comes from.
@@ -79,8 +82,9 @@ impl Trained {
         let mut model = restored(dir, &stage, &shapes, held, resources)?;
         let encoding = model.phases.encoding()?;
         let (pool, batch) = (pool_of(recipe), PackedBatch::new(&shapes));
+        let vectors = Vectors::open(recipe)?;
         let stage = recipe.stage().map(str::to_owned);
-        Ok((Self { model, tokenizer, processor, pool, encoding, batch, stage }, checked))
+        Ok((Self { model, tokenizer, processor, pool, encoding, vectors, batch, stage }, checked))
     }
 
     /// Loads the newest checkpoint of a variant.
@@ -109,6 +113,13 @@ impl Trained {
     fn answer(&mut self, prompt: Prompt) -> Result<Vec<Answered>, ExperimentError> {
         let (texts, tokens): (Vec<String>, Vec<Vec<i32>>) = prompt.questions.into_iter().unzip();
         self.batch.fill_prompts(&[(&prompt.image, tokens)], &self.processor.normalization())?;
+        if let Some(vectors) = &mut self.vectors {
+            let asked: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let made = vectors.of(&asked)?;
+            self.batch.lay_vectors(|question| {
+                made.chunks(vectors.width()).nth(usize::try_from(question.segment).ok()?.checked_sub(1)?)
+            })?;
+        }
         let mut gates = GateMoments::default();
         answer(&mut self.model, &mut self.batch, self.pool, self.encoding, &mut gates, &[])?;
         let answered = texts.into_iter().enumerate().map(|(i, question)| Answered {

@@ -18,13 +18,14 @@ def fine(net: Net, batch: Batch) -> Tensor:
     return stitched.double().reshape(2, side, side, WIDTH)
 
 
-def stacked(net: Net, batch: Batch, stacks: list[Tensor]) -> Tensor:
-    """Stack i before layer i; all pass the input's own projector."""
+def stacked(net: Net, batch: Batch, stacks: list[Tensor], picture: Tensor | None = None) -> Tensor:
+    """Stack i before layer i; all pass the input's own projector, which reads the picture's last state at the input."""
+    picture = batch.states["block.4"] if picture is None else picture
 
     def before(layer: int, h: Tensor) -> Tensor:
         return at_visual(h, net.projector("multi_modal_projector", stacks[layer]))
 
-    return decode(net, batch, net.projector("multi_modal_projector", batch.states["block.4"]), before=before)
+    return decode(net, batch, net.projector("multi_modal_projector", picture), before=before)
 
 
 @method("deepstack", extending("deepstack", POINTS))
@@ -33,6 +34,25 @@ def dilated(net: Net, batch: Batch) -> Tensor:
     whole = fine(net, batch)
     stacks = [whole[:, i::SIDE, j::SIDE].flatten(1, 2) for i in range(SIDE) for j in range(SIDE)]
     return stacked(net, batch, stacks)
+
+
+def averaged(x: Tensor) -> Tensor:
+    """Means over two by two of [B, n, n, W]."""
+    return x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).mean((2, 4))
+
+
+@method(
+    "deepstack-scaledown",
+    extending("deepstack", POINTS + 'sources.fine.sampling = "2d_scaledown"\n'),
+    visual=GRID * GRID // 4,
+    projector='hidden = 10\nmerge = 2\nmerging = "mean"',
+)
+def scaled_down(net: Net, batch: Batch) -> Tensor:
+    """Tiles and the picture itself are averaged first; what is left is dealt out as before."""
+    picture = averaged(batch.states["block.4"].unflatten(1, (GRID, GRID))).flatten(1, 2)
+    whole = averaged(fine(net, batch))
+    stacks = [whole[:, i::SIDE, j::SIDE].flatten(1, 2) for i in range(SIDE) for j in range(SIDE)]
+    return stacked(net, batch, stacks, picture)
 
 
 @method("deepstack-1d", extending("deepstack", POINTS + 'sources.fine.sampling = "1d"\n'))

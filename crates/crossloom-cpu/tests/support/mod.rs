@@ -130,7 +130,9 @@ pub fn input(name: &str, shape: &[usize], seed: u64) -> Vec<f32> {
     let place =
         |t: usize| (t < IMAGE + 2 * QUESTION).then(|| ((t - IMAGE) % QUESTION, (t - IMAGE) / QUESTION));
     match name {
-        inputs::PIXELS => (0..elements).map(|_| rng.random_range(-1.0..1.0)).collect(),
+        inputs::PIXELS | inputs::QUESTION_VECTOR => {
+            (0..elements).map(|_| rng.random_range(-1.0..1.0)).collect()
+        }
         inputs::TOKENS => (0..elements).map(|_| rng.random_range(0..VOCAB) as f32).collect(),
         inputs::POSITIONS => per_position(&|t| {
             if t < IMAGE { t as f32 } else { place(t).map_or(0.0, |(at, _)| (IMAGE + at) as f32) }

@@ -1,6 +1,6 @@
 //! The arrays that a step reads.
 
-use super::{IGNORED_TARGET, PADDING_SEGMENT, PackingPlan};
+use super::{IGNORED_TARGET, PADDING_SEGMENT, PackingError, PackingPlan};
 
 /// Where one question lies in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct PackedBatch {
     pub targets_bm: Vec<i32>,
     /// f32 `[B, T]`: 1 in the picture and the questions with their `<answer>`, 0 in answers and padding.
     pub prompt_mask_bt: Vec<f32>,
+    /// f32 `[B, E]`: the vector of a row's question, where something depends on it; empty until [`PackedBatch::lay_vectors`].
+    pub vectors_be: Vec<f32>,
     pub(super) questions: Vec<PackedQuestion>,
     /// The picture of each row; `None` for a row that only fills the batch, and for a picture outside the store.
     pub(super) row_images: Vec<Option<usize>>,
@@ -73,6 +75,7 @@ impl PackedBatch {
             target_index_bm: vec![0; rows * plan.targets],
             targets_bm: vec![IGNORED_TARGET; rows * plan.targets],
             prompt_mask_bt: vec![0.0; positions],
+            vectors_be: Vec::with_capacity(rows * plan.vector_width),
             questions: Vec::with_capacity(questions),
             row_images: vec![None; rows],
             real_rows: 0,
@@ -107,6 +110,29 @@ impl PackedBatch {
         self.targets_bm.iter().filter(|&&target| target != IGNORED_TARGET).count()
     }
 
+    /// Gives every row the vector of its first question; a row without one, or without that, has zeros. Filling the batch takes
+    /// them away. Never allocates.
+    ///
+    /// # Errors
+    /// A vector of another width than the plan's.
+    pub fn lay_vectors<'v>(
+        &mut self,
+        of: impl Fn(&PackedQuestion) -> Option<&'v [f32]>,
+    ) -> Result<(), PackingError> {
+        let width = self.plan.vector_width;
+        reset(&mut self.vectors_be, self.plan.batch_size * width, 0.0);
+        // From the last, so that the first stays.
+        for question in self.questions.iter().rev() {
+            let Some(vector) = of(question) else { continue };
+            if vector.len() != width {
+                let (value, rule) = (width.to_string(), "the width of the vectors of questions");
+                return Err(PackingError::Option { key: "vector_width", value, rule });
+            }
+            self.vectors_be[question.row * width..][..width].copy_from_slice(vector);
+        }
+        Ok(())
+    }
+
     /// Everything but the pixels, back to padding. The arrays keep their memory; one whose length was changed from
     /// outside gets its planned length again.
     pub(super) fn clear(&mut self, prompts: bool) {
@@ -119,6 +145,7 @@ impl PackedBatch {
         reset(&mut self.target_index_bm, rows * plan.targets, 0);
         reset(&mut self.targets_bm, rows * plan.targets, IGNORED_TARGET);
         reset(&mut self.prompt_mask_bt, rows * plan.sequence_len, 0.0);
+        self.vectors_be.clear();
         self.pixels_bchw.resize(plan.pixel_shape().iter().product(), 0.0);
         self.generated.fill(pad);
         self.row_images.fill(None);

@@ -32,6 +32,8 @@ pub struct PackingOptions {
     pub text_positions: Option<usize>,
     /// The longest answer that can be generated, `<eos>` included. `None` takes the longest answer of the data.
     pub max_new_tokens: Option<usize>,
+    /// Width of the vectors of questions, `E`; 0 where nothing depends on them (default).
+    pub vector_width: usize,
 }
 
 impl PackingOptions {
@@ -46,8 +48,14 @@ impl PackingOptions {
             image_height: images.height(),
             text_positions: None,
             max_new_tokens: None,
+            vector_width: 0,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_zero(width: &usize) -> bool {
+    *width == 0
 }
 
 /// The static shapes of a run: the same for training, evaluation and generation, so that one compiled graph serves.
@@ -74,6 +82,9 @@ pub struct PackingPlan {
     pub questions_per_sequence: usize,
     /// The most tokens generated per question, `<eos>` included.
     pub max_new_tokens: usize,
+    /// Width of the vectors of questions, `E`; 0 where nothing depends on them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub vector_width: usize,
     /// Tokens of the vocabulary; every id is below it.
     pub vocab_size: usize,
     /// Ids with a meaning of their own.
@@ -134,6 +145,7 @@ impl PackingPlan {
             image_height: options.image_height,
             questions_per_sequence: options.questions_per_sequence,
             max_new_tokens,
+            vector_width: options.vector_width,
             vocab_size: first.vocab_size(),
             special: first.special(),
         };
@@ -198,9 +210,10 @@ impl PackingPlan {
         let questions = rows * self.questions_per_sequence as u64;
         let pixels: u64 = self.pixel_shape().iter().map(|&side| side as u64).product();
         let (positions, visual) = (self.sequence_len as u64, self.visual_tokens as u64);
-        // Pixels; tokens, positions, segments and prompt mask; the picture's places; targets and theirs; what is generated.
+        // Pixels; tokens, positions, segments and prompt mask; the picture's places; targets and theirs; the question's vector; what
+        // is generated.
         let words = pixels
-            + rows * (4 * positions + visual + 2 * self.targets as u64)
+            + rows * (4 * positions + visual + 2 * self.targets as u64 + self.vector_width as u64)
             + questions * self.max_new_tokens as u64;
         4 * words + questions * size_of::<super::PackedQuestion>() as u64
     }
@@ -229,6 +242,7 @@ impl PackingPlan {
             ("pixels_bchw", pixels),
             ("tokens_bt", rows * self.sequence_len as u128),
             ("targets_bm", rows * self.targets as u128),
+            ("vectors_be", rows * self.vector_width as u128),
             ("generated tokens", generated),
         ] {
             if elements > MAX_ELEMENTS {

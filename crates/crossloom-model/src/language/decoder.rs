@@ -3,7 +3,7 @@
 
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{Activation, Embedding, GatherRows, RmsNorm, Rope, Unary, UnaryKind};
-use crossloom_recipe::{LanguageModel, Part, PointAddress, Recipe};
+use crossloom_recipe::{LanguageModel, Part, PointAddress, Recipe, Stretch};
 
 use super::memory::Memory;
 use crate::injection::{Injector, PointGates};
@@ -19,6 +19,18 @@ pub(crate) struct Sequence {
     pub(crate) positions: Tensor,
     /// What attention runs over.
     pub(crate) memory: Memory,
+    /// Layers that have visual tokens, where only some have them, and what attention runs over in the others.
+    pub(crate) elsewhere: Option<(Stretch, Memory)>,
+}
+
+impl Sequence {
+    /// What attention runs over in a layer.
+    fn memory_in(&self, layer: usize) -> Memory {
+        match self.elsewhere {
+            Some((stretch, memory)) if !stretch.holds(layer) => memory,
+            _ => self.memory,
+        }
+    }
 }
 
 fn embedding_table(p: &mut Params, model: &LanguageModel, vocab: usize) -> Tensor {
@@ -156,7 +168,7 @@ fn attention(
     let rope = Rope { head_dim, theta: model.rope_theta, inverse: false, sections: model.rope_sections };
     let q = p.graph.one(rope, &[q, sequence.positions])?;
     let k = p.graph.one(rope, &[k, sequence.positions])?;
-    let mixed = sequence.memory.attend(p, [q, k, v], model, layer)?;
+    let mixed = sequence.memory_in(layer).attend(p, [q, k, v], model, layer)?;
     let name = format!("{prefix}.self_attn.o_proj");
     let update = p.linear(Part::Language, &name, model.hidden, heads * head_dim, false).apply(p, mixed)?;
     scaled(p, update, model.residual_multiplier)

@@ -33,12 +33,17 @@ impl Cache {
         let row = || TensorType::i32([step.rows]);
         let place =
             [inputs::SLOT, inputs::START, inputs::COUNT].map(|name| p.graph.param(name, Role::Input, row()));
-        let CacheShape { slots, capacity } = step.cache;
-        let held = p.graph.param(caches::SEGMENTS, Role::State, TensorType::i32([slots, capacity]));
+        Self { shape: step.cache, place, segments }.with(p, caches::SEGMENTS, segments)
+    }
+
+    /// The same places with other segments `[B, T]`, appended to those of that name.
+    pub(crate) fn with(self, p: &mut Params, name: &str, segments: Tensor) -> Result<Self, ModelError> {
+        let CacheShape { slots, capacity } = self.shape;
+        let held = p.graph.param(name, Role::State, TensorType::i32([slots, capacity]));
         p.enter("language.cache");
-        let segments = append(p, held, segments, place)?;
+        let segments = append(p, held, segments, self.place)?;
         p.leave();
-        Ok(Self { shape: step.cache, place, segments })
+        Ok(Self { segments, ..self })
     }
 
     /// `[B]`: the sequence of the cache that a row goes on with.

@@ -116,7 +116,7 @@ pub(crate) fn side_by_side(
     if let [only] = parts[..] { Ok(only) } else { Ok(p.graph.concat(&parts, 2)?) }
 }
 
-/// One of the stacks of a picture's tiles `[B, side² N, Dv]`, `[B, N, Dv]`.
+/// One of the stacks of a picture's tiles `[B, side² N, Dv]`, `[B, N, Dv]`; of scaled down ones a quarter of the rows.
 fn stack(
     p: &mut Params,
     tiles: Tensor,
@@ -125,13 +125,22 @@ fn stack(
     number: usize,
 ) -> Result<Tensor, ModelError> {
     let [batch, rows, width] = [p.graph.shape(tiles)[0], p.graph.shape(tiles)[1], p.graph.ty(tiles).last()];
-    let patches = rows / (side * side);
-    let grid = patches.isqrt();
+    let mut patches = rows / (side * side);
+    let mut grid = patches.isqrt();
     let (i, j) = (number / side, number % side);
     let mut x = tiles;
+    if sampling == Sampling::Scaledown2d {
+        (patches, grid) = (patches / 4, grid / 2);
+        // Blocks of the whole picture are those of its tiles, whose sides are even.
+        let blocks = p.graph.reshape(x, &[batch, side * grid, 2, side * grid, 2, width])?;
+        let sum = p.graph.reduce_sum(blocks, &[2, 4])?;
+        x = p.graph.affine(sum, 0.25, 0.0)?;
+    }
     let (shape, places) = match sampling {
         Sampling::Grid1d => (vec![batch, patches, side * side, width], vec![(2, number)]),
-        Sampling::Grid2d => (vec![batch, grid, side, grid, side, width], vec![(2, i), (4, j)]),
+        Sampling::Grid2d | Sampling::Scaledown2d => {
+            (vec![batch, grid, side, grid, side, width], vec![(2, i), (4, j)])
+        }
         Sampling::Tiles => (vec![batch, side, grid, side, grid, width], vec![(1, i), (3, j)]),
     };
     x = p.graph.reshape(x, &shape)?;

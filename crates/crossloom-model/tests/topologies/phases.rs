@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crossloom_ir::interp::run;
 use crossloom_ir::{Func, Role, Tensor};
 use crossloom_model::{
-    CacheShape, Chunking, ModelError, ModelGraph, ParamSpec, Span, StepShape, chunking, connect, decode,
-    encode, encode_and_connect, initial_value, inputs, prefill,
+    CacheShape, Chunking, ModelError, ModelGraph, ParamSpec, Span, StepShape, caches, chunking, connect,
+    decode, encode, encode_and_connect, initial_value, inputs, prefill,
 };
 use crossloom_recipe::{PointAddress, Recipe, Tap, Topology};
 
@@ -91,7 +91,15 @@ fn seen(recipe: &Recipe, given: &Named) -> Named {
 /// Positions `range` of both rows (the second one `lag` positions behind) as the inputs of a call of `tokens` positions.
 fn part(given: &Named, from: [usize; 2], to: [usize; 2], tokens: usize) -> Named {
     let mut named = Named::new();
-    for name in [inputs::TOKENS, inputs::POSITIONS, inputs::SEGMENTS, inputs::POOL_MASK, inputs::TEXT_MASK] {
+    const PER_POSITION: [&str; 6] = [
+        inputs::TOKENS,
+        inputs::POSITIONS,
+        inputs::SEGMENTS,
+        inputs::TEXT_SEGMENTS,
+        inputs::POOL_MASK,
+        inputs::TEXT_MASK,
+    ];
+    for name in PER_POSITION {
         let Some(of) = given.get(name) else { continue };
         let value = |i: usize| {
             let (b, t) = (i / tokens, i % tokens);
@@ -203,6 +211,73 @@ fn chunked_prefill_is_one_forward_pass_for_every_method_that_may_be_cut() {
         }
     }
     assert!(refused >= 5, "the methods with AGF pool the prompt as they are: {refused}");
+}
+
+#[test]
+fn visual_tokens_that_come_and_go_are_one_forward_pass_in_all_phases() {
+    for stream in
+        ["from = 'before layer.1', to = 'after layer.1'", "to = 'after layer.0'", "from = 'before layer.2'"]
+    {
+        let recipe = small("projector", &[&format!("topology.stream={{ {stream} }}")]);
+        assert!(recipe.topology.stream.stretch().is_some());
+        check(stream, &recipe, &[([5, 9], Span::Chunk), ([18, 17], Span::Chunk), ([19, 18], Span::Text)]);
+    }
+}
+
+/// Read by the second of three layers alone.
+#[test]
+fn layers_outside_the_stretch_know_nothing_of_a_picture() {
+    let stream = "topology.stream={ from = 'before layer.1', to = 'after layer.1' }";
+    let recipe = small("projector", &["model.language.layers=3", stream]);
+    let (given, _) = by_one_pass(&recipe);
+    let (edges, pictures) = (edges(&recipe), seen(&recipe, &given));
+    let step = StepShape { rows: 2, tokens: PROMPT, cache: CACHE };
+    let read = prefill(&recipe, &edges, step, PROMPT, VOCAB, Span::Whole).unwrap();
+    // The cache after prompts, whose picture is scaled and whose tokens at the picture's places are others.
+    let kept = |scale: f64, token: f64| {
+        let mut part = part(&given, [0, 0], [PROMPT; 2], PROMPT);
+        part.extend(pictures.clone());
+        let visual = part.get_mut(inputs::VISUAL).unwrap();
+        visual.data.iter_mut().for_each(|value| *value *= scale);
+        let tokens = part.get_mut(inputs::TOKENS).unwrap();
+        tokens.data.iter_mut().enumerate().filter(|(i, _)| i % PROMPT < 16).for_each(|(_, id)| *id = token);
+        let mut state = Named::new();
+        call(&read, &mut state, &part);
+        state
+    };
+    // Keys of a layer at the places of the picture, and at those of text, of the row in slot 2.
+    let keys = |state: &Named, layer: usize| {
+        let held = &state[&caches::key(layer)];
+        let (width, first) = (held.last(), 2 * CACHE.capacity * held.last());
+        let rows =
+            |of: std::ops::Range<usize>| held.data[first + of.start * width..first + of.end * width].to_vec();
+        (rows(0..16), rows(16..PROMPT))
+    };
+    let (state, other, token) = (kept(1.0, 1.0), kept(-1.0, 1.0), kept(1.0, 3.0));
+    assert_eq!(keys(&state, 0).1, keys(&other, 0).1, "text is read without the picture before");
+    assert_eq!(keys(&state, 1).1, keys(&other, 1).1);
+    assert_ne!(keys(&state, 1).0, keys(&other, 1).0, "there it is");
+    assert_ne!(keys(&state, 2).1, keys(&other, 2).1, "text has read it");
+    assert_eq!(keys(&state, 1).0, keys(&token, 1).0, "it enters as the input made it");
+    assert_eq!(keys(&state, 2).1, keys(&token, 2).1);
+
+    let go_on = decode(&recipe, &edges, StepShape { rows: 2, tokens: 1, cache: CACHE }, VOCAB).unwrap();
+    let next = |spoilt: Option<usize>| {
+        let mut state = state.clone();
+        for name in spoilt.into_iter().flat_map(|layer| [caches::key(layer), caches::value(layer)]) {
+            let held = state.get_mut(&name).unwrap();
+            let width = held.last();
+            held.data.iter_mut().enumerate().for_each(|(i, value)| {
+                if i / width % CACHE.capacity < 16 {
+                    *value += 3.0;
+                }
+            });
+        }
+        call(&go_on, &mut state, &part(&given, [PROMPT; 2], [PROMPT + 1; 2], 1))["logits"].data.clone()
+    };
+    assert_eq!(next(Some(0)), next(None));
+    assert_eq!(next(Some(2)), next(None));
+    assert_ne!(next(Some(1)), next(None));
 }
 
 #[test]

@@ -97,6 +97,13 @@ pub(crate) fn arguments(
             inputs::TOKENS => (i * 7 % VOCAB) as f64,
             inputs::POSITIONS | inputs::IMAGE_INDEX => at(i) as f64,
             inputs::SEGMENTS | inputs::TEXT_MASK => f64::from(u8::from(at(i) >= 16)),
+            inputs::TEXT_SEGMENTS => {
+                if at(i) < 16 {
+                    -1.0
+                } else {
+                    1.0
+                }
+            }
             inputs::POOL_MASK => f64::from(u8::from(at(i) < 19)),
             inputs::QUESTION_MASK => f64::from(u8::from((16..19).contains(&at(i)))),
             inputs::TARGETS => (i * 5 % VOCAB) as f64,

@@ -99,7 +99,7 @@ fn question(root: &Node, topology: &TopologySpec, sections: &Sections<'_>, cx: &
     let given = topology.conditioning != Conditioning::None {};
     if reads && !given {
         let message = "the weights depend on the question, and there is no vector of it";
-        let help = "write `topology.conditioning = \"embeddings\"`, or use the weights `static` or `uniform`";
+        let help = "write `topology.conditioning = \"embeddings\"` or of kind `sentence`, or use the weights `static` or `uniform`";
         cx.report(Finding::error(root.place("topology.input.weights"), message).help(help));
     }
     if given && !reads {

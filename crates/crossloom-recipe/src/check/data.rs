@@ -8,6 +8,9 @@ use crate::tree::Node;
 /// Colour channels of every picture of every data set.
 const CHANNELS: usize = 3;
 
+/// Pixels along a side of easy-VQA's pictures.
+const EASY_VQA: usize = 64;
+
 /// The encoder takes pictures as the data set gives them.
 pub(super) fn pictures(
     root: &Node,
@@ -22,9 +25,24 @@ pub(super) fn pictures(
         let help = format!("write `channels = {CHANNELS}`, or leave it out");
         cx.report(Finding::error(root.place("model.vision.channels"), message).help(help));
     }
+    let magnified = topology.map_or(1, TopologySpec::magnification);
+    let read = vision.image_size.saturating_mul(magnified);
     // Pictures of a file are resized to what the encoder reads; drawn ones have one size.
-    let Source::Synthetic { image_size, .. } = &data.source else { return };
-    let read = vision.image_size * topology.map_or(1, TopologySpec::magnification);
+    let Source::Synthetic { image_size, .. } = &data.source else {
+        if magnified > 1 && read > EASY_VQA {
+            let message = format!(
+                "pictures of {EASY_VQA} pixels are enlarged to {read}: their stacks show nothing more"
+            );
+            let help = format!(
+                "write `model.vision.image_size = {}`, of which {magnified} by {magnified} tiles are a picture",
+                EASY_VQA / magnified
+            );
+            let stacks = root.place("topology.sources");
+            let set = root.get("model.vision.image_size").map(|node| node.span);
+            cx.report(Finding::warning(stacks, message).help(help).related("`image_size` is set", set));
+        }
+        return;
+    };
     let written = root.get("data.source.image_size").map(|node| node.span);
     if *image_size != read {
         let message = format!("pictures of {image_size} pixels are drawn, the vision encoder reads {read}");

@@ -4,8 +4,8 @@ use super::topology::{dead_points, written};
 use crate::decode::Cx;
 use crate::diagnostic::{Finding, any_of};
 use crate::schema::{
-    Adapter, Fusion, Gate, GateAttention, Input, LanguageModel, Mask, Phase, PointAddress, Projector, Stream,
-    Tap, TapNorm, TapSource, TopologySpec, VisionAddress, VisionModel,
+    Adapter, Fusion, Gate, GateAttention, Input, LanguageModel, Mask, Merging, Phase, PointAddress,
+    Projector, Sampling, Stream, Tap, TapNorm, TapSource, TopologySpec, VisionAddress, VisionModel,
 };
 use crate::tree::Node;
 
@@ -13,7 +13,7 @@ use crate::tree::Node;
 pub(super) fn input(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
     if topology.input == Input::None && !topology.injects() {
         let (path, message) = match topology.stream {
-            Stream::Sequence => (
+            Stream::Sequence | Stream::Between(_) => (
                 "topology.input",
                 "nothing reads the picture: no state is at the input, and none is injected",
             ),
@@ -112,7 +112,7 @@ pub(super) fn fusion(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
     if topology.points.iter().any(in_attention) && (rows || mask != Mask::All) {
         error(
             "topology.points",
-            "what attention reads is changed for every position by cross-attention alone",
+            "what a layer's attention reads is changed at all positions, which cross-attention alone does",
             "write `before` or `inside` in place of `attention`, or use the fusion `cross_attention` and `mask = \"all\"`",
         );
     }
@@ -121,7 +121,7 @@ pub(super) fn fusion(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
     {
         error(
             "topology.fusion.normed_residual",
-            "a point is not in front of a layer's attention, and has no feed-forward layer behind it",
+            "`normed_residual` is of a layer whose attention reads what is fused, and a point is elsewhere",
             "write `attention layer.N` for all points, or remove `normed_residual`",
         );
     }
@@ -150,6 +150,21 @@ pub(super) fn fusion(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
             "answers would be trained with what they read of the picture and generated without it",
             "write `phase = \"all\"`",
         );
+    }
+}
+
+/// Visual tokens are changed in layers that have them.
+pub(super) fn stretch(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
+    let Some(stretch) = topology.stream.stretch().filter(|_| topology.mask == Mask::Visual) else { return };
+    let outside = |point: &&PointAddress| point.layer().is_some_and(|layer| !stretch.holds(layer));
+    for point in topology.points.iter().filter(outside) {
+        let place = written(root, "topology.points", &point.to_string());
+        let message = format!("visual tokens are changed `{point}`, where there are none");
+        let help =
+            format!("use points from `{}` to `{}`, or widen `topology.stream`", stretch.from, stretch.to);
+        let place = place.unwrap_or_else(|| root.place("topology.points"));
+        let set = root.get("topology.stream").map(|node| node.span);
+        cx.report(Finding::error(place, message).help(help).related("`stream` is set", set));
     }
 }
 
@@ -243,6 +258,7 @@ pub(super) fn adapter(root: &Node, topology: &TopologySpec, projector: &Projecto
         let help = "name one state, or use `model.projector.kind = \"mlp2x\"`";
         cx.report(Finding::error(root.place("topology.input"), message).help(help));
     }
+    scaled_down(root, topology, projector, cx);
     if !topology.injects() {
         return;
     }
@@ -284,6 +300,31 @@ pub(super) fn adapter(root: &Node, topology: &TopologySpec, projector: &Projecto
         cx.report(Finding::error(place, message).help(help));
     }
     corners(root, topology, projector, cx);
+}
+
+/// Means of patches, where something counts on patches; stacks of such means, where there are as many tokens.
+fn scaled_down(root: &Node, topology: &TopologySpec, projector: &Projector, cx: &mut Cx) {
+    let means = projector.merging == Merging::Mean;
+    if means
+        && (matches!(topology.adapter, Adapter::Windows { .. })
+            || matches!(topology.input, Input::Windows(_)))
+    {
+        let message = "windows are read of patches, and the projector reads means of them";
+        let help = "remove `merging`: a window is the patches of a block";
+        cx.report(Finding::error(root.place("model.projector.merging"), message).help(help));
+    }
+    for (name, source) in &topology.sources {
+        let scaled = matches!(source, TapSource::Stacks { sampling: Sampling::Scaledown2d, .. });
+        if scaled && !(means && projector.merge == 2) {
+            let message = format!(
+                "`{name}` has a row for every two by two patches, and the picture itself one for every patch"
+            );
+            let help =
+                "write `model.projector = { merge = 2, merging = \"mean\" }`, or use the sampling `2d`";
+            let place = root.place(&format!("topology.sources.{name}.sampling"));
+            cx.report(Finding::error(place, message).help(help));
+        }
+    }
 }
 
 /// Windows at the input and behind layers: heads, widths, and what stands around them.

@@ -40,6 +40,7 @@ pub(crate) fn check(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
         connector::connector(root, topology, sections, cx);
         injection::sources(root, topology, cx);
         injection::fusion(root, topology, cx);
+        injection::stretch(root, topology, cx);
         injection::against_model(root, topology, sections.vision, sections.language, cx);
         if let Some(projector) = sections.projector {
             injection::adapter(root, topology, projector, cx);

@@ -26,6 +26,12 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) {
         let help = format!("choose a divisor of `image_size / patch_size`, which is {grid}");
         cx.report(Finding::error(root.place("model.projector.merge"), message).help(help));
     }
+    let merging = root.get("model.projector.merging");
+    if merging.and_then(Node::string) == Some("mean") && merge < 2 {
+        let message = "the mean of one patch is the patch itself".to_owned();
+        let help = "write `merge = 2` beside it: the side of the blocks whose patches are averaged";
+        cx.report(Finding::error(merging.map(|node| node.span), message).help(help));
+    }
     let place = root.place("model.vision.patch_size");
     if patch > image {
         let message = format!("a patch of {patch} pixels is larger than the image of {image}");

@@ -28,6 +28,10 @@ pub(super) fn paths(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
             of(sections.language.and_then(|model: &LanguageModel| model.weights.as_ref())),
         ),
     ];
+    if let Some((key, files)) = sections.topology.and_then(|topology| topology.conditioning.files()) {
+        let key = format!("topology.conditioning.{key}.path");
+        confined(root, &key, &files.path, "name a sentence encoder or a file of vectors", cx);
+    }
     for (key, path) in weights {
         if let Some(path) = path {
             confined(root, key, &path, "remove it to start from random weights", cx);

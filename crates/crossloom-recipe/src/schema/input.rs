@@ -133,29 +133,6 @@ impl LayerWeights {
     }
 }
 
-/// A vector per question, for what depends on the question.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Conditioning {
-    /// Nothing depends on the question.
-    None {},
-    /// The mean of the language model's token embeddings over the question.
-    Embeddings {},
-}
-
-impl Default for Conditioning {
-    fn default() -> Self {
-        Self::None {}
-    }
-}
-
-impl Conditioning {
-    /// Whether there is none.
-    pub fn is_none(&self) -> bool {
-        matches!(self, Self::None {})
-    }
-}
-
 impl<T: Into<Tap>> FromIterator<T> for Input {
     /// The channels of these taps side by side; nothing of none.
     fn from_iter<I: IntoIterator<Item = T>>(taps: I) -> Self {

@@ -5,6 +5,7 @@
 //! ([`json_schema`](crate::json_schema)), so their doc comments are what an editor shows.
 
 mod address;
+mod conditioning;
 mod cross_attention;
 mod data;
 mod eval;
@@ -13,6 +14,7 @@ mod mixture;
 mod mmfuser;
 mod model;
 mod stage;
+mod stream;
 mod tap;
 mod text_encoder;
 mod topology;
@@ -21,24 +23,27 @@ mod weights;
 mod window_attention;
 
 pub use address::{AddressError, PointAddress, VisionAddress};
+pub use conditioning::Conditioning;
 pub use cross_attention::CrossAttention;
 pub use data::{Data, ImageUse, Source};
 pub use eval::{Eval, Metric, Split};
-pub use input::{Conditioning, Input, Join, LayerWeights, TokenConcat, Weighted};
+pub use input::{Input, Join, LayerWeights, TokenConcat, Weighted};
 pub use mixture::{Mixture, MixtureLevel};
 pub use mmfuser::MmFuser;
 pub use model::{
-    LanguageFamily, LanguageModel, MlpActivation, Model, PositionResample, Projector, ProjectorKind,
+    LanguageFamily, LanguageModel, Merging, MlpActivation, Model, PositionResample, Projector, ProjectorKind,
     Resample, VisionFamily, VisionModel, Windows,
 };
 pub use stage::Stage;
+pub(crate) use stream::StreamWord;
+pub use stream::{Stream, Stretch};
 pub(crate) use tap::is_source_name;
 pub use tap::{Sampling, Tap, TapSource, TapSources};
 pub use text_encoder::TextEncoder;
 pub(crate) use topology::NamedWiring;
 pub use topology::{
     Adapter, AgfGate, AmpAttach, Fusion, FusionOrder, Gate, GateAttention, GateGranularity, GatePool,
-    GateShare, Mask, Phase, Stream, TapNorm, TopologySpec, Wiring,
+    GateShare, Mask, Phase, TapNorm, TopologySpec, Wiring,
 };
 pub use train::{KeptIn, Lora, Part, PartTraining, Parts, Precision, Schedule, TensorSet, Train, Warmup};
 pub use weights::{Architecture, PretrainedWeights};
@@ -80,7 +85,7 @@ impl Recipe {
     /// Positions that a picture's visual tokens take in the sequence of the language model.
     pub fn visual_positions(&self) -> usize {
         match self.topology.stream {
-            Stream::Sequence => self.visual_tokens(),
+            Stream::Sequence | Stream::Between(_) => self.visual_tokens(),
             Stream::None => 0,
         }
     }
@@ -103,6 +108,6 @@ impl Recipe {
 
     /// Rotary positions that a picture takes in that sequence, where each of its tokens has not one of its own.
     pub fn picture_positions(&self) -> Option<usize> {
-        self.model.picture_positions().filter(|_| self.topology.stream == Stream::Sequence)
+        self.model.picture_positions().filter(|_| self.topology.stream != Stream::None)
     }
 }

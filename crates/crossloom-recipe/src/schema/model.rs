@@ -40,8 +40,11 @@ impl Model {
         self.language.rope_sections.map(|_| self.visual_grid())
     }
 
-    /// Width of what a projector reads of one vision state: the channels of all patches of a block side by side.
+    /// Width of what a projector reads of one vision state: the channels of all patches of a block side by side, or their mean.
     pub fn merged_width(&self) -> usize {
+        if self.projector.merging == Merging::Mean {
+            return self.vision.hidden;
+        }
         self.vision.hidden.saturating_mul(self.projector.merge.saturating_mul(self.projector.merge))
     }
 }
@@ -325,11 +328,15 @@ pub struct Projector {
     /// Biases on both linear layers.
     #[schemars(extend("default" = true))]
     pub bias: bool,
-    /// Side of the blocks of patches that are one visual token: their channels are read side by side, row by row (Qwen3-VL: 2). It
-    /// holds for the taps of an injection too. Must divide the patches along a side.
+    /// Side of the blocks of patches that are one visual token (Qwen3-VL: 2). It holds for the taps of an injection too. Must divide
+    /// the patches along a side.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     #[schemars(range(min = 1, max = 64), extend("default" = 1))]
     pub merge: usize,
+    /// What the projector reads of a block's patches.
+    #[serde(default, skip_serializing_if = "Merging::is_default")]
+    #[schemars(extend("default" = "channels"))]
+    pub merging: Merging,
     /// A norm on what the projector reads at the input. It is no part of what a tap shares: a tap has `tap_norm` in its place.
     #[serde(default, skip_serializing_if = "TapNorm::is_none")]
     #[schemars(extend("default" = "none"))]
@@ -351,6 +358,25 @@ pub struct Projector {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("exclusiveMinimum" = 0.0, "maximum" = 0.1))]
     pub norm_eps: Option<f64>,
+}
+
+/// What is read of the patches of a block.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Merging {
+    /// Their channels side by side, row by row (Qwen3-VL).
+    #[default]
+    Channels,
+    /// Their mean: fewer tokens of the same width.
+    Mean,
+}
+
+impl Merging {
+    /// Whether it is what was meant before it could be said.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A width: a number, or a word.

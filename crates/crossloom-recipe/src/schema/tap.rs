@@ -152,6 +152,10 @@ pub enum Sampling {
     /// picture: DeepStack's own choice, hence the default.
     #[serde(rename = "2d")]
     Grid2d,
+    /// The same of means over two by two patches of every tile: with `model.projector = { merge = 2, merging = "mean" }`, which makes as
+    /// many of the picture's own.
+    #[serde(rename = "2d_scaledown")]
+    Scaledown2d,
     /// Stack i takes patches i, i + side², … of the whole picture row by row.
     #[serde(rename = "1d")]
     Grid1d,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::{PointAddress, PointSet, TapSet, WrittenPair};
 use super::{
-    Conditioning, CrossAttention, Input, Join, Tap, TapSource, TapSources, VisionAddress, Weighted,
+    Conditioning, CrossAttention, Input, Join, Stream, Tap, TapSource, TapSources, VisionAddress, Weighted,
     WindowAttention,
 };
 
@@ -21,7 +21,8 @@ pub struct TopologySpec {
     /// settings, a table with a `kind`.
     #[schemars(extend("default" = "block.last"))]
     pub input: Input,
-    /// Whether visual tokens are in the sequence of the language model at all.
+    /// Whether visual tokens are in the sequence of the language model: `sequence`, in all layers; `none`; or, as a table, from a layer
+    /// on or up to one.
     #[serde(default, skip_serializing_if = "Stream::is_default")]
     #[schemars(extend("default" = "sequence"))]
     pub stream: Stream,
@@ -478,23 +479,4 @@ pub enum Phase {
     Prefill,
     /// When the prompt is read, and in every decode step: what is read of the picture is kept beside the cache.
     All,
-}
-
-/// Whether visual tokens are in the sequence of the language model.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Stream {
-    /// They stand before the text.
-    #[default]
-    Sequence,
-    /// There are none: layers read the picture through injections alone (Flamingo, Llama-3.2-Vision).
-    None,
-}
-
-impl Stream {
-    /// Whether it is what was meant before it could be said.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }

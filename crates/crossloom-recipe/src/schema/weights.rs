@@ -59,6 +59,9 @@ pub struct Architecture {
     /// A sentence encoder, which is of no other model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_encoder: Option<TextEncoder>,
+    /// Width of the vectors of a file that holds one for every question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vectors: Option<usize>,
     /// The states of the encoder that the model itself reads: addresses for `topology.input`.
     #[serde(skip)]
     pub taps: Vec<VisionAddress>,

@@ -73,8 +73,9 @@ impl Topology {
         };
         let (mask, phase) = (word(&self.spec.mask), word(&self.spec.phase));
         let stream = match self.spec.stream {
-            Stream::Sequence => "",
-            Stream::None => ", no visual tokens in the sequence",
+            Stream::Sequence => String::new(),
+            Stream::None => ", no visual tokens in the sequence".to_owned(),
+            Stream::Between(of) => format!(", visual tokens from {} to {}", of.from, of.to),
         };
         format!("{how}, at {mask} positions, in {phase}{stream}")
     }

@@ -5,7 +5,7 @@
 use crate::support::{Files, good, options};
 use crossloom_recipe::{
     Adapter, AmpAttach, Fusion, FusionOrder, Gate, GatePool, ImageUse, LoadedRecipe, PointAddress, Recipe,
-    Source, TapNorm, VisionAddress, Warmup, load, load_text,
+    Source, TapNorm, TapSource, VisionAddress, Warmup, load, load_text,
 };
 
 /// The only recipe of a file, with overrides.
@@ -444,4 +444,64 @@ fn the_input_is_one_vision_state_or_several_and_one_is_written_without_a_list() 
     let written = |recipe| serde_json::to_value(recipe).unwrap()["topology"]["input"].clone();
     assert_eq!(written(&several), serde_json::json!(["block.2", "embed"]));
     assert_eq!(written(&input("topology.input=['block.2']")), serde_json::json!("block.2"));
+}
+
+#[test]
+fn visual_sources_are_changed_key_by_key_in_variants_and_on_the_command_line() {
+    let files = Files::new(&[
+        (
+            "fused.toml",
+            "[topology]\ninput = ['low', 'high']\nsources.low = { kind = 'mean', of = { part = [1, 2] } }\n\
+             sources.high = { kind = 'mean', of = { part = [2, 2] } }\n",
+        ),
+        (
+            "main.toml",
+            "name = 'main'\nextends = ['base.toml']\n[variants.plain]\n[variants.fused]\nextends = ['fused.toml']\n\
+             [variants.other]\nextends = ['fused.toml']\ntopology.sources.low.of = { range = ['block.2', 'block.3'] }\n\
+             topology.sources.high = { kind = 'mmfuser', query = 'block.last', of = { count = 2 } }\n",
+        ),
+    ]);
+    let means = |variant: &str, name: &str, sets: &[&str]| {
+        let loaded = files.load("main.toml", sets).unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
+        let sources = &loaded.variant(variant).unwrap().recipe.topology.sources;
+        match sources.get(name) {
+            Some(TapSource::Mean { of }) => of.iter().map(ToString::to_string).collect(),
+            Some(TapSource::MmFuser(fuser)) => format!("{} heads {:?}", fuser.heads, fuser.of.len()),
+            _ => String::new(),
+        }
+    };
+    assert_eq!(means("fused", "low", &[]), "block.1block.2");
+    assert_eq!(means("other", "low", &[]), "block.2block.3", "a rule replaces the rule before");
+    assert_eq!(means("other", "high", &[]), "4 heads 2", "a kind leaves the other's keys behind");
+    let set = ["topology.sources.low.of.every=3"];
+    assert_eq!(means("fused", "low", &set), "block.1block.4");
+    assert_eq!(means("other", "low", &set), "block.1block.4");
+    assert_eq!(means("plain", "low", &set), "", "what has no such source gets none");
+    assert_eq!(means("other", "high", &["topology.sources.high.heads=2"]), "2 heads 2");
+    assert_eq!(means("fused", "high", &["topology.sources.high.heads=2"]), "block.3block.4");
+    let own = ["variants.fused.topology.sources.low.of=['block.4']"];
+    assert_eq!([means("fused", "low", &own), means("other", "low", &own)], ["block.4", "block.2block.3"]);
+    for (set, told) in [
+        ("topology.sources.low.off=2", "no source has a setting `off`"),
+        ("topology.sources.lov.of.every=2", "changes nothing"),
+        ("topology.sources.low.side=2", "changes nothing"),
+    ] {
+        let error = files.load("main.toml", &[set]).unwrap_err();
+        assert!(error.contains(told), "{set}: {error}");
+    }
+}
+
+#[test]
+fn a_stretch_of_all_layers_is_the_whole_sequence_and_one_of_some_is_written_out() {
+    let plain = one("base.toml", &[]);
+    let all = one("base.toml", &["topology.stream={ from = 'before layer.0', to = 'after layer.last' }"]);
+    assert_eq!(plain.content_hash(), all.content_hash());
+    let some = one("base.toml", &["topology.stream.from='before layer.1'"]);
+    assert_ne!(plain.content_hash(), some.content_hash());
+    let stretch = some.topology.stream.stretch().unwrap();
+    assert_eq!(stretch.to.to_string(), format!("after layer.{}", some.model.language.layers - 1));
+    assert_eq!(some.visual_positions(), plain.visual_positions());
+    let written = serde_json::to_value(&some).unwrap();
+    assert_eq!(written["topology"]["stream"]["from"], "before layer.1");
+    assert_eq!(serde_json::from_value::<Recipe>(written).unwrap(), some);
 }

@@ -42,14 +42,20 @@ const LORA: &str = "train.parts={ vision.lora = { rank = 2, targets = ['q_proj']
 /// A vector of the question, for weights that depend on it.
 const QUESTION: &str = "topology.conditioning=embeddings";
 
+/// What a gate weighs.
+const INJECTS: [&str; 2] = ["topology.taps=['block.1']", "topology.points=['before layer.1']"];
+
 /// What must be set for a setting of one kind to be there.
 fn with_kind(path: &str) -> Vec<&'static str> {
     match path.rsplit_once('.').map_or("", |(_, key)| key) {
         _ if path.contains(".lora.") => vec![LORA],
         "rank" | "alpha" | "attach" => vec!["topology.adapter=amp"],
         "corners" => vec!["topology.adapter=per_edge"],
-        "value" => vec!["topology.gate=constant", "topology.gate.value=0.5"],
-        "init" => vec!["topology.gate=static"],
+        "width" if path.starts_with("topology.conditioning.") => {
+            vec!["topology.conditioning={ kind = 'sentence', weights = 'x' }"]
+        }
+        "value" => [&INJECTS[..], &["topology.gate=constant", "topology.gate.value=0.5"]].concat(),
+        "init" => [&INJECTS[..], &["topology.gate=static"]].concat(),
         "heads" | "kv_heads" | "head_dim" | "qk_norm" | "mlp" | "gate_init"
             if path.starts_with("topology.fusion.") =>
         {
@@ -83,7 +89,7 @@ fn with_kind(path: &str) -> Vec<&'static str> {
         }
         "hidden" if path == "topology.adapter.hidden" => vec!["topology.adapter=windows"],
         _ if path.starts_with("data.source.") => vec!["data.source=synthetic"],
-        _ if path.starts_with("topology.gate.") => vec!["topology.gate=agf"],
+        _ if path.starts_with("topology.gate.") => [&INJECTS[..], &["topology.gate=agf"]].concat(),
         _ => Vec::new(),
     }
 }
@@ -115,14 +121,17 @@ fn every_setting_is_described_and_known_to_the_loader() {
 }
 
 /// Keys that are left out of what is written while they have these values.
-const UNWRITTEN: [(&str, &str); 11] = [
+const UNWRITTEN: [(&str, &str); 14] = [
     ("model.vision.layer_scale", "false"),
     ("model.vision.temporal_patch", "1"),
     ("model.vision.position_resample", "\"bicubic\""),
     ("model.projector.merge", "1"),
+    ("model.projector.merging", "\"channels\""),
     ("model.projector.norm", "\"none\""),
     ("topology.stream", "\"sequence\""),
     ("topology.sources", "{}"),
+    ("topology.fusion.norm", "true"),
+    ("topology.fusion.normed_residual", "false"),
     ("train.parts.fusion.trainable", "true"),
     ("train.parts.fusion.lr_scale", "1.0"),
     ("train.parts.fusion.tensors", "[]"),

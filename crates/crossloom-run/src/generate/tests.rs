@@ -79,7 +79,7 @@ fn by_recomputation(
 }
 
 /// Answers and gates of all batches of the test split, both ways.
-fn compare(variant: &str, sets: &[&str]) -> (usize, usize) {
+pub(super) fn compare(variant: &str, sets: &[&str]) -> (usize, usize) {
     let recipe = recipe(variant, sets);
     let data = Data::load(&recipe, Path::new("."), &mut |_| ()).unwrap();
     let plan = data.plan(&recipe).unwrap();
@@ -94,6 +94,9 @@ fn compare(variant: &str, sets: &[&str]) -> (usize, usize) {
         let mut batches = [PackedBatch::new(&plan), PackedBatch::new(&plan)];
         for batch in &mut batches {
             packer.fill(index, AnswerMode::Awaited, batch).unwrap();
+            if let Some(vectors) = data.question_vectors(&recipe).unwrap() {
+                vectors.lay(Split::Test, batch).unwrap();
+            }
         }
         let [mut cached, mut again] = batches;
         let rows: Vec<usize> = (0..cached.real_rows()).collect();
@@ -126,6 +129,12 @@ fn answers_by_cache_are_those_of_recomputation() {
         let (answers, _) = compare(variant, &[]);
         assert!(answers > 1, "{variant}: all questions have one answer");
     }
+}
+
+#[test]
+fn answers_about_pictures_that_come_and_go_are_those_of_recomputation() {
+    let stream = "topology.stream={ from = 'before layer.1', to = 'after layer.1' }";
+    assert!(compare("projector", &[stream]).0 > 1);
 }
 
 /// Four tokens of four patches each, whose rows and columns are counted from the picture's position; text follows behind two.

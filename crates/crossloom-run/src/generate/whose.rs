@@ -112,7 +112,7 @@ fn a_training_row_shows_the_picture_of_its_questions_and_predicts_their_answers(
             ..TrainingOptions::default()
         };
         let packer = TrainingPacker::new(&plan, encoded, split.images(), options).unwrap();
-        let mut stream = TrainingStream::new(packer, PackedBatch::new(&plan));
+        let mut stream = TrainingStream::new(packer, PackedBatch::new(&plan), None);
         let batch = PackedBatch::new(&plan);
         let (recipe, data) = (&recipe, &data);
         let mut alone = Alone { model: busy(recipe, &plan), batch, recipe, data, split: Split::Train };

@@ -80,6 +80,10 @@ pub(crate) struct Sequences {
     pub(crate) visual: usize,
     first_text: [usize; 2],
     pool: GatePool,
+    /// Whether only some layers have visual tokens.
+    comes_and_goes: bool,
+    /// Width of a question's vector, where it is given.
+    vector_width: Option<usize>,
 }
 
 impl Sequences {
@@ -117,6 +121,8 @@ impl Sequences {
             all,
             first_text,
             pool,
+            comes_and_goes: recipe.topology.stream.stretch().is_some(),
+            vector_width: recipe.topology.conditioning.given_width(),
         }
     }
 
@@ -155,6 +161,12 @@ impl Sequences {
         named.insert(inputs::POSITIONS.into(), self.per_position(|row, at| self.position(row, at) as f64));
         let segment = |row: usize, at: usize| f64::from(self.all[row].segment(at));
         named.insert(inputs::SEGMENTS.into(), self.per_position(segment));
+        if self.comes_and_goes {
+            let hidden = |row: usize, at: usize| {
+                if self.all[row].visual.contains(&at) { -1.0 } else { segment(row, at) }
+            };
+            named.insert(inputs::TEXT_SEGMENTS.into(), self.per_position(hidden));
+        }
         let visual = |i: usize| self.all[i / self.visual].visual[i % self.visual] as f64;
         named.insert(inputs::IMAGE_INDEX.into(), Tensor::from_fn([self.all.len(), self.visual], visual));
         let text = |row: usize, at: usize| f64::from(u8::from(self.all[row].is_text(at)));
@@ -162,6 +174,10 @@ impl Sequences {
             f64::from(u8::from(self.all[row].is_text(at) && !self.all[row].answers(at)))
         };
         named.insert(inputs::QUESTION_MASK.into(), self.per_position(asked));
+        if let Some(width) = self.vector_width {
+            let value = |i: usize| (((seed as usize + 5) * (i * 17 + 3)) % 13) as f64 / 13.0 - 0.5;
+            named.insert(inputs::QUESTION_VECTOR.into(), Tensor::from_fn([self.all.len(), width], value));
+        }
         named.insert(inputs::TEXT_MASK.into(), self.per_position(text));
         named.insert(
             inputs::POOL_MASK.into(),
@@ -202,11 +218,18 @@ impl Sequences {
     /// Positions of every sequence as the inputs of a call on a cache with room for so many of each. `held` is what the cache holds.
     pub(crate) fn call(&self, whole: &Named, spans: &[Vec<usize>], held: &[usize], tokens: usize) -> Named {
         let mut named = Named::new();
-        const PER_POSITION: [&str; 5] =
-            [inputs::TOKENS, inputs::POSITIONS, inputs::SEGMENTS, inputs::POOL_MASK, inputs::TEXT_MASK];
+        const PER_POSITION: [&str; 6] = [
+            inputs::TOKENS,
+            inputs::POSITIONS,
+            inputs::SEGMENTS,
+            inputs::TEXT_SEGMENTS,
+            inputs::POOL_MASK,
+            inputs::TEXT_MASK,
+        ];
         for name in PER_POSITION {
             let Some(of) = whole.get(name) else { continue };
-            let padding = if name == inputs::SEGMENTS { -1.0 } else { 0.0 };
+            let segments = [inputs::SEGMENTS, inputs::TEXT_SEGMENTS].contains(&name);
+            let padding = if segments { -1.0 } else { 0.0 };
             let value = |i: usize| {
                 let (row, at) = (i / tokens, i % tokens);
                 spans[row].get(at).map_or(padding, |position| of.at(row * self.tokens + position))

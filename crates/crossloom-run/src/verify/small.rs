@@ -1,6 +1,8 @@
 //! A recipe at its real depth, with widths scaled down: all that its wiring depends on stays.
 
-use crossloom_recipe::{Adapter, Fusion, Gate, Input, LayerWeights, Part, Precision, Recipe, TapSource};
+use crossloom_recipe::{
+    Adapter, Conditioning, Fusion, Gate, Input, LayerWeights, Part, Precision, Recipe, TapSource,
+};
 
 /// Words of a vocabulary whose size the recipe leaves to the tokenizer.
 pub(crate) const VOCAB: usize = 12;
@@ -15,6 +17,11 @@ pub(crate) fn small(recipe: &Recipe) -> Recipe {
         let scale = *alpha / *rank as f64;
         *rank = (*rank).min(2);
         *alpha = scale * *rank as f64;
+    }
+    if let Conditioning::Sentence { width, .. } | Conditioning::Precomputed { width, .. } =
+        &mut topology.conditioning
+    {
+        *width = (*width).min(6);
     }
     match &mut topology.input {
         Input::Tokens(of) => of.pool = of.pool.min(2),

@@ -100,10 +100,14 @@ pub fn contributions(
         image_mode(recipe),
     )?;
     let (pool, mut batch) = (pool_of(recipe), PackedBatch::new(&shapes));
+    let vectors = data.question_vectors(recipe)?;
     let mut sums = vec![Sums::default(); knives.edges.len() + 1];
     let mut shown = BTreeSet::new();
     for index in 0..packer.batches() {
         packer.fill(index, AnswerMode::Given, &mut batch)?;
+        if let Some(vectors) = &vectors {
+            vectors.lay(recipe.eval.split, &mut batch)?;
+        }
         shown.extend((0..batch.real_rows()).filter_map(|row| batch.image_of_row(row)));
         load_batch(&mut session, &batch, pool)?;
         let now = logits(&mut session, &knives, None)?;
@@ -162,7 +166,7 @@ fn with_knives(recipe: &Recipe, func: &Func) -> Result<(Func, Knives), Experimen
     let result = (bench.layers(), "logits");
     let scene = Scene::new(small, &given, (&other, &nothing), &bench.wiring, result)?.map_err(lost)?;
     let wiring = &bench.wiring;
-    let stream = Stream::find(func, recipe.model.language.layers, &wiring.normed, "logits").map_err(lost)?;
+    let stream = Stream::find(func, recipe.model.language.layers, &wiring.halves, "logits").map_err(lost)?;
     let here = entries(&stream, &segments(func, &stream, wiring));
 
     let mut knives = Knives {

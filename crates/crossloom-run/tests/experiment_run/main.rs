@@ -18,6 +18,7 @@ mod page;
 mod parts;
 mod pictures;
 mod pretrained;
+mod questions;
 mod sentences;
 mod stages;
 mod stops;

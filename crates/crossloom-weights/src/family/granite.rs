@@ -1,7 +1,7 @@
 //! Granite 4.1 Vision: SigLIP's states go through window queries into decoder layers that its configuration maps them to; nothing of
 //! the picture is at the input.
 
-use crossloom_recipe::{Adapter, PointAddress, Projector, ProjectorKind, TapNorm};
+use crossloom_recipe::{Adapter, Merging, PointAddress, Projector, ProjectorKind, TapNorm};
 use serde_json::{Value, json};
 
 use super::llava::{halves, state};
@@ -50,6 +50,7 @@ fn projector(config: &Config<'_>, width: usize) -> Projector {
         activation: crossloom_recipe::MlpActivation::GeluErf,
         bias: true,
         merge: 1,
+        merging: Merging::Channels,
         norm: TapNorm::None,
         window: Some(window),
         queries: Some(queries),

@@ -1,6 +1,8 @@
 //! LLaVA-1.5 and LLaVA-OneVision: an encoder, a projector of two layers, a decoder.
 
-use crossloom_recipe::{LanguageModel, Projector, ProjectorKind, TapNorm, VisionAddress, VisionModel};
+use crossloom_recipe::{
+    LanguageModel, Merging, Projector, ProjectorKind, TapNorm, VisionAddress, VisionModel,
+};
 
 use super::{Architecture, activation, read};
 use crate::config::Config;
@@ -55,6 +57,7 @@ fn whole(config: &Config<'_>, default_layer: i64, default_strategy: &'static str
         activation: activation(config, "projector_hidden_act", "gelu"),
         bias: config.flag("multimodal_projector_bias", true),
         merge: 1,
+        merging: Merging::Channels,
         norm: TapNorm::None,
         window: None,
         queries: None,

@@ -2,8 +2,8 @@
 //! chosen blocks give.
 
 use crossloom_recipe::{
-    Adapter, MlpActivation, PointAddress, PositionResample, Projector, ProjectorKind, Resample, TapNorm,
-    VisionAddress, VisionFamily, VisionModel,
+    Adapter, Merging, MlpActivation, PointAddress, PositionResample, Projector, ProjectorKind, Resample,
+    TapNorm, VisionAddress, VisionFamily, VisionModel,
 };
 use serde_json::json;
 
@@ -31,6 +31,7 @@ pub(super) fn whole(config: &Config<'_>) -> Architecture {
         activation: MlpActivation::GeluErf,
         bias: true,
         merge,
+        merging: Merging::Channels,
         norm: TapNorm::Layer,
         window: None,
         queries: None,

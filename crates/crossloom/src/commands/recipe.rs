@@ -100,6 +100,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "studies/data-efficiency",
     "studies/density",
     "studies/fusion-strategies",
+    "studies/instruction-guided",
     "methods/projector",
     "methods/cli",
     "methods/cli-dense",

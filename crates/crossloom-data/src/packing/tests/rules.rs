@@ -18,6 +18,7 @@ fn arrangement() -> impl Strategy<Value = (Vec<usize>, PackingOptions)> {
     );
     (questions, shape).prop_map(|(questions, (batch, visual, per_sequence, text, new_tokens, span))| {
         let options = PackingOptions {
+            vector_width: 0,
             batch_size: batch,
             visual_tokens: visual,
             picture_positions: span,

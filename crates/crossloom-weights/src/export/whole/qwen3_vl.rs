@@ -1,7 +1,7 @@
 //! Qwen3-VL: patches merged at the input, and chosen blocks merged alike and added behind the first layers.
 
 use crossloom_recipe::{
-    Adapter, LanguageFamily, MlpActivation, PointAddress, PositionResample, TapNorm, VisionAddress,
+    Adapter, LanguageFamily, Merging, MlpActivation, PointAddress, PositionResample, TapNorm, VisionAddress,
 };
 use serde_json::{Value, json};
 
@@ -19,8 +19,11 @@ pub(super) fn config(whole: &Whole<'_>, problems: &mut Vec<String>) -> Value {
         problems,
     );
     must(
-        projector.norm == TapNorm::Layer && projector.activation == MlpActivation::GeluErf && projector.bias,
-        "its projector is not Qwen3-VL's: a norm on every patch, biases, GELU",
+        projector.norm == TapNorm::Layer
+            && projector.merging == Merging::Channels
+            && projector.activation == MlpActivation::GeluErf
+            && projector.bias,
+        "its projector is not Qwen3-VL's: a norm on every patch, whose channels lie side by side, biases, GELU",
         problems,
     );
     let block = whole.vision.hidden.saturating_mul(projector.merge.saturating_mul(projector.merge));
