@@ -30,7 +30,7 @@ fn wiring(recipe: &Recipe) -> String {
 fn wrong(recipes: &[(String, Recipe)]) -> String {
     let of = |(name, recipe): &(String, Recipe)| {
         let verified = verify(recipe, &Built).unwrap_or_else(|error| panic!("{name}: {error}"));
-        verified.problems().map(|(of, problem)| format!("{name}, {of}: {problem}\n")).collect::<String>()
+        if verified.holds() { String::new() } else { format!("{name}\n{}", said(&verified)) }
     };
     recipes.par_iter().map(of).collect::<Vec<_>>().concat()
 }
