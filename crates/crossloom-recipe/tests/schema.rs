@@ -123,13 +123,15 @@ fn every_setting_is_described_and_known_to_the_loader() {
 }
 
 /// Keys that are left out of what is written while they have these values.
-const UNWRITTEN: [(&str, &str); 12] = [
+const UNWRITTEN: [(&str, &str); 14] = [
     ("model.vision.layer_scale", "false"),
     ("model.vision.temporal_patch", "1"),
     ("model.vision.position_resample", "\"bicubic\""),
     ("model.projector.merge", "1"),
     ("model.projector.merging", "\"channels\""),
     ("model.projector.norm", "\"none\""),
+    ("topology.fusion.norm", "true"),
+    ("topology.fusion.normed_residual", "false"),
     ("topology.stream", "\"sequence\""),
     ("topology.sources", "{}"),
     ("train.parts.fusion.trainable", "true"),
