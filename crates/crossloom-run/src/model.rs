@@ -271,7 +271,8 @@ fn write_copy(store: &Store, name: &str) -> Result<(), RunError> {
     }
 }
 
-fn rounded(values: &[f32]) -> Vec<bf16> {
+/// Values rounded to 16 bits.
+pub(crate) fn rounded(values: &[f32]) -> Vec<bf16> {
     values.iter().map(|&value| bf16::from_f32(value)).collect()
 }
 

@@ -60,8 +60,17 @@ pub(crate) fn write(
     Ok(path)
 }
 
-/// Writes a page that compares trainings of several runs, and gives it: scores, costs, topologies and gates side by side, curves.
-/// `about` says of what it is, `command` how it was made. Pictures are in the reports of the runs.
+/// What compares trainings of several runs.
+#[derive(Debug)]
+pub struct Across {
+    /// A page: scores, costs, topologies and gates side by side, curves.
+    pub page: String,
+    /// Scores over costs with the Pareto front, as SVG; none where costs are not known.
+    pub score_over_cost: Option<String>,
+}
+
+/// Compares trainings of several runs in pictures. `about` says of what it is, `command` how it was made. Pictures of the data are in the
+/// reports of the runs.
 ///
 /// # Errors
 /// Metrics of a run that cannot be read; a recipe whose wiring does not fit.
@@ -70,8 +79,8 @@ pub fn across_runs(
     command: &str,
     columns: &[Column<'_>],
     comparison: &Comparison,
-) -> Result<String, ExperimentError> {
-    let page = report::ReportData {
+) -> Result<Across, ExperimentError> {
+    let data = report::ReportData {
         name: about.to_owned(),
         verdict: comparison.verdict.first().cloned(),
         provenance: report::Provenance {
@@ -83,7 +92,7 @@ pub fn across_runs(
         reproduction: report::Reproduction { command: command.to_owned(), ..report::Reproduction::default() },
         ..report::ReportData::default()
     };
-    Ok(report::render(&page))
+    Ok(Across { page: report::render(&data), score_over_cost: report::score_over_cost(&data) })
 }
 
 /// A column of a comparison: the trainings that differ in seeds only.

@@ -93,7 +93,8 @@ fn the_allocator_of_igva_differs_from_the_published_one_by_the_width_of_its_ques
 #[test]
 fn tgif_has_the_parameters_of_the_published_one() {
     // Over all 24 states; its encoder is as wide as CLIP's.
-    let recipe = on_llava("tgif", &["topology.input.of={ every = 1 }"]);
+    let states: Vec<String> = (1..=24).map(|block| format!("block.{block}")).collect();
+    let recipe = on_llava("tgif", &[&format!("topology.input.of={states:?}")]);
     assert_eq!(elements(&recipe, "injection."), 2_112_024);
     assert_eq!(projector(&recipe), LLAVA.2);
 }

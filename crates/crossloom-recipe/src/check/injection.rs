@@ -112,7 +112,7 @@ pub(super) fn fusion(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
     if topology.points.iter().any(in_attention) && (rows || mask != Mask::All) {
         error(
             "topology.points",
-            "what attention reads is changed for every position by cross-attention alone",
+            "what a layer's attention reads is changed at all positions, which cross-attention alone does",
             "write `before` or `inside` in place of `attention`, or use the fusion `cross_attention` and `mask = \"all\"`",
         );
     }
@@ -121,7 +121,7 @@ pub(super) fn fusion(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
     {
         error(
             "topology.fusion.normed_residual",
-            "a point is not in front of a layer's attention, and has no feed-forward layer behind it",
+            "`normed_residual` is of a layer whose attention reads what is fused, and a point is elsewhere",
             "write `attention layer.N` for all points, or remove `normed_residual`",
         );
     }

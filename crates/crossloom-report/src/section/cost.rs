@@ -46,38 +46,54 @@ pub(crate) fn is_shown(context: &Context<'_>) -> bool {
     weighed(context).is_some()
 }
 
+/// What the chart says, and its axes.
+const LABEL: &str = "Score of each model over its cost";
+
+fn score_axis(context: &Context<'_>) -> String {
+    format!("{}, %", context.data.accuracy.metric())
+}
+
+/// The name of the cost, and every model over it; nothing where costs are not known.
+fn points(context: &Context<'_>) -> Option<(&'static str, Vec<Point>)> {
+    let ((axis, _, text), models) = weighed(context)?;
+    let beaten = |(row, own, cost): &Weighed<'_>| {
+        models.iter().any(|(other, estimate, less)| {
+            other.name != row.name
+                && estimate.mean >= own.mean
+                && less <= cost
+                && (estimate.mean > own.mean || less < cost)
+        })
+    };
+    let point = |model: &Weighed<'_>| {
+        let (row, estimate, cost) = *model;
+        let (name, slot) = (row.name.clone(), context.slot(&row.name));
+        Point { name, slot, cost, cost_text: text(cost), estimate, on_front: !beaten(model) }
+    };
+    Some((axis, models.iter().map(point).collect()))
+}
+
+/// The chart as an SVG file of its own; nothing where costs are not known.
+pub(crate) fn alone(context: &Context<'_>) -> Option<String> {
+    let (axis, points) = points(context)?;
+    Some(scatter::alone(LABEL, [axis, &score_axis(context)], &points))
+}
+
 /// Writes the section; nothing where costs are not known.
 pub(crate) fn write(out: &mut Markup, context: &Context<'_>) {
-    let Some(((axis, _, text), models)) = weighed(context) else { return };
+    let Some((axis, points)) = points(context) else { return };
     section(out, "cost", "Score and cost", |out| {
-        let metric = context.data.accuracy.metric();
         out.leaf(
             "p",
             &[("class", "lead")],
             "Each model by what it costs and what it scores, with its interval. The line is the Pareto front: nothing that costs as \
              little scores as much. Intervals that overlap are no order.",
         );
-        let beaten = |(row, own, cost): &Weighed<'_>| {
-            models.iter().any(|(other, estimate, less)| {
-                other.name != row.name
-                    && estimate.mean >= own.mean
-                    && less <= cost
-                    && (estimate.mean > own.mean || less < cost)
-            })
-        };
-        let points: Vec<Point> = (models.iter())
-            .map(|model| {
-                let (row, estimate, cost) = *model;
-                let (name, slot) = (row.name.clone(), context.slot(&row.name));
-                Point { name, slot, cost, cost_text: text(cost), estimate, on_front: !beaten(model) }
-            })
-            .collect();
         out.element("figure", &[], |out| {
             let marked = points.iter().filter(|point| point.slot != OTHER);
             legend(out, marked.map(|point| (point.name.as_str(), point.slot, Swatch::Mark)));
             scroll(out, "Score and cost", |out| {
-                let label = "Score of each model over its cost; the table above holds the same values";
-                scatter::draw(out, label, [axis, &format!("{metric}, %")], &points);
+                let label = format!("{LABEL}; the table above holds the same values");
+                scatter::draw(out, &label, [axis, &score_axis(context)], &points);
             });
         });
         let front: Vec<&str> =

@@ -48,8 +48,27 @@ fn scores_are_drawn_over_costs_with_what_nothing_beats() {
         high: 0.02,
     });
     assert_eq!(front(&data), "projector");
+    // The picture alone needs no page: it names what it shows and knows its colours.
+    let alone = crossloom_report::score_over_cost(&data).unwrap();
+    for part in [
+        "<svg xmlns=\"http://www.w3.org/2000/svg\"",
+        ">projector</text>",
+        ">cli</text>",
+        "class=\"front\"",
+        "FLOPs",
+    ] {
+        assert!(alone.contains(part), "`{part}` is not in {alone}");
+    }
+    let style = alone.split("</style>").next().unwrap();
+    for class in alone.split("class=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        for class in class.split(' ').filter(|class| *class != "name") {
+            assert!(style.contains(&format!(".{class}")), "nothing says how `{class}` looks");
+        }
+    }
+    assert!(!alone.contains("var("), "programs that draw SVG know no variables");
     data.accuracy.rows[cli].step_flops = None;
     data.accuracy.rows[cli].parameters = None;
+    assert_eq!(crossloom_report::score_over_cost(&data), None);
     assert!(!check(&data).0.contains("Score and cost"), "a cost that is not known is not made up");
 }
 

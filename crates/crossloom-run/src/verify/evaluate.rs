@@ -139,6 +139,19 @@ impl<'f> Evaluated<'f> {
     }
 }
 
+/// By value of a function, whether another one of them is it or depends on it.
+pub(crate) fn leading_to(func: &Func, value: Value) -> Vec<bool> {
+    let (mut seen, mut open) = (vec![false; func.value_count()], vec![value]);
+    while let Some(value) = open.pop() {
+        if !std::mem::replace(&mut seen[value.index()], true)
+            && let Some((_, inst)) = func.def_inst(value)
+        {
+            open.extend(&inst.inputs);
+        }
+    }
+    seen
+}
+
 /// The root of the sum of squares.
 pub(crate) fn norm(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().map(|x| x * x).sum::<f64>().sqrt()

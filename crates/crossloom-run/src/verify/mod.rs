@@ -24,7 +24,9 @@ use crossloom_recipe::Recipe;
 
 use crate::ExperimentError;
 use bench::Bench;
-use checks::{alignment, gradient, liveness, owners, phases, plans, secrets, settings, structure, taps};
+use checks::{
+    alignment, gates, gradient, liveness, owners, phases, plans, secrets, settings, structure, taps,
+};
 use scene::Scene;
 
 pub use functions::{Built, Function, Functions, Sizes, Use, step_of};
@@ -55,6 +57,7 @@ pub fn verify(recipe: &Recipe, functions: &dyn Functions) -> Result<Verified, Ex
     structure::check(&bench, &scene, &mut verified)?;
     owners::check(&bench, &scene, &mut verified)?;
     settings::check(&bench, &mut verified)?;
+    gates::check(&bench, &scene, &mut verified)?;
     secrets::check(&bench, &scene, &mut verified)?;
     liveness::check(&bench, &scene, &mut verified)?;
     gradient::check(&bench, &mut verified)?;

@@ -52,7 +52,7 @@ impl<'f> Scene<'f> {
         wiring: &Wiring,
         (layers, result): (usize, &str),
     ) -> Result<Result<Self, Vec<String>>, ExperimentError> {
-        let stream = match Stream::find(func, layers, &wiring.normed, result) {
+        let stream = match Stream::find(func, layers, &wiring.halves, result) {
             Ok(stream) => stream,
             Err(problems) => return Ok(Err(problems)),
         };

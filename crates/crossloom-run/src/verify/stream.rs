@@ -17,6 +17,8 @@ pub(crate) enum Place {
     /// In front of a decoder layer; behind the last one it has the number of layers. In front of the first it begins with the token
     /// embeddings.
     Gap(usize),
+    /// What the attention of a layer reads, where something is fused with it: from the norm in front of it on.
+    Read(usize),
     /// The attention half of a layer.
     Attention(usize),
     /// Between the halves of a layer.
@@ -32,12 +34,22 @@ impl fmt::Display for Place {
         match self {
             Self::Gap(0) => write!(f, "before layer.0"),
             Self::Gap(layer) => write!(f, "between layer.{} and layer.{layer}", layer - 1),
+            Self::Read(layer) => write!(f, "in front of the attention of layer.{layer}"),
             Self::Attention(layer) => write!(f, "in the attention half of layer.{layer}"),
             Self::Between(layer) => write!(f, "between the halves of layer.{layer}"),
             Self::FeedForward(layer) => write!(f, "in the feed-forward half of layer.{layer}"),
             Self::Head => write!(f, "behind the last layer"),
         }
     }
+}
+
+/// Layers whose halves are not the usual ones.
+#[derive(Clone, Debug)]
+pub(crate) struct Halves {
+    /// Something is fused with what their attention reads.
+    pub(crate) read: BTreeSet<usize>,
+    /// They add their feed-forward half to what the norm in front of it gave.
+    pub(crate) normed: BTreeSet<usize>,
 }
 
 /// A stretch with the values that it begins and ends with.
@@ -81,15 +93,14 @@ fn is_seen(param: &crossloom_ir::Param) -> bool {
 }
 
 impl Stream {
-    /// That of a function over a decoder of so many layers, whose head ends in the result of that name. The feed-forward half of
-    /// `normed` ones is added to what the norm in front of it gave.
+    /// That of a function over a decoder of so many layers, whose head ends in the result of that name.
     ///
     /// # Errors
     /// What of it cannot be found, by the weights that should read it.
     pub(crate) fn find(
         func: &Func,
         layers: usize,
-        normed: &BTreeSet<usize>,
+        halves: &Halves,
         result: &str,
     ) -> Result<Self, Vec<String>> {
         let text = |param: &crossloom_ir::Param| match param.role {
@@ -112,11 +123,15 @@ impl Stream {
             let gain = of("post_attention_layernorm.weight");
             let middle = note(read_by(func, &hidden, &gain));
             let from = middle.and_then(|at| {
-                if normed.contains(&layer) { note(made_beside(func, at, &gain)) } else { Some(at) }
+                if halves.normed.contains(&layer) { note(made_beside(func, at, &gain)) } else { Some(at) }
             });
             let leaves = from.and_then(|at| note(added(func, &hidden, at, &of("mlp.down_proj.weight"))));
+            marks.push((Place::Gap(layer), enters));
+            if halves.read.contains(&layer) {
+                let read = note(read_by(func, &hidden, &of("self_attn.q_proj.weight")));
+                marks.push((Place::Read(layer), read));
+            }
             marks.extend([
-                (Place::Gap(layer), enters),
                 (Place::Attention(layer), attended),
                 (Place::Between(layer), middle),
                 (Place::FeedForward(layer), leaves),

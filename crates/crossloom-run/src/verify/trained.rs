@@ -166,7 +166,7 @@ fn with_knives(recipe: &Recipe, func: &Func) -> Result<(Func, Knives), Experimen
     let result = (bench.layers(), "logits");
     let scene = Scene::new(small, &given, (&other, &nothing), &bench.wiring, result)?.map_err(lost)?;
     let wiring = &bench.wiring;
-    let stream = Stream::find(func, recipe.model.language.layers, &wiring.normed, "logits").map_err(lost)?;
+    let stream = Stream::find(func, recipe.model.language.layers, &wiring.halves, "logits").map_err(lost)?;
     let here = entries(&stream, &segments(func, &stream, wiring));
 
     let mut knives = Knives {

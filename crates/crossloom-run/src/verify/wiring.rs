@@ -1,11 +1,9 @@
 //! What a recipe declares: its edges, each from vision states to a place of the decoder.
 
-use std::collections::BTreeSet;
-
 use crossloom_model::{VisionState, states_of};
 use crossloom_recipe::{FusionOrder, Mask, Phase, PointAddress, Recipe, Topology};
 
-use super::stream::Place;
+use super::stream::{Halves, Place};
 use crate::ExperimentError;
 
 /// An edge as the recipe declares it.
@@ -53,8 +51,8 @@ pub(crate) struct Wiring {
     pub(crate) edges: Vec<Wire>,
     pub(crate) taps: Vec<Tap>,
     pub(crate) points: Vec<Point>,
-    /// Layers that add their feed-forward half to what the norm in front of it gave.
-    pub(crate) normed: BTreeSet<usize>,
+    /// Layers whose halves it changes.
+    pub(crate) halves: Halves,
 }
 
 impl Wiring {
@@ -71,7 +69,7 @@ impl Wiring {
             let place = match edge.point {
                 PointAddress::Input => Place::Gap(recipe.topology.stream.first_layer()),
                 PointAddress::Before(layer) => Place::Gap(layer),
-                PointAddress::Attention(layer) => Place::Attention(layer),
+                PointAddress::Attention(layer) => Place::Read(layer),
                 PointAddress::Inside(layer) => Place::Between(layer),
                 PointAddress::After(layer) => Place::Gap(layer + 1),
             };
@@ -91,9 +89,12 @@ impl Wiring {
                 is_input,
             });
         }
+        let places = points.iter().map(|point| point.place);
+        let read = places.filter_map(|place| if let Place::Read(layer) = place { Some(layer) } else { None });
         let layers = 0..recipe.model.language.layers;
         let normed = layers.filter(|&layer| recipe.topology.normed_residual(layer)).collect();
-        Ok(Self { edges, taps, points, normed })
+        let halves = Halves { read: read.collect(), normed };
+        Ok(Self { edges, taps, points, halves })
     }
 
     /// The edges into a point, by index.

@@ -11,6 +11,7 @@ mod export;
 mod finished;
 mod leaks;
 mod learning;
+mod methods;
 mod metric;
 mod models;
 mod page;

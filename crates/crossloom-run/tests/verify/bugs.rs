@@ -6,51 +6,19 @@ use crossloom_ir::op::{AgfInject, Concat, Op, ToFloat, ToInt};
 use crossloom_ir::rewrite::Rewriter;
 use crossloom_ir::{InstData, IrError, Value};
 use crossloom_model::{Init, Span};
-use crossloom_recipe::{Adapter, Edge, LoadOptions, Recipe, Topology, Wiring};
-use crossloom_run::verify::{Aspect, Function, Functions, Use, Verified, verify};
+use crossloom_recipe::{LoadOptions, Recipe, Topology, Wiring};
+use crossloom_run::verify::{Aspect, Function, Use, verify};
 
 use crate::planted::{Deviating, Planted, rebuilt, under};
-use crate::support::{said, variant};
+use crate::support::{cli, edges, from, into, names, of_method, said, variant};
 
 /// The point at which most bugs are planted.
 const POINT: &str = "layer.1";
 const SCOPE: &str = "inject.layer.1";
 
-/// Four taps into three layers, by AMP and AGF; questions share a picture.
-fn cli() -> Recipe {
-    variant("synthetic.toml", "cli", &[])
-}
-
 /// Three taps one to one into the first three of four layers, added as they are.
 fn one_to_one() -> Recipe {
     variant("ablations.toml", "sli", &["model.language.layers=4"])
-}
-
-/// Names of all edges of a recipe that inject and satisfy something.
-fn edges(recipe: &Recipe, of: impl Fn(&str) -> bool) -> BTreeSet<String> {
-    let topology = Topology::new(recipe).unwrap();
-    topology.injections().map(Edge::name).filter(|name| of(name)).collect()
-}
-
-fn into(point: &'static str) -> impl Fn(&str) -> bool {
-    move |edge| edge.split_once("->").unwrap().1 == point
-}
-
-fn from(taps: &'static [&'static str]) -> impl Fn(&str) -> bool {
-    move |edge| taps.contains(&edge.split_once("->").unwrap().0)
-}
-
-/// Verifies functions with a bug: the edges that are named are these alone, and something like that is said of each.
-fn names(recipe: &Recipe, functions: &dyn Functions, expected: &BTreeSet<String>, like: &str) -> Verified {
-    let verified = verify(recipe, functions).unwrap_or_else(|error| panic!("{error}"));
-    let found: BTreeSet<String> = verified.failed().map(str::to_owned).collect();
-    assert_eq!(&found, expected, "{}", said(&verified));
-    for edge in expected {
-        let told = |(of, problem): (&str, &str)| of == edge && problem.contains(like);
-        assert!(verified.problems().any(told), "{edge}: nothing like `{like}` in\n{}", said(&verified));
-    }
-    assert!(!verified.holds());
-    verified
 }
 
 /// The mapped operands of an injection: state, gates, features, positions.
@@ -224,6 +192,29 @@ fn features_that_come_one_token_late() {
     assert!(alignment[&Aspect::Liveness].holds(), "it is alive all the same");
 }
 
+#[test]
+fn tokens_behind_those_of_the_picture_that_stand_in_each_others_place() {
+    let recipe = of_method("dense-connector-sti.toml", ["vit-tiny-patch8-64", "llama-tiny"]);
+    let change = |usage: Use, function: Function| {
+        if usage == Use::Step {
+            return function;
+        }
+        under("projector", function, |rewriter, inst| {
+            let Op::Concat(Concat { axis: 1 }) = inst.op else { return Ok(false) };
+            let mut operands = rewriter.get_all(&inst.inputs)?;
+            let mut b = rewriter.builder(&inst.scope);
+            let tokens = b.func().shape(operands[1])[1];
+            let [first, rest] = [b.slice(operands[1], 1, 0, 1)?, b.slice(operands[1], 1, 1, tokens - 1)?];
+            operands[1] = b.one(Concat { axis: 1 }, &[rest, first])?;
+            let new = b.one(Concat { axis: 1 }, &operands)?;
+            rewriter.set(inst.outputs[0], new);
+            Ok(true)
+        })
+    };
+    let expected = BTreeSet::from(["block.1->input".to_owned()]);
+    names(&recipe, &Planted(&change), &expected, "stands where another one should");
+}
+
 /// Positions `[B, N]` and so many more.
 fn shifted(rewriter: &mut Rewriter<'_>, inst: &InstData, index: Value) -> Result<Value, IrError> {
     let mut b = rewriter.builder(&inst.scope);
@@ -313,37 +304,6 @@ fn low_rank_branches_on_each_others_taps() {
         "{}",
         said(&verified)
     );
-}
-
-#[test]
-fn a_scale_of_low_rank_branches_that_is_dropped() {
-    for attach in ["parallel", "per_linear"] {
-        let set = format!(
-            "variants.cli.topology.adapter={{ kind = 'amp', rank = 4, alpha = 8.0, attach = '{attach}' }}"
-        );
-        let recipe = variant("synthetic.toml", "cli", &[&set]);
-        let unscaled = |recipe: &Recipe| {
-            let mut recipe = recipe.clone();
-            if let Adapter::Amp { rank, alpha, .. } = &mut recipe.topology.adapter {
-                *alpha = *rank as f64;
-            }
-            recipe
-        };
-        let like = "the scale of its low-rank branch";
-        names(&recipe, &Deviating(&unscaled), &edges(&recipe, |_| true), like);
-    }
-}
-
-#[test]
-fn a_constant_gate_that_is_dropped() {
-    let gate = "variants.cli.topology.gate={ kind = 'constant', value = 0.25 }";
-    let recipe = variant("synthetic.toml", "cli", &[gate]);
-    let open = |recipe: &Recipe| {
-        let mut recipe = recipe.clone();
-        recipe.topology.gate = crossloom_recipe::Gate::Constant { value: 1.0 };
-        recipe
-    };
-    names(&recipe, &Deviating(&open), &edges(&recipe, |_| true), "in proportion");
 }
 
 #[test]

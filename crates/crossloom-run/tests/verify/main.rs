@@ -4,6 +4,7 @@
 
 mod bugs;
 mod planted;
+mod scales;
 mod settings;
 mod shipped;
 mod support;

@@ -1,9 +1,10 @@
 //! Recipes, and what is said of them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crossloom_recipe::{LoadOptions, Recipe, load};
-use crossloom_run::verify::Verified;
+use crossloom_recipe::{Edge, LoadOptions, Recipe, Topology, load, load_text};
+use crossloom_run::verify::{Functions, Verified, verify};
 
 pub(crate) fn recipes() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes")
@@ -16,8 +17,56 @@ pub(crate) fn variant(file: &str, name: &str, sets: &[&str]) -> Recipe {
     loaded.variant(name).unwrap().recipe.clone()
 }
 
+/// A shipped method between an encoder and a language model.
+pub(crate) fn of_method(file: &str, [vision, language]: [&str; 2]) -> Recipe {
+    let text = format!(
+        "name = \"method\"\nextends = [\"{file}\"]\n[model]\nvision.preset = \"{vision}\"\n\
+         language.preset = \"{language}\"\n[data]\nsource = {{ kind = \"synthetic\", train_images = 8, \
+         test_images = 8 }}\nquestions_per_sequence = 1\n[train]\nsteps = 1\nbatch_size = 1\nlr = 1e-3\n"
+    );
+    let path = recipes().join("methods/of-method.toml");
+    load_text(&path, &text, &LoadOptions::default()).unwrap_or_else(|error| panic!("{file}: {error}")).base
+}
+
 /// All that is wrong, in lines.
 pub(crate) fn said(verified: &Verified) -> String {
     let lines: Vec<String> = verified.problems().map(|(of, problem)| format!("{of}: {problem}\n")).collect();
     lines.concat()
+}
+
+/// Four taps into three layers, by AMP and AGF; questions share a picture.
+pub(crate) fn cli() -> Recipe {
+    variant("synthetic.toml", "cli", &[])
+}
+
+/// Names of all edges of a recipe that inject and satisfy something.
+pub(crate) fn edges(recipe: &Recipe, of: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    let topology = Topology::new(recipe).unwrap();
+    topology.injections().map(Edge::name).filter(|name| of(name)).collect()
+}
+
+pub(crate) fn into(point: &'static str) -> impl Fn(&str) -> bool {
+    move |edge| edge.split_once("->").unwrap().1 == point
+}
+
+pub(crate) fn from(taps: &'static [&'static str]) -> impl Fn(&str) -> bool {
+    move |edge| taps.contains(&edge.split_once("->").unwrap().0)
+}
+
+/// Verifies functions with a bug: the edges that are named are these alone, and something like that is said of each.
+pub(crate) fn names(
+    recipe: &Recipe,
+    functions: &dyn Functions,
+    expected: &BTreeSet<String>,
+    like: &str,
+) -> Verified {
+    let verified = verify(recipe, functions).unwrap_or_else(|error| panic!("{error}"));
+    let found: BTreeSet<String> = verified.failed().map(str::to_owned).collect();
+    assert_eq!(&found, expected, "{}", said(&verified));
+    for edge in expected {
+        let told = |(of, problem): (&str, &str)| of == edge && problem.contains(like);
+        assert!(verified.problems().any(told), "{edge}: nothing like `{like}` in\n{}", said(&verified));
+    }
+    assert!(!verified.holds());
+    verified
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Map, Value, json};
 
 use crate::cli::{BackendArgs, CliError, RecipeArgs, Terminal, VariantArgs, VerifyArgs, choice};
+use crossloom_recipe::{Recipe, Variant};
 use crossloom_run::stages::{Depth, Format, Mode, Shapes, Stage, Subject, render};
 
 /// What the verb is for.
@@ -43,6 +44,9 @@ pub struct Args {
     /// How far along the road from recipe to kernels.
     #[arg(long, value_parser = choice(&Stage::ALL, Stage::name, Stage::about), default_value = "topology")]
     stage: Stage,
+    /// Of a recipe with stages, the one whose training is shown. Default: the last.
+    #[arg(long, value_name = "NAME")]
+    training: Option<String>,
     /// How it is written.
     #[arg(long, value_parser = choice(&Format::ALL, Format::name, Format::about), default_value = "text")]
     format: Format,
@@ -85,7 +89,7 @@ impl SizeArgs {
     ///
     /// # Errors
     /// They do not fit the recipe.
-    pub fn of(self, recipe: &crossloom_recipe::Recipe) -> Result<Shapes, CliError> {
+    pub fn of(self, recipe: &Recipe) -> Result<Shapes, CliError> {
         self.of_stage(recipe, recipe)
     }
 
@@ -93,11 +97,7 @@ impl SizeArgs {
     ///
     /// # Errors
     /// They do not fit the recipe.
-    pub fn of_stage(
-        self,
-        whole: &crossloom_recipe::Recipe,
-        recipe: &crossloom_recipe::Recipe,
-    ) -> Result<Shapes, CliError> {
+    pub fn of_stage(self, whole: &Recipe, recipe: &Recipe) -> Result<Shapes, CliError> {
         let count = |count: Option<u32>| count.map(|count| count as usize);
         let measured = match self.tokens {
             // A length that is given need not be measured first, and the measured one may be too long.
@@ -106,6 +106,22 @@ impl SizeArgs {
         };
         Ok(measured.with(recipe, count(self.tokens), count(self.vocab))?)
     }
+}
+
+/// The stage of that name of a recipe with stages.
+fn of_training(variant: &Variant, name: &str) -> Result<Recipe, CliError> {
+    let stages = variant.recipe.by_stage();
+    let names: Vec<String> = stages.iter().filter_map(|recipe| recipe.stage().map(str::to_owned)).collect();
+    let found = stages.into_iter().find(|recipe| recipe.stage() == Some(name));
+    found.ok_or_else(|| {
+        let message = format!("variant `{}` has no stage `{name}`", variant.name);
+        let help = if names.is_empty() {
+            "it is trained once: leave --training out".to_owned()
+        } else {
+            format!("it has {}", names.join(", "))
+        };
+        CliError::usage(message, help)
+    })
 }
 
 /// Prints a stage of a recipe.
@@ -121,10 +137,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     };
     let mut graphs = Vec::with_capacity(variants.len());
     for variant in variants {
-        let recipe = &variant.recipe;
+        let staged = args.training.as_ref().map(|name| of_training(variant, name)).transpose()?;
+        let recipe = staged.as_ref().unwrap_or(&variant.recipe);
         let shapes = match stage {
             Stage::Topology => Shapes::unmeasured(recipe),
-            _ => args.sizes.of(recipe)?,
+            _ => args.sizes.of_stage(&variant.recipe, recipe)?,
         };
         let verify = args.verify.verify;
         let subject =

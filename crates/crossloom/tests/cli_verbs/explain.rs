@@ -173,8 +173,15 @@ fn an_edge_is_traced_to_the_nodes_that_compute_it() {
 
 #[test]
 fn every_weight_of_an_injection_belongs_to_an_edge() {
-    let topology =
-        crossloom(&["graph", "recipes/synthetic.toml", "--variant", "cli", "--format", "json"]).json();
+    // Two taps into two layers: every weight is of a tap, of a point, of an edge or of all.
+    let few = [
+        "variants.cli.topology.taps=['block.1', 'block.3']",
+        "variants.cli.topology.points=['before layer.0', 'before layer.1']",
+    ]
+    .map(|set| ["--set", set]);
+    let few = few.as_flattened();
+    let cli = ["recipes/synthetic.toml", "--variant", "cli"];
+    let topology = crossloom(&[&["graph", "--format", "json"][..], &cli, few].concat()).json();
     for sets in [
         &[][..],
         &["variants.cli.topology.adapter.attach='per_linear'"],
@@ -187,17 +194,16 @@ fn every_weight_of_an_injection_belongs_to_an_edge() {
             "variants.cli.topology.fusion.order='sequential'",
         ],
     ] {
-        let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+        let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).chain(few.iter().copied()).collect();
         let mut found = std::collections::BTreeSet::new();
         for edge in topology["variants"]["cli"]["edges"].as_array().unwrap() {
-            let document = explained(&[&["--why", edge["name"].as_str().unwrap()][..], &sets].concat());
+            let why = ["--variant", "cli", "--why", edge["name"].as_str().unwrap()];
+            let document = explained(&[&why[..], &sets].concat());
             for name in document["variants"]["cli"]["parameters"].as_array().unwrap() {
                 found.insert(name.as_str().unwrap().to_owned());
             }
         }
-        let arguments =
-            [&["graph", "recipes/synthetic.toml", "--variant", "cli", "--stage", "ir"][..], &sets];
-        let ir = crossloom(&arguments.concat()).exits(0).out;
+        let ir = crossloom(&[&["graph", "--stage", "ir"][..], &cli, &sets].concat()).exits(0).out;
         let weights = ir.lines().filter(|line| line.trim_start().starts_with("weight "));
         let of_injection: Vec<&str> = (weights.map(|line| line.split('"').nth(1).unwrap()))
             .filter(|name| name.starts_with("injection.") || name.starts_with("multi_modal_projector."))
@@ -357,7 +363,8 @@ fn what_would_fit_a_budget_is_tried_and_what_is_told_is_so() {
         let budget = bytes.to_string();
         explained(&[&base[..], &["--budget", &budget]].concat())["variants"][0]["budget"].clone()
     };
-    assert_eq!((&ask(whole)["fits"], ask(whole)["tried"].as_array().unwrap().len()), (&Value::Bool(true), 0));
+    let enough = ask(whole);
+    assert_eq!((&enough["fits"], enough["tried"].as_array().unwrap().len()), (&Value::Bool(true), 0));
     for budget in [whole * 3 / 4, whole / 2] {
         let found = ask(budget);
         assert_eq!((number(&found["need"]), &found["fits"]), (whole, &Value::Bool(false)));

@@ -60,6 +60,15 @@ fn a_recipe_with_stages_is_checked_explained_and_resolved_stage_by_stage() {
         ],
     );
 
+    // What is frozen in a stage has no optimizer there.
+    let plan = |training: &str| {
+        let of = ["graph", recipe, "--variant", "in_two", "--stage", "fused", "--mode", "train"];
+        crossloom(&[&of[..], &["--training", training]].concat())
+    };
+    let trained = |training: &str| plan(training).exits(0).out.matches(" = adamw ").count();
+    assert!(trained("align") > 0 && trained("align") < trained("tune"));
+    plan("third").exits(2).complains(&["`in_two` has no stage `third`", "align, tune"]);
+
     let said =
         crossloom(&["resolve", recipe, "--variant", "in_two", "--set", "stage.tune.train.lr=1e-4"]).exits(0);
     has(&said.out, &["[[stage]]\nname = \"align\"", "[stage.train.parts.language]", "lr = 0.0001"]);

@@ -97,9 +97,14 @@ fn compared(path: &Path) {
     assert!(form("markdown").starts_with("| model | seeds |") && form("markdown").contains("| gated | 3 | "));
     assert!(form("latex").contains("\\begin{tabular}") && form("latex").contains("gated & 3 & "));
     assert_eq!(form("csv").lines().count(), 3);
-    crossloom_in(path, &["runs", "compare", "tiny", "--baseline", "gated", "--report", "page.html"]).exits(0);
+    let pictures = ["--report", "page.html", "--pareto", "costs.svg"];
+    crossloom_in(path, &[&["runs", "compare", "tiny", "--baseline", "gated"], &pictures[..]].concat())
+        .exits(0);
     let page = fs::read_to_string(path.join("page.html")).unwrap();
     assert!(page.contains("Score and cost") && page.contains("block.1"), "the page shows costs and edges");
+    assert!(page.contains(": mean gate 0."), "and gates");
+    let picture = fs::read_to_string(path.join("costs.svg")).unwrap();
+    assert!(picture.starts_with("<svg ") && picture.contains(">plain</text>"), "{picture}");
     crossloom_in(path, &["runs", "compare", "tiny", "--baseline", "gated,seed=1"])
         .exits(2)
         .complains(&["no column `gated,seed=1`", "plain, gated"]);

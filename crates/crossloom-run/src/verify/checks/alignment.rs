@@ -1,9 +1,10 @@
 //! Whether what a tap shows of a place of the picture is added where the picture's token of that place stands.
 
 use crossloom_ir::Tensor;
+use crossloom_recipe::{Input, TokenConcat};
 
 use super::super::bench::{Bench, ROUNDING};
-use super::super::evaluate::{Change, apart, rows};
+use super::super::evaluate::{Change, apart, norm, rows};
 use super::super::report::{Aspect, Verified};
 use super::super::scene::Scene;
 use crate::ExperimentError;
@@ -20,39 +21,35 @@ pub(crate) fn check(
 ) -> Result<(), ExperimentError> {
     let (wiring, visual) = (&bench.wiring, bench.visual_rows());
     let (patches, tokens) = (bench.recipe.model.vision.grid(), bench.recipe.model.visual_grid());
+    // Behind one token of each place a connector may have further ones, of which `means` tells.
+    let (places, all) = (tokens * tokens, bench.sequences.visual);
+    let further: Vec<usize> = (0..visual.len()).filter(|token| token % all >= places).collect();
     for permutation in PERMUTATIONS {
-        let of_patches = spread(permutation, patches);
-        let order = every_row(&of_patches, bench.sizes.batch);
+        let order = every_row(&spread(permutation, patches), bench.sizes.batch);
         // What a tap shows is permuted and not the states it is made of: those of tiles are places of another grid.
         let moved = |tensor: &Tensor<f64>| permuted(tensor, &order);
         let world = scene.world(&bench.sight(&scene.base, moved))?;
-        let order = every_row(&spread(permutation, tokens), bench.sizes.batch);
+        let mut order = spread(permutation, tokens);
+        order.truncate(all);
+        order.extend(places..all);
+        let order: Vec<usize> =
+            every_row(&order, bench.sizes.batch).into_iter().map(|token| visual[token]).collect();
         for (edge, wire) in wiring.edges.iter().enumerate() {
             let Some(segment) = scene.segment(wire.point) else { continue };
-            if wire.is_input && bench.sequences.visual > tokens * tokens {
-                let note = "the input has more tokens than the picture has places, and permuting places says nothing of them";
-                verified.edge(edge, Aspect::Alignment).note(note);
-                continue;
-            }
             let plain =
                 scene.update(wiring, edge, &Change::default(), &scene.cut(wiring, edge, &scene.world))?;
-            let mut h = scene.base.value(segment.start).clone();
-            let (width, from) = (h.last(), h.clone());
-            for (&to, &source) in visual.iter().zip(&order) {
-                let source = visual[source] * width;
-                h.data[to * width..(to + 1) * width].copy_from_slice(&from.data[source..source + width]);
-            }
             let change = Change {
-                values: [(segment.start, h)].into(),
+                values: [(segment.start, rearranged(scene.base.value(segment.start), &visual, &order))]
+                    .into(),
                 operands: scene.entering(wire.point, &world.now),
             };
             let moved = scene.update(wiring, edge, &change, &scene.cut(wiring, edge, &world))?;
-            let (Some(plain), Some(moved)) = (plain, moved) else { continue };
-            let mut expected = plain.clone();
-            for (&to, &source) in visual.iter().zip(&order) {
-                let source = visual[source] * width;
-                expected.data[to * width..(to + 1) * width]
-                    .copy_from_slice(&plain.data[source..source + width]);
+            let (Some(plain), Some(mut moved)) = (plain, moved) else { continue };
+            let mut expected = rearranged(&plain, &visual, &order);
+            for tensor in [&mut moved, &mut expected] {
+                let width = tensor.last();
+                let rows = further.iter().map(|&token| visual[token]);
+                rows.for_each(|row| tensor.data[row * width..(row + 1) * width].fill(0.0));
             }
             let off = apart(&moved, &expected);
             let proof = verified.edge(edge, Aspect::Alignment);
@@ -65,7 +62,58 @@ pub(crate) fn check(
             }
         }
     }
+    means(bench, scene, verified)
+}
+
+/// Where further taps are appended to the input as means over neighbours in reading order, other neighbours change their own token and
+/// no other.
+fn means(bench: &Bench<'_>, scene: &Scene<'_>, verified: &mut Verified) -> Result<(), ExperimentError> {
+    let Input::Tokens(TokenConcat { also, pool, .. }) = &bench.recipe.topology.input else { return Ok(()) };
+    let (wiring, visual) = (&bench.wiring, bench.visual_rows());
+    let (places, all) = (bench.recipe.model.visual_grid().pow(2), bench.sequences.visual);
+    let count = all.saturating_sub(places).checked_div(also.len()).unwrap_or_default();
+    for mean in 0..count {
+        let other = |tensor: &Tensor<f64>| {
+            let (width, patches) = (tensor.last(), tensor.shape[1]);
+            let own = |i: usize| i / width % patches / pool == mean;
+            let value = |i: usize| if own(i) { 1.0 - tensor.data[i] } else { tensor.data[i] };
+            Tensor::from_fn(tensor.shape.clone(), value)
+        };
+        let world = scene.world(&bench.sight(&scene.base, other))?;
+        for (edge, wire) in wiring.edges.iter().enumerate().filter(|(_, wire)| wire.is_input) {
+            let plain =
+                scene.update(wiring, edge, &Change::default(), &scene.cut(wiring, edge, &scene.world))?;
+            let change = Change { operands: scene.entering(wire.point, &world.now), ..Change::default() };
+            let changed = scene.update(wiring, edge, &change, &scene.cut(wiring, edge, &world))?;
+            let (Some(plain), Some(changed)) = (plain, changed) else { continue };
+            let size = norm(plain.data.iter().copied());
+            let differs = |&token: &usize| {
+                let (old, new) = (plain.row(visual[token]), changed.row(visual[token]));
+                norm(old.iter().zip(&new).map(|(a, b)| a - b)) > ROUNDING * size
+            };
+            let is_own = |&token: &usize| {
+                let of = also.get((token % all - places) / count);
+                of.is_some_and(|of| of.to_string() == wiring.taps[wire.tap].name)
+                    && (token % all - places) % count == mean
+            };
+            let mut further = (0..visual.len()).filter(|token| token % all >= places);
+            if further.any(|token| differs(&token) != is_own(&token)) {
+                verified
+                    .edge(edge, Aspect::Alignment)
+                    .fail("a mean over neighbours stands where another one should");
+            }
+        }
+    }
     Ok(())
+}
+
+/// A state whose rows `to` are those that stand at `of` now.
+fn rearranged(state: &Tensor<f64>, to: &[usize], of: &[usize]) -> Tensor<f64> {
+    let (width, mut new) = (state.last(), state.clone());
+    for (&to, &of) in to.iter().zip(of) {
+        new.data[to * width..(to + 1) * width].copy_from_slice(&state.data[of * width..(of + 1) * width]);
+    }
+    new
 }
 
 /// The order of all places of a square of so many a side when its quarters are permuted.

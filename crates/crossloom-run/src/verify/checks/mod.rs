@@ -1,6 +1,7 @@
 //! The checks, each of one thing that is to be true.
 
 pub(crate) mod alignment;
+pub(crate) mod gates;
 pub(crate) mod gradient;
 pub(crate) mod liveness;
 pub(crate) mod owners;

@@ -10,6 +10,7 @@ use super::super::report::{Aspect, Verified};
 use super::super::scene::Scene;
 use super::super::sequences::{ANSWER, Sequence};
 use super::super::stream::KEPT;
+use super::gates::told;
 use crate::ExperimentError;
 
 /// A call of a function, and what the interpreter makes of it.
@@ -289,6 +290,19 @@ fn edges(
             } else {
                 format!("in {} it adds something else than in a whole forward pass", part.name)
             });
+        }
+        // What prefill tells is what pages and metrics show.
+        if part.usage == (Use::Prefill { tokens: part.tokens, span: Span::Whole }) {
+            let here = told(bench, scene, edge, &change)?;
+            let there = told(bench, whole.scene, edge, &Change::default())?;
+            let same = match (&here, &there) {
+                (Some(here), Some(there)) => apart(here, there) <= ROUNDING,
+                (here, there) => here.is_some() == there.is_some(),
+            };
+            if !same {
+                let problem = "in prefill another gate is told of it than in a whole forward pass";
+                verified.edge(edge, Aspect::Phase).fail(problem);
+            }
         }
     }
     Ok(())

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use crossloom_compiler::{Context, Mode, Plan, Policy, compile};
+use crossloom_compiler::passes::precision::COPY;
+use crossloom_compiler::{Context, Mode, Plan, Policy, Precision as Compute, compile};
 use crossloom_ir::{DType, Role, Tensor};
-use crossloom_runtime::{Arena, Device, Executable, RunError, Session, Store};
+use crossloom_recipe::{KeptIn, Precision, Selection};
+use crossloom_runtime::{Arena, Device, Element, Executable, RunError, Session, Store};
+use half::bf16;
 
 use super::super::bench::Bench;
 use super::super::evaluate::{Evaluated, Named, difference, norm};
@@ -15,15 +18,23 @@ use super::phases::Call;
 use crate::ExperimentError;
 use crate::backends::Backend;
 use crate::graph::training_spec;
+use crate::model::rounded;
 use crate::programs::compiled;
 
-/// How far a result in single precision may be off, as a share of it.
-const SINGLE: f64 = 2e-3;
-/// Results below this share of the largest are compared with it and not with themselves.
-const FAINT: f64 = 1e-4;
+/// How far results of a type may be from what was verified.
+struct Exactness {
+    /// As a share of the result.
+    off: f64,
+    /// Results below this share of the largest of their kind are compared with it and not with themselves.
+    faint: f64,
+}
+
+const SINGLE: Exactness = Exactness { off: 2e-3, faint: 1e-4 };
+/// Operands of products have 8 bits, and small gradients are sums of large ones.
+const BF16: Exactness = Exactness { off: 0.1, faint: 0.05 };
 
 /// Runs every phase, the whole model and a training step as they are compiled, and compares all results with those of the interpreter;
-/// a step leaves all frozen weights as they were.
+/// a step leaves all frozen weights as they were. A recipe that computes in `bf16` is compiled so too.
 pub(crate) fn check(
     bench: &Bench<'_>,
     whole: &Evaluated<'_>,
@@ -31,10 +42,13 @@ pub(crate) fn check(
     verified: &mut Verified,
 ) -> Result<(), ExperimentError> {
     let device = Backend::default().running()?;
+    let types = types(bench);
     let mut compare = |func: &crossloom_ir::Func, given: &[&Named], expected: &Named, name: &str| {
-        let plan = compiled(func, device.target(), &Policy::default())?;
-        let found = run(&device, plan, given)?.0;
-        tell(verified, name, &found, expected);
+        for types in &types {
+            let plan = compiled(func, device.target(), &types.policy)?;
+            let found = run(&device, plan, given)?.0;
+            tell(verified, (types, name), &found, expected);
+        }
         Ok::<(), ExperimentError>(())
     };
     let encoded = Evaluated::new(&bench.encode.func, &[&bench.pixels, &bench.weights])?.results();
@@ -44,11 +58,41 @@ pub(crate) fn check(
     for call in calls {
         compare(&call.function.func, &[&call.given, &bench.weights], &call.results, call.name)?;
     }
-    step(bench, &device, verified)
+    for types in &types {
+        step(bench, &device, types, verified)?;
+    }
+    Ok(())
 }
 
-fn tell(verified: &mut Verified, name: &str, found: &Named, expected: &Named) {
-    let proof = verified.shared("compiled");
+/// Types in which functions are compiled.
+struct Types {
+    /// What the proof is called.
+    proof: &'static str,
+    policy: Policy,
+    exactness: Exactness,
+}
+
+/// `f32`, and the types that the recipe computes and keeps frozen weights in, where they are others. Types of files are not known.
+fn types(bench: &Bench<'_>) -> Vec<Types> {
+    let mut all = vec![Types { proof: "compiled", policy: Policy::default(), exactness: SINGLE }];
+    let selection = Selection::new(&bench.given.train);
+    let mut policy = Policy { given: bench.states.keys().cloned().collect(), ..Policy::default() };
+    if bench.given.train.precision == Precision::Bf16 {
+        policy.compute = Compute::Bf16;
+    }
+    for param in bench.params.iter().filter(|param| param.beside.is_none()) {
+        if selection.kept_in(param.part, &param.name) == Some(KeptIn::Bf16) {
+            policy.frozen.insert(param.name.clone(), DType::Bf16);
+        }
+    }
+    if policy.compute == Compute::Bf16 || !policy.frozen.is_empty() {
+        all.push(Types { proof: "compiled in bf16", policy, exactness: BF16 });
+    }
+    all
+}
+
+fn tell(verified: &mut Verified, (types, name): (&Types, &str), found: &Named, expected: &Named) {
+    let proof = verified.shared(types.proof);
     let size = |tensor: &Tensor<f64>| norm(tensor.data.iter().copied());
     let largest = expected.values().map(size).fold(0.0, f64::max);
     for (result, expected) in expected {
@@ -60,10 +104,10 @@ fn tell(verified: &mut Verified, name: &str, found: &Named, expected: &Named) {
             None => proof.fail(format!("{name}: the plan has no result `{result}`")),
             Some(found) => {
                 // Some gradients are zero but for rounding, such as those of biases of keys.
-                let of = size(expected).max(FAINT * largest).max(f64::MIN_POSITIVE);
+                let of = size(expected).max(types.exactness.faint * largest).max(f64::MIN_POSITIVE);
                 let off = norm(difference(found, expected).data) / of;
                 proof.at_most("off", off);
-                if off > SINGLE {
+                if off > types.exactness.off {
                     proof.fail(format!("{name}: `{result}` of the plan is {off:.1e} off"));
                 }
             }
@@ -72,7 +116,12 @@ fn tell(verified: &mut Verified, name: &str, found: &Named, expected: &Named) {
 }
 
 /// A training step.
-fn step(bench: &Bench<'_>, device: &Arc<dyn Device>, verified: &mut Verified) -> Result<(), ExperimentError> {
+fn step(
+    bench: &Bench<'_>,
+    device: &Arc<dyn Device>,
+    types: &Types,
+    verified: &mut Verified,
+) -> Result<(), ExperimentError> {
     let loss = bench.function(Use::Trained)?;
     let spec = training_spec(&bench.recipe, &loss.params);
     if spec.groups.is_empty() {
@@ -89,13 +138,19 @@ fn step(bench: &Bench<'_>, device: &Arc<dyn Device>, verified: &mut Verified) ->
     }
     let all = [&given, &bench.pixels, &bench.states, &bench.weights];
     let expected = Evaluated::new(&reference.func, &all)?.results();
-    let cx = Context::new(device.target(), Mode::Train(&spec));
+    let cx = Context { policy: types.policy.clone(), ..Context::new(device.target(), Mode::Train(&spec)) };
     let plan = compile(&loss.func, &cx)?.main.plan;
     let (found, store) = run(device, plan, &all)?;
     // Weights move by a step of their own size only; what tells gradients apart are their first moments.
-    let told = |name: &str| name.starts_with("optimizer.m.") || ["loss", "grad_norm"].contains(&name);
-    let moments = expected.into_iter().filter(|(name, _)| told(name));
-    tell(verified, "the training step", &found, &moments.collect());
+    let of = |told: &dyn Fn(&str) -> bool| -> Named {
+        let told = expected.iter().filter(|(name, _)| told(name));
+        told.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
+    };
+    for expected in
+        [of(&|name| name.starts_with("optimizer.m.")), of(&|name| ["loss", "grad_norm"].contains(&name))]
+    {
+        tell(verified, (types, "the training step"), &found, &expected);
+    }
     let trained: Vec<&String> = spec.groups.iter().flat_map(|group| &group.params).collect();
     let proof = verified.shared("frozen");
     let mut frozen = 0;
@@ -104,12 +159,12 @@ fn step(bench: &Bench<'_>, device: &Arc<dyn Device>, verified: &mut Verified) ->
             continue;
         };
         frozen += 1;
-        let after = store.read::<f32>(&info.name)?;
-        let same = after
-            .iter()
-            .zip(&before.data)
-            .all(|(after, before)| after.to_bits() == (*before as f32).to_bits());
-        if !same {
+        let before = single(before);
+        let before: Vec<u8> = match info.ty.dtype {
+            DType::Bf16 => rounded(&before).into_iter().flat_map(bf16::to_ne_bytes).collect(),
+            _ => before.into_iter().flat_map(f32::to_ne_bytes).collect(),
+        };
+        if store.read_bytes(&info.name)? != before {
             proof.fail(format!("a step changes `{}`, which is not trained", info.name));
         }
     }
@@ -127,7 +182,9 @@ fn run(device: &Arc<dyn Device>, plan: Plan, given: &[&Named]) -> Result<(Named,
         func.params().iter().map(|p| (p.name.clone(), p.role, func.dtype(p.value))).collect()
     };
     for (name, role, dtype) in params {
-        let Some(tensor) = given.iter().find_map(|named| named.get(&name)) else {
+        // The 16-bit copy of a trained weight is state, and starts as the weight does.
+        let of = name.strip_prefix(COPY).unwrap_or(&name);
+        let Some(tensor) = given.iter().find_map(|named| named.get(of)) else {
             // State that the plan has besides starts at zero, as it does in the store.
             if role == Role::State {
                 continue;
@@ -136,8 +193,10 @@ fn run(device: &Arc<dyn Device>, plan: Plan, given: &[&Named]) -> Result<(Named,
         };
         match (role, dtype) {
             (Role::Input, DType::I32) => session.write(&name, &whole(tensor))?,
+            (Role::Input, DType::Bf16) => session.write(&name, &rounded(&single(tensor)))?,
             (Role::Input, _) => session.write(&name, &single(tensor))?,
             (_, DType::I32) => store.write(&name, &whole(tensor))?,
+            (_, DType::Bf16) => store.write(&name, &rounded(&single(tensor)))?,
             (_, _) => store.write(&name, &single(tensor))?,
         }
     }
@@ -146,16 +205,29 @@ fn run(device: &Arc<dyn Device>, plan: Plan, given: &[&Named]) -> Result<(Named,
     let func = &session.plan().func;
     for result in func.results() {
         let ty = func.ty(result.value);
-        let data: Vec<f64> = match (result.updates, ty.dtype) {
-            (None, DType::I32) => session.read::<i32>(&result.name)?.into_iter().map(f64::from).collect(),
-            (None, _) => session.read::<f32>(&result.name)?.into_iter().map(f64::from).collect(),
-            (Some(_), DType::I32) => store.read::<i32>(&result.name)?.into_iter().map(f64::from).collect(),
-            (Some(_), _) => store.read::<f32>(&result.name)?.into_iter().map(f64::from).collect(),
+        let updated = result.updates.is_some();
+        let data: Vec<f64> = match ty.dtype {
+            DType::I32 => wide(read::<i32>(&session, &store, (&result.name, updated))?),
+            DType::Bf16 => wide(read::<bf16>(&session, &store, (&result.name, updated))?),
+            _ => wide(read::<f32>(&session, &store, (&result.name, updated))?),
         };
         results.insert(result.name.clone(), Tensor { shape: ty.shape.clone(), data });
     }
     drop(session);
     Ok((results, store))
+}
+
+/// A result, or the parameter that it updates.
+fn read<T: Element>(
+    session: &Session,
+    store: &Store,
+    (name, updated): (&str, bool),
+) -> Result<Vec<T>, RunError> {
+    if updated { store.read(name) } else { session.read(name) }
+}
+
+fn wide<T: Into<f64>>(values: Vec<T>) -> Vec<f64> {
+    values.into_iter().map(Into::into).collect()
 }
 
 fn single(tensor: &Tensor<f64>) -> Vec<f32> {

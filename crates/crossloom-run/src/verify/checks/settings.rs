@@ -1,10 +1,10 @@
 //! Whether numbers of a recipe that scale what an edge adds do so.
 
 use crossloom_ir::Tensor;
-use crossloom_recipe::{Adapter, Gate, Recipe};
+use crossloom_recipe::{Adapter, Gate, Part, Recipe};
 
 use super::super::bench::{Bench, ROUNDING};
-use super::super::evaluate::{Change, Named, apart};
+use super::super::evaluate::{Change, Evaluated, Named, apart};
 use super::super::functions::Use;
 use super::super::report::{Aspect, Verified};
 use super::super::scene::Scene;
@@ -21,6 +21,7 @@ struct Law {
 
 /// A scale of low-rank branches is a factor of their second matrix; a constant gate is a factor of what is added.
 pub(crate) fn check(bench: &Bench<'_>, verified: &mut Verified) -> Result<(), ExperimentError> {
+    low_rank_parts(bench, verified)?;
     for law in laws(bench) {
         let [first, second] = law.models;
         let first = updates(bench, &first.0, &first.1)?;
@@ -40,6 +41,49 @@ pub(crate) fn check(bench: &Bench<'_>, verified: &mut Verified) -> Result<(), Ex
     Ok(())
 }
 
+/// The second matrix of a low-rank pair.
+const SECOND: &str = "lora_B.weight";
+
+/// Some weights three times as large.
+fn tripled(weights: &Named, which: impl Fn(&str) -> bool) -> Named {
+    let mut weights = weights.clone();
+    for (_, tensor) in weights.iter_mut().filter(|(name, _)| which(name)) {
+        tensor.data.iter_mut().for_each(|x| *x *= 3.0);
+    }
+    weights
+}
+
+/// The scale of the low-rank pairs beside a part's own weights is a factor of their second matrix, of all of them.
+fn low_rank_parts(bench: &Bench<'_>, verified: &mut Verified) -> Result<(), ExperimentError> {
+    let logits = |recipe: &Recipe, weights: &Named| -> Result<Option<Tensor<f64>>, ExperimentError> {
+        let whole = bench.functions.function(recipe, Use::Whole, bench.sizes)?;
+        let call = Evaluated::new(&whole.func, &[&bench.pixels, &bench.text, weights])?;
+        Ok(call.result("logits").cloned())
+    };
+    for part in Part::ALL {
+        let mut scaled = bench.recipe.clone();
+        let Some(lora) = &mut scaled.train.parts.get_mut(part).lora else { continue };
+        lora.alpha *= 3.0;
+        let pairs = bench.params.iter().filter(|param| param.part == part && param.beside.is_some());
+        let second: Vec<&str> =
+            pairs.map(|param| param.name.as_str()).filter(|name| name.ends_with(SECOND)).collect();
+        let by_alpha = logits(&scaled, &bench.weights)?;
+        let by_weights = logits(&bench.recipe, &tripled(&bench.weights, |name| second.contains(&name)))?;
+        let proof = verified.shared("low-rank pairs");
+        let off = by_alpha.zip(by_weights).map_or(f64::INFINITY, |(first, second)| apart(&first, &second));
+        proof.at_most("off", off);
+        if second.is_empty() {
+            proof.fail(format!("{} has no low-rank pairs", part.name()));
+        } else if off > ROUNDING {
+            proof.fail(format!(
+                "the scale of the low-rank pairs in {0} is not `train.parts.{0}.lora.alpha / rank`",
+                part.name()
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn laws(bench: &Bench<'_>) -> Vec<Law> {
     let mut laws = Vec::new();
     if let Adapter::Amp { alpha, .. } = &bench.recipe.topology.adapter {
@@ -48,11 +92,8 @@ fn laws(bench: &Bench<'_>) -> Vec<Law> {
         if let Adapter::Amp { alpha: to, .. } = &mut scaled.topology.adapter {
             *to = 3.0 * alpha;
         }
-        let mut weights = bench.weights.clone();
-        let second = |name: &str| name.starts_with("injection.adapter.") && name.ends_with("lora_B.weight");
-        for (_, tensor) in weights.iter_mut().filter(|(name, _)| second(name)) {
-            tensor.data.iter_mut().for_each(|x| *x *= 3.0);
-        }
+        let second = |name: &str| name.starts_with("injection.adapter.") && name.ends_with(SECOND);
+        let weights = tripled(&bench.weights, second);
         laws.push(Law {
             said: "the scale of its low-rank branch is not `topology.adapter.alpha / rank`",
             models: [(scaled, bench.weights.clone()), (bench.recipe.clone(), weights)],
@@ -73,7 +114,7 @@ fn laws(bench: &Bench<'_>) -> Vec<Law> {
     laws
 }
 
-/// What every edge of a recipe adds, the hidden state in front of its point being the same for all recipes.
+/// What every edge of a recipe adds, the hidden state in front of its point being [`in_front`] of it for all recipes.
 fn updates(
     bench: &Bench<'_>,
     recipe: &Recipe,
@@ -89,9 +130,14 @@ fn updates(
         let Some(segment) = scene.segment(bench.wiring.edges[edge].point) else {
             return Ok(None);
         };
-        let h = Tensor::from_fn(scene.base.value(segment.start).shape.clone(), |i| (i as f64 * 0.37).sin());
+        let h = in_front(&scene.base.value(segment.start).shape);
         let change = Change { values: [(segment.start, h)].into(), ..Change::default() };
         scene.update(&bench.wiring, edge, &change, &scene.cut(&bench.wiring, edge, &scene.world))
     };
     (0..bench.wiring.edges.len()).map(of).collect()
+}
+
+/// A hidden state.
+fn in_front(shape: &[usize]) -> Tensor<f64> {
+    Tensor::from_fn(shape.to_vec(), |i| (i as f64 * 0.37).sin())
 }

@@ -7,6 +7,7 @@ use crossloom_model::VisionState;
 use crossloom_recipe::{Part, VisionAddress};
 
 use super::super::bench::Bench;
+use super::super::evaluate::leading_to;
 use super::super::report::{Aspect, Verified};
 
 /// Every tap's states depend on all weights of the blocks before them, and on none of those behind.
@@ -62,14 +63,7 @@ fn is_last_norm(name: &str) -> bool {
 
 /// The names of all parameters that a value depends on.
 fn read_by(func: &Func, value: Value) -> BTreeSet<&str> {
-    let (mut seen, mut open) = (vec![false; func.value_count()], vec![value]);
-    while let Some(value) = open.pop() {
-        if !std::mem::replace(&mut seen[value.index()], true)
-            && let Some((_, inst)) = func.def_inst(value)
-        {
-            open.extend(&inst.inputs);
-        }
-    }
+    let seen = leading_to(func, value);
     let read = func.params().iter().filter(|param| seen[param.value.index()]);
     read.map(|param| param.name.as_str()).collect()
 }

@@ -18,7 +18,7 @@ Examples:
   $ crossloom runs compare quickstart
   $ crossloom runs compare quickstart-1a2b3c4d/cli quickstart-5e6f7a8b/cli
   $ crossloom runs compare fusion-strategies --format latex > table.tex
-  $ crossloom runs compare fusion-strategies --report fusion.html
+  $ crossloom runs compare fusion-strategies --report fusion.html --pareto fusion.svg
   $ crossloom runs compare quickstart --baseline cli --json
 
 Without a variant, all variants of a run take part. The runs must have answered the same questions: intervals and tests \
@@ -90,6 +90,9 @@ pub(super) struct Args {
     /// Write a page too: scores over costs, topologies, and gates as heat maps side by side.
     #[arg(long, value_name = "FILE.html", value_hint = clap::ValueHint::FilePath)]
     report: Option<PathBuf>,
+    /// Write scores over costs, with the Pareto front, as a picture of its own.
+    #[arg(long, value_name = "FILE.svg", value_hint = clap::ValueHint::FilePath)]
+    pareto: Option<PathBuf>,
 }
 
 /// A variant that takes part.
@@ -149,9 +152,8 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), CliError> {
     }
     let options = CompareOptions { metric, baseline: args.baseline.clone(), resampling, priors: Vec::new() };
     let comparison = compared(&members, &options, &named).map_err(CliError::failed)?;
-    if let Some(path) = &args.report {
-        write_report(path, args, &entries, &comparison)?;
-        terminal.note(&format!("report: {}", path.display()));
+    if args.report.is_some() || args.pareto.is_some() {
+        write_pictures(args, &entries, &comparison, terminal)?;
     }
     match args.format {
         _ if args.json => terminal.json(&comparison.to_json().map_err(CliError::failed)?),
@@ -165,11 +167,12 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), CliError> {
     }
 }
 
-fn write_report(
-    path: &Path,
+/// Writes the page and the picture that are asked for.
+fn write_pictures(
     args: &Args,
     entries: &[Entry],
     comparison: &Comparison,
+    terminal: &Terminal,
 ) -> Result<(), CliError> {
     let outcomes: Option<Vec<&VariantOutcome>> = entries.iter().map(|entry| entry.outcome.as_ref()).collect();
     let outcomes = outcomes.ok_or_else(|| CliError::Failed {
@@ -178,9 +181,24 @@ fn write_report(
     })?;
     let columns = Column::of(&outcomes, &|group| column_name(group, entries));
     let command = format!("crossloom runs compare {}", args.contenders.join(" "));
-    let page = across_runs(&args.contenders.join(", "), &command, &columns, comparison)?;
-    crossloom_files::write_atomic(path, page.as_bytes())
-        .map_err(|error| CliError::failed(format!("cannot write {}: {error}", path.display())))
+    let across = across_runs(&args.contenders.join(", "), &command, &columns, comparison)?;
+    let write = |path: &Path, name: &str, text: &str| {
+        crossloom_files::write_atomic(path, text.as_bytes())
+            .map_err(|error| CliError::failed(format!("cannot write {}: {error}", path.display())))?;
+        terminal.note(&format!("{name}: {}", path.display()));
+        Ok(())
+    };
+    if let Some(path) = &args.report {
+        write(path, "report", &across.page)?;
+    }
+    match (&args.pareto, &across.score_over_cost) {
+        (Some(path), Some(picture)) => write(path, "picture", picture),
+        (Some(_), None) => Err(CliError::Failed {
+            message: "scores cannot be drawn over costs: fewer than two models, or one whose costs are not on record".to_owned(),
+            help: Some("leave out what is only a reference, or run it again with this version".to_owned()),
+        }),
+        (None, _) => Ok(()),
+    }
 }
 
 impl Entry {

@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
-
+use crate::support::{Files, good, options};
 use crossloom_recipe::{
     Adapter, AmpAttach, Fusion, FusionOrder, Gate, GatePool, ImageUse, LoadedRecipe, PointAddress, Recipe,
     Source, TapNorm, TapSource, VisionAddress, Warmup, load, load_text,
 };
-use support::{Files, good, options};
 
 /// The only recipe of a file, with overrides.
 fn one(name: &str, sets: &[&str]) -> Recipe {
@@ -126,7 +124,7 @@ fn files_that_are_no_recipes_are_refused() {
 
 #[test]
 fn a_text_in_memory_extends_files_of_its_folder() {
-    let folder = support::folder("good");
+    let folder = crate::support::folder("good");
     let text = "name = 'memory'\nextends = ['base.toml']\ntrain.steps = 7\n";
     let loaded = load_text(&folder.join("not-there.toml"), text, &options(&[])).unwrap();
     assert_eq!((loaded.base.name.as_str(), loaded.base.train.steps), ("memory", 7));
@@ -318,7 +316,7 @@ fn a_variant_of_an_extended_file_is_changed_key_by_key() {
 fn every_preset_is_complete_and_consistent() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("presets");
     let mut seen = 0;
-    for path in support::recipes(&folder) {
+    for path in crate::support::recipes(&folder) {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         let is_vision = std::fs::read_to_string(&path).unwrap().contains("family = \"vit\"");
         let part = if is_vision { "vision" } else { "language" };
@@ -337,7 +335,7 @@ fn every_preset_is_complete_and_consistent() {
 fn an_override_of_one_kind_reaches_the_variants_that_chose_the_kind() {
     // As the README says; the shipped recipes choose the adapter in their variants.
     for (name, with_rank) in [("quickstart.toml", &["cli"][..]), ("synthetic.toml", &["cli"])] {
-        let path = support::shipped().join(name);
+        let path = crate::support::shipped().join(name);
         let loaded =
             load(&path, &options(&["topology.adapter.rank=4"])).unwrap_or_else(|error| panic!("{error}"));
         let before = load(&path, &options(&[])).unwrap();
@@ -359,7 +357,7 @@ fn an_override_of_one_kind_reaches_the_variants_that_chose_the_kind() {
         assert!(matches!(one("base.toml", &sets).topology.adapter, Adapter::Amp { rank: 4, .. }), "{sets:?}");
     }
     // One of a variant may choose the kind, too.
-    let path = support::shipped().join("quickstart.toml");
+    let path = crate::support::shipped().join("quickstart.toml");
     let sets = [
         "topology.gate.bias_init=-1",
         "topology.gate.value=0.25",
@@ -373,7 +371,7 @@ fn an_override_of_one_kind_reaches_the_variants_that_chose_the_kind() {
 
 #[test]
 fn an_override_that_no_variant_can_take_says_what_to_add() {
-    let path = support::shipped().join("quickstart.toml");
+    let path = crate::support::shipped().join("quickstart.toml");
     let error = load(&path, &options(&["topology.gate.value=0.5"])).unwrap_err().to_string();
     assert!(error.contains("no variant has chosen the kind `constant`"), "{error}");
     assert!(error.contains("`--set topology.gate.kind=constant`"), "{error}");

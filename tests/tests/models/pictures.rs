@@ -1,12 +1,9 @@
 //! Every stage of every shipped recipe in every form.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod shipped;
-mod xml;
-
+use crate::shipped::{recipe, recipes};
 use crossloom_run::backends::Backend;
 use crossloom_run::stages::{Depth, Format, Mode, Shapes, Stage, Subject, render};
-use shipped::{recipe, recipes};
 
 /// The first variant of every recipe, and its `cli` variant if it has one, for prediction and for training.
 fn subjects(mut visit: impl FnMut(&str, &Subject<'_>)) {
@@ -46,7 +43,7 @@ fn every_stage_has_every_form() {
                     Format::Text => assert!(shown.lines().count() > 3, "{what}"),
                     Format::Json => drop(serde_json::from_str::<serde_json::Value>(&shown).expect(&what)),
                     Format::Svg => {
-                        assert_eq!(xml::root(&shown).unwrap_or_else(|e| panic!("{what}: {e}")), "svg");
+                        assert_eq!(crate::xml::root(&shown).unwrap_or_else(|e| panic!("{what}: {e}")), "svg");
                     }
                     Format::Dot => {
                         assert!(shown.starts_with("digraph \"") && shown.ends_with("}\n"), "{what}");
@@ -139,7 +136,7 @@ fn names_are_escaped() {
     };
     for stage in Stage::ALL {
         let svg = render(&subject, stage, Format::Svg, Depth::Scopes(3)).unwrap();
-        assert_eq!(xml::root(&svg).unwrap_or_else(|error| panic!("{}: {error}", stage.name())), "svg");
+        assert_eq!(crate::xml::root(&svg).unwrap_or_else(|error| panic!("{}: {error}", stage.name())), "svg");
         assert!(svg.contains("a&lt;b&gt;&amp;&quot;c&quot; · &lt;/svg&gt;"), "{svg}");
     }
 }

@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
-
+use crate::support::good;
 use crossloom_recipe::{Recipe, json_schema};
 use serde_json::Value;
-use support::good;
 
 /// Every setting with its schema, by dotted path. Kinds and sets of layers are alternatives of one path.
 fn settings() -> Vec<(String, Value)> {
@@ -134,6 +132,8 @@ const UNWRITTEN: [(&str, &str); 14] = [
     ("topology.fusion.normed_residual", "false"),
     ("topology.stream", "\"sequence\""),
     ("topology.sources", "{}"),
+    ("topology.fusion.norm", "true"),
+    ("topology.fusion.normed_residual", "false"),
     ("train.parts.fusion.trainable", "true"),
     ("train.parts.fusion.lr_scale", "1.0"),
     ("train.parts.fusion.tensors", "[]"),

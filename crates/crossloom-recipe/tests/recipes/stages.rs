@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::float_cmp)]
 
-mod support;
-
+use crate::support::Files;
 use crossloom_recipe::{LoadOptions, LoadedRecipe, Part, Recipe, load_text};
-use support::Files;
 
 const TWO: &str = r#"
 extends = ["base.toml"]
@@ -66,7 +64,7 @@ fn a_recipe_without_stages_is_its_only_stage_and_no_setting_is_missing_where_all
     assert_eq!((recipe.by_stage(), recipe.stage()), (vec![recipe.clone()], None));
     assert_eq!((recipe.all_steps(), recipe.order_seed()), (recipe.train.steps, recipe.data.seed));
     assert!(!loaded.variants[0].resolved_toml_with_provenance().contains("stage"));
-    let text = std::fs::read_to_string(support::folder("good").join("base.toml")).unwrap();
+    let text = std::fs::read_to_string(crate::support::folder("good").join("base.toml")).unwrap();
     let without: Vec<&str> = text.lines().filter(|line| !line.starts_with("steps")).collect();
     let without = without.join("\n");
     assert!(without.len() + 1 < text.len());

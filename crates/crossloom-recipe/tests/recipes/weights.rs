@@ -2,20 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::support::Files;
 use crossloom_recipe::{
     Architecture, Diagnostics, LanguageModel, LoadOptions, LoadedRecipe, Lora, Part, Recipe, load, load_text,
     load_with,
 };
-use support::Files;
 
 /// The base recipe without weights.
 fn base() -> Recipe {
-    support::good("base.toml", &[]).unwrap().base
+    crate::support::good("base.toml", &[]).unwrap().base
 }
 
 /// What the weights of a test are: the models of the base recipe, 128 wide the one and with five layers the other.
@@ -48,7 +46,7 @@ fn published(path: &Path) -> Result<Architecture, Vec<String>> {
 fn loaded(text: &str, sets: &[&str]) -> Result<LoadedRecipe, Diagnostics> {
     let text = format!("name = \"x\"\nextends = [\"base.toml\"]\n{text}");
     let files = Files::new(&[("x.toml", &text)]);
-    load_with(&files.path("x.toml"), &support::options(sets), &published)
+    load_with(&files.path("x.toml"), &crate::support::options(sets), &published)
 }
 
 #[test]

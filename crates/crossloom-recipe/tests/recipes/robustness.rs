@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
-
 use std::path::Path;
 
 use crossloom_recipe::{LoadOptions, Topology, load_text};
@@ -11,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 fn any_text(text: &str, sets: Vec<String>) {
-    let path = support::folder("good").join("memory.toml");
+    let path = crate::support::folder("good").join("memory.toml");
     match load_text(&path, text, &LoadOptions { sets }) {
         Ok(loaded) => {
             for variant in &loaded.variants {
@@ -31,7 +29,7 @@ fn any_text(text: &str, sets: Vec<String>) {
 
 /// A recipe that uses most of the schema.
 fn rich() -> String {
-    let folder = support::folder("good");
+    let folder = crate::support::folder("good");
     let base = std::fs::read_to_string(folder.join("base.toml")).unwrap();
     let inject = std::fs::read_to_string(folder.join("inject.toml")).unwrap();
     let inject = inject.split_once("[topology]").unwrap().1;
@@ -44,7 +42,7 @@ fn rich() -> String {
 
 #[test]
 fn the_rich_recipe_is_a_recipe() {
-    let path = support::folder("good").join("memory.toml");
+    let path = crate::support::folder("good").join("memory.toml");
     let loaded = load_text(&path, &rich(), &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(loaded.variants.len(), 4);
 }
