@@ -202,7 +202,7 @@ fn sweeps_that_can_be_run_obey_the_schema() {
 }
 
 /// What of `tests/bad` a schema of one file cannot see, and why.
-const BEYOND: [(&str, &str); 21] = [
+const BEYOND: [(&str, &str); 23] = [
     ("capital-letters", "whether two keys are alike but for capital letters"),
     ("capital-letters-swept", "the names that a sweep makes"),
     ("circle-b", "other files"),
@@ -210,6 +210,7 @@ const BEYOND: [(&str, &str); 21] = [
     ("dimensions", "sums over several keys"),
     ("extends-itself", "other files"),
     ("gate-and-fusion", "one key against another"),
+    ("gate-without-target", "one key against another"),
     ("kept-in-no-file", "one key against another"),
     ("large-pictures", "one key against another"),
     ("missing-some", "what is missing may be in a file that is extended"),
@@ -219,6 +220,7 @@ const BEYOND: [(&str, &str); 21] = [
     ("set-unknown", "the command line"),
     ("set-values", "the command line"),
     ("sources", "names of the recipe's own"),
+    ("stacks", "one key against another"),
     ("stage-order", "one stage against another"),
     ("sweep-long-names", "the names that a sweep makes"),
     ("sweep-too-large", "how many variants a sweep makes"),

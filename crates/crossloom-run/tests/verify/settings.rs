@@ -5,7 +5,7 @@ use crossloom_run::verify::{Built, verify};
 use crate::support::{said, variant};
 
 /// Settings of the variant `cli` of `synthetic.toml`, which has four taps, three decoder layers and eight questions per picture.
-const SETTINGS: [&[&str]; 19] = [
+const SETTINGS: [&[&str]; 22] = [
     &["variants.cli.topology.fusion='convex'"],
     &["variants.cli.topology.fusion={ kind = 'gated_add', order = 'sequential' }"],
     &["variants.cli.topology.fusion={ kind = 'convex', order = 'sequential' }"],
@@ -27,6 +27,16 @@ const SETTINGS: [&[&str]; 19] = [
     &["train.parts.vision.trainable=false", "train.parts.projector.trainable=false"],
     &["train.accumulate=2", "train.precision='bf16'"],
     &["variants.cli.topology.input='none'"],
+    &[
+        "variants.cli.topology.stream={ from = 'before layer.1', to = 'after layer.1' }",
+        "variants.cli.topology.points=['before layer.1']",
+    ],
+    &["model.projector={ merge = 2, merging = 'mean' }"],
+    &[
+        "variants.cli.topology.conditioning={ kind = 'sentence', weights = 'x', width = 8 }",
+        "variants.cli.topology.input={ kind = 'weighted', of = ['block.1', 'block.2'], weights = { kind = 'question', hidden = 8 } }",
+        "data.questions_per_sequence=1",
+    ],
     &["train.precision='bf16'", "train.parts.vision={ trainable = false, dtype = 'bf16' }"],
     &["variants.cli.topology.gate={ kind = 'static', init = 0.1 }", "variants.cli.topology.fusion='convex'"],
 ];
