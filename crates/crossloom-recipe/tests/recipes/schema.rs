@@ -128,8 +128,6 @@ const UNWRITTEN: [(&str, &str); 14] = [
     ("model.projector.merge", "1"),
     ("model.projector.merging", "\"channels\""),
     ("model.projector.norm", "\"none\""),
-    ("topology.fusion.norm", "true"),
-    ("topology.fusion.normed_residual", "false"),
     ("topology.stream", "\"sequence\""),
     ("topology.sources", "{}"),
     ("topology.fusion.norm", "true"),
