@@ -133,7 +133,7 @@ fn answers_by_cache_are_those_of_recomputation() {
 
 #[test]
 fn answers_about_pictures_that_come_and_go_are_those_of_recomputation() {
-    let stream = "topology.stream={ from = 'before layer.1', to = 'after layer.1' }";
+    let stream = "variants.projector.topology.stream={ from = 'before layer.1', to = 'after layer.1' }";
     assert!(compare("projector", &[stream]).0 > 1);
 }
 

@@ -200,6 +200,7 @@ mod tests {
         (recipe.data.questions_per_sequence, recipe.eval.max_new_tokens) = (8, 3);
         (recipe.train.batch_size, recipe.model.vision.image_size, recipe.model.vision.patch_size) =
             (16, 64, 8);
+        recipe.model.projector.merge = 1;
         let known = Shapes::of(&recipe).unwrap();
         let batch = BatchShape { batch: 16, tokens: 64 + 8 * 13, targets: 16 };
         assert_eq!(known, Shapes { batch, vocab: 33 });
