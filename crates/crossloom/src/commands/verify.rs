@@ -211,7 +211,11 @@ fn reached(proof: &Proof) -> Option<String> {
 }
 
 fn share(value: f64) -> String {
-    if value < 1e-4 { format!("{:.0e} %", 100.0 * value) } else { format!("{:.2} %", 100.0 * value) }
+    match 100.0 * value {
+        0.0 => "0 %".to_owned(),
+        percent if percent < 0.01 => format!("{percent:.0e} %"),
+        percent => format!("{percent:.2} %"),
+    }
 }
 
 fn off(value: f64) -> String {
