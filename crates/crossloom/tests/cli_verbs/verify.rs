@@ -34,3 +34,16 @@ fn what_was_measured_is_told_to_programs_too() {
         assert_eq!(edge["proofs"][aspect]["problems"].as_array().unwrap().len(), 0);
     }
 }
+
+#[test]
+fn what_edges_of_a_trained_run_change_is_told_in_percent_and_nothing_is_no_percent() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = folder.path().to_str().unwrap();
+    let of = ["--variant", "cli"];
+    let sets = ["--set", "train.steps=1", "--out", runs];
+    crossloom(&[&["run", "recipes/synthetic.toml"], &of[..], &sets[..]].concat()).exits(0);
+    let run = std::fs::read_dir(runs).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
+    let said = crossloom(&[&["verify", run.unwrap().to_str().unwrap()], &of[..]].concat()).exits(0);
+    assert!(said.out.contains("answers changed"), "{}", said.out);
+    assert!(said.out.contains(" 0 %") && !said.out.contains("0e0"), "{}", said.out);
+}
