@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crossloom_data::image::Normalization;
-use crossloom_data::packing::{AnswerMode, EvaluationPacker, ImageMode, TrainingOptions, TrainingPacker};
+use crossloom_data::packing::{
+    AnswerMode, EvaluationPacker, ImageMode, PackingPlan, TrainingOptions, TrainingPacker,
+};
 use crossloom_recipe::{Recipe, Split};
 use crossloom_train::step::BatchSource;
 
@@ -57,6 +59,16 @@ fn beside(
     batch.questions().iter().map(of).collect()
 }
 
+/// The first questions of the test split, whose answers are awaited.
+fn first_of_test(data: &Data, plan: &PackingPlan) -> PackedBatch {
+    let (split, encoded) = data.images(Split::Test);
+    let packer =
+        EvaluationPacker::new(plan, encoded, split.images(), &Normalization::HALF, ImageMode::Shown).unwrap();
+    let mut batch = PackedBatch::new(plan);
+    packer.fill(0, AnswerMode::Awaited, &mut batch).unwrap();
+    batch
+}
+
 #[test]
 fn every_row_is_given_the_encoders_vector_of_its_own_question() {
     let (recipe, data, plan) = loaded(&by_sentence());
@@ -78,12 +90,7 @@ fn every_row_is_given_the_encoders_vector_of_its_own_question() {
     }
     assert!(seen.len() > 3, "questions differ");
 
-    let (split, encoded) = data.images(Split::Test);
-    let packer =
-        EvaluationPacker::new(&plan, encoded, split.images(), &Normalization::HALF, ImageMode::Shown)
-            .unwrap();
-    let mut batch = PackedBatch::new(&plan);
-    packer.fill(0, AnswerMode::Awaited, &mut batch).unwrap();
+    let mut batch = first_of_test(&data, &plan);
     assert!(batch.vectors_be.is_empty(), "a batch that was filled anew has none of an earlier one");
     vectors.lay(Split::Test, &mut batch).unwrap();
     for (given, wanted) in beside(&mut encoder, &data, Split::Test, &batch) {
@@ -96,12 +103,7 @@ fn two_questions_about_one_picture_are_given_different_mixtures_of_it() {
     let (recipe, data, plan) = loaded(&by_sentence());
     let mut model = busy(&recipe, &plan);
     let vectors = data.question_vectors(&recipe).unwrap().unwrap();
-    let (split, encoded) = data.images(Split::Test);
-    let packer =
-        EvaluationPacker::new(&plan, encoded, split.images(), &Normalization::HALF, ImageMode::Shown)
-            .unwrap();
-    let mut batch = PackedBatch::new(&plan);
-    packer.fill(0, AnswerMode::Awaited, &mut batch).unwrap();
+    let mut batch = first_of_test(&data, &plan);
     let of_picture: Vec<_> = (0..plan.batch_size).map(|row| batch.image_of_row(row)).collect();
     assert_eq!(of_picture[0], of_picture[1], "rows of one picture");
     let encoding = model.phases.encoding().unwrap();
