@@ -96,6 +96,8 @@ pub mod inputs {
     pub const START: &str = "start";
     /// `[B]` i32: how many of the row's positions are real.
     pub const COUNT: &str = "count";
+    /// Inputs of prefill and decode that have a number for every position that is read.
+    pub const PER_POSITION: [&str; 6] = [TOKENS, POSITIONS, SEGMENTS, TEXT_SEGMENTS, POOL_MASK, TEXT_MASK];
     /// `[B, N, D]`: the input embeddings of the visual tokens, a result of `connect`.
     pub const VISUAL: &str = "visual";
     /// `[K, B, N, D]`: the features of the taps, a result of `connect`.

@@ -91,15 +91,7 @@ fn seen(recipe: &Recipe, given: &Named) -> Named {
 /// Positions `range` of both rows (the second one `lag` positions behind) as the inputs of a call of `tokens` positions.
 fn part(given: &Named, from: [usize; 2], to: [usize; 2], tokens: usize) -> Named {
     let mut named = Named::new();
-    const PER_POSITION: [&str; 6] = [
-        inputs::TOKENS,
-        inputs::POSITIONS,
-        inputs::SEGMENTS,
-        inputs::TEXT_SEGMENTS,
-        inputs::POOL_MASK,
-        inputs::TEXT_MASK,
-    ];
-    for name in PER_POSITION {
+    for name in inputs::PER_POSITION {
         let Some(of) = given.get(name) else { continue };
         let value = |i: usize| {
             let (b, t) = (i / tokens, i % tokens);

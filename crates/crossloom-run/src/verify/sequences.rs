@@ -218,15 +218,7 @@ impl Sequences {
     /// Positions of every sequence as the inputs of a call on a cache with room for so many of each. `held` is what the cache holds.
     pub(crate) fn call(&self, whole: &Named, spans: &[Vec<usize>], held: &[usize], tokens: usize) -> Named {
         let mut named = Named::new();
-        const PER_POSITION: [&str; 6] = [
-            inputs::TOKENS,
-            inputs::POSITIONS,
-            inputs::SEGMENTS,
-            inputs::TEXT_SEGMENTS,
-            inputs::POOL_MASK,
-            inputs::TEXT_MASK,
-        ];
-        for name in PER_POSITION {
+        for name in inputs::PER_POSITION {
             let Some(of) = whole.get(name) else { continue };
             let segments = [inputs::SEGMENTS, inputs::TEXT_SEGMENTS].contains(&name);
             let padding = if segments { -1.0 } else { 0.0 };
