@@ -137,6 +137,18 @@ fn answers_about_pictures_that_come_and_go_are_those_of_recomputation() {
     assert!(compare("projector", &[stream]).0 > 1);
 }
 
+#[test]
+fn answers_behind_several_injections_are_those_of_recomputation() {
+    let sets = [
+        "variants.cli.topology.points=['before layer.0']",
+        "variants.cli.topology.injections.deep={ taps = ['block.2'], points = ['inside layer.1'], adapter = 'linear', \
+         gate = { kind = 'agf', pool = 'image' } }",
+        "variants.cli.topology.injections.read={ taps = ['block.1', 'block.2'], points = ['before layer.2'], \
+         adapter = 'per_tap', fusion = { kind = 'cross_attention', gate_init = 0.5 }, mask = 'text' }",
+    ];
+    assert!(compare("cli", &sets).0 > 1);
+}
+
 /// Four tokens of four patches each, whose rows and columns are counted from the picture's position; text follows behind two.
 #[test]
 fn answers_about_merged_patches_in_rows_and_columns_are_those_of_recomputation() {
