@@ -10,7 +10,7 @@ use super::scalars::choice;
 use super::sets::{Depth, address, set};
 use super::taps::Names;
 use crate::diagnostic::{Finding, did_you_mean, listed};
-use crate::schema::{Injection, NamedWiring, PointAddress, TAKEN, Tap, Wiring};
+use crate::schema::{Injection, NamedWiring, PointAddress, TAKEN, Tap, Wiring, is_small_name};
 use crate::tree::{Node, Table, Value};
 
 /// The keys of an injection.
@@ -100,10 +100,7 @@ const FORM: &str =
 
 /// Whether an injection may be called so. Its weights are named after it, beside those of the injection without a name.
 fn is_injection_name(name: &str) -> bool {
-    name.len() <= 32
-        && name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_')
-        && !TAKEN.contains(&name)
+    is_small_name(name) && !TAKEN.contains(&name)
 }
 
 /// Keys that an injection does not have.

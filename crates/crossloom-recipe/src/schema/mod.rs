@@ -46,8 +46,8 @@ pub use model::{
 pub use stage::Stage;
 pub(crate) use stream::StreamWord;
 pub use stream::{Stream, Stretch};
-pub(crate) use tap::is_source_name;
 pub use tap::{Sampling, Tap, TapSource, TapSources};
+pub(crate) use tap::{is_small_name, is_source_name};
 pub use text_encoder::TextEncoder;
 pub(crate) use topology::TAKEN;
 pub use topology::TopologySpec;
