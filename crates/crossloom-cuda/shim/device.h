@@ -11,10 +11,6 @@ typedef uint32_t u32;
 typedef uint16_t u16;
 typedef uint64_t u64;
 
-struct alignas(16) float4 {
-  float x, y, z, w;
-};
-
 #define __global__ static
 #define DEVICE static inline
 #define TABLE(type, name) static const type name[]

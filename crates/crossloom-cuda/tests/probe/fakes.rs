@@ -9,11 +9,8 @@ pub(crate) fn has_compiler() -> bool {
     let found = Command::new("cc").arg("--version").output().is_ok_and(|output| output.status.success());
     if !found {
         assert!(std::env::var_os("CROSSLOOM_REQUIRE_COMPILER").is_none(), "there is no C compiler `cc`");
-        writeln!(
-            std::io::stderr(),
-            "SKIPPED: there is no C compiler `cc` to build stand-ins for CUDA's libraries with"
-        )
-        .unwrap();
+        let line = b"SKIPPED: there is no C compiler `cc` to build stand-ins for CUDA's libraries with\n";
+        std::io::stderr().write_all(line).unwrap();
     }
     found
 }
@@ -97,11 +94,11 @@ pub(crate) fn driver(start: i32, count: i32, without: &[&str]) -> String {
 
 /// Functions that only have to be there.
 fn empty(names: &[&str], without: &[&str]) -> String {
-    names
-        .iter()
+    let there: Vec<String> = (names.iter())
         .filter(|name| !without.contains(name))
         .map(|name| format!("int {name}(void) {{ return 1; }}\n"))
-        .collect()
+        .collect();
+    there.concat()
 }
 
 /// A compiler of that version.

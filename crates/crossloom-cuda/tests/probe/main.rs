@@ -52,7 +52,7 @@ fn a_machine_with_everything_is_told_whole() {
     assert!(
         findings.libraries.iter().all(|library| library.missing.is_empty() && library.rejected.is_empty())
     );
-    assert_eq!(findings.obstacles(), [String::new(); 0]);
+    assert_eq!(findings.obstacles(), Vec::<String>::new());
     assert_eq!(findings.driver.problem, None);
     let [first, second] = findings.driver.devices.as_slice() else { panic!("{findings:?}") };
     assert_eq!(first.name.as_deref(), Some("NVIDIA Test 90"));
@@ -175,7 +175,7 @@ fn a_broken_file_is_told_and_the_next_folder_is_used() {
     assert_eq!((reasons("libcuda"), reasons("cublasLt")), (vec!["is no file"], vec!["is no file"]));
     let nvrtc = reasons("nvrtc");
     assert!(nvrtc[0].starts_with("cannot be read") && nvrtc[1].contains("nowhere"), "{nvrtc:?}");
-    assert_eq!(findings.obstacles(), [String::new(); 0]);
+    assert_eq!(findings.obstacles(), Vec::<String>::new());
 }
 
 #[test]
