@@ -83,7 +83,8 @@ fn dense_connectors_have_a_wider_projector_or_none_of_their_own() {
 #[test]
 fn igva_has_the_parameters_of_the_published_one() {
     // Its vectors are those of all-mpnet-base-v2, 768 wide.
-    let vectors = "topology.conditioning={ kind = 'precomputed', vectors = 'questions.safetensors', width = 768 }";
+    let vectors =
+        "topology.conditioning={ kind = 'precomputed', vectors = 'questions.safetensors', width = 768 }";
     let recipe = on_llava("igva", &[vectors]);
     assert_eq!(elements(&recipe, "injection.connector.allocator."), 27_047_940);
     assert_eq!(projector(&recipe), 25_174_016);
