@@ -78,7 +78,7 @@ pub mod inputs {
     pub const TEXT_SEGMENTS: &str = "text_segments";
     /// `[B, N]` i32: positions of the visual tokens, -1 for none.
     pub const IMAGE_INDEX: &str = "image_index";
-    /// `[B, T]`: 1 where AGF pools the hidden state.
+    /// `[B, T]`: 1 where AGF pools the hidden state. An injection with a name has its own, see [`of_injection`].
     pub const POOL_MASK: &str = "pool_mask";
     /// `[B, T]`: 1 at positions of the question, where something depends on it.
     pub const QUESTION_MASK: &str = "question_mask";
@@ -96,12 +96,21 @@ pub mod inputs {
     pub const START: &str = "start";
     /// `[B]` i32: how many of the row's positions are real.
     pub const COUNT: &str = "count";
-    /// Inputs of prefill and decode that have a number for every position that is read.
-    pub const PER_POSITION: [&str; 6] = [TOKENS, POSITIONS, SEGMENTS, TEXT_SEGMENTS, POOL_MASK, TEXT_MASK];
     /// `[B, N, D]`: the input embeddings of the visual tokens, a result of `connect`.
     pub const VISUAL: &str = "visual";
-    /// `[K, B, N, D]`: the features of the taps, a result of `connect`.
+    /// `[K, B, N, D]`: the features of the taps, a result of `connect`. An injection with a name has its own, see [`of_injection`].
     pub const FEATURES: &str = "features";
     /// `[B, M]` i32: the tokens to predict, -1 ignored.
     pub const TARGETS: &str = "targets";
+
+    /// Whether a name is that of [`FEATURES`] or [`POOL_MASK`], as `what` says, of any injection: `features`, or `features.NAME`.
+    pub fn of_injection(name: &str, what: &str) -> bool {
+        name.strip_prefix(what).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+
+    /// Whether an input of prefill and decode has a number for every position that is read.
+    pub fn is_per_position(name: &str) -> bool {
+        [TOKENS, POSITIONS, SEGMENTS, TEXT_SEGMENTS, TEXT_MASK].contains(&name)
+            || of_injection(name, POOL_MASK)
+    }
 }

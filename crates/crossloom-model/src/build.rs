@@ -3,12 +3,12 @@
 use crossloom_graph::{LuminalGraph, Tensor};
 use crossloom_ir::op::{Argmax, CrossEntropy, ScatterMode, ScatterRows};
 use crossloom_ir::{Role, TensorType};
-use crossloom_recipe::{Gate, LanguageModel, Mask, PointAddress, Recipe, Stretch, Tap};
+use crossloom_recipe::{LanguageModel, Mask, NamedInjection, PointAddress, Recipe, Stretch, Tap};
 
 use crate::adaptation::{self, Layers};
 use crate::conditioning::question;
 use crate::connector::embeddings;
-use crate::injection::{Features, Injector, PictureCache, PointGates, adapt};
+use crate::injection::{Features, Injector, PictureCache, PointGates, adapt, inject};
 use crate::language::{Memory, Sequence, decoder_layer, embed_tokens, predict, scaled, turned_by};
 use crate::params::Params;
 use crate::vision::States;
@@ -91,7 +91,7 @@ fn whole(
         Some(pixels) => States::encode(&mut p, recipe, pixels)?,
         None => States::given(&mut p, recipe, batch),
     };
-    let places = Places::declare(&mut p, recipe, [batch, tokens], true, !edges.is_empty());
+    let places = Places::declare(&mut p, recipe, edges, [batch, tokens], true);
     let asked = question(&mut p, recipe, Some(ids), [batch, tokens], vocab)?;
     let picture = match places.image_index {
         None => None,
@@ -99,14 +99,15 @@ fn whole(
     };
     let (picture, entering) = Entering::parted(recipe, picture);
     let h = embed(&mut p, ids, picture, language, vocab)?;
-    let features = features(&mut p, &states, recipe, edges)?;
-    let injector =
-        features.map(|features| places.injector(recipe, edges, Some(features), PictureCache::None));
+    let injectors: Vec<Injector<'_>> = features(&mut p, &states, recipe, edges)?
+        .into_iter()
+        .map(|(of, features)| places.injector(recipe, &of, Some(features), PictureCache::None))
+        .collect();
     let positions = turned_by(&mut p, positions, places.image_index, &recipe.model)?;
     let elsewhere = text_segments(&mut p, recipe, [batch, tokens])
         .map(|(stretch, segments)| (stretch, Memory::Sequence { segments }));
     let sequence = Sequence { positions, memory: Memory::Sequence { segments }, elsewhere };
-    let (h, gates) = layers(&mut p, h, entering.as_ref(), sequence, recipe, injector.as_ref())?;
+    let (h, gates) = layers(&mut p, h, entering.as_ref(), sequence, recipe, &injectors)?;
     head(&mut p, h, Some(target_index), language, vocab, outputs)?;
     let (model, mut layers) = finished(p, gates);
     let mut params = model.params.clone();
@@ -160,44 +161,67 @@ impl Entering {
     }
 }
 
+/// An injection with those of the edges of a graph that are its own.
+pub(crate) struct InjectionEdges<'r> {
+    pub(crate) injection: NamedInjection<'r>,
+    pub(crate) edges: Vec<(Tap, PointAddress)>,
+}
+
+impl<'r> InjectionEdges<'r> {
+    /// Every injection that has any of them.
+    pub(crate) fn of(recipe: &'r Recipe, edges: &[(Tap, PointAddress)]) -> Vec<Self> {
+        let own = |injection: NamedInjection<'r>| {
+            let own = |(_, point): &&(Tap, PointAddress)| injection.of.points.contains(point);
+            Self { injection, edges: edges.iter().filter(own).cloned().collect() }
+        };
+        recipe.topology.injections().map(own).filter(|own| !own.edges.is_empty()).collect()
+    }
+}
+
 /// Inputs that say which positions are what to an injection.
-pub(crate) struct Places {
+pub(crate) struct Places<'r> {
     /// `[B, N]` positions of the visual tokens, where they are in the sequence.
     pub(crate) image_index: Option<Tensor>,
-    pool_mask: Option<Tensor>,
+    /// `[B, T]` positions that gates of an injection pool over, by its name.
+    pool_masks: Vec<(Option<&'r str>, Tensor)>,
     text_mask: Option<Tensor>,
 }
 
-impl Places {
-    /// Those that a recipe's topology needs, for sequences of `[B, T]` with visual tokens among them or none, and with injections or
-    /// none.
+impl<'r> Places<'r> {
+    /// Those that the edges of a graph need, for sequences of `[B, T]` with visual tokens among them or none.
     pub(crate) fn declare(
         p: &mut Params,
-        recipe: &Recipe,
+        recipe: &'r Recipe,
+        edges: &[(Tap, PointAddress)],
         [batch, tokens]: [usize; 2],
         seen: bool,
-        injects: bool,
     ) -> Self {
-        let spec = &recipe.topology;
         let mut mask = |name: &str| p.graph.param(name, Role::Input, TensorType::f32([batch, tokens]));
-        let pool_mask = (injects && matches!(spec.gate, Gate::Agf(_))).then(|| mask(inputs::POOL_MASK));
-        let text_mask = (injects && spec.mask == Mask::Text).then(|| mask(inputs::TEXT_MASK));
+        let injections = InjectionEdges::of(recipe, edges);
+        let pooling = injections.iter().map(|own| own.injection).filter(|of| of.of.pool().is_some());
+        let pool_masks = pooling.map(|of| (of.name, mask(&of.under(inputs::POOL_MASK)))).collect();
+        let text_only = injections.iter().any(|own| own.injection.of.mask == Mask::Text);
+        let text_mask = text_only.then(|| mask(inputs::TEXT_MASK));
         let visual = recipe.visual_positions();
         let image_index = (seen && visual > 0)
             .then(|| p.graph.param(inputs::IMAGE_INDEX, Role::Input, TensorType::i32([batch, visual])));
-        Self { image_index, pool_mask, text_mask }
+        Self { image_index, pool_masks, text_mask }
     }
 
     /// An injector over these positions.
-    pub(crate) fn injector<'r>(
+    pub(crate) fn injector(
         &self,
         recipe: &'r Recipe,
-        edges: &[(Tap, PointAddress)],
+        of: &InjectionEdges<'r>,
         features: Option<Features>,
         cache: PictureCache,
     ) -> Injector<'r> {
-        let Self { image_index, pool_mask, text_mask } = *self;
-        Injector { recipe, features, points: by_point(edges), image_index, pool_mask, text_mask, cache }
+        let InjectionEdges { injection, ref edges } = *of;
+        let pool_mask =
+            self.pool_masks.iter().find(|(name, _)| *name == injection.name).map(|(_, mask)| *mask);
+        let text_mask = self.text_mask.filter(|_| injection.of.mask == Mask::Text);
+        let (image_index, points) = (self.image_index, by_point(edges));
+        Injector { recipe, injection, features, points, image_index, pool_mask, text_mask, cache }
     }
 }
 
@@ -218,20 +242,20 @@ pub(crate) fn vocabulary(recipe: &Recipe, tokenizer: usize) -> Result<usize, Mod
     Ok(vocab)
 }
 
-/// The features of all taps; nothing where no edge carries them.
-pub(crate) fn features(
+/// The features of all taps of every injection that has edges.
+pub(crate) fn features<'r>(
     p: &mut Params,
     states: &States,
-    recipe: &Recipe,
+    recipe: &'r Recipe,
     edges: &[(Tap, PointAddress)],
-) -> Result<Option<Features>, ModelError> {
-    if edges.is_empty() {
-        return Ok(None);
-    }
-    p.enter("inject");
-    let features = adapt(p, states, recipe, edges)?;
-    p.leave();
-    Ok(Some(features))
+) -> Result<Vec<(InjectionEdges<'r>, Features)>, ModelError> {
+    let adapted = InjectionEdges::of(recipe, edges).into_iter().map(|own| {
+        p.enter("inject");
+        let features = adapt(p, states, recipe, own.injection, &own.edges)?;
+        p.leave();
+        Ok((own, features))
+    });
+    adapted.collect()
 }
 
 /// Token ids `[B, T]` to the input `[B, T, D]` of the first layer; visual tokens replace the embeddings at their
@@ -261,20 +285,16 @@ pub(crate) fn layers(
     entering: Option<&Entering>,
     sequence: Sequence,
     recipe: &Recipe,
-    injector: Option<&Injector<'_>>,
+    injectors: &[Injector<'_>],
 ) -> Result<(Tensor, Vec<PointGates>), ModelError> {
     let mut gates = Vec::new();
     for layer in 0..recipe.model.language.layers {
         if let Some(entering) = entering.filter(|entering| entering.layer == layer) {
             h = entering.enter(p, h, &recipe.model.language)?;
         }
-        if let Some(injector) = injector {
-            h = injector.inject(p, h, PointAddress::Before(layer), &mut gates)?;
-        }
-        h = decoder_layer(p, h, sequence, recipe, layer, injector, &mut gates)?;
-        if let Some(injector) = injector {
-            h = injector.inject(p, h, PointAddress::After(layer), &mut gates)?;
-        }
+        h = inject(injectors, p, h, PointAddress::Before(layer), &mut gates)?;
+        h = decoder_layer(p, h, sequence, recipe, layer, injectors, &mut gates)?;
+        h = inject(injectors, p, h, PointAddress::After(layer), &mut gates)?;
     }
     Ok((h, gates))
 }

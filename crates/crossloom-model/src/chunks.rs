@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crossloom_recipe::{Gate, GatePool, Recipe};
+use crossloom_recipe::{GatePool, Recipe};
 
 use crate::ModelError;
 
@@ -19,12 +19,13 @@ pub enum Chunking {
 
 /// Where the prompts of a recipe may be cut.
 pub fn chunking(recipe: &Recipe) -> Chunking {
-    match &recipe.topology.gate {
-        Gate::Agf(agf) if recipe.topology.injects() => match agf.pool {
-            GatePool::Image => Chunking::AroundPictures,
-            GatePool::Prompt => Chunking::Never,
-        },
-        _ => Chunking::Anywhere,
+    let pools = || recipe.topology.injections().filter_map(|injection| injection.of.pool());
+    if pools().any(|pool| pool == GatePool::Prompt) {
+        Chunking::Never
+    } else if pools().any(|pool| pool == GatePool::Image) {
+        Chunking::AroundPictures
+    } else {
+        Chunking::Anywhere
     }
 }
 

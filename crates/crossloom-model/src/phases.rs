@@ -8,12 +8,13 @@ use crossloom_ir::{Role, TensorType};
 use crossloom_recipe::{Phase, PointAddress, Recipe, Tap};
 
 use crate::build::{
-    Entering, Places, declare_pixels, embed, features, finish, head, layers, text_segments, vocabulary,
+    Entering, InjectionEdges, Places, declare_pixels, embed, features, finish, head, layers, text_segments,
+    vocabulary,
 };
 use crate::chunks::never;
 use crate::conditioning::question;
 use crate::connector::embeddings;
-use crate::injection::{Features, PictureCache};
+use crate::injection::{Features, Injector, PictureCache};
 use crate::language::{Cache, Memory, Sequence, turned_by};
 use crate::params::Params;
 use crate::vision::States;
@@ -49,7 +50,8 @@ pub fn encode(recipe: &Recipe, batch: usize) -> Result<ModelGraph, ModelError> {
 
 /// The states that [`encode`] gave, of the pictures of a batch, to what the language model reads; where that depends on the question,
 /// `tokens` and `question_mask` `[B, T]`, or `question_vector` `[B, E]`, are inputs too. Results: `visual` `[B, N, D]` and,
-/// where something is injected, `features` `[K, B, N, D]` in the order of the taps, or of the edges where each has its own.
+/// where something is injected, `features` `[K, B, N, D]` in the order of the taps, or of the edges where each has its own; those of an
+/// injection with a name are `features.NAME`.
 ///
 /// # Errors
 /// As [`build`](crate::build).
@@ -102,7 +104,7 @@ pub fn prefill(
     }
     match span {
         Span::Whole | Span::Chunk => language(recipe, edges, step, vocab, Pictures::Read, Some(targets)),
-        Span::Text => language(recipe, acting(recipe, edges), step, vocab, Pictures::Kept, Some(targets)),
+        Span::Text => language(recipe, &acting(recipe, edges), step, vocab, Pictures::Kept, Some(targets)),
     }
 }
 
@@ -118,7 +120,7 @@ pub fn decode(
     step: StepShape,
     vocab: usize,
 ) -> Result<ModelGraph, ModelError> {
-    language(recipe, acting(recipe, edges), step, vocab, Pictures::Kept, None)
+    language(recipe, &acting(recipe, edges), step, vocab, Pictures::Kept, None)
 }
 
 /// What a call has of its pictures.
@@ -131,11 +133,9 @@ enum Pictures {
 }
 
 /// The edges that are computed where no picture is given: those whose phase is all.
-fn acting<'e>(recipe: &Recipe, edges: Edges<'e>) -> Edges<'e> {
-    match recipe.topology.phase {
-        Phase::Prefill => &[],
-        Phase::All => edges,
-    }
+fn acting(recipe: &Recipe, edges: Edges<'_>) -> Vec<(Tap, PointAddress)> {
+    let phase = |point| recipe.topology.injection_at(point).map(|injection| injection.of.phase);
+    edges.iter().filter(|(_, point)| phase(*point) == Some(Phase::All)).cloned().collect()
 }
 
 fn start(recipe: &Recipe) -> Params {
@@ -154,8 +154,8 @@ fn connected(
     let asked = question(&mut p, recipe, None, [batch, tokens], vocab)?;
     let visual = embeddings(&mut p, states, recipe, batch, asked)?;
     p.graph.result(inputs::VISUAL, visual);
-    if let Some(features) = features(&mut p, states, recipe, edges)? {
-        p.graph.result(inputs::FEATURES, features.stacked());
+    for (own, features) in features(&mut p, states, recipe, edges)? {
+        p.graph.result(&own.injection.under(inputs::FEATURES), features.stacked());
     }
     Ok(finish(p, Vec::new()))
 }
@@ -177,8 +177,7 @@ fn language(
     let ids = input(inputs::TOKENS, TensorType::i32([rows, tokens]));
     let positions = input(inputs::POSITIONS, TensorType::i32([rows, tokens]));
     let segments = input(inputs::SEGMENTS, TensorType::i32([rows, tokens]));
-    let places =
-        Places::declare(&mut p, recipe, [rows, tokens], pictures == Pictures::Read, !edges.is_empty());
+    let places = Places::declare(&mut p, recipe, edges, [rows, tokens], pictures == Pictures::Read);
     let mut input = |name: &str, ty: TensorType| p.graph.param(name, Role::Input, ty);
     let picture = places
         .image_index
@@ -187,23 +186,23 @@ fn language(
     let memory = Cache::declare(&mut p, step, segments)?;
     let (picture, entering) = Entering::parted(recipe, picture);
     let h = embed(&mut p, ids, picture, language, vocab)?;
-    let injector = if edges.is_empty() {
-        None
-    } else {
-        let slots = cache.slots;
-        let (features, kept) = match (pictures, recipe.topology.phase) {
-            (Pictures::Kept, _) => (None, PictureCache::Kept { slots, slot: memory.slot() }),
-            (Pictures::Read, Phase::Prefill) => {
-                (Some(Features::given(&mut p, recipe, edges, rows)), PictureCache::None)
-            }
-            (Pictures::Read, Phase::All) => {
-                let slot = p.graph.param(inputs::PICTURE_SLOT, Role::Input, TensorType::i32([rows]));
-                let features = Features::given(&mut p, recipe, edges, rows);
-                (Some(features), PictureCache::Written { slots, slot })
-            }
+    let own = InjectionEdges::of(recipe, edges);
+    let slots = cache.slots;
+    let keeps = pictures == Pictures::Read && own.iter().any(|own| own.injection.of.phase == Phase::All);
+    let picture_slot =
+        keeps.then(|| p.graph.param(inputs::PICTURE_SLOT, Role::Input, TensorType::i32([rows])));
+    let injectors = own.iter().map(|own| {
+        let InjectionEdges { injection, edges } = own;
+        let kept = match (pictures, injection.of.phase, picture_slot) {
+            (Pictures::Kept, ..) => PictureCache::Kept { slots, slot: memory.slot() },
+            (Pictures::Read, Phase::All, Some(slot)) => PictureCache::Written { slots, slot },
+            (Pictures::Read, ..) => PictureCache::None,
         };
-        Some(places.injector(recipe, edges, features, kept))
-    };
+        let features = (pictures == Pictures::Read)
+            .then(|| Features::given(&mut p, &recipe.model, *injection, edges, rows));
+        places.injector(recipe, own, features, kept)
+    });
+    let injectors: Vec<Injector<'_>> = injectors.collect();
     let positions = turned_by(&mut p, positions, places.image_index, &recipe.model)?;
     let elsewhere = match text_segments(&mut p, recipe, [rows, tokens]) {
         None => None,
@@ -213,7 +212,7 @@ fn language(
         }
     };
     let sequence = Sequence { positions, memory: Memory::Cache(memory), elsewhere };
-    let (h, gates) = layers(&mut p, h, entering.as_ref(), sequence, recipe, injector.as_ref())?;
+    let (h, gates) = layers(&mut p, h, entering.as_ref(), sequence, recipe, &injectors)?;
     head(&mut p, h, target_index, language, vocab, Outputs::Predictions)?;
     Ok(finish(p, gates))
 }

@@ -140,6 +140,10 @@ pub fn json_schema() -> Value {
         root.insert("required".to_owned(), json!(["name"]));
         root.insert("$defs".to_owned(), Value::Object(defs));
     }
+    // Its other use is flattened into the topology, whose own keys it must let pass.
+    if let Some(named) = schema.pointer_mut("/$defs/Injection").and_then(Value::as_object_mut) {
+        named.insert("additionalProperties".to_owned(), json!(false));
+    }
     if let Some(stage) = schema.pointer_mut("/$defs/Stage").and_then(Value::as_object_mut) {
         stage.insert("required".to_owned(), json!(["name"]));
     }

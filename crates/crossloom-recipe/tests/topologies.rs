@@ -7,7 +7,10 @@ mod support;
 use std::collections::BTreeSet;
 
 use crossloom_recipe::topology::EdgeWeights;
-use crossloom_recipe::{PointAddress, Recipe, Tap, Topology, TopologyError, VisionAddress, Wiring};
+use crossloom_recipe::{
+    Adapter, Fusion, FusionOrder, Gate, LoadOptions, Mask, Phase, PointAddress, Recipe, Tap, TapNorm,
+    Topology, TopologyError, VisionAddress, Wiring, load_text,
+};
 use support::good;
 
 fn recipe(sets: &[&str]) -> Recipe {
@@ -59,7 +62,7 @@ fn explicit_pairs_bring_their_own_taps_and_points() {
     let text = "name = 'main'\nextends = ['base.toml']\n[topology]\n\
                 wiring = [['block.last', 'after layer.1'], ['embed', 'before layer.last']]\n";
     let files = support::Files::new(&[("main.toml", text)]);
-    let spec = files.load("main.toml", &[]).unwrap().base.topology;
+    let spec = files.load("main.toml", &[]).unwrap().base.topology.main;
     assert_eq!(spec.taps, [VisionAddress::Block(4), VisionAddress::Embed]);
     assert_eq!(spec.points, [PointAddress::After(1), PointAddress::Before(2)]);
 }
@@ -72,6 +75,76 @@ fn before_and_after_the_same_layer_are_two_edges() {
     assert_eq!(names.len(), topology.edges().len());
     assert_eq!(topology.edge("block.3->layer.1.after").unwrap().point, PointAddress::After(1));
     assert_eq!(topology.edge("block.3->layer.1"), None);
+}
+
+/// What a second injection of `inject.toml` says.
+const DEEP: &str = "topology.injections.deep={ taps = ['block.3', 'block.2'], points = ['inside layer.1'], adapter = 'linear' }";
+
+#[test]
+fn injections_with_names_have_edges_of_their_own() {
+    let recipe =
+        recipe(&[DEEP, "topology.injections.deep.gate=static", "topology.injections.deep.gate.init=0.5"]);
+    let spec = &recipe.topology;
+    let names: Vec<Option<&str>> = spec.injections().map(|injection| injection.name).collect();
+    assert_eq!(names, [None, Some("deep")]);
+    assert_eq!(spec.injection_at(PointAddress::Inside(1)).unwrap().prefix(), "injection.deep");
+    assert_eq!(spec.injection_at(PointAddress::Before(0)).unwrap().prefix(), "injection");
+    assert!(
+        spec.injection_at(PointAddress::Before(1)).is_none()
+            && spec.injection_at(PointAddress::Input).is_none()
+    );
+    // What it does not say is as where nothing is said at all, and not as in the other injection.
+    let deep = &spec.named["deep"];
+    assert_eq!((deep.mask, deep.phase), (Mask::Visual, Phase::Prefill));
+    assert_eq!(deep.gate, Gate::Static { init: 0.5 });
+    assert_eq!(deep.fusion, Fusion::GatedAdd { order: FusionOrder::Parallel });
+    assert_eq!(spec.taps(), [1, 3, 2].map(|block| Tap::State(VisionAddress::Block(block))));
+
+    let topology = Topology::new(&recipe).unwrap();
+    let edges: Vec<String> = topology.injections().map(crossloom_recipe::Edge::name).collect();
+    assert_eq!(edges[4..], ["block.3->layer.1.inside", "block.2->layer.1.inside"]);
+    let text = topology.to_text();
+    assert!(
+        text.contains("  injection deep\n  wiring   dense\n  adapter  linear\n  gate     static, from 0.5\n"),
+        "{text}"
+    );
+    assert!(topology.picture(None).to_svg().contains("deep: gate static"));
+
+    // It is a part of what is trained, and a recipe without one has the hash that it had.
+    let hash = |sets: &[&str]| self::recipe(sets).training_hash();
+    assert_ne!(hash(&[DEEP]), hash(&[]));
+    assert!(!serde_json::to_string(&self::recipe(&[])).unwrap().contains("injections"));
+    // A resolved recipe is itself a recipe.
+    let loaded = good("inject.toml", &[DEEP]).unwrap();
+    let text = loaded.variants[0].resolved_toml_with_provenance();
+    assert!(text.contains("[topology.injections.deep.adapter]"), "{text}");
+    let again = load_text(std::path::Path::new("again.toml"), &text, &LoadOptions::default());
+    assert_eq!(again.unwrap_or_else(|e| panic!("{e}\n{text}")).base, loaded.base);
+    let json = serde_json::to_value(&loaded.base).unwrap();
+    assert_eq!(serde_json::from_value::<Recipe>(json).unwrap(), loaded.base);
+}
+
+#[test]
+fn a_variant_changes_one_injection_and_leaves_the_others() {
+    let text = format!(
+        "name = 'main'\nextends = ['inject.toml']\n{}\n[variants.as_it_is]\n[variants.other]\n\
+         topology.injections.deep.points = {{ count = 1 }}\ntopology.injections.deep.adapter = 'per_tap'\n\
+         [variants.third]\ntopology.injections.more = {{ taps = ['block.1'], points = ['after layer.1'] }}\n",
+        DEEP.replacen('=', " = ", 1)
+    );
+    let inject = std::fs::read_to_string(support::folder("good").join("inject.toml")).unwrap();
+    let base = std::fs::read_to_string(support::folder("good").join("base.toml")).unwrap();
+    let files = support::Files::new(&[("main.toml", &text), ("inject.toml", &inject), ("base.toml", &base)]);
+    let sets = ["topology.injections.deep.adapter.bias=false"];
+    let loaded = files.load("main.toml", &sets).unwrap_or_else(|e| panic!("{e}"));
+    let of = |variant: &str| &loaded.variant(variant).unwrap().recipe.topology;
+    let without_bias = Adapter::Linear { tap_norm: TapNorm::None, bias: false };
+    assert_eq!(of("as_it_is").named["deep"].adapter, without_bias);
+    assert_eq!(of("other").named["deep"].points, [PointAddress::Before(2)]);
+    assert_eq!(of("other").named["deep"].adapter, Adapter::PerTap { tap_norm: TapNorm::None });
+    assert_eq!(of("third").named.keys().collect::<Vec<_>>(), ["deep", "more"]);
+    assert_eq!(of("third").named["deep"], of("as_it_is").named["deep"]);
+    assert!(loaded.variants.iter().all(|variant| variant.recipe.topology.main == of("as_it_is").main));
 }
 
 #[test]
@@ -108,21 +181,21 @@ fn a_recipe_changed_by_hand_cannot_become_a_wrong_graph() {
     let one = || Tap::State(VisionAddress::Block(1));
     assert_eq!(
         changed(&|recipe| {
-            recipe.topology.wiring = Wiring::Diagonal;
-            recipe.topology.points.pop();
+            recipe.topology.main.wiring = Wiring::Diagonal;
+            recipe.topology.main.points.pop();
         }),
         TopologyError::Diagonal { taps: 2, points: 1 }
     );
     assert_eq!(
-        changed(&|recipe| recipe.topology.wiring = Wiring::Broadcast),
+        changed(&|recipe| recipe.topology.main.wiring = Wiring::Broadcast),
         TopologyError::Broadcast { taps: 2 }
     );
     assert_eq!(
-        changed(&|recipe| recipe.topology.wiring = Wiring::Pairs(vec![(one(), PointAddress::Before(1))])),
+        changed(&|recipe| recipe.topology.main.wiring = Wiring::Pairs(vec![(one(), PointAddress::Before(1))])),
         TopologyError::Pair { edge: "block.1->layer.1".to_owned() }
     );
     assert_eq!(
-        changed(&|recipe| recipe.topology.taps.push(one())),
+        changed(&|recipe| recipe.topology.main.taps.push(one())),
         TopologyError::Duplicate { address: "block.1".to_owned() }
     );
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crossloom_data::packing::{AnswerMode, EvaluationPacker, ImageMode, PackedBatch, PackingPlan};
 use crossloom_model::BatchShape;
 use crossloom_recipe::{LoadOptions, Recipe, load};
-use crossloom_run::{Data, Model, Processor, evaluate, load_batch, pool_of};
+use crossloom_run::{Data, Model, Pools, Processor, evaluate, load_batch};
 use crossloom_runtime::Session;
 
 const ROUNDS: usize = 3;
@@ -67,7 +67,7 @@ fn recompute(
     plan: &PackingPlan,
     whole: &mut Session,
 ) -> Result<(Vec<String>, usize), Box<dyn Error>> {
-    let pool = pool_of(recipe);
+    let pools = Pools::of(recipe);
     let (split, encoded) = data.images(recipe.eval.split);
     let normalization = Processor::of(recipe).normalization();
     let packer = EvaluationPacker::new(plan, encoded, split.images(), &normalization, ImageMode::Shown)?;
@@ -76,7 +76,7 @@ fn recompute(
     for index in 0..packer.batches() {
         packer.fill(index, AnswerMode::Awaited, &mut batch)?;
         loop {
-            load_batch(whole, &batch, pool)?;
+            load_batch(whole, &batch, &pools)?;
             whole.run()?;
             let predicted = whole.read::<i32>("predictions")?;
             let of =

@@ -15,9 +15,9 @@ use std::time::Instant;
 use crossloom_compiler::explain::explain;
 use crossloom_data::packing::{PackedBatch, TrainingOptions, TrainingPacker};
 use crossloom_model::BatchShape;
-use crossloom_recipe::{GatePool, LoadOptions, Split, load_with};
+use crossloom_recipe::{LoadOptions, Split, load_with};
 use crossloom_run::start::architecture;
-use crossloom_run::{Data, Model, load_batch, settled};
+use crossloom_run::{Data, Model, Pools, load_batch, settled};
 use crossloom_runtime::limits::peak_resident_bytes;
 use crossloom_runtime::{RunError, Session};
 
@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut packer = TrainingPacker::new(&plan, encoded, split.images(), TrainingOptions::default())?;
     let mut batch = PackedBatch::new(&plan);
     packer.fill(&mut batch)?;
-    load_batch(&mut step, &batch, GatePool::Image)?;
+    load_batch(&mut step, &batch, &Pools::of(recipe))?;
 
     let pool = rayon::ThreadPoolBuilder::new().build()?;
     let totals = pool.install(|| times(&mut step, rounds))?;

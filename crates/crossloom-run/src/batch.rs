@@ -2,23 +2,23 @@
 
 use crossloom_data::packing::{IMAGE_SEGMENT, PADDING_SEGMENT, PackedBatch};
 use crossloom_model::inputs;
-use crossloom_recipe::{Gate, GatePool, Recipe};
+use crossloom_recipe::{GatePool, Recipe};
 use crossloom_runtime::{RunError, Session};
 
-/// Writes a batch into the inputs of a session that encodes its pictures. `pool` says over which positions AGF pools the hidden state.
+/// Writes a batch into the inputs of a session that encodes its pictures.
 ///
 /// # Errors
 /// The batch has other shapes than the graph was built for.
-pub fn load_batch(session: &mut Session, batch: &PackedBatch, pool: GatePool) -> Result<(), RunError> {
+pub fn load_batch(session: &mut Session, batch: &PackedBatch, pools: &Pools) -> Result<(), RunError> {
     session.write(inputs::PIXELS, &batch.pixels_bchw)?;
-    load_questions(session, batch, pool)
+    load_questions(session, batch, pools)
 }
 
 /// Writes all of a batch but its pictures.
 pub(crate) fn load_questions(
     session: &mut Session,
     batch: &PackedBatch,
-    pool: GatePool,
+    pools: &Pools,
 ) -> Result<(), RunError> {
     session.write(inputs::TOKENS, &batch.tokens_bt)?;
     session.write(inputs::POSITIONS, &batch.positions_bt)?;
@@ -40,17 +40,7 @@ pub(crate) fn load_questions(
     if session.has_input(inputs::QUESTION_VECTOR) {
         session.write(inputs::QUESTION_VECTOR, &batch.vectors_be)?;
     }
-    if !session.has_input(inputs::POOL_MASK) {
-        return Ok(());
-    }
-    match pool {
-        GatePool::Prompt => session.write(inputs::POOL_MASK, &batch.prompt_mask_bt),
-        GatePool::Image => {
-            let pooled = |&segment: &i32| f32::from(u8::from(segment == IMAGE_SEGMENT));
-            let mask: Vec<f32> = batch.segments_bt.iter().map(pooled).collect();
-            session.write(inputs::POOL_MASK, &mask)
-        }
-    }
+    pools.write(session, &batch.segments_bt, || batch.prompt_mask_bt.clone())
 }
 
 /// Writes the segments of layers without visual tokens, where only some have them.
@@ -73,10 +63,38 @@ pub(crate) fn question_mask(batch: &PackedBatch) -> Vec<f32> {
     batch.prompt_mask_bt.iter().zip(text).map(|(prompt, text)| prompt * text).collect()
 }
 
-/// The positions over which a recipe's gates pool; the image where it has no such gate.
-pub fn pool_of(recipe: &Recipe) -> GatePool {
-    match &recipe.topology.gate {
-        Gate::Agf(agf) => agf.pool,
-        _ => GatePool::Image,
+/// The positions over which gates pool the hidden state: those of each injection that has such gates, by the input that says which.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pools(Vec<(String, GatePool)>);
+
+impl Pools {
+    /// Those of a recipe.
+    pub fn of(recipe: &Recipe) -> Self {
+        let injections = recipe.topology.injections();
+        Self(injections.filter_map(|of| Some((of.under(inputs::POOL_MASK), of.of.pool()?))).collect())
+    }
+
+    /// Every input with what it holds.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, GatePool)> {
+        self.0.iter().map(|(input, pool)| (input.as_str(), *pool))
+    }
+
+    /// Writes them for positions of these segments, of which `prompt` gives the mask of the prompt.
+    pub(crate) fn write(
+        &self,
+        session: &mut Session,
+        segments: &[i32],
+        prompt: impl Fn() -> Vec<f32>,
+    ) -> Result<(), RunError> {
+        for (input, pool) in self.iter().filter(|(input, _)| session.has_input(input)).collect::<Vec<_>>() {
+            let mask = match pool {
+                GatePool::Prompt => prompt(),
+                GatePool::Image => {
+                    segments.iter().map(|&s| f32::from(u8::from(s == IMAGE_SEGMENT))).collect()
+                }
+            };
+            session.write(input, &mask)?;
+        }
+        Ok(())
     }
 }

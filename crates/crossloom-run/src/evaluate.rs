@@ -11,7 +11,7 @@ use crossloom_recipe::{Eval, Recipe};
 use crossloom_train::run_dir::GateRecord;
 use indexmap::IndexMap;
 
-use crate::batch::pool_of;
+use crate::batch::Pools;
 use crate::data::image_mode;
 use crate::gates::GateMoments;
 use crate::generate::answer;
@@ -48,7 +48,7 @@ pub fn evaluate(
         &Processor::of(recipe).normalization(),
         image_mode(recipe),
     )?;
-    let (pool, vectors) = (pool_of(recipe), data.question_vectors(recipe)?);
+    let (pools, vectors) = (Pools::of(recipe), data.question_vectors(recipe)?);
     let mut batch = PackedBatch::new(plan);
     let wanted = wanted(recipe, encoded);
     let mut answers: Vec<Option<Answer>> = vec![None; wanted.len()];
@@ -72,7 +72,7 @@ pub fn evaluate(
                 places.iter().map(|&(place, _)| batch.questions()[place].row).collect();
             rows.sort_unstable();
             rows.dedup();
-            answer(model, &mut batch, pool, encoding, &mut gates, &rows)?;
+            answer(model, &mut batch, &pools, encoding, &mut gates, &rows)?;
         }
         for (place, number) in places {
             let text = data.tokenizer.decode(batch.generated(place));

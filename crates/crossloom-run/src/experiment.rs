@@ -332,17 +332,22 @@ impl<'r> Experiment<'r> {
             let own = data.of(&stage.recipe)?;
             // What is thrown away is not looked for elsewhere; variants of one run share a stage all the same.
             let out = (self.entry != Entry::Replace).then_some(self.out.as_path());
-            if self.job != Job::Evaluate && stages.peek().is_some() {
+            let mut resumes = self.entry == Entry::Resume;
+            if self.job != Job::Evaluate {
                 let training = TrainingStage::of(&dir.variant(&variant.name)?, stage.recipe.clone());
                 if take_over(&training, &variant.name, data, dir, out, record, progress)? {
-                    continue;
+                    if stages.peek().is_some() {
+                        continue;
+                    }
+                    // No step of it is left to be done, and it is evaluated.
+                    resumes = true;
                 }
             }
             let earlier = std::mem::replace(pictures, States::new(0, None));
             let held = self.states(earlier, &variant.name, &stage, progress);
             let mut ready = VariantRun::new(variant, stage, &most, held, self.job, device, dir, record)?;
             if self.job != Job::Evaluate {
-                let finished = ready.train(own, self.entry == Entry::Resume, record, progress, stop)?;
+                let finished = ready.train(own, resumes, record, progress, stop)?;
                 dir.write_record(record)?;
                 if !finished {
                     return Ok(Ended::Stopped);

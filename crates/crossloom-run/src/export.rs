@@ -7,8 +7,8 @@ use std::path::Path;
 use crossloom_ir::DType;
 use crossloom_model::{BatchShape, Outputs, ParamSpec};
 use crossloom_recipe::{
-    Adapter, AmpAttach, Architecture, Fusion, Gate, Input, KeptIn, Mask, Part, Phase, Recipe, Stream,
-    Topology, TopologySpec,
+    Adapter, AmpAttach, Architecture, Fusion, Gate, Injection, Input, KeptIn, Mask, NamedInjection, Part,
+    Phase, Recipe, Stream, Topology,
 };
 use crossloom_train::checkpoint::{Checkpoint, RestorePart};
 use crossloom_train::run_dir::VariantDir;
@@ -164,23 +164,32 @@ impl Held {
     }
 
     fn branches(&self, recipe: &Recipe, folder: &Path) -> Result<Exported, ExperimentError> {
-        let Adapter::Amp { alpha, attach: AmpAttach::PerLinear, .. } = recipe.topology.adapter else {
+        let branched = |injection: &NamedInjection<'_>| match injection.of.adapter {
+            Adapter::Amp { alpha, attach: AmpAttach::PerLinear, .. } => Some(alpha),
+            _ => None,
+        };
+        let injections = recipe.topology.injections();
+        let injections: Vec<_> = injections.filter_map(|of| Some((of, branched(&of)?))).collect();
+        if injections.is_empty() {
             return Err(ExperimentError::request(
                 "the variant has no branches beside the linear layers of its projector",
                 "they are those of topology.adapter = { kind = \"amp\", attach = \"per_linear\" }",
             ));
-        };
-        let mut adapters = Vec::with_capacity(recipe.topology.taps.len());
-        for tap in &recipe.topology.taps {
+        }
+        let mut adapters = Vec::new();
+        let taps =
+            injections.iter().flat_map(|(of, alpha)| of.of.taps.iter().map(move |tap| (of, alpha, tap)));
+        for (of, &alpha, tap) in taps {
+            let prefix = of.prefix();
             let mut pairs = Vec::with_capacity(2);
             for layer in ["linear_1", "linear_2"] {
                 let half = |letter: &str| {
-                    self.values(&format!("injection.adapter.{tap}.{layer}.lora_{letter}.weight")).cloned()
+                    self.values(&format!("{prefix}.adapter.{tap}.{layer}.lora_{letter}.weight")).cloned()
                 };
                 let linear = format!("multi_modal_projector.{layer}");
                 pairs.push(peft::Pair { linear, a: half("A")?, b: half("B")?, alpha });
             }
-            adapters.push((tap.to_string(), pairs));
+            adapters.push((of.name.map_or(tap.to_string(), |name| format!("{name}.{tap}")), pairs));
         }
         peft::write_all(folder, base(recipe, Scope::Whole), &adapters)?;
         let branch = |param: &&ParamSpec| {
@@ -253,23 +262,28 @@ fn architecture(recipe: &Recipe, scope: Scope) -> Result<Architecture, Experimen
             "give away its language model or its encoder (--merge language, --merge vision), or its trained tensors",
         )
     };
-    let adds = matches!(
-        spec,
-        TopologySpec {
-            fusion: Fusion::Add { .. },
-            gate: Gate::None {},
-            mask: Mask::Visual,
-            phase: Phase::Prefill,
-            ..
-        }
-    );
+    let adds = |injection: NamedInjection<'_>| {
+        matches!(
+            injection.of,
+            Injection {
+                fusion: Fusion::Add { .. },
+                gate: Gate::None {},
+                mask: Mask::Visual,
+                phase: Phase::Prefill,
+                ..
+            }
+        )
+    };
     if spec.stream != Stream::Sequence {
         return Err(refused("has no visual tokens in its sequence"));
     }
-    if spec.injects() && !adds {
+    if !spec.injections().all(adds) {
         return Err(refused(
             "injects vision states otherwise than by adding them to visual tokens, without a weight",
         ));
+    }
+    if !spec.named.is_empty() {
+        return Err(refused("has injections with names"));
     }
     let made = || refused("reads sources that are made of vision states");
     let (Input::None | Input::Channels(_)) = &spec.input else {
@@ -281,7 +295,7 @@ fn architecture(recipe: &Recipe, scope: Scope) -> Result<Architecture, Experimen
     let topology = Topology::new(recipe)?;
     let edges = topology.injections().map(|edge| Ok((edge.tap.state().ok_or_else(made)?, edge.point)));
     architecture.wiring = edges.collect::<Result<_, ExperimentError>>()?;
-    architecture.adapter = (!architecture.wiring.is_empty()).then(|| spec.adapter.clone());
+    architecture.adapter = (!architecture.wiring.is_empty()).then(|| spec.main.adapter.clone());
     Ok(architecture)
 }
 

@@ -1,7 +1,7 @@
 //! How far gates open, over the sequences that hold data.
 
 use crossloom_model::GATE_RESULT;
-use crossloom_recipe::{Gate, PointAddress, Recipe, Tap};
+use crossloom_recipe::{Edge, Gate, PointAddress, Recipe, Tap, Topology};
 use crossloom_runtime::{RunError, Session};
 use crossloom_train::run_dir::GateRecord;
 use crossloom_train::step::GateMeans;
@@ -74,10 +74,16 @@ impl GateMoments {
 pub(crate) fn saturation(recipe: &Recipe, gates: &IndexMap<String, GateRecord>) -> Option<String> {
     /// Nearer to 0 or 1 than this, and varying less, a gate is as good as fixed.
     const NEAR: f64 = 1e-3;
-    if !matches!(recipe.topology.gate, Gate::Agf(_)) {
-        return None;
-    }
-    let fixed = || gates.values().filter(|gate| gate.deviation < NEAR);
+    let topology = Topology::new(recipe).ok()?;
+    // A constant is meant to be one.
+    let learned = |point| {
+        let injection = recipe.topology.injection_at(point);
+        injection.is_some_and(|injection| matches!(injection.of.gate, Gate::Agf(_)))
+    };
+    let learned: Vec<String> =
+        topology.injections().filter(|edge| learned(edge.point)).map(Edge::name).collect();
+    let gates: Vec<&GateRecord> = learned.iter().filter_map(|edge| gates.get(edge)).collect();
+    let fixed = || gates.iter().filter(|gate| gate.deviation < NEAR);
     let closed = fixed().filter(|gate| gate.mean.abs() < NEAR).count();
     let open = fixed().filter(|gate| gate.mean > 1.0 - NEAR).count();
     let are = |count: usize| if count == 1 { "is" } else { "are" };
@@ -167,7 +173,7 @@ mod tests {
         );
         assert_eq!(said(&[(0.018, 0.0), (0.99, 0.0)]), None);
         let mut fixed = cli.clone();
-        fixed.topology.gate = Gate::Constant { value: 1.0 };
+        fixed.topology.main.gate = Gate::Constant { value: 1.0 };
         assert_eq!(saturation(&fixed, &gates(&[(1.0, 0.0)])), None, "a fixed weight is meant to be one");
     }
 }

@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 
-use crossloom_data::packing::{IMAGE_SEGMENT, PADDING_SEGMENT, PackedBatch};
+use crossloom_data::packing::{PADDING_SEGMENT, PackedBatch};
 use crossloom_model::inputs;
-use crossloom_recipe::GatePool;
 use crossloom_runtime::{RunError, Session};
 
 use crate::ExperimentError;
-use crate::batch::{load_text_segments, text_mask};
+use crate::batch::{Pools, load_text_segments, text_mask};
 use crate::gates::GateMoments;
 use crate::model::Model;
 use crate::phases::Seen;
@@ -19,7 +18,7 @@ use crate::states::Encoding;
 pub(crate) fn answer(
     model: &mut Model,
     batch: &mut PackedBatch,
-    pool: GatePool,
+    pools: &Pools,
     encoding: Encoding,
     gates: &mut GateMoments,
     rows: &[usize],
@@ -38,7 +37,7 @@ pub(crate) fn answer(
         // Where pictures take no positions, the first call reads them.
         let picture = call == 0 || spans.iter().any(|span| span.start < batch.plan().visual_tokens);
         let ((tokens, questions), prefill) = model.phases.prefill(longest, most, picture)?;
-        load_prompts(prefill, batch, pool, &Part { kept: &kept, spans, tokens, questions }, &ends, &seen)?;
+        load_prompts(prefill, batch, pools, &Part { kept: &kept, spans, tokens, questions }, &ends, &seen)?;
         prefill.run()?;
         // A chunk with a picture holds all of what its gates pool; later ones have no gates.
         if call == 0 {
@@ -110,7 +109,7 @@ impl Part<'_> {
 fn load_prompts(
     session: &mut Session,
     batch: &PackedBatch,
-    pool: GatePool,
+    pools: &Pools,
     part: &Part<'_>,
     ends: &[usize],
     seen: &Seen,
@@ -133,16 +132,12 @@ fn load_prompts(
         session.write(inputs::IMAGE_INDEX, &index)?;
         session.write(inputs::VISUAL, &seen.visual)?;
     }
-    if session.has_input(inputs::FEATURES) {
-        session.write(inputs::FEATURES, &seen.features)?;
+    for (name, features) in
+        seen.features.iter().filter(|(name, _)| session.has_input(name)).collect::<Vec<_>>()
+    {
+        session.write(name, features)?;
     }
-    if session.has_input(inputs::POOL_MASK) {
-        let mask: Vec<f32> = match pool {
-            GatePool::Prompt => part.gathered(&batch.prompt_mask_bt, length, 0.0),
-            GatePool::Image => segments.iter().map(|&s| f32::from(u8::from(s == IMAGE_SEGMENT))).collect(),
-        };
-        session.write(inputs::POOL_MASK, &mask)?;
-    }
+    pools.write(session, &segments, || part.gathered(&batch.prompt_mask_bt, length, 0.0))?;
     if session.has_input(inputs::TEXT_MASK) {
         session.write(inputs::TEXT_MASK, &text_mask(&segments))?;
     }

@@ -73,7 +73,7 @@ pub mod stages;
 pub mod start;
 pub mod verify;
 
-pub use batch::{load_batch, pool_of};
+pub use batch::{Pools, load_batch};
 pub use data::Data;
 pub use datasets::DataSets;
 pub use error::ExperimentError;

@@ -111,8 +111,8 @@ pub(crate) struct Described {
 pub(crate) struct Seen {
     /// `[B, N, D]`; of no picture in rows without a question.
     pub(crate) visual: Vec<f32>,
-    /// `[K, B, N, D]`; empty where nothing is injected.
-    pub(crate) features: Vec<f32>,
+    /// `[K, B, N, D]` of every injection, by the name of the input.
+    pub(crate) features: Vec<(String, Vec<f32>)>,
 }
 
 impl Phases {
@@ -172,10 +172,13 @@ impl Phases {
             session.write(inputs::QUESTION_VECTOR, &batch.vectors_be)?;
         }
         session.run()?;
-        let features = match session.result_type(inputs::FEATURES) {
-            Ok(_) => session.read::<f32>(inputs::FEATURES)?,
-            Err(_) => Vec::new(),
-        };
+        let injections = self.graphs.recipe.topology.injections();
+        let features = injections.map(|injection| {
+            let name = injection.under(inputs::FEATURES);
+            let values = session.read::<f32>(&name)?;
+            Ok((name, values))
+        });
+        let features = features.collect::<Result<_, RunError>>()?;
         Ok(Seen { visual: session.read::<f32>(inputs::VISUAL)?, features })
     }
 

@@ -3,7 +3,7 @@
 use crossloom_compiler::training::{ACCUMULATOR, MICRO_WEIGHT, hyper_input};
 use crossloom_data::packing::PackedBatch;
 use crossloom_model::inputs;
-use crossloom_recipe::{GatePool, PointAddress, Tap};
+use crossloom_recipe::{PointAddress, Tap};
 use crossloom_runtime::{RunError, Session, Store};
 use crossloom_train::step::{
     BoxError, MicroOutput, MicroStep, ModelState, NonFinite, StateTensor, TrainStep, Update, Visit,
@@ -11,7 +11,7 @@ use crossloom_train::step::{
 };
 
 use crate::ExperimentError;
-use crate::batch::{load_batch, load_questions};
+use crate::batch::{Pools, load_batch, load_questions};
 use crate::encoder::Encoder;
 use crate::gates::GateMoments;
 use crate::model::{Model, Training, load_state, visit_state};
@@ -24,7 +24,7 @@ pub struct ModelStep<'m> {
     training: &'m mut Training,
     pictures: Pictures<'m>,
     gates: &'m [(PointAddress, Vec<Tap>)],
-    pool: GatePool,
+    pools: Pools,
     beta1: f64,
     beta2: f64,
     /// Gate means are read at steps that are multiples of this.
@@ -38,7 +38,7 @@ impl<'m> ModelStep<'m> {
     /// A model that was built to predict only.
     pub fn new(
         model: &'m mut Model,
-        pool: GatePool,
+        pools: Pools,
         betas: [f64; 2],
         gates_every: u64,
     ) -> Result<Self, ExperimentError> {
@@ -50,13 +50,13 @@ impl<'m> ModelStep<'m> {
         };
         let gates_every = gates_every.max(1);
         let pictures = Pictures { encoder: &mut phases.encoder, encoding: None };
-        Ok(Self { store, training, pictures, gates, pool, beta1: betas[0], beta2: betas[1], gates_every })
+        Ok(Self { store, training, pictures, gates, pools, beta1: betas[0], beta2: betas[1], gates_every })
     }
 
     /// The loss of a batch that is not trained on; `None` where no pictures are held out.
     pub(crate) fn held_out_loss(&mut self, batch: &PackedBatch) -> Result<Option<f32>, ExperimentError> {
         let Some(session) = self.training.held_out.as_mut() else { return Ok(None) };
-        self.pictures.load(session, batch, self.pool)?;
+        self.pictures.load(session, batch, &self.pools)?;
         session.run()?;
         Ok(Some(scalar(session, "loss")?))
     }
@@ -88,10 +88,10 @@ impl Pictures<'_> {
         &mut self,
         session: &mut Session,
         batch: &PackedBatch,
-        pool: GatePool,
+        pools: &Pools,
     ) -> Result<(), ExperimentError> {
         if session.has_input(inputs::PIXELS) {
-            return Ok(load_batch(session, batch, pool)?);
+            return Ok(load_batch(session, batch, pools)?);
         }
         let encoding = match self.encoding {
             Some(encoding) => encoding,
@@ -99,7 +99,7 @@ impl Pictures<'_> {
         };
         let rows: Vec<usize> = (0..batch.real_rows()).collect();
         self.encoder.load(session, batch, &rows, encoding)?;
-        Ok(load_questions(session, batch, pool)?)
+        Ok(load_questions(session, batch, pools)?)
     }
 }
 
@@ -120,7 +120,7 @@ impl TrainStep for ModelStep<'_> {
     fn micro_step(&mut self, batch: &TrainingBatch, micro: &MicroStep<'_>) -> Result<MicroOutput, BoxError> {
         let betas = [self.beta1, self.beta2];
         let Training { step, apply, .. } = &mut *self.training;
-        self.pictures.load(step, &batch.batch, self.pool)?;
+        self.pictures.load(step, &batch.batch, &self.pools)?;
         if step.has_input(MICRO_WEIGHT) {
             step.write(MICRO_WEIGHT, &[micro.weight])?;
         } else if let Some(update) = micro.update {
@@ -166,7 +166,7 @@ impl TrainStep for ModelStep<'_> {
             value_name: found.value,
         };
         for (index, batch) in batches.iter().enumerate() {
-            self.pictures.load(step, &batch.batch, self.pool).ok()?;
+            self.pictures.load(step, &batch.batch, &self.pools).ok()?;
             if step.has_input(MICRO_WEIGHT) {
                 let weight = share_of_targets(batches, index) as f32;
                 step.write(MICRO_WEIGHT, &[weight]).ok()?;

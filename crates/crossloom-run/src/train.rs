@@ -13,7 +13,7 @@ use crossloom_train::schedule::RateCurve;
 use crossloom_train::step::BoxError;
 use crossloom_train::trainer::{Summary, TrainIo, TrainOptions, Trainer};
 
-use crate::batch::pool_of;
+use crate::batch::Pools;
 use crate::data::image_mode;
 use crate::held_out::HeldOut;
 use crate::model::Model;
@@ -74,7 +74,7 @@ pub fn train(
             model.take_over(&left)?;
         }
     }
-    let mut step = ModelStep::new(model, pool_of(recipe), settings.betas, settings.log_every)?;
+    let mut step = ModelStep::new(model, Pools::of(recipe), settings.betas, settings.log_every)?;
     let mut held_out = HeldOut::new(recipe, data, plan)?;
     let mut options = train_options(settings, &hash);
     options.validate_every = held_out.as_ref().map(|_| HeldOut::every(recipe));

@@ -5,12 +5,12 @@ use std::path::Path;
 use crossloom_data::packing::{ImageMode, PackedBatch, PackingPlan};
 use crossloom_data::tokenizer::Tokenizer;
 use crossloom_model::BatchShape;
-use crossloom_recipe::{GatePool, Recipe};
+use crossloom_recipe::Recipe;
 use crossloom_train::run_dir::VariantDir;
 
 use crate::ExperimentError;
 use crate::backends::Resources;
-use crate::batch::pool_of;
+use crate::batch::Pools;
 use crate::data::image_mode;
 use crate::gates::GateMoments;
 use crate::generate::answer;
@@ -29,7 +29,7 @@ pub struct Trained {
     model: Model,
     tokenizer: Tokenizer,
     processor: Processor,
-    pool: GatePool,
+    pools: Pools,
     /// How its model encodes pictures, which stays as it is.
     encoding: Encoding,
     /// What makes vectors of questions, where something depends on them.
@@ -81,10 +81,10 @@ impl Trained {
         let held = DataNeed { batches: shapes.batch_bytes(), pictures: 1, ..DataNeed::default() };
         let mut model = restored(dir, &stage, &shapes, held, resources)?;
         let encoding = model.phases.encoding()?;
-        let (pool, batch) = (pool_of(recipe), PackedBatch::new(&shapes));
+        let (pools, batch) = (Pools::of(recipe), PackedBatch::new(&shapes));
         let vectors = Vectors::open(recipe)?;
         let stage = recipe.stage().map(str::to_owned);
-        Ok((Self { model, tokenizer, processor, pool, encoding, vectors, batch, stage }, checked))
+        Ok((Self { model, tokenizer, processor, pools, encoding, vectors, batch, stage }, checked))
     }
 
     /// Loads the newest checkpoint of a variant.
@@ -121,7 +121,7 @@ impl Trained {
             })?;
         }
         let mut gates = GateMoments::default();
-        answer(&mut self.model, &mut self.batch, self.pool, self.encoding, &mut gates, &[])?;
+        answer(&mut self.model, &mut self.batch, &self.pools, self.encoding, &mut gates, &[])?;
         let answered = texts.into_iter().enumerate().map(|(i, question)| Answered {
             question,
             answer: self.tokenizer.decode(self.batch.generated(i)),

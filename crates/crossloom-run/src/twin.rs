@@ -1,5 +1,6 @@
-//! A stage that was trained before: by another variant of the run, or by another run. What a stage ends with depends on its settings
-//! and those of the stages before it alone, so it is taken over, and not trained again, when only later stages differ.
+//! A training that was done before: by another variant of the run, or by another run. What a training ends with depends on its settings
+//! and those of the stages before it alone, so it is taken over, and not done again: by studies that share a variant, and where only
+//! later stages differ.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,14 +16,14 @@ use crate::progress::RunProgress;
 use crate::record::{WENT_ON, data_manifest};
 use crate::training_stage::TrainingStage;
 
-/// The files of a stage besides its checkpoints that a reader of the run looks for.
+/// The files of a training besides its checkpoints that a reader of the run looks for.
 const FILES: [&str; 3] = ["metrics.jsonl", "interface.json", "tokenizer.json"];
 
-/// Takes over what another variant or run trained for this very stage of a variant, where there is such and nothing was trained here yet;
-/// says whether it was. `out` is the folder of other runs, if theirs are wanted.
+/// Takes over what another variant or run trained for this very variant, or this stage of it, where there is such and nothing was trained
+/// here yet; says whether it was. `out` is the folder of other runs, if theirs are wanted.
 ///
 /// # Errors
-/// The folder of all runs cannot be read, or that of the stage not written.
+/// The folder of all runs cannot be read, or that of the training not written.
 pub(crate) fn take_over(
     stage: &TrainingStage,
     variant: &str,
@@ -32,12 +33,16 @@ pub(crate) fn take_over(
     record: &mut RunRecord,
     progress: &mut dyn RunProgress,
 ) -> Result<bool, ExperimentError> {
-    let (Some(name), None) = (stage.recipe.stage(), stage.done()?) else { return Ok(false) };
+    if stage.done()?.is_some() {
+        return Ok(false);
+    }
     let Some(twin) = find(stage, data, run, record, out)? else { return Ok(false) };
-    run.variant(variant)?.enter_stage(Some(name))?;
+    let name = stage.recipe.stage();
+    run.variant(variant)?.enter_stage(name)?;
     let steps = stage.recipe.train.steps;
     let checkpoint = below(run, &stage.checkpoints().path_of(steps));
-    let note = format!("`{variant}`: the stage `{name}` is that of {}, which trained the same", twin.place);
+    let what = name.map_or("its training".to_owned(), |name| format!("the stage `{name}`"));
+    let note = format!("`{variant}`: {what} is that of {}, which trained the same", twin.place);
     progress.note(&note);
     // Where it is from is written down before it is there.
     if !record.notes.contains(&note) {
@@ -48,14 +53,19 @@ pub(crate) fn take_over(
     entry.checkpoint.clone_from(&checkpoint);
     entry.status = RunStatus::Interrupted;
     let taken_from = Some(twin.place.clone());
-    let own = StageRecord { seconds: 0.0, checkpoint, taken_from, ..twin.record.clone() };
-    entry.stages.insert(name.to_owned(), own);
+    match name {
+        Some(name) => {
+            let own = StageRecord { seconds: 0.0, checkpoint, taken_from, ..twin.record.clone() };
+            entry.stages.insert(name.to_owned(), own);
+        }
+        None => (entry.taken_from, entry.step_ms) = (taken_from, twin.record.step_ms),
+    }
     run.write_record(record)?;
     twin.copy_to(stage)?;
     Ok(true)
 }
 
-/// A finished stage that trained the very same.
+/// A finished training of the very same.
 struct Twin {
     /// Its folder.
     dir: StageDir,
@@ -65,7 +75,7 @@ struct Twin {
     place: String,
 }
 
-/// Another stage that has trained what this one is to train, on the same data with the same words, where numbers have the same bits: in
+/// Another training of what this one is to train, on the same data with the same words, where numbers have the same bits: in
 /// the run itself, or below `out`.
 fn find(
     stage: &TrainingStage,
@@ -83,7 +93,7 @@ fn find(
     let candidates = std::iter::once((run, record)).chain(others.map(|other| (&other.dir, &other.record)));
     for (dir, of) in candidates {
         for (variant, entry) in &of.variants {
-            let Some(known) = wanted.recorded(entry) else { continue };
+            let Some(known) = wanted.recorded(of, entry) else { continue };
             let found = dir.variant_path(variant)?.stage(stage.recipe.stage());
             if found == stage.dir || !wanted.lies_in(&found) {
                 continue;
@@ -97,14 +107,14 @@ fn find(
                 } else {
                     format!("{variant} of {}", dir.path().display())
                 };
-                return Ok(Some(Twin { dir: found, record: known.clone(), place }));
+                return Ok(Some(Twin { dir: found, record: known, place }));
             }
         }
     }
     Ok(None)
 }
 
-/// What a stage depends on.
+/// What a training depends on.
 struct Wanted {
     steps: u64,
     /// The stages up to it, each with its hash and the content of its data.
@@ -123,13 +133,29 @@ impl Wanted {
         Ok(Self { steps: stage.recipe.train.steps, chain, tokenizer })
     }
 
-    /// What a record says of the stage, if it is the same and done.
-    fn recorded<'e>(&self, entry: &'e VariantRecord) -> Option<&'e StageRecord> {
+    /// What a record of a run says of the training, if it is the same and done.
+    fn recorded(&self, run: &RunRecord, entry: &VariantRecord) -> Option<StageRecord> {
+        if let [(name, hash, content)] = &self.chain[..]
+            && name.is_empty()
+        {
+            // Of a training without stages the checkpoint has the hash, and the run all of its data.
+            let trained = entry.stages.is_empty() && entry.steps == self.steps;
+            let on_these = run.data.iter().any(|data| data.content == *content);
+            return (trained && on_these).then(|| StageRecord {
+                hash: hash.clone(),
+                data: content.clone(),
+                steps: entry.steps,
+                trainable_parameters: entry.trainable_parameters,
+                final_loss: entry.final_loss,
+                step_ms: entry.step_ms,
+                ..StageRecord::default()
+            });
+        }
         let same = |(name, hash, data): &(String, String, BTreeMap<String, String>)| {
             entry.stages.get(name).filter(|known| known.hash == *hash && known.data == *data)
         };
         let stages: Option<Vec<&StageRecord>> = self.chain.iter().map(same).collect();
-        stages?.pop().filter(|last| last.steps == self.steps)
+        stages?.pop().filter(|last| last.steps == self.steps).cloned()
     }
 
     /// Whether a folder has all its files, and the same words.

@@ -119,8 +119,12 @@ impl<'v> VariantRun<'v> {
         }
         let dir = self.dir.enter_stage(recipe.stage())?;
         Interface::new(recipe, &self.plan).write(&dir, &data.tokenizer)?;
+        let begins = !self.stage.is_finished()?;
         let entry = record.variants.entry(name.clone()).or_default();
         entry.status = RunStatus::Running;
+        if begins {
+            entry.taken_from = None;
+        }
         if let Some(stage) = recipe.stage() {
             let trainable_parameters = entry.trainable_parameters;
             // A process that was killed when a stage was done did not write that down.
@@ -131,7 +135,10 @@ impl<'v> VariantRun<'v> {
                 }
             }
             let own = entry.stages.entry(stage.to_owned()).or_default();
-            (own.hash, own.taken_from) = (recipe.training_hash(), None);
+            own.hash = recipe.training_hash();
+            if begins {
+                own.taken_from = None;
+            }
             (own.data, own.trainable_parameters) = (data_manifest(data).content, trainable_parameters);
             self.run.write_record(record)?;
         }

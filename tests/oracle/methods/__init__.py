@@ -45,4 +45,4 @@ def extending(name: str, more: str = "") -> str:
     return f'name = "x"\nextends = ["methods/{name}.toml"]\n{more}'
 
 
-from . import connectors, cross_attention, layer_select, mixtures, published, stacks, windows  # noqa: E402, F401
+from . import connectors, cross_attention, layer_select, mixtures, published, several, stacks, windows  # noqa: E402, F401

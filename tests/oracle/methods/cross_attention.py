@@ -7,9 +7,11 @@ from . import extending, method
 from .model import HEAD_DIM, HEADS, HIDDEN, KV_HEADS, MLP, Batch, Net, attend, decode, heads
 
 
-def cross_layer(net: Net, point: str, h: Tensor, picture: Tensor, mask: Tensor | float, qk_norm: bool) -> Tensor:
+def cross_layer(
+    net: Net, point: str, h: Tensor, picture: Tensor, mask: Tensor | float, qk_norm: bool, prefix: str = "injection"
+) -> Tensor:
     """h ← h + tanh(a) CA(norm h, V); h ← h + tanh(b) MLP(norm h)."""
-    name = f"injection.fusion.{point}"
+    name = f"{prefix}.fusion.{point}"
     x = net.rms_norm(f"{name}.input_layernorm", h)
     q = heads(net.linear(f"{name}.cross_attn.q_proj", x, HEADS * HEAD_DIM, bias=False), HEADS)
     k = heads(net.linear(f"{name}.cross_attn.k_proj", picture, KV_HEADS * HEAD_DIM, bias=False), KV_HEADS)

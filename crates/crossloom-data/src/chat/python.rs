@@ -15,6 +15,7 @@ pub(super) fn write(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Val
 }
 
 /// `value | tojson`: as Python's `json.dumps` writes it, and not escaped for HTML.
+#[expect(clippy::needless_pass_by_value, reason = "what a filter takes")]
 pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = options.get("indent")?;
     let ascii: Option<bool> = options.get("ensure_ascii")?;

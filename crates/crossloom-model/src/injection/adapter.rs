@@ -3,7 +3,9 @@
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{AmpProject, Attach};
 use crossloom_ir::{Role, TensorType};
-use crossloom_recipe::{Adapter, AmpAttach, Model, Part, PointAddress, Recipe, Tap};
+use crossloom_recipe::{
+    Adapter, AmpAttach, Injection, Model, NamedInjection, Part, PointAddress, Recipe, Tap,
+};
 
 use crate::connector::windows;
 use crate::linear::LowRank;
@@ -23,26 +25,27 @@ pub(crate) struct Features {
 }
 
 /// Whose features there are, in order.
-fn sources(recipe: &Recipe, edges: &[(Tap, PointAddress)]) -> Vec<Source> {
-    match recipe.topology.adapter {
+fn sources(injection: &Injection, edges: &[(Tap, PointAddress)]) -> Vec<Source> {
+    match injection.adapter {
         Adapter::PerEdge { .. } => edges.iter().map(|(tap, point)| (tap.clone(), Some(*point))).collect(),
-        _ => recipe.topology.taps.iter().map(|tap| (tap.clone(), None)).collect(),
+        _ => injection.taps.iter().map(|tap| (tap.clone(), None)).collect(),
     }
 }
 
 /// Width of a visual token's features.
-fn width(recipe: &Recipe) -> usize {
-    match recipe.topology.adapter {
-        Adapter::Windows { hidden } => recipe.model.projector.merge.pow(2) * hidden,
-        _ => recipe.model.language.hidden,
+fn width(injection: &Injection, model: &Model) -> usize {
+    match injection.adapter {
+        Adapter::Windows { hidden } => model.projector.merge.pow(2) * hidden,
+        _ => model.language.hidden,
     }
 }
 
 /// What the names of an adapter's weights begin with.
-fn prefix((tap, point): &Source) -> String {
+fn prefix(injection: NamedInjection<'_>, (tap, point): &Source) -> String {
+    let own = format!("{}.adapter", injection.prefix());
     match point {
-        Some(point) => format!("injection.adapter.{}.{tap}", point.name()),
-        None => format!("injection.adapter.{tap}"),
+        Some(point) => format!("{own}.{}.{tap}", point.name()),
+        None => format!("{own}.{tap}"),
     }
 }
 
@@ -50,13 +53,14 @@ impl Features {
     /// Those that were computed before, as an input.
     pub(crate) fn given(
         p: &mut Params,
-        recipe: &Recipe,
+        model: &Model,
+        injection: NamedInjection<'_>,
         edges: &[(Tap, PointAddress)],
         batch: usize,
     ) -> Self {
-        let (model, sources) = (&recipe.model, sources(recipe, edges));
-        let ty = TensorType::f32([sources.len(), batch, model.visual_tokens(), width(recipe)]);
-        Self { stacked: p.graph.param(inputs::FEATURES, Role::Input, ty), sources }
+        let (sources, width) = (sources(injection.of, edges), width(injection.of, model));
+        let ty = TensorType::f32([sources.len(), batch, model.visual_tokens(), width]);
+        Self { stacked: p.graph.param(&injection.under(inputs::FEATURES), Role::Input, ty), sources }
     }
 
     /// All, `[K, B, N, D]`.
@@ -85,35 +89,36 @@ impl Features {
     }
 }
 
-/// Aligns every tap with the language model.
+/// Aligns every tap of an injection with the language model.
 pub(crate) fn adapt(
     p: &mut Params,
     states: &States,
     recipe: &Recipe,
+    injection: NamedInjection<'_>,
     edges: &[(Tap, PointAddress)],
 ) -> Result<Features, ModelError> {
-    let (model, adapter) = (&recipe.model, &recipe.topology.adapter);
-    p.enter("adapter");
-    let sources = sources(recipe, edges);
+    let (model, adapter) = (&recipe.model, &injection.of.adapter);
+    p.enter(&injection.under("adapter"));
+    let sources = sources(injection.of, edges);
     let mut inputs = Vec::with_capacity(sources.len());
     for source in &sources {
         let state = tap(p, states, recipe, &source.0)?;
         if let Adapter::Windows { hidden } = adapter {
-            inputs.push(windows(p, &prefix(source), *hidden, state, model)?);
+            inputs.push(windows(p, &prefix(injection, source), *hidden, state, model)?);
             continue;
         }
-        let norm = format!("{}.norm", prefix(source));
+        let norm = format!("{}.norm", prefix(injection, source));
         inputs.push(prepared(p, Part::Adapter, &norm, adapter.tap_norm(), state, model)?);
     }
     let stacked = match adapter {
-        Adapter::PerTap { .. } => own(p, &inputs, &sources, &[], recipe)?,
-        Adapter::PerEdge { corners, .. } => own(p, &inputs, &sources, corners, recipe)?,
-        Adapter::Linear { bias, .. } => linear(p, &inputs, &sources, *bias, model)?,
+        Adapter::PerTap { .. } => own(p, &inputs, injection, &sources, &[], recipe)?,
+        Adapter::PerEdge { corners, .. } => own(p, &inputs, injection, &sources, corners, recipe)?,
+        Adapter::Linear { bias, .. } => linear(p, &inputs, injection, &sources, *bias, model)?,
         Adapter::Windows { .. } => stack(p, &inputs)?,
         Adapter::Shared { .. } => project(p, inputs, &Branches::None, model)?,
         Adapter::Amp { rank, alpha, attach, .. } => {
             let scale = alpha / *rank as f64;
-            let branches = Branches::declare(p, &recipe.topology.taps, *attach, *rank, scale, model);
+            let branches = Branches::declare(p, injection, *attach, *rank, scale, model);
             project(p, inputs, &branches, model)?
         }
     };
@@ -133,23 +138,24 @@ enum Branches {
 impl Branches {
     fn declare(
         p: &mut Params,
-        taps: &[Tap],
+        injection: NamedInjection<'_>,
         attach: AmpAttach,
         rank: usize,
         scale: f64,
         model: &Model,
     ) -> Self {
         let (from, inner, to) = (model.merged_width(), model.projector.hidden, model.language.hidden);
+        let (taps, own) = (&injection.of.taps, format!("{}.adapter", injection.prefix()));
         let mut pair =
             |prefix: String, sides| LowRank::declare(p, Part::Adapter, &prefix, sides, rank, scale);
         match attach {
-            AmpAttach::Parallel => Self::Parallel(
-                taps.iter().map(|tap| pair(format!("injection.adapter.{tap}."), [to, from])).collect(),
-            ),
+            AmpAttach::Parallel => {
+                Self::Parallel(taps.iter().map(|tap| pair(format!("{own}.{tap}."), [to, from])).collect())
+            }
             AmpAttach::PerLinear => {
                 let both = |tap: &Tap| {
-                    let first = pair(format!("injection.adapter.{tap}.linear_1."), [inner, from]);
-                    [first, pair(format!("injection.adapter.{tap}.linear_2."), [to, inner])]
+                    let first = pair(format!("{own}.{tap}.linear_1."), [inner, from]);
+                    [first, pair(format!("{own}.{tap}.linear_2."), [to, inner])]
                 };
                 Self::PerLinear(taps.iter().map(both).collect())
             }
@@ -257,13 +263,14 @@ fn branched(p: &mut Params, y: Tensor, x: Tensor, pairs: &[LowRank]) -> Result<T
 fn own(
     p: &mut Params,
     inputs: &[Tensor],
+    injection: NamedInjection<'_>,
     sources: &[Source],
     corners: &[PointAddress],
     recipe: &Recipe,
 ) -> Result<Tensor, ModelError> {
     let mut parts = Vec::with_capacity(inputs.len());
     for (&input, source) in inputs.iter().zip(sources) {
-        let name = format!("{}.projector", prefix(source));
+        let name = format!("{}.projector", prefix(injection, source));
         let corner = source.1.and_then(|point| corners.iter().position(|corner| *corner == point));
         let states = recipe.topology.width_of(&source.0);
         parts.push(projected(p, (Part::Adapter, &name), input, states, corner, &recipe.model)?);
@@ -275,13 +282,14 @@ fn own(
 fn linear(
     p: &mut Params,
     inputs: &[Tensor],
+    injection: NamedInjection<'_>,
     sources: &[Source],
     bias: bool,
     model: &Model,
 ) -> Result<Tensor, ModelError> {
     let mut parts = Vec::with_capacity(inputs.len());
     for (&input, source) in inputs.iter().zip(sources) {
-        let (name, fan_in) = (format!("{}.linear", prefix(source)), p.graph.ty(input).last());
+        let (name, fan_in) = (format!("{}.linear", prefix(injection, source)), p.graph.ty(input).last());
         parts.push(p.linear(Part::Adapter, &name, model.language.hidden, fan_in, bias).apply(p, input)?);
     }
     stack(p, &parts)

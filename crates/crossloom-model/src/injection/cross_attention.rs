@@ -33,6 +33,8 @@ pub(crate) enum PictureCache {
 /// A layer at a point.
 pub(crate) struct CrossLayer<'r> {
     pub(crate) of: &'r CrossAttention,
+    /// What the names of its injection's weights begin with.
+    pub(crate) prefix: String,
     pub(crate) point: PointAddress,
     /// Rows that are keys and values of a picture.
     pub(crate) rows: usize,
@@ -43,7 +45,7 @@ pub(crate) struct CrossLayer<'r> {
 
 impl CrossLayer<'_> {
     fn name(&self, part: &str) -> String {
-        format!("injection.fusion.{}.{part}", self.point.name())
+        format!("{}.fusion.{}.{part}", self.prefix, self.point.name())
     }
 
     /// `h [B, T, D]` after the layer; `features [B, rows, D']` are those of the pictures, but where they were kept. `mask [B, T]` is

@@ -2,7 +2,9 @@
 
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{AgfGate as AgfOp, Constant, PoolAttention};
-use crossloom_recipe::{AgfGate, Gate, GateAttention, GateGranularity, GateShare, Part, PointAddress, Tap};
+use crossloom_recipe::{
+    AgfGate, Gate, GateAttention, GateGranularity, GateShare, NamedInjection, Part, PointAddress, Tap,
+};
 
 use crate::params::Params;
 use crate::{Init, ModelError};
@@ -10,7 +12,7 @@ use crate::{Init, ModelError};
 /// The weights of the edges from `taps` to `point`: `[B, K]`, or `[B, K, D]` for a gate per channel.
 pub(super) fn weights(
     p: &mut Params,
-    gate: &Gate,
+    injection: NamedInjection<'_>,
     h_btd: Tensor,
     v_kbnd: Tensor,
     pool_mask_bt: Option<Tensor>,
@@ -18,14 +20,14 @@ pub(super) fn weights(
     taps: &[Tap],
 ) -> Result<Tensor, ModelError> {
     let batch = p.graph.shape(h_btd)[0];
-    let shape = vec![batch, taps.len()];
-    match gate {
+    let (shape, gates) = (vec![batch, taps.len()], format!("{}.gate", injection.prefix()));
+    match &injection.of.gate {
         Gate::None {} => Ok(p.graph.one(Constant { value: 1.0, shape }, &[])?),
         Gate::Constant { value } => Ok(p.graph.one(Constant { value: *value, shape }, &[])?),
         Gate::Static { init } => {
             let mut parts = Vec::with_capacity(taps.len());
             for tap in taps {
-                let name = format!("injection.gate.{}.{tap}.weight", point.name());
+                let name = format!("{gates}.{}.{tap}.weight", point.name());
                 parts.push(p.param(Part::Gate, &name, &[1], Init::Constant(*init)));
             }
             let row = p.graph.concat(&parts, 0)?;
@@ -35,15 +37,15 @@ pub(super) fn weights(
             let mut parts = Vec::with_capacity(taps.len());
             for (index, tap) in taps.iter().enumerate() {
                 let features = p.graph.slice(v_kbnd, 0, index, 1)?;
-                let prefix = format!("injection.gate.{}.{tap}", point.name());
+                let prefix = format!("{gates}.{}.{tap}", point.name());
                 parts.push(module(p, agf, h_btd, features, pool_mask_bt, &prefix)?);
             }
             Ok(p.graph.concat(&parts, 1)?)
         }
         Gate::Agf(agf) => {
             let prefix = match agf.share {
-                GateShare::Global => "injection.gate".to_owned(),
-                GateShare::Point | GateShare::Edge => format!("injection.gate.{}", point.name()),
+                GateShare::Global => gates,
+                GateShare::Point | GateShare::Edge => format!("{gates}.{}", point.name()),
             };
             module(p, agf, h_btd, v_kbnd, pool_mask_bt, &prefix)
         }

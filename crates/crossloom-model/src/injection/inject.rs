@@ -2,7 +2,7 @@
 
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{AgfInject, GatherRows, ScatterMode, ScatterRows};
-use crossloom_recipe::{Adapter, Fusion, FusionOrder, Gate, Part, PointAddress, Recipe, Tap};
+use crossloom_recipe::{Adapter, Fusion, FusionOrder, Gate, NamedInjection, Part, PointAddress, Recipe, Tap};
 
 use super::adapter::Features;
 use super::cross_attention::{CrossLayer, PictureCache};
@@ -11,9 +11,10 @@ use crate::ModelError;
 use crate::connector::WindowReader;
 use crate::params::Params;
 
-/// Everything an injection needs at every point.
+/// Everything an injection needs at every one of its points.
 pub(crate) struct Injector<'r> {
     pub(crate) recipe: &'r Recipe,
+    pub(crate) injection: NamedInjection<'r>,
     /// Those of the batch's pictures; none where an earlier call has read them.
     pub(crate) features: Option<Features>,
     /// Every point with the taps that feed it.
@@ -35,10 +36,24 @@ pub(crate) struct PointGates {
     pub(crate) gates: Tensor,
 }
 
+/// The hidden state after what is injected at `point`; unchanged where nothing is wired to it. Adds the point's gate
+/// values to `seen`.
+pub(crate) fn inject(
+    injectors: &[Injector<'_>],
+    p: &mut Params,
+    h_btd: Tensor,
+    point: PointAddress,
+    seen: &mut Vec<PointGates>,
+) -> Result<Tensor, ModelError> {
+    // A point belongs to one injection.
+    match injectors.iter().find(|injector| injector.points.iter().any(|(at, _)| *at == point)) {
+        Some(injector) => injector.inject(p, h_btd, point, seen),
+        None => Ok(h_btd),
+    }
+}
+
 impl Injector<'_> {
-    /// The hidden state after the injection at `point`; unchanged where nothing is wired to it. Adds the point's gate
-    /// values to `seen`.
-    pub(crate) fn inject(
+    fn inject(
         &self,
         p: &mut Params,
         h_btd: Tensor,
@@ -49,7 +64,7 @@ impl Injector<'_> {
             return Ok(h_btd);
         };
         p.enter_at(&format!("inject.{}", point.name()));
-        let h = match &self.recipe.topology.fusion {
+        let h = match &self.injection.of.fusion {
             Fusion::CrossAttention(_) => self.read(p, h_btd, point, taps)?,
             Fusion::Windows(of) => self.read_windows(p, h_btd, point, taps, of.heads)?,
             Fusion::Add { order } | Fusion::GatedAdd { order } | Fusion::Convex { order } => {
@@ -82,7 +97,7 @@ impl Injector<'_> {
                 (h, p.graph.concat(&gates, 1)?)
             }
         };
-        if !matches!(self.recipe.topology.gate, Gate::None {}) {
+        if !matches!(self.injection.of.gate, Gate::None {}) {
             seen.push(PointGates { point, taps: taps.to_vec(), gates });
         }
         Ok(h)
@@ -96,11 +111,10 @@ impl Injector<'_> {
         point: PointAddress,
         taps: &[Tap],
     ) -> Result<(Tensor, Tensor), ModelError> {
-        let spec = &self.recipe.topology;
         let v_kbnd = self.features(point)?.select(p, point, taps)?;
-        let gates = weights(p, &spec.gate, h_btd, v_kbnd, self.pool_mask, point, taps)?;
+        let gates = weights(p, self.injection, h_btd, v_kbnd, self.pool_mask, point, taps)?;
         let channel = p.graph.shape(gates).len() == 3;
-        let convex = matches!(spec.fusion, Fusion::Convex { .. });
+        let convex = matches!(self.injection.of.fusion, Fusion::Convex { .. });
         let index = self.image_index.ok_or_else(|| missing(point, "visual tokens"))?;
         let h = p.graph.one(AgfInject { convex, channel }, &[h_btd, gates, v_kbnd, index])?;
         Ok((h, gates))
@@ -114,8 +128,8 @@ impl Injector<'_> {
         point: PointAddress,
         taps: &[Tap],
     ) -> Result<Tensor, ModelError> {
-        let Recipe { model, topology, .. } = self.recipe;
-        let Fusion::CrossAttention(of) = &topology.fusion else { return Ok(h_btd) };
+        let model = &self.recipe.model;
+        let Fusion::CrossAttention(of) = &self.injection.of.fusion else { return Ok(h_btd) };
         let rows = taps.len() * model.visual_tokens();
         let features = match &self.features {
             None => None,
@@ -126,7 +140,14 @@ impl Injector<'_> {
                 Some(p.graph.reshape(v_bknd, &[batch, rows, width])?)
             }
         };
-        let layer = CrossLayer { of, point, rows, norm_eps: model.language.norm_eps, cache: self.cache };
+        let layer = CrossLayer {
+            of,
+            prefix: self.injection.prefix(),
+            point,
+            rows,
+            norm_eps: model.language.norm_eps,
+            cache: self.cache,
+        };
         layer.apply(p, h_btd, features, self.text_mask)
     }
 
@@ -139,7 +160,7 @@ impl Injector<'_> {
         taps: &[Tap],
         heads: usize,
     ) -> Result<Tensor, ModelError> {
-        let Adapter::Windows { hidden } = self.recipe.topology.adapter else {
+        let Adapter::Windows { hidden } = self.injection.of.adapter else {
             return Err(missing(point, "windows"));
         };
         let v_kbnd = self.features(point)?.select(p, point, taps)?;
@@ -152,7 +173,12 @@ impl Injector<'_> {
             windows.push(p.graph.reshape(own, &shape[1..])?);
         }
         let reader = WindowReader { part: Part::Fusion, hidden, heads };
-        let tokens = reader.layer(p, &format!("injection.fusion.{}", point.name()), tokens, &windows)?;
+        let tokens = reader.layer(
+            p,
+            &format!("{}.fusion.{}", self.injection.prefix(), point.name()),
+            tokens,
+            &windows,
+        )?;
         Ok(p.graph.one(ScatterRows { mode: ScatterMode::Set }, &[h_btd, index, tokens])?)
     }
 

@@ -7,4 +7,4 @@ mod inject;
 
 pub(crate) use adapter::{Features, adapt};
 pub(crate) use cross_attention::PictureCache;
-pub(crate) use inject::{Injector, PointGates};
+pub(crate) use inject::{Injector, PointGates, inject};

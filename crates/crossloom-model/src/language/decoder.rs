@@ -6,7 +6,7 @@ use crossloom_ir::op::{Activation, Embedding, GatherRows, RmsNorm, Rope, Unary, 
 use crossloom_recipe::{LanguageModel, Part, PointAddress, Recipe, Stretch};
 
 use super::memory::Memory;
-use crate::injection::{Injector, PointGates};
+use crate::injection::{Injector, PointGates, inject};
 use crate::params::Params;
 use crate::{Init, ModelError};
 
@@ -56,22 +56,18 @@ pub(crate) fn decoder_layer(
     sequence: Sequence,
     recipe: &Recipe,
     layer: usize,
-    injector: Option<&Injector<'_>>,
+    injectors: &[Injector<'_>],
     gates: &mut Vec<PointGates>,
 ) -> Result<Tensor, ModelError> {
     let model = &recipe.model.language;
     let (prefix, scope) = (format!("{PREFIX}.model.layers.{layer}"), format!("language.layer.{layer}"));
     p.enter(&format!("{scope}.attn"));
     let mut read = rms_norm(p, h, model, &format!("{prefix}.input_layernorm.weight"))?;
-    if let Some(injector) = injector {
-        read = injector.inject(p, read, PointAddress::Attention(layer), gates)?;
-    }
+    read = inject(injectors, p, read, PointAddress::Attention(layer), gates)?;
     let update = attention(p, read, sequence, model, layer, &prefix)?;
     let mut h = p.graph.add(h, update)?;
     p.leave();
-    if let Some(injector) = injector {
-        h = injector.inject(p, h, PointAddress::Inside(layer), gates)?;
-    }
+    h = inject(injectors, p, h, PointAddress::Inside(layer), gates)?;
     p.enter(&format!("{scope}.mlp"));
     let normed = rms_norm(p, h, model, &format!("{prefix}.post_attention_layernorm.weight"))?;
     let update = swiglu(p, Part::Language, normed, model.mlp, &format!("{prefix}.mlp"))?;

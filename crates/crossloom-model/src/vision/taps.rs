@@ -12,14 +12,13 @@ use crate::params::Params;
 /// weights read.
 pub fn tapped(recipe: &Recipe) -> Vec<VisionState> {
     let spec = &recipe.topology;
-    let injected = if spec.injects() { &spec.taps[..] } else { &[] };
     let mut seen = Vec::new();
     let mut see = |state: VisionState| {
         if !seen.contains(&state) {
             seen.push(state);
         }
     };
-    for tap in spec.input.taps().iter().chain(injected) {
+    for tap in spec.input.taps().iter().chain(&spec.taps()) {
         states_of(recipe, tap).into_iter().for_each(&mut see);
     }
     if let Input::Weighted(Weighted { of, weights: LayerWeights::Allocator { .. }, .. }) = &spec.input

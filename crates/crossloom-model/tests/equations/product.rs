@@ -171,12 +171,12 @@ pub(crate) fn connected(
         let at = func.results().iter().position(|result| result.name == name).unwrap();
         results[at].data.clone()
     };
-    let names: Vec<String> = match recipe.topology.adapter {
+    let names: Vec<String> = match recipe.topology.main.adapter {
         Adapter::PerEdge { .. } => {
             let edge = |(tap, point)| Edge { kind: EdgeKind::Injection, tap, point }.name();
             edges(recipe).into_iter().map(edge).collect()
         }
-        _ => recipe.topology.taps.iter().map(ToString::to_string).collect(),
+        _ => recipe.topology.main.taps.iter().map(ToString::to_string).collect(),
     };
     let features = if names.is_empty() { Vec::new() } else { named(inputs::FEATURES) };
     let each = features.chunks((features.len() / names.len().max(1)).max(1)).map(<[f64]>::to_vec);

@@ -79,10 +79,10 @@ fn low_rank_branches_cost_their_rank_times_both_widths() {
         for ((vision, language, dv, d), count) in MODELS.into_iter().zip(counts) {
             assert_eq!(rank * (dv + d), count);
             let recipe = published(vision, language, "cli", &[&format!("topology.adapter.rank={rank}")]);
-            let taps = recipe.topology.taps.len();
+            let taps = recipe.topology.main.taps.len();
             assert_eq!(taps, 4);
             assert_eq!(elements(&recipe, "injection.adapter."), taps * count, "{language}, rank {rank}");
-            for tap in &recipe.topology.taps {
+            for tap in &recipe.topology.main.taps {
                 assert_eq!(elements(&recipe, &format!("injection.adapter.{tap}.")), count);
             }
         }
@@ -141,7 +141,7 @@ fn a_gate_per_point_or_per_edge_is_as_many_gates() {
     let count = |share: &str| {
         let set = format!("topology.gate.share={share}");
         let recipe = published(MODELS[0].0, MODELS[0].1, "cli", &[&set]);
-        let (taps, points) = (recipe.topology.taps.len(), recipe.topology.points.len());
+        let (taps, points) = (recipe.topology.main.taps.len(), recipe.topology.main.points.len());
         (elements(&recipe, "injection.gate."), taps, points)
     };
     let (one, taps, points) = count("global");

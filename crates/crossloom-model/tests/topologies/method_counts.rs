@@ -53,7 +53,7 @@ fn qwen3_vl_has_the_parameters_of_the_published_ones() {
     for (width, merger) in [(2048, 30_686_720), (2560, 33_046_528), (3584, 37_766_144), (5120, 44_845_568)] {
         let width = format!("model.language.hidden={width}");
         let recipe = published(so400m, "qwen3-vl-8b", "qwen3-vl", &[&width, "model.language.layers=4"]);
-        for tap in &recipe.topology.taps {
+        for tap in &recipe.topology.main.taps {
             assert_eq!(elements(&recipe, &format!("injection.adapter.{tap}.")), merger, "{width}");
         }
     }

@@ -1,6 +1,6 @@
 //! Phases: prefill and decode compute what one forward pass computes; decode holds no injection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crossloom_ir::interp::run;
 use crossloom_ir::{Func, Role, Tensor};
@@ -10,7 +10,7 @@ use crossloom_model::{
 };
 use crossloom_recipe::{PointAddress, Recipe, Tap, Topology};
 
-use crate::support::{SHAPE, VOCAB, arguments, graph, methods, small};
+use crate::support::{SHAPE, VOCAB, arguments, graph, methods, several, small};
 
 /// Largest difference of two logits: the interpreter computes in double precision, so what differs is the order of sums.
 const TOLERANCE: f64 = 1e-10;
@@ -76,7 +76,9 @@ fn by_one_pass(recipe: &Recipe) -> (Named, Vec<Vec<Vec<f64>>>) {
     if chunking(recipe) == Chunking::AroundPictures {
         let pictures =
             Tensor::from_fn([SHAPE.batch, SHAPE.tokens], |i| f64::from(u8::from(i % SHAPE.tokens < 16)));
-        given.insert(inputs::POOL_MASK.into(), pictures);
+        for (_, mask) in given.iter_mut().filter(|(name, _)| inputs::of_injection(name, inputs::POOL_MASK)) {
+            *mask = pictures.clone();
+        }
     }
     let logits = call(&model, &mut Named::new(), &given)["logits"].clone();
     let row = |b: usize| (0..SHAPE.tokens).map(|t| logits.row(b * SHAPE.tokens + t)).collect();
@@ -91,13 +93,12 @@ fn seen(recipe: &Recipe, given: &Named) -> Named {
 /// Positions `range` of both rows (the second one `lag` positions behind) as the inputs of a call of `tokens` positions.
 fn part(given: &Named, from: [usize; 2], to: [usize; 2], tokens: usize) -> Named {
     let mut named = Named::new();
-    for name in inputs::PER_POSITION {
-        let Some(of) = given.get(name) else { continue };
+    for (name, of) in given.iter().filter(|(name, _)| inputs::is_per_position(name)) {
         let value = |i: usize| {
             let (b, t) = (i / tokens, i % tokens);
             if from[b] + t < to[b] { of.data[b * SHAPE.tokens + from[b] + t] } else { 0.0 }
         };
-        named.insert(name.into(), Tensor::from_fn([2, tokens], value));
+        named.insert(name.clone(), Tensor::from_fn([2, tokens], value));
     }
     if let Some(index) = given.get(inputs::IMAGE_INDEX) {
         let place = |i: usize| {
@@ -171,7 +172,7 @@ fn chunked_prefill_is_one_forward_pass_for_every_method_that_may_be_cut() {
     let mut refused = 0;
     for method in methods() {
         for sets in [&[][..], &["topology.gate.pool=image"]] {
-            let agf = matches!(small(&method, &[]).topology.gate, crossloom_recipe::Gate::Agf(_));
+            let agf = matches!(small(&method, &[]).topology.main.gate, crossloom_recipe::Gate::Agf(_));
             if !sets.is_empty() && !agf {
                 continue;
             }
@@ -203,6 +204,44 @@ fn chunked_prefill_is_one_forward_pass_for_every_method_that_may_be_cut() {
         }
     }
     assert!(refused >= 5, "the methods with AGF pool the prompt as they are: {refused}");
+}
+
+#[test]
+fn several_injections_are_one_forward_pass_in_all_phases() {
+    let recipe = several();
+    assert_eq!(chunking(&recipe), Chunking::AroundPictures);
+    check("several", &recipe, &[([PROMPT, PROMPT], Span::Whole)]);
+    check("several", &recipe, &[([16, 17], Span::Chunk), ([19, 18], Span::Text)]);
+
+    // Decoding holds the one whose phase is all, and prefill all three.
+    let step = StepShape { rows: 2, tokens: 1, cache: CACHE };
+    let scopes = |model: ModelGraph| -> BTreeSet<String> {
+        let func = model.graph.lift().unwrap();
+        let scopes = func.insts().iter().map(|inst| inst.scope.as_str().to_owned());
+        scopes.filter(|scope| scope.starts_with("inject.")).collect()
+    };
+    let of = |scopes: &[&str]| scopes.iter().map(|scope| (*scope).to_owned()).collect::<BTreeSet<String>>();
+    let edges = edges(&recipe);
+    assert_eq!(scopes(decode(&recipe, &edges, step, VOCAB).unwrap()), of(&["inject.layer.2"]));
+    let whole = prefill(&recipe, &edges, step, 1, VOCAB, Span::Whole).unwrap();
+    let gated: Vec<String> = whole.gates.iter().map(|(point, _)| point.name()).collect();
+    assert_eq!(gated, ["layer.0", "layer.1.inside"]);
+    assert_eq!(scopes(whole), of(&["inject.layer.0", "inject.layer.1.inside", "inject.layer.2"]));
+
+    // Each has features and weights of its own.
+    let seen = encode_and_connect(&recipe, &edges, SHAPE, VOCAB).unwrap();
+    let names: BTreeSet<&str> = seen.params.iter().map(|param| param.name.as_str()).collect();
+    for own in [
+        "injection.adapter.block.2.lora_A.weight",
+        "injection.deep.adapter.block.2.linear.weight",
+        "injection.read.adapter.block.2.projector.linear_1.weight",
+    ] {
+        assert!(names.contains(own), "{own} in {names:?}");
+    }
+    let func = seen.graph.lift().unwrap();
+    let shape = |name: &str| func.shape(func.result(name).unwrap()).to_vec();
+    assert_eq!(shape("features")[0], 2);
+    assert_eq!([shape("features.deep")[0], shape("features.read")[0]], [1, 2]);
 }
 
 #[test]
@@ -276,7 +315,7 @@ fn layers_outside_the_stretch_know_nothing_of_a_picture() {
 fn a_decode_graph_holds_no_injection_of_prefill_and_reads_no_picture() {
     for method in methods() {
         let recipe = small(&method, &[]);
-        let acts = recipe.topology.phase == crossloom_recipe::Phase::All;
+        let acts = recipe.topology.main.phase == crossloom_recipe::Phase::All;
         let edges = edges(&recipe);
         let step = StepShape { rows: 2, tokens: 1, cache: CACHE };
         let func = decode(&recipe, &edges, step, VOCAB).unwrap().graph.lift().unwrap();
@@ -296,7 +335,7 @@ fn a_decode_graph_holds_no_injection_of_prefill_and_reads_no_picture() {
             assert!(!pictures.contains(&param.name.as_str()), "{method}: {}", param.name);
         }
         let kept = func.params().iter().filter(|param| param.name.starts_with("cache.picture.")).count();
-        assert_eq!(kept, if acts { 2 * recipe.topology.points.len() } else { 0 }, "{method}");
+        assert_eq!(kept, if acts { 2 * recipe.topology.main.points.len() } else { 0 }, "{method}");
         // The same check finds what prefill holds.
         let prefill = prefill(&recipe, &edges, step, 1, VOCAB, Span::Whole).unwrap().graph.lift().unwrap();
         let injections =

@@ -91,8 +91,8 @@ fn linear(shapes: &mut Shapes, name: &str, out: usize, fan_in: usize, bias: bool
 /// Parameters of a method's injection on vision width 32, projector width 32 and language width 32.
 fn injected(method: &str, recipe: &Recipe) -> Shapes {
     let (mut shapes, d) = (Shapes::new(), 32);
-    let taps: Vec<String> = recipe.topology.taps.iter().map(ToString::to_string).collect();
-    let points: Vec<String> = recipe.topology.points.iter().map(|point| point.name()).collect();
+    let taps: Vec<String> = recipe.topology.main.taps.iter().map(ToString::to_string).collect();
+    let points: Vec<String> = recipe.topology.main.points.iter().map(|point| point.name()).collect();
     let inner = recipe.model.projector.hidden;
     for tap in &taps {
         let adapter = format!("injection.adapter.{tap}");
@@ -165,7 +165,7 @@ fn parameters_have_the_documented_names_and_shapes() {
 fn edges_with_gates_of_their_own_carry_the_tap_in_their_names() {
     let recipe = small("cli", &["topology.gate.share=edge"]);
     let (given, _) = params(&recipe);
-    let tap = recipe.topology.taps[1].to_string();
+    let tap = recipe.topology.main.taps[1].to_string();
     assert!(given.contains_key(&format!("injection.gate.layer.2.{tap}.attn.q_proj.weight")), "{given:?}");
     assert!(!given.keys().any(|name| name.starts_with("injection.gate.layer.2.attn")));
     let (one, _) = params(&small("cli", &["topology.gate.share=global"]));

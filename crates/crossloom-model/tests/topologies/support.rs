@@ -62,6 +62,20 @@ pub(crate) fn small(method: &str, sets: &[&str]) -> Recipe {
     load(text.split_once("[variants.").unwrap().0, method, sets)
 }
 
+/// CLI at one point, a second gated injection that shares a tap with it, and one that text reads in every pass.
+pub(crate) fn several() -> Recipe {
+    let sets = [
+        "topology.taps=['block.2', 'block.3']",
+        "topology.points=['before layer.0']",
+        "topology.gate.pool=image",
+        "topology.injections.deep={ taps = ['block.2'], points = ['inside layer.1'], adapter = 'linear', \
+         gate = { kind = 'agf', pool = 'image', share = 'global' } }",
+        "topology.injections.read={ taps = ['block.1', 'block.2'], points = ['before layer.2'], adapter = 'per_tap', \
+         fusion = 'cross_attention', mask = 'text' }",
+    ];
+    small("cli", &sets)
+}
+
 /// A method on published models.
 pub(crate) fn published(vision: &str, language: &str, method: &str, sets: &[&str]) -> Recipe {
     let text = format!(
@@ -104,7 +118,7 @@ pub(crate) fn arguments(
                     1.0
                 }
             }
-            inputs::POOL_MASK => f64::from(u8::from(at(i) < 19)),
+            mask if inputs::of_injection(mask, inputs::POOL_MASK) => f64::from(u8::from(at(i) < 19)),
             inputs::QUESTION_MASK => f64::from(u8::from((16..19).contains(&at(i)))),
             inputs::TARGETS => (i * 5 % VOCAB) as f64,
             inputs::TARGET_INDEX => 18.0 + at(i) as f64,

@@ -1,7 +1,7 @@
 //! The connector at the input, and the question's vector that it may read.
 
 use super::Sections;
-use super::topology::one_question;
+use super::wiring::one_question;
 use crate::decode::Cx;
 use crate::diagnostic::Finding;
 use crate::schema::{Conditioning, Input, Join, LayerWeights, Mixture, TokenConcat, TopologySpec, Weighted};

@@ -1,140 +1,137 @@
-//! Wirings: every tap reaches a point, every point is fed, and answers can depend on it.
+//! What all injections of a topology share: the input, sources, and points that belong to one of them.
 
+use super::wiring::written;
 use crate::decode::Cx;
-use crate::diagnostic::{Finding, listed};
-use crate::schema::{Data, Gate, GatePool, LanguageModel, Mask, PointAddress, Tap, TopologySpec, Wiring};
-use crate::tree::{Node, Value};
+use crate::diagnostic::Finding;
+use crate::schema::{Input, Stream, Tap, TapSource, TopologySpec, VisionAddress, VisionModel};
+use crate::tree::Node;
 
-/// Both ends are there and the wiring joins them.
-pub(super) fn wiring(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
-    let (taps, points) = (topology.taps.len(), topology.points.len());
-    let mut error = |path: &str, message: String, help: &str| {
+/// Something of the picture is read.
+pub(super) fn input(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
+    if topology.input == Input::None && !topology.injects() {
+        let (path, message) = match topology.stream {
+            Stream::Sequence | Stream::Between(_) => (
+                "topology.input",
+                "nothing reads the picture: no state is at the input, and none is injected",
+            ),
+            Stream::None => (
+                "topology.stream",
+                "nothing reads the picture: no visual tokens are in the sequence, and nothing is injected",
+            ),
+        };
+        let help = "name a state as `topology.input`, or add `taps` and `points`";
         cx.report(Finding::error(root.place(path), message).help(help));
-    };
-    match (&topology.wiring, taps, points) {
-        (Wiring::Pairs(pairs), _, _) if !pairs.is_empty() => explicit(root, topology, pairs, cx),
-        (_, 0, 0) => unused(root, cx),
-        (_, 0, _) => error(
-            "topology.points",
-            "there are points, but no taps that could feed them".to_owned(),
-            "add `taps`, or write `points = []` to inject nothing",
-        ),
-        (_, _, 0) => error(
-            "topology.taps",
-            "there are taps, but no points that receive them".to_owned(),
-            "add `points`, or write `taps = []` to inject nothing",
-        ),
-        (Wiring::Diagonal, _, _) if taps != points => error(
-            if root.get("topology.wiring").is_some() { "topology.wiring" } else { "topology" },
-            format!("a diagonal wiring needs as many taps as points, found {taps} and {points}"),
-            "`{ count = N }` chooses N layers, whatever the depth",
-        ),
-        (Wiring::Broadcast, 2.., _) => error(
-            "topology.taps",
-            format!("a broadcast has one tap, found {taps}"),
-            "keep one, for example `taps = [\"block.last\"]`, or use the wiring `dense`",
-        ),
-        _ => {}
+    }
+    if topology.stream == Stream::None && topology.input != Input::None {
+        let message = "an input is named, but no visual tokens are in the sequence";
+        let help = "remove `topology.input`, or write `topology.stream = \"sequence\"`";
+        cx.report(Finding::error(root.place("topology.input"), message).help(help));
     }
 }
 
-/// Settings of an injection that is not there: probably a forgotten `taps`.
-fn unused(root: &Node, cx: &mut Cx) {
-    if root.get("topology.taps").is_some() || root.get("topology.points").is_some() {
-        return;
-    }
-    let gate = root.get("topology.gate.kind").and_then(Node::string);
-    if gate.is_some_and(|kind| kind != "none") {
-        let message = "a gate without a target: nothing is injected";
-        let help = "add `taps` and `points` that it weighs, or remove `topology.gate`";
-        cx.report(Finding::error(root.place("topology.gate"), message).help(help));
-    }
-    let keys = ["adapter", "fusion", "wiring"];
-    let written = keys.into_iter().filter(|key| root.get(&format!("topology.{key}")).is_some());
-    let written: Vec<&str> = written.collect();
-    if let Some(first) = written.first() {
-        let message =
-            format!("nothing is injected: {} without `taps` and `points`", listed(written.iter().copied()));
-        cx.report(
-            Finding::warning(root.place(&format!("topology.{first}")), message)
-                .help("add `taps` and `points`, or write `taps = []` to say so"),
-        );
-    }
-}
-
-/// Explicit pairs use exactly the listed taps and points.
-fn explicit(root: &Node, topology: &TopologySpec, pairs: &[(Tap, PointAddress)], cx: &mut Cx) {
-    let place = |index: usize| match root.get("topology.wiring").map(|node| &node.value) {
-        Some(Value::Array(items)) => items.get(index).map(|item| item.span),
-        _ => None,
-    };
-    for (index, (tap, point)) in pairs.iter().enumerate() {
-        if !topology.taps.contains(tap) {
-            let message = format!("`{tap}` is wired, but it is not one of the `taps`");
-            cx.report(Finding::error(place(index), message).help("add it, or leave `taps` out"));
+/// Every source is used, and made of others than itself.
+pub(super) fn sources(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
+    for (name, source) in &topology.sources {
+        let place = root.place(&format!("topology.sources.{name}"));
+        let names = |tap: &Tap| tap.source().is_some_and(|(of, _)| of == name);
+        let inner = |source: &TapSource| matches!(source, TapSource::Channels { of } if of.iter().any(names));
+        let read = topology.input.taps().iter().chain(&topology.taps()).any(names)
+            || topology.sources.values().any(inner);
+        if !read {
+            let message = format!("the source `{name}` feeds nothing");
+            let help = "name it among `taps` or at the `input`, or remove it";
+            cx.report(Finding::error(place, message).help(help));
         }
-        if !topology.points.contains(point) {
-            let message = format!("`{point}` is wired, but it is not one of the `points`");
-            cx.report(Finding::error(place(index), message).help("add it, or leave `points` out"));
+        if let TapSource::Stacks { side, .. } = source
+            && *side != topology.magnification()
+        {
+            let sides = topology.magnification();
+            let message =
+                format!("`{name}` has {side} by {side} tiles, and another source {sides} by {sides}");
+            let help = "pictures have one size: use the same `side` for all";
+            cx.report(Finding::error(place, message).help(help));
+        }
+        if matches!(source, TapSource::MmFuser(fuser) if fuser.of.is_empty()) {
+            let message = format!("`{name}` reads no state");
+            cx.report(Finding::error(place, message).help("list at least one state as `of`"));
+        }
+        let TapSource::Channels { of } = source else { continue };
+        for tap in of {
+            let wide = matches!(topology.source(tap), Some((TapSource::Channels { .. }, _)));
+            if wide {
+                let message = format!("`{tap}` is a row of channels itself");
+                let help = format!("list its states in `{name}` in its place");
+                cx.report(Finding::error(place, message).help(help));
+            }
+        }
+        if of.is_empty() {
+            let help = "list at least one tap";
+            cx.report(Finding::error(place, format!("`{name}` has the channels of nothing")).help(help));
         }
     }
-    for tap in topology.taps.iter().filter(|tap| !pairs.iter().any(|(wired, _)| wired == *tap)) {
-        let message = format!("the tap `{tap}` is not wired to any point");
-        cx.report(Finding::error(root.place("topology.taps"), message).help("wire it or remove it"));
-    }
-    for point in topology.points.iter().filter(|point| !pairs.iter().any(|(_, wired)| wired == *point)) {
-        let message = format!("the point `{point}` is not wired to any tap");
-        cx.report(Finding::error(root.place("topology.points"), message).help("wire it or remove it"));
+}
+
+/// A point belongs to one injection, and one with a name injects something.
+pub(super) fn injections(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
+    for (name, injection) in &topology.named {
+        let path = format!("topology.injections.{name}");
+        if injection.taps.is_empty() && injection.points.is_empty() {
+            let message = format!("the injection `{name}` injects nothing");
+            let help = "give it `taps` and `points`, or remove it";
+            cx.report(Finding::error(root.place(&path), message).help(help));
+        }
+        for point in &injection.points {
+            let first = topology.injection_at(*point).filter(|first| first.name != Some(name));
+            let Some(first) = first else { continue };
+            let at = format!("{path}.points");
+            let place = written(root, &at, &point.to_string()).unwrap_or_else(|| root.place(&at));
+            let whose = first.name.map_or("that of `[topology]`".to_owned(), |other| format!("`{other}`"));
+            let message = format!("`{point}` belongs to two injections, {whose} and `{name}`");
+            let help =
+                "name another point in one of them: `after layer.0` and `before layer.1` are the same place";
+            let set = root.get(&format!("{}.points", first.path())).map(|node| node.span);
+            cx.report(Finding::error(place, message).help(help).related("the other", set));
+        }
     }
 }
 
-/// Points whose injections no answer can depend on.
-pub(super) fn dead_points(root: &Node, topology: &TopologySpec, language: &LanguageModel, cx: &mut Cx) {
-    let layers = topology.stream.stretch().map_or(language.layers, |stretch| stretch.last() + 1);
-    let dead = |point: &&PointAddress| topology.mask == Mask::Visual && !point.reaches_answers(layers);
-    for point in topology.points.iter().filter(dead) {
-        let place = ["after layer.last".to_owned(), point.to_string()]
-            .iter()
-            .find_map(|text| written(root, "topology.points", text))
-            .unwrap_or_else(|| root.place("topology.points"));
-        let message =
-            format!("nothing reads what is injected `{point}`: no layer with visual tokens follows");
-        let latest =
-            topology.stream.stretch().map_or("last".to_owned(), |stretch| stretch.last().to_string());
-        let help = format!(
-            "image positions are changed, and answers read them through a later layer: use an earlier point, \
-             `before layer.{latest}` at the latest"
-        );
-        cx.report(Finding::warning(place, message).help(help));
+/// Sources against the encoder's real shape.
+pub(super) fn against_vision(root: &Node, topology: &TopologySpec, vision: &VisionModel, cx: &mut Cx) {
+    if !vision.post_norm {
+        no_post_norm(root, topology, cx);
+    }
+    for (name, source) in &topology.sources {
+        if let TapSource::MmFuser(fuser) = source
+            && !vision.hidden.is_multiple_of(fuser.heads)
+        {
+            let place = root.place(&format!("topology.sources.{name}.heads"));
+            let (heads, hidden) = (fuser.heads, vision.hidden);
+            let message = format!("{heads} heads must divide the vision width {hidden}");
+            let help = format!("set `heads`, for example to {}", vision.heads);
+            cx.report(Finding::error(place, message).help(help));
+        }
     }
 }
 
-/// The element of a list of addresses that is written like this.
-pub(super) fn written(root: &Node, path: &str, text: &str) -> Option<crate::diagnostic::Span> {
-    match &root.get(path)?.value {
-        Value::Array(items) => items.iter().find(|item| item.string() == Some(text)).map(|item| item.span),
-        _ => None,
+/// States behind a norm that the encoder does not have.
+fn no_post_norm(root: &Node, topology: &TopologySpec, cx: &mut Cx) {
+    let mut report = |place| {
+        let finding = Finding::error(place, "the vision encoder has no `post_norm`");
+        cx.report(finding.help("set `model.vision.post_norm = true`, or use `block.last`"));
+    };
+    let post_norm = Tap::State(VisionAddress::PostNorm);
+    if topology.input.taps().contains(&post_norm) {
+        report(root.place("topology.input"));
     }
-}
-
-/// A gate that pools over the prompt reads every question of the sequence.
-pub(super) fn against_data(root: &Node, topology: &TopologySpec, data: &Data, cx: &mut Cx) {
-    let Gate::Agf(agf) = &topology.gate else { return };
-    if topology.injects() && agf.pool == GatePool::Prompt {
-        let help = "write `topology.gate.pool = \"image\"`, or `data.questions_per_sequence = 1`";
-        one_question(root, data, "topology.gate.pool", "the gate pools over the prompt", help, cx);
+    for injection in topology.injections().filter(|injection| injection.of.taps.contains(&post_norm)) {
+        let path = format!("{}.taps", injection.path());
+        report(written(root, &path, "post_norm").unwrap_or_else(|| root.place(&path)));
     }
-}
-
-/// What reads the question of a sequence needs one alone: it would carry each of several to the others.
-pub(super) fn one_question(root: &Node, data: &Data, path: &str, what: &str, help: &str, cx: &mut Cx) {
-    let questions = data.questions_per_sequence;
-    if questions < 2 {
-        return;
+    for name in topology.sources.keys() {
+        let mut states = Vec::new();
+        topology.states_of(&Tap::Source(name.clone()), &mut states);
+        if states.contains(&VisionAddress::PostNorm) {
+            report(root.place(&format!("topology.sources.{name}")));
+        }
     }
-    let message = format!("{what}, but a sequence holds {questions} questions: each would see the others");
-    let set = root.get("data.questions_per_sequence").map(|node| node.span);
-    cx.report(
-        Finding::error(root.place(path), message).help(help).related("`questions_per_sequence` is set", set),
-    );
 }

@@ -89,7 +89,7 @@ fn frozen(root: &Node, train: &Train, topology: Option<&TopologySpec>, cx: &mut 
         topology.is_none_or(|topology| match part {
             Part::Vision | Part::Projector | Part::Language => true,
             Part::Adapter => topology.injects() || topology.input.learns(),
-            Part::Fusion => topology.injects() && topology.fusion.order().is_none(),
+            Part::Fusion => topology.injections().any(|injection| injection.of.fusion.order().is_none()),
             Part::Gate => topology.injects(),
         })
     };

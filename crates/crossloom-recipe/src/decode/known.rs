@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use super::RULES;
+use super::injection::KEYS;
 use super::taps::SOURCE;
 use crate::diagnostic::{did_you_mean, listed};
 
@@ -16,12 +17,16 @@ pub(crate) fn paths() -> &'static [String] {
 }
 
 /// Whether a recipe has a setting at a dotted path. That of a stage is addressed as `stage.NAME.train.lr`, that of a visual source as
-/// `topology.sources.NAME.of`.
+/// `topology.sources.NAME.of`, that of an injection with a name as `topology.injections.NAME.adapter.rank`.
 pub(crate) fn is_setting(path: &str) -> bool {
     if let Some((_, inside)) = in_source(path) {
         return is_of_source(inside);
     }
     let known = |path: &str| paths().iter().any(|known| known == path);
+    if let Some((_, inside)) = in_injection(path) {
+        let key = inside.split('.').next().unwrap_or_default();
+        return inside.is_empty() || KEYS.contains(&key) && known(&format!("topology.{inside}"));
+    }
     match in_stage(path) {
         Some((_, inside)) => {
             inside.is_empty() || known(inside) && matches!(inside.split('.').next(), Some("train" | "data"))
@@ -39,6 +44,12 @@ pub(crate) fn in_stage(path: &str) -> Option<(&str, &str)> {
 /// The visual source that a path leads into, and the path in it, which may be empty.
 pub(crate) fn in_source(path: &str) -> Option<(&str, &str)> {
     let inside = path.strip_prefix("topology.sources.")?;
+    Some(inside.split_once('.').unwrap_or((inside, "")))
+}
+
+/// The injection with a name that a path leads into, and the path in it, which may be empty.
+pub(crate) fn in_injection(path: &str) -> Option<(&str, &str)> {
+    let inside = path.strip_prefix("topology.injections.")?;
     Some(inside.split_once('.').unwrap_or((inside, "")))
 }
 

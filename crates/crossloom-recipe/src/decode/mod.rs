@@ -1,9 +1,12 @@
 //! A merged tree to a [`Recipe`], with every error on the way.
 
+mod adapter;
 mod data;
 mod eval;
 mod fields;
 mod fusion;
+mod gate;
+mod injection;
 mod input;
 mod known;
 mod limits;
@@ -18,7 +21,8 @@ mod weights;
 
 pub(crate) use data::SYNTHETIC_SIDES;
 pub(crate) use fields::{Cx, Kinds};
-pub(crate) use known::{in_source, in_stage, is_setting, paths as known_paths};
+pub(crate) use injection::{KEYS as INJECTION_KEYS, seen_by};
+pub(crate) use known::{in_injection, in_source, in_stage, is_setting, paths as known_paths};
 pub(crate) use model::{is_merged, merged_width};
 pub(crate) use scalars::Decode;
 pub(crate) use taps::SOURCE;
@@ -50,8 +54,8 @@ pub(crate) const SHORT: [(&str, &str); 15] = [
 
 /// Tables whose keys depend on their kind.
 pub(crate) const KINDS: [Kinds; 7] = [
-    topology::ADAPTER,
-    topology::GATE,
+    adapter::ADAPTER,
+    gate::GATE,
     fusion::FUSION,
     input::INPUT,
     input::WEIGHTS,

@@ -20,6 +20,20 @@ impl Loader<'_> {
                 whole_with_rule(node);
             }
         }
+        let injections = tree.get_mut("topology.injections").and_then(Node::table_mut);
+        for injection in injections.into_iter().flat_map(Table::values_mut) {
+            let own = |path: &'static str| path.strip_prefix("topology.");
+            for (path, key) in SHORT.into_iter().filter_map(|(path, key)| Some((own(path)?, key))) {
+                if let Some(node) = injection.node.get_mut(path) {
+                    short(node, key);
+                }
+            }
+            for path in SETS.into_iter().filter_map(own) {
+                if let Some(node) = injection.node.get_mut(path) {
+                    whole_with_rule(node);
+                }
+            }
+        }
         let sources = tree.get_mut("topology.sources").and_then(Node::table_mut);
         for source in sources.into_iter().flat_map(Table::values_mut) {
             if let Some(node) = source.node.get_mut("of") {

@@ -1,7 +1,9 @@
 //! `--set a.b=value`.
 
 use super::files::Loader;
-use crate::decode::{KINDS, SOURCE, in_source, in_stage, is_setting, known_paths};
+use crate::decode::{
+    INJECTION_KEYS, KINDS, Kinds, SOURCE, in_injection, in_source, in_stage, is_setting, known_paths,
+};
 use crate::diagnostic::{Finding, SourceKind, Span, any_of, listed, nearest, suggestion};
 use crate::tree::{Node, Value, parse_document, parse_value};
 
@@ -135,6 +137,20 @@ impl Loader<'_> {
             ));
             return false;
         }
+        if let Some((name, inside)) = in_injection(&path) {
+            let own = known().filter_map(|known| known.strip_prefix("topology."));
+            let own =
+                own.filter(|known| INJECTION_KEYS.contains(&known.split('.').next().unwrap_or_default()));
+            let near: Vec<String> = nearest(inside, own, 3)
+                .into_iter()
+                .map(|near| format!("topology.injections.{name}.{near}"))
+                .collect();
+            let near: Vec<&str> = near.iter().map(String::as_str).collect();
+            let finding = Finding::error(span, format!("no injection has a setting `{inside}`"));
+            let all = format!("an injection has {}", listed(INJECTION_KEYS));
+            self.findings.push(finding.help_or(suggestion(&near), all));
+            return false;
+        }
         if let Some((source, inside)) = in_source(&path) {
             let mut keys: Vec<&str> = SOURCE.iter().flat_map(|(_, keys)| keys.iter().copied()).collect();
             keys.sort_unstable();
@@ -192,7 +208,13 @@ impl Dependent {
             return Some(Self::Stage(stage.to_owned()));
         }
         let source = in_source(&path).map(|(name, _)| (format!("topology.sources.{name}"), &SOURCE));
-        let tables = KINDS.iter().map(|known| (known.path.to_owned(), known)).chain(source);
+        let injection = in_injection(&path).map(|(name, _)| format!("topology.injections.{name}"));
+        let of_injection = injection.iter().flat_map(|injection| {
+            let own = |known: &'static Kinds| Some((known.path.strip_prefix("topology.")?, known));
+            KINDS.iter().filter_map(own).map(move |(path, known)| (format!("{injection}.{path}"), known))
+        });
+        let tables =
+            KINDS.iter().map(|known| (known.path.to_owned(), known)).chain(source).chain(of_injection);
         let of_kind = tables.into_iter().find_map(|(path, known)| {
             let keys: Vec<String> = set.tree.get(&path)?.table()?.keys().cloned().collect();
             let kinds: Vec<&'static str> = known.with(&keys).collect();

@@ -4,11 +4,15 @@
 //! check of [`load`](crate::load) has passed. The same types are the source of the JSON Schema
 //! ([`json_schema`](crate::json_schema)), so their doc comments are what an editor shows.
 
+mod adapter;
 mod address;
 mod conditioning;
 mod cross_attention;
 mod data;
 mod eval;
+mod fusion;
+mod gate;
+mod injection;
 mod input;
 mod mixture;
 mod mmfuser;
@@ -21,12 +25,17 @@ mod topology;
 mod train;
 mod weights;
 mod window_attention;
+mod wiring;
 
+pub use adapter::{Adapter, AmpAttach, TapNorm};
 pub use address::{AddressError, PointAddress, VisionAddress};
 pub use conditioning::Conditioning;
 pub use cross_attention::CrossAttention;
 pub use data::{Data, ImageUse, Source};
 pub use eval::{Eval, Metric, Split};
+pub use fusion::{Fusion, FusionOrder, Mask, Phase};
+pub use gate::{AgfGate, Gate, GateAttention, GateGranularity, GatePool, GateShare};
+pub use injection::{Injection, NamedInjection};
 pub use input::{Input, Join, LayerWeights, TokenConcat, Weighted};
 pub use mixture::{Mixture, MixtureLevel};
 pub use mmfuser::MmFuser;
@@ -37,17 +46,16 @@ pub use model::{
 pub use stage::Stage;
 pub(crate) use stream::StreamWord;
 pub use stream::{Stream, Stretch};
-pub(crate) use tap::is_source_name;
 pub use tap::{Sampling, Tap, TapSource, TapSources};
+pub(crate) use tap::{is_small_name, is_source_name};
 pub use text_encoder::TextEncoder;
-pub(crate) use topology::NamedWiring;
-pub use topology::{
-    Adapter, AgfGate, AmpAttach, Fusion, FusionOrder, Gate, GateAttention, GateGranularity, GatePool,
-    GateShare, Mask, Phase, TapNorm, TopologySpec, Wiring,
-};
+pub(crate) use topology::TAKEN;
+pub use topology::TopologySpec;
 pub use train::{KeptIn, Lora, Part, PartTraining, Parts, Precision, Schedule, TensorSet, Train, Warmup};
 pub use weights::{Architecture, PretrainedWeights};
 pub use window_attention::{WindowAttention, WindowInput};
+pub(crate) use wiring::NamedWiring;
+pub use wiring::Wiring;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -65,10 +65,14 @@ impl fmt::Display for Tap {
 /// Whether a source may be called so: letters, digits and `_`, beginning with a letter, and no word that is an address.
 pub(crate) fn is_source_name(name: &str) -> bool {
     let known = ["embed", "post_norm", "block", "input", "none", "layer"];
+    is_small_name(name) && !known.contains(&name)
+}
+
+/// Whether a text is up to 32 small letters, digits and `_` behind a letter: what names something in a topology.
+pub(crate) fn is_small_name(name: &str) -> bool {
     name.len() <= 32
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_')
-        && !known.contains(&name)
 }
 
 impl FromStr for Tap {

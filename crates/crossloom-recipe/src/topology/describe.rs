@@ -1,9 +1,8 @@
-//! Adapter, gate and fusion in a few words, for the pictures.
+//! What an injection is, in a few words, for the pictures.
 
 use serde::Serialize;
 
-use super::graph::Topology;
-use crate::schema::{Adapter, Fusion, Gate, Stream, TapNorm, TapSource, Wiring};
+use crate::schema::{Adapter, Fusion, Gate, Injection, Stream, TapNorm, TapSource, Wiring};
 
 /// The name that a choice has in a recipe.
 fn word(choice: &impl Serialize) -> String {
@@ -13,10 +12,10 @@ fn word(choice: &impl Serialize) -> String {
     }
 }
 
-impl Topology {
+impl Injection {
     /// `dense`, `diagonal`, `broadcast` or `pairs`.
     pub(super) fn wiring_words(&self) -> String {
-        match &self.spec.wiring {
+        match &self.wiring {
             Wiring::Pairs(_) => "pairs".to_owned(),
             named => word(named),
         }
@@ -24,7 +23,7 @@ impl Topology {
 
     /// For example `amp, rank 8, alpha 8, parallel`.
     pub(super) fn adapter_words(&self) -> String {
-        let adapter = match &self.spec.adapter {
+        let adapter = match &self.adapter {
             Adapter::Shared { .. } => "shared".to_owned(),
             Adapter::PerTap { .. } => "per_tap".to_owned(),
             Adapter::PerEdge { corners, .. } if corners.is_empty() => "per_edge".to_owned(),
@@ -35,7 +34,7 @@ impl Topology {
                 format!("amp, rank {rank}, alpha {alpha}, {}", word(attach))
             }
         };
-        match self.spec.adapter.tap_norm() {
+        match self.adapter.tap_norm() {
             TapNorm::None => adapter,
             TapNorm::Layer => format!("{adapter}, tap norm"),
             TapNorm::Merged => format!("{adapter}, norm of merged taps"),
@@ -44,7 +43,7 @@ impl Topology {
 
     /// For example `agf, shared attention, 4 heads, scalar, per point, pooled over image`.
     pub(super) fn gate_words(&self) -> String {
-        match &self.spec.gate {
+        match &self.gate {
             Gate::None {} => "none".to_owned(),
             Gate::Constant { value } => format!("constant {value}"),
             Gate::Static { init } => format!("static, from {init}"),
@@ -60,8 +59,8 @@ impl Topology {
     }
 
     /// For example `gated_add, parallel, at visual positions, in prefill`.
-    pub(super) fn fusion_words(&self) -> String {
-        let how = match &self.spec.fusion {
+    pub(super) fn fusion_words(&self, stream: &Stream) -> String {
+        let how = match &self.fusion {
             Fusion::Add { order } => format!("add, {}", word(order)),
             Fusion::GatedAdd { order } => format!("gated_add, {}", word(order)),
             Fusion::Convex { order } => format!("convex, {}", word(order)),
@@ -71,8 +70,8 @@ impl Topology {
                 format!("cross_attention, {} heads{behind}", of.heads)
             }
         };
-        let (mask, phase) = (word(&self.spec.mask), word(&self.spec.phase));
-        let stream = match self.spec.stream {
+        let (mask, phase) = (word(&self.mask), word(&self.phase));
+        let stream = match stream {
             Stream::Sequence => String::new(),
             Stream::None => ", no visual tokens in the sequence".to_owned(),
             Stream::Between(of) => format!(", visual tokens from {} to {}", of.from, of.to),

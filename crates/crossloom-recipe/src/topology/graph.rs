@@ -79,8 +79,8 @@ pub enum Node {
 
 /// The bipartite graph of taps and points of one recipe.
 ///
-/// All orders are stable: taps and points as in the recipe; the edges of the input first, then the edges point by point, and at
-/// a point tap by tap (as in `wiring` where pairs are listed).
+/// All orders are stable: taps and points as in the recipe; the edges of the input first, then injection by injection those of its
+/// points, and at a point tap by tap (as in `wiring` where pairs are listed).
 #[derive(Debug, Clone)]
 pub struct Topology {
     pub(super) title: String,
@@ -96,12 +96,15 @@ impl Topology {
     /// When the wiring does not fit the taps and points. A recipe that was [loaded](crate::load) always fits.
     pub fn new(recipe: &Recipe) -> Result<Self, TopologyError> {
         let spec = &recipe.topology;
-        duplicates(&spec.taps)?;
-        duplicates(&spec.points)?;
+        let points: Vec<PointAddress> = spec.points().collect();
+        duplicates(&points)?;
         let input = |tap: &Tap| Edge { kind: EdgeKind::Input, tap: tap.clone(), point: PointAddress::Input };
         let mut edges: Vec<Edge> = spec.input.taps().iter().map(input).collect();
-        for (tap, point) in wire(&spec.wiring, &spec.taps, &spec.points)? {
-            edges.push(Edge { kind: EdgeKind::Injection, tap, point });
+        for injection in std::iter::once(&spec.main).chain(spec.named.values()) {
+            duplicates(&injection.taps)?;
+            for (tap, point) in wire(&injection.wiring, &injection.taps, &injection.points)? {
+                edges.push(Edge { kind: EdgeKind::Injection, tap, point });
+            }
         }
 
         let mut graph = DiGraph::new();
@@ -114,9 +117,9 @@ impl Topology {
             nodes.push((node, index));
             index
         };
-        let taps = spec.taps.iter().cloned().chain(spec.input.taps()).map(Node::Tap);
-        let points = spec.points.iter().chain([&PointAddress::Input]).map(|point| Node::Point(*point));
-        for node in taps.chain(points) {
+        let taps = spec.taps().into_iter().chain(spec.input.taps()).map(Node::Tap);
+        let places = points.iter().chain([&PointAddress::Input]).map(|point| Node::Point(*point));
+        for node in taps.chain(places) {
             index(node, &mut graph);
         }
         for edge in &edges {
@@ -135,13 +138,13 @@ impl Topology {
     }
 
     /// What is injected, in the order of the recipe. The input's taps are among them only if they are also injected.
-    pub fn taps(&self) -> &[Tap] {
-        &self.spec.taps
+    pub fn taps(&self) -> Vec<Tap> {
+        self.spec.taps()
     }
 
     /// Places that receive an injection, in the order of the recipe; never the input.
-    pub fn points(&self) -> &[PointAddress] {
-        &self.spec.points
+    pub fn points(&self) -> Vec<PointAddress> {
+        self.spec.points().collect()
     }
 
     /// All edges, the input's first.

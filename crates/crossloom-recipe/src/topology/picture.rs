@@ -39,12 +39,13 @@ impl Topology {
             })
         });
         let mut notes = Vec::new();
-        if self.spec.injects() {
-            notes.push(format!("{} wiring · adapter {}", self.wiring_words(), self.adapter_words()));
-            notes.push(format!("gate {}", self.gate_words()));
-            if weights.is_some_and(|weights| !weights.is_empty()) {
-                notes.push("line width: weight W from 0 to 1".to_owned());
-            }
+        for injection in self.spec.injections() {
+            let (of, name) = (injection.of, injection.name.map_or(String::new(), |name| format!("{name}: ")));
+            notes.push(format!("{name}{} wiring · adapter {}", of.wiring_words(), of.adapter_words()));
+            notes.push(format!("{name}gate {}", of.gate_words()));
+        }
+        if self.spec.injects() && weights.is_some_and(|weights| !weights.is_empty()) {
+            notes.push("line width: weight W from 0 to 1".to_owned());
         }
         Picture::of_columns(&Columns {
             title: self.title.clone(),

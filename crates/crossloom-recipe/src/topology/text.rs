@@ -11,18 +11,21 @@ impl Topology {
         for (name, source) in &self.spec.sources {
             text.push_str(&format!("  {name:<8} {}\n", source_words(source)));
         }
-        if self.spec.injects() {
+        if !self.spec.injects() {
+            text.push_str("  nothing is injected\n");
+        }
+        for injection in self.spec.injections() {
+            let of = injection.of;
+            let name = injection.name.map(|name| ("injection", name.to_owned()));
             let facts = [
-                ("wiring", self.wiring_words()),
-                ("adapter", self.adapter_words()),
-                ("gate", self.gate_words()),
-                ("fusion", self.fusion_words()),
+                ("wiring", of.wiring_words()),
+                ("adapter", of.adapter_words()),
+                ("gate", of.gate_words()),
+                ("fusion", of.fusion_words(&self.spec.stream)),
             ];
-            for (name, words) in facts {
+            for (name, words) in name.into_iter().chain(facts) {
                 text.push_str(&format!("  {name:<8} {words}\n"));
             }
-        } else {
-            text.push_str("  nothing is injected\n");
         }
 
         let first = places.iter().map(|place| place.to_string().len()).max().unwrap_or(0);

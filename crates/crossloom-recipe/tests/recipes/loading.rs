@@ -158,25 +158,25 @@ fn defaults_follow_from_what_is_written() {
     let recipe = one("inject.toml", &[]);
     assert_eq!(recipe.topology.input.taps(), [VisionAddress::Block(4)]);
     assert_eq!(
-        recipe.topology.adapter,
+        recipe.topology.main.adapter,
         Adapter::Amp { rank: 8, alpha: 8.0, attach: AmpAttach::Parallel, tap_norm: TapNorm::None }
     );
-    assert_eq!(recipe.topology.fusion, Fusion::GatedAdd { order: FusionOrder::Parallel });
-    let Gate::Agf(agf) = recipe.topology.gate else { panic!("not an AGF gate") };
+    assert_eq!(recipe.topology.main.fusion, Fusion::GatedAdd { order: FusionOrder::Parallel });
+    let Gate::Agf(agf) = recipe.topology.main.gate else { panic!("not an AGF gate") };
     assert_eq!((agf.heads, agf.pool, agf.bias_init), (4, GatePool::Prompt, -2.0));
     assert_eq!(recipe.model.language.head_dim, 24);
-    let ungated = one("inject.toml", &["topology.gate=none"]).topology.fusion;
+    let ungated = one("inject.toml", &["topology.gate=none"]).topology.main.fusion;
     assert_eq!(ungated, Fusion::Add { order: FusionOrder::Parallel });
     let projections = one("inject.toml", &["topology.gate.attention=none"]);
-    assert!(matches!(projections.topology.gate, Gate::Agf(agf) if agf.heads == 1));
+    assert!(matches!(projections.topology.main.gate, Gate::Agf(agf) if agf.heads == 1));
 }
 
 #[test]
 fn another_kind_leaves_the_old_kinds_keys_behind() {
     // `rank` came with an earlier layer's `amp`; `tap_norm` belongs to every kind and stays.
     let sets = ["topology.adapter.tap_norm=layer", "topology.adapter=per_tap"];
-    assert_eq!(one("inject.toml", &sets).topology.adapter, Adapter::PerTap { tap_norm: TapNorm::Layer });
-    let gate = one("inject.toml", &["topology.gate={ kind = 'constant', value = 0.5 }"]).topology.gate;
+    assert_eq!(one("inject.toml", &sets).topology.main.adapter, Adapter::PerTap { tap_norm: TapNorm::Layer });
+    let gate = one("inject.toml", &["topology.gate={ kind = 'constant', value = 0.5 }"]).topology.main.gate;
     assert_eq!(gate, Gate::Constant { value: 0.5 });
     let source = one("base.toml", &["data.source=synthetic", "data.source.train_images=5"]).data.source;
     assert_eq!(
@@ -189,7 +189,7 @@ fn another_kind_leaves_the_old_kinds_keys_behind() {
 fn a_set_that_names_its_rule_replaces_the_set_before() {
     let blocks =
         |numbers: &[usize]| numbers.iter().map(|block| VisionAddress::Block(*block)).collect::<Vec<_>>();
-    let taps = |sets: &[&str]| one("inject.toml", sets).topology.taps;
+    let taps = |sets: &[&str]| one("inject.toml", sets).topology.main.taps;
     assert_eq!(taps(&["topology.taps={ every = 1, to = 'block.3' }"]), blocks(&[1, 2, 3]));
     let base = "topology.taps={ every = 1, from = 'block.2' }";
     assert_eq!(taps(&[base, "topology.taps={ count = 2 }"]), blocks(&[1, 4]));
@@ -268,8 +268,8 @@ fn variants_are_laid_over_the_recipe_and_over_what_they_extend() {
     assert_eq!((plain.recipe.train.steps, short.recipe.train.steps), (100, 5));
     assert_eq!((short.description.as_str(), method.description.as_str()), ("fewer steps", "a method"));
     assert_eq!(method.recipe.name, "main");
-    assert_eq!(method.recipe.topology.points, [PointAddress::After(1), PointAddress::After(2)]);
-    assert!(matches!(method.recipe.topology.adapter, Adapter::Amp { rank: 2, .. }));
+    assert_eq!(method.recipe.topology.main.points, [PointAddress::After(1), PointAddress::After(2)]);
+    assert!(matches!(method.recipe.topology.main.adapter, Adapter::Amp { rank: 2, .. }));
     let origin = method.provenance.get("topology.adapter.rank").unwrap().to_string();
     assert_eq!(origin, "main.toml:10, over method.toml:6");
     assert!(loaded.variant("short").is_some() && loaded.variant("long").is_none());
@@ -340,11 +340,11 @@ fn an_override_of_one_kind_reaches_the_variants_that_chose_the_kind() {
             load(&path, &options(&["topology.adapter.rank=4"])).unwrap_or_else(|error| panic!("{error}"));
         let before = load(&path, &options(&[])).unwrap();
         for (variant, before) in loaded.variants.iter().zip(&before.variants) {
-            match &variant.recipe.topology.adapter {
+            match &variant.recipe.topology.main.adapter {
                 Adapter::Amp { rank, .. } => assert_eq!(*rank, 4, "{name} {}", variant.name),
                 _ => assert_eq!(variant.recipe, before.recipe, "{name} {}", variant.name),
             }
-            let is_amp = matches!(variant.recipe.topology.adapter, Adapter::Amp { .. });
+            let is_amp = matches!(variant.recipe.topology.main.adapter, Adapter::Amp { .. });
             assert_eq!(is_amp, with_rank.contains(&variant.name.as_str()), "{name} {}", variant.name);
         }
     }
@@ -354,7 +354,10 @@ fn an_override_of_one_kind_reaches_the_variants_that_chose_the_kind() {
         ["topology.adapter.rank=4", "topology.adapter=amp"],
         ["topology.adapter.rank=4", "topology.adapter.kind=amp"],
     ] {
-        assert!(matches!(one("base.toml", &sets).topology.adapter, Adapter::Amp { rank: 4, .. }), "{sets:?}");
+        assert!(
+            matches!(one("base.toml", &sets).topology.main.adapter, Adapter::Amp { rank: 4, .. }),
+            "{sets:?}"
+        );
     }
     // One of a variant may choose the kind, too.
     let path = crate::support::shipped().join("quickstart.toml");
@@ -364,7 +367,7 @@ fn an_override_of_one_kind_reaches_the_variants_that_chose_the_kind() {
         "variants.projector.topology.gate=constant",
     ];
     let loaded = load(&path, &options(&sets)).unwrap_or_else(|error| panic!("{error}"));
-    let gate = |name: &str| loaded.variant(name).unwrap().recipe.topology.gate.clone();
+    let gate = |name: &str| loaded.variant(name).unwrap().recipe.topology.main.gate.clone();
     assert_eq!(gate("projector"), Gate::Constant { value: 0.25 });
     assert!(matches!(gate("cli"), Gate::Agf(agf) if agf.bias_init == -1.0));
 }

@@ -121,7 +121,7 @@ fn every_setting_is_described_and_known_to_the_loader() {
 }
 
 /// Keys that are left out of what is written while they have these values.
-const UNWRITTEN: [(&str, &str); 14] = [
+const UNWRITTEN: [(&str, &str); 15] = [
     ("model.vision.layer_scale", "false"),
     ("model.vision.temporal_patch", "1"),
     ("model.vision.position_resample", "\"bicubic\""),
@@ -130,6 +130,7 @@ const UNWRITTEN: [(&str, &str); 14] = [
     ("model.projector.norm", "\"none\""),
     ("topology.stream", "\"sequence\""),
     ("topology.sources", "{}"),
+    ("topology.injections", "{}"),
     ("topology.fusion.norm", "true"),
     ("topology.fusion.normed_residual", "false"),
     ("train.parts.fusion.trainable", "true"),

@@ -77,8 +77,8 @@ fn the_quickstart_compares_three_models_on_equal_terms() {
         let variant = |name: &str| loaded.variant(name).unwrap();
         let (projector, cli, prior) = (variant("projector"), variant("cli"), variant("question_only"));
         assert!(projector.baseline && !projector.recipe.topology.injects());
-        assert!(matches!(cli.recipe.topology.gate, Gate::Agf(_)));
-        assert_eq!(cli.recipe.topology.wiring, Wiring::Dense);
+        assert!(matches!(cli.recipe.topology.main.gate, Gate::Agf(_)));
+        assert_eq!(cli.recipe.topology.main.wiring, Wiring::Dense);
         assert_eq!(prior.recipe.topology, projector.recipe.topology);
         let terms = |recipe: &crossloom_recipe::Recipe| {
             (recipe.model.clone(), recipe.data.clone(), recipe.train.clone())
@@ -202,7 +202,7 @@ fn sweeps_that_can_be_run_obey_the_schema() {
 }
 
 /// What of `tests/bad` a schema of one file cannot see, and why.
-const BEYOND: [(&str, &str); 23] = [
+const BEYOND: [(&str, &str); 24] = [
     ("capital-letters", "whether two keys are alike but for capital letters"),
     ("capital-letters-swept", "the names that a sweep makes"),
     ("circle-b", "other files"),
@@ -211,6 +211,7 @@ const BEYOND: [(&str, &str); 23] = [
     ("extends-itself", "other files"),
     ("gate-and-fusion", "one key against another"),
     ("gate-without-target", "one key against another"),
+    ("injections", "one key against another"),
     ("kept-in-no-file", "one key against another"),
     ("large-pictures", "one key against another"),
     ("missing-some", "what is missing may be in a file that is extended"),

@@ -12,7 +12,7 @@ use crossloom_recipe::{LoadOptions, Recipe, Split, load};
 use super::*;
 use crate::Data;
 use crate::backends::Backend;
-use crate::batch::{load_batch, pool_of};
+use crate::batch::{Pools, load_batch};
 use crate::programs::Programs;
 
 /// A variant of the synthetic recipe on very little data, with answers of up to five tokens.
@@ -64,7 +64,7 @@ fn by_recomputation(
     let plan = batch.plan().clone();
     let mut whole = model.whole(recipe, shape(&plan), plan.vocab_size).unwrap();
     for pass in 0.. {
-        load_batch(&mut whole, batch, pool_of(recipe)).unwrap();
+        load_batch(&mut whole, batch, &Pools::of(recipe)).unwrap();
         whole.run().unwrap();
         if pass == 0 {
             gates.add(&whole, &model.gates, rows).unwrap();
@@ -101,7 +101,7 @@ pub(super) fn compare(variant: &str, sets: &[&str]) -> (usize, usize) {
         let [mut cached, mut again] = batches;
         let rows: Vec<usize> = (0..cached.real_rows()).collect();
         let (mut of_prefill, mut of_whole) = (GateMoments::default(), GateMoments::default());
-        answer(&mut model, &mut cached, pool_of(&recipe), encoding, &mut of_prefill, &rows).unwrap();
+        answer(&mut model, &mut cached, &Pools::of(&recipe), encoding, &mut of_prefill, &rows).unwrap();
         by_recomputation(&mut model, &recipe, &mut again, &mut of_whole, &rows);
         assert_eq!(cached.questions(), again.questions(), "{variant}: answers end elsewhere");
         for question in 0..cached.questions().len() {
@@ -135,6 +135,18 @@ fn answers_by_cache_are_those_of_recomputation() {
 fn answers_about_pictures_that_come_and_go_are_those_of_recomputation() {
     let stream = "variants.projector.topology.stream={ from = 'before layer.1', to = 'after layer.1' }";
     assert!(compare("projector", &[stream]).0 > 1);
+}
+
+#[test]
+fn answers_behind_several_injections_are_those_of_recomputation() {
+    let sets = [
+        "variants.cli.topology.points=['before layer.0']",
+        "variants.cli.topology.injections.deep={ taps = ['block.2'], points = ['inside layer.1'], adapter = 'linear', \
+         gate = { kind = 'agf', pool = 'image' } }",
+        "variants.cli.topology.injections.read={ taps = ['block.1', 'block.2'], points = ['before layer.2'], \
+         adapter = 'per_tap', fusion = { kind = 'cross_attention', gate_init = 0.5 }, mask = 'text' }",
+    ];
+    assert!(compare("cli", &sets).0 > 1);
 }
 
 /// Four tokens of four patches each, whose rows and columns are counted from the picture's position; text follows behind two.
@@ -219,7 +231,7 @@ fn answers_in_chunks(recipe: &Recipe, chunk: Option<usize>) -> (Vec<Vec<i32>>, V
     for index in 0..packer.batches() {
         packer.fill(index, AnswerMode::Awaited, &mut batch).unwrap();
         let rows: Vec<usize> = (0..batch.real_rows()).collect();
-        answer(&mut model, &mut batch, pool_of(recipe), encoding, &mut gates, &rows).unwrap();
+        answer(&mut model, &mut batch, &Pools::of(recipe), encoding, &mut gates, &rows).unwrap();
         answers.extend((0..batch.questions().len()).map(|question| batch.generated(question).to_vec()));
     }
     (answers, gates.records().into_iter().map(|(edge, gate)| (edge, gate.mean)).collect())

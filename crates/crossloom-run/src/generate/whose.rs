@@ -11,7 +11,7 @@ use crossloom_train::step::BatchSource as _;
 
 use super::tests::{busy, recipe, shape};
 use super::*;
-use crate::batch::{load_batch, pool_of};
+use crate::batch::{Pools, load_batch};
 use crate::data::image_mode;
 use crate::processor::Processor;
 use crate::stream::TrainingStream;
@@ -47,7 +47,8 @@ impl Alone<'_> {
         self.batch.fill_prompts(&[(&image, tokens)], &normalization).unwrap();
         let encoding = self.model.phases.encoding().unwrap();
         let mut gates = GateMoments::default();
-        answer(&mut self.model, &mut self.batch, pool_of(self.recipe), encoding, &mut gates, &[0]).unwrap();
+        answer(&mut self.model, &mut self.batch, &Pools::of(self.recipe), encoding, &mut gates, &[0])
+            .unwrap();
         self.batch.generated(0).to_vec()
     }
 
@@ -119,7 +120,7 @@ fn a_training_row_shows_the_picture_of_its_questions_and_predicts_their_answers(
         let mut predictions = std::collections::BTreeSet::new();
         for _ in 0..3 {
             let drawn = stream.next_batch().unwrap().batch;
-            load_batch(&mut whole, &drawn, pool_of(recipe)).unwrap();
+            load_batch(&mut whole, &drawn, &Pools::of(recipe)).unwrap();
             whole.run().unwrap();
             let predicted = whole.read::<i32>("predictions").unwrap();
             let size = drawn.pixels_bchw.len() / plan.batch_size;
@@ -146,7 +147,7 @@ fn a_training_row_shows_the_picture_of_its_questions_and_predicts_their_answers(
 #[test]
 fn a_gate_is_told_by_the_edge_that_it_weighs() {
     let mut recipe = recipe("cli", &[]);
-    recipe.topology.gate = Gate::Static { init: 0.0 };
+    recipe.topology.main.gate = Gate::Static { init: 0.0 };
     let data = Data::load(&recipe, Path::new("."), &mut |_| ()).unwrap();
     let plan = data.plan(&recipe).unwrap();
     let mut model = busy(&recipe, &plan);

@@ -23,7 +23,10 @@ pub(super) fn topology(
     states.extend(topology.sources().into_iter().filter(|tap| tap.state().is_none()));
     let points: Vec<String> = topology.places().iter().map(|p| p.name()).collect();
     let decoder = decoder_places(outcome.recipe.model.language.layers, &points);
-    let gated = !matches!(outcome.recipe.topology.gate, Gate::None {});
+    let gated = |point| {
+        let injection = outcome.recipe.topology.injection_at(point);
+        injection.is_some_and(|injection| !matches!(injection.of.gate, Gate::None {}))
+    };
     let mut edges = Vec::new();
     for edge in topology.edges() {
         let (tap, point) = (
@@ -32,7 +35,7 @@ pub(super) fn topology(
         );
         let (Some(tap), Some(point)) = (tap, point) else { continue };
         let name = edge.name();
-        let gate = gates.get(&name).filter(|_| gated).map(|gate| report::Gate {
+        let gate = gates.get(&name).filter(|_| gated(edge.point)).map(|gate| report::Gate {
             mean: gate.mean,
             deviation: Some(gate.deviation),
             history: series(&format!("gate/{name}")),

@@ -19,7 +19,7 @@ use crossloom_model::Outputs;
 
 use crate::Data;
 use crate::backends::Backend;
-use crate::batch::pool_of;
+use crate::batch::Pools;
 use crate::graph::{forward_func, policy, training_spec};
 use crate::held_out::{HELD_OUT_LOSS, HeldOut};
 use crate::programs::{Programs, compiled};
@@ -82,7 +82,7 @@ fn a_non_finite_gradient_is_traced_to_the_micro_batch_that_made_it() {
     let mut model = model(&recipe, &plan);
     let mut drawn = batches(&data, &plan, 3);
     contaminate(&model.store, ACCUMULATOR);
-    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
+    let mut step = ModelStep::new(&mut model, Pools::of(&recipe), recipe.train.betas, 1).unwrap();
     // What a step left in the accumulators is no fault of sound batches.
     assert_eq!(step.locate_non_finite(&drawn, &update(1)), None);
     Rc::make_mut(&mut drawn[1].batch).pixels_bchw[7] = f32::NAN;
@@ -98,7 +98,7 @@ fn a_non_finite_moment_is_found_in_the_update() {
     let mut model = model(&recipe, &plan);
     let drawn = batches(&data, &plan, 2);
     contaminate(&model.store, "optimizer.m.");
-    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
+    let mut step = ModelStep::new(&mut model, Pools::of(&recipe), recipe.train.betas, 1).unwrap();
     let found = step.locate_non_finite(&drawn, &update(1)).unwrap();
     assert!(found.scope.contains("optimizer"), "{found}");
 }
@@ -112,7 +112,7 @@ fn rows_that_only_fill_a_batch_do_not_count_in_the_mean_gate() {
     let mut whole = model.whole(&recipe, shape, plan.vocab_size).unwrap();
     let mut drawn = batches(&data, &plan, 1).remove(0);
     let mut gates_of = |batch: &PackedBatch, rows: usize| {
-        load_batch(&mut whole, batch, pool_of(&recipe)).unwrap();
+        load_batch(&mut whole, batch, &Pools::of(&recipe)).unwrap();
         whole.run().unwrap();
         let mut gates = GateMoments::default();
         let rows: Vec<usize> = (0..rows).collect();
@@ -145,7 +145,7 @@ fn brute_force(recipe: &Recipe, split: Split) -> f64 {
     for index in 0..packer.batches() {
         packer.fill(index, AnswerMode::Given, &mut batch).unwrap();
         let loss = model.training.as_mut().unwrap().held_out.as_mut().unwrap();
-        load_batch(loss, &batch, pool_of(&alone)).unwrap();
+        load_batch(loss, &batch, &Pools::of(&alone)).unwrap();
         loss.run().unwrap();
         let count = batch.trained_targets() as f64;
         sum += count * f64::from(loss.read::<f32>("loss").unwrap()[0]);
@@ -169,7 +169,7 @@ fn the_held_out_loss_is_that_of_the_held_out_pictures_and_changes_nothing() {
         tensors.iter().flat_map(|tensor| model.store.read_bytes(&tensor.name).unwrap()).collect()
     };
     let before = bits(&model);
-    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
+    let mut step = ModelStep::new(&mut model, Pools::of(&recipe), recipe.train.betas, 1).unwrap();
     let loss = held_out.measure(&mut step).unwrap()[HELD_OUT_LOSS];
     assert_eq!(bits(&model), before);
     let (held, trained) = (brute_force(&recipe, Split::Validation), brute_force(&recipe, Split::Train));
@@ -188,7 +188,7 @@ fn trained(sets: &[&str], steps: u64) -> (Vec<f32>, Model) {
 fn losses(recipe: &Recipe, model: &mut Model, steps: u64) -> Vec<f32> {
     let (data, plan) = data(recipe);
     let batches = batches(&data, &plan, steps as usize);
-    let mut step = ModelStep::new(model, pool_of(recipe), recipe.train.betas, 1).unwrap();
+    let mut step = ModelStep::new(model, Pools::of(recipe), recipe.train.betas, 1).unwrap();
     let losses = (1..=steps).zip(&batches).map(|(number, batch)| {
         let update = update(number);
         let micro = MicroStep { step: number, index: 0, count: 1, weight: 1.0, update: Some(&update) };
@@ -326,7 +326,7 @@ fn frozen(sight: &Sight, sets: &[&str]) -> (Vec<u32>, Vec<u64>, Vec<u8>, u64) {
     let mut held_out = HeldOut::new(&recipe, &data, &plan).unwrap().unwrap();
     let (steps, count) = (9, recipe.train.accumulate);
     let drawn = batches(&data, &plan, steps * count);
-    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
+    let mut step = ModelStep::new(&mut model, Pools::of(&recipe), recipe.train.betas, 1).unwrap();
     let (mut losses, mut held) = (Vec::new(), Vec::new());
     for (number, micro_batches) in (1..).zip(drawn.chunks(count)) {
         let update = update(number);
@@ -445,7 +445,7 @@ fn a_prediction_through_pairs_is_that_of_the_merged_weights() {
     let drawn = batches(&data, &plan, 1).remove(0);
     let logits = |model: &Model, recipe: &Recipe| {
         let mut whole = model.whole(recipe, shape, plan.vocab_size).unwrap();
-        load_batch(&mut whole, &drawn.batch, pool_of(recipe)).unwrap();
+        load_batch(&mut whole, &drawn.batch, &Pools::of(recipe)).unwrap();
         whole.run().unwrap();
         whole.read::<f32>("logits").unwrap()
     };
@@ -469,7 +469,7 @@ fn sets_of_tensors_are_trained_each_as_it_says() {
     let before: Vec<_> =
         model.params.iter().map(|param| model.store.read::<f32>(&param.name).unwrap()).collect();
     let drawn = batches(&data, &plan, 1);
-    let mut step = ModelStep::new(&mut model, pool_of(&recipe), recipe.train.betas, 1).unwrap();
+    let mut step = ModelStep::new(&mut model, Pools::of(&recipe), recipe.train.betas, 1).unwrap();
     let groups = crossloom_recipe::Selection::new(&recipe.train);
     let rates = groups.groups().iter().map(|group| {
         // The first update of AdamW is as long as the rate.

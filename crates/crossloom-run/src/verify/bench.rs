@@ -3,7 +3,7 @@
 use crossloom_ir::func::ValueDef;
 use crossloom_ir::{Func, Role, Tensor, Value};
 use crossloom_model::{ParamSpec, inputs};
-use crossloom_recipe::Recipe;
+use crossloom_recipe::{Injection, Recipe};
 
 use super::evaluate::{Change, Evaluated, Named, norm};
 use super::functions::{Function, Functions, Sizes, Use};
@@ -42,6 +42,12 @@ pub(crate) struct Bench<'b> {
 }
 
 impl<'b> Bench<'b> {
+    /// The injection, in small, that an edge belongs to; none of the input.
+    pub(crate) fn injection(&self, edge: usize) -> Option<&Injection> {
+        let prefix = &self.wiring.injections[self.wiring.edges[edge].injection?];
+        self.recipe.topology.injections().find(|of| of.prefix() == *prefix).map(|of| of.of)
+    }
+
     pub(crate) fn new(given: &'b Recipe, functions: &'b dyn Functions) -> Result<Self, ExperimentError> {
         let (recipe, wiring) = (small(given), Wiring::of(given)?);
         let sequences = Sequences::of(&recipe);

@@ -8,7 +8,7 @@ use crossloom_recipe::{GatePool, Recipe};
 
 use super::evaluate::Named;
 use super::small::VOCAB;
-use crate::batch::pool_of;
+use crate::batch::Pools;
 
 /// Tokens of an answer.
 pub(crate) const ANSWER: usize = 2;
@@ -79,7 +79,7 @@ pub(crate) struct Sequences {
     /// Visual tokens of each.
     pub(crate) visual: usize,
     first_text: [usize; 2],
-    pool: GatePool,
+    pools: Pools,
     /// Whether only some layers have visual tokens.
     comes_and_goes: bool,
     /// Width of a question's vector, where it is given.
@@ -89,8 +89,9 @@ pub(crate) struct Sequences {
 impl Sequences {
     /// Those for a recipe.
     pub(crate) fn of(recipe: &Recipe) -> Self {
-        let (side, pool) = (recipe.model.visual_grid(), pool_of(recipe));
-        let several = recipe.data.questions_per_sequence > 1 && pool == GatePool::Image;
+        let (side, pools) = (recipe.model.visual_grid(), Pools::of(recipe));
+        let several =
+            recipe.data.questions_per_sequence > 1 && pools.iter().all(|(_, pool)| pool == GatePool::Image);
         let mut all = Vec::new();
         // Where no visual token is in the sequence, the picture takes no position.
         let side = if recipe.visual_positions() == 0 { 0 } else { side };
@@ -120,7 +121,7 @@ impl Sequences {
             visual: recipe.visual_positions(),
             all,
             first_text,
-            pool,
+            pools,
             comes_and_goes: recipe.topology.stream.stretch().is_some(),
             vector_width: recipe.topology.conditioning.given_width(),
         }
@@ -179,17 +180,17 @@ impl Sequences {
             named.insert(inputs::QUESTION_VECTOR.into(), Tensor::from_fn([self.all.len(), width], value));
         }
         named.insert(inputs::TEXT_MASK.into(), self.per_position(text));
-        named.insert(
-            inputs::POOL_MASK.into(),
-            self.per_position(|row, at| f64::from(u8::from(self.pools(row, at)))),
-        );
+        for (input, pool) in self.pools.iter() {
+            let mask = self.per_position(|row, at| f64::from(u8::from(self.pooled(pool, row, at))));
+            named.insert(input.into(), mask);
+        }
         named.insert(inputs::TARGET_INDEX.into(), self.per_position(|_, at| at as f64));
         named
     }
 
-    fn pools(&self, row: usize, at: usize) -> bool {
+    fn pooled(&self, pool: GatePool, row: usize, at: usize) -> bool {
         let segment = self.all[row].segment(at);
-        match self.pool {
+        match pool {
             GatePool::Image => self.all[row].picture.contains(&at),
             GatePool::Prompt => segment >= 0 && !self.all[row].answers(at),
         }
@@ -218,15 +219,14 @@ impl Sequences {
     /// Positions of every sequence as the inputs of a call on a cache with room for so many of each. `held` is what the cache holds.
     pub(crate) fn call(&self, whole: &Named, spans: &[Vec<usize>], held: &[usize], tokens: usize) -> Named {
         let mut named = Named::new();
-        for name in inputs::PER_POSITION {
-            let Some(of) = whole.get(name) else { continue };
-            let segments = [inputs::SEGMENTS, inputs::TEXT_SEGMENTS].contains(&name);
+        for (name, of) in whole.iter().filter(|(name, _)| inputs::is_per_position(name)) {
+            let segments = [inputs::SEGMENTS, inputs::TEXT_SEGMENTS].contains(&name.as_str());
             let padding = if segments { -1.0 } else { 0.0 };
             let value = |i: usize| {
                 let (row, at) = (i / tokens, i % tokens);
                 spans[row].get(at).map_or(padding, |position| of.at(row * self.tokens + position))
             };
-            named.insert(name.into(), Tensor::from_fn([spans.len(), tokens], value));
+            named.insert(name.clone(), Tensor::from_fn([spans.len(), tokens], value));
         }
         let here = |i: usize| {
             let (row, token) = (i / self.visual, i % self.visual);

@@ -1,7 +1,7 @@
 //! A recipe at its real depth, with widths scaled down: all that its wiring depends on stays.
 
 use crossloom_recipe::{
-    Adapter, Conditioning, Fusion, Gate, Input, LayerWeights, Part, Precision, Recipe, TapSource,
+    Adapter, Conditioning, Fusion, Gate, Injection, Input, LayerWeights, Part, Precision, Recipe, TapSource,
 };
 
 /// Words of a vocabulary whose size the recipe leaves to the tokenizer.
@@ -13,11 +13,7 @@ pub(crate) fn small(recipe: &Recipe) -> Recipe {
     let mut small = recipe.clone();
     model(&mut small);
     let topology = &mut small.topology;
-    if let Adapter::Amp { rank, alpha, .. } = &mut topology.adapter {
-        let scale = *alpha / *rank as f64;
-        *rank = (*rank).min(2);
-        *alpha = scale * *rank as f64;
-    }
+    topology.injections_mut().for_each(injection);
     if let Conditioning::Sentence { width, .. } | Conditioning::Precomputed { width, .. } =
         &mut topology.conditioning
     {
@@ -34,23 +30,10 @@ pub(crate) fn small(recipe: &Recipe) -> Recipe {
         Input::Mixture(of) => of.width = of.width.min(6),
         Input::None | Input::Channels(_) => {}
     }
-    if let (Adapter::Windows { hidden }, Fusion::Windows(of)) = (&mut topology.adapter, &mut topology.fusion)
-    {
-        (*hidden, of.heads) = (8, of.heads.min(2));
-    }
     for source in topology.sources.values_mut() {
         if let TapSource::MmFuser(of) = source {
             (of.heads, of.points) = (of.heads.min(2), of.points.min(2));
         }
-    }
-    if let Gate::Agf(agf) = &mut topology.gate {
-        agf.heads = agf.heads.min(2);
-    }
-    if let Fusion::CrossAttention(of) = &mut topology.fusion {
-        let groups = (of.heads / of.kv_heads.max(1)).max(1);
-        of.kv_heads = of.kv_heads.min(2);
-        of.heads = groups * of.kv_heads;
-        (of.head_dim, of.mlp) = (4, of.mlp.min(12));
     }
     small.train.precision = Precision::F32;
     small.train.accumulate = 1;
@@ -64,6 +47,28 @@ pub(crate) fn small(recipe: &Recipe) -> Recipe {
         }
     }
     small
+}
+
+fn injection(injection: &mut Injection) {
+    if let Adapter::Amp { rank, alpha, .. } = &mut injection.adapter {
+        let scale = *alpha / *rank as f64;
+        *rank = (*rank).min(2);
+        *alpha = scale * *rank as f64;
+    }
+    if let (Adapter::Windows { hidden }, Fusion::Windows(of)) =
+        (&mut injection.adapter, &mut injection.fusion)
+    {
+        (*hidden, of.heads) = (8, of.heads.min(2));
+    }
+    if let Gate::Agf(agf) = &mut injection.gate {
+        agf.heads = agf.heads.min(2);
+    }
+    if let Fusion::CrossAttention(of) = &mut injection.fusion {
+        let groups = (of.heads / of.kv_heads.max(1)).max(1);
+        of.kv_heads = of.kv_heads.min(2);
+        of.heads = groups * of.kv_heads;
+        (of.head_dim, of.mlp) = (4, of.mlp.min(12));
+    }
 }
 
 fn model(small: &mut Recipe) {

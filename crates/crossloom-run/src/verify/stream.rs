@@ -85,7 +85,9 @@ fn is_seen(param: &crossloom_ir::Param) -> bool {
     let name = param.name.as_str();
     match param.role {
         Role::Input => {
-            [inputs::PIXELS, inputs::VISUAL, inputs::FEATURES].contains(&name) || name.starts_with("state.")
+            [inputs::PIXELS, inputs::VISUAL].contains(&name)
+                || inputs::of_injection(name, inputs::FEATURES)
+                || name.starts_with("state.")
         }
         Role::State => name.starts_with(KEPT),
         Role::Weight => false,

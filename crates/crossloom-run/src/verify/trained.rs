@@ -18,7 +18,7 @@ use super::scene::{Scene, entries, segments};
 use super::stream::Stream;
 use super::wiring::Wiring;
 use crate::backends::Resources;
-use crate::batch::{load_batch, pool_of};
+use crate::batch::{Pools, load_batch};
 use crate::data::image_mode;
 use crate::graph::forward_func;
 use crate::interface::Interface;
@@ -99,7 +99,7 @@ pub fn contributions(
         &processor.normalization(),
         image_mode(recipe),
     )?;
-    let (pool, mut batch) = (pool_of(recipe), PackedBatch::new(&shapes));
+    let (pools, mut batch) = (Pools::of(recipe), PackedBatch::new(&shapes));
     let vectors = data.question_vectors(recipe)?;
     let mut sums = vec![Sums::default(); knives.edges.len() + 1];
     let mut shown = BTreeSet::new();
@@ -109,7 +109,7 @@ pub fn contributions(
             vectors.lay(recipe.eval.split, &mut batch)?;
         }
         shown.extend((0..batch.real_rows()).filter_map(|row| batch.image_of_row(row)));
-        load_batch(&mut session, &batch, pool)?;
+        load_batch(&mut session, &batch, &pools)?;
         let now = logits(&mut session, &knives, None)?;
         sums[0].add(&now, &now, &batch.targets_bm);
         for edge in 0..knives.edges.len() {

@@ -17,6 +17,8 @@ pub(crate) struct Wire {
     pub(crate) point: usize,
     /// Whether that is the input.
     pub(crate) is_input: bool,
+    /// The injection that it belongs to, an index into [`Wiring::injections`]; none of the input.
+    pub(crate) injection: Option<usize>,
 }
 
 /// A tap: what edges begin at.
@@ -51,6 +53,8 @@ pub(crate) struct Wiring {
     pub(crate) edges: Vec<Wire>,
     pub(crate) taps: Vec<Tap>,
     pub(crate) points: Vec<Point>,
+    /// What the names of each injection's weights begin with.
+    pub(crate) injections: Vec<String>,
     /// Layers whose halves it changes.
     pub(crate) halves: Halves,
 }
@@ -63,6 +67,7 @@ impl Wiring {
     pub(crate) fn of(recipe: &Recipe) -> Result<Self, ExperimentError> {
         let topology = Topology::new(recipe)?;
         let (mut taps, mut points, mut edges) = (Vec::new(), Vec::new(), Vec::new());
+        let mut injections = Vec::new();
         for edge in topology.edges() {
             let states = states_of(recipe, &edge.tap);
             let tap = Tap { name: edge.tap.to_string(), states, is_state: edge.tap.state().is_some() };
@@ -73,20 +78,22 @@ impl Wiring {
                 PointAddress::Inside(layer) => Place::Between(layer),
                 PointAddress::After(layer) => Place::Gap(layer + 1),
             };
-            let acts = match recipe.topology.phase {
-                Phase::Prefill => [true, false],
-                Phase::All => [true, true],
+            let injection = recipe.topology.injection_at(edge.point);
+            let acts = match injection.map(|injection| injection.of.phase) {
+                None | Some(Phase::Prefill) => [true, false],
+                Some(Phase::All) => [true, true],
             };
             let is_input = edge.point == PointAddress::Input;
-            let mask = if is_input { Mask::Visual } else { recipe.topology.mask };
+            let mask = injection.map_or(Mask::Visual, |injection| injection.of.mask);
             // The projector of the input may read several states side by side, so none has a share of its own.
-            let independent = !is_input && recipe.topology.fusion.order() == Some(FusionOrder::Parallel);
+            let independent = injection.is_some_and(|of| of.of.fusion.order() == Some(FusionOrder::Parallel));
             let point = Point { name: edge.point.name(), place, acts, mask, independent };
             edges.push(Wire {
                 name: edge.name(),
                 tap: index_of(&mut taps, tap),
                 point: index_of(&mut points, point),
                 is_input,
+                injection: injection.map(|injection| index_of(&mut injections, injection.prefix())),
             });
         }
         let places = points.iter().map(|point| point.place);
@@ -94,7 +101,7 @@ impl Wiring {
         let layers = 0..recipe.model.language.layers;
         let normed = layers.filter(|&layer| recipe.topology.normed_residual(layer)).collect();
         let halves = Halves { read: read.collect(), normed };
-        Ok(Self { edges, taps, points, halves })
+        Ok(Self { edges, taps, points, injections, halves })
     }
 
     /// The edges into a point, by index.
@@ -102,24 +109,29 @@ impl Wiring {
         (0..self.edges.len()).filter(move |&edge| self.edges[edge].point == point)
     }
 
-    /// Whose a parameter is by its name: of a tap, of a point, or of both, which is an edge. Names of an injection's weights begin
-    /// with what kind they are of, then the point, then the tap.
+    /// Whose a parameter is by its name: of a tap, of a point, or of both, which is an edge. Names of an injection's weights say
+    /// which injection it is, what kind they are of, then the point, then the tap.
     pub(crate) fn owner(&self, param: &str) -> Owner {
-        let Some((_, mut rest)) = param.strip_prefix("injection.").and_then(|rest| rest.split_once('.'))
-        else {
+        let injection = longest(param, self.injections.iter().map(String::as_str));
+        let prefix = injection.map_or("injection", |injection| self.injections[injection].as_str());
+        let kind_and_rest = param.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.'));
+        let Some((kind, mut rest)) = kind_and_rest.and_then(|rest| rest.split_once('.')) else {
             return Owner::default();
         };
+        // Connectors of the input belong to none; of a single injection nothing is told apart.
+        let injection = injection.filter(|_| kind != "connector" && self.injections.len() > 1);
         let point = longest(rest, self.points.iter().map(|point| point.name.as_str()));
         if let Some(point) = point {
             rest = rest[self.points[point].name.len()..].trim_start_matches('.');
         }
-        Owner { tap: longest(rest, self.taps.iter().map(|tap| tap.name.as_str())), point }
+        Owner { injection, tap: longest(rest, self.taps.iter().map(|tap| tap.name.as_str())), point }
     }
 }
 
-/// The taps and points whose edges a parameter acts on; of none it is one for all.
+/// The taps and points whose edges a parameter acts on, of one injection where there are several; of none it is one for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Owner {
+    pub(crate) injection: Option<usize>,
     pub(crate) tap: Option<usize>,
     pub(crate) point: Option<usize>,
 }
@@ -132,7 +144,8 @@ impl Owner {
 
     /// Whether it acts on an edge. What is a tap's own is not the input's, whose projector it has in common with others.
     pub(crate) fn owns(self, edge: &Wire) -> bool {
-        self.tap.is_none_or(|tap| tap == edge.tap)
+        self.injection.is_none_or(|injection| edge.injection == Some(injection))
+            && self.tap.is_none_or(|tap| tap == edge.tap)
             && self.point.map_or(self.is_common() || !edge.is_input, |point| point == edge.point)
     }
 }

@@ -9,7 +9,7 @@ use crossloom_model::BatchShape;
 use crossloom_recipe::{KeptIn, LoadOptions, LoadedRecipe, Part, Recipe, Split, Topology, load_with};
 use crossloom_run::export::{Export, export};
 use crossloom_run::start::architecture;
-use crossloom_run::{Model, load_batch, pool_of, settled};
+use crossloom_run::{Model, Pools, load_batch, settled};
 use crossloom_train::checkpoint::{Checkpoints, RestorePart};
 use crossloom_train::run_dir::VariantDir;
 use crossloom_weights::export::Scope;
@@ -70,7 +70,7 @@ pub(crate) fn logits(model: &Model, recipe: &Recipe) -> Vec<f32> {
     packer.fill(Rc::make_mut(&mut batch)).unwrap();
     let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
     let mut whole = model.whole(recipe, shape, plan.vocab_size).unwrap();
-    load_batch(&mut whole, &batch, pool_of(recipe)).unwrap();
+    load_batch(&mut whole, &batch, &Pools::of(recipe)).unwrap();
     whole.run().unwrap();
     whole.read::<f32>("logits").unwrap()
 }
@@ -225,7 +225,7 @@ fn a_whole_model_that_a_family_computes_is_given_away_and_one_that_weighs_what_i
     let folder = place.path().join("amp");
     export(&injected.dir, &injected.recipe, Export::Branches, &folder).unwrap();
     let kept = weights(&injected.model);
-    for tap in &injected.recipe.topology.taps {
+    for tap in &injected.recipe.topology.main.taps {
         let shape = |name: &str| {
             injected.model.params.iter().find(|param| param.name == name).map(|param| param.shape.clone())
         };

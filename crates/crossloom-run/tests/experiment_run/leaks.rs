@@ -5,8 +5,8 @@ use std::path::Path;
 use crossloom_data::packing::{PackedBatch, TrainingOptions, TrainingPacker};
 use crossloom_ir::Role;
 use crossloom_model::{BatchShape, GATE_RESULT};
-use crossloom_recipe::{GatePool, Recipe, Split};
-use crossloom_run::{Data, Model, load_batch, pool_of};
+use crossloom_recipe::{Recipe, Split};
+use crossloom_run::{Data, Model, Pools, load_batch};
 use crossloom_runtime::Session;
 
 use crate::support::recipe;
@@ -16,7 +16,7 @@ struct Subject {
     model: Model,
     whole: Session,
     batch: PackedBatch,
-    pool: GatePool,
+    pools: Pools,
     tokens: usize,
     vocab: i32,
 }
@@ -50,14 +50,14 @@ impl Subject {
             model,
             whole,
             batch,
-            pool: pool_of(recipe),
+            pools: Pools::of(recipe),
             tokens: plan.sequence_len,
             vocab: plan.vocab_size as i32,
         }
     }
 
     fn run(&mut self) -> Seen {
-        load_batch(&mut self.whole, &self.batch, self.pool).unwrap();
+        load_batch(&mut self.whole, &self.batch, &self.pools).unwrap();
         self.whole.run().unwrap();
         let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
         let read = |name: &str| bits(&self.whole.read::<f32>(name).unwrap());

@@ -8,8 +8,8 @@ use crossloom_data::image::Normalization;
 use crossloom_data::packing::{ImageMode, PackedBatch, PackingPlan, TrainingOptions, TrainingPacker};
 use crossloom_ir::Role;
 use crossloom_model::BatchShape;
-use crossloom_recipe::{GatePool, Recipe, Split};
-use crossloom_run::{Data, Model, evaluate, load_batch};
+use crossloom_recipe::{Recipe, Split};
+use crossloom_run::{Data, Model, Pools, evaluate, load_batch};
 use crossloom_train::checkpoint::Checkpoints;
 use crossloom_train::metrics::read_metrics;
 
@@ -92,7 +92,7 @@ fn logits(recipe: &Recipe) -> Vec<f32> {
     let model = model(recipe, &plan);
     let mut whole = model.whole(recipe, shape(&plan), plan.vocab_size).unwrap();
     let batch = first_batch(recipe, &data, &plan);
-    load_batch(&mut whole, &batch, GatePool::Image).unwrap();
+    load_batch(&mut whole, &batch, &Pools::of(recipe)).unwrap();
     whole.run().unwrap();
     whole.read("logits").unwrap()
 }

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossloom_data::image::Normalization;
 use crossloom_data::packing::{PackedBatch, PackingPlan, TrainingOptions, TrainingPacker};
-use crossloom_recipe::{GatePool, LoadOptions, LoadedRecipe, Part, Recipe, Schedule, Selection, Split, load};
+use crossloom_recipe::{LoadOptions, LoadedRecipe, Part, Recipe, Schedule, Selection, Split, load};
 use crossloom_run::backends::Resources;
 use crossloom_run::export::{Export, export};
 use crossloom_run::{
-    DataSets, Experiment, Job, Model, ModelStep, RunOutcome, RunProgress, Trained, TrainingBatch, Unheard,
-    resolved,
+    DataSets, Experiment, Finished, Job, Model, ModelStep, Pools, RunOutcome, RunProgress, Trained,
+    TrainingBatch, Unheard, resolved,
 };
 use crossloom_train::groups::GroupRates;
 use crossloom_train::metrics::read_metrics;
@@ -137,7 +137,7 @@ fn by_hand(
         min_ratio: train.min_lr_ratio,
     };
     let groups = Selection::new(train);
-    let mut step = ModelStep::new(&mut model, GatePool::Image, train.betas, 1).unwrap();
+    let mut step = ModelStep::new(&mut model, Pools::of(&alone), train.betas, 1).unwrap();
     for number in 1..=train.steps {
         let mut batch = PackedBatch::new(&plan);
         packer.fill(&mut batch).unwrap();
@@ -370,6 +370,47 @@ fn a_stage_that_another_run_or_variant_has_trained_is_taken_over_and_a_changed_o
     let record = run.dir.read_record().unwrap();
     assert_eq!(record.variants["slow"].stages["align"].taken_from.as_deref(), Some("in_two"));
     assert_eq!(run.variants.len(), 2);
+}
+
+#[test]
+fn a_variant_that_another_run_has_trained_is_taken_over_and_evaluated() {
+    let named = |name: &str, set: &[&str]| {
+        let text = format!("extends = [\"two-stages.toml\"]\nname = \"{name}\"\n[variants.at_once]\n");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes").join(format!("{name}.toml"));
+        let sets = SMALL.iter().chain(&["train.steps=6"]).chain(set).map(|set| (*set).to_owned()).collect();
+        crossloom_recipe::load_text(&path, &text, &LoadOptions { sets }).unwrap_or_else(|e| panic!("{e}"))
+    };
+    let out = tempfile::tempdir().unwrap();
+    let taken = |run: &Finished| {
+        run.dir.read_record().unwrap().variants["at_once"].taken_from.clone().unwrap_or_default()
+    };
+    let first = finish(&named("one", &[]), &["at_once"], out.path(), Entry::New);
+    assert_eq!(taken(&first), "");
+    let second = finish(&named("two", &[]), &["at_once"], out.path(), Entry::New);
+    assert!(taken(&second).contains(&first.dir.id()), "{}", taken(&second));
+    let record = second.dir.read_record().unwrap();
+    assert!(
+        record.notes.iter().any(|note| note.contains("its training is that of at_once")),
+        "{:?}",
+        record.notes
+    );
+    let answers = |run: &Finished| std::fs::read(run.dir.path().join("at_once/samples.jsonl")).unwrap();
+    assert!(!answers(&first).is_empty() && answers(&first) == answers(&second));
+    let [before, now] =
+        [&first, &second].map(|run| run.dir.read_record().unwrap().variants["at_once"].clone());
+    assert_eq!((before.status, before.steps, before.step_ms), (now.status, now.steps, now.step_ms));
+    // It goes on where it ends, and not from there where anything differs.
+    let again = finish(&named("two", &[]), &["at_once"], out.path(), Entry::Resume);
+    assert_eq!(taken(&again), taken(&second));
+    for set in ["train.seed=5", "train.lr=0.02"] {
+        assert_eq!(
+            taken(&finish(&named("other", &[set]), &["at_once"], out.path(), Entry::New)),
+            "",
+            "{set}"
+        );
+    }
+    let replaced = finish(&named("two", &[]), &["at_once"], out.path(), Entry::Replace);
+    assert_eq!(taken(&replaced), "");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crossloom_recipe::{LoadOptions, Recipe, Topology, Wiring};
 use crossloom_run::verify::{Aspect, Function, Use, verify};
 
 use crate::planted::{Deviating, Planted, rebuilt, under};
-use crate::support::{cli, edges, from, into, names, of_method, said, variant};
+use crate::support::{SEVERAL, cli, edges, from, into, names, of_method, said, variant};
 
 /// The point at which most bugs are planted.
 const POINT: &str = "layer.1";
@@ -94,7 +94,7 @@ fn edges_that_end_one_layer_off() {
     let recipe = one_to_one();
     let off = |recipe: &Recipe| {
         let mut recipe = recipe.clone();
-        for point in &mut recipe.topology.points {
+        for point in &mut recipe.topology.main.points {
             *point = match *point {
                 crossloom_recipe::PointAddress::Before(layer) => {
                     crossloom_recipe::PointAddress::Before(layer + 1)
@@ -116,7 +116,7 @@ fn one_edge_that_ends_one_layer_off() {
         let mut pairs = topology.pairs();
         // One into the second layer is left out.
         pairs.retain(|(tap, point)| (tap.to_string().as_str(), point.name().as_str()) != ("block.2", POINT));
-        recipe.topology.wiring = Wiring::Pairs(pairs);
+        recipe.topology.main.wiring = Wiring::Pairs(pairs);
         recipe
     };
     let expected = BTreeSet::from(["block.2->layer.1".to_owned()]);
@@ -129,10 +129,10 @@ fn an_edge_that_is_built_and_not_declared() {
     let topology = Topology::new(&declared).unwrap();
     let mut pairs = topology.pairs();
     pairs.retain(|(tap, point)| (tap.to_string().as_str(), point.name().as_str()) != ("block.2", POINT));
-    declared.topology.wiring = Wiring::Pairs(pairs);
+    declared.topology.main.wiring = Wiring::Pairs(pairs);
     let dense = |recipe: &Recipe| {
         let mut recipe = recipe.clone();
-        recipe.topology.wiring = Wiring::Dense;
+        recipe.topology.main.wiring = Wiring::Dense;
         recipe
     };
     let expected = edges(&declared, from(&["block.2"]));
@@ -370,6 +370,29 @@ fn an_edge_that_decoding_drops() {
         })
     };
     names(&recipe, &Planted(&change), &edges(&recipe, into(POINT)), "adds nothing in decode");
+}
+
+#[test]
+fn an_injection_that_is_read_in_the_passes_of_another() {
+    let recipe = variant("synthetic.toml", "cli", SEVERAL);
+    let prefill = |recipe: &Recipe| {
+        let mut recipe = recipe.clone();
+        recipe.topology.named.get_mut("read").unwrap().phase = recipe.topology.main.phase;
+        recipe
+    };
+    names(&recipe, &Deviating(&prefill), &edges(&recipe, into("layer.2")), "adds nothing in decode");
+}
+
+#[test]
+fn an_injection_that_has_the_gate_of_another() {
+    let recipe = variant("synthetic.toml", "cli", SEVERAL);
+    let gate = |recipe: &Recipe| {
+        let mut recipe = recipe.clone();
+        recipe.topology.named.get_mut("deep").unwrap().gate =
+            crossloom_recipe::Gate::Constant { value: 0.25 };
+        recipe
+    };
+    names(&recipe, &Deviating(&gate), &edges(&recipe, into("layer.1.inside")), "topology.gate.value");
 }
 
 #[test]

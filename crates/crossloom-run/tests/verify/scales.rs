@@ -18,7 +18,7 @@ fn a_scale_of_low_rank_branches_that_is_dropped() {
         let recipe = variant("synthetic.toml", "cli", &[&set]);
         let unscaled = |recipe: &Recipe| {
             let mut recipe = recipe.clone();
-            if let Adapter::Amp { rank, alpha, .. } = &mut recipe.topology.adapter {
+            if let Adapter::Amp { rank, alpha, .. } = &mut recipe.topology.main.adapter {
                 *alpha = *rank as f64;
             }
             recipe
@@ -34,7 +34,7 @@ fn a_constant_gate_that_is_dropped() {
     let recipe = variant("synthetic.toml", "cli", &[gate]);
     let open = |recipe: &Recipe| {
         let mut recipe = recipe.clone();
-        recipe.topology.gate = crossloom_recipe::Gate::Constant { value: 1.0 };
+        recipe.topology.main.gate = crossloom_recipe::Gate::Constant { value: 1.0 };
         recipe
     };
     names(&recipe, &Deviating(&open), &edges(&recipe, |_| true), "in proportion");

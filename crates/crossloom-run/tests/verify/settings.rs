@@ -2,10 +2,10 @@
 
 use crossloom_run::verify::{Built, verify};
 
-use crate::support::{said, variant};
+use crate::support::{SEVERAL, said, variant};
 
 /// Settings of the variant `cli` of `synthetic.toml`, which has four taps, three decoder layers and eight questions per picture.
-const SETTINGS: [&[&str]; 22] = [
+const SETTINGS: [&[&str]; 24] = [
     &["variants.cli.topology.fusion='convex'"],
     &["variants.cli.topology.fusion={ kind = 'gated_add', order = 'sequential' }"],
     &["variants.cli.topology.fusion={ kind = 'convex', order = 'sequential' }"],
@@ -39,6 +39,14 @@ const SETTINGS: [&[&str]; 22] = [
     ],
     &["train.precision='bf16'", "train.parts.vision={ trainable = false, dtype = 'bf16' }"],
     &["variants.cli.topology.gate={ kind = 'static', init = 0.1 }", "variants.cli.topology.fusion='convex'"],
+    SEVERAL,
+    &[
+        "variants.cli.topology.taps=[]",
+        "variants.cli.topology.points=[]",
+        "variants.cli.topology.gate='none'",
+        "variants.cli.topology.injections.only={ taps = ['block.2'], points = ['before layer.0'], gate = { kind = 'constant', \
+         value = 0.5 } }",
+    ],
 ];
 
 #[test]

@@ -70,3 +70,14 @@ pub(crate) fn names(
     assert!(!verified.holds());
     verified
 }
+
+/// Three injections in the variant `cli`: AMP and AGF; AMP with a constant gate, of a tap that the first has too; and one that text
+/// reads in every pass.
+pub(crate) const SEVERAL: &[&str] = &[
+    "variants.cli.topology.taps=['block.2', 'block.3']",
+    "variants.cli.topology.points=['before layer.0']",
+    "variants.cli.topology.injections.deep={ taps = ['block.2', 'block.1'], points = ['inside layer.1'], adapter = 'amp', \
+     gate = { kind = 'constant', value = 0.5 }, fusion = 'convex' }",
+    "variants.cli.topology.injections.read={ taps = ['block.1', 'block.2'], points = ['before layer.2'], adapter = 'per_tap', \
+     fusion = 'cross_attention', mask = 'text' }",
+];

@@ -126,6 +126,9 @@ pub struct VariantRecord {
     pub final_loss: Option<f64>,
     /// Folder of the newest checkpoint, relative to the run directory.
     pub checkpoint: Option<String>,
+    /// The variant, and the run if it is another, that trained it, where its only training was taken over from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taken_from: Option<String>,
     /// Seeds by purpose.
     pub seeds: BTreeMap<String, u64>,
     /// The kernel of every planned op, in the order of the plans: `train %42` → `matmul`.

@@ -317,7 +317,7 @@ fn shipped_methods_are_what_published_configurations_say() {
             load_with(&path, &LoadOptions::default(), &read).unwrap_or_else(|error| panic!("{error}"));
         let recipe = &loaded.base;
         assert_eq!(Some(&recipe.model.projector), published.projector.as_ref(), "{method}");
-        assert_eq!(Some(&recipe.topology.adapter), published.adapter.as_ref(), "{method}");
+        assert_eq!(Some(&recipe.topology.main.adapter), published.adapter.as_ref(), "{method}");
         let edges: BTreeSet<(Tap, PointAddress)> =
             Topology::new(recipe).unwrap().pairs().into_iter().collect();
         let wired = published.wiring.iter().map(|(state, point)| (Tap::State(*state), *point));

@@ -47,3 +47,21 @@ fn what_edges_of_a_trained_run_change_is_told_in_percent_and_nothing_is_no_perce
     assert!(said.out.contains("answers changed"), "{}", said.out);
     assert!(said.out.contains(" 0 %") && !said.out.contains("0e0"), "{}", said.out);
 }
+
+/// A weight of zero that nothing trains: what is behind it can never learn.
+#[test]
+fn edges_that_fail_are_named_and_the_exit_code_says_so() {
+    let zero = [
+        "--set",
+        "variants.cli.topology.gate={ kind = 'static', init = 0.0 }",
+        "--set",
+        "train.parts.gate.trainable=false",
+    ];
+    let of = [&["verify", "recipes/synthetic.toml", "--variant", "cli", "--json"], &zero[..]].concat();
+    let said = crossloom(&of).exits(1).json();
+    assert_eq!(said["holds"], false);
+    let edges = said["variants"][0]["edges"].as_array().unwrap();
+    let failed = |edge: &&serde_json::Value| edge["proofs"]["gradient"]["problems"][0].is_string();
+    let named: Vec<&str> = edges.iter().filter(failed).map(|edge| edge["edge"].as_str().unwrap()).collect();
+    assert_eq!(named.len(), 12, "all but the input's: {named:?}");
+}

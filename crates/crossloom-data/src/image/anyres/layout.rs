@@ -67,9 +67,10 @@ impl VisualLayout {
 
         let most = (most_tiles as f64) * (side as f64).powi(2);
         let ratio = ((high.len * wide.len) as f64 / most).sqrt();
-        (made.rows, made.columns) = match ratio > SHRINK_ABOVE {
-            true => (floor_divided(high.len, ratio), floor_divided(wide.len, ratio)),
-            false => (high.len, wide.len),
+        (made.rows, made.columns) = if ratio > SHRINK_ABOVE {
+            (floor_divided(high.len, ratio), floor_divided(wide.len, ratio))
+        } else {
+            (high.len, wide.len)
         };
         let patch = |row: usize, column: usize| {
             let tile = (row / side) * grid.columns + column / side;

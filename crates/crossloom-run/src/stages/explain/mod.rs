@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use crossloom_compiler::Plan;
 use crossloom_compiler::explain::{ScopeCost, TypeMemory};
 use crossloom_model::ParamSpec;
-use crossloom_recipe::{Fusion, FusionOrder, Gate, Mask, Part, Phase, Precision, Recipe, Selection, Wiring};
+use crossloom_recipe::{
+    Fusion, FusionOrder, Gate, Injection, Mask, Part, Phase, Precision, Recipe, Selection, Wiring,
+};
 use crossloom_runtime::limits::Need;
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -266,12 +268,17 @@ fn trained(recipe: &Recipe, programs: &Programs) -> u64 {
 /// The same model with nothing injected.
 fn without_injection(recipe: &Recipe) -> Recipe {
     let mut bare = recipe.clone();
-    bare.topology.taps.clear();
-    bare.topology.points.clear();
-    bare.topology.wiring = Wiring::Dense;
-    bare.topology.gate = Gate::None {};
-    bare.topology.fusion = Fusion::Add { order: FusionOrder::Parallel };
-    (bare.topology.mask, bare.topology.phase) = (Mask::Visual, Phase::Prefill);
+    bare.topology.named.clear();
+    bare.topology.main = Injection {
+        taps: Vec::new(),
+        points: Vec::new(),
+        wiring: Wiring::Dense,
+        adapter: bare.topology.main.adapter,
+        gate: Gate::None {},
+        fusion: Fusion::Add { order: FusionOrder::Parallel },
+        mask: Mask::Visual,
+        phase: Phase::Prefill,
+    };
     bare
 }
 

@@ -2,7 +2,7 @@
 
 use crossloom_ir::{InstData, Tensor};
 use crossloom_model::GATE_RESULT;
-use crossloom_recipe::{Fusion, Gate};
+use crossloom_recipe::{Fusion, Gate, Injection};
 
 use super::super::bench::{Bench, ROUNDING};
 use super::super::evaluate::{Change, apart, leading_to};
@@ -21,13 +21,14 @@ pub(crate) fn check(
     scene: &Scene<'_>,
     verified: &mut Verified,
 ) -> Result<(), ExperimentError> {
-    let topology = &bench.recipe.topology;
-    if matches!(topology.gate, Gate::None {}) || !topology.fusion.is_gated() {
+    let is_gated = |of: &Injection| !matches!(of.gate, Gate::None {}) && of.fusion.is_gated();
+    let mut recipe = bench.recipe.clone();
+    for injection in recipe.topology.injections_mut().filter(|injection| is_gated(injection)) {
+        injection.gate = Gate::Constant { value: 1.0 };
+    }
+    if !recipe.topology.injections().any(|injection| is_gated(injection.of)) {
         return Ok(());
     }
-    let convex = matches!(topology.fusion, Fusion::Convex { .. });
-    let mut recipe = bench.recipe.clone();
-    recipe.topology.gate = Gate::Constant { value: 1.0 };
     let function = bench.functions.function(&recipe, Use::OverStates, bench.sizes)?;
     let given = [&bench.states, &bench.text, &bench.weights];
     let [other, nothing] = bench.instead(&function.func);
@@ -36,10 +37,12 @@ pub(crate) fn check(
     let Ok(open) = open else { return Ok(()) };
     let wiring = &bench.wiring;
     for (edge, wire) in wiring.edges.iter().enumerate() {
+        let Some(injection) = bench.injection(edge).filter(|injection| is_gated(injection)) else { continue };
+        let convex = matches!(injection.fusion, Fusion::Convex { .. });
         // Of taps that are blended one after the other, the state in front of each is another.
         let told_apart = !convex || wiring.points[wire.point].independent;
         let (true, Some(segment), Some(of_open)) =
-            (!wire.is_input && told_apart, scene.segment(wire.point), open.segment(wire.point))
+            (told_apart, scene.segment(wire.point), open.segment(wire.point))
         else {
             continue;
         };

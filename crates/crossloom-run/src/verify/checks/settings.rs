@@ -15,8 +15,8 @@ struct Law {
     said: &'static str,
     models: [(Recipe, Named); 2],
     factor: f64,
-    /// Whether it holds of an edge into the input.
-    of_input: bool,
+    /// The edges that it holds of.
+    edges: Vec<usize>,
 }
 
 /// A scale of low-rank branches is a factor of their second matrix; a constant gate is a factor of what is added.
@@ -27,9 +27,8 @@ pub(crate) fn check(bench: &Bench<'_>, verified: &mut Verified) -> Result<(), Ex
         let first = updates(bench, &first.0, &first.1)?;
         let second = updates(bench, &second.0, &second.1)?;
         for (edge, (first, second)) in first.into_iter().zip(second).enumerate() {
-            let is_input = bench.wiring.edges[edge].is_input;
             let (Some(first), Some(mut second)) = (first, second) else { continue };
-            if is_input && !law.of_input {
+            if !law.edges.contains(&edge) {
                 continue;
             }
             second.data.iter_mut().for_each(|x| *x *= law.factor);
@@ -86,29 +85,43 @@ fn low_rank_parts(bench: &Bench<'_>, verified: &mut Verified) -> Result<(), Expe
 
 fn laws(bench: &Bench<'_>) -> Vec<Law> {
     let mut laws = Vec::new();
-    if let Adapter::Amp { alpha, .. } = &bench.recipe.topology.adapter {
+    let topology = &bench.recipe.topology;
+    let all = || 0..bench.wiring.edges.len();
+    let branched = topology.injections().filter(|of| matches!(of.of.adapter, Adapter::Amp { .. }));
+    let branches: Vec<String> = branched.map(|of| format!("{}.adapter.", of.prefix())).collect();
+    if !branches.is_empty() {
         // Neither scale is one that a builder may leave out.
         let mut scaled = bench.recipe.clone();
-        if let Adapter::Amp { alpha: to, .. } = &mut scaled.topology.adapter {
-            *to = 3.0 * alpha;
+        for injection in scaled.topology.injections_mut() {
+            if let Adapter::Amp { alpha, .. } = &mut injection.adapter {
+                *alpha *= 3.0;
+            }
         }
-        let second = |name: &str| name.starts_with("injection.adapter.") && name.ends_with(SECOND);
+        let second = |name: &str| branches.iter().any(|own| name.starts_with(own)) && name.ends_with(SECOND);
         let weights = tripled(&bench.weights, second);
         laws.push(Law {
             said: "the scale of its low-rank branch is not `topology.adapter.alpha / rank`",
             models: [(scaled, bench.weights.clone()), (bench.recipe.clone(), weights)],
             factor: 1.0,
-            of_input: true,
+            edges: all().collect(),
         });
     }
-    if let Gate::Constant { value } = &bench.recipe.topology.gate {
+    let constant = |edge: &usize| {
+        bench.injection(*edge).is_some_and(|injection| matches!(injection.gate, Gate::Constant { .. }))
+    };
+    let constant: Vec<usize> = all().filter(constant).collect();
+    if !constant.is_empty() {
         let mut doubled = bench.recipe.clone();
-        doubled.topology.gate = Gate::Constant { value: 2.0 * value };
+        for injection in doubled.topology.injections_mut() {
+            if let Gate::Constant { value } = &mut injection.gate {
+                *value *= 2.0;
+            }
+        }
         laws.push(Law {
             said: "what it adds is not in proportion to `topology.gate.value`",
             models: [(doubled, bench.weights.clone()), (bench.recipe.clone(), bench.weights.clone())],
             factor: 2.0,
-            of_input: false,
+            edges: constant,
         });
     }
     laws

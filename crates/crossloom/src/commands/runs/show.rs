@@ -69,6 +69,9 @@ fn variant_lines(
             format!("{}, {} trained", grouped(variant.parameters), grouped(variant.trainable_parameters)),
         ),
     ];
+    if let Some(place) = &variant.taken_from {
+        lines.push(("trained by", place.clone()));
+    }
     for (name, stage) in &variant.stages {
         let loss = stage.final_loss.map(|loss| format!(", last loss {loss:.4}")).unwrap_or_default();
         let from = stage.taken_from.as_ref().map(|from| format!(", trained by {from}")).unwrap_or_default();
