@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 #[derive(Deserialize)]
 struct Fixtures {
-    texts: BTreeMap<String, Vec<Text>>,
+    texts: BTreeMap<String, Vec<Encoded>>,
     templates: BTreeMap<String, String>,
     conversations: BTreeMap<String, Vec<Message>>,
     rendered: Vec<Rendered>,
@@ -46,7 +46,7 @@ struct ShippedConversation {
 }
 
 #[derive(Deserialize)]
-struct Text {
+struct Encoded {
     text: String,
     ids: Vec<i32>,
     decoded: String,
@@ -116,7 +116,7 @@ fn metadata(name: &str) -> Map<String, Value> {
 fn texts_become_the_ids_of_transformers_and_come_back() {
     for (name, texts) in fixtures().texts {
         let tokenizer = tokenizer(&name);
-        for Text { text, ids, decoded } in texts {
+        for Encoded { text, ids, decoded } in texts {
             assert_eq!(tokenizer.encode(&text, false).unwrap(), ids, "{name}: {text:?}");
             assert_eq!(tokenizer.decode(&ids).unwrap(), decoded, "{name}: {text:?}");
         }
@@ -128,7 +128,7 @@ fn a_tokenizer_out_of_a_gguf_is_the_same() {
     for (name, texts) in fixtures().texts {
         let vocabulary = GgufVocabulary::read(&metadata(&name)).unwrap();
         let tokenizer = PublishedTokenizer::from_gguf(&vocabulary, Spelled::Tokens).unwrap();
-        for Text { text, ids, decoded } in texts {
+        for Encoded { text, ids, decoded } in texts {
             assert_eq!(tokenizer.encode(&text, true).unwrap(), ids, "{name}: {text:?}");
             assert_eq!(tokenizer.decode(&ids).unwrap(), decoded, "{name}: {text:?}");
         }
