@@ -61,9 +61,9 @@ fn a_picture_in_tiles_takes_as_many_tokens_as_its_layout_has() {
     let folder = onevision();
     let asked = ["--image", "wide.png", "--question", "What is this?"];
     let said = prompt(&folder, &asked).exits(0);
-    // 160 by 110 pixels in 3 by 2 tiles: 12 of 12 rows and 18 columns remain.
+    // 160 by 110 pixels in 3 by 3 tiles of 6 by 6 patches: 12 of 18 rows remain.
     for part in [
-        "wide.png: 160x110 becomes a base and 3 by 2 tiles of 24x24, 264 tokens",
+        "wide.png: 160x110 becomes a base and 3 by 3 tiles of 24x24, 264 tokens",
         "12 rows of 18",
         "USER: <image>\nWhat is this? ASSISTANT:",
     ] {
@@ -74,7 +74,7 @@ fn a_picture_in_tiles_takes_as_many_tokens_as_its_layout_has() {
     assert_eq!((tokens, visual(&document)), (36 + 12 * 19, tokens));
     let place = &document["prompt"]["pictures_at"][0];
     assert_eq!(place[1].as_u64().unwrap() - place[0].as_u64().unwrap(), tokens);
-    assert_eq!(fs::read_dir(folder.path().join("seen")).unwrap().count(), 7);
+    assert_eq!(fs::read_dir(folder.path().join("seen")).unwrap().count(), 10);
     prompt(&folder, &[&asked[..], &["--views", "seen"]].concat()).exits(1).complains(&["seen"]);
 }
 
