@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crossloom_compiler::{NullTarget, Target};
 use crossloom_cpu::{CpuDevice, CpuTarget, Isa, isa};
+pub use crossloom_cuda::probe::{DeviceFound, Driver, Findings as CudaFindings, LibraryFound, Rejected};
 use crossloom_runtime::{Device, NullDevice, RunError};
 
 use crate::{ExperimentError, PictureBudget};

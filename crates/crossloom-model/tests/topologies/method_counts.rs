@@ -81,13 +81,17 @@ fn dense_connectors_have_a_wider_projector_or_none_of_their_own() {
 }
 
 #[test]
-fn the_allocator_of_igva_differs_from_the_published_one_by_the_width_of_its_question() {
-    // Published for vectors of 768; here the question is as wide as the language model's embeddings.
-    let recipe = on_llava("igva", &[]);
-    let read = (recipe.model.language.hidden - 768) * recipe.model.vision.hidden;
-    assert_eq!(elements(&recipe, "injection.connector.allocator.") - read, 27_047_940);
+fn igva_has_the_parameters_of_the_published_one() {
+    // Its vectors are those of all-mpnet-base-v2, 768 wide.
+    let vectors = "topology.conditioning={ kind = 'precomputed', vectors = 'questions.safetensors', width = 768 }";
+    let recipe = on_llava("igva", &[vectors]);
+    assert_eq!(elements(&recipe, "injection.connector.allocator."), 27_047_940);
     assert_eq!(projector(&recipe), 25_174_016);
     assert_eq!(projector(&recipe), LLAVA.2 + 4_194_304);
+    // As it is shipped, a question is as wide as the language model's embeddings.
+    let shipped = on_llava("igva", &[]);
+    let wider = (shipped.model.language.hidden - 768) * shipped.model.vision.hidden;
+    assert_eq!(elements(&shipped, "injection.connector.allocator."), 27_047_940 + wider);
 }
 
 #[test]

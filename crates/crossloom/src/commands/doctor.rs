@@ -1,5 +1,7 @@
 //! `doctor`: what this machine has.
 
+mod cuda;
+
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -8,7 +10,7 @@ use crossloom_data::assets::AssetCache;
 use serde::Serialize;
 
 use crate::cli::{CliError, Terminal, bytes, counted};
-use crossloom_run::backends::Backend;
+use crossloom_run::backends::{Backend, CudaFindings};
 use crossloom_run::machine::processor;
 use crossloom_run::memory::Limit;
 
@@ -22,7 +24,8 @@ Examples:
   $ crossloom doctor
   $ crossloom doctor --json
 
-Nothing that may be missing is needed to build, to test or to run recipes on generated data.";
+Nothing that may be missing is needed to build, to test or to run recipes on generated data. CUDA is looked for in \
+the folders of CUDA_HOME, of the active Python environment and of the system; no recipe runs on it yet.";
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
@@ -46,6 +49,7 @@ struct Findings {
     /// The tightest of all limits of this process.
     limit: Option<Limit>,
     cache: Cache,
+    cuda: CudaFindings,
     tools: Vec<Tool>,
 }
 
@@ -125,6 +129,7 @@ fn examine() -> Findings {
         memory: memory(),
         limit: Limit::tightest(),
         cache: cache(),
+        cuda: CudaFindings::of_machine(),
         tools: vec![
             Tool {
                 name: "python3",
@@ -146,7 +151,7 @@ fn examine() -> Findings {
 }
 
 fn text(findings: &Findings) -> String {
-    let Findings { crossloom, backend, instruction_set, os, arch, cpu, memory, limit, cache, tools } =
+    let Findings { crossloom, backend, instruction_set, os, arch, cpu, memory, limit, cache, cuda, tools } =
         findings;
     let unknown = || "unknown".to_owned();
     let features = if cpu.features.is_empty() { "none".to_owned() } else { cpu.features.join(", ") };
@@ -183,6 +188,7 @@ fn text(findings: &Findings) -> String {
             (None, _, problem) => problem.clone().unwrap_or_else(unknown),
         },
     ));
+    lines.extend(cuda::lines(cuda));
     for tool in tools {
         let missing = || format!("not found; needed for {}", tool.needed_for);
         lines.push((tool.name, tool.found.clone().unwrap_or_else(missing)));

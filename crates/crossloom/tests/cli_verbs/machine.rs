@@ -10,9 +10,18 @@ fn doctor_says_what_this_machine_has() {
         document["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
     assert_eq!(tools, ["python3", "pip", "chromium"]);
     let text = crossloom(&["doctor"]).exits(0).out;
-    for line in
-        ["crossloom ", "system ", "processor ", "features ", "threads ", "memory ", "cache ", "python3 "]
-    {
+    for line in [
+        "crossloom ",
+        "system ",
+        "processor ",
+        "features ",
+        "threads ",
+        "memory ",
+        "cache ",
+        "cuda ",
+        "library ",
+        "python3 ",
+    ] {
         assert!(text.lines().any(|found| found.starts_with(line)), "`{line}` is not in:\n{text}");
     }
 }
@@ -29,6 +38,27 @@ fn doctor_finds_what_is_missing_instead_of_failing() {
         assert!(tool["found"].is_null(), "{tool}");
     }
     assert_eq!(document["cache"]["exists"], false);
+}
+
+#[test]
+fn doctor_looks_for_cuda_where_the_environment_says_and_tells_what_is_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let libraries = folder.path().join("lib64");
+    std::fs::create_dir(&libraries).unwrap();
+    std::fs::write(libraries.join("libnvrtc.so.13"), "a download that failed").unwrap();
+    let output = |json: &[&str]| {
+        let mut command = crate::support::program(folder.path());
+        let output = command.arg("doctor").args(json).env("CUDA_HOME", folder.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let document: serde_json::Value = serde_json::from_str(&output(&["--json"])).unwrap();
+    let libraries = document["cuda"]["libraries"].as_array().unwrap();
+    let names: Vec<&str> = libraries.iter().map(|library| library["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["libcuda", "nvrtc", "nvrtc-builtins", "cublasLt"]);
+    assert_eq!(libraries[1]["rejected"][0]["reason"], "is no library");
+    let text = output(&[]);
+    assert!(text.contains("libnvrtc.so.13 is no library"), "{text}");
 }
 
 #[test]

@@ -1,0 +1,61 @@
+//! What this machine has of CUDA: driver, devices and libraries.
+//!
+//! A library is opened only if the file is whole (see `elf.rs`), stays open until the process ends, as drivers start
+//! threads, and is asked only through functions that were found in it. Its own code runs in this process, so a library that crashes
+//! takes the process with it.
+
+mod driver;
+mod elf;
+mod library;
+mod places;
+mod wanted;
+
+use serde::Serialize;
+
+pub use driver::{DeviceFound, Driver};
+pub use library::{LibraryFound, Rejected};
+pub use places::Places;
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Findings {
+    /// The driver's answers.
+    pub driver: Driver,
+    /// The driver's library, the compiler of kernels, its builtins, and the library of matrix products, in this order.
+    pub libraries: Vec<LibraryFound>,
+}
+
+impl Findings {
+    /// What this machine has, as far as this process is shown the way, see [`Places::of_user`].
+    pub fn of_machine() -> Self {
+        probe(&Places::of_user())
+    }
+
+    /// Everything that keeps kernels from being compiled and run here, one sentence each; empty if nothing does.
+    pub fn obstacles(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for library in &self.libraries {
+            if library.path.is_none() {
+                found.push(format!("{} was not found", library.name));
+            } else if !library.missing.is_empty() {
+                found.push(format!("{} lacks {}", library.name, library.missing.join(", ")));
+            }
+        }
+        found.extend(self.driver.problem.clone());
+        if self.driver.problem.is_none() && self.driver.devices.is_empty() {
+            found.push("the driver knows no device".to_owned());
+        }
+        found
+    }
+}
+
+/// Looks for CUDA. Whatever is missing, broken or unreadable is part of what is returned.
+pub fn probe(places: &Places) -> Findings {
+    let driver = library::find(&wanted::DRIVER, places);
+    let nvrtc = library::find(&wanted::NVRTC, places);
+    let builtins = library::builtins(&nvrtc, places);
+    let products = library::find(&wanted::CUBLAS_LT, places);
+    let answers = driver::ask(driver.open.as_ref());
+    let libraries = [driver, nvrtc, builtins, products].into_iter().map(|library| library.told).collect();
+    Findings { driver: answers, libraries }
+}
