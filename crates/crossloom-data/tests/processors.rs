@@ -44,11 +44,11 @@ struct Packing {
     counts: Vec<(u32, u32, usize)>,
     side: usize,
     most_tiles: usize,
-    cases: Vec<Packed>,
+    cases: Vec<Case>,
 }
 
 #[derive(Deserialize)]
-struct Packed {
+struct Case {
     size: [u32; 2],
     grid: [usize; 2],
     features: Vec<f32>,
@@ -134,7 +134,9 @@ fn pixel_values_of_published_sizes_are_the_same_bytes() {
             for tile in processor.process(picture).unwrap().pictures {
                 let mut chw = vec![0.0; tile.rgb().len()];
                 table.write_chw(tile.rgb(), &mut chw).unwrap();
-                chw.iter().for_each(|value| digest.update(value.to_le_bytes()));
+                for value in chw {
+                    digest.update(value.to_le_bytes());
+                }
             }
             assert_eq!(&format!("{:x}", digest.finalize()), expected, "{name}");
         }
@@ -154,7 +156,7 @@ fn pictures_of_any_size_have_as_many_tokens_as_transformers_says() {
 #[test]
 fn features_are_packed_as_the_model_packs_them() {
     let Packing { side, most_tiles, cases, .. } = fixtures().packing;
-    for Packed { size: [width, height], grid: [rows, columns], features, newline, packed } in cases {
+    for Case { size: [width, height], grid: [rows, columns], features, newline, packed } in cases {
         let size = Size { height, width };
         let layout = VisualLayout::tiled(size, TileGrid { rows, columns }, side, most_tiles).unwrap();
         let mut found = vec![f32::NAN; layout.tokens() * newline.len()];
