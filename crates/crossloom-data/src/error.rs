@@ -1,6 +1,7 @@
 //! The union of the crate's errors, for callers that do several steps in a row.
 
 use crate::assets::AssetError;
+use crate::chat::ChatError;
 use crate::datasets::DatasetError;
 use crate::image::ImageError;
 use crate::packing::PackingError;
@@ -19,6 +20,9 @@ pub enum DataError {
     /// Text could not be turned into tokens.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// A conversation could not be written for a model.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
     /// A data set is empty or malformed.
     #[error(transparent)]
     Dataset(#[from] DatasetError),

@@ -1,4 +1,4 @@
-//! Everything that reaches a model as numbers: assets, images, tokenizer, data sets, packed batches.
+//! Everything that reaches a model as numbers: assets, images, tokenizers, conversations, data sets, packed batches.
 //!
 //! The crate turns pictures and questions into [`packing::PackedBatch`]es, plain `Vec`s with static shapes. It knows no
 //! recipe, no graph and no backend, and it is deterministic: the same seed gives the same bytes on every machine.
@@ -36,6 +36,7 @@
 //! ```
 
 pub mod assets;
+pub mod chat;
 pub mod datasets;
 mod error;
 pub mod image;

@@ -18,6 +18,7 @@
 //! - [`Trained`]: a finished run is asked; its folder is enough, because every variant's [`Interface`] lies in it.
 //! - [`mod@export`]: a finished run's model is given away, whole, in part, or as low-rank pairs.
 //! - [`mod@verify`]: for every edge a proof that what runs is what the recipe says, and what it does in trained weights.
+//! - [`ModelProcessor`]: pictures and conversations as a pretrained model reads them.
 //! - [`SentenceEncoder`]: texts to vectors, by a pretrained encoder that stands still.
 //! - [`stages`]: a recipe as topology, luminal graph, IR, fused IR and plan, and what it costs. Nothing runs.
 
@@ -36,6 +37,7 @@ mod held_out;
 mod interface;
 mod job;
 mod measured;
+mod model_processor;
 mod outcome;
 mod phases;
 mod processor;
@@ -80,6 +82,7 @@ pub use experiment::{Experiment, Finished, RunOutcome};
 pub use interface::Interface;
 pub use job::{Entry, Job};
 pub use model::Model;
+pub use model_processor::{ModelProcessor, Prepared, PreparedPicture};
 pub use outcome::VariantOutcome;
 pub use phases::Phases;
 pub use processor::Processor;

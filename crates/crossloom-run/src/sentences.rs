@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crossloom_compiler::Policy;
-use crossloom_data::tokenizer::PieceTokenizer;
+use crossloom_data::tokenizer::{PublishedTokenizer, Spelled};
 use crossloom_ir::{DType, TensorType};
 use crossloom_model::{SENTENCE, encode_texts, inputs};
 use crossloom_recipe::TextEncoder;
@@ -33,7 +33,7 @@ const BUDGET: u64 = 64 << 20;
 #[derive(Debug)]
 pub struct SentenceEncoder {
     encoder: TextEncoder,
-    tokenizer: PieceTokenizer,
+    tokenizer: PublishedTokenizer,
     arena: Arena,
     /// By texts and tokens of each.
     sessions: BTreeMap<(usize, usize), Session>,
@@ -45,8 +45,8 @@ pub struct SentenceEncoder {
 ///
 /// # Errors
 /// It cannot be read, or is none of word pieces.
-pub(crate) fn tokenizer(folder: &Path) -> Result<PieceTokenizer, ExperimentError> {
-    let tokenizer = PieceTokenizer::load(&folder.join("tokenizer.json"));
+pub(crate) fn tokenizer(folder: &Path) -> Result<PublishedTokenizer, ExperimentError> {
+    let tokenizer = PublishedTokenizer::load(&folder.join("tokenizer.json"), Spelled::Letters);
     tokenizer.map_err(|error| ExperimentError::File { path: folder.to_owned(), message: error.to_string() })
 }
 
@@ -153,7 +153,7 @@ impl SentenceEncoder {
     fn tokenized(&self, texts: BTreeMap<Key, &str>) -> Result<Vec<(Key, Vec<i32>)>, ExperimentError> {
         let (mut ids, mut problems) = (Vec::with_capacity(texts.len()), BTreeSet::new());
         for (key, text) in texts {
-            match self.tokenizer.encode(text) {
+            match self.tokenizer.encode(text, true) {
                 Err(error) => drop(problems.insert(error.to_string())),
                 Ok(own) if own.len() > self.encoder.max_tokens => drop(problems.insert(format!(
                     "\"{}\" has {} tokens; the encoder reads {} at most",

@@ -11,6 +11,7 @@
 //! | `format` | what does a file hold that is no safetensors? One function per format |
 //! | `shards` | where in which file does a tensor lie? |
 //! | [`values`] | which numbers are these bytes? |
+//! | `vocabulary` | which tokenizer does a GGUF file carry? |
 //! | [`pretrained`] | does all of it fit together? |
 //! | [`mod@export`] | how does a trained model become such a folder again? |
 //! | [`peft`] | and low-rank pairs such as PEFT reads and writes? |
@@ -29,8 +30,11 @@ pub mod peft;
 pub mod pretrained;
 mod shards;
 pub mod values;
+mod vocabulary;
 
 pub use error::WeightsError;
 pub use family::Architecture;
 pub use layout::Layout;
 pub use pretrained::{Held, Pretrained, WeightBytes};
+pub use shards::table;
+pub use vocabulary::gguf_tokenizer;

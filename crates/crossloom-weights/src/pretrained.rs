@@ -386,7 +386,7 @@ fn sentences(folder: &Path) -> Result<family::Sentences, WeightsError> {
 }
 
 /// Why a file does not open, once by its name.
-fn opened(path: &Path, error: RunError) -> WeightsError {
+pub(crate) fn opened(path: &Path, error: RunError) -> WeightsError {
     match error {
         RunError::File { message, .. } => WeightsError::one(path, message),
         error => WeightsError::one(path, error),

@@ -107,7 +107,7 @@ pub(crate) fn is_plain(name: &str) -> bool {
 ///
 /// # Errors
 /// The file cannot be read, is too large, or holds something else.
-pub(crate) fn table(path: &Path) -> Result<Map<String, Value>, WeightsError> {
+pub fn table(path: &Path) -> Result<Map<String, Value>, WeightsError> {
     match serde_json::from_str(&text(path)?) {
         Ok(Value::Object(values)) => Ok(values),
         Ok(_) => Err(WeightsError::one(path, "holds no table")),

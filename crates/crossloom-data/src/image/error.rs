@@ -113,4 +113,20 @@ pub enum ImageError {
         /// The encoder's reason.
         reason: String,
     },
+    /// A processor's configuration cannot be used.
+    #[error("{}", problems.join("; "))]
+    Processor {
+        /// Everything that is wrong with it.
+        problems: Vec<String>,
+    },
+    /// Features and the picture whose tokens they are do not belong together.
+    #[error("{what}: {found} were given, the picture has {expected}")]
+    Features {
+        /// What was counted.
+        what: &'static str,
+        /// As many as the picture needs.
+        expected: usize,
+        /// As many as there were.
+        found: usize,
+    },
 }

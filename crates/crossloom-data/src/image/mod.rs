@@ -2,15 +2,24 @@
 //!
 //! A picture is 8-bit RGB in memory ([`Image`]), upright and opaque; it becomes f32 `[3, height, width]` only when a batch is filled
 //! ([`Normalization::write_chw`]). Decoding is bounded before anything is allocated ([`ImageLimits`]).
+//!
+//! What a pretrained model's own processor makes of a picture is read from its configuration ([`ImageProcessor`]): one picture, or
+//! a base and tiles ([`AnyRes`]), whose features [`VisualLayout`] puts into the order of the sequence.
 
+mod anyres;
 mod decode;
 mod error;
+mod frame;
 mod normalize;
+mod processor;
 mod resize;
 
+pub use anyres::{AnyRes, TileGrid, VisualLayout};
 pub use decode::{BACKGROUND, ImageLimits};
 pub use error::ImageError;
+pub use frame::Size;
 pub use normalize::{Normalization, PixelTable};
+pub use processor::{ImageProcessor, Processed, ProcessorFamily, ResizeTo};
 pub use resize::ResizeFilter;
 
 /// How many colour channels every picture has.

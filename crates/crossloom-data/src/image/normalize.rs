@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use super::{CHANNELS, ImageError};
 
 /// Per-channel normalisation: `(sample / 255 - mean) / std`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Normalization {
     /// Subtracted, on the scale 0 to 1, for red, green, blue.
     pub mean: [f32; CHANNELS],
@@ -29,17 +31,16 @@ impl Normalization {
     /// # Errors
     /// When a value is not finite or a deviation is not above zero.
     pub fn table(&self) -> Result<PixelTable, ImageError> {
+        PixelTable::new(Some(1.0 / 255.0), Some(self))
+    }
+
+    /// Refuses values that cannot normalise.
+    fn check(&self) -> Result<(), ImageError> {
         let usable = |value: f32| value.is_finite();
         if !self.mean.iter().chain(&self.std).copied().all(usable) || self.std.iter().any(|&std| std <= 0.0) {
             return Err(ImageError::BadNormalization { mean: self.mean, std: self.std });
         }
-        let mut values = Box::new([[0.0; 256]; CHANNELS]);
-        for ((column, mean), std) in values.iter_mut().zip(self.mean).zip(self.std) {
-            for (sample, value) in column.iter_mut().enumerate() {
-                *value = (sample as f32 / 255.0 - mean) / std;
-            }
-        }
-        Ok(PixelTable { values })
+        Ok(())
     }
 
     /// Writes the normalised picture into `chw`, f32 `[3, height, width]`, from `rgb`, u8 `[height, width, 3]`.
@@ -66,6 +67,33 @@ impl fmt::Debug for PixelTable {
 }
 
 impl PixelTable {
+    /// What samples become: `sample * scale` where they are scaled, in double precision and then rounded to f32, then what the
+    /// normalisation says, in f32. This is the arithmetic of transformers' Pillow backend.
+    ///
+    /// # Errors
+    /// When a value is not finite or a deviation is not above zero.
+    pub fn new(scale: Option<f64>, normalization: Option<&Normalization>) -> Result<Self, ImageError> {
+        let mut values = Box::new([[0.0; 256]; CHANNELS]);
+        if let Some(normalization) = normalization {
+            normalization.check()?;
+        }
+        for (channel, column) in values.iter_mut().enumerate() {
+            for (sample, value) in column.iter_mut().enumerate() {
+                let scaled = (sample as f64 * scale.unwrap_or(1.0)) as f32;
+                *value = match normalization {
+                    Some(Normalization { mean, std }) => (scaled - mean[channel]) / std[channel],
+                    None => scaled,
+                };
+            }
+        }
+        Ok(Self { values })
+    }
+
+    /// The value of a sample in a channel.
+    pub fn value(&self, channel: usize, sample: u8) -> Option<f32> {
+        self.values.get(channel).map(|column| column[usize::from(sample)])
+    }
+
     /// Writes the normalised picture into `chw`, f32 `[3, height, width]`, from `rgb`, u8 `[height, width, 3]`.
     ///
     /// # Errors
@@ -101,6 +129,15 @@ mod tests {
         for (found, expected) in chw.iter().zip(expected) {
             assert!((found - expected).abs() < 1e-6, "{chw:?}");
         }
+    }
+
+    #[test]
+    fn a_sample_by_255_is_the_nearest_number_to_it() {
+        let table = PixelTable::new(Some(1.0 / 255.0), None).unwrap();
+        for sample in 0..=255_u8 {
+            assert_eq!(table.value(1, sample), Some(f32::from(sample) / 255.0));
+        }
+        assert_eq!(PixelTable::new(None, None).unwrap().value(2, 7), Some(7.0));
     }
 
     #[test]

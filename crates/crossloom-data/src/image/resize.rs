@@ -4,10 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::frame::Size;
 use super::{CHANNELS, Image, ImageError};
 
-/// The largest side a picture can be resized to.
-const MAX_SIDE: u32 = 8192;
 /// Bits of a weight after the point: what an `i32` has beside a sample and two bits for the overshoot.
 const FRACTION: u32 = 32 - 8 - 2;
 
@@ -116,9 +115,7 @@ impl Image {
         if (self.width, self.height) == (width, height) {
             return Ok(self);
         }
-        if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
-            return Err(ImageError::BadSize { width, height, limit: MAX_SIDE });
-        }
+        Size { height, width }.check()?;
         // A side that stays is not touched: a pass with its weights, 1 and 0, would change nothing.
         if self.width != width {
             let mixes = mixes(filter, self.width as usize, width as usize);

@@ -77,6 +77,18 @@ pub enum TokenizerError {
         /// Every absent token.
         missing: Vec<String>,
     },
+    /// The tokenizer has ids that the embedding of its model has no row for.
+    #[error(
+        "the tokenizer has {vocab_size} ids, the last of them `{largest}`, and the embedding {rows} rows: they are not of one model"
+    )]
+    Embedding {
+        /// One more than the largest id.
+        vocab_size: usize,
+        /// Rows of the embedding.
+        rows: usize,
+        /// The token of the largest id.
+        largest: String,
+    },
     /// The file is larger than the limit.
     #[error("`{}` is larger than {limit} bytes", path.display())]
     FileTooLarge {

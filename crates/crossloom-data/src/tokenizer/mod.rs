@@ -1,13 +1,14 @@
-//! A word-level tokenizer, trained from text or loaded from a Hugging Face `tokenizer.json`; and the tokenizer of a pretrained text
-//! encoder ([`PieceTokenizer`]).
+//! A word-level tokenizer, trained from text or loaded from its `tokenizer.json` ([`Tokenizer`]); and those of pretrained models, of
+//! any kind, out of a `tokenizer.json` or a GGUF file ([`PublishedTokenizer`]).
 //!
-//! Text is lower-cased and split at white space and around every punctuation mark; each piece is one token. Special
+//! The first: text is lower-cased and split at white space and around every punctuation mark; each piece is one token. Special
 //! tokens ([`SpecialTokens`]) come first in the vocabulary and can never be written by a prompt: `<answer>` typed by a
 //! person is three unknown pieces, not the marker.
 
 mod error;
+mod gguf;
 mod nearest;
-mod pieces;
+mod published;
 mod train;
 
 use std::collections::BTreeSet;
@@ -17,7 +18,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use error::{TokenizerError, UnknownWord};
-pub use pieces::PieceTokenizer;
+pub use gguf::GgufVocabulary;
+pub use published::{PublishedTokenizer, Spelled};
 pub use train::TokenizerOptions;
 
 /// The longest text that is encoded, in bytes.

@@ -23,6 +23,26 @@ pub(crate) type Metadata = Map<String, Value>;
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn header(bytes: &[u8]) -> Result<(Header, Metadata), String> {
+    let (header, content) = read(bytes)?;
+    Ok((header, metadata(&content)))
+}
+
+/// Reads the header of a file; of its metadata what is said of its tokenizer, with the elements of arrays.
+///
+/// # Errors
+/// As [`header`].
+pub(crate) fn header_with_tokenizer(bytes: &[u8]) -> Result<(Header, Metadata), String> {
+    let (header, content) = read(bytes)?;
+    let whole = |value: &MetadataValue| match value {
+        MetadataValue::Array(values) => values.iter().map(json).collect(),
+        other => json(other),
+    };
+    let mut all: Vec<_> = content.metadata.iter().filter(|(key, _)| key.starts_with("tokenizer.")).collect();
+    all.sort_by_key(|(key, _)| *key);
+    Ok((header, all.into_iter().map(|(key, value)| (key.clone(), whole(value))).collect()))
+}
+
+fn read(bytes: &[u8]) -> Result<(Header, GgufContent), String> {
     let mut source = Bounded { bytes: Cursor::new(bytes), left: MOST_HEADER };
     let content = GgufContent::read(&mut source).map_err(|e| e.to_string())?;
     let mut header = Header::new();
@@ -34,7 +54,7 @@ pub(crate) fn header(bytes: &[u8]) -> Result<(Header, Metadata), String> {
         header.insert(name.clone(), Located { dtype: dtype(info.dtype), shape, range });
     }
     apart(&header)?;
-    Ok((header, metadata(&content)))
+    Ok((header, content))
 }
 
 fn dtype(of: GgmlType) -> Result<DType, String> {

@@ -1,6 +1,7 @@
 //! `model`: pretrained models on disk.
 
 mod inspect;
+mod prompt;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,7 +19,7 @@ use crate::cli::{CliError, Terminal, VariantArgs, choice, counted, grouped};
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
 Look into pretrained models: folders as Hugging Face writes them, with a config.json and safetensors files; GGUF files; \
-encoders in ONNX; and give trained ones away as such folders. Nothing of them is executed.";
+encoders in ONNX; see what they read of pictures and conversations; and give trained ones away as such folders. Nothing of them is executed.";
 
 const INSPECT_HELP: &str = "\
 Examples:
@@ -70,6 +71,10 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Say what a model reads of pictures and a conversation, by its publisher's processor: pictures as its encoder is given them, the
+    /// text that its chat template writes, token ids.
+    #[command(after_long_help = prompt::HELP)]
+    Prompt(prompt::Args),
     /// Give a trained variant away: its trained tensors, its LoRA pairs for PEFT, or a part of it as a model for transformers.
     #[command(after_long_help = EXPORT_HELP)]
     Export(ExportArgs),
@@ -176,6 +181,7 @@ impl AdapterOf {
 pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     match &args.verb {
         Verb::Inspect { folder, json } => inspect::inspect(folder, *json, terminal)?,
+        Verb::Prompt(args) => prompt::prompt(args, terminal)?,
         Verb::Export(args) => give(args, terminal)?,
         Verb::Merge { base, adapter, out, written } => {
             let base = Pretrained::open(base).map_err(CliError::failed)?;

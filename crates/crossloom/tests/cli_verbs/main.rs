@@ -16,6 +16,7 @@ mod machine;
 mod memory;
 mod models;
 mod moved;
+mod prompts;
 mod recipes;
 mod resolve;
 mod runs;

@@ -1,0 +1,149 @@
+//! What a pretrained model reads: pictures, texts and conversations, as its publisher's processor prepares them.
+//!
+//! A folder has an image processor (`preprocessor_config.json`, or the `image_processor` of a `processor_config.json`), a tokenizer
+//! (`tokenizer.json`, with the texts of special tokens in `tokenizer_config.json`) and a chat template (`chat_template.jinja`,
+//! `chat_template.json`, or in one of the two configurations); a GGUF file has the last two. What a folder lacks cannot be asked of it.
+
+mod folder;
+
+use std::ops::Range;
+use std::path::Path;
+
+use crossloom_data::chat::{ChatTemplate, Message, check_images, expand_images};
+use crossloom_data::image::{Image, ImageProcessor, Processed, ProcessorFamily, VisualLayout};
+use crossloom_data::tokenizer::PublishedTokenizer;
+
+use crate::ExperimentError;
+
+/// The processor of a pretrained model.
+#[derive(Debug)]
+pub struct ModelProcessor {
+    pictures: Option<Pictures>,
+    tokenizer: Option<PublishedTokenizer>,
+    template: Option<ChatTemplate>,
+    image_token: Option<i32>,
+}
+
+/// How pictures become visual tokens.
+#[derive(Debug)]
+struct Pictures {
+    processor: ImageProcessor,
+    /// Pixels along a side of a patch.
+    patch: usize,
+    /// So many tiles' worth of tokens are the most, where pictures are cut into tiles.
+    most_tiles: Option<usize>,
+}
+
+/// A picture as a model reads it, and what its visual tokens are made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PreparedPicture {
+    /// What the encoder is given.
+    pub processed: Processed,
+    /// What every visual token is made of. It is the same for the features of all taps.
+    pub layout: VisualLayout,
+}
+
+/// A conversation as a model reads it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    /// As the chat template wrote it, a placeholder for every picture.
+    pub text: String,
+    /// Token ids; the image token once for every visual token.
+    pub ids: Vec<i32>,
+    /// The positions of every picture.
+    pub places: Vec<Range<usize>>,
+    /// The pictures, in their order.
+    pub pictures: Vec<PreparedPicture>,
+}
+
+impl ModelProcessor {
+    /// Reads the processor of a folder or of a GGUF file. Weights are not read.
+    ///
+    /// # Errors
+    /// Files that cannot be read or followed; a tokenizer with more ids than the embedding has rows.
+    pub fn open(path: &Path) -> Result<Self, ExperimentError> {
+        folder::open(path)
+    }
+
+    /// The tokenizer, if there is one.
+    pub fn tokenizer(&self) -> Option<&PublishedTokenizer> {
+        self.tokenizer.as_ref()
+    }
+
+    /// The image processor, if there is one.
+    pub fn images(&self) -> Option<&ImageProcessor> {
+        self.pictures.as_ref().map(|pictures| &pictures.processor)
+    }
+
+    /// The pictures of one conversation as the encoder reads them.
+    ///
+    /// # Errors
+    /// There is no image processor; a picture of a shape that it cannot take.
+    pub fn pictures(&self, pictures: Vec<Image>) -> Result<Vec<PreparedPicture>, ExperimentError> {
+        if pictures.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(of) = &self.pictures else {
+            return Err(ExperimentError::request(
+                "the model has no image processor",
+                "add the preprocessor_config.json of its publisher to the folder",
+            ));
+        };
+        let processed = of.processor.process_all(pictures)?;
+        processed.into_iter().map(|processed| of.prepared(processed)).collect()
+    }
+
+    /// A conversation with its pictures, in the order in which its messages show them, up to where the model goes on: behind a user's
+    /// message that is where an answer begins. `sample` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`ModelProcessor::pictures`]; there is no tokenizer or no chat template, or it fails; placeholders and pictures that do not agree.
+    pub fn conversation(
+        &self,
+        sample: &str,
+        messages: &[Message],
+        pictures: Vec<Image>,
+    ) -> Result<Prepared, ExperimentError> {
+        let lacks = |what: &str, file: &str| {
+            ExperimentError::request(
+                format!("the model has no {what}"),
+                format!("add the {file} of its publisher to the folder"),
+            )
+        };
+        let tokenizer = self.tokenizer.as_ref().ok_or_else(|| lacks("tokenizer", "tokenizer.json"))?;
+        let template = self.template.as_ref().ok_or_else(|| lacks("chat template", "chat_template.jinja"))?;
+        let answer = messages.last().is_some_and(|last| last.role != "assistant");
+        let text = template.render(messages, answer)?;
+        // The template has written what begins and ends a text.
+        let ids = tokenizer.encode(&text, false)?;
+        let pictures = self.pictures(pictures)?;
+        let counts: Vec<usize> = pictures.iter().map(|picture| picture.layout.tokens()).collect();
+        let (ids, places) = match self.image_token {
+            Some(image) => {
+                let expanded = expand_images(&ids, image, &counts, sample)?;
+                check_images(&expanded.ids, image, counts.iter().sum(), sample)?;
+                (expanded.ids, expanded.images)
+            }
+            None if pictures.is_empty() => (ids, Vec::new()),
+            None => return Err(lacks("token for a picture", "tokenizer.json")),
+        };
+        Ok(Prepared { text, ids, places, pictures })
+    }
+}
+
+impl Pictures {
+    fn prepared(&self, processed: Processed) -> Result<PreparedPicture, ExperimentError> {
+        let size = processed.pictures.first().map(Image::size);
+        let patches = |side: u32| side as usize / self.patch;
+        let (rows, columns) = size.map_or((0, 0), |size| (patches(size.height), patches(size.width)));
+        let layout = match (processed.grid, self.processor.family()) {
+            (None, ProcessorFamily::LlavaOnevision) => VisualLayout::base_alone(rows),
+            (None, _) => VisualLayout::whole(rows * columns),
+            (Some(grid), _) => {
+                let most = self.most_tiles.unwrap_or_else(|| grid.tiles());
+                VisualLayout::tiled(processed.original, grid, rows, most)?
+            }
+        };
+        Ok(PreparedPicture { processed, layout })
+    }
+}
