@@ -5,7 +5,7 @@ use crate::Geometry;
 impl Geometry {
     /// So many blocks of so many threads along x. `None` if there are more blocks than a launch can have.
     pub(crate) fn line(blocks: usize, threads: u32) -> Option<Self> {
-        let blocks = u32::try_from(blocks).ok().filter(|&blocks| blocks <= i32::MAX as u32)?;
+        let blocks = u32::try_from(blocks).ok().filter(|&blocks| i32::try_from(blocks).is_ok())?;
         Some(Self { grid: [blocks, 1, 1], block: [threads, 1, 1], shared: 0 })
     }
 
@@ -84,6 +84,7 @@ impl Source {
     }
 
     /// A constant of the kernel.
+    #[allow(clippy::needless_pass_by_value, reason = "numbers and texts are given as they are")]
     #[must_use]
     pub(crate) fn set(mut self, name: &'static str, value: impl ToString) -> Self {
         self.defines.push((name, value.to_string()));

@@ -4,20 +4,27 @@
 //!   they lack, and lists the devices. Nothing is linked: one program runs with and without a GPU, and nothing here panics
 //!   because a library or a function of it is not there.
 //! * [`CudaTarget`] says which ops have kernels; [`lower`](mod@lower) gives the launches of an op, each with its source: CUDA C that
-//!   includes nothing, with shapes as constants, to stand behind [`PRELUDE`].
+//!   includes nothing, with shapes as constants, to stand behind [`PRELUDE`]; [`Generated`] is those of whole plans.
+//! * [`nvrtc`] compiles that source for an architecture, without a device.
+//! * [`CudaDevice`] runs plans through a small [`Driver`]; [`FakeDriver`] is one without a GPU.
 //! * [`shim`] builds the same source with the system's C++ compiler and runs it, so that kernels are tested where there is no
 //!   GPU.
 //!
 //! Every sum has one order, which depends on shapes alone; there are no atomics in sums. A row's result does not depend on the other
 //! rows of a call.
 
+mod device;
+mod generated;
 mod geometry;
 pub mod launch;
 pub mod lower;
+pub mod nvrtc;
 pub mod probe;
 pub mod shim;
 mod target;
 
+pub use device::{CudaDevice, Driver, FakeDriver, Mark, Module, Stream};
+pub use generated::Generated;
 pub use geometry::Geometry;
 pub use target::CudaTarget;
 

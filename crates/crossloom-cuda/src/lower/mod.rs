@@ -25,7 +25,7 @@ pub fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option
     let types = || inputs.iter().chain(outputs);
     // A launch has at least one block.
     let known = types().all(|ty| matches!(ty.dtype, DType::F32 | DType::I32));
-    let filled = types().all(|ty| ty.elements() > 0 && ty.elements() <= u32::MAX as usize);
+    let filled = types().all(|ty| ty.elements() > 0 && u32::try_from(ty.elements()).is_ok());
     if !known || !filled {
         return None;
     }

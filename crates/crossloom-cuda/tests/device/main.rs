@@ -1,0 +1,9 @@
+//! CUDA as a device, on a driver without a GPU: the suite of sessions, and whole training steps beside the CPU.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![cfg(unix)]
+
+mod sessions;
+mod steps;
+#[path = "../../../crossloom-cpu/tests/support/mod.rs"]
+mod support;
