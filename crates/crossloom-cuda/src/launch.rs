@@ -25,6 +25,8 @@ pub enum Argument {
     Output(usize),
     /// The step's working memory from that byte on.
     Scratch(usize),
+    /// A word of 8 bytes that is all ones unless a step before this one refused its operands; then the kernel does nothing.
+    Stop,
     /// A word of 8 bytes, all ones, into which a kernel writes the smallest position (upper half) at which an operand holds a
     /// number that the op does not take, and that number (lower half).
     Fault,
@@ -97,19 +99,31 @@ impl Source {
         self.set(name, literal(value))
     }
 
-    /// A launch of the text, in which the kernel is called `KERNEL`.
+    /// A launch of the text, in which the kernel is called `KERNEL`. The kernel gets one argument more, before all others: see
+    /// [`Argument::Stop`].
     pub(crate) fn launch(
         self,
         file: &str,
         text: &str,
         geometry: Geometry,
-        arguments: Vec<Argument>,
+        mut arguments: Vec<Argument>,
     ) -> Launch {
+        // Whoever reports passes on what was reported before, so that the last word tells of all of them.
+        let reports = arguments.contains(&Argument::Fault);
+        let passed = if reports { "if (blockIdx.x == 0 && threadIdx.x == 0) *fault = *stop; " } else { "" };
+        let guard = format!(") {{\n  if (*stop != NOTHING) {{ {passed}return; }}\n");
+        let text = match text.split_once(" KERNEL(") {
+            Some((before, after)) => {
+                format!("{before} KERNEL(const u64* stop, {}", after.replacen(") {\n", &guard, 1))
+            }
+            None => text.to_owned(),
+        };
+        arguments.insert(0, Argument::Stop);
         let mut body = String::new();
         for (name, value) in &self.defines {
             body.push_str(&format!("#define {name} {value}\n"));
         }
-        body.push_str(text);
+        body.push_str(&text);
         for (name, _) in &self.defines {
             body.push_str(&format!("#undef {name}\n"));
         }

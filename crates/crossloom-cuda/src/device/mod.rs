@@ -1,8 +1,8 @@
 //! CUDA as a device: plans bound to device memory and run on streams, through a small [`Driver`].
 //!
 //! A queue is a stream: what is started on it is done in order and later than the call returns. Numbers that an op does not
-//! take are found by kernels, which write them into words that an event brings home; waiting for it gives the error. Steps that
-//! were started behind such a one run all the same, so what they update is lost with the run.
+//! take are found by kernels, which write them into words that an event brings home; waiting for it gives the error. Kernels that
+//! were started behind such a one see its word and do nothing, so what earlier steps updated stays as it is.
 
 mod driver;
 mod fake;

@@ -37,7 +37,7 @@ pub(super) struct CudaBound {
     /// The launches of all steps, and which of them are each step's.
     pub(super) launches: Vec<BoundLaunch>,
     pub(super) steps: Vec<Range<usize>>,
-    /// One word per step, into which its kernels report.
+    /// A word that stays empty, then one per step, into which its kernels report.
     pub(super) words: CudaMemory,
     /// Keeps what addresses point to.
     pub(super) _blocks: Vec<Arc<dyn DeviceMemory>>,
@@ -85,6 +85,8 @@ impl CudaProgram {
                 .ok_or_else(|| failed(format!("{value} does not start at a whole element")))
         };
         let (mut launches, mut steps) = (Vec::new(), Vec::with_capacity(plan.steps.len()));
+        // The word of the last step that can refuse its operands, which tells of those before it too; the first word is nobody's.
+        let mut last = 0;
         for (index, (step, own)) in plan.steps.iter().zip(&self.steps).enumerate() {
             let inst = plan.func.inst(step.inst);
             let first = launches.len();
@@ -93,11 +95,15 @@ impl CudaProgram {
                     Argument::Input(i) => address(inst.inputs[i]),
                     Argument::Output(o) => address(inst.outputs[o]),
                     Argument::Scratch(offset) => blocks[0].range(plan.scratch_offset() + offset, 0),
-                    Argument::Fault => words.range(index * 8, 8),
+                    Argument::Stop => words.range(last * 8, 8),
+                    Argument::Fault => words.range((index + 1) * 8, 8),
                 });
                 let addresses = addresses.collect::<Result<_, _>>()?;
                 let (kernel, geometry) = (launch.kernel.clone(), launch.geometry);
                 launches.push(BoundLaunch { kernel, geometry, addresses });
+            }
+            if own.iter().any(|launch| launch.arguments.contains(&Argument::Fault)) {
+                last = index + 1;
             }
             steps.push(first..launches.len());
         }

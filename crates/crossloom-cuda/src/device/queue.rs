@@ -87,7 +87,7 @@ impl DeviceQueue for CudaQueue {
         let program = program.map_err(|_| failed("a program of another device"))?;
         let own: Vec<&CudaMemory> =
             blocks.iter().map(|block| self.own(&**block)).collect::<Result<_, _>>()?;
-        let words = CudaMemory::new(self.number, &self.driver, program.plan.steps.len() * 8, false)?;
+        let words = CudaMemory::new(self.number, &self.driver, (1 + program.plan.steps.len()) * 8, false)?;
         let (launches, steps) = program.launches(&own, &words)?;
         let (queue, blocks) = (self.number, blocks.to_vec());
         Ok(Box::new(CudaBound { queue, program, launches, steps, words, _blocks: blocks }))
@@ -99,9 +99,10 @@ impl DeviceQueue for CudaQueue {
         let Some(chosen) = bound.steps.get(steps.clone()) else {
             return Err(failed(format!("steps {steps:?} of {}", bound.steps.len())));
         };
-        let at = bound.words.range(steps.start * 8, chosen.len() * 8)?;
+        // All of them: a word of a step that is not run now may be left from an earlier run.
+        let (words, bytes) = (bound.words.address(), bound.words.len());
         // SAFETY: the words were made by this stream's driver and live as long as the bound program.
-        unsafe { self.stream.fill(at, 0xff, chosen.len() * 8) }.map_err(failed)?;
+        unsafe { self.stream.fill(words, 0xff, bytes) }.map_err(failed)?;
         for launch in chosen.iter().flat_map(|step| &bound.launches[step.clone()]) {
             // SAFETY: the addresses are those of the kernel's own list of arguments. They lie in blocks of the verified plan, each of
             // its size, which are memory of this queue, live as long as `bound` and are different from each other; so
@@ -113,9 +114,8 @@ impl DeviceQueue for CudaQueue {
             started.map_err(failed)?;
         }
         // SAFETY: as for the words above.
-        let mark = unsafe { self.stream.mark(at, chosen.len() * 8) }.map_err(failed)?;
-        let program = Arc::clone(&bound.program);
-        Ok(Event::pending(Arc::new(Run { mark, program, first: steps.start })))
+        let mark = unsafe { self.stream.mark(words, bytes) }.map_err(failed)?;
+        Ok(Event::pending(Arc::new(Run { mark, program: Arc::clone(&bound.program) })))
     }
 }
 
@@ -123,7 +123,6 @@ impl DeviceQueue for CudaQueue {
 struct Run {
     mark: Arc<dyn Mark>,
     program: Arc<CudaProgram>,
-    first: usize,
 }
 
 impl Pending for Run {
@@ -133,8 +132,9 @@ impl Pending for Run {
 
     fn wait(&self) -> Result<(), RunError> {
         let words = self.mark.wait().map_err(failed)?;
-        let words = words.as_chunks::<8>().0.iter().map(|&word| u64::from_ne_bytes(word));
+        // The first word is nobody's.
+        let words = words.as_chunks::<8>().0.iter().skip(1).map(|&word| u64::from_ne_bytes(word));
         let mut refused = words.enumerate().filter(|(_, word)| *word != u64::MAX);
-        refused.next().map_or(Ok(()), |(step, word)| Err(self.program.refusal(self.first + step, word)))
+        refused.next().map_or(Ok(()), |(step, word)| Err(self.program.refusal(step, word)))
     }
 }

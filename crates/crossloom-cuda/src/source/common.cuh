@@ -1,6 +1,9 @@
 // What kernels share, in the language that both compilers take. A team is the threads that work on one row: a warp, or a whole
 // block of several warps. Sums within a team have one order: a butterfly within a warp, then the warps one after the other.
 
+// A word into which nothing was reported.
+#define NOTHING (~(u64)0)
+
 struct __align__(16) Four {
   float at[4];
 };

@@ -8,7 +8,8 @@ use crossloom_cuda::shim::Order;
 use crossloom_recipe::{LoadOptions, Recipe, load};
 use crossloom_runtime::{Arena, Budget, Device, Executable, Session, Store};
 
-use crate::sessions::{fake, has_compiler};
+use crate::compiler::has_compiler;
+use crate::sessions::fake;
 use crate::support::{SHAPE, Step, feed, fill, recipes, step, variant};
 
 /// Losses and gradient norms of steps, and what they leave in the store.

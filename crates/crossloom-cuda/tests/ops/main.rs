@@ -4,6 +4,8 @@
 #![cfg(unix)]
 
 mod attention;
+#[path = "../common/compiler.rs"]
+mod compiler;
 mod elements;
 mod injection;
 mod rows;

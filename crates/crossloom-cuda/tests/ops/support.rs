@@ -2,20 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
-use std::io::Write;
 
+use crate::compiler::has_compiler;
 use crossloom_cuda::launch::{Argument, Launch, Lowered};
 use crossloom_cuda::lower::lower;
-use crossloom_cuda::shim::{Compiler, Guarded, Order, Program};
+use crossloom_cuda::shim::{Guarded, Order, Program};
 use crossloom_ir::{DType, Op, Tensor, TensorType};
-
-/// Whether there is a C++ compiler. Says loudly, past the test harness, if there is none; fails where none may be missing.
-pub(crate) fn has_compiler() -> bool {
-    let Err(error) = Compiler::of_system() else { return true };
-    assert!(std::env::var_os("CROSSLOOM_REQUIRE_COMPILER").is_none(), "{error}");
-    std::io::stderr().write_all(format!("SKIPPED: {error}; no kernel was run\n").as_bytes()).unwrap();
-    false
-}
 
 /// An operand.
 #[derive(Clone, Debug)]
@@ -102,6 +94,8 @@ struct Step {
     outputs: Vec<Guarded>,
     scratch: Guarded,
     fault: Guarded,
+    /// What an earlier step reported: nothing.
+    stop: Guarded,
 }
 
 impl Step {
@@ -111,6 +105,7 @@ impl Step {
             outputs: outputs.iter().map(|ty| Guarded::new(ty.bytes()).unwrap()).collect(),
             scratch: Guarded::new(scratch).unwrap(),
             fault: Guarded::new(8).unwrap(),
+            stop: Guarded::new(8).unwrap(),
         }
     }
 
@@ -132,6 +127,7 @@ impl Step {
                 },
                 Argument::Scratch(offset) => self.scratch.start().wrapping_add(offset),
                 Argument::Fault => self.fault.start(),
+                Argument::Stop => self.stop.start(),
             };
             let mut starts: Vec<*mut u8> = launch.arguments.iter().map(start).collect();
             let mut pointers: Vec<*mut c_void> =

@@ -50,5 +50,6 @@ fn argument(argument: &CudaArgument) -> String {
         CudaArgument::Output(o) => format!("result {o}"),
         CudaArgument::Scratch(offset) => format!("scratch + {offset}"),
         CudaArgument::Fault => "fault".to_owned(),
+        CudaArgument::Stop => "stop".to_owned(),
     }
 }
