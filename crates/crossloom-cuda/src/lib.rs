@@ -1,12 +1,35 @@
-//! CUDA: what a machine has of it, and kernels on the processor.
+//! CUDA: what a machine has of it, kernels generated from plans, and kernels on the processor.
 //!
 //! * [`probe`](mod@probe) looks for the driver and for NVIDIA's libraries, says where they are, which versions they have and what
 //!   they lack, and lists the devices. Nothing is linked: one program runs with and without a GPU, and nothing here panics
 //!   because a library or a function of it is not there.
-//! * [`shim`] builds CUDA C with the system's C++ compiler and runs it, so that kernels are tested where there is no GPU.
+//! * [`CudaTarget`] says which ops have kernels; [`lower`](mod@lower) gives the launches of an op, each with its source: CUDA C that
+//!   includes nothing, with shapes as constants, to stand behind [`PRELUDE`]; [`Generated`] is those of whole plans.
+//! * [`nvrtc`] compiles that source for an architecture, without a device.
+//! * [`CudaDevice`] runs plans through a small [`Driver`]; [`FakeDriver`] is one without a GPU.
+//! * [`shim`] builds the same source with the system's C++ compiler and runs it, so that kernels are tested where there is no
+//!   GPU.
+//!
+//! Every sum has one order, which depends on shapes alone; there are no atomics in sums. A row's result does not depend on the other
+//! rows of a call.
 
+mod device;
+mod generated;
 mod geometry;
+pub mod launch;
+pub mod lower;
+pub mod nvrtc;
 pub mod probe;
 pub mod shim;
+mod target;
 
+pub use device::{CudaDevice, Driver, FakeDriver, Mark, Module, Stream};
+pub use generated::Generated;
 pub use geometry::Geometry;
+pub use target::CudaTarget;
+
+/// What all kernels share, in the language of both compilers.
+pub(crate) const COMMON: &str = include_str!("source/common.cuh");
+
+/// What stands in front of kernels where a device's compiler reads them.
+pub const PRELUDE: &str = concat!(include_str!("source/device.cuh"), "\n", include_str!("source/common.cuh"));

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use crossloom_compiler::{NullTarget, Target};
 use crossloom_cpu::{CpuDevice, CpuTarget, Isa, isa};
+use crossloom_cuda::CudaTarget;
+pub use crossloom_cuda::Generated as CudaSource;
+pub use crossloom_cuda::launch::Argument as CudaArgument;
 pub use crossloom_cuda::probe::{DeviceFound, Driver, Findings as CudaFindings, LibraryFound, Rejected};
 use crossloom_runtime::{Device, NullDevice, RunError};
 
@@ -19,6 +22,11 @@ pub enum Backend {
     Cpu,
     /// Plans and tells costs, and runs nothing.
     Null,
+}
+
+/// CUDA, for which recipes are compiled and shown, and which nothing runs on yet.
+pub(crate) fn cuda() -> &'static dyn Target {
+    &CudaTarget
 }
 
 /// How a recipe is run on this machine.

@@ -37,7 +37,7 @@ pub struct Rejected {
 }
 
 /// An open library. It is never closed: drivers start threads and keep addresses.
-pub(super) struct Open(ManuallyDrop<Library>);
+pub(crate) struct Open(ManuallyDrop<Library>);
 
 impl Open {
     /// Opens a library by its path, or by a name that the system's loader looks for.
@@ -56,7 +56,7 @@ impl Open {
     ///
     /// # Safety
     /// `F` is a pointer to a function of that name's signature.
-    pub(super) unsafe fn function<F: Copy>(&self, name: &str) -> Option<F> {
+    pub(crate) unsafe fn function<F: Copy>(&self, name: &str) -> Option<F> {
         // SAFETY: the caller says that the symbol is an `F`. The library is never closed, so the copy stays valid.
         unsafe { self.0.get::<F>(name).ok().map(|symbol| *symbol) }
     }

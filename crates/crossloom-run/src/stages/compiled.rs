@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crossloom_compiler::pipeline::PassRecord;
-use crossloom_compiler::{CompiledSet, Context, Mode as CompileMode, Plan, compile};
+use crossloom_compiler::{CompiledSet, Context, Mode as CompileMode, Plan, Target, compile};
 use crossloom_model::ParamSpec;
 
 use super::{Mode, Subject};
@@ -38,7 +38,12 @@ impl Program {
 /// # Errors
 /// The graph cannot be built or compiled.
 pub fn program(subject: &Subject<'_>) -> Result<Program, ExperimentError> {
-    let Subject { recipe, mode, backend, verify, .. } = *subject;
+    program_for(subject, subject.backend.target())
+}
+
+/// The same, compiled for a target of its own.
+pub(super) fn program_for(subject: &Subject<'_>, target: &dyn Target) -> Result<Program, ExperimentError> {
+    let Subject { recipe, mode, verify, .. } = *subject;
     let start = Instant::now();
     let (model, func) = subject.graph()?;
     let training = training_spec(recipe, &model.params);
@@ -49,7 +54,7 @@ pub fn program(subject: &Subject<'_>) -> Result<Program, ExperimentError> {
     let cx = Context {
         verify: verify || cfg!(debug_assertions),
         policy: policy(recipe, &model.params)?,
-        ..Context::new(backend.target(), compiled_for)
+        ..Context::new(target, compiled_for)
     };
     let set = compile(&func, &cx).map_err(ExperimentError::from)?;
     Ok(Program { set, params: model.params, time: start.elapsed() })

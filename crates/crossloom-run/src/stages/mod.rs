@@ -1,13 +1,14 @@
 //! What a recipe becomes on its way to kernels, without running anything.
 //!
 //! ```text
-//! Recipe ─▶ topology ─▶ luminal graph ─▶ IR ─▶ fused IR ─▶ plan
+//! Recipe ─▶ topology ─▶ luminal graph ─▶ IR ─▶ fused IR ─▶ plan ─▶ CUDA C
 //! ```
 //!
 //! [`render`] writes any stage in any form; the command line and the snapshots in `graphs/` both use it. Every
 //! output depends on the recipe, the shapes and the backend alone, never on time, memory addresses or the machine.
 
 mod compiled;
+mod cuda;
 mod diff;
 mod edges;
 mod explain;
@@ -25,12 +26,13 @@ use crossloom_recipe::{Recipe, Topology};
 use serde_json::json;
 
 use crate::ExperimentError;
-use crate::backends::Backend;
+use crate::backends::{self, Backend};
 use crate::graph::{forward_func, training_func};
 use crate::phases::Graphs;
 
 pub use crossloom_picture::Depth;
 
+use compiled::program_for;
 pub use compiled::{Program, program};
 pub use diff::{Diff, EdgeDiff, Move, diff};
 pub use edges::{EdgeCost, EdgeTrace, TracedNode, trace_edge};
@@ -57,6 +59,8 @@ pub enum Stage {
     Fused,
     /// Kernel calls and memory.
     Plan,
+    /// The source of the kernels for a GPU, whatever backend is asked for.
+    Cuda,
 }
 
 /// A form in which a stage is written.
@@ -93,7 +97,7 @@ pub enum Mode {
 
 impl Stage {
     /// All stages, in the order of the road.
-    pub const ALL: [Self; 5] = [Self::Topology, Self::Luminal, Self::Ir, Self::Fused, Self::Plan];
+    pub const ALL: [Self; 6] = [Self::Topology, Self::Luminal, Self::Ir, Self::Fused, Self::Plan, Self::Cuda];
 
     /// The name it has on the command line.
     pub fn name(self) -> &'static str {
@@ -103,6 +107,7 @@ impl Stage {
             Self::Ir => "ir",
             Self::Fused => "fused",
             Self::Plan => "plan",
+            Self::Cuda => "cuda",
         }
     }
 
@@ -114,6 +119,7 @@ impl Stage {
             Self::Ir => "The same as typed SSA",
             Self::Fused => "The IR after all passes; with `--mode train`, the whole training step",
             Self::Plan => "Kernel calls and memory",
+            Self::Cuda => "The source of the kernels for a GPU",
         }
     }
 }
@@ -252,6 +258,14 @@ pub fn render(
                     let functions: Vec<_> = program.plans().map(plan_json).collect();
                     pretty(&json!({ "functions": functions }))
                 }
+                _ => Ok(drawn(&picture::of_plans(&title(subject), program.plans(), depth), format)),
+            }
+        }
+        Stage::Cuda => {
+            let program = program_for(subject, backends::cuda())?;
+            match format {
+                Format::Text => Ok(cuda::source(&program)?.to_string()),
+                Format::Json => pretty(&cuda::source_json(&program)?),
                 _ => Ok(drawn(&picture::of_plans(&title(subject), program.plans(), depth), format)),
             }
         }

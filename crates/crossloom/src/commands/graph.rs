@@ -11,7 +11,7 @@ use crossloom_run::stages::{Depth, Format, Mode, Shapes, Stage, Subject, render}
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
 Show a recipe as a graph: its topology, the luminal graph it becomes, the IR lifted from it, the IR after \
-all passes, or the plan of kernels and memory. Nothing is run.";
+all passes, the plan of kernels and memory, or its kernels as CUDA C. Nothing is run.";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -22,6 +22,7 @@ Examples:
   $ crossloom graph recipes/quickstart.toml --variant cli --stage plan --mode decode
   $ crossloom graph recipes/quickstart.toml --variant cli --stage plan --format svg > plan.svg
   $ crossloom graph recipes/quickstart.toml --stage plan --format json
+  $ crossloom graph recipes/quickstart.toml --variant cli --stage cuda > step.cu
 
 Every stage has every form. Pictures of the stages after the topology have a box for each scope, such as \
 vision.block.0, and edges that say how many values go from box to box; of a plan also how many bytes. --depth says how \

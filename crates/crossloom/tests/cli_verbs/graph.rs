@@ -34,6 +34,7 @@ fn every_stage_has_every_form() {
         ("ir", ["func @", "flowchart TD\n", "digraph ", "<svg "]),
         ("fused", ["func @", "flowchart TD\n", "digraph ", "<svg "]),
         ("plan", ["kernel calls ", "flowchart TD\n", "digraph ", "<svg "]),
+        ("cuda", ["// ", "flowchart TD\n", "digraph ", "<svg "]),
     ];
     for (stage, begins) in begins {
         for (format, begin) in ["text", "mermaid", "dot", "svg"].into_iter().zip(begins) {
@@ -42,6 +43,26 @@ fn every_stage_has_every_form() {
         }
         let said = crossloom(&[&CLI[..], &["--stage", stage, "--format", "json"]].concat()).exits(0);
         assert!(said.json()["variants"]["cli"].is_object(), "{stage}");
+    }
+}
+
+#[test]
+fn every_kernel_that_a_gpu_would_launch_has_a_source() {
+    for mode in ["train", "prefill", "decode"] {
+        let text = graph(&["--stage", "cuda", "--mode", mode]);
+        let json = crossloom(&[&CLI[..], &["--stage", "cuda", "--mode", mode, "--format", "json"]].concat());
+        let document = json.exits(0).json();
+        let variant = &document["variants"]["cli"];
+        let (functions, kernels) = (variant["functions"].as_array().unwrap(), &variant["kernels"]);
+        let steps = functions.iter().flat_map(|function| function["steps"].as_array().unwrap());
+        let launches: Vec<_> = steps.flat_map(|step| step["launches"].as_array().unwrap()).collect();
+        assert!(launches.len() > 50, "{mode}: {}", launches.len());
+        for launch in launches {
+            let name = launch["kernel"].as_str().unwrap();
+            let source = kernels[name]["source"].as_str().unwrap_or_else(|| panic!("{mode}: {name}"));
+            assert!(source.contains(&format!(" {name}(")) && !source.contains("#include"), "{source}");
+            assert_eq!(text.matches(&format!(" {name}(")).count(), 1, "{mode}: {name}");
+        }
     }
 }
 

@@ -1,0 +1,114 @@
+//! What the device asks of a driver.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::Geometry;
+use crate::launch::Launch;
+
+/// Memory by address, kernels, and streams. Errors are the driver's own words.
+pub trait Driver: fmt::Debug + Send + Sync {
+    /// Memory whose address is a multiple of 256, with any content.
+    ///
+    /// # Errors
+    /// There is none.
+    fn allocate(&self, bytes: usize) -> Result<u64, String>;
+
+    /// Gives memory back, once all that was started on any stream is done.
+    ///
+    /// # Safety
+    /// The address comes from [`Driver::allocate`] of this driver, and nothing that is started later uses the memory.
+    unsafe fn free(&self, address: u64);
+
+    /// Builds or finds the kernels of launches.
+    ///
+    /// # Errors
+    /// What the compiler says.
+    fn load(&self, launches: &[&Launch]) -> Result<Arc<dyn Module>, String>;
+
+    /// A new stream.
+    ///
+    /// # Errors
+    /// There is none.
+    fn stream(&self) -> Result<Box<dyn Stream>, String>;
+
+    /// Bytes of memory that are free now, if it can be told.
+    fn free_memory(&self) -> Option<u64>;
+}
+
+/// Kernels that are ready.
+pub trait Module: Any + Send + Sync {
+    /// For the driver that made it.
+    fn as_any(&self) -> &dyn Any;
+
+    /// The same, to be shared.
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+/// Work that is done in the order in which it is started. A stream that has failed fails ever after.
+pub trait Stream: Send {
+    /// Copies bytes to memory; they may change once this returns.
+    ///
+    /// # Errors
+    /// The stream has failed.
+    ///
+    /// # Safety
+    /// So many bytes from the address on are memory of this stream's driver.
+    unsafe fn upload(&mut self, to: u64, bytes: &[u8]) -> Result<(), String>;
+
+    /// Sets so many bytes to one value.
+    ///
+    /// # Errors
+    /// The stream has failed.
+    ///
+    /// # Safety
+    /// As of [`Stream::upload`].
+    unsafe fn fill(&mut self, at: u64, value: u8, bytes: usize) -> Result<(), String>;
+
+    /// Starts a kernel of a module on addresses.
+    ///
+    /// # Errors
+    /// The stream has failed, or the module is another driver's.
+    ///
+    /// # Safety
+    /// The kernel takes as many addresses, and what it reads and writes from them on is memory of this stream's driver that
+    /// nothing else uses meanwhile.
+    unsafe fn launch(
+        &mut self,
+        module: &Arc<dyn Module>,
+        kernel: &str,
+        geometry: Geometry,
+        arguments: &[u64],
+    ) -> Result<(), String>;
+
+    /// Waits for all that was started, and copies bytes from memory.
+    ///
+    /// # Errors
+    /// The stream has failed.
+    ///
+    /// # Safety
+    /// As of [`Stream::upload`].
+    unsafe fn download(&mut self, from: u64, into: &mut [u8]) -> Result<(), String>;
+
+    /// A mark behind all that was started, which brings home bytes as they are then.
+    ///
+    /// # Errors
+    /// The stream has failed.
+    ///
+    /// # Safety
+    /// As of [`Stream::upload`].
+    unsafe fn mark(&mut self, from: u64, bytes: usize) -> Result<Arc<dyn Mark>, String>;
+}
+
+/// A place in a stream.
+pub trait Mark: Send + Sync {
+    /// Whether the stream has come here, or failed.
+    fn is_done(&self) -> bool;
+
+    /// Waits until it has, and gives the bytes; the same at every call.
+    ///
+    /// # Errors
+    /// Why the stream failed.
+    fn wait(&self) -> Result<Vec<u8>, String>;
+}

@@ -1,0 +1,201 @@
+//! A plan with its kernels, and the same bound to memory.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crossloom_compiler::plan::{self, Block};
+use crossloom_ir::{IrError, TensorType, Value};
+use crossloom_runtime::{DeviceBound, DeviceMemory, DeviceProgram, RunError, VerifiedPlan};
+
+use super::memory::CudaMemory;
+use super::{Driver, Module, NAME, failed};
+use crate::launch::{Argument, Launch, Lowered};
+use crate::lower::lower;
+use crate::target::ALIGN;
+
+/// A verified plan with its kernels.
+pub(super) struct CudaProgram {
+    pub(super) plan: VerifiedPlan,
+    /// The launches of every step.
+    steps: Vec<Vec<Launch>>,
+    pub(super) module: Arc<dyn Module>,
+}
+
+/// A launch whose addresses are known.
+pub(super) struct BoundLaunch {
+    pub(super) kernel: String,
+    pub(super) geometry: crate::Geometry,
+    pub(super) addresses: Vec<u64>,
+}
+
+/// A program bound to memory of a queue.
+pub(super) struct CudaBound {
+    pub(super) queue: u64,
+    pub(super) program: Arc<CudaProgram>,
+    /// The launches of all steps, and which of them are each step's.
+    pub(super) launches: Vec<BoundLaunch>,
+    pub(super) steps: Vec<Range<usize>>,
+    /// A word that stays empty, then one per step, into which its kernels report.
+    pub(super) words: CudaMemory,
+    /// Keeps what addresses point to.
+    pub(super) _blocks: Vec<Arc<dyn DeviceMemory>>,
+}
+
+impl CudaProgram {
+    /// Finds and builds the kernels of a plan.
+    pub(super) fn new(plan: &VerifiedPlan, driver: &dyn Driver) -> Result<Self, RunError> {
+        if plan.alignment < ALIGN {
+            let message = format!("is aligned to {} bytes, CUDA to {ALIGN}", plan.alignment);
+            return Err(RunError::Plan(IrError::new(message).into()));
+        }
+        let lowered = plan.steps.iter().map(|step| lowered(plan, step));
+        let steps: Vec<Vec<Launch>> =
+            lowered.map(|step| Ok(step?.launches)).collect::<Result<_, RunError>>()?;
+        let distinct: BTreeMap<&str, &Launch> =
+            steps.iter().flatten().map(|launch| (launch.kernel.as_str(), launch)).collect();
+        let module = driver.load(&distinct.into_values().collect::<Vec<_>>()).map_err(failed)?;
+        Ok(Self { plan: plan.clone(), steps, module })
+    }
+
+    /// The launches on blocks of memory: the arena, then the parameters. `words` is where steps report.
+    ///
+    /// # Errors
+    /// These are not the blocks of the plan, two of them share bytes, or a step would write one that is read-only.
+    pub(super) fn launches(
+        &self,
+        blocks: &[&CudaMemory],
+        words: &CudaMemory,
+    ) -> Result<(Vec<BoundLaunch>, Vec<Range<usize>>), RunError> {
+        self.check(blocks)?;
+        let plan = &self.plan;
+        let address = |value: Value| {
+            let place = plan.place(value);
+            let block = match place.block {
+                Block::Arena => blocks[0],
+                Block::Param(param) => blocks[1 + param],
+            };
+            // A value without memory has no address either.
+            let offset = if place.len == 0 { 0 } else { place.offset };
+            let start = block.range(offset, place.len)?;
+            let aligned = start.is_multiple_of(plan::element_alignment(plan.func.ty(value).dtype) as u64);
+            aligned
+                .then_some(start)
+                .ok_or_else(|| failed(format!("{value} does not start at a whole element")))
+        };
+        let (mut launches, mut steps) = (Vec::new(), Vec::with_capacity(plan.steps.len()));
+        // The word of the last step that can refuse its operands, which tells of those before it too; the first word is nobody's.
+        let mut last = 0;
+        for (index, (step, own)) in plan.steps.iter().zip(&self.steps).enumerate() {
+            let inst = plan.func.inst(step.inst);
+            let first = launches.len();
+            for launch in own {
+                let addresses = launch.arguments.iter().map(|&argument| match argument {
+                    Argument::Input(i) => address(inst.inputs[i]),
+                    Argument::Output(o) => address(inst.outputs[o]),
+                    Argument::Scratch(offset) => blocks[0].range(plan.scratch_offset() + offset, 0),
+                    Argument::Stop => words.range(last * 8, 8),
+                    Argument::Fault => words.range((index + 1) * 8, 8),
+                });
+                let addresses = addresses.collect::<Result<_, _>>()?;
+                let (kernel, geometry) = (launch.kernel.clone(), launch.geometry);
+                launches.push(BoundLaunch { kernel, geometry, addresses });
+            }
+            if own.iter().any(|launch| launch.arguments.contains(&Argument::Fault)) {
+                last = index + 1;
+            }
+            steps.push(first..launches.len());
+        }
+        Ok((launches, steps))
+    }
+
+    fn check(&self, blocks: &[&CudaMemory]) -> Result<(), RunError> {
+        let (plan, params) = (&self.plan, self.plan.func.params());
+        let arena_bytes = plan.arena_bytes().ok_or_else(|| failed("an arena larger than memory"))?;
+        if blocks.len() != 1 + params.len() {
+            return Err(failed(format!("{} blocks of memory for {} parameters", blocks.len(), params.len())));
+        }
+        let needs = params.iter().map(|param| plan.func.ty(param.value).bytes());
+        for (index, (block, need)) in blocks.iter().zip(std::iter::once(arena_bytes).chain(needs)).enumerate()
+        {
+            let fits = if index == 0 { block.len() >= need } else { block.len() == need };
+            if !fits {
+                return Err(failed(format!("block {index} has {} bytes, {need} are needed", block.len())));
+            }
+            let written = index == 0 || plan.writer(index - 1).is_some();
+            if written && block.is_read_only() {
+                return Err(failed(format!("block {index} is read-only, and a step writes it")));
+            }
+        }
+        // Pieces of memory never overlap; one under two names would be written while it is read.
+        let mut taken: Vec<u64> =
+            blocks.iter().filter(|block| !block.is_read_only()).map(|block| block.address()).collect();
+        taken.sort_unstable();
+        if taken.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(failed("two blocks are the same memory"));
+        }
+        Ok(())
+    }
+
+    /// What a step reported.
+    pub(super) fn refusal(&self, step: usize, word: u64) -> RunError {
+        let step = &self.plan.steps[step];
+        let inst = self.plan.func.inst(step.inst);
+        let (position, value) = ((word >> 32) as u32, word as u32 as i32);
+        let message =
+            format!("the number {value} at position {position} of its operand is none that it takes");
+        RunError::refused(inst, &step.kernel, message)
+    }
+}
+
+/// The kernels a step names, if there are such for those types, with as much scratch, only those pairs in place and no
+/// result left out.
+fn lowered(plan: &VerifiedPlan, step: &plan::Step) -> Result<Lowered, RunError> {
+    let inst = plan.func.inst(step.inst);
+    let types = |values: &[Value]| values.iter().map(|&v| plan.func.ty(v)).collect::<Vec<&TensorType>>();
+    let (inputs, outputs) = (types(&inst.inputs), types(&inst.outputs));
+    let lowered = lower(&inst.op, &inputs, &outputs);
+    let lowered = lowered.filter(|l| l.name == step.kernel && l.scratch <= plan.scratch);
+    let shown = || inputs.iter().chain(&outputs).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let lowered = lowered.ok_or_else(|| RunError::NoKernel {
+        device: NAME,
+        kernel: step.kernel.clone(),
+        op: inst.op.mnemonic().to_owned(),
+        operands: shown(),
+        scope: inst.scope.to_string(),
+        target: plan.target.clone(),
+    })?;
+    let cannot = |what: String| {
+        let message = format!("kernel `{}` cannot {what}", lowered.name);
+        let error = IrError::new(message).with_op(inst.op.mnemonic()).with_scope(&inst.scope);
+        RunError::Plan(error.into())
+    };
+    if let Some((i, o)) = step.in_place.iter().find(|pair| !lowered.in_place.contains(pair)) {
+        return Err(cannot(format!("write result {o} over operand {i}")));
+    }
+    let left_out = |o: &usize| {
+        let value = inst.outputs[*o];
+        plan.place(value).len < plan.func.ty(value).bytes()
+    };
+    match (0..inst.outputs.len()).find(left_out) {
+        Some(o) => Err(cannot(format!("leave out result {o}"))),
+        None => Ok(lowered),
+    }
+}
+
+impl DeviceProgram for CudaProgram {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+impl DeviceBound for CudaBound {
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}

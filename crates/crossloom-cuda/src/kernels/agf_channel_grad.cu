@@ -1,0 +1,17 @@
+// Gradients of a gate with channels: the sum over the tokens of a sample, from the first to the last, of grad (v - h if CONVEX). One thread
+// per sample, tap and channel. FLOPs: 2 per feature (3 if CONVEX). Bytes: features and rows once. Bound by memory.
+ENTRY(THREADS) KERNEL(const float* grad, const float* v, const int* index, const float* h, float* dgate) {
+  const u64 at = (u64)blockIdx.x * THREADS + threadIdx.x;
+  if (at >= (u64)SAMPLES * TAPS * COLS) return;
+  const u32 c = at % COLS, k = at / COLS % TAPS;
+  const u64 sample = at / COLS / TAPS;
+  float sum = 0.0f;
+  for (u32 n = 0; n < TOKENS; n++) {
+    const int row = index[sample * TOKENS + n];
+    if (row < 0 || row >= ROWS) continue;
+    const u64 state = (sample * ROWS + row) * COLS + c;
+    const float feature = v[((k * SAMPLES + sample) * TOKENS + n) * COLS + c];
+    sum += grad[state] * (CONVEX ? feature - h[state] : feature);
+  }
+  dgate[at] = sum;
+}

@@ -1,0 +1,78 @@
+// Attention backwards to its keys and values: 32 keys of one key head per block, 8 per warp, over tiles of 32 queries of every query
+// head that reads them, in order. In a tile a lane is first a query (its weight), then every 32nd column (its part of both results).
+// FLOPs: 8 WIDTH + 6 per pair. Bytes: k, v, dk, dv once; do and q once per 32 keys. As attention.cu otherwise.
+#define PER_LANE ((WIDTH + 31) / 32)
+#define STRIDE (WIDTH + 1)
+ENTRY(128) KERNEL(const float* grad, const float* q, const float* k, const float* v, const float* lse, const int* segments,
+                  const float* deltas, float* dk, float* dv) {
+  DYNAMIC_SHARED(raw);
+  float* sk = (float*)raw;
+  float* sv = sk + 32 * STRIDE;
+  float* sq = sv + 32 * STRIDE;
+  float* sg = sq + 32 * STRIDE;
+  const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, tiles = (KEYS + 31) / 32, group = HEADS / KV_HEADS;
+  const u32 k0 = blockIdx.x % tiles * 32, shared_head = blockIdx.x / tiles % KV_HEADS;
+  const u64 sample = blockIdx.x / tiles / KV_HEADS;
+  for (u32 i = threadIdx.x; i < 32 * WIDTH; i += 128) {
+    const u32 row = k0 + i / WIDTH;
+    const u64 at = (sample * KEYS + row) * KV_HEADS * WIDTH + shared_head * WIDTH + i % WIDTH;
+    sk[i / WIDTH * STRIDE + i % WIDTH] = row < KEYS ? k[at] : 0.0f;
+    sv[i / WIDTH * STRIDE + i % WIDTH] = row < KEYS ? v[at] : 0.0f;
+  }
+  float out_k[8][PER_LANE], out_v[8][PER_LANE];
+  for (u32 i = 0; i < 8; i++)
+    for (u32 j = 0; j < PER_LANE; j++) out_k[i][j] = out_v[i][j] = 0.0f;
+  for (u32 head = shared_head * group; head < (shared_head + 1) * group; head++)
+    for (u32 q0 = 0; q0 < QUERIES; q0 += 32) {
+      if (CAUSAL && q0 + 31 + KEYS - QUERIES < k0) continue;
+      __syncthreads();
+      for (u32 i = threadIdx.x; i < 32 * WIDTH; i += 128) {
+        const u32 row = q0 + i / WIDTH;
+        const u64 at = (sample * QUERIES + row) * HEADS * WIDTH + head * WIDTH + i % WIDTH;
+        sq[i / WIDTH * STRIDE + i % WIDTH] = row < QUERIES ? q[at] : 0.0f;
+        sg[i / WIDTH * STRIDE + i % WIDTH] = row < QUERIES ? grad[at] : 0.0f;
+      }
+      __syncthreads();
+      UNROLL
+      for (u32 i = 0; i < 8; i++) {
+        const u32 row = warp * 8 + i, key = k0 + row;
+        const u32 position = CAUSAL ? q0 + lane + KEYS - QUERIES : q0 + lane;
+        bool seen = q0 + lane < QUERIES && key < KEYS && (!CAUSAL || key <= position);
+        if (SEGMENTS && seen && key != position) {
+          const int mine = segments[sample * KEYS + position], other = segments[sample * KEYS + key];
+          seen = mine != -1 && other != -1 && (other == 0 || other == mine);
+        }
+        if (!ballot(seen)) continue;
+        float score = 0.0f, towards = 0.0f;
+        for (u32 c = 0; c < WIDTH; c++) {
+          score += sq[lane * STRIDE + c] * sk[row * STRIDE + c];
+          towards += sg[lane * STRIDE + c] * sv[row * STRIDE + c];
+        }
+        float weight = 0.0f, slope = 0.0f;
+        if (seen) {
+          const u64 at = (sample * HEADS + head) * QUERIES + q0 + lane;
+          weight = expf(score * SCALE - lse[at]);
+          slope = SCALE * weight * (towards - deltas[at]);
+        }
+        for (u32 s = 0; s < 32; s++) {
+          const float w = shuffle_from(weight, s), d = shuffle_from(slope, s);
+          for (u32 j = 0; j < PER_LANE; j++)
+            if (lane + 32 * j < WIDTH) {
+              out_k[i][j] += d * sq[s * STRIDE + lane + 32 * j];
+              out_v[i][j] += w * sg[s * STRIDE + lane + 32 * j];
+            }
+        }
+      }
+    }
+  for (u32 i = 0; i < 8; i++) {
+    const u32 row = k0 + warp * 8 + i;
+    for (u32 j = 0; j < PER_LANE; j++)
+      if (row < KEYS && lane + 32 * j < WIDTH) {
+        const u64 at = (sample * KEYS + row) * KV_HEADS * WIDTH + shared_head * WIDTH + lane + 32 * j;
+        dk[at] = out_k[i][j];
+        dv[at] = out_v[i][j];
+      }
+  }
+}
+#undef PER_LANE
+#undef STRIDE

@@ -1,0 +1,90 @@
+//! Matrix products, with what is applied to their results.
+
+use crossloom_ir::TensorType;
+use crossloom_ir::op::{Activation, Linear, Matmul, UnaryKind};
+
+use super::elementwise::function;
+use crate::Geometry;
+use crate::launch::{Argument, Launch, Lowered, Source};
+use Argument::{Input, Output};
+
+/// Rows and columns of a block's tile.
+const TILE: usize = 64;
+/// Bytes of the tiles of both operands.
+const SHARED: usize = 2 * 16 * 68 * 4;
+
+struct Product {
+    batch: usize,
+    m: usize,
+    n: usize,
+    k: usize,
+    transpose_a: bool,
+    transpose_b: bool,
+    bias: Option<usize>,
+    residual: Option<usize>,
+    activation: Option<Activation>,
+}
+
+impl Product {
+    fn launch(&self) -> Option<Launch> {
+        let tiles = self.batch * self.m.div_ceil(TILE) * self.n.div_ceil(TILE);
+        let has = |given: bool| u8::from(given);
+        let source = Source::new().set("M", self.m).set("N", self.n).set("K", self.k);
+        let source =
+            source.set("TRANSPOSE_A", has(self.transpose_a)).set("TRANSPOSE_B", has(self.transpose_b));
+        let source =
+            source.set("BIAS", has(self.bias.is_some())).set("RESIDUAL", has(self.residual.is_some()));
+        let source = source.set("ACTIVATED", has(self.activation.is_some()));
+        let source =
+            source.set("ACTIVATION", self.activation.map_or("", |act| function(UnaryKind::Act(act))));
+        // What is not there is not read; an address has to be given all the same.
+        let before = Output(usize::from(self.activation.is_some()));
+        let arguments = vec![
+            Input(0),
+            Input(1),
+            Input(self.bias.unwrap_or(0)),
+            Input(self.residual.unwrap_or(0)),
+            Output(0),
+            before,
+        ];
+        let geometry = Geometry::line(tiles, 256)?.with_shared(SHARED);
+        Some(source.launch("gemm", include_str!("../kernels/gemm.cu"), geometry, arguments))
+    }
+}
+
+pub(super) fn lower_matmul(op: Matmul, inputs: &[&TensorType]) -> Option<Lowered> {
+    let p = op.extents(&inputs[0].shape, &inputs[1].shape);
+    let product = Product {
+        batch: p.batch,
+        m: p.m,
+        n: p.n,
+        k: p.k,
+        transpose_a: op.transpose_a,
+        transpose_b: op.transpose_b,
+        bias: None,
+        residual: None,
+        activation: None,
+    };
+    Some(Lowered::new("gemm", vec![product.launch()?]))
+}
+
+pub(super) fn lower_linear(op: Linear, inputs: &[&TensorType]) -> Option<Lowered> {
+    let product = Product {
+        batch: 1,
+        m: inputs[0].rows(),
+        n: inputs[1].shape[0],
+        k: inputs[1].shape[1],
+        transpose_a: false,
+        transpose_b: true,
+        bias: op.bias.then_some(2),
+        residual: op.residual_index(),
+        activation: op.act,
+    };
+    let name = match (op.act, op.residual) {
+        (Some(_), _) => "gemm_activation",
+        (None, true) => "gemm_residual",
+        (None, false) => "gemm_bias",
+    };
+    let in_place = op.residual_index().map(|at| (at, 0)).into_iter().collect();
+    Some(Lowered::new(name, vec![product.launch()?]).in_place(in_place))
+}

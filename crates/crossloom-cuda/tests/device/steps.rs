@@ -1,0 +1,71 @@
+//! Whole training steps on the driver without a GPU, beside the CPU's: of a small recipe for some steps, of the quickstart for one.
+
+use std::sync::Arc;
+
+use crossloom_compiler::{Context, Mode, compile};
+use crossloom_cpu::CpuDevice;
+use crossloom_cuda::shim::Order;
+use crossloom_recipe::{LoadOptions, Recipe, load};
+use crossloom_runtime::{Arena, Budget, Device, Executable, Session, Store};
+
+use crate::compiler::has_compiler;
+use crate::sessions::fake;
+use crate::support::{SHAPE, Step, feed, fill, recipes, step, variant};
+
+/// Losses and gradient norms of steps, and what they leave in the store.
+struct Run {
+    losses: Vec<f32>,
+    left: Vec<(String, Vec<f32>)>,
+}
+
+fn run(device: &Arc<dyn Device>, step: &Step, steps: u64) -> Run {
+    let set = compile(&step.forward, &Context::new(device.target(), Mode::Train(&step.spec))).unwrap();
+    let store = Store::new(device).unwrap();
+    let arena = Arena::new(&store);
+    let mut session = Session::new(&Executable::new(device, set.main.plan).unwrap(), &arena).unwrap();
+    fill(&store, &step.params);
+    let mut losses = Vec::new();
+    for seed in 0..steps {
+        feed(&mut session, seed);
+        session.run().unwrap();
+        losses.push(session.read::<f32>("loss").unwrap()[0]);
+    }
+    let tensors = store.tensors().into_iter();
+    let left = tensors.map(|tensor| (tensor.name.clone(), store.read(&tensor.name).unwrap())).collect();
+    Run { losses, left }
+}
+
+/// Steps on the CPU and on the other device give the same up to the order of sums.
+fn alike(recipe: &Recipe, steps: u64, tolerance: f32) {
+    let step = step(recipe, SHAPE, 1);
+    let cpu = run(&(Arc::new(CpuDevice::default()) as Arc<dyn Device>), &step, steps);
+    let cuda = run(&fake(Order::Shuffled(3), Budget::unlimited()), &step, steps);
+    for (cuda, cpu) in cuda.losses.iter().zip(&cpu.losses) {
+        assert!((cuda - cpu).abs() <= tolerance * cpu.abs(), "loss {cuda} beside {cpu}");
+    }
+    assert_eq!(cuda.left.len(), cpu.left.len());
+    for ((name, cuda), (of_cpu, cpu)) in cuda.left.iter().zip(&cpu.left) {
+        assert_eq!(name, of_cpu);
+        let largest = cpu.iter().fold(1e-3_f32, |most, x| most.max(x.abs()));
+        for (i, (cuda, cpu)) in cuda.iter().zip(cpu).enumerate() {
+            let away = (cuda - cpu).abs();
+            assert!(away <= tolerance * largest, "{name}[{i}]: {cuda} beside {cpu} (largest {largest})");
+        }
+    }
+}
+
+#[test]
+fn a_run_of_steps_descends_as_on_the_cpu() {
+    if has_compiler() {
+        alike(&variant("cli"), 3, 1e-3);
+    }
+}
+
+#[test]
+fn the_quickstarts_step_is_that_of_the_cpu() {
+    if has_compiler() {
+        let loaded = load(&recipes().join("quickstart.toml"), &LoadOptions::default());
+        let loaded = loaded.unwrap_or_else(|e| panic!("{e}"));
+        alike(&loaded.variant("cli").unwrap().recipe, 1, 1e-3);
+    }
+}
