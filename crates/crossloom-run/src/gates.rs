@@ -150,7 +150,11 @@ mod tests {
     /// Gates of edges that `cli` of `synthetic.toml` has.
     fn gates(pairs: &[(f64, f64)]) -> IndexMap<String, GateRecord> {
         let record = |&(mean, deviation): &(f64, f64)| GateRecord { mean, deviation };
-        pairs.iter().enumerate().map(|(i, pair)| (format!("block.{}->layer.{}", i % 4 + 1, i / 4), record(pair))).collect()
+        pairs
+            .iter()
+            .enumerate()
+            .map(|(i, pair)| (format!("block.{}->layer.{}", i % 4 + 1, i / 4), record(pair)))
+            .collect()
     }
 
     #[test]
