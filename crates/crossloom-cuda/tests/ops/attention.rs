@@ -42,5 +42,5 @@ fn attention_and_its_gradient() {
         operands.extend(numbers);
         cases.push(case(format!("{name} backwards"), AttentionGrad(op), operands).within(1e-5));
     }
-    agree(cases);
+    agree(&cases);
 }

@@ -51,7 +51,7 @@ fn elements() {
         let op = FusedElementwise { shape, loads, body, stores: vec![8, 5, 0] };
         cases.push(case(format!("fused, {cols} columns"), op, operands));
     }
-    agree(cases);
+    agree(&cases);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn movements() {
         let operands = shapes.iter().zip(7..).map(|(shape, seed)| floats(shape, seed)).collect();
         cases.push(case(format!("concat {axis}"), Concat { axis }, operands));
     }
-    agree(cases);
+    agree(&cases);
     let bits = |x: f32| x.to_bits() as i32;
     refused(vec![
         (case("to_int", ToInt, vec![given(&[3], &[1.0, 3e9, -3e9])]), 1, bits(3e9)),
@@ -114,7 +114,7 @@ fn reductions() {
     }
     let max = Reduce { kind: ReduceKind::Max, axes: vec![0] };
     cases.push(case("max of what is no number", max, vec![given(&[3], &[1.0, f32::NAN, 2.0])]));
-    agree(cases);
+    agree(&cases);
 }
 
 #[test]
@@ -146,5 +146,5 @@ fn products() {
             operands,
         ));
     }
-    agree(cases);
+    agree(&cases);
 }

@@ -21,7 +21,7 @@ fn pooling() {
         let operands = vec![floats(&[groups, heads, width], 4), x, w, probs];
         cases.push(case(format!("{name} backwards"), AttnPoolGrad { scale }, operands).within(1e-5));
     }
-    agree(cases);
+    agree(&cases);
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn the_gated_update() {
             cases.push(case(format!("{name} backwards"), AgfInjectGrad { convex, channel }, operands));
         }
     }
-    agree(cases);
+    agree(&cases);
     let with = |index: [i32; 4]| {
         let operands =
             vec![floats(&[2, 4, 3], 5), floats(&[2, 1], 6), floats(&[1, 2, 2, 3], 7), ints(&[2, 2], index)];

@@ -39,7 +39,7 @@ fn norms() {
             cases.push(case(name("layer_norm_grad"), LayerNormGrad { residual }, operands));
         }
     }
-    agree(cases);
+    agree(&cases);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn softmax_argmax_and_loss() {
     cases.push(case("argmax of edges", Argmax, vec![given(&[5, 3], &x)]));
     let none = vec![floats(&[2, 5], 5), ints(&[2], [-1, -1])];
     cases.push(case("no row has a target", CrossEntropy, none));
-    agree(cases);
+    agree(&cases);
     let with = |targets: [i32; 3]| vec![floats(&[3, 5], 6), ints(&[3], targets)];
     let backwards =
         |targets: [i32; 3]| vec![floats(&[], 7), floats(&[3, 5], 6), ints(&[3], targets), floats(&[3], 8)];
@@ -83,7 +83,7 @@ fn rows_by_index() {
             Embedding,
             vec![table.clone(), ints(&[2, 4], [0, 5, 3, 3, 1, 0, 2, 5])],
         ));
-        let ids = (0..70).map(|i| (i * i % 5) as i32);
+        let ids = (0..70).map(|i| i * i % 5);
         let operands = vec![floats(&[70, cols], 2), ints(&[70], ids)];
         cases.push(case("embedding_grad", EmbeddingGrad { vocab: 6 }, operands));
         let h = floats(&[2, 50, cols], 3);
@@ -102,7 +102,7 @@ fn rows_by_index() {
             cases.push(case(format!("scatter_rows {mode:?}"), ScatterRows { mode }, operands));
         }
     }
-    agree(cases);
+    agree(&cases);
     let h = || floats(&[2, 4, 3], 5);
     let scatter = |mode, index: [i32; 4]| {
         case("scatter_rows", ScatterRows { mode }, vec![h(), ints(&[2, 2], index), floats(&[2, 2, 3], 6)])
@@ -135,7 +135,7 @@ fn rotary_positions() {
     }
     let op = Rope { head_dim: 2, theta: 3.0, inverse: false, sections: None };
     cases.push(case("one pair", op, vec![floats(&[1, 1, 2], 2), ints(&[1, 1], [-5])]));
-    agree(cases);
+    agree(&cases);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn optimizer() {
         let hyper = given(&[3], &[1e-3, 10.0, 1000.0]);
         vec![floats(&shape, 1), floats(&shape, 2), floats(&shape, 3), moment, hyper, given(&[], &[scale])]
     };
-    agree(vec![
+    agree(&[
         case("adamw", op, step(0.5)),
         case("adamw leaves all as it is", op, step(f32::NAN)),
         case("adamw leaves all as it is", op, step(f32::INFINITY)),

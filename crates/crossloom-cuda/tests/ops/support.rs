@@ -163,12 +163,12 @@ fn program(cases: &[Case]) -> Program {
 }
 
 /// Every op gives what the reference gives, in every order of threads the same bits, in place too, and changes no operand.
-pub(crate) fn agree(cases: Vec<Case>) {
+pub(crate) fn agree(cases: &[Case]) {
     if !has_compiler() {
         return;
     }
-    let program = program(&cases);
-    for case in &cases {
+    let program = program(cases);
+    for case in cases {
         let (lowered, outputs) = case.lowered();
         let tensors: Vec<Tensor<f64>> = case.operands.iter().map(Operand::tensor).collect();
         let expected = case.op.eval(&tensors.iter().collect::<Vec<_>>());
