@@ -1,5 +1,7 @@
 //! What a step of a plan becomes: launches of kernels, each with its source.
 
+use crossloom_compiler::Kernel;
+
 use crate::Geometry;
 
 impl Geometry {
@@ -59,6 +61,17 @@ pub struct Lowered {
 }
 
 impl Lowered {
+    /// What the planner needs to know of it.
+    pub(crate) fn told(&self) -> Kernel {
+        let optional = Vec::new();
+        Kernel {
+            name: self.name.to_owned(),
+            scratch: self.scratch,
+            in_place: self.in_place.clone(),
+            optional,
+        }
+    }
+
     pub(crate) fn new(name: &'static str, launches: Vec<Launch>) -> Self {
         Self { name, launches, scratch: 0, in_place: Vec::new() }
     }

@@ -86,7 +86,10 @@ impl Pools {
         segments: &[i32],
         prompt: impl Fn() -> Vec<f32>,
     ) -> Result<(), RunError> {
-        for (input, pool) in self.iter().filter(|(input, _)| session.has_input(input)).collect::<Vec<_>>() {
+        for (input, pool) in self.iter() {
+            if !session.has_input(input) {
+                continue;
+            }
             let mask = match pool {
                 GatePool::Prompt => prompt(),
                 GatePool::Image => {

@@ -132,10 +132,10 @@ fn load_prompts(
         session.write(inputs::IMAGE_INDEX, &index)?;
         session.write(inputs::VISUAL, &seen.visual)?;
     }
-    for (name, features) in
-        seen.features.iter().filter(|(name, _)| session.has_input(name)).collect::<Vec<_>>()
-    {
-        session.write(name, features)?;
+    for (name, features) in &seen.features {
+        if session.has_input(name) {
+            session.write(name, features)?;
+        }
     }
     pools.write(session, &segments, || part.gathered(&batch.prompt_mask_bt, length, 0.0))?;
     if session.has_input(inputs::TEXT_MASK) {

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crossloom_compiler::Kernel;
 use crossloom_compiler::plan::{self, Plan};
 use crossloom_ir::verify::verify;
+use crossloom_ir::{IrError, Op, TensorType, Value};
 
 use crate::{Device, DeviceProgram, RunError};
 
@@ -22,6 +24,53 @@ impl VerifiedPlan {
         verify(&plan.func)?;
         plan::check(&plan)?;
         Ok(Self(Arc::new(plan)))
+    }
+
+    /// What a device has for a step: the kernel that the step names, for its types, with as much scratch as the plan has room for, only
+    /// those pairs in place and only those results left out that it can. `lower` gives what the device has for an op, and `told`
+    /// what the planner was told of it.
+    ///
+    /// # Errors
+    /// - [`RunError::NoKernel`]: the device has no such kernel.
+    /// - [`RunError::Plan`]: the plan lets it do what it cannot.
+    pub fn kernel_of<K>(
+        &self,
+        step: &plan::Step,
+        device: &'static str,
+        lower: impl FnOnce(&Op, &[&TensorType], &[&TensorType]) -> Option<K>,
+        told: impl Fn(&K) -> Kernel,
+    ) -> Result<K, RunError> {
+        let inst = self.func.inst(step.inst);
+        let types = |values: &[Value]| values.iter().map(|&v| self.func.ty(v)).collect::<Vec<&TensorType>>();
+        let (inputs, outputs) = (types(&inst.inputs), types(&inst.outputs));
+        let lowered = lower(&inst.op, &inputs, &outputs).map(|lowered| (told(&lowered), lowered));
+        let lowered =
+            lowered.filter(|(kernel, _)| kernel.name == step.kernel && kernel.scratch <= self.scratch);
+        let shown = || inputs.iter().chain(&outputs).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let (kernel, lowered) = lowered.ok_or_else(|| RunError::NoKernel {
+            device,
+            kernel: step.kernel.clone(),
+            op: inst.op.mnemonic().to_owned(),
+            operands: shown(),
+            scope: inst.scope.to_string(),
+            target: self.target.clone(),
+        })?;
+        let cannot = |what: String| {
+            let message = format!("kernel `{}` cannot {what}", kernel.name);
+            let error = IrError::new(message).with_op(inst.op.mnemonic()).with_scope(&inst.scope);
+            RunError::Plan(error.into())
+        };
+        if let Some((i, o)) = step.in_place.iter().find(|pair| !kernel.in_place.contains(pair)) {
+            return Err(cannot(format!("write result {o} over operand {i}")));
+        }
+        let left_out = |o: &usize| {
+            let value = inst.outputs[*o];
+            self.place(value).len < self.func.ty(value).bytes() && !kernel.optional.contains(o)
+        };
+        match (0..inst.outputs.len()).find(left_out) {
+            Some(o) => Err(cannot(format!("leave out result {o}"))),
+            None => Ok(lowered),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use bytemuck::Pod;
+use crossloom_compiler::Kernel;
 use crossloom_ir::{DType, TensorType};
 use crossloom_runtime::Element;
 use half::bf16;
@@ -144,6 +145,17 @@ enum Bind {
 }
 
 impl Lowered {
+    /// What the planner needs to know of it.
+    pub(super) fn told(&self) -> Kernel {
+        let optional = self.optional.clone();
+        Kernel {
+            name: self.name.to_owned(),
+            scratch: self.scratch,
+            in_place: self.in_place.clone(),
+            optional,
+        }
+    }
+
     /// A kernel that needs no scratch.
     pub(super) fn new(name: &'static str, kernel: impl CpuKernel + 'static) -> Self {
         Self::with_scratch(name, 0, kernel)

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crossloom_compiler::plan::{self, Block};
-use crossloom_ir::{IrError, TensorType, Value};
+use crossloom_ir::{IrError, Value};
 use crossloom_runtime::{DeviceBound, DeviceMemory, DeviceProgram, RunError, VerifiedPlan};
 
 use super::device::{NAME, failed};
@@ -61,7 +61,8 @@ impl CpuProgram {
         for step in &plan.steps {
             let inst = plan.func.inst(step.inst);
             let failed = |error: KernelError| RunError::refused(inst, &step.kernel, error.to_string());
-            let kernel = kernel_of(plan, step)?.bind(&mut tables).map_err(failed)?;
+            let kernel =
+                plan.kernel_of(step, NAME, lower, Lowered::told)?.bind(&mut tables).map_err(failed)?;
             let start = values.len();
             values.extend(&inst.inputs);
             let middle = values.len();
@@ -152,41 +153,6 @@ impl CpuBound {
             }
         }
         Ok(())
-    }
-}
-
-/// The kernel a step names, if the CPU has it for those types, with as much scratch, only those pairs in place and only
-/// those results left out.
-fn kernel_of(plan: &VerifiedPlan, step: &plan::Step) -> Result<Lowered, RunError> {
-    let inst = plan.func.inst(step.inst);
-    let types = |values: &[Value]| values.iter().map(|&v| plan.func.ty(v)).collect::<Vec<&TensorType>>();
-    let (inputs, outputs) = (types(&inst.inputs), types(&inst.outputs));
-    let lowered = lower(&inst.op, &inputs, &outputs);
-    let lowered = lowered.filter(|l| l.name == step.kernel && l.scratch <= plan.scratch);
-    let shown = || inputs.iter().chain(&outputs).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let lowered = lowered.ok_or_else(|| RunError::NoKernel {
-        device: NAME,
-        kernel: step.kernel.clone(),
-        op: inst.op.mnemonic().to_owned(),
-        operands: shown(),
-        scope: inst.scope.to_string(),
-        target: plan.target.clone(),
-    })?;
-    let cannot = |what: String| {
-        let message = format!("kernel `{}` cannot {what}", lowered.name);
-        let error = IrError::new(message).with_op(inst.op.mnemonic()).with_scope(&inst.scope);
-        RunError::Plan(error.into())
-    };
-    if let Some((i, o)) = step.in_place.iter().find(|pair| !lowered.in_place.contains(pair)) {
-        return Err(cannot(format!("write result {o} over operand {i}")));
-    }
-    let left_out = |o: &usize| {
-        let value = inst.outputs[*o];
-        plan.place(value).len < plan.func.ty(value).bytes() && !lowered.optional.contains(o)
-    };
-    match (0..inst.outputs.len()).find(left_out) {
-        Some(o) => Err(cannot(format!("leave out result {o}"))),
-        None => Ok(lowered),
     }
 }
 

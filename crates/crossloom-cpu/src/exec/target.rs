@@ -20,11 +20,6 @@ impl Target for CpuTarget {
     }
 
     fn kernel(&self, op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Kernel> {
-        lower(op, inputs, outputs).map(|lowered| Kernel {
-            name: lowered.name.to_owned(),
-            scratch: lowered.scratch,
-            in_place: lowered.in_place,
-            optional: lowered.optional,
-        })
+        lower(op, inputs, outputs).map(|lowered| lowered.told())
     }
 }

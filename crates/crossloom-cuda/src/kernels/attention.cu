@@ -5,6 +5,8 @@
 // of which it sees nothing change nothing, so that a row has the same bits in every batch.
 #define PER_LANE ((WIDTH + 31) / 32)
 #define STRIDE (WIDTH + 1)
+#define KEY_TILE(to, from) load_tile<WIDTH>(to, from, sample * KEYS, KV_HEADS, shared_head, k0, KEYS)
+#define QUERY_TILE(to, from) load_tile<WIDTH>(to, from, sample * QUERIES, HEADS, head, q0, QUERIES)
 ENTRY(128) KERNEL(const float* q, const float* k, const float* v, const int* segments, float* o, float* lse) {
   DYNAMIC_SHARED(raw);
   float* sk = (float*)raw;
@@ -13,11 +15,7 @@ ENTRY(128) KERNEL(const float* q, const float* k, const float* v, const int* seg
   const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, tiles = (QUERIES + 31) / 32;
   const u32 q0 = blockIdx.x % tiles * 32, head = blockIdx.x / tiles % HEADS, shared_head = head * KV_HEADS / HEADS;
   const u64 sample = blockIdx.x / tiles / HEADS;
-  for (u32 i = threadIdx.x; i < 32 * WIDTH; i += 128) {
-    const u32 row = q0 + i / WIDTH;
-    sq[i / WIDTH * STRIDE + i % WIDTH] =
-        row < QUERIES ? q[(sample * QUERIES + row) * HEADS * WIDTH + head * WIDTH + i % WIDTH] : 0.0f;
-  }
+  QUERY_TILE(sq, q);
   float sum[8], largest[8], out[8][PER_LANE];
   for (u32 i = 0; i < 8; i++) {
     sum[i] = 0.0f;
@@ -28,22 +26,15 @@ ENTRY(128) KERNEL(const float* q, const float* k, const float* v, const int* seg
   const u32 end = CAUSAL && last + 1 < KEYS ? last + 1 : KEYS;
   for (u32 k0 = 0; k0 < end; k0 += 32) {
     __syncthreads();
-    for (u32 i = threadIdx.x; i < 32 * WIDTH; i += 128) {
-      const u32 row = k0 + i / WIDTH;
-      const u64 at = (sample * KEYS + row) * KV_HEADS * WIDTH + shared_head * WIDTH + i % WIDTH;
-      sk[i / WIDTH * STRIDE + i % WIDTH] = row < KEYS ? k[at] : 0.0f;
-      sv[i / WIDTH * STRIDE + i % WIDTH] = row < KEYS ? v[at] : 0.0f;
-    }
+    KEY_TILE(sk, k);
+    KEY_TILE(sv, v);
     __syncthreads();
     UNROLL
     for (u32 i = 0; i < 8; i++) {
       const u32 row = warp * 8 + i, key = k0 + lane;
       const u32 position = CAUSAL ? q0 + row + KEYS - QUERIES : q0 + row;
       bool seen = q0 + row < QUERIES && key < KEYS && (!CAUSAL || key <= position);
-      if (SEGMENTS && seen && key != position) {
-        const int mine = segments[sample * KEYS + position], other = segments[sample * KEYS + key];
-        seen = mine != -1 && other != -1 && (other == 0 || other == mine);
-      }
+      if (SEGMENTS) seen = seen && may_see(segments + sample * KEYS, position, key);
       if (!ballot(seen)) continue;
       float score = 0.0f;
       for (u32 c = 0; c < WIDTH; c++) score += sq[row * STRIDE + c] * sk[lane * STRIDE + c];
@@ -71,3 +62,5 @@ ENTRY(128) KERNEL(const float* q, const float* k, const float* v, const int* seg
 }
 #undef PER_LANE
 #undef STRIDE
+#undef KEY_TILE
+#undef QUERY_TILE

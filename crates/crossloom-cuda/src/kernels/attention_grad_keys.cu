@@ -3,6 +3,8 @@
 // FLOPs: 8 WIDTH + 6 per pair. Bytes: k, v, dk, dv once; do and q once per 32 keys. As attention.cu otherwise.
 #define PER_LANE ((WIDTH + 31) / 32)
 #define STRIDE (WIDTH + 1)
+#define KEY_TILE(to, from) load_tile<WIDTH>(to, from, sample * KEYS, KV_HEADS, shared_head, k0, KEYS)
+#define QUERY_TILE(to, from) load_tile<WIDTH>(to, from, sample * QUERIES, HEADS, head, q0, QUERIES)
 ENTRY(128) KERNEL(const float* grad, const float* q, const float* k, const float* v, const float* lse, const int* segments,
                   const float* deltas, float* dk, float* dv) {
   DYNAMIC_SHARED(raw);
@@ -13,12 +15,8 @@ ENTRY(128) KERNEL(const float* grad, const float* q, const float* k, const float
   const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, tiles = (KEYS + 31) / 32, group = HEADS / KV_HEADS;
   const u32 k0 = blockIdx.x % tiles * 32, shared_head = blockIdx.x / tiles % KV_HEADS;
   const u64 sample = blockIdx.x / tiles / KV_HEADS;
-  for (u32 i = threadIdx.x; i < 32 * WIDTH; i += 128) {
-    const u32 row = k0 + i / WIDTH;
-    const u64 at = (sample * KEYS + row) * KV_HEADS * WIDTH + shared_head * WIDTH + i % WIDTH;
-    sk[i / WIDTH * STRIDE + i % WIDTH] = row < KEYS ? k[at] : 0.0f;
-    sv[i / WIDTH * STRIDE + i % WIDTH] = row < KEYS ? v[at] : 0.0f;
-  }
+  KEY_TILE(sk, k);
+  KEY_TILE(sv, v);
   float out_k[8][PER_LANE], out_v[8][PER_LANE];
   for (u32 i = 0; i < 8; i++)
     for (u32 j = 0; j < PER_LANE; j++) out_k[i][j] = out_v[i][j] = 0.0f;
@@ -26,22 +24,15 @@ ENTRY(128) KERNEL(const float* grad, const float* q, const float* k, const float
     for (u32 q0 = 0; q0 < QUERIES; q0 += 32) {
       if (CAUSAL && q0 + 31 + KEYS - QUERIES < k0) continue;
       __syncthreads();
-      for (u32 i = threadIdx.x; i < 32 * WIDTH; i += 128) {
-        const u32 row = q0 + i / WIDTH;
-        const u64 at = (sample * QUERIES + row) * HEADS * WIDTH + head * WIDTH + i % WIDTH;
-        sq[i / WIDTH * STRIDE + i % WIDTH] = row < QUERIES ? q[at] : 0.0f;
-        sg[i / WIDTH * STRIDE + i % WIDTH] = row < QUERIES ? grad[at] : 0.0f;
-      }
+      QUERY_TILE(sq, q);
+      QUERY_TILE(sg, grad);
       __syncthreads();
       UNROLL
       for (u32 i = 0; i < 8; i++) {
         const u32 row = warp * 8 + i, key = k0 + row;
         const u32 position = CAUSAL ? q0 + lane + KEYS - QUERIES : q0 + lane;
         bool seen = q0 + lane < QUERIES && key < KEYS && (!CAUSAL || key <= position);
-        if (SEGMENTS && seen && key != position) {
-          const int mine = segments[sample * KEYS + position], other = segments[sample * KEYS + key];
-          seen = mine != -1 && other != -1 && (other == 0 || other == mine);
-        }
+        if (SEGMENTS) seen = seen && may_see(segments + sample * KEYS, position, key);
         if (!ballot(seen)) continue;
         float score = 0.0f, towards = 0.0f;
         for (u32 c = 0; c < WIDTH; c++) {
@@ -76,3 +67,5 @@ ENTRY(128) KERNEL(const float* grad, const float* q, const float* k, const float
 }
 #undef PER_LANE
 #undef STRIDE
+#undef KEY_TILE
+#undef QUERY_TILE

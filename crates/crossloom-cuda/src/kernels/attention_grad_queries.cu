@@ -2,6 +2,8 @@
 // FLOPs: 6 WIDTH + 6 per pair. Bytes: do, q, o once, dq once; k and v once per 32 queries. As attention.cu otherwise.
 #define PER_LANE ((WIDTH + 31) / 32)
 #define STRIDE (WIDTH + 1)
+#define KEY_TILE(to, from) load_tile<WIDTH>(to, from, sample * KEYS, KV_HEADS, shared_head, k0, KEYS)
+#define QUERY_TILE(to, from) load_tile<WIDTH>(to, from, sample * QUERIES, HEADS, head, q0, QUERIES)
 ENTRY(128) KERNEL(const float* grad, const float* q, const float* k, const float* v, const float* o, const float* lse,
                   const int* segments, float* dq, float* deltas) {
   DYNAMIC_SHARED(raw);
@@ -12,12 +14,8 @@ ENTRY(128) KERNEL(const float* grad, const float* q, const float* k, const float
   const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, tiles = (QUERIES + 31) / 32;
   const u32 q0 = blockIdx.x % tiles * 32, head = blockIdx.x / tiles % HEADS, shared_head = head * KV_HEADS / HEADS;
   const u64 sample = blockIdx.x / tiles / HEADS;
-  for (u32 i = threadIdx.x; i < 32 * WIDTH; i += 128) {
-    const u32 row = q0 + i / WIDTH;
-    const u64 at = (sample * QUERIES + row) * HEADS * WIDTH + head * WIDTH + i % WIDTH;
-    sq[i / WIDTH * STRIDE + i % WIDTH] = row < QUERIES ? q[at] : 0.0f;
-    sg[i / WIDTH * STRIDE + i % WIDTH] = row < QUERIES ? grad[at] : 0.0f;
-  }
+  QUERY_TILE(sq, q);
+  QUERY_TILE(sg, grad);
   __syncthreads();
   float delta[8], out[8][PER_LANE];
   for (u32 i = 0; i < 8; i++) {
@@ -36,22 +34,15 @@ ENTRY(128) KERNEL(const float* grad, const float* q, const float* k, const float
   const u32 end = CAUSAL && last + 1 < KEYS ? last + 1 : KEYS;
   for (u32 k0 = 0; k0 < end; k0 += 32) {
     __syncthreads();
-    for (u32 i = threadIdx.x; i < 32 * WIDTH; i += 128) {
-      const u32 row = k0 + i / WIDTH;
-      const u64 at = (sample * KEYS + row) * KV_HEADS * WIDTH + shared_head * WIDTH + i % WIDTH;
-      sk[i / WIDTH * STRIDE + i % WIDTH] = row < KEYS ? k[at] : 0.0f;
-      sv[i / WIDTH * STRIDE + i % WIDTH] = row < KEYS ? v[at] : 0.0f;
-    }
+    KEY_TILE(sk, k);
+    KEY_TILE(sv, v);
     __syncthreads();
     UNROLL
     for (u32 i = 0; i < 8; i++) {
       const u32 row = warp * 8 + i, key = k0 + lane;
       const u32 position = CAUSAL ? q0 + row + KEYS - QUERIES : q0 + row;
       bool seen = q0 + row < QUERIES && key < KEYS && (!CAUSAL || key <= position);
-      if (SEGMENTS && seen && key != position) {
-        const int mine = segments[sample * KEYS + position], other = segments[sample * KEYS + key];
-        seen = mine != -1 && other != -1 && (other == 0 || other == mine);
-      }
+      if (SEGMENTS) seen = seen && may_see(segments + sample * KEYS, position, key);
       if (!ballot(seen)) continue;
       float score = 0.0f, towards = 0.0f;
       for (u32 c = 0; c < WIDTH; c++) {
@@ -79,3 +70,5 @@ ENTRY(128) KERNEL(const float* grad, const float* q, const float* k, const float
 }
 #undef PER_LANE
 #undef STRIDE
+#undef KEY_TILE
+#undef QUERY_TILE

@@ -77,3 +77,19 @@ DEVICE float silu(float x) { return x * sigmoid(x); }
 DEVICE float silu_grad(float x) { return gated(1.0f, x); }
 
 DEVICE bool is_finite(float x) { return (float_bits(x) & 0x7f800000u) != 0x7f800000u; }
+
+// The rule of segments, of positions of one sequence: all see their own and those of segment 0, and nobody sees or is -1 but itself.
+DEVICE bool may_see(const int* segments, u32 position, u32 key) {
+  const int mine = segments[position], other = segments[key];
+  return key == position || (mine != -1 && other != -1 && (other == 0 || other == mine));
+}
+
+// 32 rows of one head from [.., rows, heads, width] into shared memory, one float apart; zeros behind the last. By a block of 128.
+template <u32 width>
+DEVICE void load_tile(float* to, const float* from, u64 start, u32 heads, u32 head, u32 first, u32 rows) {
+  for (u32 i = threadIdx.x; i < 32 * width; i += 128) {
+    const u32 row = first + i / width;
+    to[i / width * (width + 1) + i % width] =
+        row < rows ? from[((start + row) * heads + head) * width + i % width] : 0.0f;
+  }
+}

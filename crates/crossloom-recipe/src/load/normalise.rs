@@ -10,29 +10,10 @@ use crate::tree::{Entry, Node, Table, Value, merge, parse_document};
 impl Loader<'_> {
     /// Writes out the shorthands of a recipe, but not of its variants.
     pub(super) fn normalise(&mut self, tree: &mut Node) {
-        for (path, key) in SHORT {
-            if let Some(node) = tree.get_mut(path) {
-                short(node, key);
-            }
-        }
-        for path in SETS {
-            if let Some(node) = tree.get_mut(path) {
-                whole_with_rule(node);
-            }
-        }
+        spell_out(tree, "");
         let injections = tree.get_mut("topology.injections").and_then(Node::table_mut);
         for injection in injections.into_iter().flat_map(Table::values_mut) {
-            let own = |path: &'static str| path.strip_prefix("topology.");
-            for (path, key) in SHORT.into_iter().filter_map(|(path, key)| Some((own(path)?, key))) {
-                if let Some(node) = injection.node.get_mut(path) {
-                    short(node, key);
-                }
-            }
-            for path in SETS.into_iter().filter_map(own) {
-                if let Some(node) = injection.node.get_mut(path) {
-                    whole_with_rule(node);
-                }
-            }
+            spell_out(&mut injection.node, "topology.");
         }
         let sources = tree.get_mut("topology.sources").and_then(Node::table_mut);
         for source in sources.into_iter().flat_map(Table::values_mut) {
@@ -52,6 +33,20 @@ impl Loader<'_> {
             tree.get_mut("variants").and_then(Node::table_mut).into_iter().flat_map(Table::values_mut)
         {
             self.normalise(&mut entry.node);
+        }
+    }
+}
+
+/// Writes out what may be written in short in a table, and marks its sets; `at` is what its paths begin with.
+fn spell_out(table: &mut Node, at: &str) {
+    for (path, key) in SHORT {
+        if let Some(node) = path.strip_prefix(at).and_then(|path| table.get_mut(path)) {
+            short(node, key);
+        }
+    }
+    for path in SETS {
+        if let Some(node) = path.strip_prefix(at).and_then(|path| table.get_mut(path)) {
+            whole_with_rule(node);
         }
     }
 }
