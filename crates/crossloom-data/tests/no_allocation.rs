@@ -55,7 +55,7 @@ fn filling_a_batch_does_not_allocate() {
     let mut batch = PackedBatch::new(&plan);
     assert_eq!(counted(|| drop(vec![1_u8; 100])), 1, "the counter counts");
 
-    let settings = TrainingOptions { open_fraction: Some(0.5), ..TrainingOptions::default() };
+    let settings = TrainingOptions { open_share: Some(0.5), ..TrainingOptions::default() };
     let mut training = TrainingPacker::new(&plan, &encoded, split.images(), settings).unwrap();
     let taken = counted(|| {
         for _ in 0..10 {

@@ -8,28 +8,28 @@ use crate::seeded::{Purpose, SeededRng};
 pub(super) struct QuestionDraw {
     seed: u64,
     wanted: usize,
-    open_fraction: Option<f32>,
+    open_share: Option<f64>,
     shuffled: Vec<u32>,
 }
 
 impl QuestionDraw {
-    pub(super) fn new(seed: u64, wanted: usize, open_fraction: Option<f32>, encoded: &EncodedSplit) -> Self {
+    pub(super) fn new(seed: u64, wanted: usize, open_share: Option<f64>, encoded: &EncodedSplit) -> Self {
         let most = (0..encoded.images()).map(|image| encoded.examples_of(image).len()).max().unwrap_or(0);
-        Self { seed, wanted, open_fraction, shuffled: Vec::with_capacity(most) }
+        Self { seed, wanted, open_share, shuffled: Vec::with_capacity(most) }
     }
 
     /// The picture's candidates, best first; more than are wanted, so that one without room can be replaced.
     ///
-    /// Without a wish all questions are equal. With an `open_fraction` the row gets at most its share of yes/no
+    /// Without a wish all questions are equal. With an `open_share` the row gets at most its share of yes/no
     /// questions; open ones may fill up, yes/no ones never do, so that their share stays bounded where open ones are few.
     pub(super) fn candidates(&mut self, encoded: &EncodedSplit, epoch: u64, image: usize) -> &[u32] {
         let mut rng = SeededRng::new(self.seed, Purpose::QuestionDraw, epoch, image as u64);
         self.shuffled.clear();
         self.shuffled.extend_from_slice(encoded.examples_of(image));
         rng.shuffle(&mut self.shuffled);
-        if let Some(fraction) = self.open_fraction {
+        if let Some(share) = self.open_share {
             // Rounded at random, so that the share is right on average.
-            let closed = ((1.0 - fraction) * self.wanted as f32 + rng.unit()).floor() as usize;
+            let closed = ((1.0 - share) * self.wanted as f64 + f64::from(rng.unit())).floor() as usize;
             // A picture without open questions still gives one, so that no row is empty.
             let has_open = self.shuffled.iter().any(|&example| encoded.is_open(example as usize));
             let mut closed_left = if has_open { closed } else { closed.max(1) };

@@ -20,17 +20,12 @@ pub struct TrainingOptions {
     pub image_mode: ImageMode,
     /// The share of a row's places that goes to open questions, 0 to 1. `None` (default) draws uniformly, which gives
     /// the data's own share: about a quarter in easy-VQA. With a share, yes/no questions above it are left out.
-    pub open_fraction: Option<f32>,
+    pub open_share: Option<f64>,
 }
 
 impl Default for TrainingOptions {
     fn default() -> Self {
-        Self {
-            seed: 0,
-            normalization: Normalization::HALF,
-            image_mode: ImageMode::Shown,
-            open_fraction: None,
-        }
+        Self { seed: 0, normalization: Normalization::HALF, image_mode: ImageMode::Shown, open_share: None }
     }
 }
 
@@ -63,22 +58,17 @@ impl<'a> TrainingPacker<'a> {
         check_source(plan, encoded, images)?;
         // A plan made for other data could have no room for some question, which would then silently never be trained.
         lay_out(plan, encoded)?;
-        if let Some(fraction) = options.open_fraction
-            && !(0.0..=1.0).contains(&fraction)
+        if let Some(share) = options.open_share
+            && !(0.0..=1.0).contains(&share)
         {
-            let value = fraction.to_string();
-            return Err(PackingError::Option { key: "open_fraction", value, rule: "from 0 to 1" });
+            let value = share.to_string();
+            return Err(PackingError::Option { key: "open_share", value, rule: "from 0 to 1" });
         }
         let asked: Vec<usize> =
             (0..encoded.images()).filter(|&image| !encoded.examples_of(image).is_empty()).collect();
         Ok(Self {
             sampler: EpochSampler::new(asked.len(), options.seed)?,
-            draw: QuestionDraw::new(
-                options.seed,
-                plan.questions_per_sequence,
-                options.open_fraction,
-                encoded,
-            ),
+            draw: QuestionDraw::new(options.seed, plan.questions_per_sequence, options.open_share, encoded),
             pixels: PixelWriter::new(&options.normalization, options.image_mode)?,
             plan: plan.clone(),
             encoded,

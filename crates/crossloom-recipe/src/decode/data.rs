@@ -29,6 +29,7 @@ pub(super) fn data(root: &Node, vision: Option<&VisionModel>, cx: &mut Cx) -> Op
         f.required::<String>("source");
     }
     let questions_per_sequence = f.or_in("questions_per_sequence", 1..=4096, 1);
+    let open_share = f.optional_in("open_share", 0.0..=1.0);
     let image = f.or("image", ImageUse::Given);
     let validation = f.or_in("validation", 0.0..1.0, 0.0);
     let train_limit = f.optional_in("train_limit", 1..);
@@ -44,6 +45,7 @@ pub(super) fn data(root: &Node, vision: Option<&VisionModel>, cx: &mut Cx) -> Op
     Some(Data {
         source: source?,
         questions_per_sequence: questions_per_sequence?,
+        open_share: open_share?,
         image: image?,
         validation: validation?,
         train_limit: train_limit?,

@@ -12,6 +12,11 @@ pub struct Data {
     /// Questions about one picture in one training sequence. They share the image positions and cannot see each other.
     #[schemars(range(min = 1, max = 4096), extend("default" = 1))]
     pub questions_per_sequence: usize,
+    /// Share of a sequence's questions that ask for a word rather than yes or no, where the picture has them; yes/no questions
+    /// above the rest are left out of that sequence. Absent: the data's own share, a quarter in easy-VQA. Training only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub open_share: Option<f64>,
     /// Whether the model sees the picture. `withheld` replaces every picture by a blank one: what is then learned is the
     /// question-only prior.
     #[schemars(extend("default" = "given"))]

@@ -29,11 +29,14 @@ pub struct SubjectArgs {
 }
 
 impl SubjectArgs {
-    /// The recipe; where a run's folder was given in its place, the one that lies in it, with the run.
+    /// The recipe; where a run's folder was given in its place, the one that lies in it, with the run. From here on the process
+    /// has the threads that were asked for: they cannot be changed once something computes, and weights are hashed while a recipe is
+    /// read.
     ///
     /// # Errors
-    /// Everything that is wrong with the recipe or with the folder.
+    /// Everything that is wrong with the recipe or with the folder; the system does not give so many threads.
     pub fn load(&self, terminal: &Terminal) -> Result<(LoadedRecipe, Option<RunDir>), CliError> {
+        self.threads.apply()?;
         let path = &self.recipe.recipe;
         if !path.is_dir() {
             return Ok((settled(self.recipe.load(terminal)?)?, None));
@@ -120,11 +123,11 @@ pub struct ThreadArgs {
 }
 
 impl ThreadArgs {
-    /// Makes it so, for the whole process.
+    /// Makes it so, for the whole process; nothing may have computed before.
     ///
     /// # Errors
     /// The system does not give so many threads.
-    pub fn apply(self) -> Result<(), CliError> {
+    fn apply(self) -> Result<(), CliError> {
         let Some(threads) = self.threads else { return Ok(()) };
         rayon::ThreadPoolBuilder::new()
             .num_threads(usize::from(threads))

@@ -45,7 +45,7 @@ pub struct Args {
 /// # Errors
 /// The recipe cannot be used or was not run; a picture that cannot be read; a word that the model does not know.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
-    let SubjectArgs { variant, runs, threads, .. } = &args.subject;
+    let SubjectArgs { variant, runs, .. } = &args.subject;
     let (loaded, run) = args.subject.load(terminal)?;
     let variant = variant.only(&loaded)?;
     let run = match run {
@@ -56,7 +56,6 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     if let Some(told) = unfinished_stage(&dir, &variant.recipe)? {
         terminal.note(&format!("`{}` is {told}", variant.name));
     }
-    threads.apply()?;
     let resources = args.subject.resources.into();
     // Inside the pool, as a run is.
     let answers = rayon::scope(|_| generate(&dir, &variant.recipe, &args.image, &args.questions, resources))?;

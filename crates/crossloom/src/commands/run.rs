@@ -59,7 +59,7 @@ pub(super) struct How {
 
 /// Runs a recipe, wholly or in part, and prints what came out.
 pub(super) fn perform(how: How, subject: &SubjectArgs, terminal: &Terminal) -> Result<ExitCode, CliError> {
-    let SubjectArgs { variant, runs, threads, .. } = subject;
+    let SubjectArgs { variant, runs, .. } = subject;
     let (loaded, folder) = subject.load(terminal)?;
     if folder.is_some() && how.job != Job::Evaluate {
         return Err(CliError::usage(
@@ -68,7 +68,6 @@ pub(super) fn perform(how: How, subject: &SubjectArgs, terminal: &Terminal) -> R
         ));
     }
     variant.choose(&loaded)?;
-    threads.apply()?;
     let stop = stop_on_interrupt()?;
     let experiment = Experiment {
         recipe: &loaded,

@@ -29,7 +29,7 @@ pub struct SyntheticOptions {
     /// all of them.
     pub max_questions: usize,
     /// The share of questions that ask for a shape or a colour, 0 to 1 (default 0.26, as in easy-VQA).
-    pub open_fraction: f32,
+    pub open_share: f32,
     /// The largest deviation of a sample from its clean value, in levels of 255 (default 8).
     pub noise: u8,
 }
@@ -42,7 +42,7 @@ impl Default for SyntheticOptions {
             test_images: 250,
             image_size: 64,
             max_questions: 12,
-            open_fraction: 0.26,
+            open_share: 0.26,
             noise: 8,
         }
     }
@@ -57,8 +57,8 @@ impl SyntheticOptions {
         if !(1..=32).contains(&self.max_questions) {
             return refuse("max_questions", self.max_questions.to_string(), "from 1 to 32");
         }
-        if !(0.0..=1.0).contains(&self.open_fraction) {
-            return refuse("open_fraction", self.open_fraction.to_string(), "from 0 to 1");
+        if !(0.0..=1.0).contains(&self.open_share) {
+            return refuse("open_share", self.open_share.to_string(), "from 0 to 1");
         }
         Ok(())
     }
@@ -199,7 +199,7 @@ mod tests {
             (SyntheticOptions { image_size: 7, ..small() }, "image_size"),
             (SyntheticOptions { image_size: 20_000, ..small() }, "image_size"),
             (SyntheticOptions { max_questions: 0, ..small() }, "max_questions"),
-            (SyntheticOptions { open_fraction: f32::NAN, ..small() }, "open_fraction"),
+            (SyntheticOptions { open_share: f32::NAN, ..small() }, "open_share"),
         ] {
             let error = Synthetic::generate(&options).unwrap_err();
             assert!(error.to_string().starts_with(key), "{error}");

@@ -35,7 +35,7 @@ pub(super) fn ask(
             break;
         }
         let (question, answer) =
-            if rng.unit() < options.open_fraction { open(scene, rng) } else { closed(scene, rng) };
+            if rng.unit() < options.open_share { open(scene, rng) } else { closed(scene, rng) };
         if examples.iter().all(|example| example.question != question) {
             examples.push(Example {
                 image,
@@ -110,8 +110,7 @@ mod tests {
 
     #[test]
     fn every_answer_is_true() {
-        let options =
-            SyntheticOptions { open_fraction: 0.5, max_questions: 32, ..SyntheticOptions::default() };
+        let options = SyntheticOptions { open_share: 0.5, max_questions: 32, ..SyntheticOptions::default() };
         for index in 0..300 {
             let mut rng = SeededRng::new(3, Purpose::SyntheticTrain, index, 0);
             let scene = Scene::draw(&mut rng);

@@ -22,12 +22,12 @@ fn options_out_of_range_are_named() {
     let error = PackingPlan::new(&[&fixture.encoded], &huge).unwrap_err();
     assert!(matches!(error, PackingError::TooLarge { array: "tokens_bt", .. }), "{error}");
     assert!(matches!(PackingPlan::new(&[], &plain), Err(PackingError::NoData)));
-    for open_fraction in [-0.1, 1.1, f32::NAN] {
-        let options = TrainingOptions { open_fraction: Some(open_fraction), ..TrainingOptions::default() };
+    for open_share in [-0.1, 1.1, f64::NAN] {
+        let options = TrainingOptions { open_share: Some(open_share), ..TrainingOptions::default() };
         let plan = fixture.plan(&plain);
         let error =
             TrainingPacker::new(&plan, &fixture.encoded, fixture.split.images(), options).unwrap_err();
-        assert!(matches!(error, PackingError::Option { key: "open_fraction", .. }));
+        assert!(matches!(error, PackingError::Option { key: "open_share", .. }));
     }
 }
 

@@ -18,7 +18,7 @@ fn batches(packer: &mut TrainingPacker<'_>, plan: &PackingPlan, count: usize) ->
 fn resuming_at_any_batch_is_bitwise() {
     let fixture = Fixture::generated(&[5, 2, 7, 1, 4]);
     let plan = fixture.plan(&fixture.options());
-    let options = TrainingOptions { seed: 11, open_fraction: Some(0.4), ..TrainingOptions::default() };
+    let options = TrainingOptions { seed: 11, open_share: Some(0.4), ..TrainingOptions::default() };
     let whole = batches(&mut fixture.training(&plan, options), &plan, 12);
     for cut in 0..12 {
         let mut before = fixture.training(&plan, options);
@@ -68,12 +68,12 @@ fn seeds_differ_and_withholding_the_pictures_changes_nothing_else() {
 }
 
 #[test]
-fn the_open_fraction_bounds_yes_and_no() {
+fn the_open_share_bounds_yes_and_no() {
     let fixture = Fixture::generated(&[16; 12]);
     let options = PackingOptions { questions_per_sequence: 6, ..fixture.options() };
     let plan = fixture.plan(&options);
-    let share = |open_fraction| {
-        let options = TrainingOptions { open_fraction, ..TrainingOptions::default() };
+    let share = |open_share| {
+        let options = TrainingOptions { open_share, ..TrainingOptions::default() };
         let drawn = batches(&mut fixture.training(&plan, options), &plan, 60);
         let examples: Vec<usize> =
             drawn.iter().flat_map(|batch| batch.questions().iter().filter_map(|q| q.example)).collect();
@@ -85,7 +85,7 @@ fn the_open_fraction_bounds_yes_and_no() {
     assert!((0.45..0.55).contains(&uniform), "{uniform}");
     for wanted in [0.0, 0.25, 0.5, 0.9, 1.0] {
         let (found, rows) = share(Some(wanted));
-        assert!((found - f64::from(wanted)).abs() < 0.03, "{wanted}: {found}");
+        assert!((found - wanted).abs() < 0.03, "{wanted}: {found}");
         assert_eq!(rows, count, "there are enough of both kinds, so every place is used");
     }
 }
@@ -104,7 +104,7 @@ fn where_open_questions_are_few_places_stay_empty_and_no_row_does() {
     let fixture = Fixture::new(2, &asked);
     let options = PackingOptions { questions_per_sequence: 4, ..fixture.options() };
     let plan = fixture.plan(&options);
-    let options = TrainingOptions { open_fraction: Some(0.5), ..TrainingOptions::default() };
+    let options = TrainingOptions { open_share: Some(0.5), ..TrainingOptions::default() };
     for batch in batches(&mut fixture.training(&plan, options), &plan, 10) {
         for row in 0..2 {
             let open = batch
@@ -118,7 +118,7 @@ fn where_open_questions_are_few_places_stay_empty_and_no_row_does() {
             }
         }
     }
-    let only_open = TrainingOptions { open_fraction: Some(1.0), ..TrainingOptions::default() };
+    let only_open = TrainingOptions { open_share: Some(1.0), ..TrainingOptions::default() };
     for batch in batches(&mut fixture.training(&plan, only_open), &plan, 10) {
         assert_eq!(batch.questions().len(), 2, "one question per row: the open one, or one at least");
     }
