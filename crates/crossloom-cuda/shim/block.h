@@ -1,4 +1,4 @@
-// A block of a launch, as kernels' code and the scheduler in block.cpp both see it.
+// A block of a launch, as kernels' code and the runtime (runtime.h and the .cpp files) both see it.
 //
 // The threads of a block are fibers of one thread of the processor: a thread runs until it has to wait for others. Blocks run
 // one after the other. Everything that CUDA leaves open is chosen by the launch's order: which block, which warp and which

@@ -218,6 +218,7 @@ template <auto kernel>
 struct Body;
 template <class... Argument, void (*kernel)(Argument...)>
 struct Body<kernel> {
+  static constexpr u32 count = sizeof...(Argument);
   template <size_t... i>
   static void call(void** arguments, std::index_sequence<i...>) {
     (void)arguments;
@@ -229,4 +230,5 @@ struct Body<kernel> {
 }  // namespace shim
 
 #define SHIM_EXPORT(kernel) \
+  extern "C" { SHIM_EXPORTED extern const u32 shim_count_##kernel; const u32 shim_count_##kernel = shim::Body<kernel>::count; } \
   extern "C" SHIM_EXPORTED void shim_body_##kernel(void** arguments) { shim::Body<kernel>::run(arguments); }

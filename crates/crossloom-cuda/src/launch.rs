@@ -27,6 +27,8 @@ pub enum Argument {
     Output(usize),
     /// The step's working memory from that byte on.
     Scratch(usize),
+    /// The addresses of the launch's table, one behind the other, in memory of their own.
+    Table,
     /// A word of 8 bytes that is all ones unless a step before this one refused its operands; then the kernel does nothing.
     Stop,
     /// A word of 8 bytes, all ones, into which a kernel writes the smallest position (upper half) at which an operand holds a
@@ -45,6 +47,8 @@ pub struct Launch {
     pub geometry: Geometry,
     /// What it gets.
     pub arguments: Vec<Argument>,
+    /// What [`Argument::Table`] leads to: more addresses than a launch takes as arguments. None of them is a table.
+    pub table: Vec<Argument>,
 }
 
 /// The launches of a step, one after the other.
@@ -91,6 +95,7 @@ impl Lowered {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Source {
     defines: Vec<(&'static str, String)>,
+    table: Vec<Argument>,
 }
 
 impl Source {
@@ -104,6 +109,19 @@ impl Source {
     pub(crate) fn set(mut self, name: &'static str, value: impl ToString) -> Self {
         self.defines.push((name, value.to_string()));
         self
+    }
+
+    /// One constant per entry of an array.
+    #[must_use]
+    pub(crate) fn list(self, name: &'static str, values: impl IntoIterator<Item = impl ToString>) -> Self {
+        let values: Vec<String> = values.into_iter().map(|value| value.to_string()).collect();
+        self.set(name, values.join(", "))
+    }
+
+    /// The addresses of the launch's table.
+    #[must_use]
+    pub(crate) fn table(self, table: Vec<Argument>) -> Self {
+        Self { table, ..self }
     }
 
     /// A number as the kernel's compiler reads it.
@@ -143,7 +161,7 @@ impl Source {
         let hash = blake3::hash(body.as_bytes()).to_hex();
         let kernel = format!("{file}_{}", &hash.as_str()[..12]);
         let source = body.replace("KERNEL", &kernel);
-        Launch { kernel, source, geometry, arguments }
+        Launch { kernel, source, geometry, arguments, table: self.table }
     }
 }
 

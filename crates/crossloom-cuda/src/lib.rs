@@ -6,7 +6,7 @@
 //! * [`CudaTarget`] says which ops have kernels; [`lower`](mod@lower) gives the launches of an op, each with its source: CUDA C that
 //!   includes nothing, with shapes as constants, to stand behind [`PRELUDE`]; [`Generated`] is those of whole plans.
 //! * [`nvrtc`] compiles that source for an architecture, without a device.
-//! * [`CudaDevice`] runs plans through a small [`Driver`]; [`FakeDriver`] is one without a GPU.
+//! * [`CudaDevice`] runs plans through a small [`Driver`]; [`GpuDriver`] is that of a GPU, [`FakeDriver`] one without.
 //! * [`shim`] builds the same source with the system's C++ compiler and runs it, so that kernels are tested where there is no
 //!   GPU.
 //!
@@ -23,7 +23,7 @@ pub mod probe;
 pub mod shim;
 mod target;
 
-pub use device::{CudaDevice, Driver, FakeDriver, Mark, Module, Stream};
+pub use device::{CudaDevice, Driver, FakeDriver, GpuDriver, GpuError, Graph, Mark, Module, Stream};
 pub use generated::Generated;
 pub use geometry::Geometry;
 pub use target::CudaTarget;

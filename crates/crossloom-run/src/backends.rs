@@ -1,32 +1,66 @@
 //! The backends: the one place outside tests that names their crates.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use crossloom_compiler::{NullTarget, Target};
 use crossloom_cpu::{CpuDevice, CpuTarget, Isa, isa};
-use crossloom_cuda::CudaTarget;
 pub use crossloom_cuda::Generated as CudaSource;
 pub use crossloom_cuda::launch::Argument as CudaArgument;
-pub use crossloom_cuda::probe::{DeviceFound, Driver, Findings as CudaFindings, LibraryFound, Rejected};
-use crossloom_runtime::{Device, NullDevice, RunError};
+pub use crossloom_cuda::probe::{
+    DeviceFound, Driver, Findings as CudaFindings, LibraryFound, Places, Rejected,
+};
+use crossloom_cuda::{CudaDevice, CudaTarget, GpuDriver};
+use crossloom_data::assets::AssetCache;
+use crossloom_runtime::{Budget, Device, NullDevice, RunError};
 
 use crate::{ExperimentError, PictureBudget};
 
 /// What recipes are compiled for and run on, as `--backend` names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backend {
-    /// The best one that this machine has: so far always the processor.
+    /// The processor, until CUDA's kernels were measured on a GPU: so far they were run and compared without one.
     #[default]
     Auto,
     /// The processor.
     Cpu,
+    /// The first NVIDIA GPU.
+    Cuda,
     /// Plans and tells costs, and runs nothing.
     Null,
 }
 
-/// CUDA, for which recipes are compiled and shown, and which nothing runs on yet.
+/// CUDA, for which recipes can be compiled and shown on any machine.
 pub(crate) fn cuda() -> &'static dyn Target {
     &CudaTarget
+}
+
+/// If set to `1`, every step on a GPU is waited for, so that a fault names the op that made it.
+const SYNCHRONOUS: &str = "CROSSLOOM_CUDA_SYNCHRONOUS";
+
+/// The GPU of this process, and its name.
+#[derive(Clone)]
+struct Gpu {
+    device: Arc<CudaDevice>,
+    name: String,
+}
+
+impl Gpu {
+    fn shared() -> Result<Self, RunError> {
+        static GPU: OnceLock<Result<Gpu, String>> = OnceLock::new();
+        let gpu = GPU.get_or_init(Self::open);
+        gpu.clone().map_err(|error| RunError::device("cuda", error))
+    }
+
+    fn open() -> Result<Self, String> {
+        // Without a folder of caches kernels are compiled anew in every process.
+        let folder: Option<PathBuf> = AssetCache::of_user().ok().map(|cache| cache.root().join("cubins"));
+        let driver = GpuDriver::open(0, &Places::of_user(), folder).map_err(|error| error.to_string())?;
+        let name = driver.name().to_owned();
+        let synchronous = std::env::var_os(SYNCHRONOUS).is_some_and(|value| value == "1");
+        let device = CudaDevice::new(Arc::new(driver), Budget::unlimited()).synchronous(synchronous);
+        Ok(Self { device: Arc::new(device), name })
+    }
 }
 
 /// How a recipe is run on this machine.
@@ -48,13 +82,14 @@ pub struct Resources {
 
 impl Backend {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::Cpu, Self::Null];
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Cpu, Self::Cuda, Self::Null];
 
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
             Self::Null => "null",
         }
     }
@@ -62,8 +97,9 @@ impl Backend {
     /// What it is, in a line.
     pub fn about(self) -> &'static str {
         match self {
-            Self::Auto => "the best one that this machine has",
+            Self::Auto => "the processor, until GPUs were measured",
             Self::Cpu => "the processor",
+            Self::Cuda => "the first NVIDIA GPU",
             Self::Null => "plans and tells costs, runs nothing",
         }
     }
@@ -72,15 +108,31 @@ impl Backend {
     pub fn target(self) -> &'static dyn Target {
         match self {
             Self::Auto | Self::Cpu => &CpuTarget,
+            Self::Cuda => &CudaTarget,
             Self::Null => &NullTarget,
         }
     }
 
     /// The device, which need not be able to run anything.
-    pub fn device(self) -> Arc<dyn Device> {
-        match self {
+    ///
+    /// # Errors
+    /// This machine has no such device, or lacks what it takes to run on it: all of it is told.
+    pub fn device(self) -> Result<Arc<dyn Device>, RunError> {
+        Ok(match self {
             Self::Auto | Self::Cpu => CpuDevice::shared(),
+            Self::Cuda => Gpu::shared()?.device,
             Self::Null => Arc::new(NullDevice::default()),
+        })
+    }
+
+    /// Name of the device where it is not the processor.
+    ///
+    /// # Errors
+    /// As [`Backend::device`].
+    pub fn device_name(self) -> Result<Option<String>, RunError> {
+        match self {
+            Self::Cuda => Ok(Some(Gpu::shared()?.name)),
+            Self::Auto | Self::Cpu | Self::Null => Ok(None),
         }
     }
 
@@ -89,7 +141,7 @@ impl Backend {
     /// # Errors
     /// It runs nothing, or the environment asks for an instruction set that this machine does not have.
     pub fn running(self) -> Result<Arc<dyn Device>, ExperimentError> {
-        let device = self.device();
+        let device = self.device()?;
         drop(device.queue()?);
         Ok(device)
     }
@@ -103,6 +155,7 @@ impl Backend {
             Self::Auto | Self::Cpu => {
                 isa().map(Isa::name).map_err(|error| RunError::device("cpu", error.to_string()))
             }
+            Self::Cuda => Ok("cuda"),
             Self::Null => Ok("none"),
         }
     }

@@ -383,7 +383,7 @@ impl Experiment<'_> {
         let folder = self.recipe.path.parent().unwrap_or(Path::new("."));
         let disk = cache(&compiled.recipe, folder).and_then(|cache| {
             // Numbers of another version, device or instruction set may differ in their last bits.
-            let (version, device) = (env!("CARGO_PKG_VERSION"), backend.device().name());
+            let (version, device) = (env!("CARGO_PKG_VERSION"), backend.device()?.name());
             let kind = format!("{version}-{device}-{}", backend.instruction_set()?);
             let folder = cache.root().join("pictures").join(kind);
             Disk::open(&folder, pictures.disk())

@@ -66,7 +66,8 @@ pub(crate) fn begin(
 
 /// The device and the instruction set of its kernels.
 fn here(backend: Backend) -> Result<(String, String), RunError> {
-    let device = processor().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    let device = backend.device_name()?.or_else(processor);
+    let device = device.unwrap_or_else(|| std::env::consts::ARCH.to_owned());
     Ok((device, backend.instruction_set()?.to_owned()))
 }
 

@@ -10,6 +10,7 @@ mod epilogue_fusion;
 mod fold;
 pub(crate) mod legalize;
 mod norm_fusion;
+mod optimizer_fusion;
 pub mod precision;
 mod product_fusion;
 pub mod rematerialise;
@@ -44,7 +45,7 @@ pub const BEFORE_AUTODIFF: [&dyn Pass; 8] = [
 
 /// Passes that run on the whole function, after differentiation where there is one. They fuse without asking the target;
 /// what it cannot do fused is taken apart again. The last one sees what is planned.
-pub const AFTER_AUTODIFF: [&dyn Pass; 10] = [
+pub const AFTER_AUTODIFF: [&dyn Pass; 11] = [
     &precision::SetTypes,
     &legalize::Legalize,
     &fold::Fold,
@@ -52,6 +53,7 @@ pub const AFTER_AUTODIFF: [&dyn Pass; 10] = [
     &dce::Dce,
     &norm_fusion::NormFusion,
     &elementwise_fusion::ElementwiseFusion,
+    &optimizer_fusion::OptimizerFusion,
     &legalize::Legalize,
     &dce::Dce,
     &rematerialise::Rematerialise,

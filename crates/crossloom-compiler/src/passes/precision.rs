@@ -199,7 +199,7 @@ fn row(op: &Op) -> Row {
         Op::Unary(Unary(UnaryKind::Act(_) | UnaryKind::ActGrad(_))) | Op::Binary(Binary(BinaryKind::Mul)) => {
             Row::Activation
         }
-        Op::CrossEntropy(_) | Op::AdamW(_) | Op::GlobalNorm(_) => Row::Wide,
+        Op::CrossEntropy(_) | Op::AdamW(_) | Op::MultiAdamW(_) | Op::GlobalNorm(_) => Row::Wide,
         op if op.moves() => Row::Movement,
         _ => Row::Other,
     }
@@ -266,7 +266,7 @@ impl Marks {
                         mark.wide |= out.wide;
                         mark.gradient |= out.gradient;
                     }
-                    Op::AdamW(_) | Op::GlobalNorm(_) => mark.gradient = true,
+                    Op::AdamW(_) | Op::MultiAdamW(_) | Op::GlobalNorm(_) => mark.gradient = true,
                     Op::Binary(_) | Op::Affine(_) => mark.gradient |= out.gradient,
                     Op::CrossEntropy(_) | Op::CrossEntropyGrad(_) | Op::Softmax(_) | Op::Argmax(_) => {
                         mark.wide = true;

@@ -35,6 +35,9 @@ pub trait Driver: fmt::Debug + Send + Sync {
 
     /// Bytes of memory that are free now, if it can be told.
     fn free_memory(&self) -> Option<u64>;
+
+    /// Bytes of memory that the device has, if it can be told.
+    fn total_memory(&self) -> Option<u64>;
 }
 
 /// Kernels that are ready.
@@ -82,6 +85,33 @@ pub trait Stream: Send {
         arguments: &[u64],
     ) -> Result<(), String>;
 
+    /// From now on fills and launches are kept instead of done, until [`Stream::end_capture`]. Nothing else may be asked meanwhile.
+    ///
+    /// # Errors
+    /// The stream has failed, or captures already.
+    fn begin_capture(&mut self) -> Result<(), String>;
+
+    /// What was kept, ready to be started as one.
+    ///
+    /// # Errors
+    /// The stream has failed, or does not capture.
+    fn end_capture(&mut self) -> Result<Arc<dyn Graph>, String>;
+
+    /// Starts everything that a graph keeps.
+    ///
+    /// # Errors
+    /// The stream has failed, or the graph is another driver's.
+    ///
+    /// # Safety
+    /// What holds of the fills and launches that it keeps, holds now.
+    unsafe fn replay(&mut self, graph: &Arc<dyn Graph>) -> Result<(), String>;
+
+    /// Waits for all that was started.
+    ///
+    /// # Errors
+    /// The stream has failed.
+    fn wait(&mut self) -> Result<(), String>;
+
     /// Waits for all that was started, and copies bytes from memory.
     ///
     /// # Errors
@@ -99,6 +129,12 @@ pub trait Stream: Send {
     /// # Safety
     /// As of [`Stream::upload`].
     unsafe fn mark(&mut self, from: u64, bytes: usize) -> Result<Arc<dyn Mark>, String>;
+}
+
+/// Fills and launches that a stream kept.
+pub trait Graph: Any + Send + Sync {
+    /// For the driver that made it.
+    fn as_any(&self) -> &dyn Any;
 }
 
 /// A place in a stream.

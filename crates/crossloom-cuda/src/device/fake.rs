@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 
-use super::driver::{Driver, Mark, Module, Stream};
+use super::driver::{Driver, Graph, Mark, Module, Stream};
 use crate::Geometry;
 use crate::launch::Launch;
 use crate::shim::{Guarded, Order, Program};
@@ -16,6 +16,8 @@ use crate::shim::{Guarded, Order, Program};
 /// See the head of this module. Memory is poisoned at first, and every piece lies between pages that cannot be touched.
 pub struct FakeDriver {
     order: Order,
+    /// How much memory it says it has.
+    total: Option<u64>,
     memory: Mutex<BTreeMap<u64, Guarded>>,
     streams: Mutex<Vec<Weak<Progress>>>,
 }
@@ -30,7 +32,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl FakeDriver {
     /// A driver whose kernels' threads get their turns in that order.
     pub fn new(order: Order) -> Self {
-        Self { order, memory: Mutex::default(), streams: Mutex::default() }
+        Self { order, total: None, memory: Mutex::default(), streams: Mutex::default() }
+    }
+
+    /// The same, which says that it has so many bytes of memory.
+    #[must_use]
+    pub fn with_memory(self, bytes: u64) -> Self {
+        Self { total: Some(bytes), ..self }
     }
 }
 
@@ -81,11 +89,15 @@ impl Driver for FakeDriver {
         let worker = Arc::clone(&progress);
         let spawned = thread::Builder::new().name("fake stream".to_owned());
         spawned.spawn(move || worker.work(&todo)).map_err(|error| error.to_string())?;
-        Ok(Box::new(FakeStream { order: self.order, work, progress }))
+        Ok(Box::new(FakeStream { order: self.order, work, progress, capture: None }))
     }
 
     fn free_memory(&self) -> Option<u64> {
         None
+    }
+
+    fn total_memory(&self) -> Option<u64> {
+        self.total
     }
 }
 
@@ -102,6 +114,16 @@ impl Module for FakeModule {
 }
 
 type Work = Box<dyn FnOnce() -> Result<(), String> + Send>;
+/// Work that can be done again.
+type Kept = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+struct FakeGraph(Vec<Kept>);
+
+impl Graph for FakeGraph {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
 
 /// How far a stream has come.
 #[derive(Default)]
@@ -149,18 +171,37 @@ struct FakeStream {
     order: Order,
     work: Sender<Work>,
     progress: Arc<Progress>,
+    /// What is kept since a capture began.
+    capture: Option<Vec<Kept>>,
 }
 
 impl FakeStream {
     /// Starts work; its number is how many pieces are done when it is.
-    fn start(&self, work: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<u64, String> {
+    fn start(&mut self, work: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<u64, String> {
         let mut state = lock(&self.progress.state);
         if let Some(error) = &state.error {
             return Err(error.clone());
         }
+        if self.capture.is_some() {
+            return Err("the stream captures; it takes fills and launches alone".to_owned());
+        }
         self.work.send(Box::new(work)).map_err(|_| "the stream's thread is gone".to_owned())?;
         state.started += 1;
         Ok(state.started)
+    }
+
+    /// Starts work that can be done again, or keeps it.
+    fn start_or_keep(
+        &mut self,
+        work: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Result<(), String> {
+        match &mut self.capture {
+            Some(kept) => {
+                kept.push(Arc::new(work));
+                Ok(())
+            }
+            None => self.start(work).map(drop),
+        }
     }
 }
 
@@ -181,12 +222,11 @@ impl Stream for FakeStream {
     }
 
     unsafe fn fill(&mut self, at: u64, value: u8, bytes: usize) -> Result<(), String> {
-        self.start(move || {
+        self.start_or_keep(move || {
             // SAFETY: as in `upload`.
             unsafe { std::ptr::write_bytes(pointer(at), value, bytes) };
             Ok(())
         })
-        .map(drop)
     }
 
     unsafe fn launch(
@@ -199,8 +239,8 @@ impl Stream for FakeStream {
         let module = module.as_any().downcast_ref::<FakeModule>().ok_or("a module of another driver")?;
         let (program, kernel, order) = (Arc::clone(&module.0), kernel.to_owned(), self.order);
         let addresses = arguments.to_vec();
-        self.start(move || {
-            let mut starts: Vec<*mut u8> = addresses.into_iter().map(pointer).collect();
+        self.start_or_keep(move || {
+            let mut starts: Vec<*mut u8> = addresses.iter().copied().map(pointer).collect();
             let mut arguments: Vec<*mut c_void> =
                 starts.iter_mut().map(|start| std::ptr::from_mut(start).cast()).collect();
             // SAFETY: the caller says that the kernel takes as many addresses of memory of this driver, which is guarded and lives until
@@ -208,7 +248,30 @@ impl Stream for FakeStream {
             unsafe { program.launch(&kernel, geometry, &mut arguments, order) }
                 .map_err(|fault| fault.to_string())
         })
-        .map(drop)
+    }
+
+    fn begin_capture(&mut self) -> Result<(), String> {
+        if self.capture.replace(Vec::new()).is_some() {
+            Err("the stream captures already".to_owned())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn end_capture(&mut self) -> Result<Arc<dyn Graph>, String> {
+        let kept = self.capture.take().ok_or("the stream does not capture")?;
+        Ok(Arc::new(FakeGraph(kept)))
+    }
+
+    unsafe fn replay(&mut self, graph: &Arc<dyn Graph>) -> Result<(), String> {
+        let graph = graph.as_any().downcast_ref::<FakeGraph>().ok_or("a graph of another driver")?;
+        let kept = graph.0.clone();
+        self.start(move || kept.iter().try_for_each(|work| work())).map(drop)
+    }
+
+    fn wait(&mut self) -> Result<(), String> {
+        let number = self.start(|| Ok(()))?;
+        self.progress.reach(number)
     }
 
     unsafe fn download(&mut self, from: u64, into: &mut [u8]) -> Result<(), String> {

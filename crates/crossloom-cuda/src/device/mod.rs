@@ -6,6 +6,7 @@
 
 mod driver;
 mod fake;
+mod gpu;
 mod memory;
 mod program;
 mod queue;
@@ -16,8 +17,9 @@ use std::sync::Arc;
 use crossloom_compiler::Target;
 use crossloom_runtime::{Budget, Device, DeviceProgram, DeviceQueue, RunError, VerifiedPlan};
 
-pub use driver::{Driver, Mark, Module, Stream};
+pub use driver::{Driver, Graph, Mark, Module, Stream};
 pub use fake::FakeDriver;
+pub use gpu::{GpuDriver, GpuError};
 
 use crate::CudaTarget;
 use program::CudaProgram;
@@ -35,12 +37,20 @@ fn failed(message: impl Into<String>) -> RunError {
 pub struct CudaDevice {
     driver: Arc<dyn Driver>,
     budget: Budget,
+    synchronous: bool,
 }
 
 impl CudaDevice {
     /// The device of a driver, to be used up to a budget.
     pub fn new(driver: Arc<dyn Driver>, budget: Budget) -> Self {
-        Self { driver, budget }
+        Self { driver, budget, synchronous: false }
+    }
+
+    /// The same, but every step is waited for before the next one starts: slow, and a fault on the device names the op, scope and
+    /// kernel that made it. Without it the error comes with whatever is asked of the device next.
+    #[must_use]
+    pub fn synchronous(self, synchronous: bool) -> Self {
+        Self { synchronous, ..self }
     }
 }
 
@@ -68,7 +78,7 @@ impl Device for CudaDevice {
     }
 
     fn queue(&self) -> Result<Box<dyn DeviceQueue>, RunError> {
-        Ok(Box::new(CudaQueue::new(&self.driver)?))
+        Ok(Box::new(CudaQueue::new(&self.driver, self.synchronous)?))
     }
 
     fn prepare(&self, plan: &VerifiedPlan) -> Result<Arc<dyn DeviceProgram>, RunError> {

@@ -10,7 +10,7 @@ use crossloom_ir::{IrError, Value};
 use crossloom_runtime::{DeviceBound, DeviceMemory, DeviceProgram, RunError, VerifiedPlan};
 
 use super::memory::CudaMemory;
-use super::{Driver, Module, NAME, failed};
+use super::{Driver, Graph, Module, NAME, failed};
 use crate::launch::{Argument, Launch, Lowered};
 use crate::lower::lower;
 use crate::target::ALIGN;
@@ -30,6 +30,21 @@ pub(super) struct BoundLaunch {
     pub(super) addresses: Vec<u64>,
 }
 
+/// All steps at once: the first time they are started one by one, the second time they are captured, from then on replayed.
+pub(super) enum Whole {
+    Never,
+    Once,
+    Captured(Arc<dyn Graph>),
+}
+
+/// Launches on memory, and which of them are each step's.
+pub(super) struct Placed {
+    pub(super) launches: Vec<BoundLaunch>,
+    pub(super) steps: Vec<Range<usize>>,
+    /// What has to be in the memory of the tables.
+    pub(super) tables: Vec<u8>,
+}
+
 /// A program bound to memory of a queue.
 pub(super) struct CudaBound {
     pub(super) queue: u64,
@@ -37,8 +52,12 @@ pub(super) struct CudaBound {
     /// The launches of all steps, and which of them are each step's.
     pub(super) launches: Vec<BoundLaunch>,
     pub(super) steps: Vec<Range<usize>>,
+    /// How often all steps were started at once, and what was captured of that.
+    pub(super) whole: Whole,
     /// A word that stays empty, then one per step, into which its kernels report.
     pub(super) words: CudaMemory,
+    /// The tables of all launches, one behind the other.
+    pub(super) _tables: CudaMemory,
     /// Keeps what addresses point to.
     pub(super) _blocks: Vec<Arc<dyn DeviceMemory>>,
 }
@@ -50,6 +69,7 @@ impl CudaProgram {
             let message = format!("is aligned to {} bytes, CUDA to {ALIGN}", plan.alignment);
             return Err(RunError::Plan(IrError::new(message).into()));
         }
+        check_memory(plan, driver)?;
         let lowered = plan.steps.iter().map(|step| plan.kernel_of(step, NAME, lower, Lowered::told));
         let steps: Vec<Vec<Launch>> =
             lowered.map(|step| Ok(step?.launches)).collect::<Result<_, RunError>>()?;
@@ -59,7 +79,13 @@ impl CudaProgram {
         Ok(Self { plan: plan.clone(), steps, module })
     }
 
-    /// The launches on blocks of memory: the arena, then the parameters. `words` is where steps report.
+    /// Bytes of the tables of all launches.
+    pub(super) fn table_bytes(&self) -> usize {
+        self.steps.iter().flatten().map(|launch| launch.table.len() * 8).sum()
+    }
+
+    /// The launches on blocks of memory: the arena, then the parameters. `words` is where steps report, `tables` where the tables
+    /// of launches are to be.
     ///
     /// # Errors
     /// These are not the blocks of the plan, two of them share bytes, or a step would write one that is read-only.
@@ -67,7 +93,8 @@ impl CudaProgram {
         &self,
         blocks: &[&CudaMemory],
         words: &CudaMemory,
-    ) -> Result<(Vec<BoundLaunch>, Vec<Range<usize>>), RunError> {
+        tables: &CudaMemory,
+    ) -> Result<Placed, RunError> {
         self.check(blocks)?;
         let plan = &self.plan;
         let address = |value: Value| {
@@ -85,20 +112,26 @@ impl CudaProgram {
                 .ok_or_else(|| failed(format!("{value} does not start at a whole element")))
         };
         let (mut launches, mut steps) = (Vec::new(), Vec::with_capacity(plan.steps.len()));
+        let mut content: Vec<u8> = Vec::with_capacity(tables.len());
         // The word of the last step that can refuse its operands, which tells of those before it too; the first word is nobody's.
         let mut last = 0;
         for (index, (step, own)) in plan.steps.iter().zip(&self.steps).enumerate() {
             let inst = plan.func.inst(step.inst);
             let first = launches.len();
             for launch in own {
-                let addresses = launch.arguments.iter().map(|&argument| match argument {
+                let table = content.len();
+                let resolved = |&argument: &Argument| match argument {
                     Argument::Input(i) => address(inst.inputs[i]),
                     Argument::Output(o) => address(inst.outputs[o]),
                     Argument::Scratch(offset) => blocks[0].range(plan.scratch_offset() + offset, 0),
+                    Argument::Table => tables.range(table, launch.table.len() * 8),
                     Argument::Stop => words.range(last * 8, 8),
                     Argument::Fault => words.range((index + 1) * 8, 8),
-                });
-                let addresses = addresses.collect::<Result<_, _>>()?;
+                };
+                for argument in &launch.table {
+                    content.extend(resolved(argument)?.to_ne_bytes());
+                }
+                let addresses = launch.arguments.iter().map(resolved).collect::<Result<_, _>>()?;
                 let (kernel, geometry) = (launch.kernel.clone(), launch.geometry);
                 launches.push(BoundLaunch { kernel, geometry, addresses });
             }
@@ -107,7 +140,7 @@ impl CudaProgram {
             }
             steps.push(first..launches.len());
         }
-        Ok((launches, steps))
+        Ok(Placed { launches, steps, tables: content })
     }
 
     fn check(&self, blocks: &[&CudaMemory]) -> Result<(), RunError> {
@@ -138,6 +171,12 @@ impl CudaProgram {
         Ok(())
     }
 
+    /// A launch of a step that the driver did not take, or that failed.
+    pub(super) fn broken(&self, step: usize, message: String) -> RunError {
+        let step = &self.plan.steps[step];
+        RunError::refused(self.plan.func.inst(step.inst), &step.kernel, message)
+    }
+
     /// What a step reported.
     pub(super) fn refusal(&self, step: usize, word: u64) -> RunError {
         let step = &self.plan.steps[step];
@@ -147,6 +186,38 @@ impl CudaProgram {
             format!("the number {value} at position {position} of its operand is none that it takes");
         RunError::refused(inst, &step.kernel, message)
     }
+}
+
+/// How many of a plan's tensors are named where it does not fit.
+const NAMED: usize = 5;
+
+/// Refuses a plan that needs more memory than the device has, whatever else lies there, and names its largest tensors.
+fn check_memory(plan: &VerifiedPlan, driver: &dyn Driver) -> Result<(), RunError> {
+    let (Some(total), Some(arena)) = (driver.total_memory(), plan.arena_bytes()) else { return Ok(()) };
+    let func = &plan.func;
+    let bytes = |value: Value| func.ty(value).bytes() as u64;
+    let params: u64 = func.params().iter().map(|param| bytes(param.value)).sum();
+    let needed = params.saturating_add(arena as u64);
+    if needed <= total {
+        return Ok(());
+    }
+    let mut tensors: Vec<(u64, String)> =
+        func.params().iter().map(|param| (bytes(param.value), format!("`{}`", param.name))).collect();
+    for inst in plan.steps.iter().map(|step| func.inst(step.inst)) {
+        tensors.extend(inst.outputs.iter().map(|&value| {
+            let told = format!("{} of `{}` in `{}`", func.ty(value), inst.op.mnemonic(), inst.scope);
+            (bytes(value), told)
+        }));
+    }
+    tensors.sort_by_key(|&(bytes, _)| std::cmp::Reverse(bytes));
+    let largest = tensors.iter().take(NAMED).map(|(bytes, told)| format!("{told} ({bytes} bytes)"));
+    let largest = largest.collect::<Vec<_>>().join(", ");
+    let message = format!(
+        "@{} needs {needed} bytes, {params} for its parameters and {arena} for what it computes; the device has {total}. Its largest \
+         tensors are {largest}. A smaller batch, or checkpointed blocks, need less",
+        func.name
+    );
+    Err(failed(message))
 }
 
 impl DeviceProgram for CudaProgram {

@@ -1,11 +1,7 @@
 // Of every row of logits: log-sum-exp, the loss of its target, and whether it has one (-1 is none). One team per row.
 // FLOPs: 4 per logit. Bytes: the logits are read twice (the second time from cache). Bound by memory.
 ENTRY(THREADS) KERNEL(const float* logits, const int* targets, float* lse, float* losses, u64* fault) {
-  DYNAMIC_SHARED(raw);
-  float* room = (float*)raw;
-  const u32 lane = threadIdx.x % TEAM;
-  const u64 row = (u64)blockIdx.x * (THREADS / TEAM) + threadIdx.x / TEAM;
-  if (row >= ROWS) return;
+  ROW_OF_TEAM(ROWS)
   const float* from = logits + row * COLS;
   float largest = bits_float(0xff800000u);
   for (u32 c = lane; c < COLS; c += TEAM) largest = fmaxf(largest, from[c]);

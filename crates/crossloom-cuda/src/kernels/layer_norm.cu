@@ -3,11 +3,7 @@
 // and another result. Bound by memory: to be held against the bandwidth of a copy. In place as in rms_norm.cu.
 ENTRY(THREADS) KERNEL(const float* x, const float* r, const float* gamma, const float* beta, float* s, float* y, float* mean,
                       float* rstd) {
-  DYNAMIC_SHARED(raw);
-  float* room = (float*)raw;
-  const u32 lane = threadIdx.x % TEAM;
-  const u64 row = (u64)blockIdx.x * (THREADS / TEAM) + threadIdx.x / TEAM;
-  if (row >= ROWS) return;
+  ROW_OF_TEAM(ROWS)
   const u64 start = row * COLS;
   float sum = 0.0f;
   for (u32 c = lane; c < COLS; c += TEAM) {

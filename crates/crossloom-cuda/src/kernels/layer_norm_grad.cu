@@ -2,11 +2,7 @@
 // FLOPs: 13 per element. Bytes and places as in rms_norm_grad.cu.
 ENTRY(THREADS) KERNEL(const float* dy, const float* x, const float* gamma, const float* mean, const float* rstd,
                       const float* ds, float* dx) {
-  DYNAMIC_SHARED(raw);
-  float* room = (float*)raw;
-  const u32 lane = threadIdx.x % TEAM;
-  const u64 row = (u64)blockIdx.x * (THREADS / TEAM) + threadIdx.x / TEAM;
-  if (row >= ROWS) return;
+  ROW_OF_TEAM(ROWS)
   const u64 start = row * COLS;
   const float middle = mean[row], scale = rstd[row];
   float sum = 0.0f, along = 0.0f;

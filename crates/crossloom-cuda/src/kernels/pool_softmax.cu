@@ -1,11 +1,7 @@
 // Softmax of the scores of every group and head, where they lie; rows whose mask is 0 get 0, and so does a group without rows.
 // FLOPs: 5 per score. Bytes: 4 in, 4 out per score, from cache. One team per group and head.
 ENTRY(THREADS) KERNEL(const float* mask, float* scores) {
-  DYNAMIC_SHARED(raw);
-  float* room = (float*)raw;
-  const u32 lane = threadIdx.x % TEAM;
-  const u64 row = (u64)blockIdx.x * (THREADS / TEAM) + threadIdx.x / TEAM;
-  if (row >= (u64)GROUPS * HEADS) return;
+  ROW_OF_TEAM((u64)GROUPS * HEADS)
   const float* kept = mask + row / HEADS * ROWS;
   float* at = scores + row * ROWS;
   float largest = bits_float(0xff800000u);

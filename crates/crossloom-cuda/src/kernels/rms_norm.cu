@@ -3,11 +3,7 @@
 // operand and another result. Bound by memory: to be held against the bandwidth of a copy.
 // In place: every thread reads an element before it writes the same one, and nobody else reads it.
 ENTRY(THREADS) KERNEL(const float* x, const float* r, const float* gamma, float* s, float* y, float* rstd) {
-  DYNAMIC_SHARED(raw);
-  float* room = (float*)raw;
-  const u32 lane = threadIdx.x % TEAM;
-  const u64 row = (u64)blockIdx.x * (THREADS / TEAM) + threadIdx.x / TEAM;
-  if (row >= ROWS) return;
+  ROW_OF_TEAM(ROWS)
   const u64 start = row * COLS;
   float sum = 0.0f;
   for (u32 c = lane; c < COLS; c += TEAM) {

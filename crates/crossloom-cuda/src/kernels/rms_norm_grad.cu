@@ -2,11 +2,7 @@
 // FLOPs: 10 per element. Bytes: dy and x are read twice (the second time from cache), dx is written, with RESIDUAL ds read too. Bound
 // by memory. In place over ds: the thread that reads an element writes it.
 ENTRY(THREADS) KERNEL(const float* dy, const float* x, const float* gamma, const float* rstd, const float* ds, float* dx) {
-  DYNAMIC_SHARED(raw);
-  float* room = (float*)raw;
-  const u32 lane = threadIdx.x % TEAM;
-  const u64 row = (u64)blockIdx.x * (THREADS / TEAM) + threadIdx.x / TEAM;
-  if (row >= ROWS) return;
+  ROW_OF_TEAM(ROWS)
   const u64 start = row * COLS;
   const float scale = rstd[row];
   float sum = 0.0f;

@@ -1,11 +1,7 @@
 // Softmax of rows. FLOPs: 5 per element. Bytes: x is read three times (twice from cache), y written once. Bound by memory.
 // In place: an element is read for the last time by the thread that writes it, after the team has met for the sum.
 ENTRY(THREADS) KERNEL(const float* x, float* y) {
-  DYNAMIC_SHARED(raw);
-  float* room = (float*)raw;
-  const u32 lane = threadIdx.x % TEAM;
-  const u64 row = (u64)blockIdx.x * (THREADS / TEAM) + threadIdx.x / TEAM;
-  if (row >= ROWS) return;
+  ROW_OF_TEAM(ROWS)
   const u64 start = row * COLS;
   float largest = bits_float(0xff800000u);
   for (u32 c = lane; c < COLS; c += TEAM) largest = fmaxf(largest, x[start + c]);

@@ -4,24 +4,26 @@
 //! against the bandwidth of a copy.
 
 use crossloom_ir::op::{BinaryKind, Constant, FusedElementwise, Load, Step, UnaryKind};
-use crossloom_ir::{Op, TensorType};
+use crossloom_ir::{DType, Op, TensorType};
 
 use super::{THREADS, each};
 use crate::launch::{Argument, Lowered, Source, literal};
 
 /// A region of element-wise steps, as [`FusedElementwise`] says.
 struct Region<'o> {
+    inputs: &'o [&'o TensorType],
+    outputs: &'o [&'o TensorType],
     shape: &'o [usize],
     loads: &'o [Load],
     body: &'o [Step],
     stores: &'o [usize],
 }
 
-pub(super) fn lower(op: &Op, outputs: &[&TensorType]) -> Option<Lowered> {
+pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
     let shape = &outputs[0].shape;
     let one = |body: Step| [body];
     let lowered = |name, loads: &[Load], body: &[Step], stores: &[usize]| {
-        let region = Region { shape, loads, body, stores };
+        let region = Region { inputs, outputs, shape, loads, body, stores };
         Some(Lowered::new(name, vec![region.launch()?]).in_place(op.in_place()))
     };
     match op {
@@ -36,7 +38,7 @@ pub(super) fn lower(op: &Op, outputs: &[&TensorType]) -> Option<Lowered> {
             lowered("elementwise", &[Load::Full], &one(Step::Affine(0, affine.mul, affine.add)), &[1])
         }
         Op::Convert(_) => lowered("convert", &[Load::Full], &[], &[0]),
-        Op::Constant(constant) => fill(constant),
+        Op::Constant(constant) if outputs[0].dtype == DType::F32 => fill(constant),
         _ => None,
     }
 }
@@ -56,8 +58,8 @@ impl Region<'_> {
         let cols = self.shape.last().copied().unwrap_or(1);
         let wide = if cols.is_multiple_of(4) { 4 } else { 1 };
         let (count, stores) = (self.loads.len(), self.stores.len());
-        let operands = (0..count).map(|i| format!("const float* x{i}"));
-        let results = (0..stores).map(|i| format!("float* y{i}"));
+        let operands = self.inputs.iter().enumerate().map(|(i, ty)| format!("const {}* x{i}", element(ty)));
+        let results = self.outputs.iter().enumerate().map(|(i, ty)| format!("{}* y{i}", element(ty)));
         let signature = operands.chain(results).collect::<Vec<_>>().join(", ");
         let mut text = format!(
             "ENTRY(THREADS) KERNEL({signature}) {{\n  const u64 at = ((u64)blockIdx.x * THREADS + threadIdx.x) * WIDE;\n  \
@@ -74,7 +76,7 @@ impl Region<'_> {
             text.push_str(&if one_each {
                 format!("  const Four l{i} = load_four(x{i} + {place});\n")
             } else {
-                format!("  const float l{i} = x{i}[{place}];\n")
+                format!("  const float l{i} = load_one(x{i} + {place});\n")
             });
         }
         for o in 0..stores {
@@ -97,7 +99,7 @@ impl Region<'_> {
             text.push_str(&if wide == 4 {
                 format!("  store_four(y{o} + at, r{o});\n")
             } else {
-                format!("  y{o}[at] = r{o};\n")
+                format!("  store_one(y{o} + at, r{o});\n")
             });
         }
         text.push_str("}\n");
@@ -105,6 +107,11 @@ impl Region<'_> {
         let arguments = (0..count).map(Argument::Input).chain((0..stores).map(Argument::Output)).collect();
         Some(source.set("WIDE", wide).launch("elementwise", &text, each(elements / wide)?, arguments))
     }
+}
+
+/// The element type of a float tensor, in CUDA C.
+pub(super) fn element(ty: &TensorType) -> &'static str {
+    if ty.dtype == DType::Bf16 { "Bf16" } else { "float" }
 }
 
 /// A step as an expression of the numbers before it.

@@ -24,9 +24,10 @@ use crate::launch::Lowered;
 pub fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
     let types = || inputs.iter().chain(outputs);
     // A launch has at least one block.
-    let known = types().all(|ty| matches!(ty.dtype, DType::F32 | DType::I32));
+    let narrow = types().any(|ty| ty.dtype == DType::Bf16);
+    let known = types().all(|ty| matches!(ty.dtype, DType::F32 | DType::I32 | DType::Bf16));
     let filled = types().all(|ty| ty.elements() > 0 && u32::try_from(ty.elements()).is_ok());
-    if !known || !filled {
+    if !known || !filled || (narrow && !takes_bf16(op)) {
         return None;
     }
     match op {
@@ -35,14 +36,12 @@ pub fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option
         | Op::Affine(_)
         | Op::FusedElementwise(_)
         | Op::Constant(_)
-        | Op::Convert(_) => elementwise::lower(op, outputs),
+        | Op::Convert(_) => elementwise::lower(op, inputs, outputs),
         Op::ToFloat(_) | Op::ToInt(_) | Op::Iota(_) => movement::lower_numbers(op, outputs),
-        Op::Broadcast(_) | Op::Slice(_) | Op::Pad(_) | Op::Concat(_) | Op::Transpose(_) | Op::Reshape(_) => {
-            movement::lower(op, inputs, outputs)
-        }
+        op if is_movement(op) => movement::lower(op, inputs, outputs),
         Op::Reduce(op) => reduce::lower(op, inputs),
-        Op::Matmul(op) => product::lower_matmul(*op, inputs),
-        Op::Linear(op) => product::lower_linear(*op, inputs),
+        Op::Matmul(op) => product::lower_matmul(*op, inputs, outputs),
+        Op::Linear(op) => product::lower_linear(*op, inputs, outputs),
         Op::LayerNorm(_)
         | Op::LayerNormGrad(_)
         | Op::AddLayerNorm(_)
@@ -62,15 +61,27 @@ pub fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option
         Op::AttnPool(op) => pool::lower(*op, inputs),
         Op::AttnPoolGrad(op) => pool::lower_grad(*op, inputs),
         Op::AgfInject(_) | Op::AgfInjectGrad(_) => inject::lower(op, inputs),
-        Op::AdamW(op) => optim::lower_adamw(op, inputs),
+        Op::AdamW(op) => optim::lower_one(op, inputs),
+        Op::MultiAdamW(op) => optim::lower_all(op, inputs),
         Op::GlobalNorm(_) => optim::lower_norm(inputs),
-        Op::AmpProject(_)
-        | Op::AgfGate(_)
-        | Op::CacheWrite(_)
-        | Op::CachedAttention(_)
-        | Op::DeformableAttention(_)
-        | Op::DeformableAttentionGrad(_) => None,
+        // Amp projections, gates, caches and deformable attention have none yet.
+        _ => None,
     }
+}
+
+/// Whether an op's kernels have 16-bit forms. Others are computed between conversions.
+fn takes_bf16(op: &Op) -> bool {
+    let product = matches!(op, Op::Linear(_) | Op::Matmul(_));
+    let element_wise =
+        matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Affine(_) | Op::FusedElementwise(_) | Op::Convert(_));
+    product || element_wise || is_movement(op)
+}
+
+fn is_movement(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Broadcast(_) | Op::Slice(_) | Op::Pad(_) | Op::Concat(_) | Op::Transpose(_) | Op::Reshape(_)
+    )
 }
 
 /// Threads of a block whose threads work one by one.

@@ -1,7 +1,7 @@
-//! Ops that move elements: words of 4 bytes, whatever they are; and those that count or convert.
+//! Ops that move elements: words of 4 or 2 bytes, whatever they are; and those that count or convert.
 
 use crossloom_ir::interp::strides;
-use crossloom_ir::{Op, TensorType};
+use crossloom_ir::{DType, Op, TensorType};
 
 use super::{THREADS, each};
 use crate::launch::{Argument, Launch, Lowered, Source};
@@ -18,6 +18,7 @@ struct Move<'s> {
     /// An axis and the coordinates along it that the operand has; elsewhere the result is zero.
     inside: Option<(usize, usize, usize)>,
     input: usize,
+    dtype: DType,
 }
 
 impl Move<'_> {
@@ -44,6 +45,7 @@ impl Move<'_> {
         }
         let source = Source::new().set("THREADS", THREADS).set("ELEMENTS", elements).set("START", self.start);
         let source = source.set("TARGET", target).set("PLACED", u8::from(self.to.is_some()));
+        let source = source.set("WORD", if self.dtype == DType::Bf16 { "u16" } else { "u32" });
         let source = source.set("COORDINATES", coordinates.trim_end());
         let arguments = vec![Argument::Input(self.input), Argument::Output(0)];
         Some(source.launch("move", include_str!("../kernels/move.cu"), each(elements)?, arguments))
@@ -53,8 +55,16 @@ impl Move<'_> {
 pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
     let out = &outputs[0].shape;
     let steps = strides(&inputs[0].shape);
-    let read =
-        |from: Vec<usize>, start: usize| Move { shape: out, from, start, to: None, inside: None, input: 0 };
+    let dtype = outputs[0].dtype;
+    let read = |from: Vec<usize>, start: usize| Move {
+        shape: out,
+        from,
+        start,
+        to: None,
+        inside: None,
+        input: 0,
+        dtype,
+    };
     let (name, moved) = match op {
         Op::Reshape(_) => ("copy", read(strides(out), 0)),
         Op::Transpose(op) => ("transpose", read(op.perm.iter().map(|&axis| steps[axis]).collect(), 0)),
@@ -82,7 +92,7 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) ->
             for (input, ty) in inputs.iter().enumerate() {
                 let place = Some((to.clone(), before * to[op.axis]));
                 let from = strides(&ty.shape);
-                let moved = Move { shape: &ty.shape, from, start: 0, to: place, inside: None, input };
+                let moved = Move { shape: &ty.shape, from, start: 0, to: place, inside: None, input, dtype };
                 launches.push(moved.launch()?);
                 before += ty.shape[op.axis];
             }

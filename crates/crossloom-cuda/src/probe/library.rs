@@ -62,7 +62,7 @@ impl Open {
     }
 
     /// The address of a symbol.
-    fn address(&self, name: &str) -> Option<*const c_void> {
+    pub(super) fn address(&self, name: &str) -> Option<*const c_void> {
         // SAFETY: any symbol is an address; it is not called.
         unsafe { self.function::<*const c_void>(name) }.filter(|address| !address.is_null())
     }

@@ -34,8 +34,17 @@ impl Findings {
 
     /// Everything that keeps kernels from being compiled and run here, one sentence each; empty if nothing does.
     pub fn obstacles(&self) -> Vec<String> {
+        self.obstacles_by(|_| true)
+    }
+
+    /// The same, as far as it is the driver, its devices, or one of those libraries.
+    pub(crate) fn obstacles_of(&self, libraries: &[&str]) -> Vec<String> {
+        self.obstacles_by(|name| libraries.contains(&name))
+    }
+
+    fn obstacles_by(&self, needed: impl Fn(&str) -> bool) -> Vec<String> {
         let mut found = Vec::new();
-        for library in &self.libraries {
+        for library in self.libraries.iter().filter(|library| needed(library.name)) {
             if library.path.is_none() {
                 found.push(format!("{} was not found", library.name));
             } else if !library.missing.is_empty() {
@@ -54,6 +63,14 @@ impl Findings {
 pub(crate) fn compiler(places: &Places) -> (LibraryFound, Option<Open>) {
     let library::Looked { told, open } = library::find(&wanted::NVRTC, places);
     (told, open)
+}
+
+/// Whether an open library is the driver that is found there.
+pub(crate) fn is_driver(places: &Places, library: &libloading::Library) -> bool {
+    let found = library::find(&wanted::DRIVER, places).open.and_then(|open| open.address("cuInit"));
+    // SAFETY: any symbol is an address; it is not called.
+    let other = unsafe { library.get::<*const std::ffi::c_void>("cuInit") }.ok().map(|symbol| *symbol);
+    found.is_some() && found == other
 }
 
 /// Looks for CUDA. Whatever is missing, broken or unreadable is part of what is returned.

@@ -82,10 +82,15 @@ pub(super) struct Runtime {
     pub(super) launcher: RawLauncher,
 }
 
-const FILES: [(&str, &str); 3] = [
+const HEADERS: [(&str, &str); 3] = [
     ("block.h", include_str!("../../shim/block.h")),
-    ("block.cpp", include_str!("../../shim/block.cpp")),
+    ("runtime.h", include_str!("../../shim/runtime.h")),
     ("device.h", include_str!("../../shim/device.h")),
+];
+const SOURCES: [(&str, &str); 3] = [
+    ("launch.cpp", include_str!("../../shim/launch.cpp")),
+    ("schedule.cpp", include_str!("../../shim/schedule.cpp")),
+    ("faults.cpp", include_str!("../../shim/faults.cpp")),
 ];
 
 fn file(error: impl fmt::Display) -> ShimError {
@@ -101,14 +106,15 @@ impl Runtime {
     fn new() -> Result<Self, ShimError> {
         let compiler = Compiler::of_system()?;
         let folder = tempfile::Builder::new().prefix("crossloom-shim-").tempdir().map_err(file)?;
-        for (name, text) in FILES {
+        for (name, text) in HEADERS.into_iter().chain(SOURCES) {
             std::fs::write(folder.path().join(name), text).map_err(file)?;
         }
         let path = folder.path().join("libcrossloom_shim.so");
-        compiler.library(&folder.path().join("block.cpp"), &[], &path)?;
+        let [launch, others @ ..] = SOURCES.map(|(name, _)| folder.path().join(name));
+        compiler.library(&launch, &others.each_ref().map(PathBuf::as_path), &path)?;
         // SAFETY: it is our own library, whose initialisers make nothing but numbers; it is never closed.
         let library = unsafe { Library::new(&path) }.map_err(file)?;
-        // SAFETY: block.cpp declares it with this signature. The library stays in the same static as the copy.
+        // SAFETY: launch.cpp declares it with this signature. The library stays in the same static as the copy.
         let launcher = unsafe { *library.get::<RawLauncher>("shim_launch").map_err(file)? };
         Ok(Self { compiler, folder, file: path, _library: library, launcher })
     }

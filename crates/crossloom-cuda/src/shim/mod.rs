@@ -93,7 +93,7 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// `Launch` of block.cpp.
+/// `Launch` of runtime.h.
 #[repr(C)]
 struct RawLaunch {
     kernel: *const c_char,
@@ -105,7 +105,7 @@ struct RawLaunch {
     order: u32,
 }
 
-/// `Fault` of block.cpp.
+/// `Fault` of runtime.h.
 #[repr(C)]
 struct RawFault {
     kind: i32,

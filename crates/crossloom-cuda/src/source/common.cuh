@@ -8,6 +8,23 @@ struct __align__(16) Four {
   float at[4];
 };
 
+// A number of 16 bits: the upper half of a float.
+struct Bf16 {
+  u16 bits;
+};
+struct __align__(8) TwoPairs {
+  u32 at[2];
+};
+struct __align__(16) EightBf16 {
+  Bf16 at[8];
+};
+
+// Numbers of any type are computed with as floats, and rounded once where they are stored.
+DEVICE float load_one(const float* from) { return *from; }
+DEVICE float load_one(const Bf16* from) { return low_bf16(from->bits); }
+DEVICE void store_one(float* to, float number) { *to = number; }
+DEVICE void store_one(Bf16* to, float number) { to->bits = (u16)(pack_bf16(number, 0.0f) & 0xffffu); }
+
 // Four numbers at once where their address allows it: what is part of a tensor may begin anywhere.
 DEVICE Four load_four(const float* from) {
   if (((u64)from & 15) == 0) return *(const Four*)from;
@@ -22,9 +39,47 @@ DEVICE void store_four(float* to, const Four& numbers) {
   }
 }
 
+// Which of `count` parts a block belongs to, where `first` says the first block of each.
+template <u32 count>
+DEVICE u32 part_of(const u32* first, u32 block) {
+  u32 low = 0, high = count;
+  while (high - low > 1) {
+    const u32 middle = (low + high) / 2;
+    if (first[middle] <= block) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
 DEVICE float sum_of(float x, float y) { return x + y; }
 DEVICE float larger(float x, float y) { return x != x ? x : y != y ? y : fmaxf(x, y); }
 DEVICE float smaller(float x, float y) { return x != x ? x : y != y ? y : fminf(x, y); }
+
+DEVICE Four load_four(const Bf16* from) {
+  if (((u64)from & 7) == 0) {
+    const TwoPairs pairs = *(const TwoPairs*)from;
+    const Four numbers = {{low_bf16(pairs.at[0]), high_bf16(pairs.at[0]), low_bf16(pairs.at[1]), high_bf16(pairs.at[1])}};
+    return numbers;
+  }
+  const Four numbers = {{load_one(from), load_one(from + 1), load_one(from + 2), load_one(from + 3)}};
+  return numbers;
+}
+DEVICE void store_four(Bf16* to, const Four& numbers) {
+  if (((u64)to & 7) == 0) {
+    const TwoPairs pairs = {{pack_bf16(numbers.at[0], numbers.at[1]), pack_bf16(numbers.at[2], numbers.at[3])}};
+    *(TwoPairs*)to = pairs;
+  } else {
+    for (u32 i = 0; i < 4; i++) store_one(to + i, numbers.at[i]);
+  }
+}
+
+// The head of kernels with a team of TEAM threads per row: where the warps of a team meet, a thread's number in its team, and its row.
+#define ROW_OF_TEAM(rows)                                                             \
+  DYNAMIC_SHARED(raw);                                                                \
+  float* room = (float*)raw;                                                          \
+  const u32 lane = threadIdx.x % TEAM;                                                \
+  const u64 row = (u64)blockIdx.x * (THREADS / TEAM) + threadIdx.x / TEAM;            \
+  if (row >= (rows)) return;
 
 // `room` is one float per warp.
 template <u32 team>
@@ -91,5 +146,29 @@ DEVICE void load_tile(float* to, const float* from, u64 start, u32 heads, u32 he
     const u32 row = first + i / width;
     to[i / width * (width + 1) + i % width] =
         row < rows ? from[((start + row) * heads + head) * width + i % width] : 0.0f;
+  }
+}
+
+// 64 rows, 32 wide along k, of a matrix [rows, k], or [k, rows] if transposed, into shared memory as [row][k] with 40 numbers from row to
+// row, so that no two rows of a fragment lie in the same banks; zeros outside of the matrix. By a block of 128.
+template <bool transposed, u32 rows, u32 depth>
+DEVICE void load_pieces(Bf16* to, const Bf16* from, u32 row0, u32 k0) {
+  for (u32 i = threadIdx.x; i < 256; i += 128) {
+    // Eight numbers that lie side by side in the matrix: along k, or along its rows.
+    const u32 row = transposed ? i % 8 * 8 : i / 4, k = transposed ? i / 8 : i % 4 * 8;
+    const u32 width = transposed ? rows : depth, line = transposed ? k0 + k : row0 + row, start = transposed ? row0 + row : k0 + k;
+    const bool inside = line < (transposed ? depth : rows);
+    const Bf16* at = from + (u64)line * width + start;
+    EightBf16 piece;
+    if (inside && start + 8 <= width && ((u64)at & 15) == 0) {
+      piece = *(const EightBf16*)at;
+    } else {
+      for (u32 j = 0; j < 8; j++) piece.at[j].bits = inside && start + j < width ? at[j].bits : (u16)0;
+    }
+    if (transposed) {
+      for (u32 j = 0; j < 8; j++) to[(row + j) * 40 + k] = piece.at[j];
+    } else {
+      *(EightBf16*)(to + row * 40 + k) = piece;
+    }
   }
 }

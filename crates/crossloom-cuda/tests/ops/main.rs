@@ -8,5 +8,6 @@ mod attention;
 mod compiler;
 mod elements;
 mod injection;
+mod narrow;
 mod rows;
 mod support;

@@ -2,8 +2,8 @@
 
 use crossloom_ir::op::{
     AdamW, AddLayerNorm, AddRmsNorm, Argmax, CrossEntropy, CrossEntropyGrad, Embedding, EmbeddingGrad,
-    GatherRows, GlobalNorm, LayerNorm, LayerNormGrad, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows,
-    Softmax,
+    GatherRows, GlobalNorm, LayerNorm, LayerNormGrad, MultiAdamW, RmsNorm, RmsNormGrad, Rope, ScatterMode,
+    ScatterRows, Softmax,
 };
 
 use crate::support::{agree, case, floats, given, ints, refused};
@@ -147,7 +147,22 @@ fn optimizer() {
         let hyper = given(&[3], &[1e-3, 10.0, 1000.0]);
         vec![floats(&shape, 1), floats(&shape, 2), floats(&shape, 3), moment, hyper, given(&[], &[scale])]
     };
+    let several = MultiAdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: vec![0.1, 0.0, 0.2] };
+    let all = |scale: f32| {
+        let mut operands = vec![given(&[], &[scale])];
+        for (seed, shape) in [&[5000][..], &[], &[2, 2049]].into_iter().enumerate() {
+            let seed = 10 * seed as u64;
+            operands.extend([floats(shape, seed + 1), floats(shape, seed + 2), floats(shape, seed + 3)]);
+            operands.extend([
+                floats(shape, seed + 4).map(f64::abs),
+                given(&[3], &[1e-3 * (seed + 1) as f32, 10.0, 1000.0]),
+            ]);
+        }
+        operands
+    };
     agree(&[
+        case("several parameters", several.clone(), all(0.5)),
+        case("several parameters stay as they are", several, all(f32::NAN)),
         case("adamw", op, step(0.5)),
         case("adamw leaves all as it is", op, step(f32::NAN)),
         case("adamw leaves all as it is", op, step(f32::INFINITY)),

@@ -11,9 +11,9 @@ use crossloom_ir::op::{
     Activation, AdamW, Affine, AgfGate, AgfInject, AgfInjectGrad, AmpProject, Argmax, Attach, AttnPool,
     AttnPoolGrad, Broadcast, CacheWrite, CachedAttention, Concat, Constant, Convert, CrossEntropy,
     CrossEntropyGrad, DeformableAttention, DeformableAttentionGrad, Embedding, EmbeddingGrad,
-    FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm, Linear, Load, Matmul, Pad, PoolAttention,
-    Reduce, ReduceKind, Reshape, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step, ToFloat, ToInt,
-    Transpose, UnaryKind,
+    FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm, Linear, Load, Matmul, MultiAdamW, Pad,
+    PoolAttention, Reduce, ReduceKind, Reshape, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step,
+    ToFloat, ToInt, Transpose, UnaryKind,
 };
 use crossloom_ir::{DType, Func, Op, Role, Tensor, TensorType, interp};
 
@@ -342,5 +342,8 @@ fn optimizer(seen: &mut BTreeSet<&'static str>) {
     let op = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-3, weight_decay: 0.1 };
     let x = || f([2, 3]);
     check(seen, op, &[x(), x(), x(), positive([2, 3]), positive([3]), positive([])]);
+    let several = MultiAdamW { beta1: 0.9, beta2: 0.95, eps: 1e-3, weight_decay: vec![0.1, 0.0] };
+    let step = || [x(), x(), x(), positive([2, 3]), positive([3])];
+    check(seen, several, &[&[positive([])][..], &step(), &step()].concat());
     check(seen, GlobalNorm, &[f([2, 3]), f([4]), f([])]);
 }

@@ -91,6 +91,7 @@ registry! {
     inject::AgfInjectGrad,
     // optimizer
     optim::AdamW,
+    optim::MultiAdamW,
     optim::GlobalNorm,
 }
 

@@ -70,7 +70,7 @@ fn a_budget_of_zero_and_a_full_machine_are_refused_with_their_source() {
     let memory = Memory::new(&programs, DataNeed::default(), HELD);
     let error = memory.check(&NullDevice::default(), &[]).unwrap_err();
     assert!(error.to_string().contains("device `null`"), "{error}");
-    let cpu = Backend::Cpu.device();
+    let cpu = Backend::Cpu.device().unwrap();
     assert_eq!(memory.check(&*cpu, &[]), Ok(()));
     let error = memory.check(&*cpu, &[Limit::budget(0)]).unwrap_err();
     assert_eq!(error.need.total(), memory.need.total(), "all of it counts on the processor");
@@ -150,7 +150,7 @@ fn pictures_that_training_reads_are_held_too_up_to_the_budget() {
 #[test]
 fn what_would_not_fit_computes_again_and_what_cannot_fit_is_refused() {
     let recipe = recipe(&["train.batch_size=64"]);
-    let cpu = Backend::Cpu.device();
+    let cpu = Backend::Cpu.device().unwrap();
     let name = "cli";
     let held = |budget: Option<u64>| {
         let mut programs = programs(&recipe);

@@ -28,6 +28,7 @@ pub(super) fn source_json(program: &Program) -> Result<Value, ExperimentError> {
                             "block": geometry.block,
                             "shared_bytes": geometry.shared,
                             "arguments": launch.arguments.iter().map(argument).collect::<Vec<_>>(),
+                            "table": launch.table.iter().map(argument).collect::<Vec<_>>(),
                         })
                     })
                     .collect();
@@ -49,6 +50,7 @@ fn argument(argument: &CudaArgument) -> String {
         CudaArgument::Input(i) => format!("operand {i}"),
         CudaArgument::Output(o) => format!("result {o}"),
         CudaArgument::Scratch(offset) => format!("scratch + {offset}"),
+        CudaArgument::Table => "table".to_owned(),
         CudaArgument::Fault => "fault".to_owned(),
         CudaArgument::Stop => "stop".to_owned(),
     }

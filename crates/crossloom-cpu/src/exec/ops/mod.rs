@@ -75,6 +75,6 @@ fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lo
         Op::AttnPoolGrad(op) => Some(pool::lower_grad(*op, inputs, outputs)),
         Op::AgfInject(_) | Op::AgfInjectGrad(_) => inject::lower(op, inputs, outputs),
         Op::AdamW(_) | Op::GlobalNorm(_) => optim::lower(op),
-        Op::AmpProject(_) | Op::AgfGate(_) => None,
+        Op::MultiAdamW(_) | Op::AmpProject(_) | Op::AgfGate(_) => None,
     }
 }

@@ -1,7 +1,7 @@
 //! AdamW and the gradient norm.
 
 use crossloom_ir::TensorType;
-use crossloom_ir::op::{AdamW, GlobalNorm, Op};
+use crossloom_ir::op::{AdamW, GlobalNorm, MultiAdamW, Op};
 
 use super::support::{
     EXACT, assert_close, assert_complains, between, check, check_expansion, check_round_trip, given, outputs,
@@ -19,6 +19,35 @@ fn adamw_expands() {
         let op = Op::from(ADAMW);
         check_round_trip(&op);
         check_expansion(&op, &args, EXACT);
+    }
+}
+
+#[test]
+fn several_parameters_step_as_each_alone() {
+    let op = MultiAdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: vec![0.1, 0.0] };
+    check_round_trip(&op.clone().into());
+    let parameter = |shape: &[usize], seed: u64| {
+        let hyper = between(&[3], 0.1, 1.0, seed + 4);
+        [
+            random(shape, seed),
+            random(shape, seed + 1),
+            random(shape, seed + 2),
+            between(shape, 0.1, 1.0, seed + 3),
+            hyper,
+        ]
+    };
+    let (first, second) = (parameter(&[2, 3], 10), parameter(&[5], 20));
+    let scale = given(&[], &[0.5]);
+    let args: Vec<_> = [scale.clone()].into_iter().chain(first.clone()).chain(second.clone()).collect();
+    check_expansion(&op.clone().into(), &args, EXACT);
+    let together = outputs(op.clone(), &args);
+    let alone = [(first, 0.1), (second, 0.0)].map(|(parameter, weight_decay)| {
+        let args: Vec<_> = parameter.into_iter().chain([scale.clone()]).collect();
+        outputs(AdamW { weight_decay, ..ADAMW }, &args)
+    });
+    assert_eq!(together, alone.concat());
+    for (input, output) in Op::from(op).in_place() {
+        assert_eq!(args[input].value.shape, together[output].shape);
     }
 }
 
@@ -74,6 +103,12 @@ fn wrong_operands_are_named() {
     assert_complains(beta, &types(p.clone()), "`beta2` is 1, must be at least 0 and below 1");
     let decay = AdamW { weight_decay: -0.1, ..ADAMW };
     assert_complains(decay, &types(p.clone()), "`weight_decay` is -0.1, must not be negative");
+    let several =
+        |decays: &[f64]| MultiAdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: decays.to_vec() };
+    assert_complains(several(&[]), std::slice::from_ref(&scale), "takes at least one parameter");
+    let two = [&scale, &p, &p, &p, &p, &hyper, &p, &p, &hyper, &p, &hyper].map(Clone::clone);
+    assert_complains(several(&[0.0; 3]), &two, "of 3 parameters, not 11 operands");
+    assert_complains(several(&[0.0; 2]), &two, "parameter 1: m is f32[3], must be f32[2]");
     assert_complains(GlobalNorm, &[], "takes at least one operand");
     assert_complains(GlobalNorm, &[p, TensorType::i32([2])], "operand 1 is i32[2], must hold floats");
 }

@@ -49,6 +49,7 @@ fn the_contract_is_complete() {
         "agf_inject",
         "agf_inject_grad",
         "adamw",
+        "multi_adamw",
         "global_norm",
         "to_float",
         "to_int",

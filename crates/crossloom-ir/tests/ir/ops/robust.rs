@@ -5,8 +5,8 @@ use crossloom_ir::op::{
     Activation, AdamW, AddLayerNorm, AddRmsNorm, AgfGate, AgfInject, AgfInjectGrad, AmpProject, Argmax,
     Attach, Attention, AttentionGrad, AttnPool, AttnPoolGrad, CacheWrite, CachedAttention, CrossEntropy,
     CrossEntropyGrad, DeformableAttention, DeformableAttentionGrad, Embedding, EmbeddingGrad, GatherRows,
-    GlobalNorm, LayerNorm, LayerNormGrad, Linear, Matmul, Op, PoolAttention, RmsNorm, RmsNormGrad, Rope,
-    ScatterMode, ScatterRows, Softmax, ToFloat, ToInt,
+    GlobalNorm, LayerNorm, LayerNormGrad, Linear, Matmul, MultiAdamW, Op, PoolAttention, RmsNorm,
+    RmsNormGrad, Rope, ScatterMode, ScatterRows, Softmax, ToFloat, ToInt,
 };
 use crossloom_ir::{DType, Func, Role, Scope, Tensor, TensorType};
 use proptest::prelude::*;
@@ -99,6 +99,10 @@ fn samples() -> Vec<(Op, Vec<TensorType>)> {
         (
             AdamW { beta1: 0.9, beta2: 0.9, eps: 1e-8, weight_decay: 0.0 }.into(),
             vec![x.clone(), x.clone(), x.clone(), x.clone(), f(&[3]), f(&[])],
+        ),
+        (
+            MultiAdamW { beta1: 0.9, beta2: 0.9, eps: 1e-8, weight_decay: vec![0.0] }.into(),
+            vec![f(&[]), x.clone(), x.clone(), x.clone(), x.clone(), f(&[3])],
         ),
         (GlobalNorm.into(), vec![x.clone(), d]),
         (Linear { bias: true, act: None, residual: false }.into(), vec![x.clone(), f(&[5, 4]), f(&[5])]),
