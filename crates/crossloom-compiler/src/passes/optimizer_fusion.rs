@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crossloom_ir::func::InstData;
 use crossloom_ir::op::{AdamW, MultiAdamW, Op};
 use crossloom_ir::rewrite::Rewriter;
-use crossloom_ir::{DType, Func, IrError, IrErrors, Value};
+use crossloom_ir::{DType, Func, IrError, IrErrors, Scope, Value};
 
 use super::Pass;
 use crate::Context;
@@ -78,7 +78,7 @@ fn groups(func: &Func) -> Vec<Vec<usize>> {
 
 fn fuse(rewriter: &mut Rewriter<'_>, func: &Func, group: &[usize]) -> Result<(), IrError> {
     let mut fused = MultiAdamW { beta1: 0.0, beta2: 0.0, eps: 0.0, weight_decay: Vec::new() };
-    let (mut inputs, mut outputs, mut scope) = (Vec::new(), Vec::new(), Default::default());
+    let (mut inputs, mut outputs, mut scope) = (Vec::new(), Vec::new(), Scope::default());
     for inst in group.iter().map(|&index| &func.insts()[index]) {
         let Some((&AdamW { beta1, beta2, eps, weight_decay }, [p, g, m, v, hyper, scale])) = step(func, inst)
         else {

@@ -20,6 +20,7 @@ use crossloom_ir::{DType, Func, Op, Role, Tensor, TensorType, interp};
 use crate::common::{assert_close, data, read};
 
 /// What an operand holds.
+#[derive(Clone)]
 enum Operand {
     /// Numbers in -1..1.
     F(Vec<usize>),
