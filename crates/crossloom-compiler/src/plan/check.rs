@@ -10,6 +10,8 @@
 //! - memory that a value occupies is not written by another value's step before the last read of it;
 //! - a parameter's memory is written only by values that update it, and never while its old content is still needed.
 
+use std::collections::{BTreeMap, HashSet};
+
 use crossloom_ir::func::ValueDef;
 use crossloom_ir::{IrError, IrErrors, Role, Value};
 
@@ -99,11 +101,24 @@ fn check_order(plan: &Plan, errors: &mut Vec<IrError>) {
 fn check_steps(plan: &Plan, errors: &mut Vec<IrError>) {
     for step in &plan.steps {
         let inst = plan.func.inst(step.inst);
-        let allowed = inst.op.in_place();
+        let allowed: HashSet<_> = inst.op.in_place().into_iter().collect();
         if let Some((i, o)) = step.in_place.iter().find(|pair| !allowed.contains(pair)) {
             let error = IrError::new(format!("cannot write result {o} over operand {i}"));
             errors.push(error.with_op(inst.op.mnemonic()).with_scope(&inst.scope));
         }
+        let in_place: HashSet<_> = step.in_place.iter().copied().collect();
+        let apart = |&&(i, o): &&(usize, usize)| {
+            let place = |values: &[Value], index: usize| values.get(index).map(|&value| plan.place(value));
+            place(&inst.inputs, i) != place(&inst.outputs, o)
+        };
+        let apart: HashSet<usize> = step.in_place.iter().filter(apart).map(|&(_, o)| o).collect();
+        // Only what lies in one block can overlap: of the thousands of operands of an optimizer's step that is two or three.
+        let mut operands: BTreeMap<Block, Vec<(usize, Place)>> = BTreeMap::new();
+        for (i, &input) in inst.inputs.iter().enumerate() {
+            let place = plan.place(input);
+            operands.entry(place.block).or_default().push((i, place));
+        }
+        let mut results: BTreeMap<Block, Vec<Place>> = BTreeMap::new();
         for (o, &output) in inst.outputs.iter().enumerate() {
             let at = plan.place(output);
             if !at.offset.is_multiple_of(plan.alignment) {
@@ -111,10 +126,12 @@ fn check_steps(plan: &Plan, errors: &mut Vec<IrError>) {
                 let error = IrError::new(message).with_value(output).with_op(inst.op.mnemonic());
                 errors.push(error.with_scope(&inst.scope));
             }
-            let clash = inst.inputs.iter().enumerate().any(|(i, &input)| {
-                let from = plan.place(input);
-                if step.in_place.contains(&(i, o)) { from != at } else { overlap(from, at) }
-            }) || inst.outputs[..o].iter().any(|&other| overlap(plan.place(other), at));
+            let mut beside = operands.get(&at.block).into_iter().flatten();
+            let others = results.entry(at.block).or_default();
+            let clash = apart.contains(&o)
+                || beside.any(|&(i, from)| !in_place.contains(&(i, o)) && overlap(from, at))
+                || others.iter().any(|&other| overlap(other, at));
+            others.push(at);
             if clash {
                 let error = IrError::new("is written over an operand or another result of the same step");
                 errors.push(error.with_value(output).with_op(inst.op.mnemonic()).with_scope(&inst.scope));
@@ -168,7 +185,7 @@ fn check_contents(plan: &Plan, errors: &mut Vec<IrError>) {
 /// Which value's step last wrote which range.
 #[derive(Default)]
 struct Contents {
-    ranges: std::collections::BTreeMap<(Block, usize), (usize, Value)>,
+    ranges: BTreeMap<(Block, usize), (usize, Value)>,
 }
 
 impl Contents {

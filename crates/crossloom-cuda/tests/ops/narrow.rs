@@ -5,7 +5,7 @@ use crossloom_ir::op::{
     Step, Transpose, Unary, UnaryKind,
 };
 
-use crate::support::{agree, case, floats, given};
+use crate::support::{Operand, agree, case, floats, given};
 
 #[test]
 fn elements_and_movements() {
@@ -31,7 +31,8 @@ fn elements_and_movements() {
         cases.push(case(format!("fused, {cols} columns"), op, operands).narrow());
     }
     // Ties go to the even neighbour, what is too large to infinity.
-    let edges = [1.0, 1.003_906_25, 1.011_718_75, -1.003_906_25, f32::MAX, f32::INFINITY, f32::NAN, -0.0];
+    let (one, three) = (1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0);
+    let edges = [1.0, one, three, -one, f32::MAX, f32::INFINITY, f32::NAN, -0.0];
     cases.push(case("edges", Convert, vec![given(&[8], &edges)]).narrow());
     let x = || floats(&[3, 5, 4], 5).narrow();
     cases.push(case("transpose", Transpose { perm: vec![2, 0, 1] }, vec![x()]).narrow());
@@ -68,7 +69,7 @@ fn products() {
             let name = format!("linear {m} x {n} x {k}, {bias}, {act:?}, {residual}");
             let wide: Vec<_> = operands.iter().cloned().chain(rest.clone()).collect();
             cases.push(case(name.clone(), op, wide));
-            let narrow = operands.into_iter().chain(rest.map(|rest| rest.narrow())).collect();
+            let narrow = operands.into_iter().chain(rest.map(Operand::narrow)).collect();
             cases.push(case(format!("{name}, to 16 bits"), op, narrow).narrow());
         }
     }
