@@ -9,9 +9,9 @@ use crossloom_ir::op::{
     Argmax, Attach, Attention, AttentionGrad, AttnPool, AttnPoolGrad, Binary, BinaryKind, Broadcast,
     CacheWrite, CachedAttention, Concat, Constant, Convert, CrossEntropy, CrossEntropyGrad,
     DeformableAttention, DeformableAttentionGrad, Embedding, EmbeddingGrad, FusedElementwise, GatherRows,
-    GlobalNorm, Iota, LayerNorm, LayerNormGrad, Linear, Load, Matmul, Pad, PoolAttention, Reduce, ReduceKind,
-    Reshape, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step, ToFloat, ToInt,
-    Transpose, Unary, UnaryKind,
+    GlobalNorm, Iota, LayerNorm, LayerNormGrad, Linear, Load, Matmul, MultiAdamW, Pad, PoolAttention, Reduce,
+    ReduceKind, Reshape, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step, ToFloat,
+    ToInt, Transpose, Unary, UnaryKind,
 };
 
 use crate::compare::{Arg, between, check, floats, random, random_whole, whole};
@@ -410,6 +410,13 @@ fn optimizer(seen: &mut Seen) {
         }
         seen.insert(check(GlobalNorm, &[random(shape, 5), random(&[3, 2], 6)]));
     }
+    // Expanded here: the CPU takes the parameters one by one.
+    let several = MultiAdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: vec![0.1, 0.0] };
+    let step = |shape: &[usize]| {
+        let moments = [random(shape, 3), between(shape, 0.01, 1.0, 4)];
+        [&[random(shape, 1), random(shape, 2)][..], &moments, &[floats(&[3], &[1e-2, 1.5, 1.2])]].concat()
+    };
+    seen.insert(check(several, &[vec![floats(&[], &[0.5])], step(&[5, 33]), step(&[7])].concat()));
 }
 
 /// One test, because together the families must hold every op: an op that is added to the registry is added here.
