@@ -55,7 +55,7 @@ pub fn train(
         seed: recipe.order_seed(),
         normalization: Processor::of(recipe).normalization(),
         image_mode: image_mode(recipe),
-        ..TrainingOptions::default()
+        open_fraction: recipe.data.open_fraction.map(|share| share as f32),
     };
     let packer = TrainingPacker::new(plan, encoded, split.images(), options)?;
     let mut source = TrainingStream::new(packer, PackedBatch::new(plan), data.question_vectors(recipe)?);
