@@ -1,5 +1,7 @@
 // A stand-in for NVIDIA's driver and compiler in one library: memory is that of the process, kernels are built and run through the shim,
 // and work is done late: when somebody waits for it. A copy that reads what its owner has changed meanwhile gives wrong numbers.
+#include "runtime.h"
+
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -19,21 +21,8 @@ namespace {
 
 enum : int { INVALID = 1, OUT_OF_MEMORY = 2, NO_IMAGE = 200, NOT_FOUND = 500, FAULT = 719, CAPTURED = 900 };
 
-// The same fields as in the shim's runtime.h.
-struct Launch {
-  const char* kernel;
-  void (*body)(void**);
-  void** arguments;
-  uint32_t grid[3], extent[3];
-  uint32_t shared_bytes;
-  uint32_t order;
-};
-struct Fault {
-  int32_t kind;
-  uint32_t block[3], thread[3];
-  uint64_t address;
-  char text[768];
-};
+using shim::Fault;
+using shim::Launch;
 
 typedef std::function<int()> Work;
 struct Graph {
