@@ -92,6 +92,13 @@ fn a_frozen_part_keeps_its_start_values_and_all_others_move() {
 }
 
 #[test]
+fn the_share_of_open_questions_decides_what_is_trained_on() {
+    let [all, half, half_again] = [None, Some("data.open_share=0.5"), Some("data.open_share=0.5")]
+        .map(|share| train(&recipe(share.as_slice())));
+    assert!(all.start == half.start && all.end != half.end && half.end == half_again.end);
+}
+
+#[test]
 fn a_factor_on_the_rate_of_the_gates_changes_the_first_update_of_the_gates_alone() {
     let first_step = |sets: &[&str]| {
         let one = ["train.steps=1", "variants.question_only.train.steps=1", "train.warmup=0"];
