@@ -123,6 +123,8 @@ impl CudaProgram {
                 let resolved = |&argument: &Argument| match argument {
                     Argument::Input(i) => address(inst.inputs[i]),
                     Argument::Output(o) => address(inst.outputs[o]),
+                    Argument::InputFrom(i, offset) => Ok(address(inst.inputs[i])? + offset as u64),
+                    Argument::OutputFrom(o, offset) => Ok(address(inst.outputs[o])? + offset as u64),
                     Argument::Scratch(offset) => blocks[0].range(plan.scratch_offset() + offset, 0),
                     Argument::Table => tables.range(table, launch.table.len() * 8),
                     Argument::Stop => words.range(last * 8, 8),

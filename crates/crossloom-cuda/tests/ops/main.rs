@@ -11,3 +11,4 @@ mod injection;
 mod narrow;
 mod rows;
 mod support;
+mod types;
