@@ -1,5 +1,5 @@
 // Layer norm backwards to its rows: dx = rstd (slope - mean(slope) - n mean(slope n)) + ds, slope = dy gamma, n = (x - mean) rstd.
-// FLOPs: 13 per element. Bytes and places as in rms_norm_grad.cu.
+// FLOPs: 13 per element. Bytes and places as in rms_norm_grad.cu. Bound by memory.
 ENTRY(THREADS) KERNEL(const float* dy, const float* x, const float* gamma, const float* mean, const float* rstd,
                       const float* ds, float* dx) {
   ROW_OF_TEAM(ROWS)

@@ -5,6 +5,7 @@
 mod attention;
 mod elementwise;
 mod inject;
+mod library;
 mod loss;
 mod movement;
 mod norm;
@@ -19,6 +20,22 @@ use crossloom_ir::{DType, Op, TensorType};
 
 use crate::Geometry;
 use crate::launch::Lowered;
+use crate::product::Products;
+
+/// What an op on those types becomes: a product of the library where that computes them and the rule gives it one, otherwise kernels, if
+/// there are any.
+pub fn lower_with(
+    products: Products,
+    op: &Op,
+    inputs: &[&TensorType],
+    outputs: &[&TensorType],
+) -> Option<Lowered> {
+    let of_library = match products {
+        Products::Own => None,
+        Products::Library { tf32 } => library::lower(op, inputs, outputs, tf32),
+    };
+    of_library.or_else(|| lower(op, inputs, outputs))
+}
 
 /// The kernels of an op on those types, if there are any.
 pub fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
