@@ -6,9 +6,8 @@ use std::fmt;
 use crossloom_compiler::Plan;
 use crossloom_ir::{TensorType, Value};
 
-use crate::PRELUDE;
 use crate::launch::{Launch, Lowered};
-use crate::lower::lower;
+use crate::{CudaTarget, PRELUDE};
 
 /// What some plans become: the launches of their steps, and every kernel once.
 #[derive(Clone, Debug)]
@@ -18,7 +17,7 @@ pub struct Generated {
 }
 
 impl Generated {
-    /// The launches of plans that were made for [`CudaTarget`](crate::CudaTarget).
+    /// The launches of plans that were made for [`CudaTarget::OWN`].
     ///
     /// # Errors
     /// A step has no kernel: the plan was made for another target.
@@ -40,7 +39,7 @@ impl Generated {
 fn lowered(plan: &Plan, step: &crossloom_compiler::plan::Step) -> Result<Lowered, String> {
     let inst = plan.func.inst(step.inst);
     let types = |values: &[Value]| values.iter().map(|&v| plan.func.ty(v)).collect::<Vec<&TensorType>>();
-    let lowered = lower(&inst.op, &types(&inst.inputs), &types(&inst.outputs));
+    let lowered = CudaTarget::OWN.lower(&inst.op, &types(&inst.inputs), &types(&inst.outputs));
     lowered.filter(|lowered| lowered.name == step.kernel).ok_or_else(|| {
         let (op, target) = (inst.op.mnemonic(), &plan.target);
         format!("`{op}` in `{}` has no CUDA kernel `{}`; the plan is for {target}", inst.scope, step.kernel)

@@ -4,6 +4,7 @@ use crossloom_compiler::Kernel;
 use crossloom_ir::{DType, TensorType};
 
 use crate::Geometry;
+use crate::product::Multiply;
 
 impl Geometry {
     /// So many blocks of so many threads along x. `None` if there are more blocks than a launch can have.
@@ -56,13 +57,15 @@ pub struct Launch {
     pub table: Vec<Argument>,
 }
 
-/// The launches of a step, one after the other.
+/// The launches of a step, one after the other, or one product of the library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lowered {
     /// The name under which plans and profiles show it.
     pub name: &'static str,
-    /// Its launches.
+    /// Its launches; none if it is a product of the library.
     pub launches: Vec<Launch>,
+    /// The product of the library that it is.
+    pub product: Option<Multiply>,
     /// Bytes of working memory.
     pub scratch: usize,
     /// Pairs (input, output) that may be the same memory.
@@ -82,7 +85,11 @@ impl Lowered {
     }
 
     pub(crate) fn new(name: &'static str, launches: Vec<Launch>) -> Self {
-        Self { name, launches, scratch: 0, in_place: Vec::new() }
+        Self { name, launches, product: None, scratch: 0, in_place: Vec::new() }
+    }
+
+    pub(crate) fn product(name: &'static str, product: Multiply) -> Self {
+        Self { product: Some(product), ..Self::new(name, Vec::new()) }
     }
 
     #[must_use]

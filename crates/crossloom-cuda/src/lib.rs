@@ -5,13 +5,14 @@
 //!   because a library or a function of it is not there.
 //! * [`CudaTarget`] says which ops have kernels; [`lower`](mod@lower) gives the launches of an op, each with its source: CUDA C that
 //!   includes nothing, with shapes as constants, to stand behind [`PRELUDE`]; [`Generated`] is those of whole plans.
+//! * [`product`] is matrix products by NVIDIA's library, for plans of a [`CudaTarget`] that asks for it.
 //! * [`nvrtc`] compiles that source for an architecture, without a device.
 //! * [`CudaDevice`] runs plans through a small [`Driver`]; [`GpuDriver`] is that of a GPU, [`FakeDriver`] one without.
 //! * [`shim`] builds the same source with the system's C++ compiler and runs it, so that kernels are tested where there is no
 //!   GPU.
 //!
 //! Every sum has one order, which depends on shapes alone; there are no atomics in sums. A row's result does not depend on the other
-//! rows of a call.
+//! rows of a call, unless products are the library's.
 
 mod device;
 mod generated;
@@ -20,10 +21,11 @@ pub mod launch;
 pub mod lower;
 pub mod nvrtc;
 pub mod probe;
+pub mod product;
 pub mod shim;
 mod target;
 
-pub use device::{CudaDevice, Driver, FakeDriver, GpuDriver, GpuError, Graph, Mark, Module, Stream};
+pub use device::{Choice, CudaDevice, Driver, FakeDriver, GpuDriver, GpuError, Graph, Mark, Module, Stream};
 pub use generated::Generated;
 pub use geometry::Geometry;
 pub use target::CudaTarget;

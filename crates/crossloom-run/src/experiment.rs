@@ -127,7 +127,8 @@ impl<'r> Experiment<'r> {
         let before = earlier_record.as_ref().map(|record| record.status.clone());
         let dir = &held.dir;
         let stages = compiled.iter().flat_map(|compiled| &compiled.stages);
-        let notes = stages.flat_map(|stage| stage.notes.clone()).collect();
+        let notes = stages.flat_map(|stage| stage.notes.clone());
+        let notes = notes.chain(self.resources.backend.notes()?).collect();
         let mut record = record::begin(self, dir, earlier_record, &variants, manifests, notes)?;
         for note in record.notes.iter().skip(told) {
             progress.note(note);
@@ -140,6 +141,8 @@ impl<'r> Experiment<'r> {
         };
 
         let worked = self.run_variants(compiled, &device, dir, &data, &mut record, progress, stop);
+        let chosen = self.resources.backend.chosen()?.into_iter();
+        record.algorithms.extend(chosen.map(|one| (one.product, format!("{}, {}", one.algorithm, one.how))));
         let place = |name: &String| loaded.variants.iter().position(|variant| variant.name == *name);
         record.variants.sort_by(|a, _, b, _| place(a).cmp(&place(b)));
         tick(&mut record);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::Geometry;
 use crate::launch::Launch;
+use crate::product::{Operands, Product, Products};
 
 /// Memory by address, kernels, and streams. Errors are the driver's own words.
 pub trait Driver: fmt::Debug + Send + Sync {
@@ -27,6 +28,17 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// What the compiler says.
     fn load(&self, launches: &[&Launch]) -> Result<Arc<dyn Module>, String>;
 
+    /// What computes matrix products here.
+    fn products(&self) -> Products {
+        Products::Own
+    }
+
+    /// Makes a product of the library ready.
+    ///
+    /// # Errors
+    /// This driver has no such library, or it has no algorithm for that product.
+    fn product(&self, product: &Product) -> Result<Arc<dyn Module>, String>;
+
     /// A new stream.
     ///
     /// # Errors
@@ -40,7 +52,7 @@ pub trait Driver: fmt::Debug + Send + Sync {
     fn total_memory(&self) -> Option<u64>;
 }
 
-/// Kernels that are ready.
+/// Kernels, or a product of the library, that are ready.
 pub trait Module: Any + Send + Sync {
     /// For the driver that made it.
     fn as_any(&self) -> &dyn Any;
@@ -85,7 +97,17 @@ pub trait Stream: Send {
         arguments: &[u64],
     ) -> Result<(), String>;
 
-    /// From now on fills and launches are kept instead of done, until [`Stream::end_capture`]. Nothing else may be asked meanwhile.
+    /// Starts a product of the library on addresses.
+    ///
+    /// # Errors
+    /// The stream has failed, or the product is another driver's.
+    ///
+    /// # Safety
+    /// What the product reads and writes from the addresses on is memory of this stream's driver that nothing else uses meanwhile, each a
+    /// whole matrix of its shape; the result may be where the residual is.
+    unsafe fn multiply(&mut self, product: &Arc<dyn Module>, at: &Operands<u64>) -> Result<(), String>;
+
+    /// From now on fills, launches and products are kept instead of done, until [`Stream::end_capture`]. Nothing else may be asked meanwhile.
     ///
     /// # Errors
     /// The stream has failed, or captures already.

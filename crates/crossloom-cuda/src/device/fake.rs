@@ -11,6 +11,7 @@ use std::thread;
 use super::driver::{Driver, Graph, Mark, Module, Stream};
 use crate::Geometry;
 use crate::launch::Launch;
+use crate::product::{Operands, Product, Products};
 use crate::shim::{Guarded, Order, Program};
 
 /// See the head of this module. Memory is poisoned at first, and every piece lies between pages that cannot be touched.
@@ -18,6 +19,7 @@ pub struct FakeDriver {
     order: Order,
     /// How much memory it says it has.
     total: Option<u64>,
+    products: Products,
     memory: Mutex<BTreeMap<u64, Guarded>>,
     streams: Mutex<Vec<Weak<Progress>>>,
 }
@@ -32,13 +34,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl FakeDriver {
     /// A driver whose kernels' threads get their turns in that order.
     pub fn new(order: Order) -> Self {
-        Self { order, total: None, memory: Mutex::default(), streams: Mutex::default() }
+        Self {
+            order,
+            total: None,
+            products: Products::Own,
+            memory: Mutex::default(),
+            streams: Mutex::default(),
+        }
     }
 
     /// The same, which says that it has so many bytes of memory.
     #[must_use]
     pub fn with_memory(self, bytes: u64) -> Self {
         Self { total: Some(bytes), ..self }
+    }
+
+    /// The same with what computes matrix products; those of the library are computed by plain loops.
+    #[must_use]
+    pub fn with_products(self, products: Products) -> Self {
+        Self { products, ..self }
     }
 }
 
@@ -81,6 +95,17 @@ impl Driver for FakeDriver {
         Ok(Arc::new(FakeModule(program)))
     }
 
+    fn products(&self) -> Products {
+        self.products
+    }
+
+    fn product(&self, product: &Product) -> Result<Arc<dyn Module>, String> {
+        match self.products {
+            Products::Own => Err("this driver has no library of products".to_owned()),
+            Products::Library { .. } => Ok(Arc::new(FakeProduct(*product))),
+        }
+    }
+
     fn stream(&self) -> Result<Box<dyn Stream>, String> {
         let (work, todo) = channel();
         let progress = Arc::new(Progress::default());
@@ -104,6 +129,18 @@ impl Driver for FakeDriver {
 struct FakeModule(Arc<Program>);
 
 impl Module for FakeModule {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+struct FakeProduct(Product);
+
+impl Module for FakeProduct {
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -247,6 +284,17 @@ impl Stream for FakeStream {
             // this is done.
             unsafe { program.launch(&kernel, geometry, &mut arguments, order) }
                 .map_err(|fault| fault.to_string())
+        })
+    }
+
+    unsafe fn multiply(&mut self, product: &Arc<dyn Module>, at: &Operands<u64>) -> Result<(), String> {
+        let product = product.as_any().downcast_ref::<FakeProduct>().ok_or("a product of another driver")?.0;
+        let at = *at;
+        self.start_or_keep(move || {
+            let at = at.try_map(|&address| Ok::<_, String>(pointer(address)))?;
+            // SAFETY: the caller says that these are whole matrices in memory of this driver, which lives until this is done.
+            unsafe { product.compute(&at) };
+            Ok(())
         })
     }
 

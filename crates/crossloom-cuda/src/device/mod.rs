@@ -19,7 +19,7 @@ use crossloom_runtime::{Budget, Device, DeviceProgram, DeviceQueue, RunError, Ve
 
 pub use driver::{Driver, Graph, Mark, Module, Stream};
 pub use fake::FakeDriver;
-pub use gpu::{GpuDriver, GpuError};
+pub use gpu::{Choice, GpuDriver, GpuError};
 
 use crate::CudaTarget;
 use program::CudaProgram;
@@ -38,12 +38,14 @@ pub struct CudaDevice {
     driver: Arc<dyn Driver>,
     budget: Budget,
     synchronous: bool,
+    target: CudaTarget,
 }
 
 impl CudaDevice {
     /// The device of a driver, to be used up to a budget.
     pub fn new(driver: Arc<dyn Driver>, budget: Budget) -> Self {
-        Self { driver, budget, synchronous: false }
+        let target = CudaTarget { products: driver.products() };
+        Self { driver, budget, synchronous: false, target }
     }
 
     /// The same, but every step is waited for before the next one starts: slow, and a fault on the device names the op, scope and
@@ -66,7 +68,7 @@ impl Device for CudaDevice {
     }
 
     fn target(&self) -> &dyn Target {
-        &CudaTarget
+        &self.target
     }
 
     fn budget(&self) -> &Budget {
@@ -82,6 +84,6 @@ impl Device for CudaDevice {
     }
 
     fn prepare(&self, plan: &VerifiedPlan) -> Result<Arc<dyn DeviceProgram>, RunError> {
-        Ok(Arc::new(CudaProgram::new(plan, &*self.driver)?))
+        Ok(Arc::new(CudaProgram::new(plan, self.target, &*self.driver)?))
     }
 }

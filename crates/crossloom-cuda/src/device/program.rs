@@ -1,33 +1,35 @@
 //! A plan with its kernels, and the same bound to memory.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
 use crossloom_compiler::plan::{self, Block};
-use crossloom_ir::{IrError, Value};
+use crossloom_ir::{IrError, Op, TensorType, Value};
 use crossloom_runtime::{DeviceBound, DeviceMemory, DeviceProgram, RunError, VerifiedPlan};
 
 use super::memory::CudaMemory;
 use super::{Driver, Graph, Module, NAME, failed};
 use crate::launch::{Argument, Launch, Lowered};
-use crate::lower::lower;
-use crate::target::ALIGN;
+use crate::product::{Operands, Product};
+use crate::target::{ALIGN, CudaTarget};
 
 /// A verified plan with its kernels.
 pub(super) struct CudaProgram {
     pub(super) plan: VerifiedPlan,
-    /// The launches of every step.
-    steps: Vec<Vec<Launch>>,
+    /// What every step is.
+    steps: Vec<Lowered>,
     pub(super) module: Arc<dyn Module>,
+    /// The products of the library, each once.
+    products: HashMap<Product, Arc<dyn Module>>,
 }
 
-/// A launch whose addresses are known.
-pub(super) struct BoundLaunch {
-    pub(super) kernel: String,
-    pub(super) geometry: crate::Geometry,
-    pub(super) addresses: Vec<u64>,
+/// A launch or a product whose addresses are known.
+pub(super) enum Bound {
+    Launch { kernel: String, geometry: crate::Geometry, addresses: Vec<u64> },
+    Product { product: Arc<dyn Module>, at: Operands<u64> },
 }
 
 /// All steps at once: the first time they are started one by one, the second time they are captured, from then on replayed.
@@ -39,7 +41,7 @@ pub(super) enum Whole {
 
 /// Launches on memory, and which of them are each step's.
 pub(super) struct Placed {
-    pub(super) launches: Vec<BoundLaunch>,
+    pub(super) launches: Vec<Bound>,
     pub(super) steps: Vec<Range<usize>>,
     /// What has to be in the memory of the tables.
     pub(super) tables: Vec<u8>,
@@ -50,7 +52,7 @@ pub(super) struct CudaBound {
     pub(super) queue: u64,
     pub(super) program: Arc<CudaProgram>,
     /// The launches of all steps, and which of them are each step's.
-    pub(super) launches: Vec<BoundLaunch>,
+    pub(super) launches: Vec<Bound>,
     pub(super) steps: Vec<Range<usize>>,
     /// How often all steps were started at once, and what was captured of that.
     pub(super) whole: Whole,
@@ -64,24 +66,42 @@ pub(super) struct CudaBound {
 
 impl CudaProgram {
     /// Finds and builds the kernels of a plan.
-    pub(super) fn new(plan: &VerifiedPlan, driver: &dyn Driver) -> Result<Self, RunError> {
+    pub(super) fn new(
+        plan: &VerifiedPlan,
+        target: CudaTarget,
+        driver: &dyn Driver,
+    ) -> Result<Self, RunError> {
         if plan.alignment < ALIGN {
             let message = format!("is aligned to {} bytes, CUDA to {ALIGN}", plan.alignment);
             return Err(RunError::Plan(IrError::new(message).into()));
         }
         check_memory(plan, driver)?;
-        let lowered = plan.steps.iter().map(|step| plan.kernel_of(step, NAME, lower, Lowered::told));
-        let steps: Vec<Vec<Launch>> =
-            lowered.map(|step| Ok(step?.launches)).collect::<Result<_, RunError>>()?;
+        let lower =
+            |op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]| target.lower(op, inputs, outputs);
+        let lowered = plan.steps.iter().map(|step| {
+            let lowered = plan.kernel_of(step, NAME, lower, Lowered::told)?;
+            Ok(if lowered.product.is_some() && writes_state(plan, step) { own(plan, step)? } else { lowered })
+        });
+        let steps: Vec<Lowered> = lowered.collect::<Result<_, RunError>>()?;
+        let launches = steps.iter().flat_map(|step| &step.launches);
         let distinct: BTreeMap<&str, &Launch> =
-            steps.iter().flatten().map(|launch| (launch.kernel.as_str(), launch)).collect();
+            launches.map(|launch| (launch.kernel.as_str(), launch)).collect();
         let module = driver.load(&distinct.into_values().collect::<Vec<_>>()).map_err(failed)?;
-        Ok(Self { plan: plan.clone(), steps, module })
+        let mut products = HashMap::new();
+        for (step, multiply) in
+            plan.steps.iter().zip(&steps).filter_map(|(s, own)| Some((s, own.product.as_ref()?)))
+        {
+            if let Entry::Vacant(place) = products.entry(multiply.product) {
+                let refused = |message| RunError::refused(plan.func.inst(step.inst), &step.kernel, message);
+                place.insert(driver.product(&multiply.product).map_err(refused)?);
+            }
+        }
+        Ok(Self { plan: plan.clone(), steps, module, products })
     }
 
     /// Bytes of the tables of all launches.
     pub(super) fn table_bytes(&self) -> usize {
-        self.steps.iter().flatten().map(|launch| launch.table.len() * 8).sum()
+        self.steps.iter().flat_map(|step| &step.launches).map(|launch| launch.table.len() * 8).sum()
     }
 
     /// The launches on blocks of memory: the arena, then the parameters. `words` is where steps report, `tables` where the tables
@@ -118,26 +138,33 @@ impl CudaProgram {
         for (index, (step, own)) in plan.steps.iter().zip(&self.steps).enumerate() {
             let inst = plan.func.inst(step.inst);
             let first = launches.len();
-            for launch in own {
-                let table = content.len();
-                let resolved = |&argument: &Argument| match argument {
-                    Argument::Input(i) => address(inst.inputs[i]),
-                    Argument::Output(o) => address(inst.outputs[o]),
-                    Argument::InputFrom(i, offset) => Ok(address(inst.inputs[i])? + offset as u64),
-                    Argument::OutputFrom(o, offset) => Ok(address(inst.outputs[o])? + offset as u64),
-                    Argument::Scratch(offset) => blocks[0].range(plan.scratch_offset() + offset, 0),
-                    Argument::Table => tables.range(table, launch.table.len() * 8),
-                    Argument::Stop => words.range(last * 8, 8),
-                    Argument::Fault => words.range((index + 1) * 8, 8),
-                };
+            let resolve = |argument: Argument, table: (usize, usize)| match argument {
+                Argument::Input(i) => address(inst.inputs[i]),
+                Argument::Output(o) => address(inst.outputs[o]),
+                Argument::InputFrom(i, offset) => Ok(address(inst.inputs[i])? + offset as u64),
+                Argument::OutputFrom(o, offset) => Ok(address(inst.outputs[o])? + offset as u64),
+                Argument::Scratch(offset) => blocks[0].range(plan.scratch_offset() + offset, 0),
+                Argument::Table => tables.range(table.0, table.1),
+                Argument::Stop => words.range(last * 8, 8),
+                Argument::Fault => words.range((index + 1) * 8, 8),
+            };
+            for launch in &own.launches {
+                let table = (content.len(), launch.table.len() * 8);
+                let resolved = |&argument: &Argument| resolve(argument, table);
                 for argument in &launch.table {
                     content.extend(resolved(argument)?.to_ne_bytes());
                 }
                 let addresses = launch.arguments.iter().map(resolved).collect::<Result<_, _>>()?;
                 let (kernel, geometry) = (launch.kernel.clone(), launch.geometry);
-                launches.push(BoundLaunch { kernel, geometry, addresses });
+                launches.push(Bound::Launch { kernel, geometry, addresses });
             }
-            if own.iter().any(|launch| launch.arguments.contains(&Argument::Fault)) {
+            if let Some(multiply) = &own.product {
+                let product = self.products.get(&multiply.product).map(Arc::clone);
+                let product = product.ok_or_else(|| failed("a product that was not made ready"))?;
+                let at = multiply.operands.try_map(|&argument| resolve(argument, (0, 0)))?;
+                launches.push(Bound::Product { product, at });
+            }
+            if own.launches.iter().any(|launch| launch.arguments.contains(&Argument::Fault)) {
                 last = index + 1;
             }
             steps.push(first..launches.len());
@@ -188,6 +215,27 @@ impl CudaProgram {
             format!("the number {value} at position {position} of its operand is none that it takes");
         RunError::refused(inst, &step.kernel, message)
     }
+}
+
+/// Whether a step writes what lives on behind the plan. Kernels behind one that refuses its operands do nothing; a product of the library
+/// does not know of it, and must not touch what is kept.
+fn writes_state(plan: &VerifiedPlan, step: &plan::Step) -> bool {
+    let outputs = &plan.func.inst(step.inst).outputs;
+    outputs.iter().any(|&value| matches!(plan.place(value).block, Block::Param(_)))
+}
+
+/// The kernels of this crate for a step.
+fn own(plan: &VerifiedPlan, step: &plan::Step) -> Result<Lowered, RunError> {
+    let inst = plan.func.inst(step.inst);
+    let types = |values: &[Value]| values.iter().map(|&v| plan.func.ty(v)).collect::<Vec<&TensorType>>();
+    let lowered = CudaTarget::OWN.lower(&inst.op, &types(&inst.inputs), &types(&inst.outputs));
+    let fits = |own: &Lowered| {
+        own.scratch <= plan.scratch && step.in_place.iter().all(|pair| own.in_place.contains(pair))
+    };
+    lowered.filter(fits).ok_or_else(|| {
+        let message = "it writes what is kept, and there is no kernel that knows when not to";
+        RunError::refused(inst, &step.kernel, message.to_owned())
+    })
 }
 
 /// How many of a plan's tensors are named where it does not fit.

@@ -9,7 +9,7 @@ use crossloom_runtime::{
 };
 
 use super::memory::CudaMemory;
-use super::program::{CudaBound, CudaProgram, Placed, Whole};
+use super::program::{Bound, CudaBound, CudaProgram, Placed, Whole};
 use super::{Driver, Mark, Stream, failed};
 
 /// A stream and its number, which is that of no other queue of the process; with exclusive access to it comes exclusive
@@ -56,12 +56,12 @@ impl CudaQueue {
                 // a step's results are apart from its operands but for pairs that its kernel declares. The queue is borrowed
                 // exclusively, and what it starts is done in order. `free` waits for what was started.
                 let started = unsafe {
-                    self.stream.launch(
-                        &bound.program.module,
-                        &launch.kernel,
-                        launch.geometry,
-                        &launch.addresses,
-                    )
+                    match launch {
+                        Bound::Launch { kernel, geometry, addresses } => {
+                            self.stream.launch(&bound.program.module, kernel, *geometry, addresses)
+                        }
+                        Bound::Product { product, at } => self.stream.multiply(product, at),
+                    }
                 };
                 started.map_err(broken)?;
             }

@@ -1,5 +1,6 @@
 // The coordinate of the largest element of every row, the first of equal ones; what is no number is larger than nothing, but a
 // row that begins with it keeps it. One warp per row. FLOPs: 1 per element. Bytes: every element is read once.
+// Bound by memory.
 ENTRY(THREADS) KERNEL(const x_t* x, int* y) {
   const u32 lane = threadIdx.x % 32;
   const u64 row = (u64)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;

@@ -1,6 +1,7 @@
 // Attention backwards to its keys and values: 32 keys of one key head per block, 8 per warp, over tiles of 32 queries of every query
 // head that reads them, in order. In a tile a lane is first a query (its weight), then every 32nd column (its part of both results).
-// FLOPs: 8 WIDTH + 6 per pair. Bytes: k, v, dk, dv once; do and q once per 32 keys. As attention.cu otherwise.
+// FLOPs: 8 WIDTH + 6 per pair. Bytes: k, v, dk, dv once; do and q once per 32 keys. To be held against the rate
+// of fused multiply-add. As attention.cu otherwise.
 #define PER_LANE ((WIDTH + 31) / 32)
 #define STRIDE (WIDTH + 1)
 #define KEY_TILE(to, from) load_head<WIDTH>(to, from, sample * KEYS, KV_HEADS, shared_head, k0, KEYS)

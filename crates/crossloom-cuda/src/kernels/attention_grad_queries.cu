@@ -1,5 +1,6 @@
 // Attention backwards to its queries, and the products of results and their gradients that its other half needs. Cut as attention.cu.
-// FLOPs: 6 WIDTH + 6 per pair. Bytes: do, q, o once, dq once; k and v once per 32 queries. As attention.cu otherwise.
+// FLOPs: 6 WIDTH + 6 per pair. Bytes: do, q, o once, dq once; k and v once per 32 queries. To be held against the rate of
+// fused multiply-add. As attention.cu otherwise.
 #define PER_LANE ((WIDTH + 31) / 32)
 #define STRIDE (WIDTH + 1)
 #define KEY_TILE(to, from) load_head<WIDTH>(to, from, sample * KEYS, KV_HEADS, shared_head, k0, KEYS)

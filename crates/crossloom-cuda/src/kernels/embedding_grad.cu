@@ -1,6 +1,6 @@
 // The rows of every id, summed in their order: one warp per row of the table looks through all ids, 32 at a time.
-// FLOPs: COLS per id. Bytes: dy is read once, the table written once, the ids VOCABULARY times from cache. No atomics.
-// An id outside of the table is reported by the first row's warp.
+// FLOPs: COLS per id. Bytes: dy is read once, the table written once, the ids VOCABULARY times from cache. Bound by memory.
+// No atomics. An id outside of the table is reported by the first row's warp.
 ENTRY(THREADS) KERNEL(const dy_t* dy, const int* ids, float* table, u64* fault) {
   const u32 lane = threadIdx.x % 32;
   const u64 row = (u64)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;

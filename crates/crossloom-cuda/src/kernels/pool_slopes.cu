@@ -1,5 +1,5 @@
 // From products with the gradient to gradients of the scores, where they lie: FACTOR p (product - sum p product).
-// FLOPs: 5 per score. Bytes: 8 in, 4 out per score, from cache. One team per group and head.
+// FLOPs: 5 per score. Bytes: 8 in, 4 out per score, from cache. Bound by memory. One team per group and head.
 ENTRY(THREADS) KERNEL(const float* probs, float* products) {
   ROW_OF_TEAM((u64)GROUPS * HEADS)
   float sum = 0.0f;

@@ -1,5 +1,5 @@
 // Softmax of the scores of every group and head, where they lie; rows whose mask is 0 get 0, and so does a group without rows.
-// FLOPs: 5 per score. Bytes: 4 in, 4 out per score, from cache. One team per group and head.
+// FLOPs: 5 per score. Bytes: 4 in, 4 out per score, from cache. Bound by memory. One team per group and head.
 ENTRY(THREADS) KERNEL(const mask_t* mask, float* scores) {
   ROW_OF_TEAM((u64)GROUPS * HEADS)
   const mask_t* kept = mask + row / HEADS * ROWS;

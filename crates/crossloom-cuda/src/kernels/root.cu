@@ -1,4 +1,5 @@
-// The root of the sum of COUNT numbers, by one block. FLOPs: 1 per number. Bytes: 8 per number.
+// The root of the sum of COUNT numbers, by one block. FLOPs: 1 per number. Bytes: 8 per number. Bound by the latency of one
+// block.
 ENTRY(256) KERNEL(const double* partial, float* norm) {
   DYNAMIC_SHARED(raw);
   double* sums = (double*)raw;

@@ -4,7 +4,7 @@ use crossloom_ir::DType;
 use crossloom_ir::op::LinearCrossEntropy;
 
 use super::loss::{Rows, mean, share};
-use super::product::{Matrix, Product};
+use super::product::{KernelProduct, Matrix};
 use crate::launch::{Argument, Launch, Lowered, Types};
 use Argument::{Input, InputFrom, Output, OutputFrom, Scratch};
 
@@ -46,7 +46,7 @@ fn chunk(op: LinearCrossEntropy, types: Types<'_>, rows: &Rows, room: &Room) -> 
     let states = Matrix { at: InputFrom(1, h.dtype.bytes_of(row)), dtype: h.dtype, transposed: false };
     let weight = |transposed| Matrix { at: Input(2), dtype: w.dtype, transposed };
     let errors = |transposed| Matrix { at: slopes, dtype: op.rounded, transposed };
-    let product = |[m, n, k]: [usize; 3], a, b, c| Product {
+    let product = |[m, n, k]: [usize; 3], a, b, c| KernelProduct {
         batch: 1,
         m,
         n,
@@ -73,7 +73,7 @@ fn chunk(op: LinearCrossEntropy, types: Types<'_>, rows: &Rows, room: &Room) -> 
         let into = Output(2);
         let residual = (rows.first > 0).then_some(into);
         let of_weight = product([rows.classes, width, rows.rows], errors(true), states, (into, None));
-        launches.push(Product { residual, ..of_weight }.launch(types)?);
+        launches.push(KernelProduct { residual, ..of_weight }.launch(types)?);
     }
     Some(launches)
 }

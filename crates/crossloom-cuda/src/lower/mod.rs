@@ -9,6 +9,7 @@ mod elementwise;
 mod head;
 mod inject;
 mod inject_norm;
+mod library;
 mod loss;
 mod movement;
 mod norm;
@@ -23,6 +24,22 @@ use crossloom_ir::{Op, TensorType};
 
 use crate::Geometry;
 use crate::launch::{Lowered, Types};
+use crate::product::Products;
+
+/// What an op on those types becomes: a product of the library where that computes them and the rule gives it one, otherwise kernels, if
+/// there are any.
+pub fn lower_with(
+    products: Products,
+    op: &Op,
+    inputs: &[&TensorType],
+    outputs: &[&TensorType],
+) -> Option<Lowered> {
+    let of_library = match products {
+        Products::Own => None,
+        Products::Library { tf32 } => library::lower(op, inputs, outputs, tf32),
+    };
+    of_library.or_else(|| lower(op, inputs, outputs))
+}
 
 /// Bytes of logits that exist at once, unless one row has more.
 const LOGITS: usize = 1 << 28;

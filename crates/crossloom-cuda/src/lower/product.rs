@@ -33,7 +33,7 @@ pub(super) struct LowRank {
 }
 
 /// `c = act(a b + bias) + residual` for `batch` pairs.
-pub(super) struct Product {
+pub(super) struct KernelProduct {
     pub(super) batch: usize,
     pub(super) m: usize,
     pub(super) n: usize,
@@ -59,7 +59,7 @@ struct Tile {
 }
 
 impl Tile {
-    fn of(product: &Product) -> Self {
+    fn of(product: &KernelProduct) -> Self {
         let large = product.batch * product.m.div_ceil(128) * product.n.div_ceil(128);
         if product.m >= 128 && product.n >= 128 && large >= MANY_TILES {
             Self { block: [128, 128], warp: [64, 32], stages: 3 }
@@ -73,7 +73,7 @@ impl Tile {
     }
 
     /// Bytes of all stages, or of a low-rank pair's tiles.
-    fn shared(&self, product: &Product) -> usize {
+    fn shared(&self, product: &KernelProduct) -> usize {
         let lines = |extent: usize, along_k: bool| if along_k { 32 * (extent + 8) } else { extent * 40 };
         let stage = lines(self.block[0], product.a.transposed) + lines(self.block[1], !product.b.transposed);
         let pair = (self.block[0] + self.block[1]) * 40;
@@ -81,7 +81,7 @@ impl Tile {
     }
 }
 
-impl Product {
+impl KernelProduct {
     /// Whether tensor cores multiply it.
     pub(super) fn is_narrow(&self) -> bool {
         let pairs = self.low_rank.iter().flat_map(|pair| [pair.low, pair.up]);
@@ -157,7 +157,7 @@ impl Product {
 pub(super) fn lower_matmul(op: Matmul, types: Types<'_>) -> Option<Lowered> {
     let [a, b] = [types.inputs[0], types.inputs[1]];
     let p = op.extents(&a.shape, &b.shape);
-    let product = Product {
+    let product = KernelProduct {
         batch: p.batch,
         m: p.m,
         n: p.n,
@@ -180,7 +180,7 @@ pub(super) fn lower_matmul(op: Matmul, types: Types<'_>) -> Option<Lowered> {
 
 pub(super) fn lower_linear(op: Linear, types: Types<'_>) -> Option<Lowered> {
     let (x, w) = (types.inputs[0], types.inputs[1]);
-    let product = Product {
+    let product = KernelProduct {
         batch: 1,
         m: x.rows(),
         n: w.shape[0],
@@ -214,7 +214,7 @@ pub(super) fn lower_low_rank(op: LowRankLinear, types: Types<'_>) -> Option<Lowe
     if !pairs.chunks_exact(2).all(alike) || low.dtype.is_quantized() || up.dtype.is_quantized() {
         return None;
     }
-    let product = Product {
+    let product = KernelProduct {
         batch: op.taps,
         m: x.shape[0] / op.taps,
         n: w.shape[0],

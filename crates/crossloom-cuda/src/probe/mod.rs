@@ -65,6 +65,12 @@ pub(crate) fn compiler(places: &Places) -> (LibraryFound, Option<Open>) {
     (told, open)
 }
 
+/// Looks for the library of matrix products alone.
+pub(crate) fn product_library(places: &Places) -> (LibraryFound, Option<Open>) {
+    let library::Looked { told, open } = library::find(&wanted::CUBLAS_LT, places);
+    (told, open)
+}
+
 /// Whether an open library is the driver that is found there.
 pub(crate) fn is_driver(places: &Places, library: &libloading::Library) -> bool {
     let found = library::find(&wanted::DRIVER, places).open.and_then(|open| open.address("cuInit"));

@@ -126,6 +126,7 @@ pub(super) const CUBLAS_LT: Wanted = Wanted {
         "cublasLtMatmulPreferenceSetAttribute",
         "cublasLtMatmulPreferenceDestroy",
         "cublasLtMatmulAlgoGetHeuristic",
+        "cublasLtMatmulAlgoCheck",
     ],
     version: |open| {
         // SAFETY: the interface of cuBLASLt says `size_t cublasLtGetVersion(void)`.

@@ -3,12 +3,19 @@
 use std::sync::Arc;
 
 use crossloom_cpu::CpuDevice;
+use crossloom_cuda::product::Products;
 use crossloom_cuda::shim::Order;
 use crossloom_cuda::{CudaDevice, FakeDriver};
 use crossloom_runtime::testing::suite;
 use crossloom_runtime::{Arena, Budget, Device, RunError, Session, Store};
 
 use crate::compiler::has_compiler;
+
+/// The same with products of the library.
+pub(crate) fn fake_with_library(tf32: bool) -> Arc<dyn Device> {
+    let driver = FakeDriver::new(Order::Forwards).with_products(Products::Library { tf32 });
+    Arc::new(CudaDevice::new(Arc::new(driver), Budget::unlimited()))
+}
 
 /// The device on a driver that gives threads their turns in that order.
 pub(crate) fn fake(order: Order, budget: Budget) -> Arc<dyn Device> {

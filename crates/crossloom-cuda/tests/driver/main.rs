@@ -5,6 +5,7 @@
 
 #[path = "../common/compiler.rs"]
 mod compiler;
+mod products;
 mod stand_in;
 
 use std::path::Path;

@@ -13,6 +13,7 @@ pub(crate) struct StandIn {
     folder: PathBuf,
     cuda: Library,
     nvrtc: Library,
+    products: Library,
 }
 
 impl StandIn {
@@ -53,7 +54,9 @@ impl StandIn {
         let define = |name: &str, value: &Path| format!("-D{name}=\"{}\"", value.display());
         let more = [define("FOLDER", &folder), define("SHIM", &shim), define("CXX", Path::new(&compiler()))];
         let nvrtc = library("libnvrtc.so.13", &[texts.join("libnvrtc.cpp")], &more);
-        Self { folder, cuda, nvrtc }
+        let sources = [texts.join("libcublaslt.cpp"), folder.join("libcuda.so.1")];
+        let products = library("libcublasLt.so.13", &sources, &[]);
+        Self { folder, cuda, nvrtc, products }
     }
 
     /// Where the libraries are found.
@@ -67,6 +70,17 @@ impl StandIn {
         // SAFETY: libcuda.cpp declares it so.
         let count = unsafe {
             *self.cuda.get::<unsafe extern "C" fn(*const c_char) -> c_int>("stand_in_count").unwrap()
+        };
+        // SAFETY: the name has an end and outlives the call.
+        unsafe { count(name.as_ptr()) }
+    }
+
+    /// How often a function of the library of products was called.
+    pub(crate) fn asked(&self, function: &str) -> c_int {
+        let name = CString::new(function).unwrap();
+        // SAFETY: libcublaslt.cpp declares it so.
+        let count = unsafe {
+            *self.products.get::<unsafe extern "C" fn(*const c_char) -> c_int>("stand_in_products").unwrap()
         };
         // SAFETY: the name has an end and outlives the call.
         unsafe { count(name.as_ptr()) }

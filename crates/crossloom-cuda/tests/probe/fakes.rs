@@ -137,6 +137,7 @@ pub(crate) fn products(version: usize) -> String {
         "cublasLtMatmulPreferenceSetAttribute",
         "cublasLtMatmulPreferenceDestroy",
         "cublasLtMatmulAlgoGetHeuristic",
+        "cublasLtMatmulAlgoCheck",
     ];
     format!("unsigned long cublasLtGetVersion(void) {{ return {version}; }}\n") + &empty(&names, &[])
 }

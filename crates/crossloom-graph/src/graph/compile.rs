@@ -17,6 +17,7 @@ impl LuminalGraph {
     pub fn compile<C: Compiler>(&mut self, compiler: C) -> Result<(), GraphError> {
         self.usable()?;
         wiring::refresh(&mut self.graph)?;
+        self.kept.clear();
         let Self { graph, params, results, .. } = self;
         let mut ids: Vec<&mut NodeIndex> = results.iter_mut().map(|slot| &mut slot.node).collect();
         for slot in params {

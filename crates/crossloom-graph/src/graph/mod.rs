@@ -1,8 +1,11 @@
 //! A luminal graph with names, behind functions that return errors.
 
 mod compile;
+mod kept;
 mod run;
 mod values;
+
+use std::collections::BTreeMap;
 
 use crossloom_ir::{Func, IrError, IrErrors};
 use crossloom_picture::{Depth, Picture};
@@ -33,6 +36,8 @@ pub struct LuminalGraph {
     defects: Vec<IrError>,
     region: Option<CompiledRegion>,
     stale: bool,
+    /// By node of a weight or state, the nodes behind it whose tensors outlive a run.
+    kept: BTreeMap<NodeIndex, Vec<NodeIndex>>,
 }
 
 impl LuminalGraph {
@@ -46,7 +51,8 @@ impl LuminalGraph {
     ) -> Self {
         let params =
             params.into_iter().map(|(info, place)| ParamSlot { info, place, given: false }).collect();
-        let mut this = Self { name, graph, params, results, failure, defects, region: None, stale: false };
+        let (region, stale, kept) = (None, false, BTreeMap::new());
+        let mut this = Self { name, graph, params, results, failure, defects, region, stale, kept };
         if let Err(error) = wiring::refresh(&mut this.graph) {
             this.defects.push(IrError::new(error.to_string()));
         }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crossloom_ir::Role;
+use luminal::prelude::NodeIndex;
 use luminal::prelude::petgraph::Direction;
-use luminal::prelude::{NodeIndex, Tensor};
 
 use super::LuminalGraph;
 use crate::{CompiledRegion, GraphError, guard};
@@ -49,7 +49,12 @@ impl LuminalGraph {
         let graph = &self.graph.graph;
         let is_source =
             |node: NodeIndex| graph.neighbors_directed(node, Direction::Incoming).next().is_none();
-        self.graph.tensors.retain(|(node, _), _| is_source(*node) && !inputs.contains(node));
+        let stays = |node: NodeIndex| (is_source(node) && !inputs.contains(&node)) || self.is_kept(node);
+        let gone: Vec<(NodeIndex, u8)> =
+            self.graph.tensors.keys().copied().filter(|&(node, _)| !stays(node)).collect();
+        for place in gone {
+            self.graph.tensors.remove(&place);
+        }
     }
 
     fn take_failure(&self) -> Option<GraphError> {
@@ -58,16 +63,13 @@ impl LuminalGraph {
     }
 
     fn apply_updates(&mut self) {
-        for slot in &self.results {
-            let param = slot
-                .info
-                .updates
-                .as_deref()
-                .and_then(|name| self.params.iter().find(|p| p.info.name == name));
-            let target = param.and_then(|param| param.place.node());
-            if let (Some(target), Some(value)) = (target, self.tensor(slot.node, slot.output)) {
-                self.graph.set_tensor(target, 0, Tensor::new(value));
-            }
+        let new = self.results.iter().filter_map(|slot| {
+            let name = slot.info.updates.as_deref()?;
+            let target = self.params.iter().find(|param| param.info.name == name)?.place.node()?;
+            Some((target, self.tensor(slot.node, slot.output)?))
+        });
+        for (target, value) in new.collect::<Vec<_>>() {
+            self.give(target, value);
         }
     }
 }

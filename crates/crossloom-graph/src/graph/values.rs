@@ -61,7 +61,7 @@ impl LuminalGraph {
     }
 
     fn put(&mut self, at: usize, values: Vec<f32>) -> Result<(), GraphError> {
-        let slot = &mut self.params[at];
+        let slot = &self.params[at];
         let info = &slot.info;
         if values.len() != info.ty.elements() {
             return Err(GraphError::Length {
@@ -77,7 +77,7 @@ impl LuminalGraph {
                 None => return Err(gone()),
             },
             (Place::Load(node) | Place::Function(node), Role::Weight | Role::State) => {
-                self.graph.set_tensor(node, 0, Tensor::new(values));
+                self.give(node, values);
             }
             (Place::Load(node), Role::Input) => {
                 let operator = self.graph.graph.node_weight_mut(node).ok_or_else(gone)?;
@@ -90,7 +90,7 @@ impl LuminalGraph {
                 load.1 = Box::new(move |_| vec![Tensor::new(values.clone())]);
             }
         }
-        slot.given = true;
+        self.params[at].given = true;
         Ok(())
     }
 

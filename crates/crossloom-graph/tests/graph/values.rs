@@ -1,7 +1,7 @@
 //! Values go in and out by name; mistakes are errors, and a graph survives them.
 
 use crossloom_graph::{GraphBuilder, GraphError, Interpreter, LuminalGraph, decompose};
-use crossloom_ir::op::{Argmax, Embedding};
+use crossloom_ir::op::{Argmax, Embedding, Unary, UnaryKind};
 use crossloom_ir::{Role, TensorType};
 
 use crate::common::{interpreted, outputs, transformer};
@@ -153,4 +153,35 @@ fn luminal_users_can_extend_a_graph() {
     let names: Vec<_> = func.results().iter().map(|result| result.name.as_str()).collect();
     assert_eq!(names, ["hidden", "logits", "out0"]);
     assert_eq!(interpreted(&func).len(), 3);
+}
+
+#[test]
+fn what_is_computed_of_a_weight_alone_can_be_kept_until_the_weight_is_set() {
+    let mut b = GraphBuilder::new("f");
+    let x = b.param("x", Role::Input, TensorType::f32([2]));
+    let w = b.param("w", Role::Weight, TensorType::f32([2]));
+    let root = b.one(Unary(UnaryKind::Sqrt), &[w]).unwrap();
+    let y = b.mul(x, root).unwrap();
+    b.result("y", y);
+    let mut graph = decompose(&b.finish().lift().unwrap()).unwrap();
+    let (weight, _) = graph.node_of("w").unwrap();
+    let behind = graph.luminal().graph.neighbors(weight).next().unwrap();
+    let held = |graph: &LuminalGraph| graph.luminal().get_tensor_ref(behind, 0).is_some();
+    let run = |graph: &mut LuminalGraph, x: [f32; 2], w: Option<[f32; 2]>| {
+        graph.set("x", &x).unwrap();
+        if let Some(w) = w {
+            graph.set("w", &w).unwrap();
+        }
+        graph.execute().unwrap();
+        graph.get("y").unwrap()
+    };
+    assert_eq!(run(&mut graph, [1.0, 2.0], Some([4.0, 9.0])), [2.0, 6.0]);
+    assert!(!held(&graph));
+    graph.keep_copies();
+    assert_eq!(run(&mut graph, [1.0, 2.0], None), [2.0, 6.0]);
+    assert!(held(&graph));
+    assert_eq!(run(&mut graph, [3.0, 4.0], None), [6.0, 12.0]);
+    assert_eq!(run(&mut graph, [1.0, 1.0], Some([16.0, 25.0])), [4.0, 5.0]);
+    graph.set("w", &[1.0, 1.0]).unwrap();
+    assert!(!held(&graph));
 }

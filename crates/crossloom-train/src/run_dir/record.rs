@@ -184,6 +184,9 @@ pub struct RunRecord {
     pub device: String,
     /// The instruction set of its kernels, of which the last bits depend.
     pub instruction_set: String,
+    /// The algorithm of every product that a library computes, in the library's own words, and how it was chosen.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub algorithms: BTreeMap<String, String>,
     /// What a reader must know of how the run came about, such as that it went on elsewhere.
     pub notes: Vec<String>,
     /// Threads used.

@@ -4,8 +4,10 @@
 //! nothing is called before it found them all.
 
 mod context;
+mod library;
 mod module;
 mod pinned;
+mod products;
 mod stream;
 
 use std::fmt;
@@ -18,9 +20,13 @@ use super::driver::{Driver, Module, Stream};
 use crate::launch::Launch;
 use crate::nvrtc::Nvrtc;
 use crate::probe::{self, Places, probe};
+use crate::product::{Chosen, Product, Products};
 use context::{Context, told};
+use library::Library;
 use module::Kernels;
 use pinned::Pool;
+pub use products::Choice;
+use products::GpuProducts;
 use stream::GpuStream;
 
 /// The oldest devices that kernels are written for.
@@ -79,10 +85,13 @@ impl std::error::Error for GpuError {}
 /// A GPU.
 pub struct GpuDriver {
     name: String,
+    architecture: String,
     context: Arc<Context>,
     kernels: Kernels,
     pool: Arc<Pool>,
     memory: Option<u64>,
+    /// The library of products and whether it rounds operands, if it is used.
+    products: Option<(GpuProducts, bool)>,
 }
 
 impl fmt::Debug for GpuDriver {
@@ -124,9 +133,36 @@ impl GpuDriver {
         // What belongs to one architecture alone, such as wgmma, is compiled for 9.0.
         let (major, minor) = capability;
         let architecture = format!("sm_{major}{minor}{}", if capability == (9, 0) { "a" } else { "" });
-        let kernels = Kernels::new(&context, nvrtc, architecture, folder);
+        let kernels = Kernels::new(&context, nvrtc, architecture.clone(), folder);
         let pool = Arc::new(Pool::new(&context));
-        Ok(Self { name, context, kernels, pool, memory: found.memory })
+        Ok(Self { name, architecture, context, kernels, pool, memory: found.memory, products: None })
+    }
+
+    /// The same with matrix products by cuBLASLt. Which algorithm computes a product is kept in the folder, so that every process takes
+    /// the same one.
+    ///
+    /// # Errors
+    /// Why it cannot be used; the driver is given back as it was.
+    pub fn with_library(
+        self,
+        places: &Places,
+        choice: Choice,
+        tf32: bool,
+        folder: Option<PathBuf>,
+    ) -> Result<Self, (Box<Self>, String)> {
+        match Library::open(&self.context, places) {
+            Ok(library) => {
+                let device = format!("{} ({})", self.name, self.architecture);
+                let products = GpuProducts::new(library, &self.context, choice, device, folder);
+                Ok(Self { products: Some((products, tf32)), ..self })
+            }
+            Err(reason) => Err((Box::new(self), reason)),
+        }
+    }
+
+    /// The algorithms of the library that were chosen so far, sorted by the product's name.
+    pub fn chosen(&self) -> Vec<Chosen> {
+        self.products.as_ref().map_or_else(Vec::new, |(products, _)| products.chosen())
     }
 
     /// The device's name, as its driver says it.
@@ -155,6 +191,15 @@ impl Driver for GpuDriver {
 
     fn load(&self, launches: &[&Launch]) -> Result<Arc<dyn Module>, String> {
         Ok(Arc::new(self.kernels.load(launches)?))
+    }
+
+    fn products(&self) -> Products {
+        self.products.as_ref().map_or(Products::Own, |(_, tf32)| Products::Library { tf32: *tf32 })
+    }
+
+    fn product(&self, product: &Product) -> Result<Arc<dyn Module>, String> {
+        let (products, _) = self.products.as_ref().ok_or("this driver has no library of products")?;
+        Ok(products.ready(product, || GpuStream::new(&self.pool))?)
     }
 
     fn stream(&self) -> Result<Box<dyn Stream>, String> {

@@ -12,8 +12,10 @@ use cudarc::driver::{DriverError, result, sys};
 use super::context::{Context, told};
 use super::module::{GpuModule, Loaded};
 use super::pinned::{Pinned, Pool};
+use super::products::GpuProduct;
 use crate::Geometry;
 use crate::device::driver::{Graph, Mark, Module, Stream};
+use crate::product::Operands;
 
 /// Bytes of a slot.
 const SLOT: usize = 4 << 20;
@@ -123,12 +125,14 @@ pub(super) struct GpuStream {
     failed: Option<String>,
     /// The kernels that were started; a graph keeps those that it starts.
     captured: Vec<Arc<Loaded>>,
+    /// The same of products.
+    multiplied: Vec<Arc<dyn Module>>,
 }
 
 impl GpuStream {
     pub(super) fn new(pool: &Arc<Pool>) -> Result<Self, String> {
         let (compute, copy) = (Raw::new(&pool.context)?, Raw::new(&pool.context)?);
-        let (slots, captured) = (Vec::new(), Vec::new());
+        let (slots, captured, multiplied) = (Vec::new(), Vec::new(), Vec::new());
         Ok(Self {
             pool: Arc::clone(pool),
             compute,
@@ -138,7 +142,13 @@ impl GpuStream {
             capturing: false,
             failed: None,
             captured,
+            multiplied,
         })
+    }
+
+    /// The driver's handle, as libraries take it.
+    pub(super) fn raw(&self) -> *mut c_void {
+        self.compute.0.cast()
     }
 
     /// Does something in the context, unless the stream has failed; if that fails, so has the stream.
@@ -235,6 +245,18 @@ impl Stream for GpuStream {
         })
     }
 
+    unsafe fn multiply(&mut self, product: &Arc<dyn Module>, at: &Operands<u64>) -> Result<(), String> {
+        let ready = product.as_any().downcast_ref::<GpuProduct>().ok_or("a product of another driver")?;
+        self.attempt(|this| {
+            // SAFETY: the caller answers for the addresses; the stream lives.
+            unsafe { ready.start(at, this.raw())? };
+            if this.capturing {
+                this.multiplied.push(Arc::clone(product));
+            }
+            Ok(())
+        })
+    }
+
     fn begin_capture(&mut self) -> Result<(), String> {
         self.attempt_now(|this| {
             let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
@@ -250,7 +272,7 @@ impl Stream for GpuStream {
             return Err("the stream does not capture".to_owned());
         }
         self.capturing = false;
-        let kernels = std::mem::take(&mut self.captured);
+        let (kernels, products) = (std::mem::take(&mut self.captured), std::mem::take(&mut self.multiplied));
         self.attempt(|this| {
             // SAFETY: the stream lives and captures.
             let kept = told("cuStreamEndCapture", unsafe { result::stream::end_capture(this.compute.0) })?;
@@ -261,7 +283,8 @@ impl Stream for GpuStream {
                 result::graph::destroy(kept).ok();
                 told("cuGraphInstantiate", made)?
             };
-            Ok(Arc::new(GpuGraph { ready, _kernels: kernels, context: Arc::clone(&this.pool.context) })
+            let context = Arc::clone(&this.pool.context);
+            Ok(Arc::new(GpuGraph { ready, _kernels: kernels, _products: products, context })
                 as Arc<dyn Graph>)
         })
     }
@@ -316,6 +339,7 @@ impl Drop for GpuStream {
 struct GpuGraph {
     ready: sys::CUgraphExec,
     _kernels: Vec<Arc<Loaded>>,
+    _products: Vec<Arc<dyn Module>>,
     context: Arc<Context>,
 }
 

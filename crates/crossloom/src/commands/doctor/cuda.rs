@@ -17,7 +17,21 @@ pub(super) fn lines(findings: &CudaFindings) -> Vec<(&'static str, String)> {
         let rejected = found.rejected.iter();
         lines.extend(rejected.map(|file| ("", format!("{} {}", file.path.display(), file.reason))));
     }
+    lines.push(("products", products(&findings.libraries)));
     lines
+}
+
+/// What computes matrix products.
+fn products(libraries: &[LibraryFound]) -> String {
+    match libraries.iter().find(|found| found.name == "cublasLt") {
+        Some(found) if found.path.is_some() && found.missing.is_empty() => {
+            "by cublasLt, where it can do what a product asks for".to_owned()
+        }
+        Some(found) if found.path.is_some() => {
+            "by crossloom's own kernels: cublasLt lacks functions".to_owned()
+        }
+        _ => "by crossloom's own kernels: cublasLt was not found".to_owned(),
+    }
 }
 
 fn device(found: &DeviceFound) -> String {
@@ -81,7 +95,9 @@ mod tests {
                 ": /opt/libcuda.so.1 is cut short",
                 "library: nvrtc not found",
                 "library: cublasLt of an unknown version, /lib/b",
+                "products: by cublasLt, where it can do what a product asks for",
             ]
         );
+        assert_eq!(products(&[]), "by crossloom's own kernels: cublasLt was not found");
     }
 }

@@ -1,0 +1,212 @@
+//! The CUDA kernels of every shipped recipe, compiled by NVIDIA's compiler without a GPU: for training, and for every phase of an answer.
+//!
+//! The snapshot says which kernels there are, by file: how many distinct ones, the most registers, stack and shared memory that one of
+//! them takes, and what it spills; and which programs do not lower, with the reason, until there are none.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod shipped;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use crossloom_cuda::PRELUDE;
+use crossloom_cuda::nvrtc::{Nvrtc, Resources};
+use crossloom_cuda::probe::Places;
+use crossloom_data::assets::AssetCache;
+use crossloom_recipe::Recipe;
+use crossloom_run::backends::Backend;
+use crossloom_run::cells::standing_for_seeds;
+use crossloom_run::stages::{Depth, Format, Mode, Shapes, Stage, Subject, render};
+use serde_json::Value;
+use shipped::{recipe, recipes, studies};
+
+const ARCHITECTURES: [&str; 2] = ["sm_80", "sm_90a"];
+const MODES: [Mode; 5] = [Mode::Train, Mode::Encode, Mode::Connect, Mode::Prefill, Mode::Decode];
+
+/// Files whose kernels may keep registers in memory, with the reason.
+const SPILLS: [(&str, &str); 0] = [];
+
+/// Kernels of one program of NVRTC: enough that what it does once weighs little.
+const TOGETHER: usize = 24;
+
+/// A kernel, and what its launches ask for.
+#[derive(Clone, Debug, PartialEq)]
+struct Kernel {
+    source: String,
+    /// Bytes of shared memory, the most of its launches.
+    shared: u64,
+}
+
+/// What is lowered.
+#[derive(Default)]
+struct Lowered {
+    /// Programs that have all kernels.
+    programs: usize,
+    kernels: BTreeMap<String, Kernel>,
+    /// What keeps others from having them, and which ones.
+    missing: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Work for all processors: one result per item, in the items' order.
+fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(at) else { break };
+                    let result = work(item);
+                    results.lock().unwrap().push((at, result));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap();
+    results.sort_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Every variant of every recipe and study, seeds aside; of one that is trained in stages each stage.
+fn subjects() -> Vec<(String, Recipe, Shapes)> {
+    let mut all = Vec::new();
+    for name in recipes().into_iter().chain(studies()) {
+        let loaded = recipe(&name);
+        for variant in standing_for_seeds(&loaded.variants) {
+            for stage in variant.recipe.by_stage() {
+                let shapes = Shapes::of_stage(&variant.recipe, &stage).unwrap();
+                let of = stage.stage().map_or_else(String::new, |stage| format!(".{stage}"));
+                all.push((format!("{name}.{}{of}", variant.name), stage, shapes));
+            }
+        }
+    }
+    all
+}
+
+fn lowered() -> Lowered {
+    let subjects = subjects();
+    let programs: Vec<(&(String, Recipe, Shapes), Mode)> =
+        subjects.iter().flat_map(|subject| MODES.map(|mode| (subject, mode))).collect();
+    let rendered = side_by_side(&programs, |((name, recipe, shapes), mode)| {
+        let (shapes, backend) = (*shapes, Backend::Cuda);
+        let subject = Subject { name, recipe, shapes, mode: *mode, backend, verify: false };
+        render(&subject, Stage::Cuda, Format::Json, Depth::Nodes).map_err(|error| error.to_string())
+    });
+    let mut all = Lowered::default();
+    for ((subject, mode), rendered) in programs.iter().zip(rendered) {
+        match rendered {
+            Ok(text) => {
+                all.programs += 1;
+                all.add(&serde_json::from_str(&text).unwrap());
+            }
+            Err(error) => {
+                let reason = error.lines().next().unwrap_or_default().to_owned();
+                let program = format!("{} {}", subject.0, mode.name());
+                all.missing.entry(reason).or_default().insert(program);
+            }
+        }
+    }
+    all
+}
+
+impl Lowered {
+    fn add(&mut self, program: &Value) {
+        for (name, kernel) in program["kernels"].as_object().unwrap() {
+            let source = kernel["source"].as_str().unwrap().to_owned();
+            let known = self
+                .kernels
+                .entry(name.clone())
+                .or_insert_with(|| Kernel { source: source.clone(), shared: 0 });
+            assert_eq!(known.source, source, "two kernels are called {name}");
+        }
+        let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+        for step in list(program, "functions").iter().flat_map(|function| list(function, "steps")) {
+            for launch in list(&step, "launches") {
+                let kernel = self.kernels.get_mut(launch["kernel"].as_str().unwrap()).unwrap();
+                kernel.shared = kernel.shared.max(launch["shared_bytes"].as_u64().unwrap());
+            }
+        }
+    }
+
+    /// Of every file of kernels how many, and the most that one of them takes.
+    fn table(&self, compiled: &BTreeMap<String, Resources>) -> String {
+        let mut files: BTreeMap<&str, (usize, Resources, u64)> = BTreeMap::new();
+        for (name, kernel) in compiled {
+            let (file, _) = name.rsplit_once('_').unwrap();
+            let (count, most, shared) = files.entry(file).or_default();
+            *count += 1;
+            most.registers = most.registers.max(kernel.registers);
+            most.stack = most.stack.max(kernel.stack);
+            most.spills.0 = most.spills.0.max(kernel.spills.0);
+            most.spills.1 = most.spills.1.max(kernel.spills.1);
+            *shared = (*shared).max(u64::from(kernel.shared) + self.kernels[name].shared);
+        }
+        let mut text = format!("{} programs, {} distinct kernels\n\n", self.programs, self.kernels.len());
+        text += "kernel                      n regs stck  shared stored loaded\n";
+        for (file, (count, most, shared)) in files {
+            let Resources { registers, stack, spills: (stored, loaded), .. } = most;
+            writeln!(
+                text,
+                "{file:<24} {count:>4} {registers:>4} {stack:>4} {shared:>7} {stored:>6} {loaded:>6}"
+            )
+            .unwrap();
+        }
+        if !self.missing.is_empty() {
+            text += "\nprograms that do not lower:\n";
+        }
+        for (reason, programs) in &self.missing {
+            writeln!(text, "{reason}").unwrap();
+            programs.iter().for_each(|program| writeln!(text, "  {program}").unwrap());
+        }
+        text
+    }
+}
+
+#[test]
+fn every_shipped_recipes_kernels_compile_without_spills() {
+    if std::env::var("CROSSLOOM_NETWORK_TESTS").as_deref() != Ok("1") {
+        println!("skipped: set CROSSLOOM_NETWORK_TESTS=1 to fetch NVRTC");
+        return;
+    }
+    let package = AssetCache::of_user().unwrap().ensure("nvidia-cuda-nvrtc", &mut |_| {}).unwrap();
+    let places = Places { folders: vec![package.join("nvidia/cu13/lib")], loader: false };
+    let nvrtc = Nvrtc::find(&places).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(nvrtc.version(), "13.0");
+    let start = Instant::now();
+    let lowered = lowered();
+    println!(
+        "{} kernels of {} programs in {:.0} s",
+        lowered.kernels.len(),
+        lowered.programs,
+        start.elapsed().as_secs_f64()
+    );
+    assert!(lowered.programs > 0 && lowered.kernels.len() > 100);
+    let kernels: Vec<(&String, &Kernel)> = lowered.kernels.iter().collect();
+    let parts: Vec<&[(&String, &Kernel)]> = kernels.chunks(TOGETHER).collect();
+    for architecture in ARCHITECTURES {
+        let start = Instant::now();
+        let cubins = side_by_side(&parts, |part| {
+            let sources = part.iter().map(|(_, kernel)| kernel.source.as_str());
+            let source: String = std::iter::once(PRELUDE).chain(sources).collect::<Vec<_>>().join("\n");
+            let names: Vec<&str> = part.iter().map(|(name, _)| name.as_str()).collect();
+            let cubin = nvrtc.compile(&source, architecture);
+            cubin.unwrap_or_else(|error| panic!("{architecture}, {}: {error}", names.join(", ")))
+        });
+        let mut compiled = BTreeMap::new();
+        for cubin in cubins {
+            assert!(cubin.bytes.starts_with(b"\x7fELF") && !cubin.log.contains("warning"), "{}", cubin.log);
+            compiled.extend(cubin.kernels.into_iter().map(|kernel| (kernel.kernel.clone(), kernel)));
+        }
+        println!("{architecture}: {:.0} s", start.elapsed().as_secs_f64());
+        assert!(compiled.keys().eq(lowered.kernels.keys()), "not every kernel was compiled");
+        let allowed = |name: &str| SPILLS.iter().any(|(file, _)| name.starts_with(file));
+        let spilling: Vec<&Resources> = (compiled.values())
+            .filter(|kernel| kernel.spills != (0, 0) && !allowed(&kernel.kernel))
+            .collect();
+        assert!(spilling.is_empty(), "{spilling:#?}");
+        insta::assert_snapshot!(architecture, lowered.table(&compiled));
+    }
+}
