@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <utility>
 
+typedef uint8_t u8;
 typedef uint32_t u32;
 typedef uint16_t u16;
 typedef uint64_t u64;
@@ -108,12 +109,38 @@ static inline void report(u64* fault, u32 position, int value) {
   u64 told = (u64)position << 32 | (u32)value;
   if (told < *fault) *fault = told;
 }
+static inline float rounded_product(float x, float y) {
+  volatile float product = x * y;
+  return product;
+}
 static inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 
 // Two numbers as bf16, the first in the lower half.
 static inline u32 pack_bf16(float low, float high) { return shim::narrowed(low) | shim::narrowed(high) << 16; }
 static inline float low_bf16(u32 pair) { return shim::widened(pair & 0xffff); }
 static inline float high_bf16(u32 pair) { return shim::widened(pair >> 16); }
+
+// IEEE numbers of 16 bits.
+static inline float half_float(u16 bits) {
+  u32 exponent = bits >> 10 & 31, fraction = bits & 0x3ff;
+  float size = exponent == 31 ? (fraction ? NAN : INFINITY) : ldexpf(exponent ? fraction | 0x400 : fraction, (int)(exponent ? exponent : 1) - 25);
+  return bits >> 15 ? -size : size;
+}
+// To nearest, ties to even.
+static inline u16 float_half(float value) {
+  u16 sign = float_bits(value) >> 31 << 15;
+  float size = fabsf(value);
+  if (size != size) return 0x7fff;
+  if (size >= 65520.0f) return sign | 0x7c00;
+  if (size == 0.0f) return sign;
+  int exponent;
+  frexpf(size, &exponent);
+  // The last bit of numbers of this size, of the smallest normal ones and below 2^-24.
+  int last = (exponent < -13 ? -13 : exponent) - 11;
+  float units = rintf(ldexpf(size, -last));
+  // Units count on from one exponent to the next.
+  return sign | (u16)(units + (exponent < -13 ? 0 : (exponent + 13) * 1024));
+}
 
 // 16 bytes from global to shared memory. They are there after the wait, not before: until then the place holds poison.
 static inline void copy_async(void* to, const void* from) {

@@ -1,6 +1,7 @@
 //! What a step of a plan becomes: launches of kernels, each with its source.
 
 use crossloom_compiler::Kernel;
+use crossloom_ir::{DType, TensorType};
 
 use crate::Geometry;
 use crate::product::Multiply;
@@ -26,6 +27,10 @@ pub enum Argument {
     Input(usize),
     /// A result of the step.
     Output(usize),
+    /// An operand from that byte on.
+    InputFrom(usize, usize),
+    /// A result from that byte on.
+    OutputFrom(usize, usize),
     /// The step's working memory from that byte on.
     Scratch(usize),
     /// The addresses of the launch's table, one behind the other, in memory of their own.
@@ -98,29 +103,84 @@ impl Lowered {
     }
 }
 
+/// The types of an op's operands and results.
+#[derive(Clone, Copy)]
+pub(crate) struct Types<'t> {
+    pub(crate) inputs: &'t [&'t TensorType],
+    pub(crate) outputs: &'t [&'t TensorType],
+}
+
+impl<'t> Types<'t> {
+    /// A kernel's source, whose arguments are these operands and results.
+    pub(crate) fn source(self) -> Source<'t> {
+        Source { types: self, defines: Vec::new(), table: Vec::new() }
+    }
+
+    /// The type of an argument's elements, where it is an operand or a result.
+    pub(crate) fn of(self, argument: Argument) -> Option<DType> {
+        let ty = match argument {
+            Argument::Input(i) | Argument::InputFrom(i, _) => self.inputs.get(i),
+            Argument::Output(o) | Argument::OutputFrom(o, _) => self.outputs.get(o),
+            _ => None,
+        };
+        ty.map(|ty| ty.dtype)
+    }
+}
+
+/// What stands for an operand that a kernel takes in some of its forms and does not read in this one.
+pub(crate) const ABSENT: Argument = Argument::Stop;
+
+/// A type in CUDA C or in common.cuh.
+pub(crate) fn element(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "float",
+        DType::Bf16 => "Bf16",
+        DType::F16 => "F16",
+        DType::I32 => "int",
+        DType::U8 => "u8",
+        DType::Q8_0 => "Q8_0",
+        DType::Q4_0 => "Q4_0",
+        DType::Q4_1 => "Q4_1",
+        DType::Q4K => "Q4K",
+        DType::Q6K => "Q6K",
+    }
+}
+
 /// The source of a kernel that is being written: constants, then text.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Source {
-    defines: Vec<(&'static str, String)>,
+///
+/// The text's parameters are pointers. One to `NAME_t` takes elements of whatever type the argument has; one to a type, such as
+/// `float`, an argument of that type alone.
+#[derive(Clone)]
+pub(crate) struct Source<'t> {
+    types: Types<'t>,
+    defines: Vec<(String, String)>,
     table: Vec<Argument>,
 }
 
-impl Source {
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
+impl Source<'_> {
     /// A constant of the kernel.
     #[allow(clippy::needless_pass_by_value, reason = "numbers and texts are given as they are")]
     #[must_use]
-    pub(crate) fn set(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.defines.push((name, value.to_string()));
+    pub(crate) fn set(mut self, name: &str, value: impl ToString) -> Self {
+        self.defines.push((name.to_owned(), value.to_string()));
         self
+    }
+
+    /// Constants that are whole numbers.
+    #[must_use]
+    pub(crate) fn sets<const N: usize>(self, constants: [(&str, usize); N]) -> Self {
+        constants.into_iter().fold(self, |source, (name, value)| source.set(name, value))
+    }
+
+    /// A condition of the kernel.
+    #[must_use]
+    pub(crate) fn flag(self, name: &str, value: bool) -> Self {
+        self.set(name, u8::from(value))
     }
 
     /// One constant per entry of an array.
     #[must_use]
-    pub(crate) fn list(self, name: &'static str, values: impl IntoIterator<Item = impl ToString>) -> Self {
+    pub(crate) fn list(self, name: &str, values: impl IntoIterator<Item = impl ToString>) -> Self {
         let values: Vec<String> = values.into_iter().map(|value| value.to_string()).collect();
         self.set(name, values.join(", "))
     }
@@ -133,29 +193,26 @@ impl Source {
 
     /// A number as the kernel's compiler reads it.
     #[must_use]
-    pub(crate) fn float(self, name: &'static str, value: f64) -> Self {
+    pub(crate) fn float(self, name: &str, value: f64) -> Self {
         self.set(name, literal(value))
     }
 
     /// A launch of the text, in which the kernel is called `KERNEL`. The kernel gets one argument more, before all others: see
-    /// [`Argument::Stop`].
+    /// [`Argument::Stop`]. `None` where an argument is of a type that the text does not take.
     pub(crate) fn launch(
-        self,
+        mut self,
         file: &str,
         text: &str,
         geometry: Geometry,
         mut arguments: Vec<Argument>,
-    ) -> Launch {
+    ) -> Option<Launch> {
+        self.set_types(text, &arguments)?;
         // Whoever reports passes on what was reported before, so that the last word tells of all of them.
         let reports = arguments.contains(&Argument::Fault);
         let passed = if reports { "if (blockIdx.x == 0 && threadIdx.x == 0) *fault = *stop; " } else { "" };
         let guard = format!(") {{\n  if (*stop != NOTHING) {{ {passed}return; }}\n");
-        let text = match text.split_once(" KERNEL(") {
-            Some((before, after)) => {
-                format!("{before} KERNEL(const u64* stop, {}", after.replacen(") {\n", &guard, 1))
-            }
-            None => text.to_owned(),
-        };
+        let (before, after) = text.split_once(" KERNEL(")?;
+        let text = format!("{before} KERNEL(const u64* stop, {}", after.replacen(") {\n", &guard, 1));
         arguments.insert(0, Argument::Stop);
         let mut body = String::new();
         for (name, value) in &self.defines {
@@ -168,7 +225,27 @@ impl Source {
         let hash = blake3::hash(body.as_bytes()).to_hex();
         let kernel = format!("{file}_{}", &hash.as_str()[..12]);
         let source = body.replace("KERNEL", &kernel);
-        Launch { kernel, source, geometry, arguments, table: self.table }
+        Some(Launch { kernel, source, geometry, arguments, table: self.table })
+    }
+
+    /// Says what the open types of the text's parameters are; `None` where a type that is not open is another one.
+    fn set_types(&mut self, text: &str, arguments: &[Argument]) -> Option<()> {
+        let (_, after) = text.split_once(" KERNEL(")?;
+        let (parameters, _) = after.split_once(')')?;
+        for (parameter, &argument) in parameters.split(',').zip(arguments) {
+            let (ty, _) = parameter.split_once('*')?;
+            let ty = ty.trim().trim_start_matches("const ");
+            let given = self.types.of(argument).map(element);
+            if !ty.ends_with("_t") {
+                if given.is_some_and(|given| given != ty) {
+                    return None;
+                }
+            } else if !self.defines.iter().any(|(name, _)| name == ty) {
+                // An operand that is not read has no type; any will do.
+                self.defines.push((ty.to_owned(), given.unwrap_or("float").to_owned()));
+            }
+        }
+        Some(())
     }
 }
 

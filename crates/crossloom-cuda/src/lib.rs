@@ -14,6 +14,7 @@
 //! Every sum has one order, which depends on shapes alone; there are no atomics in sums. A row's result does not depend on the other
 //! rows of a call, unless products are the library's.
 
+pub mod cubins;
 mod device;
 mod generated;
 mod geometry;
@@ -31,7 +32,30 @@ pub use geometry::Geometry;
 pub use target::CudaTarget;
 
 /// What all kernels share, in the language of both compilers.
-pub(crate) const COMMON: &str = include_str!("source/common.cuh");
+macro_rules! common {
+    () => {
+        concat!(
+            include_str!("source/numbers.cuh"),
+            "\n",
+            include_str!("source/blocks.cuh"),
+            "\n",
+            include_str!("source/teams.cuh"),
+            "\n",
+            include_str!("source/activations.cuh"),
+            "\n",
+            include_str!("source/products.cuh"),
+            "\n",
+            include_str!("source/tiles.cuh"),
+            "\n",
+            include_str!("source/attention.cuh"),
+            "\n",
+            include_str!("source/grids.cuh"),
+        )
+    };
+}
+
+/// The same, as a text.
+pub(crate) const COMMON: &str = common!();
 
 /// What stands in front of kernels where a device's compiler reads them.
-pub const PRELUDE: &str = concat!(include_str!("source/device.cuh"), "\n", include_str!("source/common.cuh"));
+pub const PRELUDE: &str = concat!(include_str!("source/device.cuh"), "\n", common!());

@@ -141,6 +141,8 @@ impl CudaProgram {
             let resolve = |argument: Argument, table: (usize, usize)| match argument {
                 Argument::Input(i) => address(inst.inputs[i]),
                 Argument::Output(o) => address(inst.outputs[o]),
+                Argument::InputFrom(i, offset) => Ok(address(inst.inputs[i])? + offset as u64),
+                Argument::OutputFrom(o, offset) => Ok(address(inst.outputs[o])? + offset as u64),
                 Argument::Scratch(offset) => blocks[0].range(plan.scratch_offset() + offset, 0),
                 Argument::Table => tables.range(table.0, table.1),
                 Argument::Stop => words.range(last * 8, 8),

@@ -19,9 +19,9 @@ ENTRY(THREADS) KERNEL(const u64* table, const float* scale) {
     const u64 start = first + i;
     if (start >= elements) return;
     const u32 left = elements - start < 4 ? elements - start : 4;
-    Four ps, gs, ms, vs;
+    Numbers<4> ps, gs, ms, vs;
     if (left == 4) {
-      ps = load_four(p + start), gs = load_four(g + start), ms = load_four(m + start), vs = load_four(v + start);
+      ps = load<4>(p + start), gs = load<4>(g + start), ms = load<4>(m + start), vs = load<4>(v + start);
     } else {
       for (u32 j = 0; j < left; j++) ps.at[j] = p[start + j], gs.at[j] = g[start + j], ms.at[j] = m[start + j], vs.at[j] = v[start + j];
     }
@@ -36,7 +36,7 @@ ENTRY(THREADS) KERNEL(const u64* table, const float* scale) {
       }
     }
     if (left == 4) {
-      store_four(new_p + start, ps), store_four(new_m + start, ms), store_four(new_v + start, vs);
+      store(new_p + start, ps), store(new_m + start, ms), store(new_v + start, vs);
     } else {
       for (u32 j = 0; j < left; j++) new_p[start + j] = ps.at[j], new_m[start + j] = ms.at[j], new_v[start + j] = vs.at[j];
     }

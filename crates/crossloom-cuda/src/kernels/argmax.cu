@@ -1,20 +1,22 @@
 // The coordinate of the largest element of every row, the first of equal ones; what is no number is larger than nothing, but a
 // row that begins with it keeps it. One warp per row. FLOPs: 1 per element. Bytes: every element is read once.
 // Bound by memory.
-ENTRY(THREADS) KERNEL(const float* x, int* y) {
+ENTRY(THREADS) KERNEL(const x_t* x, int* y) {
   const u32 lane = threadIdx.x % 32;
   const u64 row = (u64)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
   if (row >= ROWS) return;
-  const float* from = x + row * COLS;
-  const float first = from[0];
+  const x_t* from = x + row * COLS;
+  const float first = load_one(from);
   // Lanes without an element have nothing to offer.
-  float best = bits_float(0xff800000u);
+  float best = LOWEST;
   u32 place = COLS;
-  for (u32 c = lane; c < COLS; c += 32)
-    if (from[c] > best || (place == COLS && from[c] == best)) {
-      best = from[c];
+  for (u32 c = lane; c < COLS; c += 32) {
+    const float value = load_one(from + c);
+    if (value > best || (place == COLS && value == best)) {
+      best = value;
       place = c;
     }
+  }
   for (u32 mask = 16; mask; mask /= 2) {
     const float other = shuffle_xor(best, mask);
     const u32 where = shuffle_xor(place, mask);

@@ -4,10 +4,9 @@
 // of fused multiply-add. As attention.cu otherwise.
 #define PER_LANE ((WIDTH + 31) / 32)
 #define STRIDE (WIDTH + 1)
-#define KEY_TILE(to, from) load_tile<WIDTH>(to, from, sample * KEYS, KV_HEADS, shared_head, k0, KEYS)
-#define QUERY_TILE(to, from) load_tile<WIDTH>(to, from, sample * QUERIES, HEADS, head, q0, QUERIES)
-ENTRY(128) KERNEL(const float* grad, const float* q, const float* k, const float* v, const float* lse, const int* segments,
-                  const float* deltas, float* dk, float* dv) {
+#define KEY_TILE(to, from) load_head<WIDTH>(to, from, sample * KEYS, KV_HEADS, shared_head, k0, KEYS)
+#define QUERY_TILE(to, from) load_head<WIDTH>(to, from, sample * QUERIES, HEADS, head, q0, QUERIES)
+ENTRY(128) KERNEL(const grad_t* grad, const q_t* q, const k_t* k, const v_t* v, const lse_t* lse, const int* segments, const float* deltas, dk_t* dk, dv_t* dv) {
   DYNAMIC_SHARED(raw);
   float* sk = (float*)raw;
   float* sv = sk + 32 * STRIDE;
@@ -43,7 +42,7 @@ ENTRY(128) KERNEL(const float* grad, const float* q, const float* k, const float
         float weight = 0.0f, slope = 0.0f;
         if (seen) {
           const u64 at = (sample * HEADS + head) * QUERIES + q0 + lane;
-          weight = expf(score * SCALE - lse[at]);
+          weight = expf(score * SCALE - load_one(lse + at));
           slope = SCALE * weight * (towards - deltas[at]);
         }
         for (u32 s = 0; s < 32; s++) {
@@ -61,8 +60,8 @@ ENTRY(128) KERNEL(const float* grad, const float* q, const float* k, const float
     for (u32 j = 0; j < PER_LANE; j++)
       if (row < KEYS && lane + 32 * j < WIDTH) {
         const u64 at = (sample * KEYS + row) * KV_HEADS * WIDTH + shared_head * WIDTH + lane + 32 * j;
-        dk[at] = out_k[i][j];
-        dv[at] = out_v[i][j];
+        store_one(dk + at, out_k[i][j]);
+        store_one(dv + at, out_v[i][j]);
       }
   }
 }

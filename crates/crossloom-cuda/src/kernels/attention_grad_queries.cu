@@ -3,10 +3,9 @@
 // fused multiply-add. As attention.cu otherwise.
 #define PER_LANE ((WIDTH + 31) / 32)
 #define STRIDE (WIDTH + 1)
-#define KEY_TILE(to, from) load_tile<WIDTH>(to, from, sample * KEYS, KV_HEADS, shared_head, k0, KEYS)
-#define QUERY_TILE(to, from) load_tile<WIDTH>(to, from, sample * QUERIES, HEADS, head, q0, QUERIES)
-ENTRY(128) KERNEL(const float* grad, const float* q, const float* k, const float* v, const float* o, const float* lse,
-                  const int* segments, float* dq, float* deltas) {
+#define KEY_TILE(to, from) load_head<WIDTH>(to, from, sample * KEYS, KV_HEADS, shared_head, k0, KEYS)
+#define QUERY_TILE(to, from) load_head<WIDTH>(to, from, sample * QUERIES, HEADS, head, q0, QUERIES)
+ENTRY(128) KERNEL(const grad_t* grad, const q_t* q, const k_t* k, const v_t* v, const o_t* o, const lse_t* lse, const int* segments, dq_t* dq, float* deltas) {
   DYNAMIC_SHARED(raw);
   float* sk = (float*)raw;
   float* sv = sk + 32 * STRIDE;
@@ -25,7 +24,7 @@ ENTRY(128) KERNEL(const float* grad, const float* q, const float* k, const float
     for (u32 j = 0; j < PER_LANE; j++) {
       const u32 c = lane + 32 * j;
       if (row < QUERIES && c < WIDTH)
-        product += sg[(warp * 8 + i) * STRIDE + c] * o[(sample * QUERIES + row) * HEADS * WIDTH + head * WIDTH + c];
+        product += sg[(warp * 8 + i) * STRIDE + c] * load_one(o + (sample * QUERIES + row) * HEADS * WIDTH + head * WIDTH + c);
       out[i][j] = 0.0f;
     }
     delta[i] = team_sum<32>(product, 0);
@@ -52,7 +51,7 @@ ENTRY(128) KERNEL(const float* grad, const float* q, const float* k, const float
       }
       float slope = 0.0f;
       if (seen) {
-        const float weight = expf(score * SCALE - lse[(sample * HEADS + head) * QUERIES + q0 + row]);
+        const float weight = expf(score * SCALE - load_one(lse + (sample * HEADS + head) * QUERIES + q0 + row));
         slope = SCALE * weight * (towards - delta[i]);
       }
       for (u32 s = 0; s < 32; s++) {
@@ -66,7 +65,7 @@ ENTRY(128) KERNEL(const float* grad, const float* q, const float* k, const float
     const u32 row = q0 + warp * 8 + i;
     for (u32 j = 0; j < PER_LANE; j++)
       if (row < QUERIES && lane + 32 * j < WIDTH)
-        dq[(sample * QUERIES + row) * HEADS * WIDTH + head * WIDTH + lane + 32 * j] = out[i][j];
+        store_one(dq + (sample * QUERIES + row) * HEADS * WIDTH + head * WIDTH + lane + 32 * j, out[i][j]);
   }
 }
 #undef PER_LANE

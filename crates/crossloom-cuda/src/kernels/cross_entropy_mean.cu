@@ -1,6 +1,6 @@
 // The mean loss of the rows that have a target, by one block. FLOPs: 1 per row. Bytes: 8 per row. Bound by the
 // latency of one block.
-ENTRY(256) KERNEL(const float* losses, const int* targets, float* loss) {
+ENTRY(256) KERNEL(const float* losses, const int* targets, loss_t* loss) {
   DYNAMIC_SHARED(raw);
   float* room = (float*)raw;
   float sum = 0.0f, kept = 0.0f;
@@ -10,5 +10,5 @@ ENTRY(256) KERNEL(const float* losses, const int* targets, float* loss) {
   }
   sum = team_sum<256>(sum, room);
   kept = team_sum<256>(kept, room);
-  if (threadIdx.x == 0) loss[0] = sum / fmaxf(kept, 1.0f);
+  if (threadIdx.x == 0) store_one(loss, sum / fmaxf(kept, 1.0f));
 }

@@ -1,5 +1,5 @@
 // The coordinate along one axis. FLOPs: none. Bytes: 4 out per element. Bound by memory.
-ENTRY(THREADS) KERNEL(float* y) {
+ENTRY(THREADS) KERNEL(y_t* y) {
   const u64 at = (u64)blockIdx.x * THREADS + threadIdx.x;
-  if (at < ELEMENTS) y[at] = (float)(at / INNER % EXTENT);
+  if (at < ELEMENTS) store_one(y + at, (float)(at / INNER % EXTENT));
 }

@@ -2,20 +2,25 @@
 // FLOPs: 4 per element, 5 with the sum. Bytes: x is read twice (the second time from cache), y written once, with ADD another
 // operand and another result. Bound by memory: to be held against the bandwidth of a copy.
 // In place: every thread reads an element before it writes the same one, and nobody else reads it.
-ENTRY(THREADS) KERNEL(const float* x, const float* r, const float* gamma, float* s, float* y, float* rstd) {
+ENTRY(THREADS) KERNEL(const x_t* x, const r_t* r, const gamma_t* gamma, float* s, y_t* y, float* rstd) {
   ROW_OF_TEAM(ROWS)
   const u64 start = row * COLS;
   float sum = 0.0f;
-  for (u32 c = lane; c < COLS; c += TEAM) {
-    float v = x[start + c];
+  EACH_PIECE(c) {
+    Numbers<WIDE> value = load<WIDE>(x + start + c);
     if (ADD) {
-      v += r[start + c];
-      s[start + c] = v;
+      const Numbers<WIDE> other = load<WIDE>(r + start + c);
+      EACH(j) value.at[j] += other.at[j];
+      store(s + start + c, value);
     }
-    sum += v * v;
+    EACH(j) sum += value.at[j] * value.at[j];
   }
   const float scale = 1.0f / sqrtf(team_sum<TEAM>(sum, room) / COLS + EPS);
-  const float* from = ADD ? s : x;
-  for (u32 c = lane; c < COLS; c += TEAM) y[start + c] = from[start + c] * scale * gamma[c];
+  EACH_PIECE(c) {
+    Numbers<WIDE> value = ADD ? load<WIDE>(s + start + c) : load<WIDE>(x + start + c);
+    const Numbers<WIDE> factor = load<WIDE>(gamma + c);
+    EACH(j) value.at[j] = value.at[j] * scale * factor.at[j];
+    store(y + start + c, value);
+  }
   if (lane == 0) rstd[row] = scale;
 }

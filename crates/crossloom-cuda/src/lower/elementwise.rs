@@ -1,29 +1,28 @@
-//! Element-wise ops: one kernel per program of a region, four elements per thread where rows divide by four.
+//! Element-wise ops: one kernel per program of a region, eight or four elements per thread where rows divide by as many.
 //!
 //! FLOPs: those of the region's steps per element. Bytes: every full operand and every result once. Bound by memory: to be held
 //! against the bandwidth of a copy.
 
 use crossloom_ir::op::{BinaryKind, Constant, FusedElementwise, Load, Step, UnaryKind};
-use crossloom_ir::{DType, Op, TensorType};
+use crossloom_ir::{DType, Op};
 
 use super::{THREADS, each};
-use crate::launch::{Argument, Lowered, Source, literal};
+use crate::launch::{Argument, Launch, Lowered, Types, literal};
 
 /// A region of element-wise steps, as [`FusedElementwise`] says.
 struct Region<'o> {
-    inputs: &'o [&'o TensorType],
-    outputs: &'o [&'o TensorType],
+    types: Types<'o>,
     shape: &'o [usize],
     loads: &'o [Load],
     body: &'o [Step],
     stores: &'o [usize],
 }
 
-pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
-    let shape = &outputs[0].shape;
+pub(super) fn lower(op: &Op, types: Types<'_>) -> Option<Lowered> {
+    let shape = &types.outputs[0].shape;
     let one = |body: Step| [body];
     let lowered = |name, loads: &[Load], body: &[Step], stores: &[usize]| {
-        let region = Region { inputs, outputs, shape, loads, body, stores };
+        let region = Region { types, shape, loads, body, stores };
         Some(Lowered::new(name, vec![region.launch()?]).in_place(op.in_place()))
     };
     match op {
@@ -38,33 +37,37 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) ->
             lowered("elementwise", &[Load::Full], &one(Step::Affine(0, affine.mul, affine.add)), &[1])
         }
         Op::Convert(_) => lowered("convert", &[Load::Full], &[], &[0]),
-        Op::Constant(constant) if outputs[0].dtype == DType::F32 => fill(constant),
+        Op::Constant(constant) => fill(constant, types),
         _ => None,
     }
 }
 
-fn fill(op: &Constant) -> Option<Lowered> {
+fn fill(op: &Constant, types: Types<'_>) -> Option<Lowered> {
     let elements: usize = op.shape.iter().product();
-    let text = "ENTRY(THREADS) KERNEL(float* y) {\n  const u64 at = (u64)blockIdx.x * THREADS + threadIdx.x;\n  \
-                if (at < ELEMENTS) y[at] = VALUE;\n}\n";
-    let source = Source::new().set("THREADS", THREADS).set("ELEMENTS", elements).float("VALUE", op.value);
-    let launch = source.launch("fill", text, each(elements)?, vec![Argument::Output(0)]);
+    let text = "ENTRY(THREADS) KERNEL(y_t* y) {\n  const u64 at = (u64)blockIdx.x * THREADS + threadIdx.x;\n  \
+                if (at < ELEMENTS) store_one(y + at, VALUE);\n}\n";
+    let source = types.source().set("THREADS", THREADS).set("ELEMENTS", elements).float("VALUE", op.value);
+    let launch = source.launch("fill", text, each(elements)?, vec![Argument::Output(0)])?;
     Some(Lowered::new("fill", vec![launch]))
 }
 
 impl Region<'_> {
-    fn launch(&self) -> Option<crate::launch::Launch> {
+    fn launch(&self) -> Option<Launch> {
         let elements: usize = self.shape.iter().product();
         let cols = self.shape.last().copied().unwrap_or(1);
-        let wide = if cols.is_multiple_of(4) { 4 } else { 1 };
+        // 16 bytes at a time.
+        let narrow = self.types.inputs.iter().chain(self.types.outputs).any(|ty| ty.dtype != DType::F32);
+        let most = if narrow { 8 } else { 4 };
+        let wide = if cols.is_multiple_of(most) { most } else { 1 };
         let (count, stores) = (self.loads.len(), self.stores.len());
-        let operands = self.inputs.iter().enumerate().map(|(i, ty)| format!("const {}* x{i}", element(ty)));
-        let results = self.outputs.iter().enumerate().map(|(i, ty)| format!("{}* y{i}", element(ty)));
+        let operands = (0..count).map(|i| format!("const x{i}_t* x{i}"));
+        let results = (0..stores).map(|o| format!("y{o}_t* y{o}"));
         let signature = operands.chain(results).collect::<Vec<_>>().join(", ");
         let mut text = format!(
             "ENTRY(THREADS) KERNEL({signature}) {{\n  const u64 at = ((u64)blockIdx.x * THREADS + threadIdx.x) * WIDE;\n  \
              if (at >= ELEMENTS) return;\n"
         );
+        let of_lane = |load: &Load| matches!(load, Load::Full | Load::Row);
         for (i, load) in self.loads.iter().enumerate() {
             let place = match load {
                 Load::Full => "at",
@@ -72,46 +75,33 @@ impl Region<'_> {
                 Load::Column => "at / COLS",
                 Load::Scalar => "0",
             };
-            let one_each = matches!(load, Load::Full | Load::Row) && wide == 4;
-            text.push_str(&if one_each {
-                format!("  const Four l{i} = load_four(x{i} + {place});\n")
-            } else {
-                format!("  const float l{i} = load_one(x{i} + {place});\n")
-            });
+            let numbers = if of_lane(load) { "WIDE" } else { "1" };
+            text.push_str(&format!("  const Numbers<{numbers}> l{i} = load<{numbers}>(x{i} + {place});\n"));
         }
         for o in 0..stores {
-            text.push_str(&if wide == 4 { format!("  Four r{o};\n") } else { format!("  float r{o};\n") });
+            text.push_str(&format!("  Numbers<WIDE> r{o};\n"));
         }
         text.push_str("  UNROLL\n  for (u32 j = 0; j < WIDE; j++) {\n");
         for (i, load) in self.loads.iter().enumerate() {
-            let of_lane = matches!(load, Load::Full | Load::Row) && wide == 4;
-            text.push_str(&format!("    const float v{i} = l{i}{};\n", if of_lane { ".at[j]" } else { "" }));
+            let lane = if of_lane(load) { "j" } else { "0" };
+            text.push_str(&format!("    const float v{i} = l{i}.at[{lane}];\n"));
         }
         for (s, step) in self.body.iter().enumerate() {
             text.push_str(&format!("    const float v{} = {};\n", count + s, expression(step)));
         }
         for (o, store) in self.stores.iter().enumerate() {
-            let lane = if wide == 4 { ".at[j]" } else { "" };
-            text.push_str(&format!("    r{o}{lane} = v{store};\n"));
+            text.push_str(&format!("    r{o}.at[j] = v{store};\n"));
         }
         text.push_str("  }\n");
         for o in 0..stores {
-            text.push_str(&if wide == 4 {
-                format!("  store_four(y{o} + at, r{o});\n")
-            } else {
-                format!("  store_one(y{o} + at, r{o});\n")
-            });
+            text.push_str(&format!("  store(y{o} + at, r{o});\n"));
         }
         text.push_str("}\n");
-        let source = Source::new().set("THREADS", THREADS).set("ELEMENTS", elements).set("COLS", cols);
+        let source = self.types.source().set("THREADS", THREADS);
+        let source = source.sets([("ELEMENTS", elements), ("COLS", cols), ("WIDE", wide)]);
         let arguments = (0..count).map(Argument::Input).chain((0..stores).map(Argument::Output)).collect();
-        Some(source.set("WIDE", wide).launch("elementwise", &text, each(elements / wide)?, arguments))
+        source.launch("elementwise", &text, each(elements / wide)?, arguments)
     }
-}
-
-/// The element type of a float tensor, in CUDA C.
-pub(super) fn element(ty: &TensorType) -> &'static str {
-    if ty.dtype == DType::Bf16 { "Bf16" } else { "float" }
 }
 
 /// A step as an expression of the numbers before it.

@@ -3,6 +3,8 @@
 //! An op without a kernel for its types is expanded by the compiler until it has one.
 
 mod attention;
+mod cache;
+mod deformable;
 mod elementwise;
 mod inject;
 mod library;
@@ -16,10 +18,10 @@ mod reduce;
 mod rope;
 mod rows;
 
-use crossloom_ir::{DType, Op, TensorType};
+use crossloom_ir::{Op, TensorType};
 
 use crate::Geometry;
-use crate::launch::Lowered;
+use crate::launch::{Lowered, Types};
 use crate::product::Products;
 
 /// What an op on those types becomes: a product of the library where that computes them and the rule gives it one, otherwise kernels, if
@@ -39,66 +41,55 @@ pub fn lower_with(
 
 /// The kernels of an op on those types, if there are any.
 pub fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
-    let types = || inputs.iter().chain(outputs);
     // A launch has at least one block.
-    let narrow = types().any(|ty| ty.dtype == DType::Bf16);
-    let known = types().all(|ty| matches!(ty.dtype, DType::F32 | DType::I32 | DType::Bf16));
-    let filled = types().all(|ty| ty.elements() > 0 && u32::try_from(ty.elements()).is_ok());
-    if !known || !filled || (narrow && !takes_bf16(op)) {
+    let countable = |ty: &&TensorType| ty.elements() > 0 && u32::try_from(ty.elements()).is_ok();
+    if !inputs.iter().chain(outputs).all(countable) {
         return None;
     }
+    let types = Types { inputs, outputs };
     match op {
         Op::Unary(_)
         | Op::Binary(_)
         | Op::Affine(_)
         | Op::FusedElementwise(_)
         | Op::Constant(_)
-        | Op::Convert(_) => elementwise::lower(op, inputs, outputs),
-        Op::ToFloat(_) | Op::ToInt(_) | Op::Iota(_) => movement::lower_numbers(op, outputs),
-        op if is_movement(op) => movement::lower(op, inputs, outputs),
-        Op::Reduce(op) => reduce::lower(op, inputs),
-        Op::Matmul(op) => product::lower_matmul(*op, inputs, outputs),
-        Op::Linear(op) => product::lower_linear(*op, inputs, outputs),
+        | Op::Convert(_) => elementwise::lower(op, types),
+        Op::ToFloat(_) | Op::ToInt(_) | Op::Iota(_) => movement::lower_numbers(op, types),
+        Op::Broadcast(_) | Op::Slice(_) | Op::Pad(_) | Op::Concat(_) | Op::Transpose(_) | Op::Reshape(_) => {
+            movement::lower(op, types)
+        }
+        Op::Reduce(op) => reduce::lower(op, types),
+        Op::Matmul(op) => product::lower_matmul(*op, types),
+        Op::Linear(op) => product::lower_linear(*op, types),
         Op::LayerNorm(_)
         | Op::LayerNormGrad(_)
         | Op::AddLayerNorm(_)
         | Op::RmsNorm(_)
         | Op::RmsNormGrad(_)
-        | Op::AddRmsNorm(_) => norm::lower(op, inputs),
-        Op::Attention(op) => attention::lower(op, inputs),
-        Op::AttentionGrad(op) => attention::lower_grad(&op.0, inputs),
-        Op::Rope(op) => rope::lower(op, inputs),
+        | Op::AddRmsNorm(_) => norm::lower(op, types),
+        Op::Attention(op) => attention::lower(op, types),
+        Op::AttentionGrad(op) => attention::lower_grad(&op.0, types),
+        Op::CachedAttention(op) => attention::lower_cached(op, types),
+        Op::CacheWrite(_) => cache::lower(types),
+        Op::DeformableAttention(op) => deformable::lower(op, types),
+        Op::DeformableAttentionGrad(op) => deformable::lower_grad(&op.0, types),
+        Op::Rope(op) => rope::lower(op, types),
         Op::Softmax(_)
         | Op::Argmax(_)
         | Op::Embedding(_)
         | Op::EmbeddingGrad(_)
         | Op::GatherRows(_)
-        | Op::ScatterRows(_) => rows::lower(op, inputs),
-        Op::CrossEntropy(_) | Op::CrossEntropyGrad(_) => loss::lower(op, inputs),
-        Op::AttnPool(op) => pool::lower(*op, inputs),
-        Op::AttnPoolGrad(op) => pool::lower_grad(*op, inputs),
-        Op::AgfInject(_) | Op::AgfInjectGrad(_) => inject::lower(op, inputs),
-        Op::AdamW(op) => optim::lower_one(op, inputs),
-        Op::MultiAdamW(op) => optim::lower_all(op, inputs),
-        Op::GlobalNorm(_) => optim::lower_norm(inputs),
-        // Amp projections, gates, caches and deformable attention have none yet.
-        _ => None,
+        | Op::ScatterRows(_) => rows::lower(op, types),
+        Op::CrossEntropy(_) | Op::CrossEntropyGrad(_) => loss::lower(op, types),
+        Op::AttnPool(op) => pool::lower(*op, types),
+        Op::AttnPoolGrad(op) => pool::lower_grad(*op, types),
+        Op::AgfInject(_) | Op::AgfInjectGrad(_) => inject::lower(op, types),
+        Op::AdamW(op) => optim::lower_one(op, types),
+        Op::MultiAdamW(op) => optim::lower_all(op, types),
+        Op::GlobalNorm(_) => optim::lower_norm(types),
+        // Projections of all taps and gates are taken apart before anything is lowered.
+        Op::AmpProject(_) | Op::AgfGate(_) => None,
     }
-}
-
-/// Whether an op's kernels have 16-bit forms. Others are computed between conversions.
-fn takes_bf16(op: &Op) -> bool {
-    let product = matches!(op, Op::Linear(_) | Op::Matmul(_));
-    let element_wise =
-        matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Affine(_) | Op::FusedElementwise(_) | Op::Convert(_));
-    product || element_wise || is_movement(op)
-}
-
-fn is_movement(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Broadcast(_) | Op::Slice(_) | Op::Pad(_) | Op::Concat(_) | Op::Transpose(_) | Op::Reshape(_)
-    )
 }
 
 /// Threads of a block whose threads work one by one.
@@ -107,6 +98,11 @@ const THREADS: u32 = 256;
 /// Blocks for so many threads that work one by one.
 fn each(elements: usize) -> Option<Geometry> {
     Geometry::line(elements.div_ceil(THREADS as usize), THREADS)
+}
+
+/// How many numbers side by side a lane takes of a row of so many: as many as keep a warp busy.
+fn wide(cols: usize) -> usize {
+    [8, 4].into_iter().find(|&wide| cols.is_multiple_of(wide) && cols >= 32 * wide).unwrap_or(1)
 }
 
 /// How rows are given to teams of threads.

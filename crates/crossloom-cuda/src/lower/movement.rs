@@ -1,10 +1,10 @@
-//! Ops that move elements: words of 4 or 2 bytes, whatever they are; and those that count or convert.
+//! Ops that move elements, whatever they are; and those that count or convert.
 
 use crossloom_ir::interp::strides;
-use crossloom_ir::{DType, Op, TensorType};
+use crossloom_ir::{DType, Op};
 
 use super::{THREADS, each};
-use crate::launch::{Argument, Launch, Lowered, Source};
+use crate::launch::{Argument, Launch, Lowered, Types};
 
 /// Elements of a shape, each with a place to be read from and one to be written to.
 struct Move<'s> {
@@ -18,11 +18,10 @@ struct Move<'s> {
     /// An axis and the coordinates along it that the operand has; elsewhere the result is zero.
     inside: Option<(usize, usize, usize)>,
     input: usize,
-    dtype: DType,
 }
 
 impl Move<'_> {
-    fn launch(&self) -> Option<Launch> {
+    fn launch(&self, types: Types<'_>) -> Option<Launch> {
         let elements: usize = self.shape.iter().product();
         let mut coordinates = String::new();
         let (to, target) = self.to.clone().unwrap_or_default();
@@ -43,28 +42,30 @@ impl Move<'_> {
             }
             coordinates.push_str("} ");
         }
-        let source = Source::new().set("THREADS", THREADS).set("ELEMENTS", elements).set("START", self.start);
-        let source = source.set("TARGET", target).set("PLACED", u8::from(self.to.is_some()));
-        let source = source.set("WORD", if self.dtype == DType::Bf16 { "u16" } else { "u32" });
+        let source = types.source().set("THREADS", THREADS);
+        let source = source.sets([("ELEMENTS", elements), ("START", self.start), ("TARGET", target)]);
+        let source = source.flag("PLACED", self.to.is_some());
         let source = source.set("COORDINATES", coordinates.trim_end());
         let arguments = vec![Argument::Input(self.input), Argument::Output(0)];
-        Some(source.launch("move", include_str!("../kernels/move.cu"), each(elements)?, arguments))
+        source.launch("move", include_str!("../kernels/move.cu"), each(elements)?, arguments)
     }
 }
 
-pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
+/// The first operand as the first result, element by element.
+pub(super) fn copy(types: Types<'_>) -> Option<Launch> {
+    let shape = &types.outputs[0].shape;
+    Move { shape, from: strides(shape), start: 0, to: None, inside: None, input: 0 }.launch(types)
+}
+
+pub(super) fn lower(op: &Op, types: Types<'_>) -> Option<Lowered> {
+    let Types { inputs, outputs } = types;
+    if inputs.iter().any(|ty| ty.dtype.is_quantized()) {
+        return None;
+    }
     let out = &outputs[0].shape;
     let steps = strides(&inputs[0].shape);
-    let dtype = outputs[0].dtype;
-    let read = |from: Vec<usize>, start: usize| Move {
-        shape: out,
-        from,
-        start,
-        to: None,
-        inside: None,
-        input: 0,
-        dtype,
-    };
+    let read =
+        |from: Vec<usize>, start: usize| Move { shape: out, from, start, to: None, inside: None, input: 0 };
     let (name, moved) = match op {
         Op::Reshape(_) => ("copy", read(strides(out), 0)),
         Op::Transpose(op) => ("transpose", read(op.perm.iter().map(|&axis| steps[axis]).collect(), 0)),
@@ -92,36 +93,41 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) ->
             for (input, ty) in inputs.iter().enumerate() {
                 let place = Some((to.clone(), before * to[op.axis]));
                 let from = strides(&ty.shape);
-                let moved = Move { shape: &ty.shape, from, start: 0, to: place, inside: None, input, dtype };
-                launches.push(moved.launch()?);
+                let moved = Move { shape: &ty.shape, from, start: 0, to: place, inside: None, input };
+                launches.push(moved.launch(types)?);
                 before += ty.shape[op.axis];
             }
             return Some(Lowered::new("concat", launches));
         }
         _ => return None,
     };
-    Some(Lowered::new(name, vec![moved.launch()?]))
+    Some(Lowered::new(name, vec![moved.launch(types)?]))
 }
 
 /// Counting along an axis, and whole numbers from and to floats.
-pub(super) fn lower_numbers(op: &Op, outputs: &[&TensorType]) -> Option<Lowered> {
-    let elements = outputs[0].elements();
-    let source = Source::new().set("THREADS", THREADS).set("ELEMENTS", elements);
-    let convert = |name, from: &str, to: &str, checked: u8| {
-        let source = source.clone().set("FROM", from).set("TO", to).set("CHECKED", checked);
+pub(super) fn lower_numbers(op: &Op, types: Types<'_>) -> Option<Lowered> {
+    let elements = types.outputs[0].elements();
+    let source = types.source().set("THREADS", THREADS).set("ELEMENTS", elements);
+    let convert = |name, checked| {
+        let source = source.clone().flag("CHECKED", checked);
         let arguments = vec![Argument::Input(0), Argument::Output(0), Argument::Fault];
-        let launch =
-            source.launch("convert", include_str!("../kernels/convert.cu"), each(elements)?, arguments);
+        let text = include_str!("../kernels/convert.cu");
+        let launch = source.launch("convert", text, each(elements)?, arguments)?;
         Some(Lowered::new(name, vec![launch]))
     };
+    // Whole numbers of one size only, and floats that hold them all.
+    let narrow = |ty: &&crossloom_ir::TensorType| !matches!(ty.dtype, DType::F32 | DType::I32 | DType::U8);
+    if types.inputs.iter().chain(types.outputs).any(narrow) {
+        return None;
+    }
     match op {
-        Op::ToFloat(_) => convert("to_float", "int", "float", 0),
-        Op::ToInt(_) => convert("to_int", "float", "int", 1),
+        Op::ToFloat(_) => convert("to_float", false),
+        Op::ToInt(_) => convert("to_int", true),
         Op::Iota(op) => {
             let inner: usize = op.shape[op.axis + 1..].iter().product();
-            let source = source.set("INNER", inner).set("EXTENT", op.shape[op.axis]);
+            let source = source.sets([("INNER", inner), ("EXTENT", op.shape[op.axis])]);
             let text = include_str!("../kernels/iota.cu");
-            let launch = source.launch("iota", text, each(elements)?, vec![Argument::Output(0)]);
+            let launch = source.launch("iota", text, each(elements)?, vec![Argument::Output(0)])?;
             Some(Lowered::new("iota", vec![launch]))
         }
         _ => None,

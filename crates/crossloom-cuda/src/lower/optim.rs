@@ -1,11 +1,11 @@
 //! The optimizer's step of all parameters, and the length of all gradients: one launch each, whose table says where tensors lie.
 
 use crossloom_ir::op::{AdamW, MultiAdamW};
-use crossloom_ir::{OpSpec, TensorType};
+use crossloom_ir::{DType, OpSpec, TensorType};
 
 use super::THREADS;
 use crate::Geometry;
-use crate::launch::{Argument, Lowered, Source, literal};
+use crate::launch::{Argument, Lowered, Source, Types, literal};
 use Argument::{Input, Output, Scratch, Table};
 
 /// Elements whose squares one block sums up.
@@ -31,28 +31,45 @@ impl Chunks {
         Self { elements, first, blocks }
     }
 
-    fn source(&self, chunk: usize) -> Source {
-        Source::new().set("CHUNK", chunk).list("FIRST_BLOCKS", &self.first).list("ELEMENTS", &self.elements)
+    fn source<'t>(&self, types: Types<'t>, chunk: usize) -> Source<'t> {
+        types.source().set("CHUNK", chunk).list("FIRST_BLOCKS", &self.first).list("ELEMENTS", &self.elements)
     }
 }
 
+/// What lies in tables has no type of its own: all of it is `f32`.
+fn is_wide(types: Types<'_>) -> Option<()> {
+    types.inputs.iter().chain(types.outputs).all(|ty| ty.dtype == DType::F32).then_some(())
+}
+
 /// One parameter: operands and results in the order of [`AdamW`].
-pub(super) fn lower_one(op: &AdamW, inputs: &[&TensorType]) -> Option<Lowered> {
+pub(super) fn lower_one(op: &AdamW, types: Types<'_>) -> Option<Lowered> {
+    is_wide(types)?;
     let addresses = (0..5).map(Input).chain((0..3).map(Output)).collect();
-    lower_adamw("adamw", op, &[op.weight_decay], inputs.get(..1)?, addresses, Input(5), op.in_place())
+    lower_adamw(
+        types,
+        "adamw",
+        op,
+        &[op.weight_decay],
+        types.inputs.get(..1)?,
+        addresses,
+        Input(5),
+        op.in_place(),
+    )
 }
 
 /// Several parameters: operands and results in the order of [`MultiAdamW`].
-pub(super) fn lower_all(op: &MultiAdamW, inputs: &[&TensorType]) -> Option<Lowered> {
+pub(super) fn lower_all(op: &MultiAdamW, types: Types<'_>) -> Option<Lowered> {
+    is_wide(types)?;
     let MultiAdamW { beta1, beta2, eps, ref weight_decay } = *op;
-    let parameters: Vec<&TensorType> = op.parts(inputs).map(|(_, [p, ..])| p).collect();
+    let parameters: Vec<&TensorType> = op.parts(types.inputs).map(|(_, [p, ..])| p).collect();
     let of = |i: usize| (1 + 5 * i..6 + 5 * i).map(Input).chain((3 * i..3 * i + 3).map(Output));
     let addresses = (0..parameters.len()).flat_map(of).collect();
     let alone = AdamW { beta1, beta2, eps, weight_decay: 0.0 };
-    lower_adamw("multi_adamw", &alone, weight_decay, &parameters, addresses, Input(0), op.in_place())
+    lower_adamw(types, "multi_adamw", &alone, weight_decay, &parameters, addresses, Input(0), op.in_place())
 }
 
 fn lower_adamw(
+    types: Types<'_>,
     name: &'static str,
     op: &AdamW,
     decays: &[f64],
@@ -62,25 +79,26 @@ fn lower_adamw(
     in_place: Vec<(usize, usize)>,
 ) -> Option<Lowered> {
     let chunks = Chunks::of(parameters.iter(), UPDATES);
-    let source = chunks.source(UPDATES).set("THREADS", THREADS).set("PARAMETERS", parameters.len());
+    let source = chunks.source(types, UPDATES).set("THREADS", THREADS).set("PARAMETERS", parameters.len());
     let source = source.float("BETA1", op.beta1).float("REST1", 1.0 - op.beta1);
     let source = source.float("BETA2", op.beta2).float("REST2", 1.0 - op.beta2);
     let source = source.float("EPS", op.eps).list("DECAYS", decays.iter().map(|&decay| literal(decay)));
     let geometry = Geometry::line(chunks.blocks, THREADS)?;
     let text = include_str!("../kernels/adamw.cu");
-    let launch = source.table(addresses).launch("adamw", text, geometry, vec![Table, scale]);
+    let launch = source.table(addresses).launch("adamw", text, geometry, vec![Table, scale])?;
     Some(Lowered::new(name, vec![launch]).in_place(in_place))
 }
 
-pub(super) fn lower_norm(inputs: &[&TensorType]) -> Option<Lowered> {
+pub(super) fn lower_norm(types: Types<'_>) -> Option<Lowered> {
+    is_wide(types)?;
     let block = |blocks: usize| Some(Geometry::line(blocks, 256)?.with_shared(256 * 8));
-    let chunks = Chunks::of(inputs.iter(), SQUARES);
-    let source = chunks.source(SQUARES).set("TENSORS", inputs.len());
-    let source = source.table((0..inputs.len()).map(Input).collect());
+    let chunks = Chunks::of(types.inputs.iter(), SQUARES);
+    let source = chunks.source(types, SQUARES).set("TENSORS", types.inputs.len());
+    let source = source.table((0..types.inputs.len()).map(Input).collect());
     let text = include_str!("../kernels/squares.cu");
-    let squares = source.launch("squares", text, block(chunks.blocks)?, vec![Table, Scratch(0)]);
+    let squares = source.launch("squares", text, block(chunks.blocks)?, vec![Table, Scratch(0)])?;
     let text = include_str!("../kernels/root.cu");
-    let source = Source::new().set("COUNT", chunks.blocks);
-    let root = source.launch("root", text, block(1)?, vec![Scratch(0), Output(0)]);
+    let source = types.source().set("COUNT", chunks.blocks);
+    let root = source.launch("root", text, block(1)?, vec![Scratch(0), Output(0)])?;
     Some(Lowered::new("global_norm", vec![squares, root]).with_scratch(chunks.blocks * 8))
 }

@@ -1,17 +1,17 @@
 //! Sums and maxima over axes that lie side by side.
 
-use crossloom_ir::TensorType;
 use crossloom_ir::op::{Reduce, ReduceKind};
 
 use super::{THREADS, Teams, each};
 use crate::Geometry;
-use crate::launch::{Argument, Lowered, Source};
+use crate::launch::{Argument, Launch, Lowered, Types};
+use Argument::{Input, Output, Scratch};
 
 /// Rows that one thread sums up.
 const CHUNK: usize = 128;
 
-pub(super) fn lower(op: &Reduce, inputs: &[&TensorType]) -> Option<Lowered> {
-    let shape = &inputs[0].shape;
+pub(super) fn lower(op: &Reduce, types: Types<'_>) -> Option<Lowered> {
+    let shape = &types.inputs[0].shape;
     let (first, last) = (*op.axes.first()?, *op.axes.last()?);
     if last - first + 1 != op.axes.len() {
         return None;
@@ -21,44 +21,54 @@ pub(super) fn lower(op: &Reduce, inputs: &[&TensorType]) -> Option<Lowered> {
         (extent(&shape[..first]), extent(&shape[first..=last]), extent(&shape[last + 1..]));
     let (start, combine, team) = match op.kind {
         ReduceKind::Sum => ("0.0f", "sum_of", "team_sum"),
-        ReduceKind::Max => ("bits_float(0xff800000u)", "larger", "team_max"),
+        ReduceKind::Max => ("LOWEST", "larger", "team_max"),
     };
-    let arguments = vec![Argument::Input(0), Argument::Output(0)];
     if inner == 1 {
         let teams = Teams::of(outer, middle)?;
-        let source = Source::new().set("ROWS", outer).set("COLS", middle).set("TEAM", teams.team);
-        let source = source.set("THREADS", teams.threads);
+        let source = types.source().set("TEAM", teams.team).set("THREADS", teams.threads);
+        let source = source.sets([("ROWS", outer), ("COLS", middle)]);
         let source = source.set("START", start).set("COMBINE", combine).set("TEAM_COMBINE", team);
         let text = include_str!("../kernels/reduce_columns.cu");
-        return Some(Lowered::new(
-            "reduce_columns",
-            vec![source.launch("reduce_columns", text, teams.geometry, arguments)],
-        ));
+        let arguments = vec![Input(0), Output(0)];
+        let launch = source.launch("reduce_columns", text, teams.geometry, arguments)?;
+        return Some(Lowered::new("reduce_columns", vec![launch]));
     }
     if op.kind == ReduceKind::Sum && outer == 1 && middle > CHUNK {
-        return sum_rows(middle, inner);
+        let chunks = middle.div_ceil(CHUNK);
+        let launches = vec![
+            sum_rows(types, middle, inner, CHUNK, [Input(0), Scratch(0)])?,
+            sum_rows(types, chunks, inner, chunks, [Scratch(0), Output(0)])?,
+        ];
+        return Some(Lowered::new("sum_rows", launches).with_scratch(chunks * inner * 4));
     }
-    let source = Source::new().set("THREADS", THREADS).set("OUTER", outer).set("EXTENT", middle);
-    let source = source.set("INNER", inner);
-    let source = source.set("START", start).set("COMBINE", combine);
-    let text = include_str!("../kernels/reduce.cu");
-    Some(Lowered::new("reduce", vec![source.launch("reduce", text, each(outer * inner)?, arguments)]))
+    let launch = reduce(types, [outer, middle, inner], (start, combine), [Input(0), Output(0)])?;
+    Some(Lowered::new("reduce", vec![launch]))
 }
 
-/// The sum of many rows: of chunks of them, then of the chunks' sums.
-fn sum_rows(rows: usize, cols: usize) -> Option<Lowered> {
-    let chunks = rows.div_ceil(CHUNK);
+/// The middle of three axes from a start on, one thread per result.
+pub(super) fn reduce(
+    types: Types<'_>,
+    [outer, extent, inner]: [usize; 3],
+    (start, combine): (&str, &str),
+    from_to: [Argument; 2],
+) -> Option<Launch> {
+    let source = types.source().set("THREADS", THREADS).set("START", start).set("COMBINE", combine);
+    let source = source.sets([("OUTER", outer), ("EXTENT", extent), ("INNER", inner)]);
+    source.launch("reduce", include_str!("../kernels/reduce.cu"), each(outer * inner)?, from_to.to_vec())
+}
+
+/// Sums of columns over every `chunk` rows.
+pub(super) fn sum_rows(
+    types: Types<'_>,
+    rows: usize,
+    cols: usize,
+    chunk: usize,
+    from_to: [Argument; 2],
+) -> Option<Launch> {
     let wide = u32::try_from(cols.div_ceil(THREADS as usize)).ok()?;
-    let launch = |rows: usize, chunk: usize, arguments: Vec<Argument>| {
-        let tall = u32::try_from(rows.div_ceil(chunk)).ok().filter(|&tall| tall <= 65535)?;
-        let geometry = Geometry { grid: [wide, tall, 1], block: [THREADS, 1, 1], shared: 0 };
-        let source = Source::new().set("ROWS", rows).set("COLS", cols).set("CHUNK", chunk);
-        let text = include_str!("../kernels/sum_rows.cu");
-        Some(source.set("THREADS", THREADS).launch("sum_rows", text, geometry, arguments))
-    };
-    let launches = vec![
-        launch(rows, CHUNK, vec![Argument::Input(0), Argument::Scratch(0)])?,
-        launch(chunks, chunks, vec![Argument::Scratch(0), Argument::Output(0)])?,
-    ];
-    Some(Lowered::new("sum_rows", launches).with_scratch(chunks * cols * 4))
+    let tall = u32::try_from(rows.div_ceil(chunk)).ok().filter(|&tall| tall <= 65535)?;
+    let geometry = Geometry { grid: [wide, tall, 1], block: [THREADS, 1, 1], shared: 0 };
+    let source = types.source().sets([("ROWS", rows), ("COLS", cols), ("CHUNK", chunk)]);
+    let text = include_str!("../kernels/sum_rows.cu");
+    source.set("THREADS", THREADS).launch("sum_rows", text, geometry, from_to.to_vec())
 }

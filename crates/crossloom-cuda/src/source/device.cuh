@@ -1,4 +1,5 @@
 // The names that kernels use, for a device's compiler; shim/device.h has the same names for a C++ compiler. No include.
+typedef unsigned char u8;
 typedef unsigned int u32;
 typedef unsigned short u16;
 typedef unsigned long long u64;
@@ -18,6 +19,9 @@ DEVICE u32 lowest_bit(u32 bits) { return __ffs(bits) - 1; }
 DEVICE u32 float_bits(float value) { return __float_as_uint(value); }
 DEVICE float bits_float(u32 bits) { return __uint_as_float(bits); }
 
+// A product that is rounded before it is added to anything.
+DEVICE float rounded_product(float x, float y) { return __fmul_rn(x, y); }
+
 DEVICE u32 pack_bf16(float low, float high) {
   u32 pair;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
@@ -25,6 +29,17 @@ DEVICE u32 pack_bf16(float low, float high) {
 }
 DEVICE float low_bf16(u32 pair) { return __uint_as_float(pair << 16); }
 DEVICE float high_bf16(u32 pair) { return __uint_as_float(pair & 0xffff0000u); }
+
+DEVICE float half_float(u16 bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return value;
+}
+DEVICE u16 float_half(float value) {
+  u16 bits;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  return bits;
+}
 
 DEVICE u32 shared_address(const void* at) { return (u32)__cvta_generic_to_shared(at); }
 DEVICE void copy_async(void* to, const void* from) {

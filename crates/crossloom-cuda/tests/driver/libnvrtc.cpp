@@ -34,7 +34,7 @@ int nvrtcCompileProgram(Program* p, int count, const char* const* options) {
     number = compiled++;
   }
   // The names that a device's compiler knows stand before those that both know.
-  size_t common = p->source.find("// What kernels share");
+  size_t common = p->source.find("// Numbers of all types");
   if (common == std::string::npos) return 6;
   std::string text = "#include \"device.h\"\n" + p->source.substr(common), kernel, path = FOLDER "/kernel-" + std::to_string(number);
   for (size_t at = p->source.find("\nENTRY(", common); at != std::string::npos; at = p->source.find("\nENTRY(", at + 1)) {

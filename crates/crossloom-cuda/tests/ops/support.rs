@@ -4,16 +4,22 @@ use std::collections::BTreeMap;
 use std::ffi::c_void;
 
 use crate::compiler::has_compiler;
+use crate::on_gpu;
 use crossloom_cuda::launch::{Argument, Launch, Lowered};
 use crossloom_cuda::lower::lower;
 use crossloom_cuda::shim::{Guarded, Order, Program};
+use crossloom_ir::quantized::dequantize;
 use crossloom_ir::{DType, Op, Tensor, TensorType};
+
+pub(crate) mod driven;
 
 /// An operand.
 #[derive(Clone, Debug)]
 pub(crate) struct Operand {
     ty: TensorType,
     values: Vec<f64>,
+    /// The blocks of quantized numbers.
+    blocks: Vec<u8>,
 }
 
 /// Floats between -2 and 2 that look random, other ones for every seed.
@@ -27,17 +33,46 @@ pub(crate) fn floats(shape: &[usize], seed: u64) -> Operand {
         f64::from((state >> 40) as f32 / (1_u64 << 22) as f32 - 2.0)
     };
     let values = (0..ty.elements()).map(|_| next()).collect();
-    Operand { ty, values }
+    Operand { ty, values, blocks: Vec::new() }
+}
+
+/// Blocks that look random, with factors of a usual size.
+pub(crate) fn quantized(shape: &[usize], dtype: DType, seed: u64) -> Operand {
+    let ty = TensorType::f32(shape).with_dtype(dtype);
+    let noise = floats(&[ty.bytes()], seed).values;
+    let mut blocks: Vec<u8> = noise.iter().map(|x| (x * 1e6) as i64 as u8).collect();
+    let factors: &[usize] = match dtype {
+        DType::Q4_1 | DType::Q4K => &[0, 2],
+        DType::Q6K => &[208],
+        _ => &[0],
+    };
+    let (_, bytes) = dtype.block();
+    for (i, block) in blocks.chunks_exact_mut(bytes).enumerate() {
+        for &at in factors {
+            let factor = half::f16::from_f64(noise[i] / 100.0);
+            block[at..at + 2].copy_from_slice(&factor.to_le_bytes());
+        }
+    }
+    let values = dequantize(dtype, &blocks).into_iter().map(f64::from).collect();
+    Operand { ty, values, blocks }
 }
 
 /// Floats that are given.
 pub(crate) fn given(shape: &[usize], values: &[f32]) -> Operand {
-    Operand { ty: TensorType::f32(shape), values: values.iter().map(|&x| f64::from(x)).collect() }
+    Operand {
+        ty: TensorType::f32(shape),
+        values: values.iter().map(|&x| f64::from(x)).collect(),
+        blocks: Vec::new(),
+    }
 }
 
 /// Whole numbers.
 pub(crate) fn ints(shape: &[usize], values: impl IntoIterator<Item = i32>) -> Operand {
-    Operand { ty: TensorType::i32(shape), values: values.into_iter().map(f64::from).collect() }
+    Operand {
+        ty: TensorType::i32(shape),
+        values: values.into_iter().map(f64::from).collect(),
+        blocks: Vec::new(),
+    }
 }
 
 impl Operand {
@@ -47,10 +82,21 @@ impl Operand {
         self
     }
 
-    /// The same in 16 bits, every number rounded.
-    pub(crate) fn narrow(mut self) -> Self {
-        self.values.iter_mut().for_each(|x| *x = half::bf16::from_f64(*x).to_f64());
-        Self { ty: self.ty.with_dtype(DType::Bf16), ..self }
+    /// The same with a function of every position and value.
+    pub(crate) fn with(mut self, f: impl Fn(usize, f64) -> f64) -> Self {
+        self.values.iter_mut().enumerate().for_each(|(i, x)| *x = f64::from(f(i, *x) as f32));
+        self
+    }
+
+    /// The same as `bf16`, every number rounded.
+    pub(crate) fn narrow(self) -> Self {
+        self.rounded(DType::Bf16)
+    }
+
+    /// The same as numbers of a float type, every one rounded.
+    pub(crate) fn rounded(mut self, dtype: DType) -> Self {
+        self.values.iter_mut().for_each(|x| *x = dtype.round(*x));
+        Self { ty: self.ty.with_dtype(dtype), ..self }
     }
 
     fn tensor(&self) -> Tensor<f64> {
@@ -58,9 +104,14 @@ impl Operand {
     }
 
     fn bytes(&self) -> Vec<u8> {
+        if self.ty.dtype.is_quantized() {
+            return self.blocks.clone();
+        }
         let word = |x: f64| match self.ty.dtype {
             DType::I32 => (x as i32).to_ne_bytes().to_vec(),
             DType::Bf16 => half::bf16::from_f64(x).to_ne_bytes().to_vec(),
+            DType::F16 => half::f16::from_f64(x).to_ne_bytes().to_vec(),
+            DType::U8 => vec![x as u8],
             _ => (x as f32).to_ne_bytes().to_vec(),
         };
         self.values.iter().flat_map(|&x| word(x)).collect()
@@ -74,13 +125,13 @@ pub(crate) struct Case {
     operands: Vec<Operand>,
     /// How far a result may be from the reference, as a part of its largest number.
     tolerance: f64,
-    /// Whether its float results are of 16 bits.
-    narrow: bool,
+    /// The types of its float results, the last for all others too; `f32` if there are none.
+    results: Vec<DType>,
 }
 
 /// An op with its operands, whose results are as exact as a sum in f32 is.
 pub(crate) fn case(name: impl Into<String>, op: impl Into<Op>, operands: Vec<Operand>) -> Case {
-    Case { name: name.into(), op: op.into(), operands, tolerance: 4e-6, narrow: false }
+    Case { name: name.into(), op: op.into(), operands, tolerance: 4e-6, results: Vec::new() }
 }
 
 impl Case {
@@ -89,17 +140,28 @@ impl Case {
         Self { tolerance, ..self }
     }
 
-    /// The same with results of 16 bits.
+    /// The same with `bf16` results.
     pub(crate) fn narrow(self) -> Self {
-        Self { narrow: true, ..self }
+        self.results(&[DType::Bf16])
+    }
+
+    /// The same with results of those types, the last for all others too.
+    pub(crate) fn results(self, results: &[DType]) -> Self {
+        Self { results: results.to_vec(), ..self }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     fn lowered(&self) -> (Lowered, Vec<TensorType>) {
         let inputs: Vec<&TensorType> = self.operands.iter().map(|operand| &operand.ty).collect();
         let outputs = self.op.infer(&inputs).unwrap_or_else(|error| panic!("{}: {error}", self.name));
-        let narrowed =
-            |ty: TensorType| if ty.dtype.is_float() && self.narrow { ty.with_dtype(DType::Bf16) } else { ty };
-        let outputs: Vec<TensorType> = outputs.into_iter().map(narrowed).collect();
+        let asked = |(o, ty): (usize, TensorType)| match self.results.get(o).or(self.results.last()) {
+            Some(&dtype) if ty.dtype.is_float() => ty.with_dtype(dtype),
+            _ => ty,
+        };
+        let outputs: Vec<TensorType> = outputs.into_iter().enumerate().map(asked).collect();
         let lowered = lower(&self.op, &inputs, &outputs.iter().collect::<Vec<_>>());
         (lowered.unwrap_or_else(|| panic!("{}: there is no kernel", self.name)), outputs)
     }
@@ -144,6 +206,8 @@ impl Step {
                     Some((i, taken)) if taken == o => self.inputs[i].start(),
                     _ => self.outputs[o].start(),
                 },
+                Argument::InputFrom(i, offset) => self.inputs[i].start().wrapping_add(offset),
+                Argument::OutputFrom(o, offset) => self.outputs[o].start().wrapping_add(offset),
                 Argument::Scratch(offset) => self.scratch.start().wrapping_add(offset),
                 Argument::Table => at_table,
                 Argument::Fault => self.fault.start(),
@@ -187,6 +251,9 @@ fn program(cases: &[Case]) -> Program {
 
 /// Every op gives what the reference gives, in every order of threads the same bits, in place too, and changes no operand.
 pub(crate) fn agree(cases: &[Case]) {
+    if let Some(driver) = on_gpu::driver() {
+        return driven::agree(&*driver, cases);
+    }
     if !has_compiler() {
         return;
     }
@@ -227,15 +294,20 @@ fn close(what: &str, bytes: &[u8], expected: &Tensor<f64>, ty: &TensorType, tole
     let halves = bytes.chunks_exact(2).map(|bytes| <[u8; 2]>::try_from(bytes).unwrap());
     let values: Vec<f64> = match ty.dtype {
         DType::Bf16 => halves.map(|half| half::bf16::from_ne_bytes(half).to_f64()).collect(),
+        DType::F16 => halves.map(|half| half::f16::from_ne_bytes(half).to_f64()).collect(),
         DType::I32 => words.map(|word| f64::from(i32::from_ne_bytes(word))).collect(),
         _ => words.map(|word| f64::from(f32::from_ne_bytes(word))).collect(),
     };
     assert_eq!(values.len(), expected.data.len(), "{what}");
     let largest = expected.data.iter().filter(|x| x.is_finite()).fold(1.0, |most: f64, x| most.max(x.abs()));
-    // Half a unit in the last of eight bits.
-    let rounding = if ty.dtype == DType::Bf16 { 1.0 / 256.0 } else { 0.0 };
+    // Half a unit in the last of eight or of eleven bits.
+    let rounding = match ty.dtype {
+        DType::Bf16 => 1.0 / 256.0,
+        DType::F16 => 1.0 / 2048.0,
+        _ => 0.0,
+    };
     for (i, (&value, &expected)) in values.iter().zip(&expected.data).enumerate() {
-        let alike = value == expected
+        let alike = value == ty.dtype.round(expected)
             || value.is_nan() && expected.is_nan()
             || (value - expected).abs() <= tolerance * largest + rounding * expected.abs();
         assert!(alike, "{what}: element {i} is {value}, not {expected} (largest {largest})");
@@ -249,6 +321,9 @@ pub(crate) fn refused(cases: Vec<(Case, u32, i32)>) {
     }
     let cases: (Vec<Case>, Vec<(u32, i32)>) =
         cases.into_iter().map(|(case, at, what)| (case, (at, what))).unzip();
+    if let Some(driver) = on_gpu::driver() {
+        return driven::refused(&*driver, &cases.0, &cases.1);
+    }
     let program = program(&cases.0);
     for (case, told) in cases.0.iter().zip(cases.1) {
         let tensors: Vec<Tensor<f64>> = case.operands.iter().map(Operand::tensor).collect();

@@ -49,6 +49,8 @@ fn argument(argument: &CudaArgument) -> String {
     match argument {
         CudaArgument::Input(i) => format!("operand {i}"),
         CudaArgument::Output(o) => format!("result {o}"),
+        CudaArgument::InputFrom(i, offset) => format!("operand {i} + {offset}"),
+        CudaArgument::OutputFrom(o, offset) => format!("result {o} + {offset}"),
         CudaArgument::Scratch(offset) => format!("scratch + {offset}"),
         CudaArgument::Table => "table".to_owned(),
         CudaArgument::Fault => "fault".to_owned(),
