@@ -14,6 +14,7 @@
 //! Every sum has one order, which depends on shapes alone; there are no atomics in sums. A row's result does not depend on the other
 //! rows of a call, unless products are the library's.
 
+pub mod cubins;
 mod device;
 mod generated;
 mod geometry;

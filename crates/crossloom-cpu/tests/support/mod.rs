@@ -14,7 +14,11 @@ use crossloom_runtime::{Arena, Executable, Session, Store};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+/// The shipped recipes: of the checkout, or where `CROSSLOOM_RECIPES` says, for a test program that was carried elsewhere.
 pub fn recipes() -> PathBuf {
+    if let Some(folder) = std::env::var_os("CROSSLOOM_RECIPES") {
+        return PathBuf::from(folder);
+    }
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes")
 }
 

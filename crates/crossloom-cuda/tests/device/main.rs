@@ -5,6 +5,8 @@
 
 #[path = "../common/compiler.rs"]
 mod compiler;
+#[path = "../common/on_gpu.rs"]
+mod on_gpu;
 mod sessions;
 mod steps;
 #[path = "../../../crossloom-cpu/tests/support/mod.rs"]

@@ -10,15 +10,22 @@ use crossloom_runtime::testing::suite;
 use crossloom_runtime::{Arena, Budget, Device, RunError, Session, Store};
 
 use crate::compiler::has_compiler;
+use crate::on_gpu;
 
-/// The same with products of the library.
+/// The same with products of the library, on a GPU where tests are to run on one.
 pub(crate) fn fake_with_library(tf32: bool) -> Arc<dyn Device> {
+    if on_gpu::is_asked_for() {
+        return Arc::new(CudaDevice::new(Arc::new(on_gpu::with_library(tf32)), Budget::unlimited()));
+    }
     let driver = FakeDriver::new(Order::Forwards).with_products(Products::Library { tf32 });
     Arc::new(CudaDevice::new(Arc::new(driver), Budget::unlimited()))
 }
 
-/// The device on a driver that gives threads their turns in that order.
+/// The device on a driver that gives threads their turns in that order, or on a GPU where tests are to run on one.
 pub(crate) fn fake(order: Order, budget: Budget) -> Arc<dyn Device> {
+    if let Some(driver) = on_gpu::driver() {
+        return Arc::new(CudaDevice::new(driver, budget));
+    }
     Arc::new(CudaDevice::new(Arc::new(FakeDriver::new(order)), budget))
 }
 

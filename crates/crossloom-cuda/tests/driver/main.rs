@@ -5,6 +5,8 @@
 
 #[path = "../common/compiler.rs"]
 mod compiler;
+#[path = "../common/on_gpu.rs"]
+mod on_gpu;
 mod products;
 mod stand_in;
 

@@ -13,6 +13,7 @@ use crossloom_runtime::testing::suite;
 use crossloom_runtime::{Arena, Budget, Device, Session, Store};
 
 use crate::compiler::has_compiler;
+use crate::on_gpu;
 use crate::stand_in::StandIn;
 
 const LIBRARY: Products = Products::Library { tf32: false };
@@ -266,4 +267,13 @@ fn a_library_that_is_missing_or_lacks_functions_is_told_and_the_driver_stays() {
     std::fs::write(empty.path().join("libcublasLt.so.13"), "text").unwrap();
     let (_, reason) = open().with_library(&places, Choice::First, false, None).unwrap_err();
     assert!(reason.contains("cublasLt was not found") && reason.contains("no library"), "{reason}");
+}
+
+/// What `tests/gpu/run.sh` asks of cuBLASLt itself.
+#[test]
+#[ignore = "needs a GPU"]
+fn on_a_gpu_every_form_is_what_the_processor_computes() {
+    let cpu = run(&(Arc::new(CpuDevice::default()) as Arc<dyn Device>), FORMS).0;
+    close(&run(&device(on_gpu::with_library(false)), FORMS).0, &cpu, 1e-5);
+    close(&run(&device(on_gpu::with_library(true)), FORMS).0, &cpu, 2e-2);
 }

@@ -6,9 +6,12 @@
 mod attention;
 #[path = "../common/compiler.rs"]
 mod compiler;
+mod driver;
 mod elements;
 mod injection;
 mod narrow;
+#[path = "../common/on_gpu.rs"]
+mod on_gpu;
 mod rows;
 mod support;
 mod types;

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::ffi::c_void;
 
 use crate::compiler::has_compiler;
+use crate::on_gpu;
 use crossloom_cuda::launch::{Argument, Launch, Lowered};
 use crossloom_cuda::lower::lower_within;
 use crossloom_cuda::shim::{Guarded, Order, Program};
 use crossloom_ir::quantized::dequantize;
 use crossloom_ir::{DType, Op, Tensor, TensorType};
+
+pub(crate) mod driven;
 
 /// An operand.
 #[derive(Clone, Debug)]
@@ -154,6 +157,10 @@ impl Case {
         Self { results: results.to_vec(), ..self }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     fn lowered(&self) -> (Lowered, Vec<TensorType>) {
         let inputs: Vec<&TensorType> = self.operands.iter().map(|operand| &operand.ty).collect();
         let outputs = self.op.infer(&inputs).unwrap_or_else(|error| panic!("{}: {error}", self.name));
@@ -251,6 +258,9 @@ fn program(cases: &[Case]) -> Program {
 
 /// Every op gives what the reference gives, in every order of threads the same bits, in place too, and changes no operand.
 pub(crate) fn agree(cases: &[Case]) {
+    if let Some(driver) = on_gpu::driver() {
+        return driven::agree(&*driver, cases);
+    }
     if !has_compiler() {
         return;
     }
@@ -318,6 +328,9 @@ pub(crate) fn refused(cases: Vec<(Case, u32, i32)>) {
     }
     let cases: (Vec<Case>, Vec<(u32, i32)>) =
         cases.into_iter().map(|(case, at, what)| (case, (at, what))).unzip();
+    if let Some(driver) = on_gpu::driver() {
+        return driven::refused(&*driver, &cases.0, &cases.1);
+    }
     let program = program(&cases.0);
     for (case, told) in cases.0.iter().zip(cases.1) {
         let tensors: Vec<Tensor<f64>> = case.operands.iter().map(Operand::tensor).collect();

@@ -6,5 +6,7 @@
 #[path = "../common/compiler.rs"]
 mod compiler;
 mod faults;
+#[path = "../common/on_gpu.rs"]
+mod on_gpu;
 mod primitives;
 mod support;

@@ -1,10 +1,10 @@
 //! What the primitives compute.
 
 use crossloom_cuda::Geometry;
-use crossloom_cuda::shim::{Guarded, Order, Program};
+use crossloom_cuda::shim::{Guarded, Order};
 
 use crate::compiler::has_compiler;
-use crate::support::{floats, geometry, read, run};
+use crate::support::{Kernels, floats, geometry, read};
 
 const SOURCE: &str = r"
 __global__ void numbers(float* x) {
@@ -72,7 +72,7 @@ fn primitives_compute_what_they_say_in_every_order() {
     if !has_compiler() {
         return;
     }
-    let program = Program::build(SOURCE, &["numbers", "sums", "product", "turned", "rounded"]).unwrap();
+    let kernels = Kernels::of(SOURCE, &["numbers", "sums", "product", "turned", "rounded"]);
     // Small whole numbers, so that every sum is exact.
     let values = |count: usize, seed: usize| -> Vec<f32> {
         (0..count).map(|i| ((i * 7 + i / 5 * 3 + seed) % 13) as f32 - 6.0).collect()
@@ -80,32 +80,31 @@ fn primitives_compute_what_they_say_in_every_order() {
     for order in Order::ALL {
         let x = floats([0.0; 12 * 64]);
         let shape = Geometry { grid: [2, 3, 2], block: [4, 8, 2], shared: 0 };
-        run(&program, "numbers", shape, &[&x], order).unwrap();
+        kernels.run("numbers", shape, &[&x], order);
         let expected: Vec<f32> = (0..12).flat_map(|b| (0..64).map(move |t| (b * 1000 + t) as f32)).collect();
         assert_eq!(read(&x), expected);
 
         let x = values(96 * 3, 1);
         let y = floats([0.0; 3]);
-        run(&program, "sums", geometry(3, 96, 12), &[&floats(x.iter().copied()), &y], order).unwrap();
+        kernels.run("sums", geometry(3, 96, 12), &[&floats(x.iter().copied()), &y], order);
         assert_eq!(read(&y), x.chunks(96).map(|row| row.iter().sum()).collect::<Vec<f32>>());
 
         let (a, b) = (values(16 * 32, 2), values(8 * 32, 5));
         let c = floats([0.0; 16 * 8]);
-        run(&program, "product", geometry(1, 32, 2 * 512 + 2 * 256), &[&bf16(&a), &bf16(&b), &c], order)
-            .unwrap();
+        kernels.run("product", geometry(1, 32, 2 * 512 + 2 * 256), &[&bf16(&a), &bf16(&b), &c], order);
         let dot = |i: usize, j: usize| (0..32).map(|k| a[i * 32 + k] * b[j * 32 + k]).sum::<f32>();
         assert_eq!(read(&c), (0..128).map(|at| dot(at / 8, at % 8)).collect::<Vec<f32>>());
 
         let a = values(256, 3);
         let b = Guarded::new(512).unwrap();
-        run(&program, "turned", geometry(1, 32, 512), &[&bf16(&a), &b], order).unwrap();
+        kernels.run("turned", geometry(1, 32, 512), &[&bf16(&a), &b], order);
         let turned: Vec<f32> = (0..256).map(|at| a[at / 64 * 64 + at % 8 * 8 + at / 8 % 8]).collect();
         assert_eq!(b.bytes(), bf16(&turned).bytes());
     }
     let x = [1.0, 1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, -3.0e38, f32::INFINITY, f32::NAN, 0.0, -0.0];
     let x: Vec<f32> = x.into_iter().chain((0..56).map(|i| i as f32 * 0.37)).collect();
     let y = floats([0.0; 64]);
-    run(&program, "rounded", geometry(1, 32, 0), &[&floats(x.iter().copied()), &y], Order::Forwards).unwrap();
+    kernels.run("rounded", geometry(1, 32, 0), &[&floats(x.iter().copied()), &y], Order::Forwards);
     let nearest = |x: f32| half::bf16::from_f32(x).to_f32();
     for (x, y) in x.into_iter().zip(read(&y)) {
         assert!(nearest(x).to_bits() == y.to_bits() || x.is_nan() && y.is_nan(), "{x}: {y}");

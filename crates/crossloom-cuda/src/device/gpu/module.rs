@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -11,7 +11,7 @@ use std::thread;
 use cudarc::driver::{result, sys};
 
 use super::context::{Context, told};
-use crate::PRELUDE;
+use crate::cubins::{Cubins, whole};
 use crate::device::Module;
 use crate::launch::Launch;
 use crate::nvrtc::Nvrtc;
@@ -80,7 +80,7 @@ pub(super) struct Kernels {
     nvrtc: Nvrtc,
     architecture: String,
     /// Where cubins are kept; none: nowhere.
-    folder: Option<PathBuf>,
+    kept: Option<Cubins>,
     /// Those that are loaded. A kernel's name carries the hash of its source.
     loaded: Mutex<BTreeMap<String, Arc<Loaded>>>,
 }
@@ -92,7 +92,8 @@ impl Kernels {
         architecture: String,
         folder: Option<PathBuf>,
     ) -> Self {
-        Self { context: Arc::clone(context), nvrtc, architecture, folder, loaded: Mutex::default() }
+        let kept = folder.map(Cubins::new);
+        Self { context: Arc::clone(context), nvrtc, architecture, kept, loaded: Mutex::default() }
     }
 
     /// The kernels of launches; those that are not known yet are compiled side by side.
@@ -137,41 +138,16 @@ impl Kernels {
     }
 
     fn cubin(&self, launch: &Launch) -> Result<Vec<u8>, String> {
-        let source = format!("{PRELUDE}\n{}", launch.source);
-        let path = self.folder.as_ref().map(|folder| folder.join(self.file(&source)));
-        if let Some(cubin) = path.as_deref().and_then(read) {
-            return Ok(cubin);
+        let (source, compiler) = (whole(&launch.source), self.nvrtc.version());
+        if let Some(kept) =
+            self.kept.as_ref().and_then(|kept| kept.read(compiler, &self.architecture, &source))
+        {
+            return Ok(kept);
         }
         let cubin = self.nvrtc.compile(&source, &self.architecture).map_err(|error| error.to_string())?.bytes;
-        if let Some(path) = path {
-            write(&path, &cubin)?;
+        if let Some(kept) = &self.kept {
+            kept.write(compiler, &self.architecture, &source, &cubin)?;
         }
         Ok(cubin)
     }
-
-    /// Name of the file of a source: all that a cubin depends on.
-    fn file(&self, source: &str) -> String {
-        let mut hasher = blake3::Hasher::new();
-        for part in [self.nvrtc.version(), &self.architecture, source] {
-            hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
-        }
-        format!("{}.cubin", hasher.finalize().to_hex())
-    }
-}
-
-/// Bytes of the hash that stands before a cubin.
-const HASH: usize = blake3::OUT_LEN;
-
-/// A kept cubin; none if there is none, or if it is not what was written.
-fn read(path: &Path) -> Option<Vec<u8>> {
-    let bytes = std::fs::read(path).ok()?;
-    let (hash, cubin) = bytes.split_at_checked(HASH)?;
-    (blake3::hash(cubin).as_bytes() == hash).then(|| cubin.to_vec())
-}
-
-fn write(path: &Path, cubin: &[u8]) -> Result<(), String> {
-    let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
-        crossloom_files::write_atomic(path, &[&blake3::hash(cubin).as_bytes()[..], cubin].concat())
-    });
-    written.map_err(|error| format!("{}: {error}", path.display()))
 }
