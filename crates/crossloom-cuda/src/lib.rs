@@ -49,6 +49,8 @@ macro_rules! common {
             "\n",
             include_str!("source/attention.cuh"),
             "\n",
+            include_str!("source/rows.cuh"),
+            "\n",
             include_str!("source/grids.cuh"),
         )
     };

@@ -1,6 +1,7 @@
 //! The passes. One pass, one file; its module comment states what holds before and after.
 
 mod agf_fusion;
+mod agf_norm_fusion;
 mod amp_batching;
 mod attention_fusion;
 mod cse;
@@ -8,12 +9,15 @@ mod dce;
 mod elementwise_fusion;
 mod epilogue_fusion;
 mod fold;
+mod head_fusion;
 pub(crate) mod legalize;
+mod low_rank_fusion;
 mod norm_fusion;
 mod optimizer_fusion;
 pub mod precision;
 mod product_fusion;
 pub mod rematerialise;
+mod uses;
 
 use crossloom_ir::{Func, IrErrors, verify};
 
@@ -44,14 +48,18 @@ pub const BEFORE_AUTODIFF: [&dyn Pass; 8] = [
 ];
 
 /// Passes that run on the whole function, after differentiation where there is one. They fuse without asking the target;
-/// what it cannot do fused is taken apart again. The last one sees what is planned.
-pub const AFTER_AUTODIFF: [&dyn Pass; 11] = [
+/// what it cannot do fused is taken apart again. Fusions over several instructions that are products are made only where the target has a kernel
+/// for them: taken apart again, they would lose fusions that they had before. The last pass sees what is planned.
+pub const AFTER_AUTODIFF: [&dyn Pass; 14] = [
     &precision::SetTypes,
     &legalize::Legalize,
     &fold::Fold,
     &cse::Cse,
     &dce::Dce,
+    &head_fusion::HeadFusion,
+    &low_rank_fusion::LowRankFusion,
     &norm_fusion::NormFusion,
+    &agf_norm_fusion::AgfNormFusion,
     &elementwise_fusion::ElementwiseFusion,
     &optimizer_fusion::OptimizerFusion,
     &legalize::Legalize,

@@ -8,17 +8,7 @@ ENTRY(THREADS) KERNEL(const h_t* h, const gate_t* gate, const v_t* v, const int*
   const u64 row = (u64)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
   if (row >= (u64)SAMPLES * ROWS) return;
   const u64 sample = row / ROWS;
-  const int number = (int)(row % ROWS);
-  u64 token = TOKENS;
-  for (u64 start = 0; start < TOKENS; start += 32) {
-    const u64 slot = sample * TOKENS + start + lane;
-    const int at = start + lane < TOKENS ? index[slot] : -1;
-    if (number == 0 && (at < -1 || at >= ROWS)) report(fault, slot, at);
-    for (u32 hits = ballot(at == number); hits; hits &= hits - 1) {
-      if (token != TOKENS && lane == 0) report(fault, sample * TOKENS + start + lowest_bit(hits), number);
-      token = start + lowest_bit(hits);
-    }
-  }
+  const u64 token = token_of_row<TOKENS, ROWS>(index + sample * TOKENS, row % ROWS, true, sample * TOKENS, fault);
   for (u32 c = lane * WIDE; c < COLS; c += 32 * WIDE) {
     const Numbers<WIDE> old = load<WIDE>(h + row * COLS + c);
     Numbers<WIDE> value = old;

@@ -16,13 +16,15 @@ ENTRY(THREADS) KERNEL(const logits_t* logits, const int* targets, const float* s
     const Numbers<WIDE> value = load<WIDE>(from + c);
     EACH(j) sum += expf(value.at[j] - largest);
   }
-  const float all = largest + logf(team_sum<TEAM>(sum, room));
+  // Read before the team meets: the gradient may lie over the logits.
   const int target = targets[FIRST + row];
   const bool known = target >= 0 && target < COLS;
+  const float of_target = known ? load_one(from + target) : 0.0f;
+  const float all = largest + logf(team_sum<TEAM>(sum, room));
   if (lane == 0) {
     if (!known && target != -1) report(fault, FIRST + row, target);
     if (!GRADIENT) store_one(lse + row, all);
-    losses[FIRST + row] = known ? all - load_one(from + target) : 0.0f;
+    losses[FIRST + row] = known ? all - of_target : 0.0f;
   }
   if (!GRADIENT) return;
   EACH_PIECE(c) {

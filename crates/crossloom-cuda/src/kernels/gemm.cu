@@ -1,6 +1,6 @@
 // C = op(A) op(B) for BATCH pairs, with bias per column, activation and residual. Tiles of 64 x 64, 16 wide along k; a thread
 // holds 4 x 4 sums, each from the first k to the last, so that a row has the same bits in every batch. Rows are GROUPS parts; with RANK
-// each adds FACTOR low up^T of its own, whose addresses `pairs` holds. Operands of any type; B may be quantized.
+// each adds FACTOR low up^T of its own, rounded to held_t, whose addresses `pairs` holds. Operands of any type; B may be quantized.
 // FLOPs: 2 M N (K + RANK). Bytes: A is read N / 64 times, B M / 64 times, C written once. In f32 without tensor cores: to be held against
 // the rate of fused multiply-add. In place: the thread that writes an element of C reads the residual there.
 ENTRY(256) KERNEL(const a_t* a, const b_t* b, const bias_t* bias, const residual_t* residual, const u64* pairs, c_t* c, before_t* before) {
@@ -47,7 +47,7 @@ ENTRY(256) KERNEL(const a_t* a, const b_t* b, const bias_t* bias, const residual
     for (u32 j = 0; j < 4; j++) {
       const u32 m = m0 + t / 16 * 4 + i, n = n0 + t % 16 * 4 + j;
       if (m >= M || n >= N) continue;
-      const Numbers<1> value = {{RANK ? sum[i][j] + FACTOR * low[i][j] : sum[i][j]}};
+      const Numbers<1> value = {{RANK ? sum[i][j] + FACTOR * rounded(low[i][j], (const held_t*)0) : sum[i][j]}};
       FINISH(1, value, n, out + (u64)m * N + n)
     }
 }

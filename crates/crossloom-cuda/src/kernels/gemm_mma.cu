@@ -64,7 +64,7 @@ ENTRY(THREADS) KERNEL(const Bf16* a, const Bf16* b, const bias_t* bias, const re
     }
     UNROLL for (u32 i = 0; i < WARP_M / 16; i++)
       UNROLL for (u32 j = 0; j < WARP_N / 8; j++)
-        UNROLL for (u32 e = 0; e < 4; e++) sum[i][j][e] += FACTOR * low[i][j][e];
+        UNROLL for (u32 e = 0; e < 4; e++) sum[i][j][e] += FACTOR * rounded(low[i][j][e], (const held_t*)0);
   }
   UNROLL for (u32 i = 0; i < WARP_M / 16; i++)
     UNROLL for (u32 j = 0; j < WARP_N / 8; j++)

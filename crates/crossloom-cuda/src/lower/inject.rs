@@ -7,25 +7,27 @@ use super::{THREADS, Teams, each, wide};
 use crate::launch::{ABSENT, Argument, Launch, Lowered, Source, Types};
 use Argument::{Fault, Input, Output, Scratch};
 
-struct Inject<'t> {
+/// An update, with its extents.
+pub(super) struct Inject<'t> {
     types: Types<'t>,
-    taps: usize,
-    samples: usize,
-    tokens: usize,
-    rows: usize,
-    cols: usize,
+    pub(super) taps: usize,
+    pub(super) samples: usize,
+    pub(super) tokens: usize,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
     convex: bool,
     channel: bool,
 }
 
 impl<'t> Inject<'t> {
-    fn of(types: Types<'t>, convex: bool, channel: bool) -> Self {
-        let (h, v) = (&types.inputs[0].shape, &types.inputs[2].shape);
+    /// Of a state, the first operand, and features.
+    pub(super) fn of(types: Types<'t>, v: usize, convex: bool, channel: bool) -> Self {
+        let (h, v) = (&types.inputs[0].shape, &types.inputs[v].shape);
         let [taps, samples, tokens, cols] = [0, 1, 2, 3].map(|axis| v[axis]);
         Self { types, taps, samples, tokens, rows: h[1], cols, convex, channel }
     }
 
-    fn source(&self) -> Source<'t> {
+    pub(super) fn source(&self) -> Source<'t> {
         let source = self.types.source().sets([
             ("TAPS", self.taps),
             ("SAMPLES", self.samples),
@@ -35,6 +37,11 @@ impl<'t> Inject<'t> {
             ("WIDE", wide(self.cols)),
         ]);
         source.flag("CONVEX", self.convex).flag("CHANNEL", self.channel)
+    }
+
+    /// Gradients of gates from what every token adds to them, `[samples, tokens, taps]`.
+    pub(super) fn of_gates(&self, from_to: [Argument; 2]) -> Option<Launch> {
+        reduce(self.types, [self.samples, self.tokens, self.taps], ("0.0f", "sum_of"), from_to)
     }
 
     /// The update, or backwards the gradient of the state.
@@ -49,10 +56,10 @@ impl<'t> Inject<'t> {
 pub(super) fn lower(op: &Op, types: Types<'_>) -> Option<Lowered> {
     match op {
         Op::AgfInject(op) => {
-            let inject = Inject::of(types, op.convex, op.channel);
+            let inject = Inject::of(types, 2, op.convex, op.channel);
             Some(Lowered::new("agf_inject", vec![inject.update(false, 0)?]).in_place(vec![(0, 0)]))
         }
-        Op::AgfInjectGrad(op) => gradient(&Inject::of(types, op.convex, op.channel)),
+        Op::AgfInjectGrad(op) => gradient(&Inject::of(types, 2, op.convex, op.channel)),
         _ => None,
     }
 }
@@ -76,9 +83,7 @@ fn gradient(inject: &Inject<'_>) -> Option<Lowered> {
             vec![Input(0), Input(2), Input(3), state, Output(1)],
         )?);
     } else {
-        // [samples, tokens, taps], summed over the tokens.
-        let axes = [inject.samples, inject.tokens, inject.taps];
-        launches.push(reduce(inject.types, axes, ("0.0f", "sum_of"), [Scratch(0), Output(1)])?);
+        launches.push(inject.of_gates([Scratch(0), Output(1)])?);
     }
     if inject.convex {
         launches.push(inject.update(true, 2)?);

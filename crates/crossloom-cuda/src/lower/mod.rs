@@ -6,7 +6,9 @@ mod attention;
 mod cache;
 mod deformable;
 mod elementwise;
+mod head;
 mod inject;
+mod inject_norm;
 mod library;
 mod loss;
 mod movement;
@@ -39,8 +41,21 @@ pub fn lower_with(
     of_library.or_else(|| lower(op, inputs, outputs))
 }
 
+/// Bytes of logits that exist at once, unless one row has more.
+const LOGITS: usize = 1 << 28;
+
 /// The kernels of an op on those types, if there are any.
 pub fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
+    lower_within(LOGITS, op, inputs, outputs)
+}
+
+/// The same with so many bytes of logits at once.
+pub fn lower_within(
+    logits: usize,
+    op: &Op,
+    inputs: &[&TensorType],
+    outputs: &[&TensorType],
+) -> Option<Lowered> {
     // A launch has at least one block.
     let countable = |ty: &&TensorType| ty.elements() > 0 && u32::try_from(ty.elements()).is_ok();
     if !inputs.iter().chain(outputs).all(countable) {
@@ -81,9 +96,13 @@ pub fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option
         | Op::GatherRows(_)
         | Op::ScatterRows(_) => rows::lower(op, types),
         Op::CrossEntropy(_) | Op::CrossEntropyGrad(_) => loss::lower(op, types),
+        Op::LinearCrossEntropy(op) => head::lower(*op, logits, types),
         Op::AttnPool(op) => pool::lower(*op, types),
         Op::AttnPoolGrad(op) => pool::lower_grad(*op, types),
         Op::AgfInject(_) | Op::AgfInjectGrad(_) => inject::lower(op, types),
+        Op::AgfInjectNorm(op) => inject_norm::lower(op, types),
+        Op::AgfInjectNormGrad(op) => inject_norm::lower_grad(op, types),
+        Op::LowRankLinear(op) => product::lower_low_rank(*op, types),
         Op::AdamW(op) => optim::lower_one(op, types),
         Op::MultiAdamW(op) => optim::lower_all(op, types),
         Op::GlobalNorm(_) => optim::lower_norm(types),

@@ -11,7 +11,8 @@ use Argument::{Input, Output, Scratch};
 /// Rows that one thread sums up for the gradient of a column.
 const CHUNK: usize = 64;
 
-struct Norm<'t> {
+/// Rows that are normalised.
+pub(super) struct Norm<'t> {
     types: Types<'t>,
     rows: usize,
     cols: usize,
@@ -19,6 +20,18 @@ struct Norm<'t> {
 }
 
 impl<'t> Norm<'t> {
+    /// Of the rows of the first operand.
+    pub(super) fn of(types: Types<'t>) -> Option<Self> {
+        let (rows, cols) = (types.inputs[0].rows(), types.inputs[0].last());
+        Some(Self { types, rows, cols, teams: Teams::of(rows, cols)? })
+    }
+
+    /// Bytes that the gradients of the columns need.
+    pub(super) fn scratch(&self, centred: bool) -> usize {
+        let chunks = self.rows.div_ceil(CHUNK);
+        if chunks > 1 { (1 + usize::from(centred)) * chunks * self.cols * 4 } else { 0 }
+    }
+
     fn source(&self) -> Source<'t> {
         let source = self.types.source().sets([("ROWS", self.rows), ("COLS", self.cols)]);
         let source = source.set("WIDE", wide(self.cols));
@@ -37,8 +50,7 @@ impl<'t> Norm<'t> {
 }
 
 pub(super) fn lower(op: &Op, types: Types<'_>) -> Option<Lowered> {
-    let (rows, cols) = (types.inputs[0].rows(), types.inputs[0].last());
-    let norm = Norm { types, rows, cols, teams: Teams::of(rows, cols)? };
+    let norm = Norm::of(types)?;
     let rms = include_str!("../kernels/rms_norm.cu");
     let layer = include_str!("../kernels/layer_norm.cu");
     let plain =
@@ -80,7 +92,7 @@ pub(super) fn lower(op: &Op, types: Types<'_>) -> Option<Lowered> {
 }
 
 /// The gradients of the columns, then that of the rows, which may lie over an operand.
-fn gradient(
+pub(super) fn gradient(
     norm: &Norm<'_>,
     of_rows: Launch,
     name: &'static str,
@@ -107,6 +119,5 @@ fn gradient(
         }
     }
     launches.push(of_rows);
-    let scratch = if chunks > 1 { results * partial } else { 0 };
-    Some(Lowered::new(name, launches).with_scratch(scratch).in_place(in_place))
+    Some(Lowered::new(name, launches).with_scratch(norm.scratch(centred)).in_place(in_place))
 }

@@ -1,7 +1,7 @@
 //! Matrix products, with what is applied to their results.
 
 use crossloom_ir::DType;
-use crossloom_ir::op::{Activation, Linear, Matmul, UnaryKind};
+use crossloom_ir::op::{Activation, Linear, LowRankLinear, Matmul, UnaryKind};
 
 use super::elementwise::function;
 use crate::Geometry;
@@ -27,11 +27,13 @@ pub(super) struct LowRank {
     pub(super) factor: f64,
     pub(super) low: DType,
     pub(super) up: DType,
+    /// The type to which its product is rounded before it is added.
+    pub(super) held: DType,
     pub(super) table: Vec<Argument>,
 }
 
 /// `c = act(a b + bias) + residual` for `batch` pairs.
-pub(super) struct Product {
+pub(super) struct KernelProduct {
     pub(super) batch: usize,
     pub(super) m: usize,
     pub(super) n: usize,
@@ -57,7 +59,7 @@ struct Tile {
 }
 
 impl Tile {
-    fn of(product: &Product) -> Self {
+    fn of(product: &KernelProduct) -> Self {
         let large = product.batch * product.m.div_ceil(128) * product.n.div_ceil(128);
         if product.m >= 128 && product.n >= 128 && large >= MANY_TILES {
             Self { block: [128, 128], warp: [64, 32], stages: 3 }
@@ -71,7 +73,7 @@ impl Tile {
     }
 
     /// Bytes of all stages, or of a low-rank pair's tiles.
-    fn shared(&self, product: &Product) -> usize {
+    fn shared(&self, product: &KernelProduct) -> usize {
         let lines = |extent: usize, along_k: bool| if along_k { 32 * (extent + 8) } else { extent * 40 };
         let stage = lines(self.block[0], product.a.transposed) + lines(self.block[1], !product.b.transposed);
         let pair = (self.block[0] + self.block[1]) * 40;
@@ -79,7 +81,7 @@ impl Tile {
     }
 }
 
-impl Product {
+impl KernelProduct {
     /// Whether tensor cores multiply it.
     pub(super) fn is_narrow(&self) -> bool {
         let pairs = self.low_rank.iter().flat_map(|pair| [pair.low, pair.up]);
@@ -102,8 +104,9 @@ impl Product {
         let source = source.set("ACTIVATION", function);
         let source = source.set("RANK", self.low_rank.as_ref().map_or(0, |pair| pair.rank));
         let source = source.float("FACTOR", self.low_rank.as_ref().map_or(1.0, |pair| pair.factor));
-        let (low, up) = self.low_rank.as_ref().map_or((DType::F32, DType::F32), |pair| (pair.low, pair.up));
-        let source = source.set("low_t", element(low)).set("up_t", element(up));
+        let wide = [DType::F32; 3];
+        let [low, up, held] = self.low_rank.as_ref().map_or(wide, |pair| [pair.low, pair.up, pair.held]);
+        let source = source.set("low_t", element(low)).set("up_t", element(up)).set("held_t", element(held));
         let source = source.set("a_t", element(self.a.dtype)).set("b_t", element(self.b.dtype));
         let source = match self.c.1 {
             Some(dtype) => source.set("c_t", element(dtype)),
@@ -154,7 +157,7 @@ impl Product {
 pub(super) fn lower_matmul(op: Matmul, types: Types<'_>) -> Option<Lowered> {
     let [a, b] = [types.inputs[0], types.inputs[1]];
     let p = op.extents(&a.shape, &b.shape);
-    let product = Product {
+    let product = KernelProduct {
         batch: p.batch,
         m: p.m,
         n: p.n,
@@ -177,7 +180,7 @@ pub(super) fn lower_matmul(op: Matmul, types: Types<'_>) -> Option<Lowered> {
 
 pub(super) fn lower_linear(op: Linear, types: Types<'_>) -> Option<Lowered> {
     let (x, w) = (types.inputs[0], types.inputs[1]);
-    let product = Product {
+    let product = KernelProduct {
         batch: 1,
         m: x.rows(),
         n: w.shape[0],
@@ -198,4 +201,40 @@ pub(super) fn lower_linear(op: Linear, types: Types<'_>) -> Option<Lowered> {
     });
     let in_place = op.residual_index().map(|at| (at, 0)).into_iter().collect();
     Some(Lowered::new(name, vec![product.launch(types)?]).in_place(in_place))
+}
+
+pub(super) fn lower_low_rank(op: LowRankLinear, types: Types<'_>) -> Option<Lowered> {
+    let (x, w) = (types.inputs[0], types.inputs[1]);
+    let pairs = types.inputs.get(op.first_pair()..)?;
+    let (low, up) = (pairs[0], pairs[1]);
+    // The kernel knows one rank and one type of each matrix, and rounds a branch as a product of its own would.
+    let alike = |pair: &[&crossloom_ir::TensorType]| {
+        pair[0].shape == low.shape && [pair[0].dtype, pair[1].dtype] == [low.dtype, up.dtype]
+    };
+    if !pairs.chunks_exact(2).all(alike) || low.dtype.is_quantized() || up.dtype.is_quantized() {
+        return None;
+    }
+    let product = KernelProduct {
+        batch: op.taps,
+        m: x.shape[0] / op.taps,
+        n: w.shape[0],
+        k: w.shape[1],
+        a: Matrix { at: Input(0), dtype: x.dtype, transposed: false },
+        b: Matrix { at: Input(1), dtype: w.dtype, transposed: true },
+        shared_b: true,
+        low_rank: Some(LowRank {
+            rank: low.shape[1],
+            factor: op.scale,
+            low: low.dtype,
+            up: up.dtype,
+            held: op.rounded,
+            table: (op.first_pair()..types.inputs.len()).map(Input).collect(),
+        }),
+        bias: op.bias.then_some(Input(2)),
+        residual: None,
+        activation: op.act.map(|act| (act, Output(1))),
+        c: (Output(0), None),
+    };
+    let name = product.name(["gemm_low_rank", "gemm_low_rank", "gemm_mma_low_rank"]);
+    Some(Lowered::new(name, vec![product.launch(types)?]))
 }

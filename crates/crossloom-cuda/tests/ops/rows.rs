@@ -2,11 +2,13 @@
 
 use crossloom_ir::op::{
     AdamW, AddLayerNorm, AddRmsNorm, Argmax, CrossEntropy, CrossEntropyGrad, Embedding, EmbeddingGrad,
-    GatherRows, GlobalNorm, LayerNorm, LayerNormGrad, MultiAdamW, RmsNorm, RmsNormGrad, Rope, ScatterMode,
-    ScatterRows, Softmax,
+    GatherRows, GlobalNorm, LayerNorm, LayerNormGrad, LinearCrossEntropy, MultiAdamW, RmsNorm, RmsNormGrad,
+    Rope, ScatterMode, ScatterRows, Softmax,
 };
 
-use crate::support::{agree, case, floats, given, ints, refused};
+use crossloom_ir::DType;
+
+use crate::support::{Operand, agree, case, floats, given, ints, refused};
 
 /// Rows, and their width: less than a warp, a warp, more, and so wide that a block works on one row.
 const SHAPES: [[usize; 3]; 4] = [[1, 1, 1], [2, 3, 32], [1, 70, 33], [2, 2, 2052]];
@@ -71,6 +73,34 @@ fn softmax_argmax_and_loss() {
         (case("loss", CrossEntropy, with([0, -1, -2])), 2, -2),
         (case("loss backwards", CrossEntropyGrad, backwards([9, 5, -2])), 0, 9),
     ]);
+}
+
+/// Also with logits of some rows at a time.
+#[test]
+fn the_output_projection_with_its_loss() {
+    let mut cases = Vec::new();
+    for (rows, width, classes) in [(1, 1, 1), (5, 12, 33), (70, 40, 65)] {
+        for (trained, at_once) in [(false, 64), (true, 64), (true, 1), (true, 3)] {
+            let name = format!("{rows} x {width}, {classes} classes, {trained}, {at_once} at once");
+            let targets = (0..rows).map(|r| if r % 4 == 3 { -1 } else { (r * 7 % classes) as i32 });
+            let (h, w) = (floats(&[rows, width], 2), floats(&[classes, width], 3));
+            let operands = vec![floats(&[], 1), h, w, ints(&[rows], targets)];
+            let op = LinearCrossEntropy { rounded: DType::F32, trained };
+            let wide = case(name.clone(), op, operands.clone()).within(1e-5);
+            cases.push(wide.logits(at_once * classes * 4));
+            let narrow = |(i, x): (usize, Operand)| if i == 1 || i == 2 { x.narrow() } else { x };
+            let narrow = operands.into_iter().enumerate().map(narrow).collect();
+            let op = LinearCrossEntropy { rounded: DType::Bf16, trained };
+            let narrow = case(format!("{name} narrow"), op, narrow).within(4e-3);
+            let narrow = narrow.results(&[DType::F32, DType::Bf16, DType::F32]);
+            cases.push(narrow.logits(at_once * classes * 4));
+        }
+    }
+    agree(&cases);
+    let operands =
+        |targets: [i32; 3]| vec![floats(&[], 1), floats(&[3, 2], 2), floats(&[5, 2], 3), ints(&[3], targets)];
+    let op = LinearCrossEntropy { rounded: DType::F32, trained: false };
+    refused(vec![(case("one row at a time", op, operands([0, -1, 5])).logits(20), 2, 5)]);
 }
 
 #[test]

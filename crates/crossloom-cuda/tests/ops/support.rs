@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use crate::compiler::has_compiler;
 use crate::on_gpu;
 use crossloom_cuda::launch::{Argument, Launch, Lowered};
-use crossloom_cuda::lower::lower;
+use crossloom_cuda::lower::lower_within;
 use crossloom_cuda::shim::{Guarded, Order, Program};
 use crossloom_ir::quantized::dequantize;
 use crossloom_ir::{DType, Op, Tensor, TensorType};
@@ -127,17 +127,24 @@ pub(crate) struct Case {
     tolerance: f64,
     /// The types of its float results, the last for all others too; `f32` if there are none.
     results: Vec<DType>,
+    /// Bytes of logits that exist at once.
+    logits: usize,
 }
 
 /// An op with its operands, whose results are as exact as a sum in f32 is.
 pub(crate) fn case(name: impl Into<String>, op: impl Into<Op>, operands: Vec<Operand>) -> Case {
-    Case { name: name.into(), op: op.into(), operands, tolerance: 4e-6, results: Vec::new() }
+    Case { name: name.into(), op: op.into(), operands, tolerance: 4e-6, results: Vec::new(), logits: 1 << 28 }
 }
 
 impl Case {
     /// The same, less exact.
     pub(crate) fn within(self, tolerance: f64) -> Self {
         Self { tolerance, ..self }
+    }
+
+    /// The same with so many bytes of logits at once.
+    pub(crate) fn logits(self, logits: usize) -> Self {
+        Self { logits, ..self }
     }
 
     /// The same with `bf16` results.
@@ -162,7 +169,7 @@ impl Case {
             _ => ty,
         };
         let outputs: Vec<TensorType> = outputs.into_iter().enumerate().map(asked).collect();
-        let lowered = lower(&self.op, &inputs, &outputs.iter().collect::<Vec<_>>());
+        let lowered = lower_within(self.logits, &self.op, &inputs, &outputs.iter().collect::<Vec<_>>());
         (lowered.unwrap_or_else(|| panic!("{}: there is no kernel", self.name)), outputs)
     }
 }

@@ -82,6 +82,7 @@ registry! {
     // loss
     loss::CrossEntropy,
     loss::CrossEntropyGrad,
+    loss::LinearCrossEntropy,
     // injection
     inject::AttnPool,
     inject::AttnPoolGrad,
@@ -89,6 +90,9 @@ registry! {
     inject::AgfGate,
     inject::AgfInject,
     inject::AgfInjectGrad,
+    inject::AgfInjectNorm,
+    inject::AgfInjectNormGrad,
+    inject::LowRankLinear,
     // optimizer
     optim::AdamW,
     optim::MultiAdamW,
@@ -97,7 +101,7 @@ registry! {
 
 pub use binary::BinaryKind;
 pub use fused::{Load, Step};
-pub use inject::{Attach, PoolAttention};
+pub use inject::{Attach, NormKind, PoolAttention};
 pub use reduce::ReduceKind;
 pub use rows::ScatterMode;
 pub use unary::UnaryKind;

@@ -24,8 +24,20 @@ const FLAGS: [&str; 12] = [
     "act",
     "none",
 ];
-const WORDS: [&str; 9] =
-    ["gelu_tanh", "silu", "none", "parallel", "per_linear", "shared", "separate", "set", "add"];
+const WORDS: [&str; 12] = [
+    "gelu_tanh",
+    "silu",
+    "none",
+    "parallel",
+    "per_linear",
+    "shared",
+    "separate",
+    "set",
+    "add",
+    "bf16",
+    "layer",
+    "rms",
+];
 
 fn list(name: &str, rng: &mut ChaCha8Rng) -> Attr {
     let length = rng.random_range(0..4);

@@ -58,7 +58,10 @@ impl Emitter<'_, '_> {
             let inst = &self.site.func.insts()[at];
             let inputs = self.late_all(&inst.inputs)?;
             let asked = self.site.func.dtypes(&inst.outputs);
-            let scope = Scope::new(RECOMPUTE).child(inst.scope.as_str());
+            let scope = match inst.scope.as_str() {
+                "" => Scope::new(RECOMPUTE),
+                of_value => Scope::new(RECOMPUTE).child(of_value),
+            };
             let outputs = self.rewriter.builder(&scope).push_as(inst.op.clone(), &inputs, &asked)?;
             for (&old, new) in inst.outputs.iter().zip(outputs) {
                 if self.again[self.site.root[old.index()].index()] {

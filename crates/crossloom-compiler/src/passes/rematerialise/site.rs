@@ -214,6 +214,7 @@ fn is_cheap(op: &Op) -> bool {
         | Op::AddRmsNorm(_)
         | Op::Rope(_)
         | Op::AgfInject(_)
+        | Op::AgfInjectNorm(_)
         | Op::Constant(_)
         | Op::Iota(_) => true,
         op => op.moves(),

@@ -7,10 +7,10 @@ use crossloom_compiler::passes::precision::apply;
 use crossloom_compiler::training::{Group, Training};
 use crossloom_compiler::{Context, Mode, NullTarget, Policy, Precision, compile};
 use crossloom_ir::interp::run;
-use crossloom_ir::op::Op;
+use crossloom_ir::op::{LinearCrossEntropy, Op};
 use crossloom_ir::{DType, Func, Role, Tensor, verify};
 
-use crate::support::parse;
+use crate::support::{only, parse};
 
 /// A frozen projection, a pre-norm block of attention and a gated MLP on the residual stream, and a loss.
 fn network() -> Func {
@@ -125,7 +125,11 @@ fn a_step_trains_f32_masters_and_writes_their_copies() {
         .insts()
         .iter()
         .filter(|inst| inst.op.mnemonic() == "matmul" && func.dtype(inst.outputs[0]) == wide);
-    assert_eq!(gradients.count(), 7);
+    // That of the head is made with the loss.
+    assert_eq!(gradients.count(), 6);
+    let head = only(&func, "linear_cross_entropy");
+    assert_eq!(func.dtypes(&head.outputs), [wide, low, wide]);
+    assert_eq!(head.op, LinearCrossEntropy { rounded: low, trained: true }.into());
     let args = sensible_args(&func);
     let outputs = run(&func, &args).unwrap();
     let new = |name: &str| {

@@ -2,9 +2,11 @@
 
 mod cross_entropy;
 mod cross_entropy_grad;
+mod linear_cross_entropy;
 
 pub use cross_entropy::CrossEntropy;
 pub use cross_entropy_grad::CrossEntropyGrad;
+pub use linear_cross_entropy::LinearCrossEntropy;
 
 use crate::{Builder, IrError, Real, Tensor, Value};
 

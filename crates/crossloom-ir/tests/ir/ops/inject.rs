@@ -3,14 +3,14 @@
 use crossloom_ir::expand::expand_where;
 use crossloom_ir::func::InstData;
 use crossloom_ir::op::{
-    Activation, AgfGate, AgfInject, AgfInjectGrad, AmpProject, Attach, AttnPool, AttnPoolGrad, Op,
-    PoolAttention,
+    Activation, AgfGate, AgfInject, AgfInjectGrad, AgfInjectNorm, AgfInjectNormGrad, AmpProject, Attach,
+    AttnPool, AttnPoolGrad, LowRankLinear, NormKind, Op, PoolAttention,
 };
-use crossloom_ir::{Func, TensorType, Value};
+use crossloom_ir::{DType, Func, TensorType, Value};
 
 use super::support::{
-    Arg, ERF, EXACT, assert_close, assert_complains, between, check, check_within, distance, function_of,
-    given, outputs, random, refusal, whole,
+    Arg, ERF, EXACT, assert_close, assert_complains, between, check, check_rounding, check_within, distance,
+    function_of, given, outputs, random, refusal, whole,
 };
 
 #[test]
@@ -179,6 +179,58 @@ fn updates_of_every_kind() {
             check(AgfInjectGrad { convex, channel }, &backward);
         }
     }
+}
+
+#[test]
+fn updates_with_the_norm_behind_them() {
+    for convex in [false, true] {
+        for channel in [false, true] {
+            let inject = AgfInject { convex, channel };
+            let operands = update(inject);
+            let (h, d) = (&operands[0].ty.shape, &operands[0].ty.shape[2..]);
+            for norm in [NormKind::Layer, NormKind::Rms] {
+                let weights = [between(d, 0.5, 1.5, 20), random(d, 21)];
+                let mut forward = operands.clone();
+                forward.extend_from_slice(&weights[..norm.vectors()]);
+                check(AgfInjectNorm { inject, norm, eps: 0.1 }, &forward);
+                let statistics = [random(&h[..2], 22), between(&h[..2], 0.5, 2.0, 23)];
+                for residual in [false, true] {
+                    let mut backward = vec![random(h, 24), random(h, 25), weights[0].clone()];
+                    backward.extend_from_slice(&statistics[2 - norm.vectors()..]);
+                    backward.extend(residual.then(|| random(h, 26)));
+                    backward.extend_from_slice(&operands[1..]);
+                    backward.extend(convex.then(|| operands[0].clone()));
+                    check(AgfInjectNormGrad { inject, norm, residual }, &backward);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_projector_with_a_branch_for_every_tap() {
+    for (bias, act, scale) in [(true, None, 1.0), (false, Some(Activation::Silu), 0.5)] {
+        let mut operands = vec![random(&[6, 4], 1), random(&[5, 4], 2)];
+        operands.extend(bias.then(|| random(&[5], 3)));
+        for rank in [2, 1] {
+            operands.extend([random(&[3, rank], 4), random(&[5, rank], 5)]);
+        }
+        check(LowRankLinear { taps: 2, bias, act, scale, rounded: DType::F32 }, &operands);
+        let rounded = LowRankLinear { taps: 2, bias, act, scale, rounded: DType::Bf16 };
+        check_rounding(rounded, &operands);
+    }
+    let op = LowRankLinear { taps: 2, bias: false, act: None, scale: 1.0, rounded: DType::F32 };
+    let f = |shape: &[usize]| TensorType::f32(shape);
+    let pair = [f(&[3, 2]), f(&[5, 2])];
+    assert_complains(
+        op,
+        &[f(&[6, 4]), f(&[5, 4])],
+        "a low-rank pair for each of 2 taps, 2 operands were given",
+    );
+    let odd = [&[f(&[5, 4]), f(&[5, 4])], &pair[..], &pair].concat();
+    assert_complains(op, &odd, "do not divide among 2 taps");
+    let other = [&[f(&[6, 4]), f(&[5, 4])], &pair[..], &[f(&[3, 2]), f(&[5, 3])]].concat();
+    assert_complains(op, &other, "up_1 is f32[5, 3], must be f32[5, 2]");
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Cross-entropy.
 
-use crossloom_ir::TensorType;
-use crossloom_ir::op::{CrossEntropy, CrossEntropyGrad};
+use crossloom_ir::op::{CrossEntropy, CrossEntropyGrad, LinearCrossEntropy};
+use crossloom_ir::{DType, TensorType};
 
 use super::support::{
-    assert_close, assert_complains, between, check, given, outputs, random, refusal, whole,
+    assert_close, assert_complains, between, check, check_rounding, given, outputs, random, refusal, whole,
 };
 
 #[test]
@@ -45,6 +45,27 @@ fn targets_outside_the_classes_are_refused() {
     let args = [random(&[], 1), random(&[2, 3], 6), whole(&[2], &[-2, 0]), random(&[2], 7)];
     let error = refusal(CrossEntropyGrad, &args);
     assert!(error.contains("target -2 of row 0"), "{error}");
+}
+
+#[test]
+fn the_output_projection_with_its_loss_and_gradients() {
+    for targets in [[2, -1, 0, 4], [-1, -1, -1, -1]] {
+        let (h, w) = (between(&[4, 3], -2.0, 2.0, 1), between(&[5, 3], -2.0, 2.0, 2));
+        let operands = [random(&[], 3), h, w, whole(&[4], &targets)];
+        for trained in [false, true] {
+            check(LinearCrossEntropy { rounded: DType::F32, trained }, &operands);
+            // Rounding has no derivative.
+            let rounded = LinearCrossEntropy { rounded: DType::Bf16, trained };
+            check_rounding(rounded, &operands);
+        }
+    }
+    let f = |shape: &[usize]| TensorType::f32(shape);
+    let op = LinearCrossEntropy { rounded: DType::F32, trained: true };
+    let operands = [f(&[]), f(&[4, 3]), f(&[5, 2]), TensorType::i32([4])];
+    assert_complains(op, &operands, "does not apply to rows");
+    let op = LinearCrossEntropy { rounded: DType::I32, trained: true };
+    let operands = [f(&[]), f(&[4, 3]), f(&[5, 3]), TensorType::i32([4])];
+    assert_complains(op, &operands, "must be a float type");
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use crossloom_ir::expand::expand_inst;
 use crossloom_ir::op::{
-    Activation, AdamW, AddLayerNorm, AddRmsNorm, AgfGate, AgfInject, AgfInjectGrad, AmpProject, Argmax,
-    Attach, Attention, AttentionGrad, AttnPool, AttnPoolGrad, CacheWrite, CachedAttention, CrossEntropy,
-    CrossEntropyGrad, DeformableAttention, DeformableAttentionGrad, Embedding, EmbeddingGrad, GatherRows,
-    GlobalNorm, LayerNorm, LayerNormGrad, Linear, Matmul, MultiAdamW, Op, PoolAttention, RmsNorm,
+    Activation, AdamW, AddLayerNorm, AddRmsNorm, AgfGate, AgfInject, AgfInjectGrad, AgfInjectNorm,
+    AgfInjectNormGrad, AmpProject, Argmax, Attach, Attention, AttentionGrad, AttnPool, AttnPoolGrad,
+    CacheWrite, CachedAttention, CrossEntropy, CrossEntropyGrad, DeformableAttention,
+    DeformableAttentionGrad, Embedding, EmbeddingGrad, GatherRows, GlobalNorm, LayerNorm, LayerNormGrad,
+    Linear, LinearCrossEntropy, LowRankLinear, Matmul, MultiAdamW, NormKind, Op, PoolAttention, RmsNorm,
     RmsNormGrad, Rope, ScatterMode, ScatterRows, Softmax, ToFloat, ToInt,
 };
 use crossloom_ir::{DType, Func, Role, Scope, Tensor, TensorType};
@@ -24,6 +25,7 @@ fn samples() -> Vec<(Op, Vec<TensorType>)> {
     let points = [f(&[2, 5, 4]), f(&[2, 3, 2, 2, 1, 2]), f(&[2, 3, 2, 2, 1])];
     let (square, v) = (f(&[4, 4]), f(&[5, 2, 7, 4]));
     let (edge, index) = (f(&[2, 5]), i(&[2, 7]));
+    let inject = AgfInject { convex: true, channel: false };
     vec![
         (ToFloat.into(), vec![i(&[2, 3])]),
         (ToInt.into(), vec![f(&[2, 3])]),
@@ -95,7 +97,26 @@ fn samples() -> Vec<(Op, Vec<TensorType>)> {
             AgfInject { convex: true, channel: false }.into(),
             vec![x.clone(), edge.clone(), v.clone(), index.clone()],
         ),
-        (AgfInjectGrad { convex: true, channel: false }.into(), vec![x.clone(), edge, v, index, x.clone()]),
+        (
+            AgfInjectGrad { convex: true, channel: false }.into(),
+            vec![x.clone(), edge.clone(), v.clone(), index.clone(), x.clone()],
+        ),
+        (
+            AgfInjectNorm { inject, norm: NormKind::Layer, eps: 0.1 }.into(),
+            vec![x.clone(), edge.clone(), v.clone(), index.clone(), d.clone(), d.clone()],
+        ),
+        (
+            AgfInjectNormGrad { inject, norm: NormKind::Rms, residual: true }.into(),
+            vec![x.clone(), x.clone(), d.clone(), f(&[2, 3]), x.clone(), edge, v, index, x.clone()],
+        ),
+        (
+            LinearCrossEntropy { rounded: DType::F32, trained: true }.into(),
+            vec![f(&[]), f(&[3, 4]), f(&[5, 4]), i(&[3])],
+        ),
+        (
+            LowRankLinear { taps: 2, bias: true, act: None, scale: 2.0, rounded: DType::F32 }.into(),
+            vec![f(&[6, 4]), f(&[5, 4]), f(&[5]), f(&[3, 2]), f(&[5, 2]), f(&[3, 1]), f(&[5, 1])],
+        ),
         (
             AdamW { beta1: 0.9, beta2: 0.9, eps: 1e-8, weight_decay: 0.0 }.into(),
             vec![x.clone(), x.clone(), x.clone(), x.clone(), f(&[3]), f(&[])],

@@ -5,7 +5,7 @@ mod differentiate;
 use std::collections::BTreeSet;
 
 use crossloom_ir::attrs::Attrs;
-use crossloom_ir::expand::to_primitives;
+use crossloom_ir::expand::{expand_where, to_primitives};
 use crossloom_ir::interp::run;
 use crossloom_ir::{DType, Func, Op, Role, Scope, Tensor, TensorType};
 use rand::{Rng, SeedableRng};
@@ -186,6 +186,19 @@ fn assert_primitive(func: &Func) {
         for &value in inst.outputs.iter().chain(&inst.inputs) {
             assert!(func.shape(value).len() <= 6, "{} makes {}", inst.op.mnemonic(), func.ty(value));
         }
+    }
+}
+
+/// An op whose expansion rounds, which no primitive does, computes the same as that.
+pub(crate) fn check_rounding(op: impl Into<Op>, args: &[Arg]) {
+    let op = op.into();
+    check_round_trip(&op);
+    let func = function_of(&op, args);
+    let expanded = expand_where(&func, |other| *other == op).unwrap();
+    assert!(expanded.insts().iter().any(|inst| matches!(inst.op, Op::Convert(_))));
+    let (given, expected) = (run(&func, &values(args)).unwrap(), run(&expanded, &values(args)).unwrap());
+    for (given, expected) in given.iter().zip(&expected) {
+        assert!(distance(given, expected) <= EXACT.expansion, "{given:?} is not {expected:?}");
     }
 }
 
