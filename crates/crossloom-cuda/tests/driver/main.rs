@@ -157,3 +157,12 @@ fn a_plan_that_is_larger_than_the_device_is_refused_with_its_largest_tensors() {
         "{error}"
     );
 }
+
+/// For `tests/gpu/run.sh`, all of which can be tried on these libraries but for speed.
+#[test]
+#[ignore = "leaves the libraries that stand for NVIDIA's in the folder that CROSSLOOM_STAND_IN names"]
+fn libraries_that_stand_for_nvidias() {
+    let folder = std::env::var_os("CROSSLOOM_STAND_IN").expect("CROSSLOOM_STAND_IN names a folder");
+    std::fs::create_dir_all(&folder).unwrap();
+    drop(StandIn::build_in(Path::new(&folder).canonicalize().unwrap()));
+}

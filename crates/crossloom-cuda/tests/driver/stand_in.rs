@@ -29,7 +29,11 @@ impl StandIn {
 
     fn build() -> Self {
         // The libraries stay open, so their folder stays until the system clears it.
-        let folder = tempfile::Builder::new().prefix("crossloom-stand-in-").tempdir().unwrap().keep();
+        Self::build_in(tempfile::Builder::new().prefix("crossloom-stand-in-").tempdir().unwrap().keep())
+    }
+
+    /// Builds them in a folder that is there.
+    pub(crate) fn build_in(folder: PathBuf) -> Self {
         let own = Path::new(env!("CARGO_MANIFEST_DIR"));
         let (shim, texts) = (own.join("shim"), own.join("tests/driver"));
         let library = |name: &str, sources: &[PathBuf], more: &[String]| {

@@ -8,6 +8,8 @@ mod diff;
 mod documents;
 mod experiment;
 mod explain;
+#[cfg(unix)]
+mod gpu;
 mod graph;
 mod helpers;
 mod interrupt;
