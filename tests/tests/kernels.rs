@@ -34,8 +34,10 @@ const MODES: [Mode; 5] = [Mode::Train, Mode::Encode, Mode::Connect, Mode::Prefil
 const SPILLS: [(&str, &str); 0] = [];
 
 /// Warnings that say nothing is wrong, with the reason.
-const WARNINGS: [(&str, &str); 1] =
-    [("#128-D", "widths are constants, and a row that is narrower than a piece has no loop over pieces")];
+const WARNINGS: [(&str, &str); 2] = [
+    ("#128-D", "widths are constants, and a row that is narrower than a piece has no loop over pieces"),
+    ("#186-D", "a number of something is a constant, and nothing is below one that is zero"),
+];
 
 /// Kernels of one program of NVRTC: enough that what it does once weighs little.
 const TOGETHER: usize = 24;
@@ -200,7 +202,9 @@ impl Lowered {
         }
         for (reason, programs) in &self.missing {
             writeln!(text, "{reason}").unwrap();
-            programs.iter().for_each(|program| writeln!(text, "  {program}").unwrap());
+            for program in programs {
+                writeln!(text, "  {program}").unwrap();
+            }
         }
         text
     }
