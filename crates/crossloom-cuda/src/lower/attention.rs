@@ -97,16 +97,18 @@ pub(super) fn lower_grad(op: &Attention, types: Types<'_>) -> Option<Lowered> {
         vec![Input(0), Input(1), Input(2), Input(3), Input(5), segments, Scratch(0), Output(1), Output(2)];
     let source = || shape.source.clone();
     let (name, launches) = if shape.narrow && types.inputs[0].dtype == DType::Bf16 {
-        let of_queries = source().launch(
+        let keys_at_once = if shape.width > 96 { 32 } else { 64 };
+        let of_queries = source().set("TILE", keys_at_once).launch(
             "attention_mma_grad_queries",
             include_str!("../kernels/attention_mma_grad_queries.cu"),
-            shape.narrow_tiles(shape.queries, op.heads, 4 * 64)?,
+            shape.narrow_tiles(shape.queries, op.heads, 2 * 64 + 2 * keys_at_once)?,
             queries,
         )?;
-        let of_keys = source().launch(
+        let queries_at_once = if shape.width > 96 { 16 } else { 32 };
+        let of_keys = source().set("TILE", queries_at_once).launch(
             "attention_mma_grad_keys",
             include_str!("../kernels/attention_mma_grad_keys.cu"),
-            shape.narrow_tiles(shape.keys, op.kv_heads, 2 * 64 + 2 * 32)?,
+            shape.narrow_tiles(shape.keys, op.kv_heads, 2 * 64 + 2 * queries_at_once)?,
             keys,
         )?;
         ("attention_mma_grad", vec![of_queries, of_keys])

@@ -7,6 +7,7 @@
 #[path = "../probe/fakes.rs"]
 #[allow(dead_code, reason = "the probe's tests use all of it")]
 mod fakes;
+mod large;
 
 use std::path::Path;
 
