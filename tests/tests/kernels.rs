@@ -36,7 +36,7 @@ const SPILLS: [(&str, &str); 0] = [];
 /// Warnings that say nothing is wrong, with the reason.
 const WARNINGS: [(&str, &str); 2] = [
     ("#128-D", "widths are constants, and a row that is narrower than a piece has no loop over pieces"),
-    ("#186-D", "ranks are constants, and a product without low-rank pairs has no loop over them"),
+    ("#186-D", "a number of something is a constant, and nothing is below one that is zero"),
 ];
 
 /// Kernels of one program of NVRTC: enough that what it does once weighs little.
@@ -202,7 +202,9 @@ impl Lowered {
         }
         for (reason, programs) in &self.missing {
             writeln!(text, "{reason}").unwrap();
-            programs.iter().for_each(|program| writeln!(text, "  {program}").unwrap());
+            for program in programs {
+                writeln!(text, "  {program}").unwrap();
+            }
         }
         text
     }

@@ -106,3 +106,53 @@ fn fits(product: &Product, inputs: &[&TensorType], outputs: &[&TensorType]) -> b
     let sizes = [batch, m, n, k].iter().all(|&extent| extent > 0 && i32::try_from(extent).is_ok());
     types && pieces && sizes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The name of a linear layer of `[12, k]` to `[12, n]`, if it is the library's. The types are those of the rows, the weight, whatever is
+    /// added, and the results.
+    fn name(op: Linear, [n, k]: [usize; 2], [x, w, more, y]: [DType; 4]) -> Option<&'static str> {
+        let of = |shape: &[usize], dtype| TensorType::f32(shape).with_dtype(dtype);
+        let (bias, residual) = (of(&[n], more), of(&[12, n], more));
+        let (x, w, y) = (of(&[12, k], x), of(&[n, k], w), of(&[12, n], y));
+        let added = [op.bias.then_some(&bias), op.residual.then_some(&residual)];
+        let inputs: Vec<&TensorType> = [&x, &w].into_iter().chain(added.into_iter().flatten()).collect();
+        let outputs = if op.act.is_some() { vec![&y, &y] } else { vec![&y] };
+        lower(&Op::Linear(op), &inputs, &outputs, false).map(|lowered| lowered.name)
+    }
+
+    #[test]
+    fn the_rule_gives_the_library_what_it_can() {
+        use DType::{Bf16, F16, F32};
+        let plain = Linear::default();
+        let bias = Linear { bias: true, ..plain };
+        let gelu = Linear { act: Some(Activation::GeluTanh), ..bias };
+        let residual = Linear { residual: true, ..bias };
+        let (wide, narrow) = ([F32; 4], [Bf16; 4]);
+        for (op, expected) in [
+            (plain, Some("cublaslt")),
+            (bias, Some("cublaslt_bias")),
+            (gelu, Some("cublaslt_gelu")),
+            (residual, Some("cublaslt_residual")),
+            (Linear { residual: true, ..gelu }, None),
+            (Linear { act: Some(Activation::Silu), ..bias }, None),
+            (Linear { act: Some(Activation::GeluErf), ..bias }, None),
+        ] {
+            assert_eq!(name(op, [16, 24], wide), expected, "{op:?}");
+            assert_eq!(name(op, [16, 24], narrow), expected, "{op:?} in 16 bits");
+        }
+        // Rows that are no whole pieces.
+        assert_eq!(name(plain, [7, 5], wide), Some("cublaslt"));
+        assert_eq!(name(gelu, [7, 8], wide), None);
+        assert_eq!(name(plain, [8, 5], narrow), None);
+        assert_eq!(name(plain, [7, 8], narrow), None);
+        // Types that do not go together.
+        assert_eq!(name(bias, [16, 24], [Bf16, Bf16, F32, F32]), Some("cublaslt_bias"));
+        assert_eq!(name(bias, [16, 24], [Bf16, Bf16, F32, Bf16]), None);
+        assert_eq!(name(bias, [16, 24], [Bf16, F32, F32, F32]), None);
+        assert_eq!(name(bias, [16, 24], [F32, F32, F32, Bf16]), None);
+        assert_eq!(name(bias, [16, 24], [F16; 4]), None);
+    }
+}

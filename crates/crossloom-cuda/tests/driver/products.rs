@@ -105,7 +105,7 @@ fn run(device: &Arc<dyn Device>, source: &str) -> (Vec<Vec<f32>>, Vec<String>) {
 }
 
 /// Whether a product is a kernel of this crate.
-fn is_own(kernel: &String) -> bool {
+fn is_own(kernel: &str) -> bool {
     kernel.starts_with("gemm") || kernel.starts_with("gemv")
 }
 
@@ -140,7 +140,7 @@ fn every_form_is_what_the_processor_computes() {
     assert_eq!(kernels, same);
     close(&of_fake, &cpu, 1e-5);
     let (_, own) = run(&fake(Products::Own), FORMS);
-    assert!(own.iter().all(is_own), "{own:?}");
+    assert!(own.iter().all(|kernel| is_own(kernel)), "{own:?}");
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn a_library_that_is_missing_or_lacks_functions_is_told_and_the_driver_stays() {
     let (driver, reason) = open().with_library(&places, Choice::First, false, None).unwrap_err();
     assert_eq!(reason, "cublasLt was not found");
     let own = run(&device(*driver), FORMS).1;
-    assert!(own.iter().all(is_own), "{own:?}");
+    assert!(own.iter().all(|kernel| is_own(kernel)), "{own:?}");
     std::fs::write(empty.path().join("libcublasLt.so.13"), "text").unwrap();
     let (_, reason) = open().with_library(&places, Choice::First, false, None).unwrap_err();
     assert!(reason.contains("cublasLt was not found") && reason.contains("no library"), "{reason}");

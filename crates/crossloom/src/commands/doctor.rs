@@ -25,7 +25,7 @@ Examples:
   $ crossloom doctor --json
 
 Nothing that may be missing is needed to build, to test or to run recipes on generated data. CUDA is looked for in \
-the folders of CUDA_HOME, of the active Python environment and of the system; no recipe runs on it yet.";
+the folders of CUDA_HOME, of the active Python environment and of the system; `--backend cuda` runs recipes on it.";
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
