@@ -131,7 +131,9 @@ impl KernelProduct {
             let geometry = Geometry::line(self.n.div_ceil(4 * columns), 128)?;
             let arguments = vec![self.a.at, self.b.at, bias, residual, self.c.0, before];
             let text = include_str!("../kernels/gemv.cu");
-            return source.sets([("COLUMNS", columns), ("STEPS", steps)]).launch("gemv", text, geometry, arguments);
+            return source
+                .sets([("COLUMNS", columns), ("STEPS", steps)])
+                .launch("gemv", text, geometry, arguments);
         }
         let arguments = vec![self.a.at, self.b.at, bias, residual, pairs, self.c.0, before];
         let blocks = |tile: [usize; 2]| self.batch * self.m.div_ceil(tile[0]) * self.n.div_ceil(tile[1]);
