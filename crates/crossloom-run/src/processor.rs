@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crossloom_data::image::{Image, ImageLimits, Normalization, ResizeFilter};
-use crossloom_recipe::{Recipe, Resample};
+use crossloom_data::image::{Fit, Image, ImageLimits, ImageProcessor, Normalization, ResizeFilter};
+use crossloom_recipe::{PictureFit, Recipe, Resample};
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
@@ -20,19 +20,30 @@ pub struct Processor {
     pub std: [f32; 3],
     /// How a picture of another size is resized.
     pub resample: ResizeFilter,
+    /// How a picture of another shape becomes a square.
+    #[serde(default)]
+    pub fit: Fit,
 }
 
 impl Processor {
     /// The processor of a recipe's model.
     pub fn of(recipe: &Recipe) -> Self {
         let vision = &recipe.model.vision;
+        let side = recipe.picture_side();
+        // Tiles of a picture are cut from one that is so many times larger.
+        let edge = vision.resize_edge.map_or(side, |edge| edge * side / vision.image_size);
         Self {
-            image_size: recipe.picture_side() as u32,
+            image_size: side as u32,
             mean: vision.image_mean.map(|value| value as f32),
             std: vision.image_std.map(|value| value as f32),
             resample: match vision.resample {
                 Resample::Bilinear => ResizeFilter::Bilinear,
                 Resample::Bicubic => ResizeFilter::Bicubic,
+            },
+            fit: match vision.fit {
+                PictureFit::Stretch => Fit::Stretch,
+                PictureFit::Pad => Fit::Pad,
+                PictureFit::Crop => Fit::Crop { edge: edge as u32 },
             },
         }
     }
@@ -42,12 +53,20 @@ impl Processor {
         Normalization { mean: self.mean, std: self.std }
     }
 
+    /// The same as steps over a picture.
+    ///
+    /// # Errors
+    /// Sizes and statistics that no recipe has, as a damaged file may hold them.
+    pub fn images(&self) -> Result<ImageProcessor, ExperimentError> {
+        Ok(ImageProcessor::squares(self.fit, self.image_size, self.resample, self.normalization())?)
+    }
+
     /// Reads a picture file and brings it to the encoder's size.
     ///
     /// # Errors
     /// A file that cannot be read, is no picture, or is too large.
     pub fn open(&self, path: &Path) -> Result<Image, ExperimentError> {
         let image = Image::open(path, &ImageLimits::default())?;
-        Ok(image.resized(self.image_size, self.image_size, self.resample)?)
+        Ok(self.images()?.whole(image)?)
     }
 }

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::fields::{Cx, Fields, Kinds};
 use super::taps::magnification;
-use crate::schema::{Data, ImageUse, Source, VisionModel};
+use crate::schema::{Data, DataTokenizer, ImageUse, Source, VisionModel};
 use crate::tree::Node;
 
 pub(super) const SOURCE: Kinds = Kinds {
@@ -29,6 +29,8 @@ pub(super) fn data(root: &Node, vision: Option<&VisionModel>, cx: &mut Cx) -> Op
         f.required::<String>("source");
     }
     let questions_per_sequence = f.or_in("questions_per_sequence", 1..=4096, 1);
+    let tokenizer = f.or("tokenizer", DataTokenizer::Words);
+    let text_positions = f.optional_in("text_positions", 1..=16_777_216);
     let open_share = f.optional_in("open_share", 0.0..=1.0);
     let image = f.or("image", ImageUse::Given);
     let validation = f.or_in("validation", 0.0..1.0, 0.0);
@@ -45,6 +47,8 @@ pub(super) fn data(root: &Node, vision: Option<&VisionModel>, cx: &mut Cx) -> Op
     Some(Data {
         source: source?,
         questions_per_sequence: questions_per_sequence?,
+        tokenizer: tokenizer?,
+        text_positions: text_positions?,
         open_share: open_share?,
         image: image?,
         validation: validation?,

@@ -12,6 +12,16 @@ pub struct Data {
     /// Questions about one picture in one training sequence. They share the image positions and cannot see each other.
     #[schemars(range(min = 1, max = 4096), extend("default" = 1))]
     pub questions_per_sequence: usize,
+    /// What questions and answers are cut into.
+    #[serde(default, skip_serializing_if = "DataTokenizer::is_default")]
+    #[schemars(extend("default" = "words"))]
+    pub tokenizer: DataTokenizer,
+    /// Positions of a sequence for text, what a chat template puts in front of the picture included; with those of the picture rounded up to
+    /// a multiple of 8. Absent: what the longest questions of the data need. Required with `tokenizer = "model"`, so that sizes are known
+    /// without the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 16_777_216))]
+    pub text_positions: Option<usize>,
     /// Share of a sequence's questions that ask for a word rather than yes or no, where the picture has them; yes/no questions
     /// above the rest are left out of that sequence. Absent: the data's own share, a quarter in easy-VQA. Training only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,6 +84,25 @@ impl Source {
             Self::EasyVqa {} => "easy-vqa",
             Self::Synthetic { .. } => "synthetic",
         }
+    }
+}
+
+/// What questions and answers are cut into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DataTokenizer {
+    /// The words of the data, numbered as it has them: for a language model that is trained from scratch.
+    #[default]
+    Words,
+    /// The tokens of the language model's weights, laid out by its chat template.
+    Model,
+}
+
+impl DataTokenizer {
+    /// Whether it is what a recipe has that says nothing.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+    fn is_default(&self) -> bool {
+        *self == Self::Words
     }
 }
 

@@ -24,14 +24,14 @@ use crate::support::{Entry, finish, interrupt, recipe, try_run};
 const ENCODER: &str = r#"{"model_type": "siglip_vision_model", "image_size": 32, "patch_size": 8, "hidden_size": 32,
     "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 64}"#;
 /// Its language model, with a vocabulary of its own.
-const DECODER: &str = r#"{"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
+pub(crate) const DECODER: &str = r#"{"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
     "num_key_value_heads": 2, "intermediate_size": 64, "vocab_size": 90, "max_position_embeddings": 256,
     "rms_norm_eps": 1e-5, "tie_word_embeddings": true}"#;
 
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// Other start values than a run has, for the parameters of a part, by the names that files have for them.
-fn tensors(part: Part) -> Tensors {
+pub(crate) fn tensors(part: Part) -> Tensors {
     let recipe = recipe(&["model.language.vocab_size=90"]);
     let cli = &recipe.variant("cli").unwrap().recipe;
     let (_, plan) = data(cli);
@@ -44,7 +44,7 @@ fn tensors(part: Part) -> Tensors {
 }
 
 /// Writes a model's folder.
-fn write(folder: &Path, config: &str, tensors: &Tensors, dtype: Dtype) {
+pub(crate) fn write(folder: &Path, config: &str, tensors: &Tensors, dtype: Dtype) {
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(folder.join("config.json"), config).unwrap();
     let bytes: BTreeMap<&String, Vec<u8>> = tensors

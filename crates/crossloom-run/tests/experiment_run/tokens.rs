@@ -1,0 +1,116 @@
+//! Runs on data in the tokens of a pretrained language model.
+
+use std::path::Path;
+
+use crossloom_data::tokenizer::Tokenizer;
+use crossloom_recipe::{LoadedRecipe, Part};
+use crossloom_run::backends::Resources;
+use crossloom_run::stages::Shapes;
+use crossloom_run::{Data, Trained};
+use crossloom_train::run_dir::RunDir;
+use safetensors::Dtype;
+
+use crate::pretrained::{DECODER, tensors, with, write};
+use crate::support::{Entry, finish, interrupt, try_run};
+
+/// Turns that end, as a model of words would have them.
+const TEMPLATE: &str = "{% for m in messages %}<answer> {{ m.role }} {{ m.content }} <eos> {% endfor %}\
+                        {% if add_generation_prompt %}<answer> assistant {% endif %}";
+
+/// A language model with a tokenizer of words, in another order than that of any data set.
+fn language(folder: &Path) {
+    write(folder, DECODER, &tensors(Part::Language), Dtype::F32);
+    let known = "what is the color shape of a there in image does contain not is which colour present user assistant \
+                 red green blue yellow black gray teal brown circle square triangle rectangle yes no";
+    let words = Tokenizer::train(known.rsplit(' '), &Default::default()).unwrap();
+    words.save(&folder.join("tokenizer.json")).unwrap();
+    std::fs::write(folder.join("chat_template.jinja"), TEMPLATE).unwrap();
+    std::fs::write(folder.join("tokenizer_config.json"), r#"{"eos_token": "<eos>", "pad_token": "<pad>"}"#)
+        .unwrap();
+}
+
+/// The small recipe on that model, with more settings.
+fn loaded(folder: &Path, more: &[&str]) -> Result<LoadedRecipe, String> {
+    let weights = format!("model.language.weights='{}'", folder.display());
+    let own = [
+        weights.as_str(),
+        "data.tokenizer=model",
+        "data.text_positions=128",
+        "train.parts.language.trainable=false",
+    ];
+    with(&[&own[..], more].concat())
+}
+
+#[test]
+fn a_run_in_a_models_tokens_resumes_and_is_asked_from_a_copied_folder_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("language");
+    language(&folder);
+    let recipe = loaded(&folder, &[]).unwrap();
+    let cli = &recipe.variant("cli").unwrap().recipe;
+    let data = Data::load(cli, Path::new("."), &mut |_| ()).unwrap();
+    let plan = data.plan(cli).unwrap();
+    let shapes = Shapes::of(cli).unwrap();
+    let planned = (plan.batch_size, plan.sequence_len, plan.targets, 90);
+    assert_eq!(planned, (shapes.batch.batch, shapes.batch.tokens, shapes.batch.targets, shapes.vocab));
+    assert!(!plan.lead.is_empty(), "the template begins a turn in front of the picture");
+
+    let whole = finish(&recipe, &["cli"], &place.path().join("whole"), Entry::New);
+    let out = place.path().join("stopped");
+    interrupt(&recipe, &["cli"], &out, Entry::New, 3);
+    let resumed = finish(&recipe, &["cli"], &out, Entry::Resume);
+    let newest = "cli/checkpoints/step-6/model.safetensors";
+    let bytes = |run: &RunDir| std::fs::read(run.path().join(newest)).unwrap();
+    assert!(bytes(&whole.dir) == bytes(&resumed.dir));
+
+    // The tokenizer is the run's own by now: that of the model may be gone.
+    for file in ["tokenizer.json", "chat_template.jinja", "tokenizer_config.json"] {
+        std::fs::remove_file(folder.join(file)).unwrap();
+    }
+    let picture = place.path().join("picture.png");
+    let (split, _) = data.images(crossloom_recipe::Split::Test);
+    let example = &split.examples()[0];
+    std::fs::write(&picture, split.images().image(example.image).unwrap().to_png().unwrap()).unwrap();
+    let mut trained = Trained::load(&whole.dir.variant("cli").unwrap(), cli, Resources::default()).unwrap();
+    let answer = trained.ask(&picture, &[example.question.clone()]).unwrap().remove(0);
+    let record = &whole.variants[0].records[0];
+    assert_eq!(record.question, example.question);
+    assert_eq!((Some(&answer.answer), answer.finished), (record.answer.as_ref(), record.finished));
+}
+
+#[test]
+fn what_does_not_fit_is_told_before_anything_is_written() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("language");
+    language(&folder);
+    let out = place.path().join("run");
+    let refused = |more: &[&str]| match loaded(&folder, more) {
+        Err(message) => message,
+        Ok(recipe) => {
+            let error = try_run(&recipe, &["cli"], &out, Entry::New).err().unwrap();
+            assert!(!out.exists(), "{error}");
+            error.to_string()
+        }
+    };
+    let message = refused(&["data.text_positions=24"]);
+    assert!(message.contains("positions after the picture; the sequence has"), "{message}");
+    let message = refused(&["eval.max_new_tokens=1"]);
+    assert!(message.contains("the longest answer of the data has 1 tokens and an end"), "{message}");
+    let json = std::fs::read(folder.join("tokenizer.json")).unwrap();
+    let many = (0..200).map(|word| format!("w{word}")).collect::<Vec<_>>().join(" ");
+    Tokenizer::train([many.as_str()], &Default::default())
+        .unwrap()
+        .save(&folder.join("tokenizer.json"))
+        .unwrap();
+    let message = refused(&[]);
+    assert!(message.contains("205 ids") && message.contains("90 rows"), "{message}");
+    std::fs::write(folder.join("tokenizer.json"), json).unwrap();
+    std::fs::write(folder.join("chat_template.jinja"), "{{ messages[0].content }}").unwrap();
+    let message = refused(&[]);
+    assert!(
+        message.contains("leaves the assistant's words out") && message.contains("language"),
+        "{message}"
+    );
+    std::fs::remove_file(folder.join("chat_template.jinja")).unwrap();
+    assert!(refused(&[]).contains("the model has no chat template"));
+}
