@@ -61,8 +61,9 @@ impl<'b> Laid<'b> {
         let of_rows = image_index.chunks(tokens.max(1)).zip(visual.chunks_mut(length.max(1)));
         for (places, visual) in of_rows {
             for &place in places {
-                let place = usize::try_from(place).ok().and_then(|place| visual.get_mut(place));
-                place.into_iter().for_each(|place| *place = true);
+                if let Some(place) = usize::try_from(place).ok().and_then(|place| visual.get_mut(place)) {
+                    *place = true;
+                }
             }
         }
         Self { segments, visual }

@@ -40,8 +40,7 @@ pub(super) fn index(mut file: impl BufRead, told: &mut dyn FnMut(Place)) -> Resu
                 (State::Text { escaped: true }, _) => State::Text { escaped: false },
                 (State::Text { .. }, b'\\') => State::Text { escaped: true },
                 (State::Text { .. }, b'"') => State::Inside,
-                (State::Text { .. }, _) => State::Text { escaped: false },
-                (State::Inside, b'"') => State::Text { escaped: false },
+                (State::Text { .. }, _) | (State::Inside, b'"') => State::Text { escaped: false },
                 (State::Inside, b'{' | b'[') => {
                     depth += 1;
                     if depth > MAX_DEPTH {
@@ -60,13 +59,12 @@ pub(super) fn index(mut file: impl BufRead, told: &mut dyn FnMut(Place)) -> Resu
                 }
                 (State::Inside, _) => State::Inside,
                 (state, byte) if byte.is_ascii_whitespace() => state,
-                (State::Before, b'[') => State::Element,
+                (State::Before, b'[') | (State::Behind, b',') => State::Element,
                 (State::Element, b'{') => {
                     (start, begun, depth) = (at, line, 1);
                     State::Inside
                 }
                 (State::Element, b']') if elements == 0 => State::After,
-                (State::Behind, b',') => State::Element,
                 (State::Behind, b']') => State::After,
                 (State::Before, _) => return Err((line, "it begins with no `[`".to_owned())),
                 (State::After, _) => return Err((line, "something follows the end of the array".to_owned())),

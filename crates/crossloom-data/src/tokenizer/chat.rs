@@ -57,7 +57,7 @@ impl ChatTokenizer {
             image,
             opening: String::new(),
             lead: Vec::new(),
-            prompt: Default::default(),
+            prompt: (String::new(), Vec::new()),
             gap: String::new(),
             special: unset,
         };

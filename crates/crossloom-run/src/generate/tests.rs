@@ -134,8 +134,8 @@ fn compare_on(data: &Data, variant: &str, recipe: &Recipe) -> (usize, usize) {
 fn in_a_models_tokens(recipe: &Recipe) -> Data {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crossloom-data/tests/chat");
     let format = ChatFormat {
-        template: "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}\
-                   {% if add_generation_prompt %}<|im_start|>assistant: {% endif %}"
+        template: "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}\
+                   {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
             .to_owned(),
         tokens: std::collections::BTreeMap::default(),
         image_token: Some("<image>".to_owned()),

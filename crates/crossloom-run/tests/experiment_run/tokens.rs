@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crossloom_data::tokenizer::Tokenizer;
+use crossloom_data::tokenizer::{Tokenizer, TokenizerOptions};
 use crossloom_recipe::{LoadedRecipe, Part};
 use crossloom_run::backends::Resources;
 use crossloom_run::stages::Shapes;
@@ -22,7 +22,7 @@ fn language(folder: &Path) {
     write(folder, DECODER, &tensors(Part::Language), Dtype::F32);
     let known = "what is the color shape of a there in image does contain not is which colour present user assistant \
                  red green blue yellow black gray teal brown circle square triangle rectangle yes no";
-    let words = Tokenizer::train(known.rsplit(' '), &Default::default()).unwrap();
+    let words = Tokenizer::train(known.rsplit(' '), &TokenizerOptions::default()).unwrap();
     words.save(&folder.join("tokenizer.json")).unwrap();
     std::fs::write(folder.join("chat_template.jinja"), TEMPLATE).unwrap();
     std::fs::write(folder.join("tokenizer_config.json"), r#"{"eos_token": "<eos>", "pad_token": "<pad>"}"#)
@@ -98,7 +98,7 @@ fn what_does_not_fit_is_told_before_anything_is_written() {
     assert!(message.contains("the longest answer of the data has 1 tokens and an end"), "{message}");
     let json = std::fs::read(folder.join("tokenizer.json")).unwrap();
     let many = (0..200).map(|word| format!("w{word}")).collect::<Vec<_>>().join(" ");
-    Tokenizer::train([many.as_str()], &Default::default())
+    Tokenizer::train([many.as_str()], &TokenizerOptions::default())
         .unwrap()
         .save(&folder.join("tokenizer.json"))
         .unwrap();
