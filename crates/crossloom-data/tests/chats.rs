@@ -323,7 +323,7 @@ fn what_data_cannot_be_laid_out_by_is_refused() {
     let cut = ChatTokenizer::new(tokenizer("smollm"), format("marks", Some("<image>"))).unwrap();
     let message = cut.question("What is <image> here?").unwrap_err().to_string();
     assert!(message.contains("\"What is <image> here?\"") && message.contains("2 places"), "{message}");
-    let dated = "{% for m in messages %}{{ m.content | length }}{{ m.content }}/{% endfor %}";
+    let dated = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content | length }}{% endif %}{{ m.content }}/{% endfor %}";
     let cut = ChatTokenizer::new(tokenizer("smollm"), format(dated, None)).unwrap();
     let message = cut.question("Which?").unwrap_err().to_string();
     assert!(message.contains("another text in front of other words"), "{message}");
