@@ -158,6 +158,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
     use super::*;
+    use crate::image::{Fit, Normalization, ResizeFilter};
     use std::path::PathBuf;
 
     /// A package of two pictures per split, in the real layout.
@@ -205,8 +206,13 @@ mod tests {
 
     #[test]
     fn pictures_are_limited_and_resized_when_asked() {
-        let options =
-            EasyVqaOptions { image_size: Some(2), train_images: Some(1), ..EasyVqaOptions::default() };
+        let processor =
+            ImageProcessor::squares(Fit::Stretch, 2, ResizeFilter::Bilinear, Normalization::HALF).unwrap();
+        let options = EasyVqaOptions {
+            processor: Some(processor),
+            train_images: Some(1),
+            ..EasyVqaOptions::default()
+        };
         let data = EasyVqa::load(package().path(), &options).unwrap();
         let train = data.train();
         assert_eq!((train.images().len(), train.images().width(), train.examples().len()), (1, 2, 2));

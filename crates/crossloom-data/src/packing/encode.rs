@@ -1,6 +1,7 @@
 //! A split as token ids, grouped by picture.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 
 use crate::datasets::VqaSplit;
@@ -44,22 +45,24 @@ impl EncodedSplit {
         let mut spans: BTreeMap<(&str, &str), (Range<usize>, usize)> = BTreeMap::new();
         let mut unknown_words = 0;
         let mut intern = |text, example, part| -> Result<Range<usize>, TokenizerError> {
-            if !spans.contains_key(&(part, text)) {
-                let ids = match part {
-                    QUESTION => tokenizer.question_lossy(text)?,
-                    _ => tokenizer.answer_lossy(text)?,
-                };
-                if ids.is_empty() {
-                    return Err(TokenizerError::NoTokens { example, part, text: str::to_owned(text) });
+            let (span, unknown) = match spans.entry((part, text)) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let ids = match part {
+                        QUESTION => tokenizer.question_lossy(text)?,
+                        _ => tokenizer.answer_lossy(text)?,
+                    };
+                    if ids.is_empty() {
+                        return Err(TokenizerError::NoTokens { example, part, text: str::to_owned(text) });
+                    }
+                    let unknown = tokenizer.unknown(&ids);
+                    let start = tokens.len();
+                    tokens.extend(ids);
+                    new.insert((start..tokens.len(), unknown))
                 }
-                let unknown = tokenizer.unknown(&ids);
-                let start = tokens.len();
-                tokens.extend(ids);
-                spans.insert((part, text), (start..tokens.len(), unknown));
-            }
-            let (span, unknown) = spans.get(&(part, text)).cloned().unwrap_or_default();
-            unknown_words += unknown;
-            Ok(span)
+            };
+            unknown_words += *unknown;
+            Ok(span.clone())
         };
         let mut questions = Vec::with_capacity(count);
         let mut answers = Vec::with_capacity(count);
