@@ -8,7 +8,8 @@ use crossloom_data::assets;
 use crossloom_data::assets::AssetCache;
 use crossloom_data::assets::AssetEvent;
 use crossloom_data::datasets::{
-    DatasetManifest, EasyVqa, EasyVqaOptions, Synthetic, SyntheticOptions, VqaDataset, VqaSplit,
+    DatasetManifest, EasyVqa, EasyVqaOptions, Files, FilesOptions, Synthetic, SyntheticOptions, VqaDataset,
+    VqaSplit,
 };
 use crossloom_data::packing::{EncodedSplit, ImageMode, PackingOptions, PackingPlan};
 use crossloom_data::tokenizer::QuestionTokenizer;
@@ -22,7 +23,7 @@ use crate::question_vectors::{QuestionVectors, Vectors};
 
 /// Pictures, questions, tokenizer.
 pub struct Data {
-    dataset: Box<dyn VqaDataset>,
+    dataset: Arc<dyn VqaDataset>,
     /// The language model's own, or built from the questions and answers of the training splits of all stages, held-out ones included:
     /// words are no answers.
     pub tokenizer: QuestionTokenizer,
@@ -71,6 +72,7 @@ impl Data {
         let encode = |split| EncodedSplit::new(split, &tokenizer);
         let (train, test) = (encode(dataset.train())?, encode(dataset.test())?);
         let (train, validation) = train.hold_out(recipe.data.validation, recipe.data.seed)?;
+        let dataset = Arc::from(dataset);
         Ok(Self { dataset, tokenizer, train, validation, test, vectors: Mutex::default() })
     }
 
@@ -168,10 +170,20 @@ impl Data {
         self.dataset.manifest()
     }
 
+    /// What is to be said of how it was read, such as samples that were left out.
+    pub fn notes(&self) -> &[String] {
+        self.dataset.notes()
+    }
+
     /// The package that the data was unpacked from, where it was one.
     pub fn asset(&self) -> Option<assets::Asset> {
         let known = assets::Registry::built_in().ok()?;
         known.find(self.name()).ok().cloned()
+    }
+
+    /// The data set, which says where its examples were written.
+    pub(crate) fn set(&self) -> Arc<dyn VqaDataset> {
+        Arc::clone(&self.dataset)
     }
 
     /// The data set's name.
@@ -248,6 +260,20 @@ pub(crate) fn open(
                 test_images: *test_limit,
             };
             Ok(Box::new(EasyVqa::load(&files, &options)?))
+        }
+        Source::Files { format, train, test, pictures, skip, hash: _ } => {
+            let places = |paths: &[String]| paths.iter().map(|path| folder.join(path)).collect();
+            let options = FilesOptions {
+                format: format.name().to_owned(),
+                train: places(train),
+                test: places(test),
+                pictures: folder.join(pictures),
+                processor: Processor::of(recipe).images()?,
+                train_images: *train_limit,
+                test_images: *test_limit,
+                skip: *skip,
+            };
+            Ok(Box::new(Files::load(&options)?))
         }
         Source::Synthetic { train_images, test_images, questions_per_image, image_size } => {
             let limited = |count: usize, limit: &Option<usize>| limit.map_or(count, |limit| count.min(limit));

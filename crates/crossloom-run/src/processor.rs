@@ -2,11 +2,40 @@
 
 use std::path::Path;
 
-use crossloom_data::image::{Fit, Image, ImageLimits, ImageProcessor, Normalization, ResizeFilter};
+use crossloom_data::image::{
+    Fit, Image, ImageLimits, ImageProcessor, Normalization, PixelSettings, ResizeFilter,
+};
 use crossloom_recipe::{PictureFit, Recipe, Resample};
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
+
+/// The file of an image processor beside an encoder's weights.
+const PREPROCESSOR: &str = "preprocessor_config.json";
+
+/// What is to be said where an encoder's weights come with a processor that is not built, whose pictures are stretched to the encoder's square.
+///
+/// # Errors
+/// A processor's file that cannot be read.
+pub(crate) fn foreign_pictures(recipe: &Recipe) -> Result<Option<String>, ExperimentError> {
+    let weights = recipe.model.vision.weights.as_ref().or(recipe.model.weights.as_ref());
+    let Some(path) = weights.map(|weights| Path::new(&weights.path).join(PREPROCESSOR)) else {
+        return Ok(None);
+    };
+    if recipe.model.vision.fit != PictureFit::Stretch || !path.exists() {
+        return Ok(None);
+    }
+    let values = crossloom_weights::table(&path)?;
+    if PixelSettings::read(&values)?.square.is_some() {
+        return Ok(None);
+    }
+    let name = values.get("image_processor_type").and_then(serde_json::Value::as_str).unwrap_or("none");
+    let side = recipe.model.vision.image_size;
+    Ok(Some(format!(
+        "the processor of the encoder's weights ({name}) is not built: pictures are stretched to {side} by {side} pixels, whatever their \
+         shape; `model.vision.fit` says otherwise"
+    )))
+}
 
 /// The image processor of a model: it belongs to the model's preset, and is written into the run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

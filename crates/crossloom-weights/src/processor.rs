@@ -43,11 +43,10 @@ pub(crate) fn written(vision: &VisionModel, class: &str) -> Value {
     let side = vision.image_size;
     let square = json!({ "height": side, "width": side });
     let class = match vision.fit {
-        PictureFit::Stretch => class,
         PictureFit::Pad => "LlavaImageProcessor",
         // SigLIP's cuts nothing.
         PictureFit::Crop if class == "SiglipImageProcessor" => "CLIPImageProcessor",
-        PictureFit::Crop => class,
+        PictureFit::Stretch | PictureFit::Crop => class,
     };
     let mut config = shared(vision, class);
     match vision.fit {
@@ -87,12 +86,12 @@ mod tests {
     use super::*;
     use crate::family;
 
-    fn vision(config: Value) -> VisionModel {
+    fn vision(config: &Value) -> VisionModel {
         family::architecture(config.as_object().unwrap()).unwrap().vision.unwrap()
     }
 
     fn clip() -> VisionModel {
-        vision(json!({
+        vision(&json!({
             "model_type": "clip_vision_model", "image_size": 32, "patch_size": 8, "hidden_size": 16,
             "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
         }))
@@ -133,8 +132,23 @@ mod tests {
     }
 
     #[test]
+    fn a_processor_whose_pictures_have_many_sizes_is_refused() {
+        let shapes = [
+            json!({ "do_center_crop": false }),
+            json!({ "do_resize": false, "do_center_crop": false }),
+            json!({ "crop_size": { "height": 32, "width": 16 } }),
+            json!({ "size": { "shortest_edge": 16 }, "crop_size": 32 }),
+        ];
+        for mut processor in shapes {
+            processor["image_processor_type"] = json!("CLIPImageProcessor");
+            let problems = read(&mut clip(), processor.as_object().unwrap()).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].contains("makes no squares"), "{problems:?}");
+        }
+    }
+
+    #[test]
     fn dinov2_reads_the_size_that_its_processor_makes() {
-        let mut found = vision(json!({
+        let mut found = vision(&json!({
             "model_type": "dinov2", "image_size": 56, "patch_size": 14, "hidden_size": 16,
             "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_ratio": 4,
         }));

@@ -208,11 +208,8 @@ mod tests {
     fn pictures_are_limited_and_resized_when_asked() {
         let processor =
             ImageProcessor::squares(Fit::Stretch, 2, ResizeFilter::Bilinear, Normalization::HALF).unwrap();
-        let options = EasyVqaOptions {
-            processor: Some(processor),
-            train_images: Some(1),
-            ..EasyVqaOptions::default()
-        };
+        let options =
+            EasyVqaOptions { processor: Some(processor), train_images: Some(1), ..EasyVqaOptions::default() };
         let data = EasyVqa::load(package().path(), &options).unwrap();
         let train = data.train();
         assert_eq!((train.images().len(), train.images().width(), train.examples().len()), (1, 2, 2));

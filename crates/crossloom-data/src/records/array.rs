@@ -5,8 +5,8 @@ use std::io::BufRead;
 use super::lines::too_long;
 use super::{MAX_ROW_BYTES, Place};
 
-/// The deepest nesting of an element; serde has the same bound.
-const MAX_DEPTH: u32 = 127;
+/// The deepest nesting of a row; serde has the same bound on what it reads, and none on what it passes over.
+pub(super) const MAX_DEPTH: u32 = 127;
 
 /// What the walk stands in.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,11 @@ enum State {
     Behind,
     /// Behind the array.
     After,
+}
+
+/// What is said of a row that is nested too deep.
+pub(super) fn too_deep() -> String {
+    format!("the row is nested more than {MAX_DEPTH} deep")
 }
 
 /// Tells the place of every element. Elements are cut at commas by depth and by texts; what lies between is for the parser to judge.
@@ -44,7 +49,7 @@ pub(super) fn index(mut file: impl BufRead, told: &mut dyn FnMut(Place)) -> Resu
                 (State::Inside, b'{' | b'[') => {
                     depth += 1;
                     if depth > MAX_DEPTH {
-                        return Err((line, format!("the row is nested more than {MAX_DEPTH} deep")));
+                        return Err((line, too_deep()));
                     }
                     State::Inside
                 }

@@ -2,6 +2,7 @@
 
 use crate::chat::{Message, Part};
 
+use super::array::{MAX_DEPTH, too_deep};
 use super::{Record, path};
 
 /// What stands for a picture in a text.
@@ -109,7 +110,29 @@ impl Pictures {
     }
 }
 
-/// What a row holds as JSON; serde bounds its depth.
+/// What a row holds as JSON, of bounded depth.
 pub(super) fn json<'r, T: serde::Deserialize<'r>>(row: &'r [u8]) -> Result<T, String> {
+    if depth(row) > MAX_DEPTH {
+        return Err(too_deep());
+    }
     serde_json::from_slice(row).map_err(|error| format!("no such row: {error}"))
+}
+
+/// How deep brackets are nested outside texts, at the most.
+fn depth(row: &[u8]) -> u32 {
+    let (mut depth, mut deepest, mut text, mut escaped) = (0_u32, 0_u32, false, false);
+    for &byte in row {
+        match (text, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => text = !text,
+            (false, b'{' | b'[') => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            (false, b'}' | b']') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }

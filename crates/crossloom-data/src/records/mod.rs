@@ -74,6 +74,11 @@ pub fn formats() -> [Box<dyn Format>; 4] {
     [Box::new(Llava), Box::new(Messages), Box::new(Questions), Box::new(WebDataset)]
 }
 
+/// The format of a name.
+pub fn format(name: &str) -> Option<Box<dyn Format>> {
+    formats().into_iter().find(|format| format.name() == name)
+}
+
 /// What holds of any bytes whatever that are given for a row: they are refused with a reason, or a record in which every picture has one
 /// place and something is answered. Fuzz targets and tests call it.
 pub fn sound(row: &[u8]) -> bool {

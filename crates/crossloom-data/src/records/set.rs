@@ -60,6 +60,11 @@ impl Records {
         &*self.format
     }
 
+    /// What samples are counted in: `line`, or of a tar `member`.
+    pub(crate) fn unit(&self) -> &'static str {
+        unit(&*self.format)
+    }
+
     /// The file of a sample, and its line (of a tar, the number of its member).
     pub fn place(&self, number: usize) -> Option<(&Path, u64)> {
         let (file, place) = self.places.get(number)?;
@@ -106,6 +111,19 @@ impl Records {
             Image::decode(&file, &name, &self.limits).map_err(decoded)
         });
         members.collect()
+    }
+
+    /// Where the pictures of a sample have their names: a tar, or none where all lie in the folder of pictures.
+    pub(crate) fn folder_of(&self, number: usize) -> Option<u32> {
+        self.places.get(number).filter(|(_, place)| !place.members.is_empty()).map(|(file, _)| *file)
+    }
+
+    /// An error about a sample, which names its place.
+    pub(crate) fn refused(&self, number: usize, problem: String) -> RecordError {
+        match self.at(number) {
+            Ok((path, place)) => self.row(path, place, problem),
+            Err(error) => error,
+        }
     }
 
     fn at(&self, number: usize) -> Result<(&Path, &Place), RecordError> {

@@ -33,9 +33,12 @@ impl Folder {
         Records::open(Box::new(format), files, &self.0.path().join("pictures"))
     }
 
-    /// The only file's records, which are found.
+    /// The only file's records, which are found. Every file has a folder of its own: rows are read when they are asked for.
     fn of(&self, format: impl Format + 'static, text: &str) -> Records {
-        self.open(format, &[self.file("rows", text.as_bytes())]).unwrap()
+        let folder = tempfile::tempdir_in(self.0.path()).unwrap().keep();
+        let path = folder.join("rows");
+        fs::write(&path, text).unwrap();
+        self.open(format, &[path]).unwrap()
     }
 }
 
@@ -158,7 +161,10 @@ fn a_tar_that_leads_elsewhere_is_refused() {
 #[test]
 fn rows_that_nothing_can_be_learned_from_say_why_and_where() {
     let folder = Folder::new();
-    let deep = format!("{{\"question\": \"a\", \"answer\": \"b\", \"x\": {}}}", "[".repeat(10_000));
+    let nested = |depth: usize| {
+        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+        format!("{{\"question\": \"[{{\\\"a\", \"answer\": \"b\", \"x\": {open}{close}}}")
+    };
     let long = format!("{{\"image\": \"{}\"}}", "x".repeat(MAX_ROW_BYTES));
     let turns = |turns: &[(&str, &str)]| {
         let turns: Vec<_> =
@@ -186,8 +192,11 @@ fn rows_that_nothing_can_be_learned_from_say_why_and_where() {
         let message = folder.of(Llava, &format!("\n{row}")).read(0).unwrap_err().to_string();
         assert!(message.contains("rows`, line 2: ") && message.contains(part), "{message}");
     }
-    let message = folder.of(Questions, &deep).read(0).unwrap_err().to_string();
-    assert!(message.contains("line 1: ") && message.contains("recursion limit"), "{message}");
+    assert!(folder.of(Questions, &nested(126)).read(0).is_ok());
+    for depth in [127, 10_000] {
+        let message = folder.of(Questions, &nested(depth)).read(0).unwrap_err().to_string();
+        assert!(message.ends_with("line 1: the row is nested more than 127 deep"), "{message}");
+    }
     let refused =
         |text: &str| folder.open(Llava, &[folder.file("rows", text.as_bytes())]).unwrap_err().to_string();
     for (text, part) in [

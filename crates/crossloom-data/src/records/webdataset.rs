@@ -8,8 +8,8 @@ use tar::{Archive, EntryType};
 use super::conversation::json;
 use super::{Format, MAX_ROW_BYTES, Member, Place, Record, llava, messages, path, questions};
 
-/// Members `NAME.json`, with a row of any other format, and `NAME.png` or `NAME.jpg`, whose order is that of the pictures. Other members are
-/// passed over.
+/// Members `NAME.json`, with a row of any other format, and `NAME.png` or `NAME.jpg`, of several also `NAME.0.png` and so on, whose order is
+/// that of the pictures. Other members are passed over.
 #[derive(Debug, Clone, Copy)]
 pub struct WebDataset;
 
@@ -78,7 +78,10 @@ impl Format for WebDataset {
                 place: Place { line: number, start: 0, len: 0, members: Box::default() },
                 members: Vec::new(),
             });
-            match extension.as_str() {
+            // A sample has one row, and a picture for each extension that ends so: `0.png`, or `0.left.png` and `0.right.png`.
+            let last = extension.rsplit('.').next().unwrap_or_default();
+            match last {
+                "json" if extension != last => {}
                 "json" if len as usize > MAX_ROW_BYTES => return Err(refused("is too long for a row", name)),
                 "json" => (sample.place.line, sample.place.start, sample.place.len) = (number, start, len),
                 "png" | "jpg" | "jpeg" => sample.members.push(Member { name: name.into(), start, len }),

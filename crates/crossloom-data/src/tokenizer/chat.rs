@@ -179,6 +179,17 @@ impl ChatTokenizer {
         self.special
     }
 
+    /// BLAKE3 of the tokenizer and of the format, as 64 hexadecimal digits: of all that decides what a text becomes.
+    ///
+    /// # Errors
+    /// The format cannot be serialised.
+    pub fn content_hash(&self) -> Result<String, TokenizerError> {
+        let format = serde_json::to_string(&self.format)
+            .map_err(|error| TokenizerError::Template { reason: error.to_string() })?;
+        let content = format!("{}\n{format}", self.tokenizer.content_hash());
+        Ok(blake3::hash(content.as_bytes()).to_hex().to_string())
+    }
+
     /// The tokenizer.
     pub fn published(&self) -> &PublishedTokenizer {
         &self.tokenizer

@@ -104,6 +104,20 @@ impl QuestionTokenizer {
         }
     }
 
+    /// Tokens as they are written, special ones included.
+    ///
+    /// # Errors
+    /// A published tokenizer's decoder fails.
+    pub fn spelled(&self, ids: &[i32]) -> Result<String, TokenizerError> {
+        match self {
+            Self::Words(words) => {
+                let of = |&id: &i32| words.token(id).map_or_else(|| format!("<id {id}>"), str::to_owned);
+                Ok(ids.iter().map(of).collect::<Vec<_>>().join(" "))
+            }
+            Self::Chat(chat) => chat.published().spelled(ids),
+        }
+    }
+
     /// What all sequences begin with, in front of their picture.
     pub fn lead(&self) -> &[i32] {
         match self {

@@ -14,6 +14,19 @@ const EASY_VQA: usize = 64;
 /// A model's own tokens are those of weights, and have room that is known before they are read.
 pub(super) fn tokenizer(root: &Node, data: &Data, cx: &mut Cx) {
     if data.tokenizer == DataTokenizer::Words {
+        if matches!(data.source, Source::Files { .. }) {
+            let message = "samples in files are read in a model's own tokens, whose number is known before they are read";
+            let help = "write `tokenizer = \"model\"` beside it";
+            let place = root.place("data.source.kind");
+            cx.report(Finding::error(place, message.to_owned()).help(help));
+        }
+        if data.tokenizer_hash.is_some() {
+            let message =
+                "`data.tokenizer_hash` is that of a model's tokenizer, and the data is cut into words";
+            let help = "write `tokenizer = \"model\"` beside it, or remove it";
+            let finding = Finding::error(root.place("data.tokenizer_hash"), message.to_owned());
+            cx.report(finding.help(help));
+        }
         return;
     }
     let place = root.place("data.tokenizer");

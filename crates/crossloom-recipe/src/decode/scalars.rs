@@ -8,8 +8,8 @@ use crate::diagnostic::{Finding, Span, Unhelped, any_of, did_you_mean};
 use crate::schema::{
     AmpAttach, DataTokenizer, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare, ImageUse,
     Join, KeptIn, LanguageFamily, Mask, Merging, Metric, MixtureLevel, MlpActivation, Phase, PictureFit,
-    PositionResample, Precision, ProjectorKind, Resample, Sampling, Schedule, Split, StreamWord, TapNorm,
-    VisionFamily, Warmup,
+    PositionResample, Precision, ProjectorKind, Resample, RowFormat, Sampling, Schedule, Split, StreamWord,
+    TapNorm, VisionFamily, Warmup,
 };
 use crate::selection::matcher;
 use crate::tree::{Node, Value};
@@ -225,6 +225,7 @@ choices!(
     PositionResample,
     ProjectorKind,
     Resample,
+    RowFormat,
     Sampling,
     Schedule,
     Precision,

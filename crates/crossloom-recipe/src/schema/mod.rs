@@ -31,7 +31,7 @@ pub use adapter::{Adapter, AmpAttach, TapNorm};
 pub use address::{AddressError, PointAddress, VisionAddress};
 pub use conditioning::Conditioning;
 pub use cross_attention::CrossAttention;
-pub use data::{Data, DataTokenizer, ImageUse, Source};
+pub use data::{Data, DataTokenizer, ImageUse, RowFormat, Source};
 pub use eval::{Eval, Metric, Split};
 pub use fusion::{Fusion, FusionOrder, Mask, Phase};
 pub use gate::{AgfGate, Gate, GateAttention, GateGranularity, GatePool, GateShare};

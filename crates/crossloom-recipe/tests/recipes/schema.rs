@@ -88,6 +88,14 @@ fn with_kind(path: &str) -> Vec<&'static str> {
             vec![QUESTION, "topology.input={ kind = 'weighted', of = ['block.1'], weights = 'allocator' }"]
         }
         "hidden" if path == "topology.adapter.hidden" => vec!["topology.adapter=windows"],
+        "format" | "train" | "test" | "pictures" | "skip" | "hash" if path.starts_with("data.source.") => {
+            vec![
+                "data.source={ kind = 'files', format = 'llava', train = ['a'], test = ['b'] }",
+                "data.tokenizer=model",
+                "data.text_positions=64",
+                "model.language.weights=x",
+            ]
+        }
         _ if path.starts_with("data.source.") => vec!["data.source=synthetic"],
         _ if path.starts_with("topology.gate.") => [&INJECTS[..], &["topology.gate=agf"]].concat(),
         _ => Vec::new(),

@@ -250,6 +250,8 @@ fn what_is_trained_starts_from_its_weights_and_all_else_from_its_seed() {
     let (vision, language) = (tensors(Part::Vision), tensors(Part::Language));
     write(&encoder, ENCODER, &vision, Dtype::F32);
     write(&decoder, DECODER, &language, Dtype::F32);
+    let processor = r#"{"image_processor_type": "PixtralImageProcessor"}"#;
+    std::fs::write(encoder.join("preprocessor_config.json"), processor).unwrap();
     let named = format!("model.language.weights={{ path = '{}' }}", decoder.display());
     let loaded = with(&[&encoder_at(&encoder), &named]).unwrap();
     assert_eq!(cli(&loaded).model.language.vocab_size, Some(90));
@@ -272,6 +274,12 @@ fn what_is_trained_starts_from_its_weights_and_all_else_from_its_seed() {
     assert_eq!(steps, [6]);
     let notes = finished.dir.read_record().unwrap().notes;
     assert!(notes.iter().any(|note| note.contains("numbered anew")), "{notes:?}");
+    assert!(
+        notes
+            .iter()
+            .any(|note| note.contains("(PixtralImageProcessor) is not built: pictures are stretched")),
+        "{notes:?}"
+    );
 }
 
 /// What a run says of an encoder with other tensors, and that it has written nothing.

@@ -72,7 +72,7 @@ fn a_run_in_a_models_tokens_resumes_and_is_asked_from_a_copied_folder_alone() {
     let example = &split.examples()[0];
     std::fs::write(&picture, split.images().image(example.image).unwrap().to_png().unwrap()).unwrap();
     let mut trained = Trained::load(&whole.dir.variant("cli").unwrap(), cli, Resources::default()).unwrap();
-    let answer = trained.ask(&picture, &[example.question.clone()]).unwrap().remove(0);
+    let answer = trained.ask(&picture, std::slice::from_ref(&example.question)).unwrap().remove(0);
     let record = &whole.variants[0].records[0];
     assert_eq!(record.question, example.question);
     assert_eq!((Some(&answer.answer), answer.finished), (record.answer.as_ref(), record.finished));
@@ -92,7 +92,7 @@ fn what_does_not_fit_is_told_before_anything_is_written() {
             error.to_string()
         }
     };
-    let message = refused(&["data.text_positions=24"]);
+    let message = refused(&["data.text_positions=1"]);
     assert!(message.contains("positions after the picture; the sequence has"), "{message}");
     let message = refused(&["eval.max_new_tokens=1"]);
     assert!(message.contains("the longest answer of the data has 1 tokens and an end"), "{message}");
@@ -113,4 +113,127 @@ fn what_does_not_fit_is_told_before_anything_is_written() {
     );
     std::fs::remove_file(folder.join("chat_template.jinja")).unwrap();
     assert!(refused(&[]).contains("the model has no chat template"));
+}
+
+#[test]
+fn a_run_is_known_by_its_tokenizer_and_its_template() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("language");
+    language(&folder);
+    let out = place.path().join("run");
+    let first = loaded(&folder, &[]).unwrap();
+    let run = RunDir::open(interrupt(&first, &["cli"], &out, Entry::New, 3)).unwrap();
+    let hash = |recipe: &LoadedRecipe| recipe.variant("cli").unwrap().recipe.training_hash();
+    assert_eq!(hash(&first), hash(&loaded(&folder, &[]).unwrap()));
+
+    let template = folder.join("chat_template.jinja");
+    std::fs::write(&template, format!("present {TEMPLATE}")).unwrap();
+    let other = loaded(&folder, &[]).unwrap();
+    assert_ne!(hash(&first), hash(&other));
+    let error = try_run(&other, &["cli"], &out, Entry::Resume).err().unwrap().to_string();
+    assert!(error.contains("there is nothing to resume"), "{error}");
+    let error = crossloom_run::resolved::load(&run, &[]).unwrap_err().to_string();
+    assert!(error.contains("tokenizer and chat template") && error.contains("language"), "{error}");
+    std::fs::write(&template, TEMPLATE).unwrap();
+    crossloom_run::resolved::load(&run, &[]).unwrap();
+}
+
+/// Pictures of drawn data and files of questions about them in a folder; `more` are further rows of the training file.
+fn files(folder: &Path, more: &[&str]) -> String {
+    let drawn = crate::support::recipe(&[]);
+    let data = Data::load(&drawn.variant("cli").unwrap().recipe, Path::new("."), &mut |_| ()).unwrap();
+    std::fs::create_dir_all(folder.join("pictures")).unwrap();
+    for (name, split) in [("train", crossloom_recipe::Split::Train), ("test", crossloom_recipe::Split::Test)]
+    {
+        let (split, _) = data.images(split);
+        let mut rows = String::new();
+        for example in split.examples() {
+            let picture = format!("{name}-{}.png", example.image);
+            let png = split.images().image(example.image).unwrap().to_png().unwrap();
+            std::fs::write(folder.join("pictures").join(&picture), png).unwrap();
+            let row = serde_json::json!({ "image": picture, "question": example.question, "answer": example.answer });
+            rows += &format!("{row}\n");
+        }
+        if name == "train" {
+            rows += &more.join("\n");
+        }
+        std::fs::write(folder.join(format!("{name}.jsonl")), rows).unwrap();
+    }
+    let at = folder.display();
+    format!(
+        "data.source={{ kind = 'files', format = 'questions', train = ['{at}/train.jsonl'], test = ['{at}/test.jsonl'], \
+         pictures = '{at}/pictures', skip = 1 }}"
+    )
+}
+
+#[test]
+fn a_run_on_files_resumes_bit_for_bit_and_is_the_same_where_they_are_moved() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("language");
+    language(&folder);
+    let own = place.path().join("own");
+    let source = files(&own, &[r#"{"image": "absent.png", "question": "what is there", "answer": "no"}"#]);
+    let recipe = loaded(&folder, &[&source]).unwrap();
+    let whole = finish(&recipe, &["cli"], &place.path().join("whole"), Entry::New);
+    let notes = whole.dir.read_record().unwrap().notes;
+    let left_out =
+        |note: &String| note.contains("1 of 34 train samples") && note.contains("train.jsonl`, line 34");
+    assert!(notes.iter().any(left_out), "{notes:?}");
+    let out = place.path().join("stopped");
+    interrupt(&recipe, &["cli"], &out, Entry::New, 3);
+
+    // What is resumed reads the files elsewhere.
+    let moved = place.path().join("moved");
+    std::fs::rename(&own, &moved).unwrap();
+    let source = source.replace(&own.display().to_string(), &moved.display().to_string());
+    let again = loaded(&folder, &[&source]).unwrap();
+    assert_eq!(recipe.training_hash(), again.training_hash());
+    let resumed = finish(&again, &["cli"], &out, Entry::Resume);
+    let newest = "cli/checkpoints/step-6/model.safetensors";
+    let bytes = |run: &RunDir| std::fs::read(run.path().join(newest)).unwrap();
+    assert!(bytes(&whole.dir) == bytes(&resumed.dir));
+    crossloom_run::resolved::load(&resumed.dir, &[]).unwrap();
+
+    // Other samples are another run; other pictures are not gone on with.
+    let picture = moved.join("pictures/train-0.png");
+    let png = std::fs::read(&picture).unwrap();
+    std::fs::copy(moved.join("pictures/train-1.png"), &picture).unwrap();
+    let error = try_run(&again, &["cli"], &out, Entry::Resume).err().unwrap().to_string();
+    assert!(error.contains("the train split of files has changed"), "{error}");
+    std::fs::write(&picture, png).unwrap();
+    let rows = std::fs::read_to_string(moved.join("train.jsonl")).unwrap();
+    std::fs::write(moved.join("train.jsonl"), rows.replace("\"no\"", "\"yes\"")).unwrap();
+    assert_ne!(recipe.training_hash(), loaded(&folder, &[&source]).unwrap().training_hash());
+    let error = crossloom_run::resolved::load(&resumed.dir, &[]).unwrap_err().to_string();
+    assert!(error.contains("the files of samples") && error.contains("train.jsonl"), "{error}");
+}
+
+#[test]
+fn samples_that_cannot_be_learned_from_stop_a_run_before_anything_is_written() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("language");
+    language(&folder);
+    let own = place.path().join("own");
+    let source = files(&own, &["{\"image\"", r#"{"question": "what is there", "answer": "no"}"#]);
+    let out = place.path().join("run");
+    let recipe = loaded(&folder, &[&source]).unwrap();
+    let error = try_run(&recipe, &["cli"], &out, Entry::New).err().unwrap().to_string();
+    assert!(
+        error.contains("2 of 35 train samples") && error.contains("train.jsonl`, line 34: no such row"),
+        "{error}"
+    );
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_step_that_is_not_finite_names_file_and_line_of_its_samples() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("language");
+    language(&folder);
+    let source = files(&place.path().join("own"), &[]);
+    // The hidden state overflows where features of any size are let in.
+    let gate = "variants.cli.topology.gate={ kind = 'constant', value = 1e38 }";
+    let recipe = loaded(&folder, &[&source, "train.lr=10", "train.warmup=0", gate]).unwrap();
+    let error = try_run(&recipe, &["cli"], &place.path().join("run"), Entry::New).err().unwrap().to_string();
+    assert!(error.contains("image ") && error.contains(" (train.jsonl, line "), "{error}");
 }

@@ -20,6 +20,7 @@ mod prompts;
 mod recipes;
 mod resolve;
 mod runs;
+mod samples;
 mod snapshot;
 mod stages;
 mod stale;

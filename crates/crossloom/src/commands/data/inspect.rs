@@ -161,9 +161,9 @@ fn marked(model: &ModelProcessor, turns: &Turns) -> String {
     };
     for range in &turns.learned {
         text.push_str(&spelled(turns.ids.get(at..range.start).unwrap_or_default()));
-        text.push_str("⟦");
+        text.push('⟦');
         text.push_str(&spelled(turns.ids.get(range.clone()).unwrap_or_default()));
-        text.push_str("⟧");
+        text.push('⟧');
         at = range.end;
     }
     text.push_str(&spelled(turns.ids.get(at..).unwrap_or_default()));
