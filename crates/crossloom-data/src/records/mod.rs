@@ -79,9 +79,27 @@ pub fn format(name: &str) -> Option<Box<dyn Format>> {
     formats().into_iter().find(|format| format.name() == name)
 }
 
-/// What holds of any bytes whatever that are given for a row: they are refused with a reason, or a record in which every picture has one
-/// place and something is answered. Fuzz targets and tests call it.
-pub fn sound(row: &[u8]) -> bool {
+/// What holds of any bytes whatever. Taken for a row, they are refused with a reason, or are a record in which every picture has one place and
+/// something is answered. Taken for a file, every row that is found lies in it, behind the one before it. Fuzz targets and tests call it.
+pub fn sound(bytes: &[u8]) -> bool {
+    is_sound_row(bytes) && is_sound_file(bytes)
+}
+
+fn is_sound_file(bytes: &[u8]) -> bool {
+    type Walk = fn(&[u8], &mut dyn FnMut(Place)) -> Result<(), (u64, String)>;
+    let walks: [Walk; 2] = [|bytes, told| lines::index(bytes, told), |bytes, told| array::index(bytes, told)];
+    walks.iter().all(|walk| {
+        let (mut end, mut within) = (0, true);
+        let walked = walk(bytes, &mut |place| {
+            within &= place.line > 0 && place.len > 0 && place.start >= end;
+            end = place.start + u64::from(place.len);
+        });
+        let refused = walked.err().is_none_or(|(line, reason)| line > 0 && !reason.is_empty());
+        refused && within && end <= bytes.len() as u64
+    })
+}
+
+fn is_sound_row(row: &[u8]) -> bool {
     formats().iter().all(|format| match format.parse(row, &[]) {
         Err(reason) => !reason.is_empty(),
         Ok(Record { pictures, messages }) => {

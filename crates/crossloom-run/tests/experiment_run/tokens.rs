@@ -130,8 +130,9 @@ fn a_run_is_known_by_its_tokenizer_and_its_template() {
     std::fs::write(&template, format!("present {TEMPLATE}")).unwrap();
     let other = loaded(&folder, &[]).unwrap();
     assert_ne!(hash(&first), hash(&other));
-    let error = try_run(&other, &["cli"], &out, Entry::Resume).err().unwrap().to_string();
-    assert!(error.contains("there is nothing to resume"), "{error}");
+    let error = try_run(&other, &["cli"], &out, Entry::Resume).err().unwrap();
+    let help = error.help().unwrap();
+    assert!(help.contains("made with other settings: data.tokenizer_hash: "), "{help}");
     let error = crossloom_run::resolved::load(&run, &[]).unwrap_err().to_string();
     assert!(error.contains("tokenizer and chat template") && error.contains("language"), "{error}");
     std::fs::write(&template, TEMPLATE).unwrap();
