@@ -203,7 +203,7 @@ fn sweeps_that_can_be_run_obey_the_schema() {
 }
 
 /// What of `tests/bad` a schema of one file cannot see, and why.
-const BEYOND: [(&str, &str); 24] = [
+const BEYOND: [(&str, &str); 25] = [
     ("capital-letters", "whether two keys are alike but for capital letters"),
     ("capital-letters-swept", "the names that a sweep makes"),
     ("circle-b", "other files"),
@@ -223,6 +223,7 @@ const BEYOND: [(&str, &str); 24] = [
     ("set-values", "the command line"),
     ("sources", "names of the recipe's own"),
     ("stacks", "one key against another"),
+    ("stage-files", "one stage against another"),
     ("stage-order", "one stage against another"),
     ("sweep-long-names", "the names that a sweep makes"),
     ("sweep-too-large", "how many variants a sweep makes"),

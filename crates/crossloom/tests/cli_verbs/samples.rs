@@ -46,11 +46,12 @@ fn an_inspection_says_what_the_book_shows() {
     let said = inspected(&[]).exits(1);
     let book = fs::read_to_string(workspace().join("docs/src/data.md")).unwrap();
     assert!(book.contains(&format!("```text\n{}```\n", said.out)), "{}", said.out);
-    let document = inspected(&["--json", "--problems", "0", "--first", "1"]).exits(1).json();
+    let document = inspected(&["--json", "--problems", "0", "--first", "3"]).exits(1).json();
     let found = &document["inspection"];
     assert_eq!((&found["samples"], &found["sound"], &found["answers"]), (&json!(3), &json!(2), &json!(3)));
     assert_eq!((&found["with_problems"], &found["problems"]), (&json!(1), &json!([])));
-    assert_eq!(document["first"].as_array().unwrap().len(), 1);
+    let first = document["first"].as_array().unwrap();
+    assert_eq!(first.iter().map(|shown| &shown["sample"]).collect::<Vec<_>>(), [0, 1]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crossloom_data::chat::Turns;
-use crossloom_data::records::{Inspection, Records, formats};
+use crossloom_data::records::{Inspection, Record, Records, format};
 use crossloom_run::ModelProcessor;
 use crossloom_run::start::found;
 use serde_json::{Value, json};
@@ -55,8 +55,7 @@ pub(super) struct Args {
 /// No format is told and the file's name tells none; files or a model that cannot be read.
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     let name = format_of(args)?;
-    let format = formats().into_iter().find(|format| format.name() == name);
-    let format = format.ok_or_else(|| CliError::failed(format!("no format is called `{name}`")))?;
+    let format = format(name).ok_or_else(|| CliError::failed(format!("no format is called `{name}`")))?;
     let first = args.files.first().and_then(|path| path.parent()).unwrap_or(Path::new(""));
     let beside = if first.as_os_str().is_empty() { Path::new(".") } else { first };
     let pictures = args.pictures.as_deref().unwrap_or(beside);
@@ -132,22 +131,20 @@ fn shown(
     model: Option<&ModelProcessor>,
     most: usize,
 ) -> Vec<(usize, String)> {
-    let bad: Vec<usize> = found.problems.iter().map(|problem| problem.sample).collect();
-    let sound = (0..records.len()).filter(|sample| !bad.contains(sample)).take(most);
-    let text = |sample: usize| {
-        let record = match records.read(sample) {
-            Ok(record) => record,
-            Err(error) => return error.to_string(),
-        };
-        match model {
-            None => serde_json::to_string_pretty(&record.messages).unwrap_or_else(|error| error.to_string()),
-            Some(model) => match model.turns(&record.messages) {
-                Ok(turns) => marked(model, &turns),
-                Err(error) => error.to_string(),
-            },
-        }
+    let sound = (0..records.len()).filter_map(|sample| {
+        let record = records.read(sample).ok()?;
+        records.pictures(sample, &record).ok()?;
+        Some((sample, record))
+    });
+    let text = |record: &Record| match model {
+        None => serde_json::to_string_pretty(&record.messages).unwrap_or_else(|error| error.to_string()),
+        Some(model) => match model.turns(&record.messages) {
+            Ok(turns) => marked(model, &turns),
+            Err(error) => error.to_string(),
+        },
     };
-    sound.map(|sample| (sample, text(sample))).collect()
+    // Where there are no more sound ones, none is looked for.
+    sound.take(most.min(found.sound)).map(|(sample, record)| (sample, text(&record))).collect()
 }
 
 /// Every token as it is spelled, those that are learned in brackets.
