@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use crossloom_ir::Op;
 use crossloom_ir::interp::run;
 use crossloom_ir::op::{
-    Activation, AdamW, AddLayerNorm, AddRmsNorm, Affine, AgfGate, AgfInject, AgfInjectGrad, AmpProject,
-    Argmax, Attach, Attention, AttentionGrad, AttnPool, AttnPoolGrad, Binary, BinaryKind, Broadcast,
-    CacheWrite, CachedAttention, Concat, Constant, Convert, CrossEntropy, CrossEntropyGrad,
-    DeformableAttention, DeformableAttentionGrad, Embedding, EmbeddingGrad, FusedElementwise, GatherRows,
-    GlobalNorm, Iota, LayerNorm, LayerNormGrad, Linear, Load, Matmul, MultiAdamW, Pad, PoolAttention, Reduce,
-    ReduceKind, Reshape, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step, ToFloat,
-    ToInt, Transpose, Unary, UnaryKind,
+    Activation, AdamW, AddLayerNorm, AddRmsNorm, Affine, AgfGate, AgfInject, AgfInjectGrad, AgfInjectNorm,
+    AgfInjectNormGrad, AmpProject, Argmax, Attach, Attention, AttentionGrad, AttnPool, AttnPoolGrad, Binary,
+    BinaryKind, Broadcast, CacheWrite, CachedAttention, Concat, Constant, Convert, CrossEntropy,
+    CrossEntropyGrad, DeformableAttention, DeformableAttentionGrad, Embedding, EmbeddingGrad,
+    FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm, LayerNormGrad, Linear, LinearCrossEntropy,
+    Load, LowRankLinear, Matmul, MultiAdamW, NormKind, Pad, PoolAttention, Reduce, ReduceKind, Reshape,
+    RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step, ToFloat, ToInt, Transpose,
+    Unary, UnaryKind,
 };
+use crossloom_ir::{DType, Op};
 
 use crate::compare::{Arg, between, check, floats, random, random_whole, whole};
 
@@ -304,7 +305,11 @@ fn losses(seen: &mut Seen) {
             let forward = [logits.clone(), targets.clone()];
             seen.insert(check(CrossEntropy, &forward));
             let lse = outputs(CrossEntropy, &forward).remove(1);
-            seen.insert(check(CrossEntropyGrad, &[random(&[], 3), logits.clone(), targets, lse]));
+            let backward = [random(&[], 3), logits.clone(), targets.clone(), lse];
+            seen.insert(check(CrossEntropyGrad, &backward));
+            let head = LinearCrossEntropy { rounded: DType::F32, trained: true };
+            let (h, w) = (random(&[r, 5], 4), random(&[v, 5], 5));
+            seen.insert(check(head, &[random(&[], 3), h, w, targets]));
         }
     }
 }
@@ -355,7 +360,26 @@ fn injection(seen: &mut Seen) {
             backward.extend(args[1..].iter().cloned());
             backward.extend(convex.then(|| args[0].clone()));
             seen.insert(check(AgfInjectGrad { convex, channel }, &backward));
+            let inject = AgfInject { convex, channel };
+            for norm in [NormKind::Layer, NormKind::Rms] {
+                let weights = [between(&[d], 0.5, 1.5, 5), random(&[d], 6)];
+                let forward = [&args[..], &weights[..norm.vectors()]].concat();
+                seen.insert(check(AgfInjectNorm { inject, norm, eps: 0.1 }, &forward));
+                let statistics = [random(&[2, 5], 7), between(&[2, 5], 0.5, 2.0, 8)];
+                let own = [random(&[2, 5, d], 9), random(&[2, 5, d], 10), weights[0].clone()];
+                let own = [&own[..], &statistics[2 - norm.vectors()..], &[random(&[2, 5, d], 11)]].concat();
+                let grad = [&own[..], &backward[1..]].concat();
+                seen.insert(check(AgfInjectNormGrad { inject, norm, residual: true }, &grad));
+            }
         }
+    }
+    for (taps, rank, act) in [(1, 3, None), (3, 2, Some(Activation::Silu))] {
+        let mut args = vec![random(&[taps * 9, 17], 1), random(&[40, 17], 2), random(&[40], 3)];
+        for tap in 0..taps as u64 {
+            args.extend([random(&[9, rank], 10 + tap), random(&[40, rank], 20 + tap)]);
+        }
+        let op = LowRankLinear { taps, bias: true, act, scale: 0.5, rounded: DType::F32 };
+        seen.insert(check(op, &args));
     }
 }
 

@@ -8,12 +8,13 @@ use crossloom_cpu::CpuDevice;
 use crossloom_graph::{DeviceRegions, GraphBuilder, Interpreter, LuminalGraph, decompose};
 use crossloom_ir::attrs::Attrs;
 use crossloom_ir::op::{
-    Activation, AdamW, Affine, AgfGate, AgfInject, AgfInjectGrad, AmpProject, Argmax, Attach, AttnPool,
-    AttnPoolGrad, Broadcast, CacheWrite, CachedAttention, Concat, Constant, Convert, CrossEntropy,
-    CrossEntropyGrad, DeformableAttention, DeformableAttentionGrad, Embedding, EmbeddingGrad,
-    FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm, Linear, Load, Matmul, MultiAdamW, Pad,
-    PoolAttention, Reduce, ReduceKind, Reshape, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step,
-    ToFloat, ToInt, Transpose, UnaryKind,
+    Activation, AdamW, Affine, AgfGate, AgfInject, AgfInjectGrad, AgfInjectNorm, AgfInjectNormGrad,
+    AmpProject, Argmax, Attach, AttnPool, AttnPoolGrad, Broadcast, CacheWrite, CachedAttention, Concat,
+    Constant, Convert, CrossEntropy, CrossEntropyGrad, DeformableAttention, DeformableAttentionGrad,
+    Embedding, EmbeddingGrad, FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm, Linear,
+    LinearCrossEntropy, Load, LowRankLinear, Matmul, MultiAdamW, NormKind, Pad, PoolAttention, Reduce,
+    ReduceKind, Reshape, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step, ToFloat, ToInt, Transpose,
+    UnaryKind,
 };
 use crossloom_ir::{DType, Func, Op, Role, Tensor, TensorType, interp};
 
@@ -285,6 +286,8 @@ fn rows_and_loss(seen: &mut BTreeSet<&'static str>) {
     let targets = || ids([4], &[2, -1, 0, 4]);
     check(seen, CrossEntropy, &[f([4, 5]), targets()]);
     check(seen, CrossEntropyGrad, &[f([]), f([4, 5]), targets(), positive([4])]);
+    let head = LinearCrossEntropy { rounded: DType::F32, trained: true };
+    check(seen, head, &[f([]), f([4, 3]), f([5, 3]), targets()]);
 }
 
 fn injection(seen: &mut BTreeSet<&'static str>) {
@@ -313,6 +316,10 @@ fn injection(seen: &mut BTreeSet<&'static str>) {
         operands.extend([&branch, &branch].into_iter().flatten().map(|&shape| f(shape)));
         check(seen, op, &operands);
     }
+    let pairs = [f([3, r]), f([d, r]), f([3, 1]), f([d, 1])];
+    let act = Some(Activation::GeluTanh);
+    let op = LowRankLinear { taps: 2, bias: true, act, scale: 0.5, rounded: DType::F32 };
+    check(seen, op, &[&[f([6, dv]), f([d, dv]), f([d])][..], &pairs].concat());
     for channel in [false, true] {
         for (attention, modules) in
             [(PoolAttention::None, 0), (PoolAttention::Shared, 1), (PoolAttention::Separate, 2)]
@@ -332,9 +339,15 @@ fn injection(seen: &mut BTreeSet<&'static str>) {
             let index = || ids([2, 3], &[2, -1, 0, 1, 3, -1]);
             let (h, v) = (|| f([2, 4, 4]), || f([2, 2, 3, 4]));
             check(seen, AgfInject { convex, channel }, &[h(), Operand::F(gate.clone()), v(), index()]);
-            let mut grad = vec![h(), Operand::F(gate), v(), index()];
+            let mut grad = vec![h(), Operand::F(gate.clone()), v(), index()];
             grad.extend(convex.then(h));
             check(seen, AgfInjectGrad { convex, channel }, &grad);
+            let (inject, norm) = (AgfInject { convex, channel }, NormKind::Rms);
+            let forward = [h(), Operand::F(gate), v(), index(), f([4])];
+            check(seen, AgfInjectNorm { inject, norm, eps: 0.1 }, &forward);
+            let own = [h(), h(), f([4]), positive([2, 4])];
+            let op = AgfInjectNormGrad { inject, norm, residual: false };
+            check(seen, op, &[&own[..], &grad[1..]].concat());
         }
     }
 }
