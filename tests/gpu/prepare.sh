@@ -3,9 +3,9 @@
 #
 #   tests/gpu/prepare.sh FOLDER
 #
-# PROFILE (release) is cargo's profile. Without YARDSTICK=0 the yardstick is linked too (minutes).
+# PROFILE (release) is cargo's profile. YARDSTICK=0 leaves out the yardstick, which takes minutes to link, CUBLAS=0 cuBLAS, half a gigabyte.
 set -euo pipefail
-[ $# = 1 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# = 1 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 mkdir -p "$1/bin" "$1/cuda/lib64" "$1/cache"
 folder="$(cd "$1" && pwd)"
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -30,23 +30,24 @@ for line in (folder / "tests.json").read_text().splitlines():
     message = json.loads(line)
     program = message.get("executable")
     name = message.get("target", {}).get("name")
-    if program and message["profile"]["test"] and name in ("ops", "device", "driver", "shim", "kernels"):
-        # Several crates have a test of that name; those of CUDA are wanted.
-        if name == "kernels" or "crossloom-cuda" in message["package_id"]:
-            shutil.copy(program, folder / "bin" / name)
+    # Several crates may have a test of that name.
+    crate = {"kernels": "crossloom-tests"}.get(name, "crossloom-cuda#")
+    if program and message["profile"]["test"] and crate in message["package_id"]:
+        shutil.copy(program, folder / "bin" / name)
 (folder / "tests.json").unlink()
 PYTHON
 
 export CROSSLOOM_CACHE="${CROSSLOOM_CACHE:-$HOME/.cache/crossloom}"
-target/"$directory"/crossloom data get nvidia-cuda-nvrtc
 CROSSLOOM_CUBINS="$folder/cache/cubins" "$folder/bin/kernels" --ignored --exact cubins_to_carry --nocapture
 rm "$folder/bin/kernels"
 find "$CROSSLOOM_CACHE" -path '*cu13/lib/libnvrtc*' ! -name '*.alt.*' -exec cp -L {} "$folder/cuda/lib64/" \;
-wheel="$(mktemp -d)"
-python3 -m pip download -q --no-deps -d "$wheel" 'nvidia-cublas>=13.0,<13.1'
-python3 -c 'import glob, sys, zipfile; [zipfile.ZipFile(f).extractall(sys.argv[1]) for f in glob.glob(sys.argv[1] + "/*.whl")]' "$wheel"
-find "$wheel" -name 'libcublas*.so.13' -exec cp {} "$folder/cuda/lib64/" \;
-rm -rf "$wheel"
+if [ "${CUBLAS:-1}" = 1 ]; then
+    wheel="$(mktemp -d)"
+    python3 -m pip download -q --no-deps -d "$wheel" 'nvidia-cublas>=13.0,<13.1'
+    python3 -c 'import glob, sys, zipfile; [zipfile.ZipFile(f).extractall(sys.argv[1]) for f in glob.glob(sys.argv[1] + "/*.whl")]' "$wheel"
+    find "$wheel" -name 'libcublas*.so.13' -exec cp {} "$folder/cuda/lib64/" \;
+    rm -rf "$wheel"
+fi
 
 cp -r recipes "$folder/"
 mkdir -p "$folder/peers"

@@ -30,8 +30,12 @@ use shipped::{recipe, recipes, studies};
 const ARCHITECTURES: [&str; 2] = ["sm_80", "sm_90a"];
 const MODES: [Mode; 5] = [Mode::Train, Mode::Encode, Mode::Connect, Mode::Prefill, Mode::Decode];
 
-/// Files whose kernels may keep registers in memory, with the reason.
-const SPILLS: [(&str, &str); 0] = [];
+/// Files whose kernels may keep registers in memory, how many bytes each, and the reason.
+const SPILLS: [(&str, u32, &str); 1] = [(
+    "gemm",
+    4,
+    "64 x 24 x 96, once: the loop over k is short enough to be unrolled whole, and 64 registers are one too few",
+)];
 
 /// Warnings that say nothing is wrong, with the reason.
 const WARNINGS: [(&str, &str); 2] = [
@@ -166,11 +170,23 @@ impl Lowered {
         }
         println!("{} kernels for {architecture}: {:.0} s", kernels.len(), start.elapsed().as_secs_f64());
         assert!(compiled.keys().eq(self.kernels.keys()), "not every kernel was compiled");
-        let allowed = |name: &str| SPILLS.iter().any(|(file, _)| name.starts_with(file));
-        let spilling: Vec<&Resources> = (compiled.values())
-            .filter(|kernel| kernel.spills != (0, 0) && !allowed(&kernel.kernel))
+        let most = |name: &str| {
+            let file = name.rsplit_once('_').map_or(name, |(file, _)| file);
+            SPILLS.iter().find(|(spills, ..)| *spills == file).map_or(0, |(_, bytes, _)| *bytes)
+        };
+        let told = |kernel: &Resources| {
+            let constants =
+                self.kernels[&kernel.kernel].source.lines().filter(|line| line.starts_with("#define"));
+            format!("{kernel:?}\n{}", constants.collect::<Vec<_>>().join("\n"))
+        };
+        for kernel in compiled.values().filter(|kernel| kernel.spills != (0, 0)) {
+            println!("{architecture}: {}", told(kernel));
+        }
+        let spilling: Vec<String> = (compiled.values())
+            .filter(|kernel| kernel.spills.0.max(kernel.spills.1) > most(&kernel.kernel))
+            .map(told)
             .collect();
-        assert!(spilling.is_empty(), "{spilling:#?}");
+        assert!(spilling.is_empty(), "{}", spilling.join("\n"));
         compiled
     }
 

@@ -55,7 +55,7 @@ impl Kernels {
 /// The same on a device: memory goes there, and what the kernel left comes home.
 fn on_device(driver: &dyn Driver, source: &str, kernel: &str, geometry: Geometry, memory: &[&Guarded]) {
     // As generated kernels are: a driver finds them by their own names.
-    let source = source.replace("__global__ void", "extern \"C\" __global__ void");
+    let source = source.replace("__global__ void ", "ENTRY(1024) ");
     let (arguments, table) = (Vec::new(), Vec::new());
     let launch = Launch { kernel: kernel.to_owned(), source, geometry, arguments, table };
     let module = driver.load(&[&launch]).unwrap_or_else(|error| panic!("{kernel}: {error}"));
