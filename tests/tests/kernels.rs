@@ -31,11 +31,7 @@ const ARCHITECTURES: [&str; 2] = ["sm_80", "sm_90a"];
 const MODES: [Mode; 5] = [Mode::Train, Mode::Encode, Mode::Connect, Mode::Prefill, Mode::Decode];
 
 /// Files whose kernels may keep registers in memory, how many bytes each, and the reason.
-const SPILLS: [(&str, u32, &str); 1] = [(
-    "gemm",
-    4,
-    "64 x 24 x 96, once: the loop over k is short enough to be unrolled whole, and 64 registers are one too few",
-)];
+const SPILLS: [(&str, u32, &str); 0] = [];
 
 /// Warnings that say nothing is wrong, with the reason.
 const WARNINGS: [(&str, &str); 2] = [
@@ -264,8 +260,8 @@ fn every_shipped_recipes_kernels_compile_without_spills() {
     let (all, quickstart) = (lowered(""), lowered("quickstart."));
     assert!(all.programs > 0 && all.kernels.len() > 100);
     insta::assert_snapshot!(baseline, all.table(&all.compiled(&nvrtc, baseline)));
-    let name = format!("quickstart_{newest}");
-    insta::assert_snapshot!(name, quickstart.table(&quickstart.compiled(&nvrtc, newest)));
+    assert_eq!(newest, "sm_90a");
+    insta::assert_snapshot!("quickstart_sm_90a", quickstart.table(&quickstart.compiled(&nvrtc, newest)));
     if std::env::var("CROSSLOOM_ALL_KERNELS").as_deref() == Ok("1") {
         insta::assert_snapshot!(newest, all.table(&all.compiled(&nvrtc, newest)));
     } else {

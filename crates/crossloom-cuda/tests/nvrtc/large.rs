@@ -131,8 +131,6 @@ fn large_models_kernels_keep_their_numbers_in_registers() {
             format!("{file:<28} {registers:>4} {shared:>7}\n")
         };
         let table = lines.iter().map(line).collect::<String>();
-        insta::assert_snapshot!(snapshot,
-            format!("kernel                       regs  shared\n{table}")
-        );
+        insta::assert_snapshot!(snapshot, format!("kernel                       regs  shared\n{table}"));
     }
 }
