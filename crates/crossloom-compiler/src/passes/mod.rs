@@ -9,6 +9,7 @@ mod dce;
 mod elementwise_fusion;
 mod epilogue_fusion;
 mod fold;
+mod gradient_fusion;
 mod head_fusion;
 pub(crate) mod legalize;
 mod low_rank_fusion;
@@ -50,7 +51,7 @@ pub const BEFORE_AUTODIFF: [&dyn Pass; 8] = [
 /// Passes that run on the whole function, after differentiation where there is one. They fuse without asking the target;
 /// what it cannot do fused is taken apart again. Fusions over several instructions that are products are made only where the target has a kernel
 /// for them: taken apart again, they would lose fusions that they had before. The last pass sees what is planned.
-pub const AFTER_AUTODIFF: [&dyn Pass; 14] = [
+pub const AFTER_AUTODIFF: [&dyn Pass; 15] = [
     &precision::SetTypes,
     &legalize::Legalize,
     &fold::Fold,
@@ -58,6 +59,7 @@ pub const AFTER_AUTODIFF: [&dyn Pass; 14] = [
     &dce::Dce,
     &head_fusion::HeadFusion,
     &low_rank_fusion::LowRankFusion,
+    &gradient_fusion::GradientFusion,
     &norm_fusion::NormFusion,
     &agf_norm_fusion::AgfNormFusion,
     &elementwise_fusion::ElementwiseFusion,

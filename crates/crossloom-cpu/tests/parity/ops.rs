@@ -9,9 +9,9 @@ use crossloom_ir::op::{
     BinaryKind, Broadcast, CacheWrite, CachedAttention, Concat, Constant, Convert, CrossEntropy,
     CrossEntropyGrad, DeformableAttention, DeformableAttentionGrad, Embedding, EmbeddingGrad,
     FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm, LayerNormGrad, Linear, LinearCrossEntropy,
-    Load, LowRankLinear, Matmul, MultiAdamW, NormKind, Pad, PoolAttention, Reduce, ReduceKind, Reshape,
-    RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step, ToFloat, ToInt, Transpose,
-    Unary, UnaryKind,
+    Load, LowRankLinear, Matmul, MatmulActGrad, MultiAdamW, NormKind, Pad, PoolAttention, Reduce, ReduceKind,
+    Reshape, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step, ToFloat, ToInt,
+    Transpose, Unary, UnaryKind, WeightGrad,
 };
 use crossloom_ir::{DType, Op};
 
@@ -118,9 +118,15 @@ fn products(seen: &mut Seen) {
                     lead.iter().copied().chain(if t { [cols, rows] } else { [rows, cols] }).collect()
                 };
                 let args = [random(&shape(m, k, transpose_a), 6), random(&shape(k, n, transpose_b), 7)];
-                seen.insert(check(Matmul { transpose_a, transpose_b }, &args));
+                let product = Matmul { transpose_a, transpose_b };
+                seen.insert(check(product, &args));
+                let [a, b] = args;
+                let args = [a, b, random(&shape(m, n, false), 8)];
+                let act = Activation::GeluTanh;
+                seen.insert(check(MatmulActGrad { product, act, rounded: DType::F32 }, &args));
             }
         }
+        seen.insert(check(WeightGrad, &[random(&[k, m], 9), random(&[k, n], 10)]));
         for bias in [false, true] {
             let epilogues =
                 [None, Some(Activation::GeluTanh), Some(Activation::GeluErf), Some(Activation::QuickGelu)];

@@ -1,9 +1,10 @@
 // C = op(A) op(B) for BATCH pairs, with bias per column, activation and residual. Tiles of 64 x 64, 16 wide along k; a thread
 // holds 4 x 4 sums, each from the first k to the last, so that a row has the same bits in every batch. Rows are GROUPS parts; with RANK
 // each adds FACTOR low up^T of its own, rounded to held_t, whose addresses `pairs` holds. Operands of any type; B may be quantized.
+// With SLOPE the sums meet the slope of an activation at `before`; with SUMS the blocks of the first columns sum up the rows of op(A).
 // FLOPs: 2 M N (K + RANK). Bytes: A is read N / 64 times, B M / 64 times, C written once. In f32 without tensor cores: to be held against
 // the rate of fused multiply-add. In place: the thread that writes an element of C reads the residual there.
-ENTRY(256) KERNEL(const a_t* a, const b_t* b, const bias_t* bias, const residual_t* residual, const u64* pairs, c_t* c, before_t* before) {
+ENTRY(256) KERNEL(const a_t* a, const b_t* b, const bias_t* bias, const residual_t* residual, const u64* pairs, c_t* c, before_t* before, float* sums) {
   DYNAMIC_SHARED(raw);
   float* sa = (float*)raw;
   float* sb = sa + 16 * 68;
@@ -12,7 +13,7 @@ ENTRY(256) KERNEL(const a_t* a, const b_t* b, const bias_t* bias, const residual
   // No operand has more elements than 32 bits count.
   const u32 batch = blockIdx.x / columns / rows;
   const u32 from_a = batch * M * K, from_b = BATCHED_B ? batch * K * N : 0, out = batch * M * N;
-  float sum[4][4] = {}, low[4][4] = {};
+  float sum[4][4] = {}, low[4][4] = {}, row_sum = 0.0f;
   for (u32 k0 = 0; k0 < K; k0 += 16) {
     for (u32 i = 0; i < 4; i++) {
       const u32 m = TRANSPOSE_A ? t % 64 : t / 16 + 16 * i, k = TRANSPOSE_A ? t / 64 + 4 * i : t % 16;
@@ -27,9 +28,12 @@ ENTRY(256) KERNEL(const a_t* a, const b_t* b, const bias_t* bias, const residual
       sb[k * 68 + n] = inside ? load_at(b, from_b + at) : 0.0f;
     }
     __syncthreads();
+    if (SUMS && n0 == 0 && t < 64)
+      for (u32 k = 0; k < 16; k++) row_sum += sa[k * 68 + t];
     add_outer_products(sum, sa, sb);
     __syncthreads();
   }
+  if (SUMS && n0 == 0 && t < 64 && m0 + t < M) sums[m0 + t] = row_sum;
   if (RANK) {
     const low_t* down = (const low_t*)pairs[2 * batch];
     const up_t* up = (const up_t*)pairs[2 * batch + 1];

@@ -1,6 +1,7 @@
 // C = op(A) op(B) of bf16 numbers for BATCH pairs, summed in f32 by tensor cores, with bias per column, activation and residual. Tiles of
 // TILE_M x TILE_N, 32 wide along k, STAGES of them in shared memory, so that copies run ahead of products; each warp holds WARP_M x WARP_N
-// sums, each from the first k to the last, so that a row has the same bits in every batch. RANK as in gemm.cu.
+// sums, each from the first k to the last, so that a row has the same bits in every batch. RANK, SLOPE and SUMS as in gemm.cu; A lies transposed where its
+// rows are summed up.
 // FLOPs: 2 M N (K + RANK). Bytes: A is read N / TILE_N times, B M / TILE_M times, C written once. To be held against the rate of mma.sync.
 // In place: the thread that writes an element of C reads the residual there.
 #define LINES_A (TRANSPOSE_A ? 32 : TILE_M)
@@ -26,7 +27,7 @@
     UNROLL for (u32 i = 0; i < WARP_M / 16; i++)                                                                            \
       UNROLL for (u32 j = 0; j < WARP_N / 16; j++) multiply(sum[i][2 * j], sum[i][2 * j + 1], fa[i], fb[j]);                \
   }
-ENTRY(THREADS) KERNEL(const Bf16* a, const Bf16* b, const bias_t* bias, const residual_t* residual, const u64* pairs, c_t* c, before_t* before) {
+ENTRY(THREADS) KERNEL(const Bf16* a, const Bf16* b, const bias_t* bias, const residual_t* residual, const u64* pairs, c_t* c, before_t* before, float* sums) {
   DYNAMIC_SHARED(raw);
   Bf16* tiles = (Bf16*)raw;
   const u32 columns = (N + TILE_N - 1) / TILE_N, rows = (M + TILE_M - 1) / TILE_M, warp = threadIdx.x / 32;
@@ -34,7 +35,7 @@ ENTRY(THREADS) KERNEL(const Bf16* a, const Bf16* b, const bias_t* bias, const re
   const u32 warp_m = warp / (TILE_N / WARP_N) * WARP_M, warp_n = warp % (TILE_N / WARP_N) * WARP_N;
   const u64 batch = blockIdx.x / columns / rows;
   const u64 from_a = batch * M * K, from_b = BATCHED_B ? batch * K * N : 0, out = batch * M * N;
-  float sum[WARP_M / 16][WARP_N / 8][4] = {};
+  float sum[WARP_M / 16][WARP_N / 8][4] = {}, row_sum = 0.0f;
   for (u32 stage = 0; stage < STAGES - 1; stage++) {
     if (stage * 32 < K) LOAD(stage, stage * 32)
     copy_commit();
@@ -46,8 +47,11 @@ ENTRY(THREADS) KERNEL(const Bf16* a, const Bf16* b, const bias_t* bias, const re
     if (ahead < K) LOAD((stage + STAGES - 1) % STAGES, ahead)
     copy_commit();
     const Bf16* sa = tiles + stage * STAGE;
+    if (SUMS && n0 == 0 && threadIdx.x < TILE_M)
+      for (u32 k = 0; k < 32; k++) row_sum += load_one(sa + k * TILE_LINE(WIDTH_A) + threadIdx.x);
     MULTIPLY(sum, TRANSPOSE_A, WIDTH_A, sa, !TRANSPOSE_B, WIDTH_B, sa + ROOM_A)
   }
+  if (SUMS && n0 == 0 && threadIdx.x < TILE_M && m0 + threadIdx.x < M) sums[m0 + threadIdx.x] = row_sum;
   if (RANK) {
     // The pair's product is made beside the sums, scaled and added to them.
     const Bf16* down = (const Bf16*)pairs[2 * batch];

@@ -82,6 +82,8 @@ fn chunk(
         bias: None,
         residual: None,
         activation: None,
+        slope: None,
+        sums: None,
         c,
     };
     let of_rows = OutputFrom(1, types.outputs[1].dtype.bytes_of(row));

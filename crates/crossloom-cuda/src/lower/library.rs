@@ -3,9 +3,11 @@
 //! - Operands are both `f32` or both `bf16`; everything else is of one type, which is `bf16` only if they are.
 //! - A bias, or a residual, or both; or the GELU by `tanh` of a product with a bias or without, which the library gives together with
 //!   what it is applied to. Other activations, and one with a residual behind it, are kernels of this crate.
+//! - The slope of that GELU as a factor, which is how a gradient comes through it; and the gradient of a weight together with that of the
+//!   bias.
 //! - In `bf16`, and where there is an activation, rows are whole pieces of eight numbers.
 
-use crossloom_ir::op::{Activation, Linear, Matmul};
+use crossloom_ir::op::{Activation, Linear, Matmul, MatmulActGrad};
 use crossloom_ir::{DType, Op, TensorType};
 
 use super::product::KernelProduct;
@@ -21,6 +23,8 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType], tf
     let (product, operands, name) = match op {
         Op::Matmul(op) => matmul(*op, inputs, outputs),
         Op::Linear(op) => linear(*op, inputs, outputs)?,
+        Op::MatmulActGrad(op) if op.act == Activation::GeluTanh => act_grad(*op, inputs, outputs),
+        Op::WeightGrad(_) => weight_grad(inputs, outputs),
         _ => return None,
     };
     let product = Product { tf32: tf32 && product.operands == DType::F32, ..product };
@@ -55,14 +59,17 @@ pub(super) fn of_kernel(
         result,
         bias: false,
         gelu: false,
+        gelu_slope: false,
+        sums: false,
         residual: own.residual.is_some(),
         tf32: tf32 && own.a.dtype == DType::F32,
     };
     let plain = own.low_rank.is_none() && own.bias.is_none() && own.activation.is_none();
     let matrix = |dtype| TensorType { dtype, shape: Vec::new() };
     let fits = plain && fits(&product, &[&matrix(own.a.dtype), &matrix(own.b.dtype)], &[&matrix(result)]);
-    let (bias, residual, before) = (None, own.residual, None);
-    let operands = Operands { a: own.a.at, b: own.b.at, bias, residual, result: own.c.0, before, workspace };
+    let (bias, residual, before, sums) = (None, own.residual, None, None);
+    let (a, b, result) = (own.a.at, own.b.at, own.c.0);
+    let operands = Operands { a, b, bias, residual, result, before, sums, workspace };
     fits.then_some(Multiply { product, operands })
 }
 
@@ -78,12 +85,14 @@ fn plain(inputs: &[&TensorType], outputs: &[&TensorType]) -> (Product, Operands<
         result: outputs[0].dtype,
         bias: false,
         gelu: false,
+        gelu_slope: false,
+        sums: false,
         residual: false,
         tf32: false,
     };
-    let (bias, residual, before) = (None, None, None);
+    let (bias, residual, before, sums) = (None, None, None, None);
     let (a, b, result, workspace) = (Input(0), Input(1), Output(0), Scratch(0));
-    (product, Operands { a, b, bias, residual, result, before, workspace })
+    (product, Operands { a, b, bias, residual, result, before, sums, workspace })
 }
 
 fn matmul(
@@ -96,6 +105,26 @@ fn matmul(
     let (transpose_a, transpose_b) = (op.transpose_a, op.transpose_b);
     let product = Product { batch: p.batch, m: p.m, n: p.n, k: p.k, transpose_a, transpose_b, ..product };
     (product, operands, "cublaslt")
+}
+
+/// The library rounds once: neither product nor slope is rounded before they meet.
+fn act_grad(
+    op: MatmulActGrad,
+    inputs: &[&TensorType],
+    outputs: &[&TensorType],
+) -> (Product, Operands<Argument>, &'static str) {
+    let (product, operands, _) = matmul(op.product, inputs, outputs);
+    let operands = Operands { before: Some(Input(2)), ..operands };
+    (Product { gelu_slope: true, ..product }, operands, "cublaslt_act_grad")
+}
+
+fn weight_grad(
+    inputs: &[&TensorType],
+    outputs: &[&TensorType],
+) -> (Product, Operands<Argument>, &'static str) {
+    let (product, operands, _) = matmul(Matmul { transpose_a: true, transpose_b: false }, inputs, outputs);
+    let operands = Operands { sums: Some(Output(1)), ..operands };
+    (Product { sums: true, ..product }, operands, "cublaslt_weight_grad")
 }
 
 fn linear(
@@ -133,11 +162,13 @@ fn fits(product: &Product, inputs: &[&TensorType], outputs: &[&TensorType]) -> b
     let row_a = if product.transpose_a { m } else { k };
     let row_b = if product.transpose_b { k } else { n };
     let pieces = match operands {
-        DType::F32 => !product.gelu || n.is_multiple_of(PIECE),
+        DType::F32 => !(product.gelu || product.gelu_slope) || n.is_multiple_of(PIECE),
         _ => [row_a, row_b, n].iter().all(|row| row.is_multiple_of(PIECE)),
     };
     let sizes = [batch, m, n, k].iter().all(|&extent| extent > 0 && i32::try_from(extent).is_ok());
-    types && pieces && sizes
+    // An epilogue has one matrix that it reads or writes beside the result.
+    let single = batch == 1 || !(product.gelu_slope || product.sums);
+    types && pieces && sizes && single && (!product.sums || result == DType::F32)
 }
 
 #[cfg(test)]

@@ -75,6 +75,8 @@ pub fn lower_by(rules: Rules, op: &Op, inputs: &[&TensorType], outputs: &[&Tenso
         Op::Reduce(op) => reduce::lower(op, types),
         Op::Matmul(op) => product::lower_matmul(*op, types),
         Op::Linear(op) => product::lower_linear(*op, types),
+        Op::MatmulActGrad(op) => product::lower_act_grad(*op, types),
+        Op::WeightGrad(_) => product::lower_weight_grad(types),
         Op::LayerNorm(_)
         | Op::LayerNormGrad(_)
         | Op::AddLayerNorm(_)

@@ -1,9 +1,9 @@
 //! Matrix products, with what is applied to their results.
 
-use crossloom_ir::DType;
-use crossloom_ir::op::{Activation, Linear, LowRankLinear, Matmul, UnaryKind};
+use crossloom_ir::op::{Activation, Linear, LowRankLinear, Matmul, MatmulActGrad, UnaryKind};
+use crossloom_ir::{DType, OpSpec, TensorType};
 
-use super::elementwise::function;
+use super::elementwise::function as function_of;
 use crate::Geometry;
 use crate::launch::{ABSENT, Argument, Launch, Lowered, Source, Types, element};
 use Argument::{Input, Output};
@@ -47,6 +47,10 @@ pub(super) struct KernelProduct {
     pub(super) residual: Option<Argument>,
     /// With where the sums before it are written.
     pub(super) activation: Option<(Activation, Argument)>,
+    /// The sums meet the slope of an activation, where it was applied to those numbers; both are rounded to a type before.
+    pub(super) slope: Option<(Activation, Argument, DType)>,
+    /// Where the sums of the rows of `a`, which is transposed, are written.
+    pub(super) sums: Option<Argument>,
     /// The result, and its type where it is no result of the op.
     pub(super) c: (Argument, Option<DType>),
 }
@@ -90,7 +94,11 @@ impl KernelProduct {
 
     /// Whether weights are streamed for a few rows.
     fn is_few(&self) -> bool {
-        let plain = self.batch == 1 && self.low_rank.is_none() && !self.a.transposed && self.b.transposed;
+        let plain = self.batch == 1
+            && self.low_rank.is_none()
+            && self.sums.is_none()
+            && !self.a.transposed
+            && self.b.transposed;
         plain && self.m <= FEW_ROWS && self.k.is_multiple_of(8)
     }
 
@@ -100,13 +108,17 @@ impl KernelProduct {
         let source = source.flag("BATCHED_B", !self.shared_b).flag("BIAS", self.bias.is_some());
         let source = source.flag("RESIDUAL", self.residual.is_some());
         let source = source.flag("ACTIVATED", self.activation.is_some());
-        let function = self.activation.map_or("", |(act, _)| function(UnaryKind::Act(act)));
+        let function = self.activation.map_or("", |(act, _)| function_of(UnaryKind::Act(act)));
         let source = source.set("ACTIVATION", function);
         let source = source.set("RANK", self.low_rank.as_ref().map_or(0, |pair| pair.rank));
         let source = source.float("FACTOR", self.low_rank.as_ref().map_or(1.0, |pair| pair.factor));
         let wide = [DType::F32; 3];
         let [low, up, held] = self.low_rank.as_ref().map_or(wide, |pair| [pair.low, pair.up, pair.held]);
+        let held = self.slope.map_or(held, |(_, _, held)| held);
         let source = source.set("low_t", element(low)).set("up_t", element(up)).set("held_t", element(held));
+        let slope_of = self.slope.map_or("", |(act, ..)| function_of(UnaryKind::ActGrad(act)));
+        let source = source.flag("SLOPE", self.slope.is_some()).set("SLOPE_OF", slope_of);
+        let source = source.flag("SUMS", self.sums.is_some());
         let source = source.set("a_t", element(self.a.dtype)).set("b_t", element(self.b.dtype));
         let source = match self.c.1 {
             Some(dtype) => source.set("c_t", element(dtype)),
@@ -120,6 +132,7 @@ impl KernelProduct {
         let bias = self.bias.unwrap_or(ABSENT);
         let residual = self.residual.unwrap_or(ABSENT);
         let before = self.activation.map_or(ABSENT, |(_, before)| before);
+        let before = self.slope.map_or(before, |(_, pre, _)| pre);
         let pairs = if self.low_rank.is_some() { Argument::Table } else { ABSENT };
         if self.is_few() {
             // Numbers of blocks take registers while they are made.
@@ -135,7 +148,8 @@ impl KernelProduct {
                 .sets([("COLUMNS", columns), ("STEPS", steps)])
                 .launch("gemv", text, geometry, arguments);
         }
-        let arguments = vec![self.a.at, self.b.at, bias, residual, pairs, self.c.0, before];
+        let sums = self.sums.unwrap_or(ABSENT);
+        let arguments = vec![self.a.at, self.b.at, bias, residual, pairs, self.c.0, before, sums];
         let blocks = |tile: [usize; 2]| self.batch * self.m.div_ceil(tile[0]) * self.n.div_ceil(tile[1]);
         if !self.is_narrow() {
             let geometry = Geometry::line(blocks([64, 64]), 256)?.with_shared(2 * 16 * 68 * 4);
@@ -161,10 +175,14 @@ impl KernelProduct {
     }
 }
 
-pub(super) fn lower_matmul(op: Matmul, types: Types<'_>) -> Option<Lowered> {
+/// The product of two operands.
+fn plain(op: Matmul, types: Types<'_>) -> Option<KernelProduct> {
     let [a, b] = [types.inputs[0], types.inputs[1]];
+    // Blocks lie along the rows of a quantized matrix.
+    let whole = |ty: &TensorType| ty.last().is_multiple_of(ty.dtype.block().0);
+    (whole(a) && whole(b)).then_some(())?;
     let p = op.extents(&a.shape, &b.shape);
-    let product = KernelProduct {
+    Some(KernelProduct {
         batch: p.batch,
         m: p.m,
         n: p.n,
@@ -176,12 +194,27 @@ pub(super) fn lower_matmul(op: Matmul, types: Types<'_>) -> Option<Lowered> {
         bias: None,
         residual: None,
         activation: None,
+        slope: None,
+        sums: None,
         c: (Output(0), None),
-    };
-    // Blocks lie along the rows of a quantized matrix.
-    let quantized = [a, b].iter().any(|ty| ty.dtype.is_quantized() && ty.last() % ty.dtype.block().0 != 0);
-    let name = product.name(["gemv", "gemm", "gemm_mma"]);
-    (!quantized).then_some(())?;
+    })
+}
+
+pub(super) fn lower_matmul(op: Matmul, types: Types<'_>) -> Option<Lowered> {
+    let product = plain(op, types)?;
+    Some(Lowered::new(product.name(["gemv", "gemm", "gemm_mma"]), vec![product.launch(types)?]))
+}
+
+pub(super) fn lower_act_grad(op: MatmulActGrad, types: Types<'_>) -> Option<Lowered> {
+    let product = KernelProduct { slope: Some((op.act, Input(2), op.rounded)), ..plain(op.product, types)? };
+    let name = product.name(["gemv_act_grad", "gemm_act_grad", "gemm_mma_act_grad"]);
+    Some(Lowered::new(name, vec![product.launch(types)?]).in_place(op.in_place()))
+}
+
+pub(super) fn lower_weight_grad(types: Types<'_>) -> Option<Lowered> {
+    let product = plain(Matmul { transpose_a: true, transpose_b: false }, types)?;
+    let product = KernelProduct { sums: Some(Output(1)), ..product };
+    let name = product.name(["gemm_weight_grad", "gemm_weight_grad", "gemm_mma_weight_grad"]);
     Some(Lowered::new(name, vec![product.launch(types)?]))
 }
 
@@ -199,6 +232,8 @@ pub(super) fn lower_linear(op: Linear, types: Types<'_>) -> Option<Lowered> {
         bias: op.bias.then_some(Input(2)),
         residual: op.residual_index().map(Input),
         activation: op.act.map(|act| (act, Output(1))),
+        slope: None,
+        sums: None,
         c: (Output(0), None),
     };
     let name = product.name(match (op.act, op.residual) {
@@ -215,7 +250,7 @@ pub(super) fn lower_low_rank(op: LowRankLinear, types: Types<'_>) -> Option<Lowe
     let pairs = types.inputs.get(op.first_pair()..)?;
     let (low, up) = (pairs[0], pairs[1]);
     // The kernel knows one rank and one type of each matrix, and rounds a branch as a product of its own would.
-    let alike = |pair: &[&crossloom_ir::TensorType]| {
+    let alike = |pair: &[&TensorType]| {
         pair[0].shape == low.shape && [pair[0].dtype, pair[1].dtype] == [low.dtype, up.dtype]
     };
     if !pairs.chunks_exact(2).all(alike) || low.dtype.is_quantized() || up.dtype.is_quantized() {
@@ -240,6 +275,8 @@ pub(super) fn lower_low_rank(op: LowRankLinear, types: Types<'_>) -> Option<Lowe
         bias: op.bias.then_some(Input(2)),
         residual: None,
         activation: op.act.map(|act| (act, Output(1))),
+        slope: None,
+        sums: None,
         c: (Output(0), None),
     };
     let name = product.name(["gemm_low_rank", "gemm_low_rank", "gemm_mma_low_rank"]);

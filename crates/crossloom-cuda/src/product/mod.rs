@@ -46,6 +46,10 @@ pub struct Product {
     pub bias: bool,
     /// `f` is the GELU by `tanh`, and `before` is written too. There is no residual then.
     pub gelu: bool,
+    /// `f` is a factor instead: the slope of the GELU by `tanh` at `before`, which is read. There is nothing else then.
+    pub gelu_slope: bool,
+    /// The sums of the rows of op(A) are written too, in `f32` as the result is. There is nothing else then.
+    pub sums: bool,
     /// A matrix as large as the result is added, which may be where the result goes.
     pub residual: bool,
     /// Operands in `f32` are rounded to TF32.
@@ -69,6 +73,8 @@ impl fmt::Display for Product {
             (self.transpose_b, " B^T"),
             (self.bias, " bias"),
             (self.gelu, " gelu"),
+            (self.gelu_slope, " gelu-slope"),
+            (self.sums, " sums"),
             (self.residual, " residual"),
             (self.tf32, " tf32"),
         ];
@@ -89,8 +95,10 @@ pub struct Operands<T> {
     pub residual: Option<T>,
     /// The result.
     pub result: T,
-    /// What the activation is applied to.
+    /// What the activation is applied to, or, for its slope, was.
     pub before: Option<T>,
+    /// The sums of the rows of op(A).
+    pub sums: Option<T>,
     /// Working memory, see [`Product::workspace`].
     pub workspace: T,
 }
@@ -108,6 +116,7 @@ impl<T> Operands<T> {
             residual: self.residual.as_ref().map(&mut f).transpose()?,
             result: f(&self.result)?,
             before: self.before.as_ref().map(&mut f).transpose()?,
+            sums: self.sums.as_ref().map(&mut f).transpose()?,
             workspace: f(&self.workspace)?,
         })
     }

@@ -70,8 +70,14 @@ impl Product {
         let (a, b) = (of(at.a, operands), of(at.b, operands));
         let rest = |place: Option<*mut u8>| place.map(|start| of(start, result));
         let (bias, residual, before) = (rest(at.bias), rest(at.residual), rest(at.before));
+        let sums = at.sums.map(|start| of(start, DType::F32));
         let rounded = |x: f32| if self.tf32 { to_tf32(x) } else { x };
         for (pair, i) in (0..batch).flat_map(|pair| (0..m).map(move |i| (pair, i))) {
+            if let Some(sums) = sums {
+                let in_a = |l: usize| if self.transpose_a { l * m + i } else { i * k + l };
+                // SAFETY: as below; one sum per row.
+                unsafe { sums.set(i, (0..k).map(|l| a.get(in_a(l))).sum()) };
+            }
             for j in 0..n {
                 let mut sum = 0.0_f32;
                 for l in 0..k {
@@ -85,8 +91,12 @@ impl Product {
                 // SAFETY: as above; each element of the results is written once, after the residual was read there.
                 unsafe {
                     sum += bias.map_or(0.0, |bias| bias.get(j));
-                    if let Some(before) = before {
-                        before.set(place, sum);
+                    match before {
+                        Some(before) if self.gelu_slope => {
+                            sum *= Activation::GeluTanh.derivative(f64::from(before.get(place))) as f32;
+                        }
+                        Some(before) => before.set(place, sum),
+                        None => {}
                     }
                     if self.gelu {
                         sum = Activation::GeluTanh.value(f64::from(sum)) as f32;

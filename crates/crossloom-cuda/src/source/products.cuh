@@ -22,6 +22,11 @@ DEVICE void add_outer_products(float (&sum)[4][4], const float* sa, const float*
       other = load<width>(bias + (n));                                                        \
       for (u32 f = 0; f < width; f++) result.at[f] += other.at[f];                            \
     }                                                                                         \
+    if (SLOPE) {                                                                              \
+      other = load<width>(before + at);                                                       \
+      for (u32 f = 0; f < width; f++)                                                         \
+        result.at[f] = rounded(result.at[f], (const held_t*)0) * rounded(SLOPE_OF(other.at[f]), (const held_t*)0); \
+    }                                                                                         \
     if (ACTIVATED) store(before + at, result);                                                \
     for (u32 f = 0; f < width; f++) result.at[f] = ACTIVATION(result.at[f]);                  \
     if (RESIDUAL) {                                                                           \

@@ -65,11 +65,15 @@ float tf32(float value) {
   memcpy(&value, &bits, 4);
   return value;
 }
+float gelu_slope(double x) {
+  const double t = tanh(0.7978845608028654 * (x + 0.044715 * x * x * x));
+  return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * 0.7978845608028654 * (1 + 3 * 0.044715 * x * x);
+}
 float gelu(double x) { return 0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))); }
 
 bool known(const Desc* desc) {
   const uint64_t epilogue = desc->of(7, 1);
-  const bool gelu = epilogue == 160 || epilogue == 164, bias = epilogue == 4 || epilogue == 164;
+  const bool gelu = epilogue == 160 || epilogue == 164 || epilogue == 192, bias = epilogue == 4 || epilogue == 164 || epilogue == 512;
   if (epilogue != 1 && !gelu && !bias) return false;
   if (bias && !desc->of(8, 0)) return false;
   return !gelu || (desc->of(11, 0) && desc->of(12, 0) && desc->of(12, 0) % 8 == 0);
@@ -152,11 +156,18 @@ int cublasLtMatmul(void*, Desc* shared, const float* alpha, const void* a, Layou
       A.batch != D.batch || B.batch != D.batch)
     return INVALID;
   const uint64_t epilogue = desc.of(7, 1), bias = epilogue == 4 || epilogue == 164 ? desc.of(8, 0) : 0;
-  const uint64_t before = epilogue >= 160 ? desc.of(11, 0) : 0, before_ld = desc.of(12, 0);
+  const uint64_t before = epilogue >= 160 && epilogue < 512 ? desc.of(11, 0) : 0, before_ld = desc.of(12, 0);
+  const uint64_t sums = epilogue == 512 ? desc.of(8, 0) : 0;
+  if ((sums || epilogue == 192) && (D.batch != 1 || *beta != 0)) return INVALID;
   const bool round = desc.compute == 77;
   const float added = *beta;
   return stand_in_start(stream, [=] {
     if (!back) std::this_thread::sleep_for(std::chrono::microseconds(300));
+    for (uint64_t col = 0; sums && col < cols; col++) {
+      float sum = 0;
+      for (uint64_t k = 0; k < inner; k++) sum += get(b, B.type, tb ? col + k * B.ld : k + col * B.ld);
+      put((void*)sums, D.type, col, sum);
+    }
     for (int64_t n = 0; n < D.batch; n++)
       for (uint64_t col = 0; col < cols; col++)
         for (uint64_t row = 0; row < rows; row++) {
@@ -171,7 +182,9 @@ int cublasLtMatmul(void*, Desc* shared, const float* alpha, const void* a, Layou
           const int64_t at = n * D.offset + row + col * D.ld;
           if (added) sum += added * get(c, C.type, at);
           if (bias) sum += get((const void*)bias, D.type, row);
-          if (before) {
+          if (before && epilogue == 192) {
+            sum *= gelu_slope(get((const void*)before, D.type, row + col * before_ld));
+          } else if (before) {
             put((void*)before, D.type, row + col * before_ld, sum);
             sum = gelu(sum);
           }

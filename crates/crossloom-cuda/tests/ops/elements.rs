@@ -1,9 +1,10 @@
 //! Element-wise ops, movements, reductions and products.
 
+use crossloom_ir::DType;
 use crossloom_ir::op::{
     Activation, Affine, Binary, BinaryKind, Broadcast, Concat, Constant, Convert, FusedElementwise, Iota,
-    Linear, Load, Matmul, Pad, Reduce, ReduceKind, Reshape, Slice, Step, ToFloat, ToInt, Transpose, Unary,
-    UnaryKind,
+    Linear, Load, Matmul, MatmulActGrad, Pad, Reduce, ReduceKind, Reshape, Slice, Step, ToFloat, ToInt,
+    Transpose, Unary, UnaryKind, WeightGrad,
 };
 
 use crate::support::{agree, case, floats, given, ints, refused};
@@ -126,8 +127,15 @@ fn products() {
             let b = if transpose_b { [2, n, k] } else { [2, k, n] };
             let op = Matmul { transpose_a, transpose_b };
             let name = format!("{m} x {n} x {k}, {transpose_a}, {transpose_b}");
-            cases.push(case(name, op, vec![floats(&a, 1), floats(&b, 2)]));
+            cases.push(case(name.clone(), op, vec![floats(&a, 1), floats(&b, 2)]));
+            let op = MatmulActGrad { product: op, act: Activation::GeluErf, rounded: DType::F32 };
+            let operands = vec![floats(&a, 1), floats(&b, 2), floats(&[2, m, n], 3)];
+            cases.push(case(format!("{name}, slope"), op, operands).within(1e-5));
         }
+    }
+    for (rows, out, inner) in [(1, 1, 1), (5, 7, 3), (37, 66, 130)] {
+        let operands = vec![floats(&[rows, out], 7), floats(&[rows, inner], 8)];
+        cases.push(case(format!("weight of {rows} x {out} x {inner}"), WeightGrad, operands));
     }
     for (bias, act, residual) in [
         (false, None, false),

@@ -1,8 +1,9 @@
 //! Operands and results of 16 bits: conversions, movements, element-wise programs, and products on tensor cores.
 
+use crossloom_ir::DType;
 use crossloom_ir::op::{
-    Activation, Binary, BinaryKind, Concat, Convert, FusedElementwise, Linear, Load, Matmul, Pad, Slice,
-    Step, Transpose, Unary, UnaryKind,
+    Activation, Binary, BinaryKind, Concat, Convert, FusedElementwise, Linear, Load, Matmul, MatmulActGrad,
+    Pad, Slice, Step, Transpose, Unary, UnaryKind, WeightGrad,
 };
 
 use crate::support::{Operand, agree, case, floats, given};
@@ -53,8 +54,17 @@ fn products() {
             let b = if transpose_b { [2, n, k] } else { [2, k, n] };
             let operands = vec![floats(&a, 1).narrow(), floats(&b, 2).narrow()];
             let name = format!("{m} x {n} x {k}, {transpose_a}, {transpose_b}");
-            cases.push(case(name, Matmul { transpose_a, transpose_b }, operands));
+            let product = Matmul { transpose_a, transpose_b };
+            cases.push(case(name.clone(), product, operands.clone()));
+            // A product that is rounded may be the neighbour, a part in 256 away.
+            for (rounded, tolerance) in [(DType::F32, 1e-5), (DType::Bf16, 4e-3)] {
+                let op = MatmulActGrad { product, act: Activation::GeluTanh, rounded };
+                let operands = [operands.clone(), vec![floats(&[2, m, n], 3).narrow()]].concat();
+                cases.push(case(format!("{name}, slope"), op, operands).within(tolerance).narrow());
+            }
         }
+        let operands = vec![floats(&[k, m], 7).narrow(), floats(&[k, n], 8).narrow()];
+        cases.push(case(format!("weight of {m} x {n} x {k}"), WeightGrad, operands).within(1e-5));
         for (bias, act, residual) in [
             (false, None, false),
             (true, None, true),

@@ -12,9 +12,9 @@ use crossloom_ir::op::{
     AmpProject, Argmax, Attach, AttnPool, AttnPoolGrad, Broadcast, CacheWrite, CachedAttention, Concat,
     Constant, Convert, CrossEntropy, CrossEntropyGrad, DeformableAttention, DeformableAttentionGrad,
     Embedding, EmbeddingGrad, FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm, Linear,
-    LinearCrossEntropy, Load, LowRankLinear, Matmul, MultiAdamW, NormKind, Pad, PoolAttention, Reduce,
-    ReduceKind, Reshape, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step, ToFloat, ToInt, Transpose,
-    UnaryKind,
+    LinearCrossEntropy, Load, LowRankLinear, Matmul, MatmulActGrad, MultiAdamW, NormKind, Pad, PoolAttention,
+    Reduce, ReduceKind, Reshape, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step, ToFloat, ToInt,
+    Transpose, UnaryKind, WeightGrad,
 };
 use crossloom_ir::{DType, Func, Op, Role, Tensor, TensorType, interp};
 
@@ -191,8 +191,12 @@ fn simple(seen: &mut BTreeSet<&'static str>) {
     check(seen, Pad { axis: 1, before: 1, after: 2 }, &[f([2, 4])]);
     check(seen, Concat { axis: 1 }, &[f([2, 4]), f([2, 1]), f([2, 2])]);
     for (ta, tb, a, b) in [(false, false, [2, 3, 4], [2, 4, 5]), (true, true, [2, 4, 3], [2, 5, 4])] {
-        check(seen, Matmul { transpose_a: ta, transpose_b: tb }, &[f(a), f(b)]);
+        let product = Matmul { transpose_a: ta, transpose_b: tb };
+        check(seen, product, &[f(a), f(b)]);
+        let op = MatmulActGrad { product, act: Activation::GeluTanh, rounded: DType::F32 };
+        check(seen, op, &[f(a), f(b), f([2, 3, 5])]);
     }
+    check(seen, WeightGrad, &[f([4, 3]), f([4, 2])]);
     let full = Linear { bias: true, act: Some(Activation::GeluErf), residual: true };
     check(seen, full, &[f([2, 3, 4]), f([5, 4]), f([5]), f([2, 3, 5])]);
     let fused = FusedElementwise {

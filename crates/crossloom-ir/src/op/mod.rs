@@ -18,6 +18,7 @@ mod iota;
 mod linear;
 mod loss;
 mod matmul;
+mod matmul_act_grad;
 mod norm;
 mod optim;
 mod pad;
@@ -29,6 +30,7 @@ mod slice;
 mod spec;
 mod transpose;
 mod unary;
+mod weight_grad;
 
 pub use activation::Activation;
 pub use spec::OpSpec;
@@ -56,7 +58,9 @@ registry! {
     concat::Concat,
     // products
     matmul::Matmul,
+    matmul_act_grad::MatmulActGrad,
     linear::Linear,
+    weight_grad::WeightGrad,
     // norms
     norm::LayerNorm,
     norm::LayerNormGrad,

@@ -80,6 +80,8 @@ fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lo
         Op::LinearCrossEntropy(_)
         | Op::AgfInjectNorm(_)
         | Op::AgfInjectNormGrad(_)
-        | Op::LowRankLinear(_) => None,
+        | Op::LowRankLinear(_)
+        | Op::MatmulActGrad(_)
+        | Op::WeightGrad(_) => None,
     }
 }

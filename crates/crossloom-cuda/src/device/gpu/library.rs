@@ -94,6 +94,9 @@ const EPILOGUE_DEFAULT: u32 = 1;
 const EPILOGUE_BIAS: u32 = 4;
 const EPILOGUE_GELU_AUX: u32 = 160;
 const EPILOGUE_GELU_AUX_BIAS: u32 = 164;
+const EPILOGUE_DGELU: u32 = 192;
+/// Our A is the library's B.
+const EPILOGUE_BGRADB: u32 = 512;
 /// Where sums are split, the parts are kept apart in `f32` and added in one order. What is left out adds them where the result is, as
 /// they come, or rounds them before they are added.
 const REDUCTION_COMPUTE_TYPE: u32 = 2;
@@ -260,13 +263,15 @@ impl Described {
             (true, false) => EPILOGUE_GELU_AUX,
             (true, true) => EPILOGUE_GELU_AUX_BIAS,
         };
+        let epilogue = if product.gelu_slope { EPILOGUE_DGELU } else { epilogue };
+        let epilogue = if product.sums { EPILOGUE_BGRADB } else { epilogue };
         describe(DESC_EPILOGUE, epilogue)?;
         let wide =
             |which, value: u64| set("cublasLtMatmulDescSetAttribute", library.set_desc, &desc, which, value);
-        if product.bias {
+        if product.bias || product.sums {
             wide(DESC_BIAS_POINTER, ALIGNED)?;
         }
-        if product.gelu {
+        if product.gelu || product.gelu_slope {
             wide(DESC_AUX_POINTER, ALIGNED)?;
             wide(DESC_AUX_LD, product.n as u64)?;
         }
@@ -349,7 +354,8 @@ impl Described {
         let library = &*self.library;
         let desc = self.desc.lock().unwrap_or_else(PoisonError::into_inner);
         let name = "cublasLtMatmulDescSetAttribute";
-        if let Some(bias) = at.bias {
+        // The library writes sums where it would read a bias.
+        if let Some(bias) = at.bias.or(at.sums) {
             set(name, library.set_desc, &desc, DESC_BIAS_POINTER, bias)?;
         }
         if let Some(before) = at.before {

@@ -181,7 +181,8 @@ impl GpuProducts {
             bias: product.bias.then(|| room(n, to)).transpose()?,
             residual: product.residual.then(|| room(batch * m * n, to)).transpose()?,
             result: room(batch * m * n, to)?,
-            before: product.gelu.then(|| room(batch * m * n, to)).transpose()?,
+            before: (product.gelu || product.gelu_slope).then(|| room(batch * m * n, to)).transpose()?,
+            sums: product.sums.then(|| room(m, to)).transpose()?,
             workspace: room(product.workspace(), 1)?,
         };
         let mut once = |algorithm: &Algorithm| -> Result<f64, String> {

@@ -6,8 +6,8 @@ use crossloom_ir::op::{
     AgfInjectNormGrad, AmpProject, Argmax, Attach, Attention, AttentionGrad, AttnPool, AttnPoolGrad,
     CacheWrite, CachedAttention, CrossEntropy, CrossEntropyGrad, DeformableAttention,
     DeformableAttentionGrad, Embedding, EmbeddingGrad, GatherRows, GlobalNorm, LayerNorm, LayerNormGrad,
-    Linear, LinearCrossEntropy, LowRankLinear, Matmul, MultiAdamW, NormKind, Op, PoolAttention, RmsNorm,
-    RmsNormGrad, Rope, ScatterMode, ScatterRows, Softmax, ToFloat, ToInt,
+    Linear, LinearCrossEntropy, LowRankLinear, Matmul, MatmulActGrad, MultiAdamW, NormKind, Op,
+    PoolAttention, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Softmax, ToFloat, ToInt, WeightGrad,
 };
 use crossloom_ir::{DType, Func, Role, Scope, Tensor, TensorType};
 use proptest::prelude::*;
@@ -23,6 +23,7 @@ fn samples() -> Vec<(Op, Vec<TensorType>)> {
     let gate = AgfGate { heads: 2, attention: PoolAttention::Shared, channel: true };
     let deformable = DeformableAttention { heads: 2, sides: vec![2, 1] };
     let points = [f(&[2, 5, 4]), f(&[2, 3, 2, 2, 1, 2]), f(&[2, 3, 2, 2, 1])];
+    let product = Matmul { transpose_a: false, transpose_b: true };
     let (square, v) = (f(&[4, 4]), f(&[5, 2, 7, 4]));
     let (edge, index) = (f(&[2, 5]), i(&[2, 7]));
     let inject = AgfInject { convex: true, channel: false };
@@ -127,7 +128,12 @@ fn samples() -> Vec<(Op, Vec<TensorType>)> {
         ),
         (GlobalNorm.into(), vec![x.clone(), d]),
         (Linear { bias: true, act: None, residual: false }.into(), vec![x.clone(), f(&[5, 4]), f(&[5])]),
-        (Matmul { transpose_a: false, transpose_b: true }.into(), vec![x.clone(), x]),
+        (
+            MatmulActGrad { product, act: Activation::Silu, rounded: DType::F32 }.into(),
+            vec![x.clone(), x.clone(), f(&[2, 3, 3])],
+        ),
+        (WeightGrad.into(), vec![f(&[3, 4]), f(&[3, 5])]),
+        (product.into(), vec![x.clone(), x]),
     ]
 }
 

@@ -2,11 +2,11 @@
 
 use std::slice::from_ref;
 
-use crossloom_ir::TensorType;
 use crossloom_ir::op::{
-    Activation, Broadcast, Concat, Constant, Iota, Linear, Matmul, Pad, Reduce, ReduceKind, Reshape, Slice,
-    Transpose,
+    Activation, Broadcast, Concat, Constant, Iota, Linear, Matmul, MatmulActGrad, Pad, Reduce, ReduceKind,
+    Reshape, Slice, Transpose, WeightGrad,
 };
+use crossloom_ir::{DType, TensorType};
 
 use super::support::{ERF, EXACT, assert_complains, check, check_within, outputs, random};
 
@@ -49,6 +49,21 @@ fn products() {
         check(Matmul { transpose_a, transpose_b }, &[random(&a, 7), random(&b, 8)]);
         check(Matmul { transpose_a, transpose_b }, &[random(&a[1..], 7), random(&b[1..], 8)]);
     }
+}
+
+#[test]
+fn what_comes_back_through_a_layer() {
+    for (transpose_a, transpose_b, a, b) in [(false, false, [2, 3], [3, 4]), (true, true, [3, 2], [4, 3])] {
+        let product = Matmul { transpose_a, transpose_b };
+        let operands = [random(&a, 1), random(&b, 2), random(&[2, 4], 3)];
+        check(MatmulActGrad { product, act: Activation::Silu, rounded: DType::F32 }, &operands);
+    }
+    check(WeightGrad, &[random(&[5, 3], 4), random(&[5, 2], 5)]);
+    let f = |shape: &[usize]| TensorType::f32(shape);
+    let product = Matmul { transpose_a: false, transpose_b: false };
+    let op = MatmulActGrad { product, act: Activation::Silu, rounded: DType::F32 };
+    assert_complains(op, &[f(&[2, 3]), f(&[3, 4]), f(&[2, 3])], "pre f32[2, 3] must be f32[2, 4]");
+    assert_complains(WeightGrad, &[f(&[2, 3]), f(&[3, 4])], "not of as many rows");
 }
 
 #[test]
