@@ -17,6 +17,7 @@ typedef uint64_t u64;
 #define TABLE(type, name) static const type name[]
 #define ENTRY(threads) static void
 #define UNROLL
+#define UNROLL_BY(steps)
 #define __align__(bytes) alignas(bytes)
 #define threadIdx (shim::self().index)
 #define blockIdx (shim::block->index)

@@ -29,7 +29,7 @@ impl Generated {
     /// Every kernel once, by name, with how often it is launched.
     pub fn kernels(&self) -> BTreeMap<&str, (&Launch, usize)> {
         let mut kernels = BTreeMap::new();
-        for launch in self.plans.iter().flatten().flat_map(|step| &step.launches) {
+        for launch in self.plans.iter().flatten().flat_map(Lowered::launches) {
             kernels.entry(launch.kernel.as_str()).or_insert((launch, 0)).1 += 1;
         }
         kernels

@@ -57,15 +57,22 @@ pub struct Launch {
     pub table: Vec<Argument>,
 }
 
-/// The launches of a step, one after the other, or one product of the library.
+/// What a step starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A kernel.
+    Launch(Launch),
+    /// A product of the library.
+    Product(Multiply),
+}
+
+/// What a step becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lowered {
     /// The name under which plans and profiles show it.
     pub name: &'static str,
-    /// Its launches; none if it is a product of the library.
-    pub launches: Vec<Launch>,
-    /// The product of the library that it is.
-    pub product: Option<Multiply>,
+    /// What it starts, one after the other.
+    pub work: Vec<Work>,
     /// Bytes of working memory.
     pub scratch: usize,
     /// Pairs (input, output) that may be the same memory.
@@ -85,11 +92,27 @@ impl Lowered {
     }
 
     pub(crate) fn new(name: &'static str, launches: Vec<Launch>) -> Self {
-        Self { name, launches, product: None, scratch: 0, in_place: Vec::new() }
+        Self::of(name, launches.into_iter().map(Work::Launch).collect())
     }
 
-    pub(crate) fn product(name: &'static str, product: Multiply) -> Self {
-        Self { product: Some(product), ..Self::new(name, Vec::new()) }
+    pub(crate) fn of(name: &'static str, work: Vec<Work>) -> Self {
+        Self { name, work, scratch: 0, in_place: Vec::new() }
+    }
+
+    /// The kernels that it starts.
+    pub fn launches(&self) -> impl Iterator<Item = &Launch> {
+        self.work.iter().filter_map(|work| match work {
+            Work::Launch(launch) => Some(launch),
+            Work::Product(_) => None,
+        })
+    }
+
+    /// The products of the library that it starts.
+    pub fn products(&self) -> impl Iterator<Item = &Multiply> {
+        self.work.iter().filter_map(|work| match work {
+            Work::Launch(_) => None,
+            Work::Product(product) => Some(product),
+        })
     }
 
     #[must_use]

@@ -4,7 +4,7 @@ use crossloom_compiler::{Kernel, Target};
 use crossloom_ir::{Op, TensorType};
 
 use crate::launch::Lowered;
-use crate::lower::lower_with;
+use crate::lower::{Rules, lower_by};
 use crate::product::Products;
 
 /// What the start of every tensor is a multiple of: a line of the second-level cache, twice.
@@ -23,7 +23,7 @@ impl CudaTarget {
 
     /// What an op on those types becomes.
     pub(crate) fn lower(self, op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
-        lower_with(self.products, op, inputs, outputs)
+        lower_by(Rules { products: self.products, ..Rules::default() }, op, inputs, outputs)
     }
 }
 

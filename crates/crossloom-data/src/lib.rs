@@ -4,7 +4,7 @@
 //! recipe, no graph and no backend, and it is deterministic: the same seed gives the same bytes on every machine.
 //!
 //! Reading order: [`datasets`] (what an example is) → [`tokenizer`] → [`packing`] (how questions of one picture share a
-//! sequence) → [`sampler`] (the order of training) → [`assets`] (where real data comes from).
+//! sequence) → [`sampler`] (the order of training) → [`assets`] (where real data comes from) → [`records`] (samples of one's own).
 //!
 //! ```
 //! use crossloom_data::datasets::{Synthetic, SyntheticOptions, VqaDataset};
@@ -18,7 +18,7 @@
 //! let data = Synthetic::generate(&SyntheticOptions { train_images: 8, test_images: 4, ..Default::default() })?;
 //! let train = data.train();
 //! let tokenizer = Tokenizer::train(train.texts(), &Default::default())?;
-//! let encoded = EncodedSplit::new(train, &tokenizer)?;
+//! let encoded = EncodedSplit::new(train, &tokenizer.into())?;
 //!
 //! let options = PackingOptions { batch_size: 2, visual_tokens: 16, ..PackingOptions::for_images(train.images()) };
 //! let plan = PackingPlan::new(&[&encoded], &options)?;
@@ -41,6 +41,7 @@ pub mod datasets;
 mod error;
 pub mod image;
 pub mod packing;
+pub mod records;
 pub mod sampler;
 mod seeded;
 pub mod tokenizer;

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crossloom_data::chat::{ChatTemplate, Message, TemplateLimits, expand_images};
-use crossloom_data::tokenizer::{GgufVocabulary, PublishedTokenizer, Spelled};
+use crossloom_data::chat::{ChatFormat, ChatTemplate, Message, TemplateLimits, Turns, expand_images};
+use crossloom_data::tokenizer::{ChatTokenizer, GgufVocabulary, PublishedTokenizer, Spelled};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -209,6 +209,124 @@ fn placeholders_are_filled_up_as_llavas_processor_does() {
         assert_eq!(expanded.ids, ids, "{text:?}");
         assert_eq!(expanded.images.len(), pictures);
     }
+}
+
+/// A template of the fixtures as a model has it, with a token for pictures or without one.
+fn format(template: &str, image: Option<&str>) -> ChatFormat {
+    let tokens = [("bos_token", "<|endoftext|>"), ("eos_token", "<|im_end|>")];
+    ChatFormat {
+        template: fixtures().templates.remove(template).unwrap_or_else(|| template.to_owned()),
+        tokens: tokens.map(|(name, token)| (name.to_owned(), token.to_owned())).into(),
+        image_token: image.map(str::to_owned),
+    }
+}
+
+#[test]
+fn what_a_question_and_its_answer_are_cut_into_is_the_conversation() {
+    let published = tokenizer("smollm");
+    for (template, image) in [("marks", Some("<image>")), ("marks", None), ("parts", Some("<image>"))] {
+        let format = format(template, image);
+        let writes = format.open().unwrap();
+        let cut = ChatTokenizer::new(tokenizer("smollm"), format).unwrap();
+        let special = cut.special();
+        assert_eq!(special.eos, 2);
+        for (question, answer) in [("What colour is the shape?", "red"), (" Is it  12 apples? ", "Yes, 12.")]
+        {
+            let picture = image.map(|_| published.id("<image>").unwrap());
+            let ids: Vec<i32> = (cut.lead().iter().copied().chain(picture))
+                .chain(cut.question(question).unwrap())
+                .chain([special.answer])
+                .chain(cut.answer(answer).unwrap())
+                .collect();
+            let asked = Message::question(image.iter().count(), question.trim());
+            let whole = writes.render(&[asked, Message::text("assistant", answer)], false).unwrap();
+            let whole = published.encode(&whole, false).unwrap();
+            // Where a template writes an end, that is trained as `<eos>`; where none, the tokenizer's own is.
+            assert_eq!(ids, whole[..ids.len()], "{template}: {question}");
+            let behind = published.decode(&whole[ids.len()..]).unwrap();
+            assert!(behind.trim().is_empty(), "{template}: {behind:?}");
+            assert_eq!(whole.contains(&special.eos), template == "marks");
+            assert_eq!(cut.decode(&cut.answer(answer).unwrap()).unwrap(), answer);
+        }
+    }
+}
+
+#[test]
+fn the_place_of_a_picture_is_in_front_of_the_users_words() {
+    let cut = |image| ChatTokenizer::new(tokenizer("smollm"), format("marks", image)).unwrap();
+    let text = |ids: &[i32]| {
+        let tokens = ids.iter().map(|&id| tokenizer("smollm").token(id).unwrap());
+        tokens.collect::<String>().replace('Ċ', "/").replace('Ġ', " ")
+    };
+    let without = cut(None);
+    assert_eq!(text(without.lead()), "<|im_start|>system/Be brief.<|im_end|>/<|im_start|>user/");
+    assert_eq!(text(&without.question("Which?").unwrap()), "Which?<|im_end|>/<|im_start|>assistant");
+    assert!(!without.lead().contains(&without.special().image));
+    let with = cut(Some("<image>"));
+    assert_eq!(with.lead(), without.lead());
+    assert_eq!(text(&with.question("Which?").unwrap()), "/Which?<|im_end|>/<|im_start|>assistant");
+    assert_eq!(with.special().image, 3);
+}
+
+#[test]
+fn of_a_conversation_the_answers_with_their_ends_are_learned() {
+    let published = tokenizer("smollm");
+    let template = format("marks", Some("<image>")).open().unwrap();
+    let said = [
+        ("user", "What <added> is it?"),
+        ("assistant", "A shape.\n"),
+        ("user", "Is it red?"),
+        ("assistant", "No"),
+    ];
+    let messages: Vec<Message> = said.iter().map(|(role, text)| Message::text(role, text)).collect();
+    let Turns { text, ids, learned } = Turns::new(&template, &published, &messages).unwrap();
+    assert_eq!(ids, published.encode(&text, false).unwrap());
+    let spelled: Vec<String> = learned
+        .iter()
+        .map(|range| ids[range.clone()].iter().map(|&id| published.token(id).unwrap()).collect())
+        .collect();
+    assert_eq!(spelled, ["AĠshape.Ċ<|im_end|>", "No<|im_end|>"]);
+    // A template that writes the last turn otherwise than earlier ones has no tokens that are learned once.
+    let last = "{% for m in messages %}{{ m.content }}{% if loop.last %}.{% else %}/{% endif %}{% endfor %}";
+    let template = format(last, None).open().unwrap();
+    let error = Turns::new(&template, &published, &messages).unwrap_err().to_string();
+    assert!(error.contains("message 2 is written otherwise alone than before later ones"), "{error}");
+}
+
+#[test]
+fn what_data_cannot_be_laid_out_by_is_refused() {
+    let refused = |source: &str, image: Option<&str>| {
+        ChatTokenizer::new(tokenizer("smollm"), format(source, image)).unwrap_err().to_string()
+    };
+    let all = "{% for m in messages %}{{ m.content }}{% endfor %}";
+    for (source, image, part) in [
+        ("{{ messages[0].content", None, "cannot be read"),
+        ("nothing", None, "leaves the user's words out"),
+        (
+            "{% if add_generation_prompt %}Q{{ messages[0].content }}{% else %}A{% endif %}",
+            None,
+            "begins an answer otherwise",
+        ),
+        ("{{ messages[0].content }}", None, "leaves the assistant's words out"),
+        (
+            "{% for m in messages %}{% if m.role == 'assistant' %}think {% endif %}{{ m.content }}{% endfor %}",
+            None,
+            "words of its own",
+        ),
+        (all, Some("<picture>"), "lacks the special token: <picture>"),
+        ("{{ messages[0].content }}{{ messages[0].content }}", Some("<image>"), "the prompt has 2 places"),
+    ] {
+        let message = refused(source, image);
+        assert!(message.contains(part), "{source}: {message}");
+    }
+    // Written by a user, a placeholder would be a second picture.
+    let cut = ChatTokenizer::new(tokenizer("smollm"), format("marks", Some("<image>"))).unwrap();
+    let message = cut.question("What is <image> here?").unwrap_err().to_string();
+    assert!(message.contains("\"What is <image> here?\"") && message.contains("2 places"), "{message}");
+    let dated = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content | length }}{% endif %}{{ m.content }}/{% endfor %}";
+    let cut = ChatTokenizer::new(tokenizer("smollm"), format(dated, None)).unwrap();
+    let message = cut.question("Which?").unwrap_err().to_string();
+    assert!(message.contains("another text in front of other words"), "{message}");
 }
 
 /// Those of a file that `CROSSLOOM_CHAT_TEMPLATES` names; without one nothing is compared.

@@ -33,8 +33,10 @@ fn the_real_set_is_fetched_read_and_packed() {
 
     let (train, test) = (data.train(), data.test());
     let tokenizer = Tokenizer::train(train.texts(), &TokenizerOptions::default()).unwrap();
-    let (train_ids, test_ids) =
-        (EncodedSplit::new(train, &tokenizer).unwrap(), EncodedSplit::new(test, &tokenizer).unwrap());
+    let (train_ids, test_ids) = (
+        EncodedSplit::new(train, &tokenizer.clone().into()).unwrap(),
+        EncodedSplit::new(test, &tokenizer.clone().into()).unwrap(),
+    );
     assert_eq!(test_ids.unknown_words(), 0, "training shows every word of the test questions");
     let plan =
         PackingPlan::new(&[&train_ids, &test_ids], &PackingOptions::for_images(train.images())).unwrap();

@@ -50,7 +50,7 @@ fn filling_a_batch_does_not_allocate() {
     let data = Synthetic::generate(&options).unwrap();
     let split = data.train();
     let tokenizer = Tokenizer::train(split.texts(), &TokenizerOptions::default()).unwrap();
-    let encoded = EncodedSplit::new(split, &tokenizer).unwrap();
+    let encoded = EncodedSplit::new(split, &tokenizer.into()).unwrap();
     let plan = PackingPlan::new(&[&encoded], &PackingOptions::for_images(split.images())).unwrap();
     let mut batch = PackedBatch::new(&plan);
     assert_eq!(counted(|| drop(vec![1_u8; 100])), 1, "the counter counts");

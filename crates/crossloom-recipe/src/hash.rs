@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::load::LoadedRecipe;
-use crate::schema::{Part, Recipe};
+use crate::schema::{Part, Recipe, Source};
 
 /// Changes whenever the meaning of a recipe changes without its text.
 const DOMAIN: &str = "crossloom recipe 1\n";
@@ -118,6 +118,16 @@ fn canonical(recipe: &Recipe) -> Value {
             // They are the recipe's own.
             remove(&stage, "train");
             remove(&stage, "data");
+        }
+    }
+    let stages = recipe.stages.iter().enumerate();
+    let stages = stages.map(|(index, stage)| (&stage.data, format!("/stage/{index}/data/source")));
+    for (data, source) in stages.chain([(&recipe.data, "/data/source".to_owned())]) {
+        // The same samples are the same wherever they lie.
+        if matches!(data.source, Source::Files { hash: Some(_), .. }) {
+            for place in ["train", "test", "pictures"] {
+                remove(&source, place);
+            }
         }
     }
     remove("/model/vision", "preset");

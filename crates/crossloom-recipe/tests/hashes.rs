@@ -41,6 +41,22 @@ fn what_does_not_change_the_experiment_does_not_change_the_hash() {
 }
 
 #[test]
+fn samples_whose_hash_is_known_are_the_same_wherever_they_lie() {
+    let of = |format: &str, train: &str, hash_of: &str| {
+        let source = format!(
+            "data.source={{ kind = 'files', format = '{format}', train = ['{train}'], test = ['test'], pictures = '{train}s'{hash_of} }}"
+        );
+        let model = ["data.tokenizer=model", "data.text_positions=64", "model.language.weights=x"];
+        hash(&[&[source.as_str()], &model[..]].concat())
+    };
+    let known = |digit: &str| format!(", hash = '{}'", digit.repeat(64));
+    assert_eq!(of("llava", "here", &known("1")), of("llava", "there", &known("1")));
+    assert_ne!(of("llava", "here", &known("1")), of("llava", "here", &known("2")));
+    assert_ne!(of("llava", "here", &known("1")), of("messages", "here", &known("1")));
+    assert_ne!(of("llava", "here", ""), of("llava", "there", ""));
+}
+
+#[test]
 fn what_changes_the_experiment_changes_the_hash() {
     let other = [
         "train.seed=1",

@@ -89,7 +89,7 @@ fn recompute(
         for (place, question) in batch.questions().iter().enumerate() {
             tokens += batch.generated(place).len();
             if let Some(number) = question.example {
-                answers[number] = data.tokenizer.decode(batch.generated(place));
+                answers[number] = data.tokenizer.decode(batch.generated(place))?;
             }
         }
     }

@@ -23,12 +23,13 @@ pub(crate) fn load_questions(
     session.write(inputs::TOKENS, &batch.tokens_bt)?;
     session.write(inputs::POSITIONS, &batch.positions_bt)?;
     session.write(inputs::SEGMENTS, &batch.segments_bt)?;
-    load_text_segments(session, &batch.segments_bt)?;
+    let laid = Laid::of(batch);
+    load_text_segments(session, &laid)?;
     if session.has_input(inputs::IMAGE_INDEX) {
         session.write(inputs::IMAGE_INDEX, &batch.image_index_bn)?;
     }
     if session.has_input(inputs::TEXT_MASK) {
-        session.write(inputs::TEXT_MASK, &text_mask(&batch.segments_bt))?;
+        session.write(inputs::TEXT_MASK, &laid.text_mask())?;
     }
     session.write(inputs::TARGET_INDEX, &batch.target_index_bm)?;
     if session.has_input(inputs::TARGETS) {
@@ -40,27 +41,73 @@ pub(crate) fn load_questions(
     if session.has_input(inputs::QUESTION_VECTOR) {
         session.write(inputs::QUESTION_VECTOR, &batch.vectors_be)?;
     }
-    pools.write(session, &batch.segments_bt, || batch.prompt_mask_bt.clone())
+    pools.write(session, &laid, || batch.prompt_mask_bt.clone())
+}
+
+/// What lies where in the rows that a session reads.
+pub(crate) struct Laid<'b> {
+    /// Of every position, as [`PackedBatch::segments_bt`].
+    segments: &'b [i32],
+    /// Whether a visual token stands there.
+    visual: Vec<bool>,
+}
+
+impl<'b> Laid<'b> {
+    /// In `rows` rows, where `image_index` are the positions of their visual tokens, -1 for one without.
+    pub(crate) fn new(segments: &'b [i32], rows: usize, image_index: &[i32]) -> Self {
+        let mut visual = vec![false; segments.len()];
+        let [length, tokens] =
+            [segments.len(), image_index.len()].map(|all| all.checked_div(rows).unwrap_or(0));
+        let of_rows = image_index.chunks(tokens.max(1)).zip(visual.chunks_mut(length.max(1)));
+        for (places, visual) in of_rows {
+            for &place in places {
+                if let Some(place) = usize::try_from(place).ok().and_then(|place| visual.get_mut(place)) {
+                    *place = true;
+                }
+            }
+        }
+        Self { segments, visual }
+    }
+
+    fn of(batch: &'b PackedBatch) -> Self {
+        Self::new(&batch.segments_bt, batch.plan().batch_size, &batch.image_index_bn)
+    }
+
+    fn each(&self) -> impl Iterator<Item = (i32, bool)> {
+        self.segments.iter().copied().zip(self.visual.iter().copied())
+    }
+
+    /// The segments of layers without visual tokens, to which these are padding.
+    fn text_segments(&self) -> Vec<i32> {
+        self.each().map(|(segment, visual)| if visual { PADDING_SEGMENT } else { segment }).collect()
+    }
+
+    /// 1 for every position of text.
+    pub(crate) fn text_mask(&self) -> Vec<f32> {
+        let text =
+            |(segment, visual): (i32, bool)| f32::from(u8::from(segment != PADDING_SEGMENT && !visual));
+        self.each().map(text).collect()
+    }
+
+    /// 1 for every visual token.
+    fn image_mask(&self) -> Vec<f32> {
+        self.visual.iter().map(|&visual| f32::from(u8::from(visual))).collect()
+    }
 }
 
 /// Writes the segments of layers without visual tokens, where only some have them.
-pub(crate) fn load_text_segments(session: &mut Session, segments: &[i32]) -> Result<(), RunError> {
+pub(crate) fn load_text_segments(session: &mut Session, laid: &Laid<'_>) -> Result<(), RunError> {
     if !session.has_input(inputs::TEXT_SEGMENTS) {
         return Ok(());
     }
-    let hidden = |&segment: &i32| if segment == IMAGE_SEGMENT { PADDING_SEGMENT } else { segment };
-    session.write(inputs::TEXT_SEGMENTS, &segments.iter().map(hidden).collect::<Vec<i32>>())
-}
-
-/// 1 for every position of text, by its segment.
-pub(crate) fn text_mask(segments: &[i32]) -> Vec<f32> {
-    segments.iter().map(|&segment| f32::from(u8::from(segment > IMAGE_SEGMENT))).collect()
+    session.write(inputs::TEXT_SEGMENTS, &laid.text_segments())
 }
 
 /// 1 at the positions of a question, without its answer.
 pub(crate) fn question_mask(batch: &PackedBatch) -> Vec<f32> {
-    let text = text_mask(&batch.segments_bt);
-    batch.prompt_mask_bt.iter().zip(text).map(|(prompt, text)| prompt * text).collect()
+    let of_question = |&segment: &i32| f32::from(u8::from(segment > IMAGE_SEGMENT));
+    let questions = batch.segments_bt.iter().map(of_question);
+    batch.prompt_mask_bt.iter().zip(questions).map(|(prompt, question)| prompt * question).collect()
 }
 
 /// The positions over which gates pool the hidden state: those of each injection that has such gates, by the input that says which.
@@ -79,11 +126,11 @@ impl Pools {
         self.0.iter().map(|(input, pool)| (input.as_str(), *pool))
     }
 
-    /// Writes them for positions of these segments, of which `prompt` gives the mask of the prompt.
+    /// Writes them for the positions of some rows, of which `prompt` gives the mask of the prompt.
     pub(crate) fn write(
         &self,
         session: &mut Session,
-        segments: &[i32],
+        laid: &Laid<'_>,
         prompt: impl Fn() -> Vec<f32>,
     ) -> Result<(), RunError> {
         for (input, pool) in self.iter() {
@@ -92,9 +139,7 @@ impl Pools {
             }
             let mask = match pool {
                 GatePool::Prompt => prompt(),
-                GatePool::Image => {
-                    segments.iter().map(|&s| f32::from(u8::from(s == IMAGE_SEGMENT))).collect()
-                }
+                GatePool::Image => laid.image_mask(),
             };
             session.write(input, &mask)?;
         }

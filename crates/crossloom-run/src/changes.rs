@@ -16,7 +16,7 @@ pub(crate) fn nearest_other(out: &Path, loaded: &LoadedRecipe) -> Option<(RunDir
     let own = RunDir::id_of(&loaded.base.name, &loaded.training_hash());
     let (runs, _) = list_runs(out).ok()?;
     let other = runs.into_iter().find(|run| run.record.name == loaded.base.name && run.dir.id() != own)?.dir;
-    let before = resolved::load(&other, &[]).ok()?;
+    let before = resolved::kept(&other).ok()?;
     let changes = changes(&by_name(before), loaded);
     Some((other, changes))
 }

@@ -4,26 +4,29 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crossloom_data::assets;
 use crossloom_data::assets::AssetCache;
 use crossloom_data::assets::AssetEvent;
 use crossloom_data::datasets::{
-    DatasetManifest, EasyVqa, EasyVqaOptions, Synthetic, SyntheticOptions, VqaDataset, VqaSplit,
+    DatasetManifest, EasyVqa, EasyVqaOptions, Files, FilesOptions, Synthetic, SyntheticOptions, VqaDataset,
+    VqaSplit,
 };
 use crossloom_data::packing::{EncodedSplit, ImageMode, PackingOptions, PackingPlan};
-use crossloom_data::tokenizer::Tokenizer;
-use crossloom_data::{assets, image};
-use crossloom_recipe::{Conditioning, ImageUse, Recipe, Source, Split, Variant};
+use crossloom_data::tokenizer::QuestionTokenizer;
+use crossloom_recipe::{Conditioning, DataTokenizer, ImageUse, Recipe, Source, Split, Variant};
 
 use crate::ExperimentError;
 use crate::datasets::{DataSets, same_pictures};
 use crate::measured::{EASY_VQA, Measured};
+use crate::processor::Processor;
 use crate::question_vectors::{QuestionVectors, Vectors};
 
 /// Pictures, questions, tokenizer.
 pub struct Data {
-    dataset: Box<dyn VqaDataset>,
-    /// Built from the questions and answers of the training splits of all stages, held-out ones included: words are no answers.
-    pub tokenizer: Tokenizer,
+    dataset: Arc<dyn VqaDataset>,
+    /// The language model's own, or built from the questions and answers of the training splits of all stages, held-out ones included:
+    /// words are no answers.
+    pub tokenizer: QuestionTokenizer,
     train: EncodedSplit,
     /// Pictures of the training split that are never trained on.
     validation: EncodedSplit,
@@ -63,12 +66,13 @@ impl Data {
     /// The data set as a recipe divides it, in tokens of a vocabulary.
     pub(crate) fn divided(
         dataset: Box<dyn VqaDataset>,
-        tokenizer: Tokenizer,
+        tokenizer: QuestionTokenizer,
         recipe: &Recipe,
     ) -> Result<Self, ExperimentError> {
         let encode = |split| EncodedSplit::new(split, &tokenizer);
         let (train, test) = (encode(dataset.train())?, encode(dataset.test())?);
         let (train, validation) = train.hold_out(recipe.data.validation, recipe.data.seed)?;
+        let dataset = Arc::from(dataset);
         Ok(Self { dataset, tokenizer, train, validation, test, vectors: Mutex::default() })
     }
 
@@ -105,16 +109,20 @@ impl Data {
             visual_tokens: recipe.visual_positions(),
             picture_positions: recipe.picture_positions(),
             questions_per_sequence: recipe.data.questions_per_sequence,
+            text_positions: recipe.data.text_positions,
             max_new_tokens: Some(recipe.eval.max_new_tokens),
+            answer_targets: self.tokenizer.format().map(|_| recipe.eval.max_new_tokens),
             vector_width: recipe.topology.conditioning.given_width().unwrap_or(0),
             ..PackingOptions::for_images(self.images(Split::Train).0.images())
         };
         let splits = [&self.train, &self.test];
+        self.answers_fit(recipe)?;
         let plan = PackingPlan::new(&splits, &options)?;
         if matches!(recipe.data.source, Source::EasyVqa {}) {
             let whole = recipe.data.train_limit.is_none() && recipe.data.test_limit.is_none();
             let measured = Measured::of(&[&self.train, &self.validation, &self.test]);
-            if whole && measured != EASY_VQA {
+            let words = recipe.data.tokenizer == DataTokenizer::Words;
+            if whole && words && measured != EASY_VQA {
                 return Err(ExperimentError::request(
                     format!("the easy-VQA in the cache has {measured}, and the known one {EASY_VQA}"),
                     "the package is not easy-VQA 1.0: empty the cache, or set data.cache, and fetch it again",
@@ -132,6 +140,21 @@ impl Data {
         Ok(plan)
     }
 
+    /// Answers in a model's own tokens have the room that is planned before they are read.
+    fn answers_fit(&self, recipe: &Recipe) -> Result<(), ExperimentError> {
+        let room = recipe.eval.max_new_tokens;
+        let longest = Measured::of(&[&self.train, &self.validation, &self.test]).answer;
+        if self.tokenizer.format().is_none() || longest < room {
+            return Ok(());
+        }
+        Err(ExperimentError::request(
+            format!(
+                "the longest answer of the data has {longest} tokens and an end; there is room for {room}"
+            ),
+            format!("set eval.max_new_tokens to at least {}", longest + 1),
+        ))
+    }
+
     /// Pictures with questions, and those of the questions that belong to the split as token ids. The training and the
     /// validation split share pictures and numbering, and no question.
     pub fn images(&self, split: Split) -> (&VqaSplit, &EncodedSplit) {
@@ -147,10 +170,20 @@ impl Data {
         self.dataset.manifest()
     }
 
+    /// What is to be said of how it was read, such as samples that were left out.
+    pub fn notes(&self) -> &[String] {
+        self.dataset.notes()
+    }
+
     /// The package that the data was unpacked from, where it was one.
     pub fn asset(&self) -> Option<assets::Asset> {
         let known = assets::Registry::built_in().ok()?;
         known.find(self.name()).ok().cloned()
+    }
+
+    /// The data set, which says where its examples were written.
+    pub(crate) fn set(&self) -> Arc<dyn VqaDataset> {
+        Arc::clone(&self.dataset)
     }
 
     /// The data set's name.
@@ -177,7 +210,7 @@ pub fn vocabulary(recipe: &Recipe, words: usize) -> Result<(), ExperimentError> 
 }
 
 /// Where a recipe's language model has its weights from, if from anywhere.
-fn language_weights(recipe: &Recipe) -> Option<&str> {
+pub(crate) fn language_weights(recipe: &Recipe) -> Option<&str> {
     let weights = recipe.model.language.weights.as_ref().or(recipe.model.weights.as_ref());
     weights.map(|weights| weights.path.as_str())
 }
@@ -185,10 +218,13 @@ fn language_weights(recipe: &Recipe) -> Option<&str> {
 /// What is to be said where a language model was trained with other tokens than the data has: they are words, numbered as the data
 /// has them.
 pub(crate) fn foreign_words(recipe: &Recipe) -> Option<String> {
+    if recipe.data.tokenizer == DataTokenizer::Model {
+        return None;
+    }
     let path = language_weights(recipe)?;
     Some(format!(
         "the data's tokens are its words, numbered anew; the language model at {path} was trained with others, and its embeddings \
-         mean nothing here"
+         mean nothing here: `data.tokenizer = \"model\"` takes its own"
     ))
 }
 
@@ -215,17 +251,29 @@ pub(crate) fn open(
     event: &mut dyn FnMut(AssetEvent),
 ) -> Result<Box<dyn VqaDataset>, ExperimentError> {
     let crossloom_recipe::Data { source, train_limit, test_limit, seed, .. } = &recipe.data;
-    let side = recipe.picture_side() as u32;
     match source {
         Source::EasyVqa {} => {
             let files = cache(recipe, folder)?.ensure_until("easy-vqa", stop, event)?;
             let options = EasyVqaOptions {
-                image_size: Some(side),
-                filter: image::ResizeFilter::Bicubic,
+                processor: Some(Processor::of(recipe).images()?),
                 train_images: *train_limit,
                 test_images: *test_limit,
             };
             Ok(Box::new(EasyVqa::load(&files, &options)?))
+        }
+        Source::Files { format, train, test, pictures, skip, hash: _ } => {
+            let places = |paths: &[String]| paths.iter().map(|path| folder.join(path)).collect();
+            let options = FilesOptions {
+                format: format.name().to_owned(),
+                train: places(train),
+                test: places(test),
+                pictures: folder.join(pictures),
+                processor: Processor::of(recipe).images()?,
+                train_images: *train_limit,
+                test_images: *test_limit,
+                skip: *skip,
+            };
+            Ok(Box::new(Files::load(&options)?))
         }
         Source::Synthetic { train_images, test_images, questions_per_image, image_size } => {
             let limited = |count: usize, limit: &Option<usize>| limit.map_or(count, |limit| count.min(limit));

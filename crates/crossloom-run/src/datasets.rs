@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossloom_data::assets::AssetEvent;
 use crossloom_data::datasets::VqaDataset;
-use crossloom_data::tokenizer::{Tokenizer, TokenizerOptions};
-use crossloom_recipe::{self as recipe, Recipe, Variant};
+use crossloom_data::tokenizer::{QuestionTokenizer, Tokenizer, TokenizerOptions};
+use crossloom_recipe::{self as recipe, DataTokenizer, Recipe, Variant};
 
-use crate::data::open;
-use crate::{Data, ExperimentError};
+use crate::data::{language_weights, open};
+use crate::{Data, ExperimentError, ModelProcessor};
 
 /// The data of all trainings of an experiment. The vocabulary is that of all their training splits, so that a token has one number
 /// in every stage.
@@ -62,13 +62,40 @@ impl DataSets {
             }
             opened.push((recipe, set?));
         }
-        let texts = opened.iter().flat_map(|(_, set)| set.train().texts());
-        let tokenizer = Tokenizer::train(texts, &TokenizerOptions::default())?;
+        let tokenizer = Self::tokenizer(&opened)?;
         let divided = opened.into_iter().map(|(recipe, set)| {
             let data = Data::divided(set, tokenizer.clone(), &recipe)?;
             Ok((recipe, data))
         });
         Ok(Self { sets: divided.collect::<Result<_, ExperimentError>>()? })
+    }
+
+    /// What all of the data is cut into.
+    fn tokenizer(opened: &[(Recipe, Box<dyn VqaDataset>)]) -> Result<QuestionTokenizer, ExperimentError> {
+        let of_model = |recipe: &&Recipe| recipe.data.tokenizer == DataTokenizer::Model;
+        let mut recipes = opened.iter().map(|(recipe, _)| recipe);
+        let Some(own) = recipes.clone().find(of_model) else {
+            let texts = opened.iter().flat_map(|(_, set)| set.train().texts());
+            return Ok(Tokenizer::train(texts, &TokenizerOptions::default())?.into());
+        };
+        let weights = language_weights(own);
+        if !recipes.all(|recipe| of_model(&recipe) && language_weights(recipe) == weights) {
+            return Err(ExperimentError::request(
+                "some variants or stages read words, or the tokens of another model, than others",
+                "what is compared, or follows one another, is asked in the same tokens: give all one data.tokenizer and one language model",
+            ));
+        }
+        let path = weights.ok_or_else(|| {
+            ExperimentError::request(
+                "data.tokenizer is \"model\", and the language model has no weights",
+                "name them as model.language.weights, or write data.tokenizer = \"words\"",
+            )
+        })?;
+        let tokenizer = ModelProcessor::open(Path::new(path))?.chat_tokenizer(Path::new(path))?;
+        if let Some(rows) = own.model.language.vocab_size {
+            tokenizer.published().check_embedding(rows)?;
+        }
+        Ok(tokenizer.into())
     }
 
     /// The data of a recipe, that of its last stage.
@@ -104,13 +131,18 @@ impl DataSets {
 /// Whether two recipes of one encoder read the same pictures and questions and divide them alike.
 pub(crate) fn same_data(a: &recipe::Data, b: &recipe::Data) -> bool {
     a.source == b.source
+        && a.tokenizer == b.tokenizer
         && a.seed == b.seed
         && a.validation == b.validation
         && a.train_limit == b.train_limit
         && a.test_limit == b.test_limit
 }
 
-/// Whether two recipes read the same pictures, in the same size, and questions, and divide them alike.
+/// Whether two recipes read the same pictures, in the same size and way, and questions, and divide them alike.
 pub(crate) fn same_pictures(a: &Recipe, b: &Recipe) -> bool {
-    same_data(&a.data, &b.data) && a.picture_side() == b.picture_side()
+    let framed = |recipe: &Recipe| {
+        let vision = &recipe.model.vision;
+        (recipe.picture_side(), vision.fit, vision.resize_edge, vision.resample)
+    };
+    same_data(&a.data, &b.data) && framed(a) == framed(b)
 }

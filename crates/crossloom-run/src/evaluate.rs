@@ -75,7 +75,7 @@ pub fn evaluate(
             answer(model, &mut batch, &pools, encoding, &mut gates, &rows)?;
         }
         for (place, number) in places {
-            let text = data.tokenizer.decode(batch.generated(place));
+            let text = data.tokenizer.decode(batch.generated(place))?;
             let finished = batch.questions()[place].ended_by_eos;
             open -= usize::from(answers[number].is_none());
             answers[number] = Some(Answer { text, finished });

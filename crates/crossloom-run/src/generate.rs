@@ -7,7 +7,7 @@ use crossloom_model::inputs;
 use crossloom_runtime::{RunError, Session};
 
 use crate::ExperimentError;
-use crate::batch::{Pools, load_text_segments, text_mask};
+use crate::batch::{Laid, Pools, load_text_segments};
 use crate::gates::GateMoments;
 use crate::model::Model;
 use crate::phases::Seen;
@@ -32,15 +32,15 @@ pub(crate) fn answer(
     let ends = ends(batch);
     let most = batch.questions().iter().map(number).max().unwrap_or_default() + 1;
     let mut next = vec![0; ends.len()];
-    for (call, spans) in model.phases.calls(&lengths)?.iter().enumerate() {
+    for (call, spans) in model.phases.calls(&lengths, batch.plan().lead.len())?.iter().enumerate() {
         let longest = spans.iter().map(ExactSizeIterator::len).max().unwrap_or_default();
         // Where pictures take no positions, the first call reads them.
-        let picture = call == 0 || spans.iter().any(|span| span.start < batch.plan().visual_tokens);
+        let picture = call == 0 || spans.iter().any(|span| span.start < batch.plan().shared_positions());
         let ((tokens, questions), prefill) = model.phases.prefill(longest, most, picture)?;
         load_prompts(prefill, batch, pools, &Part { kept: &kept, spans, tokens, questions }, &ends, &seen)?;
         prefill.run()?;
-        // A chunk with a picture holds all of what its gates pool; later ones have no gates.
-        if call == 0 {
+        // A chunk with a picture holds all of what its gates pool; others have no gates.
+        if spans.iter().any(|span| span.contains(&first_pooled(batch))) {
             gates.add(prefill, &model.gates, rows)?;
         }
         let predicted = prefill.read::<i32>("predictions")?;
@@ -58,22 +58,28 @@ pub(crate) fn answer(
     Ok(())
 }
 
+/// The first position that a gate may pool: that of the first visual token, or of the prompt where there is none.
+fn first_pooled(batch: &PackedBatch) -> usize {
+    let plan = batch.plan();
+    if plan.visual_tokens == 0 { 0 } else { plan.lead.len() }
+}
+
 /// Which of its row's questions it is.
 fn number(question: &crossloom_data::packing::PackedQuestion) -> usize {
     question.segment.max(1) as usize - 1
 }
 
-/// The positions of a row that are read before anything is generated: the picture and the questions, without the room that
+/// The positions of a row that are read before anything is generated: the picture with what is before it, and the questions, without the room that
 /// is kept for answers.
 fn prompt(batch: &PackedBatch, row: usize) -> Vec<usize> {
     let questions = batch.questions().iter().filter(|question| question.row == row);
     let of_questions = questions.flat_map(|question| question.start..question.start + question.prompt_len);
-    (0..batch.plan().visual_tokens).chain(of_questions).collect()
+    (0..batch.plan().shared_positions()).chain(of_questions).collect()
 }
 
 /// Where every question's prompt ends among the positions of its row that are read.
 fn ends(batch: &PackedBatch) -> Vec<usize> {
-    let mut ends = vec![batch.plan().visual_tokens; batch.plan().batch_size];
+    let mut ends = vec![batch.plan().shared_positions(); batch.plan().batch_size];
     let end = |question: &crossloom_data::packing::PackedQuestion| {
         ends[question.row] += question.prompt_len;
         ends[question.row]
@@ -120,15 +126,16 @@ fn load_prompts(
     session.write(inputs::POSITIONS, &part.gathered(&batch.positions_bt, length, 0))?;
     let segments = part.gathered(&batch.segments_bt, length, PADDING_SEGMENT);
     session.write(inputs::SEGMENTS, &segments)?;
-    load_text_segments(session, &segments)?;
+    // No answer stands in front of a picture, so that its positions are those among all that are read.
+    let here = |(place, &at): (usize, &i32)| {
+        let span = &spans[place / visual];
+        let inside = usize::try_from(at).is_ok_and(|at| span.contains(&at));
+        if inside { at - span.start as i32 } else { -1 }
+    };
+    let index: Vec<i32> = batch.image_index_bn.iter().enumerate().map(here).collect();
+    let laid = Laid::new(&segments, spans.len(), &index);
+    load_text_segments(session, &laid)?;
     if session.has_input(inputs::IMAGE_INDEX) {
-        // The picture comes first in every row, so that its positions are those among all that are read.
-        let here = |(place, &at): (usize, &i32)| {
-            let span = &spans[place / visual];
-            let inside = usize::try_from(at).is_ok_and(|at| span.contains(&at));
-            if inside { at - span.start as i32 } else { -1 }
-        };
-        let index: Vec<i32> = batch.image_index_bn.iter().enumerate().map(here).collect();
         session.write(inputs::IMAGE_INDEX, &index)?;
         session.write(inputs::VISUAL, &seen.visual)?;
     }
@@ -137,9 +144,9 @@ fn load_prompts(
             session.write(name, features)?;
         }
     }
-    pools.write(session, &segments, || part.gathered(&batch.prompt_mask_bt, length, 0.0))?;
+    pools.write(session, &laid, || part.gathered(&batch.prompt_mask_bt, length, 0.0))?;
     if session.has_input(inputs::TEXT_MASK) {
-        session.write(inputs::TEXT_MASK, &text_mask(&segments))?;
+        session.write(inputs::TEXT_MASK, &laid.text_mask())?;
     }
     if session.has_input(inputs::PICTURE_SLOT) {
         let kept = |(row, span): (usize, &Range<usize>)| if span.is_empty() { -1 } else { row as i32 };
@@ -195,9 +202,10 @@ fn decode(model: &mut Model, batch: &mut PackedBatch, held: &mut [usize]) -> Res
     session.write(inputs::TOKENS, &tokens)?;
     session.write(inputs::POSITIONS, &positions)?;
     session.write(inputs::SEGMENTS, &segments)?;
-    load_text_segments(session, &segments)?;
+    let laid = Laid::new(&segments, held.len(), &[]);
+    load_text_segments(session, &laid)?;
     if session.has_input(inputs::TEXT_MASK) {
-        session.write(inputs::TEXT_MASK, &text_mask(&segments))?;
+        session.write(inputs::TEXT_MASK, &laid.text_mask())?;
     }
     place(session, held, &added)?;
     session.run()?;

@@ -4,8 +4,9 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
+use crossloom_data::chat::ChatFormat;
 use crossloom_data::packing::PackingPlan;
-use crossloom_data::tokenizer::Tokenizer;
+use crossloom_data::tokenizer::{QuestionTokenizer, read_json};
 use crossloom_recipe::Recipe;
 use crossloom_train::run_dir::StageDir;
 use serde::{Deserialize, Serialize};
@@ -28,19 +29,23 @@ pub struct Interface {
     pub shapes: PackingPlan,
     /// What becomes of a picture.
     pub processor: Processor,
+    /// How the language model writes conversations, where data is in its own tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat: Option<ChatFormat>,
 }
 
 impl Interface {
-    /// The interface of a recipe whose data has these shapes.
-    pub fn new(recipe: &Recipe, shapes: &PackingPlan) -> Self {
-        Self { version: VERSION, shapes: shapes.clone(), processor: Processor::of(recipe) }
+    /// The interface of a recipe whose data has these shapes and is cut by that tokenizer.
+    pub fn new(recipe: &Recipe, shapes: &PackingPlan, tokenizer: &QuestionTokenizer) -> Self {
+        let (shapes, chat) = (shapes.clone(), tokenizer.format().cloned());
+        Self { version: VERSION, shapes, processor: Processor::of(recipe), chat }
     }
 
     /// Writes it and the tokenizer into the folder of a training.
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn write(&self, dir: &StageDir, tokenizer: &Tokenizer) -> Result<(), ExperimentError> {
+    pub fn write(&self, dir: &StageDir, tokenizer: &QuestionTokenizer) -> Result<(), ExperimentError> {
         dir.write(TOKENIZER, tokenizer.to_json()?.as_bytes())?;
         Ok(dir.write(FILE, &serde_json::to_vec_pretty(self)?)?)
     }
@@ -49,7 +54,7 @@ impl Interface {
     ///
     /// # Errors
     /// A folder without the file, as runs of earlier versions are; a file of another version, or a damaged one.
-    pub fn read(dir: &StageDir, recipe: &Recipe) -> Result<(Self, Tokenizer), ExperimentError> {
+    pub fn read(dir: &StageDir, recipe: &Recipe) -> Result<(Self, QuestionTokenizer), ExperimentError> {
         let path = dir.path().join(FILE);
         let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => ExperimentError::request(
@@ -70,16 +75,18 @@ impl Interface {
         }
         let interface: Self =
             serde_json::from_value(found).map_err(|error| file(&path, format!("is damaged: {error}")))?;
-        let tokenizer = Tokenizer::load(&dir.path().join(TOKENIZER))?;
+        let json = read_json(&dir.path().join(TOKENIZER))?;
+        let tokenizer = QuestionTokenizer::from_json(&json, interface.chat.clone())?;
         interface.check(recipe, &tokenizer).map_err(|problem| file(&path, problem))?;
         Ok((interface, tokenizer))
     }
 
-    fn check(&self, recipe: &Recipe, tokenizer: &Tokenizer) -> Result<(), String> {
+    fn check(&self, recipe: &Recipe, tokenizer: &QuestionTokenizer) -> Result<(), String> {
         self.shapes.check().map_err(|error| format!("is damaged: {error}"))?;
-        self.processor.normalization().table().map_err(|error| format!("is damaged: {error}"))?;
+        self.processor.images().map_err(|error| format!("is damaged: {error}"))?;
         let side = self.processor.image_size;
-        let of_text = recipe.picture_positions().unwrap_or(recipe.visual_positions());
+        let of_picture = recipe.picture_positions().unwrap_or(recipe.visual_positions());
+        let of_text = tokenizer.lead().len() + of_picture;
         let agree = [
             ("visual tokens", self.shapes.visual_tokens, recipe.visual_positions()),
             ("first rotary position of text", self.shapes.first_text_position(), of_text),
@@ -92,8 +99,9 @@ impl Interface {
             Some((what, here, there)) => {
                 Err(format!("says {what} {here}, the recipe or the tokenizer beside it {there}"))
             }
-            None if self.shapes.special != tokenizer.special() => {
-                Err("has other special tokens than the tokenizer beside it".to_owned())
+            None if self.shapes.special != tokenizer.special() || self.shapes.lead != tokenizer.lead() => {
+                Err("has other special tokens, or others in front of a picture, than the tokenizer beside it"
+                    .to_owned())
             }
             None => Ok(()),
         }

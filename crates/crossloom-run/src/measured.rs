@@ -74,7 +74,7 @@ mod tests {
         recipe.data.validation = 0.0;
         let read = another_easy_vqa(folder.path());
         let tokenizer = Tokenizer::train(read.train().texts(), &TokenizerOptions::default()).unwrap();
-        let data = Data::divided(Box::new(read), tokenizer, &recipe).unwrap();
+        let data = Data::divided(Box::new(read), tokenizer.into(), &recipe).unwrap();
         let error = data.plan(&recipe).unwrap_err().to_string();
         assert!(error.contains("questions of up to 8 and answers of up to 1 tokens"), "{error}");
         assert!(

@@ -65,11 +65,13 @@ pub struct DataNeed {
 }
 
 impl DataNeed {
-    /// What is expected of data that was not read: pictures exactly, questions at an average.
+    /// What is expected of data that was not read: pictures exactly, questions at an average. How many samples files hold is not known before
+    /// they are read: nothing is expected of them.
     pub fn expected(recipe: &Recipe, shape: BatchShape) -> Self {
         let crossloom_recipe::Data { source, train_limit, test_limit, validation, .. } = &recipe.data;
         let counts = |source: &Source| match *source {
             Source::EasyVqa {} => EASY_VQA,
+            Source::Files { .. } => (0, 0, 0),
             Source::Synthetic { train_images, test_images, questions_per_image, .. } => {
                 (train_images, test_images, questions_per_image)
             }

@@ -9,9 +9,9 @@ mod folder;
 use std::ops::Range;
 use std::path::Path;
 
-use crossloom_data::chat::{ChatTemplate, Message, check_images, expand_images};
+use crossloom_data::chat::{ChatFormat, ChatTemplate, Message, Part, Turns, check_images, expand_images};
 use crossloom_data::image::{Image, ImageProcessor, Processed, ProcessorFamily, VisualLayout};
-use crossloom_data::tokenizer::PublishedTokenizer;
+use crossloom_data::tokenizer::{ChatTokenizer, PublishedTokenizer};
 
 use crate::ExperimentError;
 
@@ -20,7 +20,8 @@ use crate::ExperimentError;
 pub struct ModelProcessor {
     pictures: Option<Pictures>,
     tokenizer: Option<PublishedTokenizer>,
-    template: Option<ChatTemplate>,
+    /// How it writes conversations: what it was made of, and the template.
+    chat: Option<(ChatFormat, ChatTemplate)>,
     image_token: Option<i32>,
 }
 
@@ -75,6 +76,35 @@ impl ModelProcessor {
         self.pictures.as_ref().map(|pictures| &pictures.processor)
     }
 
+    /// Its tokenizer and its chat template as what cuts a data set's questions and answers; `path` is where it was read.
+    ///
+    /// # Errors
+    /// It lacks one of the two; a template that data cannot be laid out by.
+    pub fn chat_tokenizer(self, path: &Path) -> Result<ChatTokenizer, ExperimentError> {
+        let tokenizer = self.tokenizer.ok_or_else(|| lacks("tokenizer", "tokenizer.json"))?;
+        let (format, _) = self.chat.ok_or_else(|| lacks("chat template", "chat_template.jinja"))?;
+        let made = ChatTokenizer::new(tokenizer, format);
+        made.map_err(|error| ExperimentError::File { path: path.to_owned(), message: error.to_string() })
+    }
+
+    /// What is learned of a conversation, turn by turn. Where the model has no token for a picture, its pictures are left out.
+    ///
+    /// # Errors
+    /// There is no tokenizer or no chat template; what [`Turns::new`] refuses.
+    pub fn turns(&self, messages: &[Message]) -> Result<Turns, ExperimentError> {
+        let tokenizer = self.tokenizer.as_ref().ok_or_else(|| lacks("tokenizer", "tokenizer.json"))?;
+        let (_, template) =
+            self.chat.as_ref().ok_or_else(|| lacks("chat template", "chat_template.jinja"))?;
+        if self.image_token.is_some() {
+            return Ok(Turns::new(template, tokenizer, messages)?);
+        }
+        let mut words = messages.to_vec();
+        for message in &mut words {
+            message.content.retain(|part| !matches!(part, Part::Image {}));
+        }
+        Ok(Turns::new(template, tokenizer, &words)?)
+    }
+
     /// The pictures of one conversation as the encoder reads them.
     ///
     /// # Errors
@@ -104,14 +134,9 @@ impl ModelProcessor {
         messages: &[Message],
         pictures: Vec<Image>,
     ) -> Result<Prepared, ExperimentError> {
-        let lacks = |what: &str, file: &str| {
-            ExperimentError::request(
-                format!("the model has no {what}"),
-                format!("add the {file} of its publisher to the folder"),
-            )
-        };
         let tokenizer = self.tokenizer.as_ref().ok_or_else(|| lacks("tokenizer", "tokenizer.json"))?;
-        let template = self.template.as_ref().ok_or_else(|| lacks("chat template", "chat_template.jinja"))?;
+        let (_, template) =
+            self.chat.as_ref().ok_or_else(|| lacks("chat template", "chat_template.jinja"))?;
         let answer = messages.last().is_some_and(|last| last.role != "assistant");
         let text = template.render(messages, answer)?;
         // The template has written what begins and ends a text.
@@ -146,4 +171,11 @@ impl Pictures {
         };
         Ok(PreparedPicture { processed, layout })
     }
+}
+
+fn lacks(what: &str, file: &str) -> ExperimentError {
+    ExperimentError::request(
+        format!("the model has no {what}"),
+        format!("add the {file} of its publisher to the folder"),
+    )
 }

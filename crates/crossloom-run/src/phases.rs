@@ -183,10 +183,14 @@ impl Phases {
     }
 
     /// In how many calls, and which positions of every row in each, prompts of these lengths are read. A prompt begins with
-    /// the visual tokens of its picture. A row that is read to its end before the others has empty ranges.
-    pub(crate) fn calls(&self, lengths: &[usize]) -> Result<Vec<Vec<Range<usize>>>, ExperimentError> {
+    /// `lead` tokens and the visual tokens of its picture. A row that is read to its end before the others has empty ranges.
+    pub(crate) fn calls(
+        &self,
+        lengths: &[usize],
+        lead: usize,
+    ) -> Result<Vec<Vec<Range<usize>>>, ExperimentError> {
         let Graphs { recipe, .. } = &self.graphs;
-        let (chunking, picture) = (chunking(recipe), 0..recipe.visual_positions());
+        let (chunking, picture) = (chunking(recipe), lead..lead + recipe.visual_positions());
         let cut = |&length: &usize| chunking.cut(recipe, length, picture.clone(), self.graphs.at_once());
         let rows: Vec<Vec<Range<usize>>> = lengths.iter().map(cut).collect::<Result<_, _>>()?;
         let calls = rows.iter().map(Vec::len).max().unwrap_or_default();

@@ -49,42 +49,57 @@ pub(crate) fn text(loaded: &LoadedRecipe) -> Result<String, ExperimentError> {
 /// The recipe of a run, with settings overridden as `--set` does: only such that change nothing of what was trained.
 ///
 /// # Errors
-/// A folder without its recipe, one that this version cannot read, or a setting that would make it another run.
+/// A folder without its recipe, one that this version cannot read, or a setting that would make it another run; weights, a tokenizer or
+/// files of samples that are not there any more, or are others.
 pub fn load(run: &RunDir, sets: &[String]) -> Result<LoadedRecipe, ExperimentError> {
-    let path = run.recipe_path();
-    let record = run.read_record()?;
-    let version = record.versions.get("crossloom").map_or("unknown", String::as_str);
-    let foreign = |why: String| {
-        ExperimentError::request(
-            format!(
-                "{} is the run of another crossloom (version {version}; this is {}), or was changed: {why}",
-                run.path().display(),
-                env!("CARGO_PKG_VERSION")
-            ),
-            "run its recipe again with this version",
-        )
-    };
-    let text = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => foreign(format!("it holds no {RECIPE_FILE}")),
-        _ => ExperimentError::File { path: path.clone(), message: error.to_string() },
-    })?;
-    let as_it_was = read(&path, &text, &[]).map_err(|error| foreign(error.to_string()))?;
-    let hash = record.recipe_hash;
-    let same = |loaded: &LoadedRecipe| loaded.training_hash() == hash;
-    if !same(&as_it_was) {
-        return Err(foreign(format!("{RECIPE_FILE} is not the recipe that run.json names")));
-    }
+    let as_it_was = kept(run)?;
     if sets.is_empty() {
         return settled(as_it_was);
     }
+    let (path, text) = (run.recipe_path(), written(run)?);
     let changed = read(&path, &text, sets)?;
-    if !same(&changed) {
+    if changed.training_hash() != as_it_was.training_hash() {
         return Err(ExperimentError::request(
             format!("with {} it would be another run than {}", sets.join(", "), run.path().display()),
             "only settings for logging, checkpoints and scoring may differ; give the recipe to train with others",
         ));
     }
     settled(changed)
+}
+
+/// The recipe of a run as its folder keeps it, whatever lies now where it points.
+///
+/// # Errors
+/// A folder without its recipe, or one that this version cannot read.
+pub(crate) fn kept(run: &RunDir) -> Result<LoadedRecipe, ExperimentError> {
+    let (path, hash) = (run.recipe_path(), run.read_record()?.recipe_hash);
+    let as_it_was = read(&path, &written(run)?, &[]).map_err(|error| foreign(run, &error.to_string()))?;
+    if as_it_was.training_hash() != hash {
+        return Err(foreign(run, &format!("{RECIPE_FILE} is not the recipe that run.json names")));
+    }
+    Ok(as_it_was)
+}
+
+fn written(run: &RunDir) -> Result<String, ExperimentError> {
+    let path = run.recipe_path();
+    std::fs::read_to_string(&path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => foreign(run, &format!("it holds no {RECIPE_FILE}")),
+        _ => ExperimentError::File { path, message: error.to_string() },
+    })
+}
+
+fn foreign(run: &RunDir, why: &str) -> ExperimentError {
+    let record = run.read_record().ok();
+    let version = record.as_ref().and_then(|record| record.versions.get("crossloom"));
+    ExperimentError::request(
+        format!(
+            "{} is the run of another crossloom (version {}; this is {}), or was changed: {why}",
+            run.path().display(),
+            version.map_or("unknown", String::as_str),
+            env!("CARGO_PKG_VERSION")
+        ),
+        "run its recipe again with this version",
+    )
 }
 
 /// The recipe of such a text.

@@ -8,21 +8,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossloom_data::assets::AssetCache;
+use crossloom_data::datasets::Files;
 use crossloom_ir::{Role, TensorType};
 use crossloom_model::ParamSpec;
-use crossloom_recipe::{Architecture, KeptIn, LoadedRecipe, Part, PretrainedWeights, Recipe, Selection};
+use crossloom_recipe::{
+    Architecture, Data, DataTokenizer, KeptIn, LoadedRecipe, Part, PretrainedWeights, Recipe, Selection,
+};
 use crossloom_runtime::{HostBytes, Store};
 use crossloom_weights::export::Values;
 use crossloom_weights::peft::{self, Adapter};
 use crossloom_weights::pretrained::part_of;
 use crossloom_weights::{Pretrained, WeightBytes, WeightsError, values};
 
-use crate::ExperimentError;
+use crate::data::language_weights;
 use crate::fitting::Comparison;
 use crate::graph::training_spec;
 use crate::question_vectors::{hash_of_file, width_of_file};
 use crate::sentences::tokenizer;
 use crate::sources::{Source, sources};
+use crate::{ExperimentError, ModelProcessor};
 
 /// What the weights at a path, or the adapter there, are of: what [`crossloom_recipe::load_with`] asks.
 ///
@@ -59,7 +63,7 @@ pub fn found(path: &Path) -> Result<PathBuf, ExperimentError> {
     }
 }
 
-/// A recipe whose paths of weights are absolute. Of these only packages are looked for.
+/// A recipe whose paths of weights and of files of samples are absolute. Of these only packages are looked for.
 ///
 /// # Errors
 /// There is no current folder for a recipe whose own path is relative; as [`found`].
@@ -71,13 +75,20 @@ pub fn located(mut loaded: LoadedRecipe) -> Result<LoadedRecipe, ExperimentError
             .map_err(|error| ExperimentError::File { path, message: error.to_string() })?;
         weights.path = absolute.display().to_string();
     }
+    for path in data_of(&mut loaded).flat_map(|data| data.source.paths_mut()) {
+        let place = folder.join(&*path);
+        let absolute = std::path::absolute(&place)
+            .map_err(|error| ExperimentError::File { path: place, message: error.to_string() })?;
+        *path = absolute.display().to_string();
+    }
     Ok(loaded)
 }
 
-/// A [located](located()) recipe whose weights have been found: every hash is that of what lies there. All of it is read.
+/// A [located](located()) recipe whose weights have been found, and the tokenizer and chat template of a language model whose tokens the
+/// data has, and files of samples: every hash is that of what lies there. All of it is read.
 ///
 /// # Errors
-/// Weights that cannot be read, or are not those whose hash the recipe names.
+/// Weights, a tokenizer or files of samples that cannot be read, or are not those whose hash the recipe names.
 pub fn settled(loaded: LoadedRecipe) -> Result<LoadedRecipe, ExperimentError> {
     let mut loaded = located(loaded)?;
     let mut known: BTreeMap<String, String> = BTreeMap::new();
@@ -95,7 +106,75 @@ pub fn settled(loaded: LoadedRecipe) -> Result<LoadedRecipe, ExperimentError> {
         }
         weights.hash = Some(hash);
     }
+    tokenizers(&mut loaded)?;
+    samples(&mut loaded)?;
     Ok(loaded)
+}
+
+/// Finds the hashes of tokenizers and chat templates in whose tokens data is read.
+fn tokenizers(loaded: &mut LoadedRecipe) -> Result<(), ExperimentError> {
+    let mut known: BTreeMap<String, String> = BTreeMap::new();
+    for recipe in recipes(loaded) {
+        let Some(path) = language_weights(recipe).map(str::to_owned) else { continue };
+        let stages = recipe.stages.iter_mut().map(|stage| &mut stage.data);
+        for data in stages.chain([&mut recipe.data]) {
+            if data.tokenizer != DataTokenizer::Model {
+                continue;
+            }
+            let hash = match known.get(&path) {
+                Some(hash) => hash.clone(),
+                None => {
+                    let path = Path::new(&path);
+                    ModelProcessor::open(path)?.chat_tokenizer(path)?.content_hash()?
+                }
+            };
+            known.insert(path.clone(), hash.clone());
+            if let Some(wanted) = data.tokenizer_hash.as_ref().filter(|wanted| **wanted != hash) {
+                return Err(ExperimentError::request(
+                    format!("tokenizer and chat template at {path} have the hash {hash}, not {wanted}"),
+                    "put the former files there: with others a text becomes other tokens",
+                ));
+            }
+            data.tokenizer_hash = Some(hash);
+        }
+    }
+    Ok(())
+}
+
+/// Finds the hashes of files of samples.
+fn samples(loaded: &mut LoadedRecipe) -> Result<(), ExperimentError> {
+    let mut known: BTreeMap<(Vec<String>, Vec<String>), String> = BTreeMap::new();
+    for data in data_of(loaded) {
+        let crossloom_recipe::Source::Files { train, test, hash, .. } = &mut data.source else { continue };
+        let files = (train.clone(), test.clone());
+        let found = match known.get(&files) {
+            Some(found) => found.clone(),
+            None => Files::content_hash(&files.0, &files.1)?,
+        };
+        known.insert(files, found.clone());
+        if let Some(wanted) = hash.as_ref().filter(|wanted| **wanted != found) {
+            return Err(ExperimentError::request(
+                format!("the files of samples {} have the hash {found}, not {wanted}", train.join(", ")),
+                "put the former files there, or say where they are with --set data.source.train=…",
+            ));
+        }
+        *hash = Some(found);
+    }
+    Ok(())
+}
+
+/// The data of a recipe, of its variants, and of all their stages.
+fn data_of(loaded: &mut LoadedRecipe) -> impl Iterator<Item = &mut Data> {
+    recipes(loaded).flat_map(|recipe| {
+        let stages = recipe.stages.iter_mut().map(|stage| &mut stage.data);
+        stages.chain([&mut recipe.data])
+    })
+}
+
+/// A recipe and those of its variants.
+fn recipes(loaded: &mut LoadedRecipe) -> impl Iterator<Item = &mut Recipe> {
+    let variants = loaded.variants.iter_mut().map(|variant| &mut variant.recipe);
+    std::iter::once(&mut loaded.base).chain(variants)
 }
 
 fn content_hash(path: &Path) -> Result<String, ExperimentError> {
@@ -118,8 +197,7 @@ fn content_hash(path: &Path) -> Result<String, ExperimentError> {
 
 /// All weights that a recipe and its variants name.
 fn named(loaded: &mut LoadedRecipe) -> impl Iterator<Item = &mut PretrainedWeights> {
-    let variants = loaded.variants.iter_mut().map(|variant| &mut variant.recipe);
-    std::iter::once(&mut loaded.base).chain(variants).flat_map(|recipe| {
+    recipes(loaded).flat_map(|recipe| {
         let model = &mut recipe.model;
         let stages = recipe.stages.iter_mut().map(|stage| &mut stage.train.parts);
         let pairs = std::iter::once(&mut recipe.train.parts).chain(stages).flat_map(|parts| {
@@ -135,11 +213,19 @@ fn named(loaded: &mut LoadedRecipe) -> impl Iterator<Item = &mut PretrainedWeigh
 /// Refuses a recipe that was not [settled](settled()): its run would not be known by what it starts from.
 pub(crate) fn is_settled(loaded: &LoadedRecipe) -> Result<(), ExperimentError> {
     let mut loaded = loaded.clone();
-    let unknown = named(&mut loaded).find(|weights| weights.hash.is_none());
-    match unknown {
+    let weights = named(&mut loaded).find(|weights| weights.hash.is_none());
+    let weights = weights.map(|weights| weights.path.clone());
+    let data = data_of(&mut loaded).find_map(|data| match &data.source {
+        crossloom_recipe::Source::Files { train, hash: None, .. } => Some(train.join(", ")),
+        _ if data.tokenizer == DataTokenizer::Model && data.tokenizer_hash.is_none() => {
+            Some("the language model's tokenizer".to_owned())
+        }
+        _ => None,
+    });
+    match weights.or(data) {
         None => Ok(()),
-        Some(weights) => Err(ExperimentError::request(
-            format!("it is not known what lies at {}", weights.path),
+        Some(what) => Err(ExperimentError::request(
+            format!("it is not known what lies at {what}"),
             "pass the recipe through crossloom_run::settled first",
         )),
     }

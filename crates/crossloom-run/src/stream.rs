@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crossloom_data::datasets::VqaDataset;
 use crossloom_data::packing::{PackedBatch, TrainingPacker};
 use crossloom_recipe::Split;
 use crossloom_train::step::{BatchSource, BoxError, TrainBatch};
@@ -13,12 +14,14 @@ use crate::question_vectors::QuestionVectors;
 /// A batch that was drawn; its memory is used again for the next one.
 pub struct TrainingBatch {
     pub(crate) batch: Rc<PackedBatch>,
+    /// What says where its examples were written.
+    pub(crate) set: Option<Arc<dyn VqaDataset>>,
 }
 
 impl TrainingBatch {
     /// A batch that was packed by the caller.
     pub fn new(batch: PackedBatch) -> Self {
-        Self { batch: Rc::new(batch) }
+        Self { batch: Rc::new(batch), set: None }
     }
 }
 
@@ -28,10 +31,18 @@ impl TrainBatch for TrainingBatch {
     }
 
     fn sample_ids(&self) -> Vec<String> {
-        (0..self.batch.real_rows())
-            .filter_map(|row| self.batch.image_of_row(row))
-            .map(|i| format!("image {i}"))
-            .collect()
+        let named = |row| {
+            let image = self.batch.image_of_row(row)?;
+            let asked = self.batch.questions().iter().filter(|question| question.row == row);
+            let places = asked.filter_map(|question| self.set.as_ref()?.place(question.example?));
+            let places = places.collect::<Vec<_>>().join("; ");
+            Some(if places.is_empty() {
+                format!("image {image}")
+            } else {
+                format!("image {image} ({places})")
+            })
+        };
+        (0..self.batch.real_rows()).filter_map(named).collect()
     }
 }
 
@@ -40,6 +51,7 @@ pub(crate) struct TrainingStream<'d> {
     packer: TrainingPacker<'d>,
     vectors: Option<Arc<QuestionVectors>>,
     spare: Rc<PackedBatch>,
+    set: Option<Arc<dyn VqaDataset>>,
 }
 
 impl<'d> TrainingStream<'d> {
@@ -49,7 +61,12 @@ impl<'d> TrainingStream<'d> {
         batch: PackedBatch,
         vectors: Option<Arc<QuestionVectors>>,
     ) -> Self {
-        Self { packer, vectors, spare: Rc::new(batch) }
+        Self { packer, vectors, spare: Rc::new(batch), set: None }
+    }
+
+    /// The same of a data set that says where its examples were written.
+    pub(crate) fn of(self, set: Arc<dyn VqaDataset>) -> Self {
+        Self { set: Some(set), ..self }
     }
 }
 
@@ -63,7 +80,7 @@ impl BatchSource for TrainingStream<'_> {
         if let Some(vectors) = &self.vectors {
             vectors.lay(Split::Train, batch)?;
         }
-        Ok(TrainingBatch { batch: Rc::clone(&self.spare) })
+        Ok(TrainingBatch { batch: Rc::clone(&self.spare), set: self.set.clone() })
     }
 
     fn state(&self) -> Result<Value, BoxError> {

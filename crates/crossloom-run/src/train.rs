@@ -50,15 +50,9 @@ pub fn train(
     progress: &mut dyn Progress,
 ) -> Result<Summary, ExperimentError> {
     let settings = &recipe.train;
-    let (split, encoded) = data.images(recipe::Split::Train);
-    let options = TrainingOptions {
-        seed: recipe.order_seed(),
-        normalization: Processor::of(recipe).normalization(),
-        image_mode: image_mode(recipe),
-        open_share: recipe.data.open_share,
-    };
-    let packer = TrainingPacker::new(plan, encoded, split.images(), options)?;
-    let mut source = TrainingStream::new(packer, PackedBatch::new(plan), data.question_vectors(recipe)?);
+    let packer = packer(recipe, data, plan)?;
+    let vectors = data.question_vectors(recipe)?;
+    let mut source = TrainingStream::new(packer, PackedBatch::new(plan), vectors).of(data.set());
     let hash = recipe.training_hash();
     let stages = stages(dir, recipe);
     let before = stages.len().checked_sub(2).and_then(|index| stages.get(index));
@@ -100,6 +94,25 @@ pub fn train(
         validate: Some(&mut validate),
     };
     Ok(trainer.run(&mut step, &mut source, &mut io)?)
+}
+
+/// What draws the training batches of a recipe, at the first of them.
+///
+/// # Errors
+/// Data that does not belong to the plan.
+pub(crate) fn packer<'d>(
+    recipe: &recipe::Recipe,
+    data: &'d Data,
+    plan: &PackingPlan,
+) -> Result<TrainingPacker<'d>, ExperimentError> {
+    let (split, encoded) = data.images(recipe::Split::Train);
+    let options = TrainingOptions {
+        seed: recipe.order_seed(),
+        normalization: Processor::of(recipe).normalization(),
+        image_mode: image_mode(recipe),
+        open_share: recipe.data.open_share,
+    };
+    Ok(TrainingPacker::new(plan, encoded, split.images(), options)?)
 }
 
 fn unfinished(stage: &TrainingStage) -> ExperimentError {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crossloom_data::packing::{ImageMode, PackedBatch, PackingPlan};
-use crossloom_data::tokenizer::Tokenizer;
+use crossloom_data::tokenizer::QuestionTokenizer;
 use crossloom_model::BatchShape;
 use crossloom_recipe::Recipe;
 use crossloom_train::run_dir::VariantDir;
@@ -27,7 +27,7 @@ use crate::training_stage::{TrainingStage, newest};
 /// A trained variant that can be asked. Its folder is all it needs: no data set, no network.
 pub struct Trained {
     model: Model,
-    tokenizer: Tokenizer,
+    tokenizer: QuestionTokenizer,
     processor: Processor,
     pools: Pools,
     /// How its model encodes pictures, which stays as it is.
@@ -64,7 +64,7 @@ impl Trained {
         dir: &VariantDir,
         recipe: &Recipe,
         resources: Resources,
-        check: impl FnOnce(&Tokenizer, &Processor) -> Result<T, ExperimentError>,
+        check: impl FnOnce(&QuestionTokenizer, &Processor) -> Result<T, ExperimentError>,
     ) -> Result<(Self, T), ExperimentError> {
         if image_mode(recipe) == ImageMode::Withheld {
             return Err(ExperimentError::request(
@@ -122,12 +122,11 @@ impl Trained {
         }
         let mut gates = GateMoments::default();
         answer(&mut self.model, &mut self.batch, &self.pools, self.encoding, &mut gates, &[])?;
-        let answered = texts.into_iter().enumerate().map(|(i, question)| Answered {
-            question,
-            answer: self.tokenizer.decode(self.batch.generated(i)),
-            finished: self.batch.questions()[i].ended_by_eos,
+        let answered = texts.into_iter().enumerate().map(|(i, question)| {
+            let answer = self.tokenizer.decode(self.batch.generated(i))?;
+            Ok(Answered { question, answer, finished: self.batch.questions()[i].ended_by_eos })
         });
-        Ok(answered.collect())
+        answered.collect()
     }
 }
 
@@ -173,7 +172,7 @@ pub(crate) fn restored(
 }
 
 fn prompt(
-    tokenizer: &Tokenizer,
+    tokenizer: &QuestionTokenizer,
     processor: &Processor,
     image: &Path,
     questions: &[String],
@@ -184,7 +183,7 @@ fn prompt(
             "ask something, such as \"what shape is present?\"",
         ));
     }
-    let encoded = questions.iter().map(|text| Ok((text.clone(), tokenizer.encode(text)?)));
+    let encoded = questions.iter().map(|text| Ok((text.clone(), tokenizer.question(text)?)));
     let questions = encoded.collect::<Result<_, ExperimentError>>()?;
     Ok(Prompt { image: processor.open(image)?, questions })
 }

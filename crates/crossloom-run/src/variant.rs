@@ -118,7 +118,7 @@ impl<'v> VariantRun<'v> {
             self.forget_answers(record)?;
         }
         let dir = self.dir.enter_stage(recipe.stage())?;
-        Interface::new(recipe, &self.plan).write(&dir, &data.tokenizer)?;
+        Interface::new(recipe, &self.plan, &data.tokenizer).write(&dir, &data.tokenizer)?;
         let begins = !self.stage.is_finished()?;
         let entry = record.variants.entry(name.clone()).or_default();
         entry.status = RunStatus::Running;

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crossloom_data::image::{ImageError, PixelSettings};
 use crossloom_ir::TensorType;
 use crossloom_runtime::{Header, safetensors_header};
 use serde_json::{Map, Value};
@@ -85,7 +86,10 @@ fn table(bytes: &[u8]) -> Option<Map<String, Value>> {
 /// A `config.json`, and a `preprocessor_config.json`: a model that is read has dimensions above 0, one that is not has reasons.
 pub fn configuration(bytes: &[u8]) -> bool {
     let Some(values) = table(bytes) else { return true };
-    let processed = family::Processor::read(&values).map_or_else(|problems| !problems.is_empty(), |_| true);
+    let processed = match PixelSettings::read(&values) {
+        Err(ImageError::Processor { problems }) => !problems.is_empty(),
+        _ => true,
+    };
     let read = family::architecture(&values).map_or_else(
         |problems| !problems.is_empty(),
         |read| {

@@ -13,6 +13,7 @@
 //! | [`values`] | which numbers are these bytes? |
 //! | `vocabulary` | which tokenizer does a GGUF file carry? |
 //! | [`pretrained`] | does all of it fit together? |
+//! | `processor` | what becomes of a picture, in a publisher's words and in a recipe's? |
 //! | [`mod@export`] | how does a trained model become such a folder again? |
 //! | [`peft`] | and low-rank pairs such as PEFT reads and writes? |
 //! | [`hostile`] | what holds of any bytes whatever? |
@@ -28,6 +29,7 @@ pub mod hostile;
 pub mod layout;
 pub mod peft;
 pub mod pretrained;
+mod processor;
 mod shards;
 pub mod values;
 mod vocabulary;

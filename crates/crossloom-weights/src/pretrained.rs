@@ -129,11 +129,8 @@ impl Pretrained {
             .map_err(|problems| WeightsError::new(&config, problems))?;
         let processor = folder.join("preprocessor_config.json");
         if let (Some(vision), true) = (&mut architecture.vision, processor.exists()) {
-            let processor = family::Processor::read(&table(&processor)?)
+            crate::processor::read(vision, &table(&processor)?)
                 .map_err(|problems| WeightsError::new(&processor, problems))?;
-            vision.image_mean = processor.mean.unwrap_or(vision.image_mean);
-            vision.image_std = processor.std.unwrap_or(vision.image_std);
-            vision.resample = processor.resample.unwrap_or(vision.resample);
         }
         if let Some(encoder) = &mut architecture.text_encoder {
             sentences(folder)?.complete(encoder).map_err(|problems| WeightsError::new(folder, problems))?;

@@ -12,7 +12,7 @@ use crossloom_runtime::{DeviceBound, DeviceMemory, DeviceProgram, RunError, Veri
 
 use super::memory::CudaMemory;
 use super::{Driver, Graph, Module, NAME, failed};
-use crate::launch::{Argument, Launch, Lowered};
+use crate::launch::{Argument, Launch, Lowered, Work};
 use crate::product::{Operands, Product};
 use crate::target::{ALIGN, CudaTarget};
 
@@ -80,17 +80,22 @@ impl CudaProgram {
             |op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]| target.lower(op, inputs, outputs);
         let lowered = plan.steps.iter().map(|step| {
             let lowered = plan.kernel_of(step, NAME, lower, Lowered::told)?;
-            Ok(if lowered.product.is_some() && writes_state(plan, step) { own(plan, step)? } else { lowered })
+            Ok(if lowered.products().next().is_some() && writes_state(plan, step) {
+                own(plan, step)?
+            } else {
+                lowered
+            })
         });
         let steps: Vec<Lowered> = lowered.collect::<Result<_, RunError>>()?;
-        let launches = steps.iter().flat_map(|step| &step.launches);
+        let launches = steps.iter().flat_map(Lowered::launches);
         let distinct: BTreeMap<&str, &Launch> =
             launches.map(|launch| (launch.kernel.as_str(), launch)).collect();
         let module = driver.load(&distinct.into_values().collect::<Vec<_>>()).map_err(failed)?;
         let mut products = HashMap::new();
-        for (step, multiply) in
-            plan.steps.iter().zip(&steps).filter_map(|(s, own)| Some((s, own.product.as_ref()?)))
-        {
+        let multiplied = plan.steps.iter().zip(&steps);
+        let multiplied =
+            multiplied.flat_map(|(step, own)| own.products().map(move |product| (step, product)));
+        for (step, multiply) in multiplied {
             if let Entry::Vacant(place) = products.entry(multiply.product) {
                 let refused = |message| RunError::refused(plan.func.inst(step.inst), &step.kernel, message);
                 place.insert(driver.product(&multiply.product).map_err(refused)?);
@@ -101,7 +106,7 @@ impl CudaProgram {
 
     /// Bytes of the tables of all launches.
     pub(super) fn table_bytes(&self) -> usize {
-        self.steps.iter().flat_map(|step| &step.launches).map(|launch| launch.table.len() * 8).sum()
+        self.steps.iter().flat_map(Lowered::launches).map(|launch| launch.table.len() * 8).sum()
     }
 
     /// The launches on blocks of memory: the arena, then the parameters. `words` is where steps report, `tables` where the tables
@@ -148,7 +153,17 @@ impl CudaProgram {
                 Argument::Stop => words.range(last * 8, 8),
                 Argument::Fault => words.range((index + 1) * 8, 8),
             };
-            for launch in &own.launches {
+            for work in &own.work {
+                let launch = match work {
+                    Work::Launch(launch) => launch,
+                    Work::Product(multiply) => {
+                        let product = self.products.get(&multiply.product).map(Arc::clone);
+                        let product = product.ok_or_else(|| failed("a product that was not made ready"))?;
+                        let at = multiply.operands.try_map(|&argument| resolve(argument, (0, 0)))?;
+                        launches.push(Bound::Product { product, at });
+                        continue;
+                    }
+                };
                 let table = (content.len(), launch.table.len() * 8);
                 let resolved = |&argument: &Argument| resolve(argument, table);
                 for argument in &launch.table {
@@ -158,13 +173,7 @@ impl CudaProgram {
                 let (kernel, geometry) = (launch.kernel.clone(), launch.geometry);
                 launches.push(Bound::Launch { kernel, geometry, addresses });
             }
-            if let Some(multiply) = &own.product {
-                let product = self.products.get(&multiply.product).map(Arc::clone);
-                let product = product.ok_or_else(|| failed("a product that was not made ready"))?;
-                let at = multiply.operands.try_map(|&argument| resolve(argument, (0, 0)))?;
-                launches.push(Bound::Product { product, at });
-            }
-            if own.launches.iter().any(|launch| launch.arguments.contains(&Argument::Fault)) {
+            if own.launches().any(|launch| launch.arguments.contains(&Argument::Fault)) {
                 last = index + 1;
             }
             steps.push(first..launches.len());

@@ -9,20 +9,21 @@ ENTRY(256) KERNEL(const a_t* a, const b_t* b, const bias_t* bias, const residual
   float* sb = sa + 16 * 68;
   const u32 columns = (N + 63) / 64, rows = (M + 63) / 64, t = threadIdx.x;
   const u32 n0 = blockIdx.x % columns * 64, m0 = blockIdx.x / columns % rows * 64;
-  const u64 batch = blockIdx.x / columns / rows;
-  const u64 from_a = batch * M * K, from_b = BATCHED_B ? batch * K * N : 0, out = batch * M * N;
+  // No operand has more elements than 32 bits count.
+  const u32 batch = blockIdx.x / columns / rows;
+  const u32 from_a = batch * M * K, from_b = BATCHED_B ? batch * K * N : 0, out = batch * M * N;
   float sum[4][4] = {}, low[4][4] = {};
   for (u32 k0 = 0; k0 < K; k0 += 16) {
     for (u32 i = 0; i < 4; i++) {
       const u32 m = TRANSPOSE_A ? t % 64 : t / 16 + 16 * i, k = TRANSPOSE_A ? t / 64 + 4 * i : t % 16;
       const bool inside = m0 + m < M && k0 + k < K;
-      const u64 at = TRANSPOSE_A ? (u64)(k0 + k) * M + m0 + m : (u64)(m0 + m) * K + k0 + k;
+      const u32 at = TRANSPOSE_A ? (k0 + k) * M + m0 + m : (m0 + m) * K + k0 + k;
       sa[k * 68 + m] = inside ? load_at(a, from_a + at) : 0.0f;
     }
     for (u32 i = 0; i < 4; i++) {
       const u32 n = TRANSPOSE_B ? t / 16 + 16 * i : t % 64, k = TRANSPOSE_B ? t % 16 : t / 64 + 4 * i;
       const bool inside = n0 + n < N && k0 + k < K;
-      const u64 at = TRANSPOSE_B ? (u64)(n0 + n) * K + k0 + k : (u64)(k0 + k) * N + n0 + n;
+      const u32 at = TRANSPOSE_B ? (n0 + n) * K + k0 + k : (k0 + k) * N + n0 + n;
       sb[k * 68 + n] = inside ? load_at(b, from_b + at) : 0.0f;
     }
     __syncthreads();
@@ -35,8 +36,8 @@ ENTRY(256) KERNEL(const a_t* a, const b_t* b, const bias_t* bias, const residual
     for (u32 k0 = 0; k0 < RANK; k0 += 16) {
       for (u32 i = 0; i < 4; i++) {
         const u32 line = t / 16 + 16 * i, k = t % 16;
-        sa[k * 68 + line] = m0 + line < M && k0 + k < RANK ? load_at(down, (u64)(m0 + line) * RANK + k0 + k) : 0.0f;
-        sb[k * 68 + line] = n0 + line < N && k0 + k < RANK ? load_at(up, (u64)(n0 + line) * RANK + k0 + k) : 0.0f;
+        sa[k * 68 + line] = m0 + line < M && k0 + k < RANK ? load_at(down, (m0 + line) * RANK + k0 + k) : 0.0f;
+        sb[k * 68 + line] = n0 + line < N && k0 + k < RANK ? load_at(up, (n0 + line) * RANK + k0 + k) : 0.0f;
       }
       __syncthreads();
       add_outer_products(low, sa, sb);
@@ -48,6 +49,6 @@ ENTRY(256) KERNEL(const a_t* a, const b_t* b, const bias_t* bias, const residual
       const u32 m = m0 + t / 16 * 4 + i, n = n0 + t % 16 * 4 + j;
       if (m >= M || n >= N) continue;
       const Numbers<1> value = {{RANK ? sum[i][j] + FACTOR * rounded(low[i][j], (const held_t*)0) : sum[i][j]}};
-      FINISH(1, value, n, out + (u64)m * N + n)
+      FINISH(1, value, n, out + m * N + n)
     }
 }

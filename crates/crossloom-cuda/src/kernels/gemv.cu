@@ -6,14 +6,15 @@
 ENTRY(128) KERNEL(const a_t* a, const b_t* b, const bias_t* bias, const residual_t* residual, c_t* c, before_t* before) {
   const u32 lane = threadIdx.x % 32, n0 = (blockIdx.x * 4 + threadIdx.x / 32) * COLUMNS;
   float sum[COLUMNS][M] = {};
-  for (u32 k = lane * 8; k < K; k += 256) {
-    Numbers<8> rows[M];
-    UNROLL for (u32 m = 0; m < M; m++) rows[m] = load<8>(a + (u64)m * K + k);
-    UNROLL for (u32 i = 0; i < COLUMNS; i++) {
-      if (n0 + i >= N) continue;
-      const Numbers<8> weights = load_from<8>(b, (u64)(n0 + i) * K + k);
-      UNROLL for (u32 m = 0; m < M; m++)
-        UNROLL for (u32 j = 0; j < 8; j++) sum[i][m] += rows[m].at[j] * weights.at[j];
+  // Loads of STEPS steps are under way at once; more would take registers from warps that could load too.
+  UNROLL_BY(STEPS) for (u32 k = lane * 8; k < K; k += 256) {
+    Numbers<8> weights[COLUMNS];
+    UNROLL for (u32 i = 0; i < COLUMNS; i++)
+      if (n0 + i < N) weights[i] = load_from<8>(b, (u64)(n0 + i) * K + k);
+    UNROLL for (u32 m = 0; m < M; m++) {
+      const Numbers<8> row = load<8>(a + m * K + k);
+      UNROLL for (u32 i = 0; i < COLUMNS; i++)
+        UNROLL for (u32 j = 0; j < 8; j++) sum[i][m] += row.at[j] * weights[i].at[j];
     }
   }
   UNROLL for (u32 i = 0; i < COLUMNS; i++)

@@ -3,9 +3,12 @@
 use crossloom_ir::DType;
 use crossloom_ir::op::LinearCrossEntropy;
 
+use super::Rules;
+use super::library::of_kernel;
 use super::loss::{Rows, mean, share};
 use super::product::{KernelProduct, Matrix};
-use crate::launch::{Argument, Launch, Lowered, Types};
+use crate::launch::{Argument, Lowered, Types, Work};
+use crate::product::Products;
 use Argument::{Input, InputFrom, Output, OutputFrom, Scratch};
 
 /// Where the parts of the working memory begin.
@@ -14,12 +17,27 @@ struct Room {
     logits: usize,
     slopes: usize,
     end: usize,
+    /// The most that a product of the library wants behind all that.
+    workspace: usize,
 }
 
-pub(super) fn lower(op: LinearCrossEntropy, logits: usize, types: Types<'_>) -> Option<Lowered> {
+impl Room {
+    /// A product by the library where that computes them, by a kernel otherwise.
+    fn product(&mut self, product: &KernelProduct, rules: Rules, types: Types<'_>) -> Option<Work> {
+        if let Products::Library { tf32 } = rules.products
+            && let Some(multiply) = of_kernel(product, types, tf32, Scratch(self.end))
+        {
+            self.workspace = self.workspace.max(multiply.product.workspace());
+            return Some(Work::Product(multiply));
+        }
+        product.launch(types).map(Work::Launch)
+    }
+}
+
+pub(super) fn lower(op: LinearCrossEntropy, rules: Rules, types: Types<'_>) -> Option<Lowered> {
     let [h, w] = [types.inputs[1], types.inputs[2]];
     let (all, classes) = (h.shape[0], w.shape[0]);
-    let at_once = (logits / (classes * 4)).clamp(1, all);
+    let at_once = (rules.logits / (classes * 4)).clamp(1, all);
     let aligned = |bytes: usize| bytes.next_multiple_of(256);
     let losses = 256;
     let logits = losses + aligned(all * 4);
@@ -27,18 +45,24 @@ pub(super) fn lower(op: LinearCrossEntropy, logits: usize, types: Types<'_>) -> 
     // Gradients of logits lie over them unless they are narrower.
     let narrow = op.rounded != DType::F32;
     let end = if narrow { slopes + aligned(op.rounded.bytes_of(at_once * classes)) } else { slopes };
-    let room = Room { losses, logits, slopes: if narrow { slopes } else { logits }, end };
-    let mut launches = vec![share(types, all, [Input(0), Input(3), Scratch(0)])?];
+    let mut room = Room { losses, logits, slopes: if narrow { slopes } else { logits }, end, workspace: 0 };
+    let mut work = vec![Work::Launch(share(types, all, [Input(0), Input(3), Scratch(0)])?)];
     for first in (0..all).step_by(at_once) {
         let rows = Rows { rows: at_once.min(all - first), first, classes };
-        launches.extend(chunk(op, types, &rows, &room)?);
+        work.extend(chunk(op, rules, types, &rows, &mut room)?);
     }
-    launches.push(mean(types, all, [Scratch(room.losses), Input(3), Output(0)])?);
-    Some(Lowered::new("linear_cross_entropy", launches).with_scratch(room.end))
+    work.push(Work::Launch(mean(types, all, [Scratch(room.losses), Input(3), Output(0)])?));
+    Some(Lowered::of("linear_cross_entropy", work).with_scratch(room.end + room.workspace))
 }
 
 /// Logits of some rows, their losses and gradients, and what these give for the rows and the weight.
-fn chunk(op: LinearCrossEntropy, types: Types<'_>, rows: &Rows, room: &Room) -> Option<Vec<Launch>> {
+fn chunk(
+    op: LinearCrossEntropy,
+    rules: Rules,
+    types: Types<'_>,
+    rows: &Rows,
+    room: &mut Room,
+) -> Option<Vec<Work>> {
     let [h, w] = [types.inputs[1], types.inputs[2]];
     let width = h.last();
     let (logits, slopes) = (Scratch(room.logits), Scratch(room.slopes));
@@ -61,19 +85,18 @@ fn chunk(op: LinearCrossEntropy, types: Types<'_>, rows: &Rows, room: &Room) -> 
         c,
     };
     let of_rows = OutputFrom(1, types.outputs[1].dtype.bytes_of(row));
-    let mut launches = vec![
-        product([rows.rows, rows.classes, width], states, weight(true), (logits, Some(DType::F32)))
-            .launch(types)?,
-        rows.losses(types, [logits, Input(3)], Err((Scratch(0), slopes, op.rounded)), Scratch(room.losses))?,
-        product([rows.rows, width, rows.classes], errors(false), weight(false), (of_rows, None))
-            .launch(types)?,
-    ];
+    let project = product([rows.rows, rows.classes, width], states, weight(true), (logits, Some(DType::F32)));
+    let losses = Err((Scratch(0), slopes, op.rounded));
+    let losses = rows.losses(types, [logits, Input(3)], losses, Scratch(room.losses))?;
+    let back = product([rows.rows, width, rows.classes], errors(false), weight(false), (of_rows, None));
+    let mut work =
+        vec![room.product(&project, rules, types)?, Work::Launch(losses), room.product(&back, rules, types)?];
     if op.trained {
         // The first rows' part is written, those of others are added to it.
         let into = Output(2);
         let residual = (rows.first > 0).then_some(into);
         let of_weight = product([rows.classes, width, rows.rows], errors(true), states, (into, None));
-        launches.push(KernelProduct { residual, ..of_weight }.launch(types)?);
+        work.push(room.product(&KernelProduct { residual, ..of_weight }, rules, types)?);
     }
-    Some(launches)
+    Some(work)
 }

@@ -6,7 +6,7 @@ use crossloom_ir::op::{AgfInjectNorm, AgfInjectNormGrad, NormKind};
 use super::Teams;
 use super::inject::Inject;
 use super::norm::{Norm, gradient};
-use crate::launch::{ABSENT, Argument, Lowered, Types};
+use crate::launch::{ABSENT, Argument, Lowered, Types, Work};
 use Argument::{Fault, Input, Output, Scratch};
 
 pub(super) fn lower(op: &AgfInjectNorm, types: Types<'_>) -> Option<Lowered> {
@@ -65,6 +65,6 @@ pub(super) fn lower_grad(op: &AgfInjectNormGrad, types: Types<'_>) -> Option<Low
         ],
     )?;
     let mut lowered = gradient(&norm, of_rows, "agf_inject_norm_grad", centred, op.in_place())?;
-    lowered.launches.push(inject.of_gates([Scratch(partial), Output(of_features + 1)])?);
+    lowered.work.push(Work::Launch(inject.of_gates([Scratch(partial), Output(of_features + 1)])?));
     Some(lowered.with_scratch(partial + slots * inject.taps * 4))
 }

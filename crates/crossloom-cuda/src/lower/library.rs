@@ -8,7 +8,8 @@
 use crossloom_ir::op::{Activation, Linear, Matmul};
 use crossloom_ir::{DType, Op, TensorType};
 
-use crate::launch::{Argument, Lowered};
+use super::product::KernelProduct;
+use crate::launch::{Argument, Lowered, Types, Work};
 use crate::product::{Multiply, Operands, Product};
 use Argument::{Input, Output, Scratch};
 
@@ -29,8 +30,40 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType], tf
             _ => Vec::new(),
         };
         let scratch = product.workspace();
-        Lowered::product(name, Multiply { product, operands }).with_scratch(scratch).in_place(in_place)
+        Lowered::of(name, vec![Work::Product(Multiply { product, operands })])
+            .with_scratch(scratch)
+            .in_place(in_place)
     })
+}
+
+/// A product among the steps of an op as one of the library, if the rule gives it one: of two operands alone, with what is added.
+pub(super) fn of_kernel(
+    own: &KernelProduct,
+    types: Types<'_>,
+    tf32: bool,
+    workspace: Argument,
+) -> Option<Multiply> {
+    let result = own.c.1.or_else(|| types.of(own.c.0))?;
+    let product = Product {
+        batch: own.batch,
+        m: own.m,
+        n: own.n,
+        k: own.k,
+        transpose_a: own.a.transposed,
+        transpose_b: own.b.transposed,
+        operands: own.a.dtype,
+        result,
+        bias: false,
+        gelu: false,
+        residual: own.residual.is_some(),
+        tf32: tf32 && own.a.dtype == DType::F32,
+    };
+    let plain = own.low_rank.is_none() && own.bias.is_none() && own.activation.is_none();
+    let matrix = |dtype| TensorType { dtype, shape: Vec::new() };
+    let fits = plain && fits(&product, &[&matrix(own.a.dtype), &matrix(own.b.dtype)], &[&matrix(result)]);
+    let (bias, residual, before) = (None, own.residual, None);
+    let operands = Operands { a: own.a.at, b: own.b.at, bias, residual, result: own.c.0, before, workspace };
+    fits.then_some(Multiply { product, operands })
 }
 
 fn plain(inputs: &[&TensorType], outputs: &[&TensorType]) -> (Product, Operands<Argument>) {

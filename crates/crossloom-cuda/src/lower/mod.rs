@@ -26,36 +26,35 @@ use crate::Geometry;
 use crate::launch::{Lowered, Types};
 use crate::product::Products;
 
-/// What an op on those types becomes: a product of the library where that computes them and the rule gives it one, otherwise kernels, if
-/// there are any.
-pub fn lower_with(
-    products: Products,
-    op: &Op,
-    inputs: &[&TensorType],
-    outputs: &[&TensorType],
-) -> Option<Lowered> {
-    let of_library = match products {
-        Products::Own => None,
-        Products::Library { tf32 } => library::lower(op, inputs, outputs, tf32),
-    };
-    of_library.or_else(|| lower(op, inputs, outputs))
+/// How ops are lowered.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// What computes matrix products.
+    pub products: Products,
+    /// Bytes of logits that exist at once, unless one row has more.
+    pub logits: usize,
 }
 
-/// Bytes of logits that exist at once, unless one row has more.
-const LOGITS: usize = 1 << 28;
+impl Default for Rules {
+    /// With kernels of this crate alone, and as many logits as keep products large.
+    fn default() -> Self {
+        Self { products: Products::Own, logits: 1 << 28 }
+    }
+}
 
 /// The kernels of an op on those types, if there are any.
 pub fn lower(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
-    lower_within(LOGITS, op, inputs, outputs)
+    lower_by(Rules::default(), op, inputs, outputs)
 }
 
-/// The same with so many bytes of logits at once.
-pub fn lower_within(
-    logits: usize,
-    op: &Op,
-    inputs: &[&TensorType],
-    outputs: &[&TensorType],
-) -> Option<Lowered> {
+/// What an op on those types becomes: a product of the library where that computes them and the rule gives it one, otherwise kernels, if
+/// there are any.
+pub fn lower_by(rules: Rules, op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lowered> {
+    if let Products::Library { tf32 } = rules.products
+        && let Some(product) = library::lower(op, inputs, outputs, tf32)
+    {
+        return Some(product);
+    }
     // A launch has at least one block.
     let countable = |ty: &&TensorType| ty.elements() > 0 && u32::try_from(ty.elements()).is_ok();
     if !inputs.iter().chain(outputs).all(countable) {
@@ -96,7 +95,7 @@ pub fn lower_within(
         | Op::GatherRows(_)
         | Op::ScatterRows(_) => rows::lower(op, types),
         Op::CrossEntropy(_) | Op::CrossEntropyGrad(_) => loss::lower(op, types),
-        Op::LinearCrossEntropy(op) => head::lower(*op, logits, types),
+        Op::LinearCrossEntropy(op) => head::lower(*op, rules, types),
         Op::AttnPool(op) => pool::lower(*op, types),
         Op::AttnPoolGrad(op) => pool::lower_grad(*op, types),
         Op::AgfInject(_) | Op::AgfInjectGrad(_) => inject::lower(op, types),

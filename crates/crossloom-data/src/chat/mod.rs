@@ -6,14 +6,18 @@
 
 mod error;
 mod expand;
+mod format;
 mod python;
 mod template;
+mod turns;
 
 use serde::{Deserialize, Serialize};
 
 pub use error::ChatError;
 pub use expand::{Expanded, check_images, expand_images};
+pub use format::ChatFormat;
 pub use template::{ChatTemplate, TemplateLimits};
+pub use turns::Turns;
 
 /// What one side says in its turn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::{DatasetError, Example, ImageStore, QuestionType, VqaDataset, VqaSplit};
-use crate::image::{Image, ImageError, ImageLimits, ResizeFilter};
+use crate::image::{Image, ImageError, ImageLimits, ImageProcessor};
 
 const NAME: &str = "easy-vqa";
 /// Where the data lies in the unpacked package.
@@ -19,12 +19,10 @@ const DATA_FOLDER: &str = "easy_vqa/data";
 const MAX_QUESTION_BYTES: u64 = 20 << 20;
 
 /// How easy-VQA is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct EasyVqaOptions {
-    /// The side of the square pictures, in pixels; `None` keeps their own 64. Others are resized once, when read.
-    pub image_size: Option<u32>,
-    /// How pictures of another size are resized.
-    pub filter: ResizeFilter,
+    /// What becomes of every picture, once, when it is read; `None` keeps them as they are, squares of 64 pixels.
+    pub processor: Option<ImageProcessor>,
     /// Only the first pictures of the training split and their questions.
     pub train_images: Option<usize>,
     /// Only the first pictures of the test split and their questions.
@@ -130,8 +128,8 @@ fn read_images(folder: &Path, ids: &[u64], options: &EasyVqaOptions) -> Result<I
     let limits = ImageLimits::default();
     let read = |id: u64| -> Result<Image, ImageError> {
         let image = Image::open(&folder.join(format!("{id}.png")), &limits)?;
-        match options.image_size {
-            Some(side) => image.resized(side, side, options.filter),
+        match &options.processor {
+            Some(processor) => processor.whole(image),
             None => Ok(image),
         }
     };
@@ -160,6 +158,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
     use super::*;
+    use crate::image::{Fit, Normalization, ResizeFilter};
     use std::path::PathBuf;
 
     /// A package of two pictures per split, in the real layout.
@@ -207,8 +206,10 @@ mod tests {
 
     #[test]
     fn pictures_are_limited_and_resized_when_asked() {
+        let processor =
+            ImageProcessor::squares(Fit::Stretch, 2, ResizeFilter::Bilinear, Normalization::HALF).unwrap();
         let options =
-            EasyVqaOptions { image_size: Some(2), train_images: Some(1), ..EasyVqaOptions::default() };
+            EasyVqaOptions { processor: Some(processor), train_images: Some(1), ..EasyVqaOptions::default() };
         let data = EasyVqa::load(package().path(), &options).unwrap();
         let train = data.train();
         assert_eq!((train.images().len(), train.images().width(), train.examples().len()), (1, 2, 2));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::image::ImageError;
+use crate::records::RecordError;
 
 /// Why a data set cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +78,23 @@ pub enum DatasetError {
         /// One error per unreadable picture.
         errors: Vec<ImageError>,
     },
+    /// Files of one's own that cannot be walked over.
+    #[error(transparent)]
+    Records(#[from] RecordError),
+    /// Samples of one's own that cannot be learned from, more than may be left out; every one was looked at.
+    #[error("{count} of {samples} {split} samples cannot be learned from, and {allowed} may be left out: {}", some(told, *count))]
+    Samples {
+        /// `train` or `test`.
+        split: &'static str,
+        /// How many samples there are.
+        samples: usize,
+        /// How many cannot be learned from.
+        count: usize,
+        /// How many may be left out.
+        allowed: usize,
+        /// The first reasons, each with file and line.
+        told: Vec<String>,
+    },
     /// An option out of range.
     #[error("{key} is {value}; it must be {rule}")]
     Option {
@@ -123,4 +141,10 @@ fn first(problems: &[String]) -> String {
         shown += &format!("; and {} more", problems.len() - SHOWN);
     }
     shown
+}
+
+/// The problems of a list, and that there are more where there are.
+fn some(problems: &[String], count: usize) -> String {
+    let more = if count > problems.len() { "; and more" } else { "" };
+    format!("{}{more}", problems.join("; "))
 }

@@ -1,10 +1,12 @@
 //! Visual question answering data: pictures, questions, answers, in a training and a test split.
 //!
 //! A data set implements [`VqaDataset`]; each of its splits is a [`VqaSplit`], checked when it is made, with its pictures
-//! decoded once into an [`ImageStore`]. Two sets exist: [`EasyVqa`] reads the real one, [`Synthetic`] draws its own.
+//! decoded once into an [`ImageStore`]. Three sets exist: [`EasyVqa`] reads the real one, [`Synthetic`] draws its own, [`Files`] are samples
+//! of the user's.
 
 mod easy_vqa;
 mod error;
+mod files;
 mod manifest;
 mod question_type;
 mod split;
@@ -15,6 +17,7 @@ use std::collections::BTreeSet;
 
 pub use easy_vqa::{EasyVqa, EasyVqaOptions};
 pub use error::DatasetError;
+pub use files::{Files, FilesOptions};
 pub use manifest::{DatasetManifest, SplitManifest};
 pub use question_type::QuestionType;
 pub use split::{Example, VqaSplit};
@@ -34,6 +37,17 @@ pub trait VqaDataset: Send + Sync {
 
     /// What a model is measured on.
     fn test(&self) -> &VqaSplit;
+
+    /// What is to be said of how it was read, such as what was left out.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
+
+    /// Where a training example was written, such as file and line; none where its numbers say all.
+    fn place(&self, example: usize) -> Option<String> {
+        let _ = example;
+        None
+    }
 
     /// The different answers of the training split, in alphabetical order.
     fn answers(&self) -> Vec<String> {

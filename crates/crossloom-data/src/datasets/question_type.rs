@@ -18,6 +18,19 @@ impl QuestionType {
     /// Answered by a colour.
     pub const COLOUR: Self = Self(Cow::Borrowed("colour"));
 
+    /// Answered by more than yes or no, in data that does not say what it asks for.
+    pub const OPEN: Self = Self(Cow::Borrowed("open"));
+
+    /// The kind of a question of data that does not say what it asks for: yes or no, in any letters and with or without a full stop, or open.
+    pub fn of_answer(answer: &str) -> Self {
+        let answer = answer.trim().trim_end_matches('.');
+        if answer.eq_ignore_ascii_case("yes") || answer.eq_ignore_ascii_case("no") {
+            Self::YES_NO
+        } else {
+            Self::OPEN
+        }
+    }
+
     /// Another kind, by its name.
     pub fn named(name: impl Into<String>) -> Self {
         Self(Cow::Owned(name.into()))

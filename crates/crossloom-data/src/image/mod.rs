@@ -9,6 +9,7 @@
 mod anyres;
 mod decode;
 mod error;
+mod fit;
 mod frame;
 mod normalize;
 mod processor;
@@ -17,9 +18,10 @@ mod resize;
 pub use anyres::{AnyRes, TileGrid, VisualLayout};
 pub use decode::{BACKGROUND, ImageLimits};
 pub use error::ImageError;
+pub use fit::Fit;
 pub use frame::Size;
 pub use normalize::{Normalization, PixelTable};
-pub use processor::{ImageProcessor, Processed, ProcessorFamily, ResizeTo};
+pub use processor::{ImageProcessor, PixelSettings, Processed, ProcessorFamily, ResizeTo};
 pub use resize::ResizeFilter;
 
 /// How many colour channels every picture has.

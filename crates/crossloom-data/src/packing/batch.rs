@@ -38,7 +38,7 @@ pub struct PackedBatch {
     /// Rotary positions, i32 `[B, T]`: 0 to N-1 in the picture, or 0 where it takes fewer positions than tokens; every question
     /// from the next on, 0 in padding.
     pub positions_bt: Vec<i32>,
-    /// i32 `[B, T]`: 0 in the picture, 1 and up in the questions, -1 in padding.
+    /// i32 `[B, T]`: 0 in the picture and in front of it, 1 and up in the questions, -1 in padding.
     pub segments_bt: Vec<i32>,
     /// The positions of the visual tokens, i32 `[B, N]`, -1 for one without a position.
     pub image_index_bn: Vec<i32>,

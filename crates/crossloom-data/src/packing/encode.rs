@@ -1,10 +1,15 @@
 //! A split as token ids, grouped by picture.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 
 use crate::datasets::VqaSplit;
-use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
+use crate::tokenizer::{QuestionTokenizer, SpecialTokens, TokenizerError};
+
+/// The parts of an example, as messages call them.
+const QUESTION: &str = "question";
+const ANSWER: &str = "answer";
 
 /// Questions and answers of a split as token ids. Equal texts share their ids.
 #[derive(Debug, Clone)]
@@ -21,6 +26,8 @@ pub struct EncodedSplit {
     /// Examples sorted by picture; picture `i` owns `offsets[i]..offsets[i + 1]`.
     by_image: Vec<u32>,
     offsets: Vec<usize>,
+    /// What all sequences begin with, in front of their picture.
+    lead: Vec<i32>,
     special: SpecialTokens,
     vocab_size: usize,
     unknown_words: usize,
@@ -32,32 +39,36 @@ impl EncodedSplit {
     ///
     /// # Errors
     /// When a text is above the tokenizer's limit or has no word.
-    pub fn new(split: &VqaSplit, tokenizer: &Tokenizer) -> Result<Self, TokenizerError> {
-        let special = tokenizer.special();
+    pub fn new(split: &VqaSplit, tokenizer: &QuestionTokenizer) -> Result<Self, TokenizerError> {
         let count = split.examples().len();
         let mut tokens = Vec::new();
-        let mut spans: BTreeMap<&str, (Range<usize>, usize)> = BTreeMap::new();
+        let mut spans: BTreeMap<(&str, &str), (Range<usize>, usize)> = BTreeMap::new();
         let mut unknown_words = 0;
         let mut intern = |text, example, part| -> Result<Range<usize>, TokenizerError> {
-            if !spans.contains_key(text) {
-                let ids = tokenizer.encode_lossy(text)?;
-                if ids.is_empty() {
-                    return Err(TokenizerError::NoTokens { example, part, text: str::to_owned(text) });
+            let (span, unknown) = match spans.entry((part, text)) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let ids = match part {
+                        QUESTION => tokenizer.question_lossy(text)?,
+                        _ => tokenizer.answer_lossy(text)?,
+                    };
+                    if ids.is_empty() {
+                        return Err(TokenizerError::NoTokens { example, part, text: str::to_owned(text) });
+                    }
+                    let unknown = tokenizer.unknown(&ids);
+                    let start = tokens.len();
+                    tokens.extend(ids);
+                    new.insert((start..tokens.len(), unknown))
                 }
-                let unknown = ids.iter().filter(|&&id| id == special.unk).count();
-                let start = tokens.len();
-                tokens.extend(ids);
-                spans.insert(text, (start..tokens.len(), unknown));
-            }
-            let (span, unknown) = spans.get(text).cloned().unwrap_or_default();
-            unknown_words += unknown;
-            Ok(span)
+            };
+            unknown_words += *unknown;
+            Ok(span.clone())
         };
         let mut questions = Vec::with_capacity(count);
         let mut answers = Vec::with_capacity(count);
         for (index, example) in split.examples().iter().enumerate() {
-            questions.push(intern(&example.question, index, "question")?);
-            answers.push(intern(&example.answer, index, "answer")?);
+            questions.push(intern(&example.question, index, QUESTION)?);
+            answers.push(intern(&example.answer, index, ANSWER)?);
         }
 
         let images: Vec<u32> = split.examples().iter().map(|example| example.image as u32).collect();
@@ -78,7 +89,8 @@ impl EncodedSplit {
             images,
             by_image,
             offsets,
-            special,
+            lead: tokenizer.lead().to_vec(),
+            special: tokenizer.special(),
             vocab_size: tokenizer.vocab_size(),
             unknown_words,
         })
@@ -160,6 +172,11 @@ impl EncodedSplit {
     /// How many words were not known, over all examples.
     pub fn unknown_words(&self) -> usize {
         self.unknown_words
+    }
+
+    /// What all sequences begin with, in front of their picture.
+    pub fn lead(&self) -> &[i32] {
+        &self.lead
     }
 
     /// The tokenizer's special tokens.

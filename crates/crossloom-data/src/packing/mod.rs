@@ -1,6 +1,7 @@
 //! Several questions of one picture in one sequence, with static shapes.
 //!
 //! A row of a batch is `[N image positions][question 1, <answer>, answer 1][question 2 …]… padding`, `T` positions long.
+//! A model's own chat format may put a text in front of the picture, which is the same in all rows, and belongs to the picture's segment.
 //! All questions see the picture, none sees another: [`may_attend`] is the rule, `segments_bt` its data. Every question
 //! restarts its positions at `N`, so that each looks as if it were alone with the picture.
 //!
@@ -39,7 +40,7 @@ pub use training::{TrainingOptions, TrainingPacker};
 pub const IGNORED_TARGET: i32 = -1;
 /// The segment of padding.
 pub const PADDING_SEGMENT: i32 = -1;
-/// The segment of the picture, which every question sees.
+/// The segment of the picture and of what stands in front of it, which every question sees.
 pub const IMAGE_SEGMENT: i32 = 0;
 
 #[cfg(test)]

@@ -27,11 +27,13 @@ pub struct PackingOptions {
     pub image_width: u32,
     /// Rows of a picture.
     pub image_height: u32,
-    /// Positions for questions and answers. `None` takes what the longest questions of the data need, so that every draw
+    /// Positions for text: what stands in front of the picture, questions and answers. `None` takes what the longest questions of the data need, so that every draw
     /// fits; a smaller number saves work, and questions that find no room wait for another epoch or row.
     pub text_positions: Option<usize>,
     /// The longest answer that can be generated, `<eos>` included. `None` takes the longest answer of the data.
     pub max_new_tokens: Option<usize>,
+    /// Predictions that are read per question, the end of its answer included. `None` takes what the longest answer of the data needs.
+    pub answer_targets: Option<usize>,
     /// Width of the vectors of questions, `E`; 0 where nothing depends on them (default).
     pub vector_width: usize,
 }
@@ -48,6 +50,7 @@ impl PackingOptions {
             image_height: images.height(),
             text_positions: None,
             max_new_tokens: None,
+            answer_targets: None,
             vector_width: 0,
         }
     }
@@ -67,6 +70,9 @@ pub struct PackingPlan {
     pub batch_size: usize,
     /// Positions of a row, `T`: `N` plus the text, rounded up to a multiple of 8.
     pub sequence_len: usize,
+    /// What every row begins with, in front of its picture.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lead: Vec<i32>,
     /// Positions of the picture, `N`.
     pub visual_tokens: usize,
     /// Rotary positions that the picture takes, all of whose tokens have the first of them; none where each has one of its own.
@@ -122,7 +128,8 @@ impl PackingPlan {
         }
         let Some(first) = splits.first() else { return Err(PackingError::NoData) };
         for split in splits {
-            if (split.vocab_size(), split.special()) != (first.vocab_size(), first.special()) {
+            let of = |split: &EncodedSplit| (split.vocab_size(), split.special());
+            if of(split) != of(first) || split.lead() != first.lead() {
                 return Err(PackingError::Vocabulary {
                     first: first.vocab_size(),
                     other: split.vocab_size(),
@@ -134,13 +141,21 @@ impl PackingPlan {
         let longest_answer = examples().map(|(split, example)| split.answer(example).len()).max();
         let longest_answer = longest_answer.ok_or(PackingError::NoData)?;
         let max_new_tokens = options.max_new_tokens.unwrap_or(longest_answer + 1);
+        let answer_targets = options.answer_targets.unwrap_or(longest_answer + 1);
+        if answer_targets <= longest_answer {
+            let value = answer_targets.to_string();
+            let rule = "at least 1 above the number of tokens of the longest answer";
+            return Err(PackingError::Option { key: "answer_targets", value, rule });
+        }
+        let lead = first.lead().to_vec();
 
         let mut plan = Self {
             batch_size: options.batch_size,
             sequence_len: 0,
+            lead,
             visual_tokens: options.visual_tokens,
             picture_positions: options.picture_positions,
-            targets: options.questions_per_sequence.saturating_mul(longest_answer + 1),
+            targets: options.questions_per_sequence.saturating_mul(answer_targets),
             image_width: options.image_width,
             image_height: options.image_height,
             questions_per_sequence: options.questions_per_sequence,
@@ -153,10 +168,12 @@ impl PackingPlan {
             plan.question_positions(split.question(example).len(), split.answer(example).len())
         };
         let longest = examples().map(|(split, example)| needs(split, example)).max().unwrap_or(1);
-        let text = options.text_positions.unwrap_or(longest.saturating_mul(options.questions_per_sequence));
+        let text = options.text_positions.unwrap_or_else(|| {
+            plan.lead.len().saturating_add(longest.saturating_mul(options.questions_per_sequence))
+        });
         let sequence_len = options.visual_tokens.saturating_add(text);
         let sequence_len = sequence_len.checked_next_multiple_of(LENGTH_MULTIPLE).unwrap_or(usize::MAX);
-        let available = sequence_len - options.visual_tokens;
+        let available = sequence_len.saturating_sub(plan.shared_positions());
         let mut too_long = examples().filter(|&(split, example)| needs(split, example) > available);
         if let Some((split, example)) = too_long.next() {
             let what = format!("question {example}");
@@ -188,12 +205,16 @@ impl PackingPlan {
                 return wrong(key, value, "above 0");
             }
         }
-        if self.sequence_len <= self.visual_tokens {
-            return wrong("sequence_len", self.sequence_len, "above the number of visual tokens");
+        if self.sequence_len <= self.shared_positions() {
+            return wrong(
+                "sequence_len",
+                self.sequence_len,
+                "above the number of visual tokens and those before",
+            );
         }
         let SpecialTokens { pad, image, unk, eos, answer } = self.special;
         let known = |id: i32| usize::try_from(id).is_ok_and(|id| id < self.vocab_size);
-        if ![pad, image, unk, eos, answer].into_iter().all(known) {
+        if ![pad, image, unk, eos, answer].iter().chain(&self.lead).copied().all(known) {
             return wrong("vocab_size", self.vocab_size, "above every special token");
         }
         self.check_size()
@@ -218,14 +239,19 @@ impl PackingPlan {
         4 * words + questions * size_of::<super::PackedQuestion>() as u64
     }
 
-    /// Positions after the picture that a row has for text.
+    /// Positions at the beginning of a row that all its questions see: the picture and what stands in front of it.
+    pub fn shared_positions(&self) -> usize {
+        self.lead.len().saturating_add(self.visual_tokens)
+    }
+
+    /// Positions after the picture that a row has for questions and answers.
     pub fn text_positions(&self) -> usize {
-        self.sequence_len.saturating_sub(self.visual_tokens)
+        self.sequence_len.saturating_sub(self.shared_positions())
     }
 
     /// The rotary position of the first token behind the picture.
     pub fn first_text_position(&self) -> usize {
-        self.picture_positions.unwrap_or(self.visual_tokens)
+        self.lead.len() + self.picture_positions.unwrap_or(self.visual_tokens)
     }
 
     /// Positions that a question needs whether its answer is given or generated: its tokens, `<answer>`, and the larger

@@ -22,20 +22,27 @@ pub(super) struct RowWriter<'a> {
 }
 
 impl<'a> RowWriter<'a> {
-    /// Begins a cleared row with the picture's positions.
+    /// Begins a cleared row with what stands in front of the picture, and the picture's positions.
     pub(super) fn begin(batch: &'a mut PackedBatch, row: usize) -> Self {
         let plan = batch.plan();
         let (visual, image_token) = (plan.visual_tokens, plan.special.image);
         let each_its_own = plan.picture_positions.is_none();
-        let (first, index) = (row * plan.sequence_len, row * visual);
-        for position in 0..visual {
-            batch.tokens_bt[first + position] = image_token;
-            batch.positions_bt[first + position] = if each_its_own { position as i32 } else { 0 };
-            batch.segments_bt[first + position] = IMAGE_SEGMENT;
-            batch.prompt_mask_bt[first + position] = 1.0;
-            batch.image_index_bn[index + position] = position as i32;
+        let (first, index, lead) = (row * plan.sequence_len, row * visual, plan.lead.len());
+        for position in 0..plan.shared_positions() {
+            let at = first + position;
+            let (token, turn) = match batch.plan().lead.get(position) {
+                Some(&token) => (token, position),
+                None => (image_token, if each_its_own { position } else { lead }),
+            };
+            batch.tokens_bt[at] = token;
+            batch.positions_bt[at] = turn as i32;
+            batch.segments_bt[at] = IMAGE_SEGMENT;
+            batch.prompt_mask_bt[at] = 1.0;
         }
-        Self { batch, row, next_position: visual, next_slot: 0, segment: 0 }
+        for token in 0..visual {
+            batch.image_index_bn[index + token] = (lead + token) as i32;
+        }
+        Self { batch, row, next_position: lead + visual, next_slot: 0, segment: 0 }
     }
 
     /// Adds a question, if there is room for it; whether there was.

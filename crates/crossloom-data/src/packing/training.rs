@@ -135,7 +135,8 @@ pub(super) fn check_source(
     encoded: &EncodedSplit,
     images: &ImageStore,
 ) -> Result<(), PackingError> {
-    if (encoded.vocab_size(), encoded.special()) != (plan.vocab_size, plan.special) {
+    let same = (encoded.vocab_size(), encoded.special()) == (plan.vocab_size, plan.special);
+    if !same || encoded.lead() != plan.lead {
         return Err(PackingError::Vocabulary { first: plan.vocab_size, other: encoded.vocab_size() });
     }
     if encoded.images() != images.len() {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::chat::ChatError;
+
 /// A word outside the vocabulary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownWord {
@@ -88,6 +90,17 @@ pub enum TokenizerError {
         rows: usize,
         /// The token of the largest id.
         largest: String,
+    },
+    /// A chat template or what it is given cannot be followed.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// A chat template that writes, but not what questions and answers can be cut out of.
+    #[error(
+        "the chat template {reason}: data cannot be laid out by it; `data.tokenizer = \"words\"` needs none"
+    )]
+    Template {
+        /// What it does.
+        reason: String,
     },
     /// The file is larger than the limit.
     #[error("`{}` is larger than {limit} bytes", path.display())]

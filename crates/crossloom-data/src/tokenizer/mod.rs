@@ -5,10 +5,12 @@
 //! tokens ([`SpecialTokens`]) come first in the vocabulary and can never be written by a prompt: `<answer>` typed by a
 //! person is three unknown pieces, not the marker.
 
+mod chat;
 mod error;
 mod gguf;
 mod nearest;
 mod published;
+mod question;
 mod train;
 
 use std::collections::BTreeSet;
@@ -17,9 +19,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use chat::ChatTokenizer;
 pub use error::{TokenizerError, UnknownWord};
 pub use gguf::GgufVocabulary;
 pub use published::{PublishedTokenizer, Spelled};
+pub use question::QuestionTokenizer;
 pub use train::TokenizerOptions;
 
 /// The longest text that is encoded, in bytes.
@@ -104,7 +108,7 @@ impl Tokenizer {
     /// # Errors
     /// When the file cannot be read, is above 64 MiB, is no tokenizer, or lacks a special token.
     pub fn load(path: &Path) -> Result<Self, TokenizerError> {
-        Self::from_json(&read(path)?)
+        Self::from_json(&read_json(path)?)
     }
 
     /// Reads the content of a `tokenizer.json`.
@@ -202,7 +206,10 @@ impl Tokenizer {
 }
 
 /// The bytes of a `tokenizer.json`.
-fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
+///
+/// # Errors
+/// The file cannot be read, or is above 64 MiB.
+pub fn read_json(path: &Path) -> Result<Vec<u8>, TokenizerError> {
     let io_error = |source| TokenizerError::Io { path: path.to_owned(), source };
     let mut json = Vec::new();
     let file = std::fs::File::open(path).map_err(io_error)?;

@@ -1,9 +1,10 @@
 //! Tokenizers of pretrained models, of any kind that a `tokenizer.json` can be: pieces, bytes, special and added tokens, decoder.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::gguf::GgufVocabulary;
-use super::{TokenizerError, encoded, read};
+use super::{TokenizerError, encoded, read_json};
 
 /// What a special token is that stands in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,7 @@ pub enum Spelled {
 #[derive(Debug, Clone)]
 pub struct PublishedTokenizer {
     inner: tokenizers::Tokenizer,
+    json: Arc<str>,
     hash: String,
     vocab_size: usize,
 }
@@ -29,7 +31,7 @@ impl PublishedTokenizer {
     /// # Errors
     /// The file cannot be read, is above 64 MiB, or is no tokenizer.
     pub fn load(path: &Path, spelled: Spelled) -> Result<Self, TokenizerError> {
-        Self::from_json(&read(path)?, spelled)
+        Self::from_json(&read_json(path)?, spelled)
     }
 
     /// Reads the content of a `tokenizer.json`.
@@ -48,7 +50,9 @@ impl PublishedTokenizer {
             let reason = format!("{} tokens use ids up to {}", ids.len(), vocab_size - 1);
             return Err(TokenizerError::Invalid { reason });
         }
-        Ok(Self { inner, hash: blake3::hash(json).to_hex().to_string(), vocab_size })
+        let invalid = |error: std::str::Utf8Error| TokenizerError::Invalid { reason: error.to_string() };
+        let text = Arc::from(std::str::from_utf8(json).map_err(invalid)?);
+        Ok(Self { inner, json: text, hash: blake3::hash(json).to_hex().to_string(), vocab_size })
     }
 
     /// The tokenizer that a GGUF file holds.
@@ -77,6 +81,15 @@ impl PublishedTokenizer {
         self.inner.decode(&ids, true).map_err(|error| TokenizerError::Invalid { reason: error.to_string() })
     }
 
+    /// The text of ids by the tokenizer's own decoder, special tokens as they are written.
+    ///
+    /// # Errors
+    /// The decoder fails.
+    pub fn spelled(&self, ids: &[i32]) -> Result<String, TokenizerError> {
+        let ids: Vec<u32> = ids.iter().filter_map(|&id| u32::try_from(id).ok()).collect();
+        self.inner.decode(&ids, false).map_err(|error| TokenizerError::Invalid { reason: error.to_string() })
+    }
+
     /// The id of a token by its written form.
     pub fn id(&self, token: &str) -> Option<i32> {
         self.inner.token_to_id(token).map(|id| id as i32)
@@ -102,6 +115,11 @@ impl PublishedTokenizer {
         }
         let largest = self.token(self.vocab_size as i32 - 1).unwrap_or_default();
         Err(TokenizerError::Embedding { vocab_size: self.vocab_size, rows, largest })
+    }
+
+    /// The content of the `tokenizer.json` that it was read from.
+    pub fn json(&self) -> &str {
+        &self.json
     }
 
     /// BLAKE3 of its file, as 64 hexadecimal digits.

@@ -2,7 +2,7 @@
 
 use crate::decode::{Cx, SYNTHETIC_SIDES};
 use crate::diagnostic::Finding;
-use crate::schema::{Data, Source, TopologySpec, VisionModel};
+use crate::schema::{Data, DataTokenizer, Source, TopologySpec, VisionModel};
 use crate::tree::Node;
 
 /// Colour channels of every picture of every data set.
@@ -10,6 +10,39 @@ const CHANNELS: usize = 3;
 
 /// Pixels along a side of easy-VQA's pictures.
 const EASY_VQA: usize = 64;
+
+/// A model's own tokens are those of weights, and have room that is known before they are read.
+pub(super) fn tokenizer(root: &Node, data: &Data, cx: &mut Cx) {
+    if data.tokenizer == DataTokenizer::Words {
+        if matches!(data.source, Source::Files { .. }) {
+            let message = "samples in files are read in a model's own tokens, whose number is known before they are read";
+            let help = "write `tokenizer = \"model\"` beside it";
+            let place = root.place("data.source.kind");
+            cx.report(Finding::error(place, message.to_owned()).help(help));
+        }
+        if data.tokenizer_hash.is_some() {
+            let message =
+                "`data.tokenizer_hash` is that of a model's tokenizer, and the data is cut into words";
+            let help = "write `tokenizer = \"model\"` beside it, or remove it";
+            let finding = Finding::error(root.place("data.tokenizer_hash"), message.to_owned());
+            cx.report(finding.help(help));
+        }
+        return;
+    }
+    let place = root.place("data.tokenizer");
+    if ["model.language.weights", "model.weights"].iter().all(|path| root.get(path).is_none()) {
+        let message = "the language model has no weights, and so no tokens of its own".to_owned();
+        let help = "name them as `model.language.weights`, or write `tokenizer = \"words\"`";
+        cx.report(Finding::error(place, message).help(help));
+    }
+    if data.text_positions.is_none() {
+        let message =
+            "with the model's own tokens, `data.text_positions` says how many a sequence has room for";
+        let help =
+            "`crossloom model prompt` shows how many a question takes; write `text_positions = 64` beside it";
+        cx.report(Finding::error(place, message.to_owned()).help(help));
+    }
+}
 
 /// The encoder takes pictures as the data set gives them.
 pub(super) fn pictures(

@@ -54,6 +54,9 @@ pub(crate) fn check(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
             cx.injection(name, |cx| injection(&tree, topology, of, sections, cx));
         }
     }
+    if let Some(data) = sections.data {
+        data::tokenizer(root, data, cx);
+    }
     if let (Some(vision), Some(data)) = (sections.vision, sections.data) {
         data::pictures(root, vision, sections.topology, data, cx);
     }

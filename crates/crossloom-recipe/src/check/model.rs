@@ -15,6 +15,7 @@ fn dimension(root: &Node, path: &str) -> Option<usize> {
 pub(super) fn vision(root: &Node, cx: &mut Cx) {
     divides(root, "model.vision", "heads", "hidden", cx);
     rotary_blocks(root, cx);
+    resized_edge(root, cx);
     let image = dimension(root, "model.vision.image_size");
     let patch = dimension(root, "model.vision.patch_size");
     let (Some(image), Some(patch)) = (image, patch) else { return };
@@ -41,6 +42,24 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) {
         let help =
             format!("{image} is not a multiple of {patch}; `image_size = {}` is", image - image % patch);
         cx.report(Finding::warning(place, message).help(help));
+    }
+}
+
+/// A square is cut out of pictures that are at least as large.
+fn resized_edge(root: &Node, cx: &mut Cx) {
+    let Some(edge) = dimension(root, "model.vision.resize_edge") else { return };
+    let place = root.place("model.vision.resize_edge");
+    let image = dimension(root, "model.vision.image_size");
+    if root.get("model.vision.fit").and_then(Node::string) != Some("crop") {
+        let message = "`resize_edge` is read where a square is cut out of pictures, and none is";
+        let help = "write `fit = \"crop\"` beside it, or remove it";
+        cx.report(Finding::error(place, message.to_owned()).help(help));
+    } else if let Some(image) = image.filter(|&image| edge < image) {
+        let message = format!("a square of {image} pixels is cut out of pictures of {edge}");
+        let help = format!("write `resize_edge = {image}` or more");
+        let set = root.get("model.vision.image_size").map(|node| node.span);
+        let finding = Finding::error(place, message).help(help);
+        cx.report(finding.related(format!("`image_size = {image}` is set"), set));
     }
 }
 

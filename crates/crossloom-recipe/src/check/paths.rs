@@ -5,13 +5,21 @@ use std::path::Path;
 use super::Sections;
 use crate::decode::Cx;
 use crate::diagnostic::Finding;
-use crate::schema::{LanguageModel, Part, PretrainedWeights, Train, VisionModel};
+use crate::schema::{LanguageModel, Part, PretrainedWeights, Source, Train, VisionModel};
 use crate::tree::Node;
 
 /// Checks every path that could be read.
 pub(super) fn paths(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
     if let Some(cache) = sections.data.and_then(|data| data.cache.as_deref()) {
         confined(root, "data.cache", cache, "remove it to use the user's cache folder", cx);
+    }
+    if let Some(Source::Files { train, test, pictures, .. }) = sections.data.map(|data| &data.source) {
+        for (key, path) in
+            train.iter().map(|path| ("train", path)).chain(test.iter().map(|path| ("test", path)))
+        {
+            confined(root, &format!("data.source.{key}"), path, "name a file of samples", cx);
+        }
+        confined(root, "data.source.pictures", pictures, "write \".\" for the recipe's folder", cx);
     }
     if let Some(train) = sections.train {
         pairs(root, train, cx);

@@ -94,7 +94,11 @@ fn held_out(earlier: &Staged, before: &Recipe, later: &Staged, recipe: &Recipe) 
     let images = |data: &Data| match data.source {
         // Pictures of another seed are other pictures.
         Source::Synthetic { train_images, .. } => Some((data.seed, train_images)),
-        Source::EasyVqa {} => None,
+        Source::EasyVqa {} | Source::Files { .. } => None,
+    };
+    let files = |data: &Data| match &data.source {
+        Source::Files { train, pictures, .. } => Some((train.clone(), pictures.clone())),
+        Source::EasyVqa {} | Source::Synthetic { .. } => None,
     };
     let other = old.source.name() != new.source.name()
         || images(old).zip(images(new)).is_some_and(|((old, _), (new, _))| old != new);
@@ -106,6 +110,7 @@ fn held_out(earlier: &Staged, before: &Recipe, later: &Staged, recipe: &Recipe) 
         ("seed", old.seed != new.seed),
         ("train_limit", old.train_limit != new.train_limit),
         ("source.train_images", images(old) != images(new)),
+        ("source.train", files(old) != files(new)),
     ];
     let (key, _) = differ.into_iter().find(|(_, differ)| *differ)?;
     let place = format!("data.{key}");

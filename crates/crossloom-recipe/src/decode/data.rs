@@ -4,7 +4,9 @@ use std::ops::RangeInclusive;
 
 use super::fields::{Cx, Fields, Kinds};
 use super::taps::magnification;
-use crate::schema::{Data, ImageUse, Source, VisionModel};
+use super::weights::hash;
+use crate::diagnostic::Finding;
+use crate::schema::{Data, DataTokenizer, ImageUse, Source, VisionModel};
 use crate::tree::Node;
 
 pub(super) const SOURCE: Kinds = Kinds {
@@ -12,6 +14,7 @@ pub(super) const SOURCE: Kinds = Kinds {
     all: &[
         ("easy-vqa", &[]),
         ("synthetic", &["train_images", "test_images", "questions_per_image", "image_size"]),
+        ("files", &["format", "train", "test", "pictures", "skip", "hash"]),
     ],
     absent: None,
 };
@@ -29,6 +32,9 @@ pub(super) fn data(root: &Node, vision: Option<&VisionModel>, cx: &mut Cx) -> Op
         f.required::<String>("source");
     }
     let questions_per_sequence = f.or_in("questions_per_sequence", 1..=4096, 1);
+    let tokenizer = f.or("tokenizer", DataTokenizer::Words);
+    let tokenizer_hash = hash(&mut f, "tokenizer_hash", "a tokenizer", "a run's folder keeps them");
+    let text_positions = f.optional_in("text_positions", 1..=16_777_216);
     let open_share = f.optional_in("open_share", 0.0..=1.0);
     let image = f.or("image", ImageUse::Given);
     let validation = f.or_in("validation", 0.0..1.0, 0.0);
@@ -45,6 +51,9 @@ pub(super) fn data(root: &Node, vision: Option<&VisionModel>, cx: &mut Cx) -> Op
     Some(Data {
         source: source?,
         questions_per_sequence: questions_per_sequence?,
+        tokenizer: tokenizer?,
+        tokenizer_hash: tokenizer_hash?,
+        text_positions: text_positions?,
         open_share: open_share?,
         image: image?,
         validation: validation?,
@@ -59,10 +68,40 @@ fn source(root: &Node, side: Option<usize>, cx: &mut Cx) -> Option<Source> {
     let (mut f, kind) = Fields::open_kind(root, &SOURCE, cx)?;
     let source = match kind {
         "easy-vqa" => Some(Source::EasyVqa {}),
+        "files" => files(&mut f),
         _ => synthetic(&mut f, side),
     };
     f.finish();
     source
+}
+
+fn files(f: &mut Fields<'_, '_>) -> Option<Source> {
+    let format = f.required("format");
+    let lists = ["train", "test"].map(|key| {
+        let place = f.ask(key).map(|node| node.span);
+        let files = f.required::<Vec<String>>(key);
+        if let (Some(place), Some(files)) = (place, &files)
+            && files.is_empty()
+        {
+            let message = format!("`{}` names no file", f.full(key));
+            f.cx.report(
+                Finding::error(place, message).help("both splits have samples: name a file, or several"),
+            );
+        }
+        files
+    });
+    let pictures = f.or("pictures", ".".to_owned());
+    let skip = f.or("skip", 0);
+    let hash = hash(f, "hash", "files of samples", "a run's folder keeps them");
+    let [train, test] = lists;
+    Some(Source::Files {
+        format: format?,
+        train: train?,
+        test: test?,
+        pictures: pictures?,
+        skip: skip?,
+        hash: hash?,
+    })
 }
 
 /// `side` is that of the pictures that the model is given.

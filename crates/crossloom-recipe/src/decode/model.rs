@@ -7,8 +7,8 @@ use super::sets::peek;
 use super::weights::weights;
 use crate::diagnostic::Finding;
 use crate::schema::{
-    LanguageModel, Merging, MlpActivation, PositionResample, Projector, ProjectorKind, Resample, TapNorm,
-    VisionModel,
+    LanguageModel, Merging, MlpActivation, PictureFit, PositionResample, Projector, ProjectorKind, Resample,
+    TapNorm, VisionModel,
 };
 use crate::tree::Node;
 
@@ -45,6 +45,8 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) -> Option<VisionModel> {
     let image_mean = channels_in(&mut f, "image_mean", 0.0, 1.0);
     let image_std = channels_in(&mut f, "image_std", 0.001, 10.0);
     let resample = f.or("resample", Resample::Bicubic);
+    let fit = f.or("fit", PictureFit::Stretch);
+    let resize_edge = f.optional_in("resize_edge", 1..=8192);
     f.finish();
     let weights = weights(root, "model.vision.weights", cx);
     Some(VisionModel {
@@ -73,6 +75,8 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) -> Option<VisionModel> {
         image_mean: image_mean?,
         image_std: image_std?,
         resample: resample?,
+        fit: fit?,
+        resize_edge: resize_edge?,
     })
 }
 

@@ -6,9 +6,10 @@ use serde::de::value::StrDeserializer;
 use super::fields::Cx;
 use crate::diagnostic::{Finding, Span, Unhelped, any_of, did_you_mean};
 use crate::schema::{
-    AmpAttach, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare, ImageUse, Join, KeptIn,
-    LanguageFamily, Mask, Merging, Metric, MixtureLevel, MlpActivation, Phase, PositionResample, Precision,
-    ProjectorKind, Resample, Sampling, Schedule, Split, StreamWord, TapNorm, VisionFamily, Warmup,
+    AmpAttach, DataTokenizer, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare, ImageUse,
+    Join, KeptIn, LanguageFamily, Mask, Merging, Metric, MixtureLevel, MlpActivation, Phase, PictureFit,
+    PositionResample, Precision, ProjectorKind, Resample, RowFormat, Sampling, Schedule, Split, StreamWord,
+    TapNorm, VisionFamily, Warmup,
 };
 use crate::selection::matcher;
 use crate::tree::{Node, Value};
@@ -206,6 +207,7 @@ macro_rules! choices {
 choices!(
     MlpActivation,
     AmpAttach,
+    DataTokenizer,
     MixtureLevel,
     FusionOrder,
     GateAttention,
@@ -219,9 +221,11 @@ choices!(
     Mask,
     Metric,
     Phase,
+    PictureFit,
     PositionResample,
     ProjectorKind,
     Resample,
+    RowFormat,
     Sampling,
     Schedule,
     Precision,

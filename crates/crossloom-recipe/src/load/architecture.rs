@@ -36,7 +36,8 @@ fn of_another_kind(tree: &Node, path: &str) -> bool {
 }
 
 /// Keys that weights have a value for but do not fix.
-const FREE: [&str; 6] = ["image_mean", "image_std", "resample", "post_norm", "max_positions", "trainable"];
+const FREE: [&str; 8] =
+    ["fit", "image_mean", "image_std", "max_positions", "post_norm", "resample", "resize_edge", "trainable"];
 
 /// The architectures of weights that were read, by their place.
 pub(super) struct Architectures<'r> {

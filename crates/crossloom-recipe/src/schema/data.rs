@@ -12,6 +12,21 @@ pub struct Data {
     /// Questions about one picture in one training sequence. They share the image positions and cannot see each other.
     #[schemars(range(min = 1, max = 4096), extend("default" = 1))]
     pub questions_per_sequence: usize,
+    /// What questions and answers are cut into.
+    #[serde(default, skip_serializing_if = "DataTokenizer::is_default")]
+    #[schemars(extend("default" = "words"))]
+    pub tokenizer: DataTokenizer,
+    /// BLAKE3 of the language model's tokenizer and chat template, 64 hexadecimal digits, with `tokenizer = "model"`. A recipe may insist on
+    /// it; a run's folder always has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
+    pub tokenizer_hash: Option<String>,
+    /// Positions of a sequence for text, what a chat template puts in front of the picture included; with those of the picture rounded up to
+    /// a multiple of 8. Absent: what the longest questions of the data need. Required with `tokenizer = "model"`, so that sizes are known
+    /// without the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 16_777_216))]
+    pub text_positions: Option<usize>,
     /// Share of a sequence's questions that ask for a word rather than yes or no, where the picture has them; yes/no questions
     /// above the rest are left out of that sequence. Absent: the data's own share, a quarter in easy-VQA. Training only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,6 +80,55 @@ pub enum Source {
         #[schemars(range(min = 8, max = 1024))]
         image_size: usize,
     },
+    /// Samples in files of one's own: each asks one question about one picture. They are read in the model's own tokens
+    /// (`tokenizer = "model"`), and all are in memory while they are trained on.
+    Files {
+        /// What a row of the files looks like.
+        format: RowFormat,
+        /// Files of training samples. Relative paths start at the recipe's folder and stay inside it.
+        #[schemars(length(min = 1))]
+        train: Vec<String>,
+        /// Files of test samples.
+        #[schemars(length(min = 1))]
+        test: Vec<String>,
+        /// The folder at which the paths of pictures in rows start, and which they do not leave.
+        #[schemars(extend("default" = "."))]
+        pictures: String,
+        /// So many samples of each split that cannot be learned from are left out and counted; with one more, nothing is trained.
+        #[schemars(extend("default" = 0))]
+        skip: usize,
+        /// BLAKE3 of the files of samples, 64 hexadecimal digits. A recipe may insist on it; a run's folder always has it. Where files and
+        /// pictures lie is no part of an experiment's identity once it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
+        hash: Option<String>,
+    },
+}
+
+/// What a row of samples looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RowFormat {
+    /// LLaVA's and ShareGPT's: a JSON array, or lines, with `image` and `conversations`.
+    Llava,
+    /// Lines with `messages`, as of chat interfaces, and `images`.
+    Messages,
+    /// Lines with `image`, `question` and `answer`.
+    Questions,
+    /// Tar shards: members that share a name are a sample.
+    Webdataset,
+}
+
+impl RowFormat {
+    /// The name it has in a recipe, and where files are read.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Llava => "llava",
+            Self::Messages => "messages",
+            Self::Questions => "questions",
+            Self::Webdataset => "webdataset",
+        }
+    }
 }
 
 impl Source {
@@ -73,7 +137,38 @@ impl Source {
         match self {
             Self::EasyVqa {} => "easy-vqa",
             Self::Synthetic { .. } => "synthetic",
+            Self::Files { .. } => "files",
         }
+    }
+
+    /// The paths that it names, in their order, of which relative ones start at the recipe's folder.
+    pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let named = match self {
+            Self::Files { train, test, pictures, .. } => {
+                train.iter_mut().chain(test).chain([pictures]).collect()
+            }
+            Self::EasyVqa {} | Self::Synthetic { .. } => Vec::new(),
+        };
+        named.into_iter()
+    }
+}
+
+/// What questions and answers are cut into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DataTokenizer {
+    /// The words of the data, numbered as it has them: for a language model that is trained from scratch.
+    #[default]
+    Words,
+    /// The tokens of the language model's weights, laid out by its chat template.
+    Model,
+}
+
+impl DataTokenizer {
+    /// Whether it is what a recipe has that says nothing.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+    fn is_default(&self) -> bool {
+        *self == Self::Words
     }
 }
 

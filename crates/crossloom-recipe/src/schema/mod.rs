@@ -31,7 +31,7 @@ pub use adapter::{Adapter, AmpAttach, TapNorm};
 pub use address::{AddressError, PointAddress, VisionAddress};
 pub use conditioning::Conditioning;
 pub use cross_attention::CrossAttention;
-pub use data::{Data, ImageUse, Source};
+pub use data::{Data, DataTokenizer, ImageUse, RowFormat, Source};
 pub use eval::{Eval, Metric, Split};
 pub use fusion::{Fusion, FusionOrder, Mask, Phase};
 pub use gate::{AgfGate, Gate, GateAttention, GateGranularity, GatePool, GateShare};
@@ -40,8 +40,8 @@ pub use input::{Input, Join, LayerWeights, TokenConcat, Weighted};
 pub use mixture::{Mixture, MixtureLevel};
 pub use mmfuser::MmFuser;
 pub use model::{
-    LanguageFamily, LanguageModel, Merging, MlpActivation, Model, PositionResample, Projector, ProjectorKind,
-    Resample, VisionFamily, VisionModel, Windows,
+    LanguageFamily, LanguageModel, Merging, MlpActivation, Model, PictureFit, PositionResample, Projector,
+    ProjectorKind, Resample, VisionFamily, VisionModel, Windows,
 };
 pub use stage::Stage;
 pub(crate) use stream::StreamWord;

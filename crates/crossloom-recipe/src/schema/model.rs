@@ -137,6 +137,16 @@ pub struct VisionModel {
     /// How a picture of another size is brought to `image_size`.
     #[schemars(extend("default" = "bicubic"))]
     pub resample: Resample,
+    /// How a picture that is no square becomes one of `image_size`. Default: what the image processor beside the encoder's weights
+    /// does; `stretch` without one.
+    #[serde(default, skip_serializing_if = "PictureFit::is_default")]
+    #[schemars(extend("default" = "stretch"))]
+    pub fit: PictureFit,
+    /// Pixels of the shorter side before a square of `image_size` is cut out, with `fit = "crop"`. Absent: `image_size`, so that only what
+    /// exceeds a square is cut away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 8192))]
+    pub resize_edge: Option<usize>,
 }
 
 impl VisionModel {
@@ -197,6 +207,27 @@ pub enum Resample {
     Bilinear,
     /// A cubic of four pixels (CLIP, SigLIP).
     Bicubic,
+}
+
+/// How a picture of any shape becomes a square.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PictureFit {
+    /// Resized to it, out of proportion (SigLIP).
+    #[default]
+    Stretch,
+    /// Laid on a square of the mean colour, then resized (LLaVA-1.5).
+    Pad,
+    /// Resized in proportion, then cut about its middle (CLIP, DINOv2).
+    Crop,
+}
+
+impl PictureFit {
+    /// Whether it is what a recipe has that says nothing.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+    fn is_default(&self) -> bool {
+        *self == Self::Stretch
+    }
 }
 
 /// Architecture families of vision encoders.

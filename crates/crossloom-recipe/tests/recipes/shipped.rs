@@ -48,7 +48,8 @@ fn every_shipped_recipe_loads_without_a_warning_and_survives_being_written_out()
     assert!(studies.len() >= 4, "{studies:?}");
     let studies =
         studies.iter().map(|path| path.strip_prefix(shipped()).unwrap().to_str().unwrap().to_owned());
-    let shipped_recipes = ["quickstart.toml", "synthetic.toml", "two-stages.toml", "ablations.toml"];
+    let shipped_recipes =
+        ["quickstart.toml", "synthetic.toml", "two-stages.toml", "ablations.toml", "smol/smol.toml"];
     for name in shipped_recipes.map(str::to_owned).into_iter().chain(studies) {
         let loaded =
             load(&shipped().join(&name), &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"));
@@ -202,7 +203,7 @@ fn sweeps_that_can_be_run_obey_the_schema() {
 }
 
 /// What of `tests/bad` a schema of one file cannot see, and why.
-const BEYOND: [(&str, &str); 24] = [
+const BEYOND: [(&str, &str); 25] = [
     ("capital-letters", "whether two keys are alike but for capital letters"),
     ("capital-letters-swept", "the names that a sweep makes"),
     ("circle-b", "other files"),
@@ -222,6 +223,7 @@ const BEYOND: [(&str, &str); 24] = [
     ("set-values", "the command line"),
     ("sources", "names of the recipe's own"),
     ("stacks", "one key against another"),
+    ("stage-files", "one stage against another"),
     ("stage-order", "one stage against another"),
     ("sweep-long-names", "the names that a sweep makes"),
     ("sweep-too-large", "how many variants a sweep makes"),

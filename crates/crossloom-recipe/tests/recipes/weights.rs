@@ -95,12 +95,16 @@ fn weights_that_cannot_be_read_or_are_of_another_part_are_told_at_their_place() 
         ("model.vision.weights = \"../encoder\"", "leaves the recipe's folder"),
         ("model.vision.weights = \"\"", "is empty"),
         ("model.vision.weights = { path = \"encoder\", hash = \"12\" }", "is no hash of weights"),
+        ("data.tokenizer_hash = \"12\"", "`data.tokenizer_hash` is no hash of a tokenizer"),
         ("model.vision.weights = { hash = \"12\" }", "lacks `path`"),
         ("model.vision.weights = 3", "must be a table"),
     ] {
         let told = loaded(text, &[]).unwrap_err().to_string();
         assert!(told.contains(reason), "{text}: {told}");
     }
+    let none = "data.source={ kind = 'files', format = 'llava', train = [], test = ['a'] }";
+    let told = loaded("", &[none]).unwrap_err().to_string();
+    assert!(told.contains("`data.source.train` names no file"), "{told}");
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use crossloom_data::chat::ChatFormat;
 use crossloom_data::image::Normalization;
 use crossloom_data::packing::{AnswerMode, EvaluationPacker, ImageMode, PackingPlan};
+use crossloom_data::tokenizer::{ChatTokenizer, PublishedTokenizer, Spelled};
 use crossloom_ir::Role;
 use crossloom_model::Init;
 use crossloom_model::{BatchShape, initial_value};
@@ -82,8 +84,13 @@ fn by_recomputation(
 pub(super) fn compare(variant: &str, sets: &[&str]) -> (usize, usize) {
     let recipe = recipe(variant, sets);
     let data = Data::load(&recipe, Path::new("."), &mut |_| ()).unwrap();
-    let plan = data.plan(&recipe).unwrap();
-    let mut model = busy(&recipe, &plan);
+    compare_on(&data, variant, &recipe)
+}
+
+/// The same, of data that is read already.
+fn compare_on(data: &Data, variant: &str, recipe: &Recipe) -> (usize, usize) {
+    let plan = data.plan(recipe).unwrap();
+    let mut model = busy(recipe, &plan);
     let (split, encoded) = data.images(Split::Test);
     let packer =
         EvaluationPacker::new(&plan, encoded, split.images(), &Normalization::HALF, ImageMode::Shown)
@@ -94,15 +101,15 @@ pub(super) fn compare(variant: &str, sets: &[&str]) -> (usize, usize) {
         let mut batches = [PackedBatch::new(&plan), PackedBatch::new(&plan)];
         for batch in &mut batches {
             packer.fill(index, AnswerMode::Awaited, batch).unwrap();
-            if let Some(vectors) = data.question_vectors(&recipe).unwrap() {
+            if let Some(vectors) = data.question_vectors(recipe).unwrap() {
                 vectors.lay(Split::Test, batch).unwrap();
             }
         }
         let [mut cached, mut again] = batches;
         let rows: Vec<usize> = (0..cached.real_rows()).collect();
         let (mut of_prefill, mut of_whole) = (GateMoments::default(), GateMoments::default());
-        answer(&mut model, &mut cached, &Pools::of(&recipe), encoding, &mut of_prefill, &rows).unwrap();
-        by_recomputation(&mut model, &recipe, &mut again, &mut of_whole, &rows);
+        answer(&mut model, &mut cached, &Pools::of(recipe), encoding, &mut of_prefill, &rows).unwrap();
+        by_recomputation(&mut model, recipe, &mut again, &mut of_whole, &rows);
         assert_eq!(cached.questions(), again.questions(), "{variant}: answers end elsewhere");
         for question in 0..cached.questions().len() {
             assert_eq!(
@@ -121,6 +128,43 @@ pub(super) fn compare(variant: &str, sets: &[&str]) -> (usize, usize) {
         }
     }
     (answers.len(), lengths.len())
+}
+
+/// The recipe's data in the tokens of a model whose chat template writes a text in front of the picture.
+fn in_a_models_tokens(recipe: &Recipe) -> Data {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crossloom-data/tests/chat");
+    let format = ChatFormat {
+        template: "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}\
+                   {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+            .to_owned(),
+        tokens: std::collections::BTreeMap::default(),
+        image_token: Some("<image>".to_owned()),
+    };
+    let published = PublishedTokenizer::load(&fixtures.join("smollm.json"), Spelled::Tokens).unwrap();
+    let tokenizer = ChatTokenizer::new(published, format).unwrap();
+    assert_eq!(tokenizer.lead().len(), 3, "chunks were chosen for it");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let set = crate::data::open(recipe, Path::new("."), &stop, &mut |_| ()).unwrap();
+    Data::divided(set, tokenizer.into(), recipe).unwrap()
+}
+
+/// Room for answers that are cut into many tokens.
+const LONG: [&str; 2] = ["eval.max_new_tokens=14", "model.language.max_positions=1024"];
+
+#[test]
+fn answers_behind_a_text_in_front_of_the_picture_are_those_of_recomputation() {
+    let stream = "variants.projector.topology.stream={ from = 'before layer.1', to = 'after layer.1' }";
+    let turned = ["model.language.rope_sections=[2, 1, 1]"];
+    for (variant, sets) in [
+        ("projector", &[][..]),
+        ("projector", &[stream][..]),
+        ("cli", &["variants.cli.topology.gate.pool=image"][..]),
+        ("cli", &turned[..]),
+    ] {
+        let recipe = recipe(variant, &[&LONG[..], sets].concat());
+        let (answers, _) = compare_on(&in_a_models_tokens(&recipe), variant, &recipe);
+        assert!(answers > 1, "{variant}: all questions have one answer");
+    }
 }
 
 #[test]
@@ -218,8 +262,11 @@ fn caches_of_keys_and_values_are_in_no_checkpoint() {
 }
 
 /// Answers to all questions of the test split and the gates over them, by a model that reads so many positions at once.
-fn answers_in_chunks(recipe: &Recipe, chunk: Option<usize>) -> (Vec<Vec<i32>>, Vec<(String, f64)>) {
-    let data = Data::load(recipe, Path::new("."), &mut |_| ()).unwrap();
+fn answers_in_chunks(
+    data: &Data,
+    recipe: &Recipe,
+    chunk: Option<usize>,
+) -> (Vec<Vec<i32>>, Vec<(String, f64)>) {
     let plan = data.plan(recipe).unwrap();
     let mut model = busy_in_chunks(recipe, &plan, chunk);
     let (split, encoded) = data.images(Split::Test);
@@ -247,16 +294,30 @@ fn answers_are_the_same_in_however_many_chunks_a_prompt_is_read() {
     ] {
         let recipe = recipe(variant, sets);
         assert_eq!(recipe.model.vision.tokens(), 16, "the chunks were chosen for it");
-        let (whole, gates) = answers_in_chunks(&recipe, None);
-        assert!(whole.iter().any(|answer| *answer != whole[0]), "{variant}: all questions have one answer");
-        for &chunk in chunks {
-            let (cut, gates_of_cut) = answers_in_chunks(&recipe, Some(chunk));
-            assert_eq!(cut, whole, "{variant} in chunks of {chunk}");
-            assert_eq!(gates_of_cut.len(), gates.len());
-            for ((edge, one), (other, two)) in gates.iter().zip(&gates_of_cut) {
-                assert!(edge == other && (one - two).abs() < 1e-5, "{variant}, {edge}: {one} {two}");
-            }
+        let data = Data::load(&recipe, Path::new("."), &mut |_| ()).unwrap();
+        same_in_chunks(&data, variant, &recipe, chunks);
+    }
+}
+
+fn same_in_chunks(data: &Data, variant: &str, recipe: &Recipe, chunks: &[usize]) {
+    let (whole, gates) = answers_in_chunks(data, recipe, None);
+    assert!(whole.iter().any(|answer| *answer != whole[0]), "{variant}: all questions have one answer");
+    for &chunk in chunks {
+        let (cut, gates_of_cut) = answers_in_chunks(data, recipe, Some(chunk));
+        assert_eq!(cut, whole, "{variant} in chunks of {chunk}");
+        assert_eq!(gates_of_cut.len(), gates.len());
+        for ((edge, one), (other, two)) in gates.iter().zip(&gates_of_cut) {
+            assert!(edge == other && (one - two).abs() < 1e-5, "{variant}, {edge}: {one} {two}");
         }
+    }
+}
+
+/// A chunk may end in front of the picture, within it where no gate pools it, and behind it.
+#[test]
+fn a_text_in_front_of_the_picture_may_be_a_chunk_of_its_own() {
+    for (variant, chunks) in [("projector", [3, 16, 40]), ("cli", [16, 21, 40])] {
+        let recipe = recipe(variant, &LONG);
+        same_in_chunks(&in_a_models_tokens(&recipe), variant, &recipe, &chunks);
     }
 }
 

@@ -42,7 +42,7 @@ impl Alone<'_> {
         let split = self.data.images(self.split).0;
         let (question, picture) = (&split.examples()[question], &split.examples()[picture]);
         let image = split.images().image(picture.image).unwrap();
-        let tokens = vec![self.data.tokenizer.encode(&question.question).unwrap()];
+        let tokens = vec![self.data.tokenizer.question(&question.question).unwrap()];
         let normalization = Processor::of(self.recipe).normalization();
         self.batch.fill_prompts(&[(&image, tokens)], &normalization).unwrap();
         let encoding = self.model.phases.encoding().unwrap();
@@ -54,7 +54,7 @@ impl Alone<'_> {
 
     fn answer(&mut self, question: usize, picture: usize) -> String {
         let tokens = self.tokens(question, picture);
-        self.data.tokenizer.decode(&tokens)
+        self.data.tokenizer.decode(&tokens).unwrap()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crossloom_data::chat::{ChatTemplate, TemplateLimits};
+use crossloom_data::chat::{ChatFormat, ChatTemplate};
 use crossloom_data::image::ImageProcessor;
 use crossloom_data::tokenizer::{GgufVocabulary, PublishedTokenizer, Spelled};
 use crossloom_recipe::Architecture;
@@ -33,9 +33,8 @@ pub(super) fn open(path: &Path) -> Result<ModelProcessor, ExperimentError> {
         PublishedTokenizer::from_gguf(&vocabulary, Spelled::Tokens).map_err(|error| misfit(path, error))?;
     let tokens =
         vocabulary.special_tokens().map(|(name, token)| (name.to_owned(), token.to_owned())).collect();
-    let template =
-        vocabulary.chat_template().map(|source| template(path, source, tokens, None)).transpose()?;
-    Ok(ModelProcessor { pictures: None, tokenizer: Some(tokenizer), template, image_token: None })
+    let chat = vocabulary.chat_template().map(|source| chat(path, source, tokens, None)).transpose()?;
+    Ok(ModelProcessor { pictures: None, tokenizer: Some(tokenizer), chat, image_token: None })
 }
 
 fn folder(folder: &Path) -> Result<ModelProcessor, ExperimentError> {
@@ -66,7 +65,7 @@ fn folder(folder: &Path) -> Result<ModelProcessor, ExperimentError> {
         }
     };
     let spelled = image.as_ref().map(|(token, _)| token.clone());
-    let template = source.map(|source| template(folder, &source, special, spelled)).transpose()?;
+    let chat = source.map(|source| chat(folder, &source, special, spelled)).transpose()?;
 
     let own = optional("preprocessor_config.json")?.map(|values| ("preprocessor_config.json", values));
     let within = processor.and_then(|mut values| match values.remove("image_processor") {
@@ -79,7 +78,7 @@ fn folder(folder: &Path) -> Result<ModelProcessor, ExperimentError> {
     Ok(ModelProcessor {
         pictures: pictures.transpose()?,
         tokenizer,
-        template,
+        chat,
         image_token: image.map(|(_, id)| id),
     })
 }
@@ -115,14 +114,15 @@ fn pictures_of(
     Ok(Pictures { processor, patch, most_tiles })
 }
 
-fn template(
+fn chat(
     path: &Path,
     source: &str,
     tokens: BTreeMap<String, String>,
-    image: Option<String>,
-) -> Result<ChatTemplate, ExperimentError> {
-    let read = ChatTemplate::new(source, tokens, image, TemplateLimits::default());
-    read.map_err(|error| misfit(path, error))
+    image_token: Option<String>,
+) -> Result<(ChatFormat, ChatTemplate), ExperimentError> {
+    let format = ChatFormat { template: source.to_owned(), tokens, image_token };
+    let template = format.open().map_err(|error| misfit(path, error))?;
+    Ok((format, template))
 }
 
 /// The template of a file of its own.

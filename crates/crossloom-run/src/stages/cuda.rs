@@ -19,7 +19,7 @@ pub(super) fn source_json(program: &Program) -> Result<Value, ExperimentError> {
         .map(|(plan, steps)| {
             let steps = plan.steps.iter().zip(steps).map(|(step, lowered)| {
                 let scope = plan.func.inst(step.inst).scope.as_str();
-                let launches: Vec<Value> = (lowered.launches.iter())
+                let launches: Vec<Value> = (lowered.launches())
                     .map(|launch| {
                         let geometry = launch.geometry;
                         json!({

@@ -6,7 +6,10 @@
 //! - *easy-VQA* is one fixed package, so what a run would measure is known: `EASY_VQA`. A run that reads the whole of it
 //!   compares.
 //!
-//! Then `T` = image tokens + questions per sequence × (longest question + 1 + longest answer), rounded up to 8, where the
+//! - in the tokens of a *model*, whatever the data, the recipe says the sizes: `T` = image tokens + `data.text_positions`, rounded up to
+//!   8, `M` = questions per sequence × `eval.max_new_tokens`, and the vocabulary is the model's.
+//!
+//! Of words, `T` = image tokens + questions per sequence × (longest question + 1 + longest answer), rounded up to 8, where the
 //! longest answer counts `max_new_tokens − 1` if that is more; and `M` = questions per sequence × (longest answer + 1).
 //!
 //! Stages of training share a vocabulary. Where some are of easy-VQA and some drawn, which words both have is not known, and all
@@ -16,7 +19,7 @@ use std::path::Path;
 
 use crossloom_data::tokenizer::SpecialTokens;
 use crossloom_model::BatchShape;
-use crossloom_recipe::{Recipe, Source};
+use crossloom_recipe::{DataTokenizer, Recipe, Source};
 use serde::Serialize;
 
 use crate::ExperimentError;
@@ -48,6 +51,9 @@ impl Shapes {
     /// Sequences longer than the language model allows; fewer rows of the embedding than tokens; synthetic data that
     /// cannot be drawn.
     pub fn of(recipe: &Recipe) -> Result<Self, ExperimentError> {
+        if recipe.data.tokenizer == DataTokenizer::Model {
+            return Self::of_model_tokens(recipe).checked(recipe);
+        }
         let is_fixed = |data: &crossloom_recipe::Data| matches!(data.source, Source::EasyVqa {});
         let (fixed, drawn): (Vec<_>, Vec<_>) = recipe
             .stages
@@ -69,14 +75,33 @@ impl Shapes {
         if drawn.is_none() {
             vocabulary(recipe, shapes.vocab)?;
         }
-        let (tokens, limit) = (shapes.batch.tokens, recipe.model.language.max_positions);
+        shapes.checked(recipe)
+    }
+
+    /// Refuses sequences that are longer than the language model allows.
+    fn checked(self, recipe: &Recipe) -> Result<Self, ExperimentError> {
+        let (tokens, limit) = (self.batch.tokens, recipe.model.language.max_positions);
         if tokens > limit {
             return Err(ExperimentError::Request {
                 message: format!("sequences have {tokens} positions, the language model allows {limit}"),
                 help: "raise model.language.max_positions or lower data.questions_per_sequence".to_owned(),
             });
         }
-        Ok(shapes)
+        Ok(self)
+    }
+
+    /// Sizes of sequences of a model's own tokens.
+    fn of_model_tokens(recipe: &Recipe) -> Self {
+        let text = recipe.data.text_positions.unwrap_or_default();
+        let tokens = recipe.visual_positions().saturating_add(text);
+        let questions = recipe.data.questions_per_sequence;
+        let batch = BatchShape {
+            batch: recipe.train.batch_size,
+            tokens: tokens.checked_next_multiple_of(8).unwrap_or(usize::MAX),
+            targets: questions.saturating_mul(recipe.eval.max_new_tokens),
+        };
+        // Weights say how many rows their embedding has.
+        Self { batch, vocab: recipe.model.language.vocab_size.unwrap_or_default() }
     }
 
     /// Sizes for stages that do not depend on them, or where they are given: the picture and one token, two words.
@@ -111,7 +136,8 @@ impl Shapes {
     fn from_lengths(recipe: &Recipe, measured: &Measured) -> Self {
         let questions = recipe.data.questions_per_sequence;
         let answer = measured.answer.max(recipe.eval.max_new_tokens.saturating_sub(1));
-        let text = questions.saturating_mul(measured.question + 1 + answer);
+        let longest = questions.saturating_mul(measured.question + 1 + answer);
+        let text = recipe.data.text_positions.unwrap_or(longest);
         let tokens = recipe.visual_positions().saturating_add(text);
         let batch = BatchShape {
             batch: recipe.train.batch_size,

@@ -55,7 +55,7 @@ fn batches(data: &Data, plan: &PackingPlan, count: usize) -> Vec<TrainingBatch> 
         .map(|_| {
             let mut batch = PackedBatch::new(plan);
             packer.fill(&mut batch).unwrap();
-            TrainingBatch { batch: Rc::new(batch) }
+            TrainingBatch::new(batch)
         })
         .collect()
 }

@@ -23,4 +23,5 @@ mod sentences;
 mod stages;
 mod stops;
 mod support;
+mod tokens;
 mod verified;

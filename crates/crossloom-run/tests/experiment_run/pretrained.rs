@@ -24,14 +24,14 @@ use crate::support::{Entry, finish, interrupt, recipe, try_run};
 const ENCODER: &str = r#"{"model_type": "siglip_vision_model", "image_size": 32, "patch_size": 8, "hidden_size": 32,
     "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 64}"#;
 /// Its language model, with a vocabulary of its own.
-const DECODER: &str = r#"{"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
+pub(crate) const DECODER: &str = r#"{"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
     "num_key_value_heads": 2, "intermediate_size": 64, "vocab_size": 90, "max_position_embeddings": 256,
     "rms_norm_eps": 1e-5, "tie_word_embeddings": true}"#;
 
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// Other start values than a run has, for the parameters of a part, by the names that files have for them.
-fn tensors(part: Part) -> Tensors {
+pub(crate) fn tensors(part: Part) -> Tensors {
     let recipe = recipe(&["model.language.vocab_size=90"]);
     let cli = &recipe.variant("cli").unwrap().recipe;
     let (_, plan) = data(cli);
@@ -44,7 +44,7 @@ fn tensors(part: Part) -> Tensors {
 }
 
 /// Writes a model's folder.
-fn write(folder: &Path, config: &str, tensors: &Tensors, dtype: Dtype) {
+pub(crate) fn write(folder: &Path, config: &str, tensors: &Tensors, dtype: Dtype) {
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(folder.join("config.json"), config).unwrap();
     let bytes: BTreeMap<&String, Vec<u8>> = tensors
@@ -250,6 +250,8 @@ fn what_is_trained_starts_from_its_weights_and_all_else_from_its_seed() {
     let (vision, language) = (tensors(Part::Vision), tensors(Part::Language));
     write(&encoder, ENCODER, &vision, Dtype::F32);
     write(&decoder, DECODER, &language, Dtype::F32);
+    let processor = r#"{"image_processor_type": "PixtralImageProcessor"}"#;
+    std::fs::write(encoder.join("preprocessor_config.json"), processor).unwrap();
     let named = format!("model.language.weights={{ path = '{}' }}", decoder.display());
     let loaded = with(&[&encoder_at(&encoder), &named]).unwrap();
     assert_eq!(cli(&loaded).model.language.vocab_size, Some(90));
@@ -272,6 +274,12 @@ fn what_is_trained_starts_from_its_weights_and_all_else_from_its_seed() {
     assert_eq!(steps, [6]);
     let notes = finished.dir.read_record().unwrap().notes;
     assert!(notes.iter().any(|note| note.contains("numbered anew")), "{notes:?}");
+    assert!(
+        notes
+            .iter()
+            .any(|note| note.contains("(PixtralImageProcessor) is not built: pictures are stretched")),
+        "{notes:?}"
+    );
 }
 
 /// What a run says of an encoder with other tensors, and that it has written nothing.

@@ -1,6 +1,6 @@
 //! `config.json`: dimensions in the words of Hugging Face.
 
-use crossloom_recipe::{Architecture, LanguageFamily, LanguageModel, MlpActivation, Resample, VisionModel};
+use crossloom_recipe::{Architecture, LanguageFamily, LanguageModel, MlpActivation, VisionModel};
 use serde_json::{Value, json};
 
 use super::whole::Kind;
@@ -243,24 +243,5 @@ pub(super) fn activation(activation: MlpActivation) -> &'static str {
 
 /// What becomes of a picture before the encoder reads it.
 pub(super) fn processor(vision: &VisionModel) -> Value {
-    let mut config = normalised(vision, Tower::of(vision).processor());
-    config["size"] = json!({ "height": vision.image_size, "width": vision.image_size });
-    config["do_center_crop"] = json!(false);
-    config
-}
-
-/// What all processors are told.
-pub(super) fn normalised(vision: &VisionModel, class: &str) -> Value {
-    json!({
-        "image_processor_type": class,
-        "do_convert_rgb": true,
-        "do_resize": true,
-        // Pillow's numbers of its filters.
-        "resample": match vision.resample { Resample::Bilinear => 2, Resample::Bicubic => 3 },
-        "do_rescale": true,
-        "rescale_factor": 1.0 / 255.0,
-        "do_normalize": true,
-        "image_mean": vision.image_mean,
-        "image_std": vision.image_std,
-    })
+    crate::processor::written(vision, Tower::of(vision).processor())
 }

@@ -78,7 +78,7 @@ impl Kind {
         Some(match self {
             Self::Llava => config::processor(vision),
             Self::Qwen3Vl => {
-                let mut processor = config::normalised(vision, "Qwen2VLImageProcessor");
+                let mut processor = crate::processor::shared(vision, "Qwen2VLImageProcessor");
                 let pixels = side.saturating_mul(side);
                 processor["size"] = json!({ "shortest_edge": pixels, "longest_edge": pixels });
                 processor["patch_size"] = json!(vision.patch_size);
@@ -87,7 +87,7 @@ impl Kind {
                 processor
             }
             Self::GraniteVision => {
-                let mut processor = config::normalised(vision, "LlavaNextImageProcessor");
+                let mut processor = crate::processor::shared(vision, "LlavaNextImageProcessor");
                 processor["size"] = json!({ "height": side, "width": side });
                 processor["do_center_crop"] = json!(false);
                 processor["image_grid_pinpoints"] = json!([[side, side]]);

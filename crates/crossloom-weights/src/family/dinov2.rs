@@ -1,6 +1,6 @@
 //! DINOv2's vision transformer: a class token, a factor per channel on every branch, positions that are resampled.
 
-use crossloom_recipe::{MlpActivation, PositionResample, Resample, VisionFamily, VisionModel};
+use crossloom_recipe::{MlpActivation, PictureFit, PositionResample, Resample, VisionFamily, VisionModel};
 use serde_json::{Value, json};
 
 use super::{Architecture, activation};
@@ -116,6 +116,8 @@ fn tower_of(of: Dimensions) -> Architecture {
         image_mean: [0.485, 0.456, 0.406],
         image_std: [0.229, 0.224, 0.225],
         resample: Resample::Bicubic,
+        fit: PictureFit::Stretch,
+        resize_edge: None,
     };
     Architecture { vision: Some(vision), ..Architecture::default() }
 }

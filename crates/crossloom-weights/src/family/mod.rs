@@ -15,7 +15,7 @@ use std::cell::RefCell;
 
 pub use bert::Sentences;
 pub use crossloom_recipe::Architecture;
-use crossloom_recipe::{MlpActivation, PointAddress, Resample, VisionAddress};
+use crossloom_recipe::{MlpActivation, PointAddress, VisionAddress};
 use crossloom_runtime::Header;
 use serde_json::{Map, Value};
 
@@ -109,49 +109,6 @@ fn activation(config: &Config<'_>, key: &str, default: &'static str) -> MlpActiv
             ));
             MlpActivation::GeluErf
         }
-    }
-}
-
-/// What a `preprocessor_config.json` says of pictures; what it does not say is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Processor {
-    /// Subtracted from red, green and blue.
-    pub mean: Option<[f64; 3]>,
-    /// Divided by, after that.
-    pub std: Option<[f64; 3]>,
-    /// The filter of resizing.
-    pub resample: Option<Resample>,
-}
-
-impl Processor {
-    /// Reads the keys that all families have.
-    ///
-    /// # Errors
-    /// Values of another type; a filter that is not built.
-    pub fn read(values: &Map<String, Value>) -> Result<Self, Vec<String>> {
-        let mut problems = Vec::new();
-        let mut colours = |key: &str| {
-            let value = values.get(key).filter(|value| !value.is_null())?;
-            let numbers =
-                value.as_array().map(|list| list.iter().filter_map(Value::as_f64).collect::<Vec<_>>());
-            let three = numbers.and_then(|numbers| <[f64; 3]>::try_from(numbers).ok());
-            if three.is_none() {
-                problems.push(format!("`{key}` is {value}, three numbers are expected"));
-            }
-            three
-        };
-        let (mean, std) = (colours("image_mean"), colours("image_std"));
-        // Pillow's numbers of its filters.
-        let resample = match values.get("resample").filter(|value| !value.is_null()).map(Value::as_u64) {
-            None => None,
-            Some(Some(2)) => Some(Resample::Bilinear),
-            Some(Some(3)) => Some(Resample::Bicubic),
-            Some(_) => {
-                problems.push("`resample` is neither 2 (bilinear) nor 3 (bicubic)".to_owned());
-                None
-            }
-        };
-        if problems.is_empty() { Ok(Self { mean, std, resample }) } else { Err(problems) }
     }
 }
 

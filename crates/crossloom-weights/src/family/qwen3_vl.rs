@@ -2,8 +2,8 @@
 //! chosen blocks give.
 
 use crossloom_recipe::{
-    Adapter, Merging, MlpActivation, PointAddress, PositionResample, Projector, ProjectorKind, Resample,
-    TapNorm, VisionAddress, VisionFamily, VisionModel,
+    Adapter, Merging, MlpActivation, PictureFit, PointAddress, PositionResample, Projector, ProjectorKind,
+    Resample, TapNorm, VisionAddress, VisionFamily, VisionModel,
 };
 use serde_json::json;
 
@@ -91,6 +91,8 @@ fn tower(config: &Config<'_>) -> VisionModel {
         image_mean: [0.5; 3],
         image_std: [0.5; 3],
         resample: Resample::Bicubic,
+        fit: PictureFit::Stretch,
+        resize_edge: None,
     }
 }
 

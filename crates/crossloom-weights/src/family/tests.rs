@@ -399,15 +399,3 @@ fn a_family_that_is_not_known_is_an_error_with_those_that_are() {
         assert!(problems.len() == 1 && problems[0].contains(part), "{problems:?}");
     }
 }
-
-#[test]
-fn a_processor_says_how_pictures_are_read() {
-    let read = |value: Value| Processor::read(value.as_object().unwrap());
-    let given =
-        read(json!({ "image_mean": [0.5, 0.25, 0.5], "image_std": [1, 1, 1], "resample": 2 })).unwrap();
-    assert_eq!(given.mean, Some([0.5, 0.25, 0.5]));
-    assert_eq!((given.std, given.resample), (Some([1.0; 3]), Some(Resample::Bilinear)));
-    assert_eq!(read(json!({})).unwrap(), Processor::default());
-    let problems = read(json!({ "image_mean": [0.5], "resample": 5 })).unwrap_err();
-    assert_eq!(problems.len(), 2, "{problems:?}");
-}

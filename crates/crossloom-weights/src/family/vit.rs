@@ -1,6 +1,6 @@
 //! The vision transformer that CLIP's and SigLIP's towers share: the same keys, other defaults.
 
-use crossloom_recipe::{PositionResample, Resample, VisionFamily, VisionModel};
+use crossloom_recipe::{PictureFit, PositionResample, Resample, VisionFamily, VisionModel};
 
 use super::{Architecture, activation};
 use crate::config::Config;
@@ -49,6 +49,8 @@ pub(super) fn tower(config: &Config<'_>, defaults: &Defaults) -> Architecture {
         image_mean: defaults.image_mean,
         image_std: defaults.image_std,
         resample: Resample::Bicubic,
+        fit: PictureFit::Stretch,
+        resize_edge: None,
     };
     Architecture { vision: Some(vision), ..Architecture::default() }
 }

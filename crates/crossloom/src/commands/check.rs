@@ -1,14 +1,16 @@
 //! `check`: every mistake in recipes, without running them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 
+use crossloom_data::datasets::{DatasetManifest, SplitManifest};
 use crossloom_recipe::{Diagnostic, LoadOptions, LoadedRecipe, Topology, load_with};
 use crossloom_run::backends::Backend;
-use crossloom_run::located;
 use crossloom_run::memory::{Expected, Limit, Need, expected, fits_here};
 use crossloom_run::stages::Shapes;
 use crossloom_run::start::architecture;
+use crossloom_run::{Data, DataSets, located};
 use serde::Serialize;
 
 use crate::cli::{BackendArgs, CliError, Terminal, counted};
@@ -24,6 +26,7 @@ Examples:
   $ crossloom check recipes/quickstart.toml recipes/synthetic.toml
   $ crossloom check recipes/quickstart.toml --set topology.adapter.rank=4
   $ crossloom check recipes/quickstart.toml --json
+  $ crossloom check recipes/quickstart.toml --data
 
 All mistakes of a recipe are reported at once, each with its file, its line and a hint. The exit code is 2 if there is \
 one; warnings do not change it.";
@@ -40,6 +43,9 @@ pub struct Args {
     sets: Vec<String>,
     #[command(flatten)]
     backend: BackendArgs,
+    /// Read the data too, as a run would: every picture is decoded, and every question fits a sequence. What the recipe names is fetched.
+    #[arg(long)]
+    data: bool,
     /// Write one JSON document: variants and edges of good recipes, diagnostics of all.
     #[arg(long)]
     json: bool,
@@ -55,7 +61,20 @@ struct Checked {
     #[serde(skip_serializing_if = "Option::is_none")]
     hash: Option<String>,
     variants: Vec<CheckedVariant>,
+    /// With `--data`: the sets of all variants and stages, or why they cannot be trained on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<CheckedData>,
     diagnostics: Vec<Diagnostic>,
+}
+
+/// What reading the data of a recipe says.
+#[derive(Serialize)]
+struct CheckedData {
+    sets: Vec<DatasetManifest>,
+    /// What is to be minded, such as samples that are left out.
+    notes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -85,13 +104,23 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     for path in &args.recipes {
         let shown = path.display().to_string();
         checked.push(match load_with(path, &options, &architecture) {
-            Ok(loaded) => good(shown, &located(loaded)?, args.backend.backend)?,
+            Ok(loaded) => {
+                let loaded = located(loaded)?;
+                let mut checked = good(shown, &loaded, args.backend.backend)?;
+                if args.data {
+                    let data = of_data(&loaded);
+                    checked.ok &= data.problem.is_none();
+                    checked.data = Some(data);
+                }
+                checked
+            }
             Err(diagnostics) => Checked {
                 path: shown,
                 ok: false,
                 name: None,
                 hash: None,
                 variants: Vec::new(),
+                data: None,
                 diagnostics: diagnostics.list,
             },
         });
@@ -148,8 +177,30 @@ fn good(path: String, loaded: &LoadedRecipe, backend: Backend) -> Result<Checked
         name: Some(loaded.base.name.clone()),
         hash: Some(loaded.content_hash()),
         variants,
+        data: None,
         diagnostics: loaded.warnings.clone(),
     })
+}
+
+/// Reads the data of a recipe with located paths, and lays all of it out.
+fn of_data(loaded: &LoadedRecipe) -> CheckedData {
+    let folder = loaded.path.parent().unwrap_or(Path::new("."));
+    let sets = match DataSets::of_variants(&loaded.variants, folder, &AtomicBool::new(false), &mut |_| {}) {
+        Ok(sets) => sets,
+        Err(error) => {
+            return CheckedData { sets: Vec::new(), notes: Vec::new(), problem: Some(error.to_string()) };
+        }
+    };
+    let trainings = || loaded.variants.iter().flat_map(|variant| variant.recipe.by_stage());
+    let problem = trainings().find_map(|recipe| sets.of(&recipe).and_then(|data| data.plan(&recipe)).err());
+    CheckedData {
+        sets: sets.iter().map(Data::manifest).collect(),
+        notes: sets.iter().flat_map(|data| data.notes().to_vec()).collect(),
+        problem: problem.map(|error| match error.help() {
+            Some(help) => format!("{error} ({help})"),
+            None => error.to_string(),
+        }),
+    }
 }
 
 fn say(recipe: &Checked, terminal: &Terminal) -> Result<(), CliError> {
@@ -161,6 +212,13 @@ fn say(recipe: &Checked, terminal: &Terminal) -> Result<(), CliError> {
             terminal.problem(&format!("warning: variant `{}` {problem}\n\n", variant.name));
         }
     }
+    for note in recipe.data.iter().flat_map(|data| &data.notes) {
+        terminal.problem(&format!("warning: {note}\n\n"));
+    }
+    if let Some(problem) = recipe.data.as_ref().and_then(|data| data.problem.as_ref()) {
+        terminal.problem(&format!("error: the data of `{}` cannot be trained on: {problem}", recipe.path));
+        return Ok(());
+    }
     if recipe.ok {
         let variants: Vec<String> = (recipe.variants.iter())
             .map(|variant| {
@@ -171,7 +229,15 @@ fn say(recipe: &Checked, terminal: &Terminal) -> Result<(), CliError> {
                 format!("{} ({}{stages})", variant.name, counted(variant.edges.len(), "edge"))
             })
             .collect();
-        terminal.print(&format!("ok {}: {}", recipe.path, variants.join(", ")))
+        terminal.print(&format!("ok {}: {}", recipe.path, variants.join(", ")))?;
+        for set in recipe.data.iter().flat_map(|data| &data.sets) {
+            let split = |split: &SplitManifest| {
+                format!("{} about {}", counted(split.examples, "question"), counted(split.images, "picture"))
+            };
+            let (train, test) = (split(&set.train), split(&set.test));
+            terminal.print(&format!("   {}: {train} to train on, {test} to test", set.name))?;
+        }
+        Ok(())
     } else {
         let errors = crossloom_recipe::Diagnostics { list: recipe.diagnostics.clone() }.errors();
         terminal.problem(&format!("error: `{}` cannot be used: {}", recipe.path, counted(errors, "error")));

@@ -95,6 +95,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "quickstart",
     "synthetic",
     "two-stages",
+    "smol/smol",
     "ablations",
     "studies/ablation-amp-agf",
     "studies/data-efficiency",

@@ -22,6 +22,7 @@ mod prompts;
 mod recipes;
 mod resolve;
 mod runs;
+mod samples;
 mod snapshot;
 mod stages;
 mod stale;

@@ -8,11 +8,11 @@ use tempfile::TempDir;
 
 use crate::support::{Said, crossloom_in, workspace};
 
-fn data(name: &str) -> PathBuf {
+pub(crate) fn data(name: &str) -> PathBuf {
     workspace().join("crates/crossloom-data/tests").join(name)
 }
 
-fn read(path: &Path) -> Value {
+pub(crate) fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
@@ -43,7 +43,7 @@ fn model(reference: &str, processor: &Value) -> TempDir {
     folder
 }
 
-fn onevision() -> TempDir {
+pub(crate) fn onevision() -> TempDir {
     model("siglip_qwen2", &read(&data("processors/cases.json"))["small"]["onevision"]["config"])
 }
 

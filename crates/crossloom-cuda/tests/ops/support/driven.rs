@@ -74,8 +74,9 @@ struct Ready<'d> {
 impl<'d> Ready<'d> {
     fn new(driver: &'d dyn Driver, cases: &[Case]) -> Self {
         let mut launches: BTreeMap<String, Launch> = BTreeMap::new();
-        for launch in cases.iter().flat_map(|case| case.lowered().0.launches) {
-            launches.insert(launch.kernel.clone(), launch);
+        let all: Vec<Lowered> = cases.iter().map(|case| case.lowered().0).collect();
+        for launch in all.iter().flat_map(Lowered::launches) {
+            launches.insert(launch.kernel.clone(), launch.clone());
         }
         let module = driver.load(&launches.values().collect::<Vec<_>>());
         Self { driver, module: module.unwrap_or_else(|error| panic!("{error}")) }
@@ -144,7 +145,7 @@ impl<'d, 'l> Bound<'d, 'l> {
             Argument::Fault => words.address + 8,
         };
         let (mut tables, mut launches) = (Vec::new(), Vec::new());
-        for launch in &lowered.launches {
+        for launch in lowered.launches() {
             let content: Vec<u8> = launch.table.iter().flat_map(|a| place(a, 0).to_ne_bytes()).collect();
             let table = Memory::new(driver, stream, &content);
             launches.push((launch, launch.arguments.iter().map(|a| place(a, table.address)).collect()));

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::{ImageProcessor, ProcessorFamily, ResizeTo};
 use crate::image::anyres::AnyRes;
 use crate::image::frame::MAX_SIDE;
-use crate::image::{CHANNELS, ImageError, Normalization, ResizeFilter, Size};
+use crate::image::{CHANNELS, Fit, ImageError, Normalization, ResizeFilter, Size};
 
 /// Keys that say nothing of pixels, or what is always so here: pictures are RGB.
 const SILENT: &[&str] = &[
@@ -66,6 +66,17 @@ fn defaults(family: ProcessorFamily) -> Defaults {
 }
 
 impl ProcessorFamily {
+    /// The family of a configuration, if it is one that is built.
+    pub(super) fn of(values: &Map<String, Value>) -> Option<Self> {
+        Self::named(Self::name(values))
+    }
+
+    /// The name that a configuration gives its processor.
+    fn name(values: &Map<String, Value>) -> &str {
+        let name = values.get("image_processor_type").or_else(|| values.get("feature_extractor_type"));
+        name.and_then(Value::as_str).unwrap_or_default()
+    }
+
     /// The family that a configuration names, with or without the name of a backend behind it.
     fn named(name: &str) -> Option<Self> {
         let name = ["Fast", "Pil"].into_iter().find_map(|backend| name.strip_suffix(backend)).unwrap_or(name);
@@ -82,12 +93,21 @@ impl ProcessorFamily {
 }
 
 /// The keys of a configuration, and what is wrong with them.
-struct Keys<'v> {
+pub(super) struct Keys<'v> {
     values: &'v Map<String, Value>,
     problems: Vec<String>,
 }
 
-impl Keys<'_> {
+impl<'v> Keys<'v> {
+    pub(super) fn new(values: &'v Map<String, Value>) -> Self {
+        Self { values, problems: Vec::new() }
+    }
+
+    /// Everything that was wrong with what was asked for.
+    pub(super) fn finish(self) -> Result<(), ImageError> {
+        if self.problems.is_empty() { Ok(()) } else { Err(ImageError::Processor { problems: self.problems }) }
+    }
+
     /// A value that is there and not null, as `read` understands it; `what` is what it should have been.
     fn get<T>(&mut self, key: &str, what: &str, read: impl FnOnce(&Value) -> Option<T>) -> Option<T> {
         let value = self.values.get(key).filter(|value| !value.is_null())?;
@@ -102,7 +122,16 @@ impl Keys<'_> {
         self.get(key, "true or false", Value::as_bool).unwrap_or(default)
     }
 
-    fn colours(&mut self, key: &str) -> Option<[f64; CHANNELS]> {
+    /// The filter of resizing, by Pillow's number of it.
+    pub(super) fn filter(&mut self) -> Option<ResizeFilter> {
+        self.get("resample", "2 (bilinear) or 3 (bicubic)", |value| match value.as_u64()? {
+            2 => Some(ResizeFilter::Bilinear),
+            3 => Some(ResizeFilter::Bicubic),
+            _ => None,
+        })
+    }
+
+    pub(super) fn colours(&mut self, key: &str) -> Option<[f64; CHANNELS]> {
         self.get(key, "three finite numbers", |value| {
             let numbers: Vec<f64> = value.as_array()?.iter().map(Value::as_f64).collect::<Option<_>>()?;
             <[f64; CHANNELS]>::try_from(numbers).ok().filter(|all| all.iter().all(|value| value.is_finite()))
@@ -173,10 +202,9 @@ impl ImageProcessor {
     /// # Errors
     /// Everything that is wrong: another processor, keys that none has, values of another type, steps that are not built.
     pub fn read(values: &Map<String, Value>) -> Result<Self, ImageError> {
-        let mut keys = Keys { values, problems: Vec::new() };
-        let name = values.get("image_processor_type").or_else(|| values.get("feature_extractor_type"));
-        let name = name.and_then(Value::as_str).unwrap_or_default();
-        let Some(family) = ProcessorFamily::named(name) else {
+        let mut keys = Keys::new(values);
+        let name = ProcessorFamily::name(values);
+        let Some(family) = ProcessorFamily::of(values) else {
             let problem = format!(
                 "`image_processor_type` is \"{name}\"; the processors of CLIP, Siglip, Bit, Llava and LlavaOnevision are built"
             );
@@ -202,11 +230,7 @@ impl ImageProcessor {
             exact(value).or_else(|| side(value).map(Size::square))
         });
         let crop = crop.or(known.crop.map(Size::square));
-        let filter = keys.get("resample", "2 (bilinear) or 3 (bicubic)", |value| match value.as_u64()? {
-            2 => Some(ResizeFilter::Bilinear),
-            3 => Some(ResizeFilter::Bicubic),
-            _ => None,
-        });
+        let filter = keys.filter();
         let factor = keys.get("rescale_factor", "a number above 0", |value| {
             value.as_f64().filter(|factor| factor.is_finite() && *factor > 0.0)
         });
@@ -248,9 +272,7 @@ impl ImageProcessor {
             }
             Err(other) => return Err(other),
         };
-        if !keys.problems.is_empty() {
-            return Err(ImageError::Processor { problems: keys.problems });
-        }
+        keys.finish()?;
         let made = Self {
             family,
             tiles,
@@ -260,11 +282,54 @@ impl ImageProcessor {
             crop: crop.filter(|_| cut),
             scale: scale.then_some(factor.unwrap_or(1.0 / 255.0)),
             normalization: normalize.then_some(normalization),
-            padding: whole_mean.map(|mean| (mean * 255.0).clamp(0.0, 255.0) as u8),
+            padding: colour(whole_mean),
         };
         made.table()?;
         Ok(made)
     }
+
+    /// A processor that makes squares of `side` pixels of pictures of any shape. `normalization` is of samples on the scale 0 to 1.
+    ///
+    /// # Errors
+    /// A side that is 0 or above 8192; a cut that is larger than what it is cut of; a normalisation that is none.
+    pub fn squares(
+        fit: Fit,
+        side: u32,
+        filter: ResizeFilter,
+        normalization: Normalization,
+    ) -> Result<Self, ImageError> {
+        let frame = Size::square(side).check()?;
+        let (family, resize, crop) = match fit {
+            Fit::Stretch => (ProcessorFamily::Siglip, ResizeTo::Exact(frame), None),
+            Fit::Pad => (ProcessorFamily::Llava, ResizeTo::Exact(frame), None),
+            Fit::Crop { edge } if edge < side => {
+                let problem = format!("a square of {side} pixels is cut out of pictures of {edge}");
+                return Err(ImageError::Processor { problems: vec![problem] });
+            }
+            Fit::Crop { edge } => {
+                Size::square(edge).check()?;
+                (ProcessorFamily::Clip, ResizeTo::ShortestEdge(edge), Some(frame))
+            }
+        };
+        let made = Self {
+            family,
+            tiles: None,
+            pad_to_square: fit == Fit::Pad,
+            resize: Some(resize),
+            filter,
+            crop,
+            scale: Some(1.0 / 255.0),
+            normalization: Some(normalization),
+            padding: colour(normalization.mean.map(shortest_decimal)),
+        };
+        made.table()?;
+        Ok(made)
+    }
+}
+
+/// A mean on the scale 0 to 1 as a colour, rounded down.
+fn colour(mean: [f64; CHANNELS]) -> [u8; CHANNELS] {
+    mean.map(|mean| (mean * 255.0).clamp(0.0, 255.0) as u8)
 }
 
 /// The decimal number that an f32 was written as.

@@ -4,11 +4,14 @@
 //! which resizes columns first where that is less work, round elsewhere: by at most 1 and 3 of 255 levels in `tests/processors.rs`.
 
 mod config;
+mod settings;
+
+pub use settings::PixelSettings;
 
 use serde::Serialize;
 
 use super::anyres::{AnyRes, TileGrid};
-use super::{CHANNELS, Image, ImageError, Normalization, PixelTable, ResizeFilter, Size};
+use super::{CHANNELS, Fit, Image, ImageError, Normalization, PixelTable, ResizeFilter, Size};
 
 /// Whose rules a processor follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -104,6 +107,31 @@ impl ImageProcessor {
             }
             _ => None,
         }
+    }
+
+    /// How a picture of any shape becomes a square, and how many pixels a side has: that of a base where pictures are cut into tiles. None
+    /// where it makes none.
+    pub fn square(&self) -> Option<(Fit, u32)> {
+        let square = |size: Size| (size.height == size.width).then_some(size.width);
+        let side = square(self.size()?)?;
+        let fit = match (self.tiles.is_some(), self.pad_to_square, self.resize?) {
+            (false, true, _) => Fit::Pad,
+            (false, false, ResizeTo::ShortestEdge(edge)) if edge >= side => Fit::Crop { edge },
+            (false, false, ResizeTo::Exact(size)) if square(size) == Some(side) => Fit::Stretch,
+            (true, _, _) => Fit::Stretch,
+            _ => return None,
+        };
+        Some((fit, side))
+    }
+
+    /// A picture whole, as an encoder reads it: where pictures are cut into tiles, the base alone.
+    ///
+    /// # Errors
+    /// A shape that would be resized beyond 8192 pixels.
+    pub fn whole(&self, picture: Image) -> Result<Image, ImageError> {
+        let base = self.tiles.as_ref().and(self.size());
+        let picture = if self.pad_to_square { picture.padded_to_square(self.padding)? } else { picture };
+        self.framed(picture, base)
     }
 
     /// What samples become when an encoder reads them.

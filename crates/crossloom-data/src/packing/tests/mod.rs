@@ -43,7 +43,7 @@ impl Fixture {
             .collect();
         let split = VqaSplit::new("fixture", "train", store, examples).unwrap();
         let tokenizer = Tokenizer::train(split.texts(), &TokenizerOptions::default()).unwrap();
-        let encoded = EncodedSplit::new(&split, &tokenizer).unwrap();
+        let encoded = EncodedSplit::new(&split, &tokenizer.clone().into()).unwrap();
         Self { split, tokenizer, encoded }
     }
 

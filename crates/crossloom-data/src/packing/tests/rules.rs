@@ -27,6 +27,7 @@ fn arrangement() -> impl Strategy<Value = (Vec<usize>, PackingOptions)> {
             image_height: 2,
             text_positions: text,
             max_new_tokens: new_tokens,
+            answer_targets: None,
         };
         (questions, options)
     })
