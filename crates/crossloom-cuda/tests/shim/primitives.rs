@@ -55,7 +55,7 @@ __global__ void turned(const u16* a, u16* b) {
     for (u32 half = 0; half < 2; half++)
       b[m * 64 + threadIdx.x / 4 * 8 + threadIdx.x % 4 * 2 + half] = f[m] >> 16 * half;
 }
-__global__ void rounded(const float* x, float* y) {
+__global__ void rounded_pairs(const float* x, float* y) {
   u32 pair = pack_bf16(x[2 * threadIdx.x], x[2 * threadIdx.x + 1]);
   y[2 * threadIdx.x] = low_bf16(pair);
   y[2 * threadIdx.x + 1] = high_bf16(pair);
@@ -72,7 +72,7 @@ fn primitives_compute_what_they_say_in_every_order() {
     if !has_compiler() {
         return;
     }
-    let kernels = Kernels::of(SOURCE, &["numbers", "sums", "product", "turned", "rounded"]);
+    let kernels = Kernels::of(SOURCE, &["numbers", "sums", "product", "turned", "rounded_pairs"]);
     // Small whole numbers, so that every sum is exact.
     let values = |count: usize, seed: usize| -> Vec<f32> {
         (0..count).map(|i| ((i * 7 + i / 5 * 3 + seed) % 13) as f32 - 6.0).collect()
@@ -104,7 +104,7 @@ fn primitives_compute_what_they_say_in_every_order() {
     let x = [1.0, 1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, -3.0e38, f32::INFINITY, f32::NAN, 0.0, -0.0];
     let x: Vec<f32> = x.into_iter().chain((0..56).map(|i| i as f32 * 0.37)).collect();
     let y = floats([0.0; 64]);
-    kernels.run("rounded", geometry(1, 32, 0), &[&floats(x.iter().copied()), &y], Order::Forwards);
+    kernels.run("rounded_pairs", geometry(1, 32, 0), &[&floats(x.iter().copied()), &y], Order::Forwards);
     let nearest = |x: f32| half::bf16::from_f32(x).to_f32();
     for (x, y) in x.into_iter().zip(read(&y)) {
         assert!(nearest(x).to_bits() == y.to_bits() || x.is_nan() && y.is_nan(), "{x}: {y}");
