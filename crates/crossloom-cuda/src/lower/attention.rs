@@ -138,7 +138,7 @@ pub(super) fn lower_cached(op: &CachedAttention, types: Types<'_>) -> Option<Low
     let segments = if segments { Input(3) } else { ABSENT };
     let operands = [&[Input(0), Input(1), Input(2), segments], &place[..]].concat();
     if shape.queries == 1 && shape.width.is_multiple_of(8) && heads / kv_heads <= LARGEST_GROUP {
-        return decode(&shape, operands, place);
+        return decode(&shape, &operands, place);
     }
     let arguments = [&operands[..], &[Output(0), ABSENT, Fault]].concat();
     let name = if shape.narrow { "cached_attention_mma" } else { "cached_attention" };
@@ -146,7 +146,7 @@ pub(super) fn lower_cached(op: &CachedAttention, types: Types<'_>) -> Option<Low
 }
 
 /// One new token per sequence: chunks of the cache, then their parts together.
-fn decode(shape: &Shape<'_>, operands: Vec<Argument>, place: [Argument; 3]) -> Option<Lowered> {
+fn decode(shape: &Shape<'_>, operands: &[Argument], place: [Argument; 3]) -> Option<Lowered> {
     let chunks = shape.keys.div_ceil(CHUNK);
     let group = shape.heads / shape.kv_heads;
     let source = shape.source.clone().sets([("CHUNK", CHUNK), ("GROUP", group)]);
@@ -157,7 +157,7 @@ fn decode(shape: &Shape<'_>, operands: Vec<Argument>, place: [Argument; 3]) -> O
         "attention_decode",
         include_str!("../kernels/attention_decode.cu"),
         geometry,
-        [&operands[..], &[Scratch(0), Fault]].concat(),
+        [operands, &[Scratch(0), Fault]].concat(),
     )?;
     let join = source.launch(
         "attention_decode_join",

@@ -48,7 +48,7 @@ pub(super) fn lower(op: LinearCrossEntropy, rules: Rules, types: Types<'_>) -> O
     let mut room = Room { losses, logits, slopes: if narrow { slopes } else { logits }, end, workspace: 0 };
     let mut work = vec![Work::Launch(share(types, all, [Input(0), Input(3), Scratch(0)])?)];
     for first in (0..all).step_by(at_once) {
-        let rows = Rows { rows: at_once.min(all - first), first, classes };
+        let rows = Rows { count: at_once.min(all - first), first, classes };
         work.extend(chunk(op, rules, types, &rows, &mut room)?);
     }
     work.push(Work::Launch(mean(types, all, [Scratch(room.losses), Input(3), Output(0)])?));
@@ -87,17 +87,18 @@ fn chunk(
         c,
     };
     let of_rows = OutputFrom(1, types.outputs[1].dtype.bytes_of(row));
-    let project = product([rows.rows, rows.classes, width], states, weight(true), (logits, Some(DType::F32)));
+    let project =
+        product([rows.count, rows.classes, width], states, weight(true), (logits, Some(DType::F32)));
     let losses = Err((Scratch(0), slopes, op.rounded));
     let losses = rows.losses(types, [logits, Input(3)], losses, Scratch(room.losses))?;
-    let back = product([rows.rows, width, rows.classes], errors(false), weight(false), (of_rows, None));
+    let back = product([rows.count, width, rows.classes], errors(false), weight(false), (of_rows, None));
     let mut work =
         vec![room.product(&project, rules, types)?, Work::Launch(losses), room.product(&back, rules, types)?];
     if op.trained {
         // The first rows' part is written, those of others are added to it.
         let into = Output(2);
         let residual = (rows.first > 0).then_some(into);
-        let of_weight = product([rows.classes, width, rows.rows], errors(true), states, (into, None));
+        let of_weight = product([rows.classes, width, rows.count], errors(true), states, (into, None));
         work.push(room.product(&KernelProduct { residual, ..of_weight }, rules, types)?);
     }
     Some(work)

@@ -10,7 +10,7 @@ use Argument::{Fault, Input, Output, Scratch};
 /// Rows of logits, with their targets.
 pub(super) struct Rows {
     /// How many, of all that have targets.
-    pub(super) rows: usize,
+    pub(super) count: usize,
     /// The first of them.
     pub(super) first: usize,
     pub(super) classes: usize,
@@ -26,9 +26,9 @@ impl Rows {
         result: Result<Argument, (Argument, Argument, DType)>,
         losses: Argument,
     ) -> Option<Launch> {
-        let teams = Teams::of(self.rows, self.classes)?;
+        let teams = Teams::of(self.count, self.classes)?;
         let source =
-            types.source().sets([("ROWS", self.rows), ("COLS", self.classes), ("FIRST", self.first)]);
+            types.source().sets([("ROWS", self.count), ("COLS", self.classes), ("FIRST", self.first)]);
         let source = source.set("WIDE", wide(self.classes)).flag("GRADIENT", result.is_err());
         let source = source.set("TEAM", teams.team).set("THREADS", teams.threads);
         let (source, share, lse, gradient) = match result {
@@ -63,7 +63,7 @@ pub(super) fn lower(op: &Op, types: Types<'_>) -> Option<Lowered> {
     match op {
         Op::CrossEntropy(_) => {
             let (rows, classes) = (types.inputs[0].rows(), types.inputs[0].last());
-            let of_rows = Rows { rows, first: 0, classes };
+            let of_rows = Rows { count: rows, first: 0, classes };
             let of_rows = of_rows.losses(types, [Input(0), Input(1)], Ok(Output(1)), Scratch(0))?;
             let mean = mean(types, rows, [Scratch(0), Input(1), Output(0)])?;
             Some(Lowered::new("cross_entropy", vec![of_rows, mean]).with_scratch(rows * 4))

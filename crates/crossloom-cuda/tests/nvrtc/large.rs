@@ -1,14 +1,15 @@
 //! Kernels at the shapes of large models, which no shipped recipe has: compiled for both generations, with all their numbers in registers.
 
 use std::collections::BTreeMap;
+use std::slice::from_ref;
 
 use crossloom_cuda::PRELUDE;
 use crossloom_cuda::launch::{Launch, Lowered};
 use crossloom_cuda::lower::lower;
 use crossloom_data::assets::AssetCache;
 use crossloom_ir::op::{
-    AgfInject, AgfInjectNorm, AgfInjectNormGrad, Attention, AttentionGrad, CachedAttention, Linear,
-    LinearCrossEntropy, LowRankLinear, Matmul, NormKind,
+    Activation, AgfInject, AgfInjectNorm, AgfInjectNormGrad, Attention, AttentionGrad, CachedAttention,
+    Linear, LinearCrossEntropy, LowRankLinear, Matmul, MatmulActGrad, NormKind, WeightGrad,
 };
 use crossloom_ir::{DType, Op, TensorType};
 
@@ -50,7 +51,7 @@ fn kernels() -> BTreeMap<String, Launch> {
     }
     let (rows, width, inner) = (3000, 3584, 18_944);
     for dtype in [narrow, wide] {
-        let up = Linear { bias: true, act: Some(crossloom_ir::op::Activation::Silu), residual: false };
+        let up = Linear { bias: true, act: Some(Activation::Silu), residual: false };
         let mut operands = types(dtype, &[&[rows, width], &[inner, width]]);
         operands.push(TensorType::f32([inner]));
         all.push(lowered(up, &operands, &[dtype]));
@@ -59,6 +60,11 @@ fn kernels() -> BTreeMap<String, Launch> {
             let operands = types(dtype, &[&a, &[rows, inner]]);
             all.push(lowered(Matmul { transpose_a, transpose_b }, &operands, &[wide]));
         }
+        let product = Matmul { transpose_a: false, transpose_b: false };
+        let op = MatmulActGrad { product, act: Activation::GeluTanh, rounded: dtype };
+        let operands = types(dtype, &[&[rows, width], &[width, inner], &[rows, inner]]);
+        all.push(lowered(op, &operands, &[dtype]));
+        all.push(lowered(WeightGrad, &types(dtype, &[&[rows, inner], &[rows, width]]), &[wide]));
         let op = LowRankLinear { taps: 4, bias: false, act: None, scale: 1.0, rounded: dtype };
         let pair: [&[usize]; 2] = [&[729, 128], &[width, 128]];
         let shared: [&[usize]; 2] = [&[4 * 729, 1152], &[width, 1152]];
@@ -75,7 +81,7 @@ fn kernels() -> BTreeMap<String, Launch> {
         let features = TensorType { dtype, shape: vec![4, 1, 729, width] };
         let update = [TensorType::f32([1, 4]), features, TensorType::i32([1, 729])];
         let gamma = TensorType::f32([width]);
-        let forward = [&[h.clone()], &update[..], &[gamma.clone()]].concat();
+        let forward = [from_ref(&h), &update[..], from_ref(&gamma)].concat();
         all.push(lowered(AgfInjectNorm { inject, norm, eps: 1e-6 }, &forward, &[wide, dtype, wide]));
         let dy = h.with_dtype(dtype);
         let backward = [&[dy, h.clone(), gamma, TensorType::f32([1, rows]), h][..], &update].concat();

@@ -75,9 +75,11 @@ fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lo
         Op::AttnPoolGrad(op) => Some(pool::lower_grad(*op, inputs, outputs)),
         Op::AgfInject(_) | Op::AgfInjectGrad(_) => inject::lower(op, inputs, outputs),
         Op::AdamW(_) | Op::GlobalNorm(_) => optim::lower(op),
-        Op::MultiAdamW(_) | Op::AmpProject(_) | Op::AgfGate(_) => None,
-        // Made for targets whose kernels start one by one and read their operands from afar.
-        Op::LinearCrossEntropy(_)
+        // The last are made for targets whose kernels start one by one and read their operands from afar.
+        Op::MultiAdamW(_)
+        | Op::AmpProject(_)
+        | Op::AgfGate(_)
+        | Op::LinearCrossEntropy(_)
         | Op::AgfInjectNorm(_)
         | Op::AgfInjectNormGrad(_)
         | Op::LowRankLinear(_)

@@ -29,15 +29,15 @@ impl AgfInjectNormGrad {
     fn update(&self) -> AgfInjectGrad {
         AgfInjectGrad { convex: self.inject.convex, channel: self.inject.channel }
     }
+}
 
-    /// From the results of the norm's gradient and the update's to those of both.
-    fn joined<V: Clone>(&self, mut norm: Vec<V>, update: &[V]) -> Vec<V> {
-        if let Some(state) = update.get(2) {
-            norm[0] = state.clone();
-        }
-        norm.extend_from_slice(&update[..2]);
-        norm
+/// From the results of the norm's gradient and the update's to those of both.
+fn joined<V: Clone>(mut norm: Vec<V>, update: &[V]) -> Vec<V> {
+    if let Some(state) = update.get(2) {
+        norm[0] = state.clone();
     }
+    norm.extend_from_slice(&update[..2]);
+    norm
 }
 
 impl OpSpec for AgfInjectNormGrad {
@@ -62,7 +62,7 @@ impl OpSpec for AgfInjectNormGrad {
             NormKind::Rms => RmsNormGrad { residual }.infer(&inputs[..first]),
         }?;
         let update = self.update().infer(&[&[&norm[0]], &inputs[first..]].concat())?;
-        Ok(self.joined(norm, &update))
+        Ok(joined(norm, &update))
     }
 
     fn eval<T: Real>(&self, inputs: &[&Tensor<T>]) -> Result<Vec<Tensor<T>>, String> {
@@ -72,7 +72,7 @@ impl OpSpec for AgfInjectNormGrad {
             NormKind::Rms => RmsNormGrad { residual }.eval(&inputs[..first]),
         }?;
         let update = self.update().eval(&[&[&norm[0]], &inputs[first..]].concat())?;
-        Ok(self.joined(norm, &update))
+        Ok(joined(norm, &update))
     }
 
     fn expand(&self, b: &mut Builder<'_>, inputs: &[Value]) -> Result<Option<Vec<Value>>, IrError> {
@@ -82,7 +82,7 @@ impl OpSpec for AgfInjectNormGrad {
             NormKind::Rms => b.push(RmsNormGrad { residual }, &inputs[..first]),
         }?;
         let update = b.push(self.update(), &[&[norm[0]], &inputs[first..]].concat())?;
-        Ok(Some(self.joined(norm, &update)))
+        Ok(Some(joined(norm, &update)))
     }
 
     fn cost(&self, inputs: &[&TensorType], outputs: &[&TensorType]) -> Cost {
