@@ -15,6 +15,8 @@ cargo build --locked --profile "$profile" --bin crossloom
 directory="$profile"
 [ "$profile" = dev ] && directory=debug
 cp "${CARGO_TARGET_DIR:-target}/$directory/crossloom" "$folder/bin/"
+cargo build --locked --profile "$profile" --workspace --example phase_speed
+cp "${CARGO_TARGET_DIR:-target}/$directory/examples/phase_speed" "$folder/bin/"
 
 # The test programs are the same that run without a GPU; they say where cargo put them.
 cargo test --locked --profile "$profile" --workspace --no-run --message-format json \
@@ -52,7 +54,7 @@ fi
 cp -r recipes "$folder/"
 mkdir -p "$folder/peers"
 cp tests/peers/model.py "$folder/peers/"
-cp tests/gpu/run.sh tests/gpu/run.py tests/gpu/torch_step.py tests/gpu/onevision-0.5b.toml "$folder/"
+cp tests/gpu/run.sh tests/gpu/run.py tests/gpu/torch_*.py tests/gpu/onevision-*.toml "$folder/"
 if [ "${YARDSTICK:-1}" = 1 ]; then
     PROFILE="$profile" tests/gpu/yardstick/link.sh "$folder/linked"
     mv "$folder/linked/yardstick" "$folder/bin/"

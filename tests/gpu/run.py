@@ -212,31 +212,29 @@ def sanitizer(table):
 # ---- speed -----------------------------------------------------------------------------------------------------------
 
 
-def torch(table, how):
-    """What PyTorch does on this machine, and why not."""
-    if not (table.folder / "resolved.json").is_file():
-        command = [table.program("crossloom"), "resolve", "onevision-0.5b.toml", "--json"]
-        status, text, _ = table.call(*command)
+def torch(table, script, recipe, *arguments):
+    """What PyTorch does on this machine at the sizes of a recipe, and why not."""
+    resolved = table.folder / f"{recipe}.json"
+    if not resolved.is_file():
+        status, text, _ = table.call(table.program("crossloom"), "resolve", f"{recipe}.toml", "--json")
         if status != 0:
             return None, last(text)
-        (table.folder / "resolved.json").write_text(text)
-    status, text, _ = table.call(sys.executable, HERE / "torch_step.py", "resolved.json", how, 4, 840, 16)
+        resolved.write_text(text)
+    status, text, _ = table.call(sys.executable, HERE / script, resolved.name, *arguments)
     return (json.loads(text.splitlines()[-1]), "") if status == 0 else (None, last(text))
 
 
 def speed(table):
-    eager, no_eager = torch(table, "eager")
-    compiled, no_compiled = torch(table, "compile")
+    sizes = ("torch_step.py", "onevision-0.5b")
+    eager, no_eager = torch(table, *sizes, "eager", 4, 840, 16)
+    compiled, no_compiled = torch(table, *sizes, "compile", 4, 840, 16)
     for how, side, why in (("eager", eager, no_eager), ("torch.compile", compiled, no_compiled)):
         value = f"{1e3 * side['seconds']:.1f} ms" if side else ""
         table.add(f"PyTorch, {how}: step at OneVision-0.5B", "measured" if side else "missing", value, why=why)
     run_step(table, eager, compiled)
-    bandwidth(table, eager)
+    copy = bandwidth(table, eager)
+    phases(table, copy)
     yardstick(table)
-    # Said, so that nobody reads their absence as success.
-    no = "no program of crossloom times a phase alone yet"
-    table.add("prefill at 7B, 3,000 tokens", "missing", aim="0.9 x PyTorch, fused", why=no)
-    table.add("decode at 7B, batch 1", "missing", aim="80 % of streaming weights", why=no)
 
 
 def run_step(table, eager, compiled):
@@ -271,12 +269,12 @@ def bandwidth(table, eager):
     program = table.program("ops")
     if not program:
         table.add("bandwidth of ops at OneVision-7B", "missing", why="there is no bin/ops")
-        return
+        return None
     status, text, _ = table.call(program, "--ignored", "--nocapture", "--exact", "driver::speed", CROSSLOOM_TEST_GPU="1")
     lines = [json.loads(line) for line in text.splitlines() if line.startswith('{"what"')]
     if status != 0 or not lines:
         table.add("bandwidth of ops at OneVision-7B", "failed", why=last(text))
-        return
+        return None
     own = lines[0]["bytes"] / lines[0]["seconds"]
     copy = eager["copy_bytes_per_second"] if eager else own
     table.add("copy", "measured", f"{copy / 1e9:.0f} GB/s", why="PyTorch's" if eager else "by our element-wise kernel, no PyTorch")
@@ -285,6 +283,40 @@ def bandwidth(table, eager):
         share = rate / copy
         table.add(f"{line['what']} at OneVision-7B", "measured", f"{rate / 1e9:.0f} GB/s, {100 * share:.0f} %", "85 % of a copy",
                   "" if share >= 0.85 else "below the aim")
+    return copy
+
+
+def phases(table, copy):
+    """Reading a prompt and one token behind it, at 7B."""
+    rows = (("prefill", "prefill at 7B, 3,000 tokens", "0.9 x PyTorch, fused"), ("decode", "decode at 7B, batch 1", "80 % of streaming weights"))
+    program = table.program("phase_speed")
+    why = "" if program else "there is no bin/phase_speed"
+    found = {}
+    if program:
+        status, text, _ = table.call(program, "onevision-7b.toml", "onevision-7b", "cuda", 3000, seconds=150)
+        lines = [json.loads(line) for line in text.splitlines() if line.startswith('{"phase"')]
+        found = {line["phase"]: line for line in lines}
+        why = "" if status == 0 else last(text)
+    if why or not all(phase in found for phase, *_ in rows):
+        for _, what, aim in rows:
+            table.add(what, "failed" if program else "missing", aim=aim, why=why)
+        return
+    (_, what, aim), (_, of_decode, aim_of_decode) = rows
+    ms = 1e3 * found["prefill"]["seconds"]
+    peer, no_peer = torch(table, "torch_prefill.py", "onevision-7b", 3000)
+    if peer:
+        ratio = 1e3 * peer["seconds"] / ms
+        table.add(what, "measured", f"{ms:.1f} ms, {ratio:.2f} x", aim, "" if ratio >= 0.9 else "below the aim")
+    else:
+        table.add(what, "measured", f"{ms:.1f} ms", aim, f"nothing to compare it with: {no_peer}")
+    decode = found["decode"]
+    rate = decode["weight_bytes"] / decode["seconds"]
+    if copy:
+        share = rate / copy
+        table.add(of_decode, "measured", f"{1e3 * decode['seconds']:.2f} ms, {100 * share:.0f} %", aim_of_decode,
+                  "" if share >= 0.8 else "below the aim")
+    else:
+        table.add(of_decode, "measured", f"{1e3 * decode['seconds']:.2f} ms", aim_of_decode, "the bandwidth of a copy is not known")
 
 
 def yardstick(table):

@@ -5,26 +5,14 @@
 
 import json
 import re
-import statistics
 import sys
-import time
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
 from model import Vlm  # noqa: E402
-
-
-def timed(step, count, warm_up):
-    times = []
-    for _ in range(warm_up + count):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        step()
-        torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[warm_up:])
+from torch_timing import timed  # noqa: E402
 
 
 def main():

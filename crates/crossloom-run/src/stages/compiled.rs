@@ -42,7 +42,10 @@ pub fn program(subject: &Subject<'_>) -> Result<Program, ExperimentError> {
 }
 
 /// The same, compiled for a target of its own.
-pub(super) fn program_for(subject: &Subject<'_>, target: &dyn Target) -> Result<Program, ExperimentError> {
+///
+/// # Errors
+/// As [`program`].
+pub fn program_for(subject: &Subject<'_>, target: &dyn Target) -> Result<Program, ExperimentError> {
     let Subject { recipe, mode, verify, .. } = *subject;
     let start = Instant::now();
     let (model, func) = subject.graph()?;

@@ -32,8 +32,7 @@ use crate::phases::Graphs;
 
 pub use crossloom_picture::Depth;
 
-use compiled::program_for;
-pub use compiled::{Program, program};
+pub use compiled::{Program, program, program_for};
 pub use diff::{Diff, EdgeDiff, Move, diff};
 pub use edges::{EdgeCost, EdgeTrace, TracedNode, trace_edge};
 pub use explain::{
