@@ -20,9 +20,8 @@ def main():
     torch.manual_seed(0)
     recipe = next(iter(json.loads(Path(resolved).read_text())["variants"].values()))["recipe"]
     language = recipe["model"]["language"]
-    width, heads, kv_heads = language["hidden_size"], language["heads"], language["kv_heads"]
-    inner, vocabulary, depth = language["intermediate_size"], language["vocab_size"], language["layers"]
-    size = width // heads
+    width, kv_heads, size = language["hidden"], language["kv_heads"], language["head_dim"]
+    inner, vocabulary, depth = language["mlp"], language["vocab_size"], language["layers"]
 
     def matrix(out, into):
         return torch.randn(out, into) / into**0.5
@@ -38,7 +37,7 @@ def main():
         for _ in range(depth)
     ]
     head, norm = matrix(vocabulary, width), torch.ones(width)
-    angle = torch.arange(tokens, dtype=torch.float32)[:, None] / 1e6 ** (torch.arange(0, size, 2, dtype=torch.float32) / size)
+    angle = torch.arange(tokens, dtype=torch.float32)[:, None] / language["rope_theta"] ** (torch.arange(0, size, 2, dtype=torch.float32) / size)
     cos, sin = (f(angle).to(torch.bfloat16) for f in (torch.cos, torch.sin))
 
     def turned(x):
