@@ -21,7 +21,8 @@
 // FLOPs: 2 (3 if CONVEX) per feature, 4 (8 if CENTRED) per element. Bytes: h and v once in, s and y once out; s is read again from cache.
 // Bound by memory: to be held against the bandwidth of a copy. In place over h: a thread reads an element before it writes the same one.
 // Numbers below -1 or outside of the sample, and rows that are named twice, are reported.
-ENTRY(THREADS) agf_norm_50e05b3d578f(const u64* stop, const h_t* h, const gate_t* gate, const v_t* v, const int* index, const gamma_t* gamma, const beta_t* beta, float* s, y_t* y, float* mean, float* rstd, u64* fault) {
+ENTRY(THREADS) agf_norm_2d7f99643bf8(const u64* stop, const h_t* h, const gate_t* gate, const v_t* v, const int* index, const gamma_t* gamma, const beta_t* beta,
+                      float* s, y_t* y, float* mean, float* rstd, u64* fault) {
   if (*stop != NOTHING) { if (blockIdx.x == 0 && threadIdx.x == 0) *fault = *stop; return; }
   ROW_OF_TEAM((u64)SAMPLES * ROWS)
   const u64 sample = row / ROWS, start = row * COLS;

@@ -1,7 +1,8 @@
 // Gradients of the features, and per token those of a gate without channels, which reduce.cu adds up: one warp per token, for all taps.
 // FLOPs: 3 per feature (5 if CONVEX). Bytes: the token's row and its features once in, dv once out. Bound by memory: to be held against
 // the bandwidth of a copy.
-ENTRY(THREADS) KERNEL(const grad_t* grad, const gate_t* gate, const v_t* v, const int* index, const h_t* h, dv_t* dv, float* partial) {
+ENTRY(THREADS) KERNEL(const grad_t* grad, const gate_t* gate, const v_t* v, const int* index, const h_t* h, dv_t* dv,
+                      float* partial) {
   const u32 lane = threadIdx.x % 32;
   const u64 slot = (u64)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
   if (slot >= (u64)SAMPLES * TOKENS) return;

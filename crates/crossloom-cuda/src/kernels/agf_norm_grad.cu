@@ -3,7 +3,8 @@
 // the state, then one per token that names no row, whose features have no gradient. Gates have no channels.
 // FLOPs: 10 (13 if CENTRED) per element, 3 (5 if CONVEX) per feature. Bytes: dy, s, with RESIDUAL ds, and v once in, dh and dv once out; dy,
 // s and dh are read again from cache. Bound by memory: to be held against the bandwidth of a copy. In place over ds.
-ENTRY(THREADS) KERNEL(const dy_t* dy, const s_t* s, const gamma_t* gamma, const float* mean, const float* rstd, const ds_t* ds, const gate_t* gate, const v_t* v, const int* index, const h_t* h, float* dh, dv_t* dv, float* partial) {
+ENTRY(THREADS) KERNEL(const dy_t* dy, const s_t* s, const gamma_t* gamma, const float* mean, const float* rstd, const ds_t* ds,
+                      const gate_t* gate, const v_t* v, const int* index, const h_t* h, float* dh, dv_t* dv, float* partial) {
   const u64 all = (u64)SAMPLES * ROWS;
   ROW_OF_TEAM(all + (u64)SAMPLES * TOKENS)
   if (row >= all) {

@@ -6,7 +6,8 @@
 // of which it sees nothing change nothing, so that a row has the same bits in every batch.
 #define PER_LANE ((WIDTH + 31) / 32)
 #define STRIDE (WIDTH + 1)
-ENTRY(128) KERNEL(const q_t* q, const k_t* k, const v_t* v, const int* segments, const int* slot, const int* start, const int* count, o_t* o, lse_t* lse, u64* fault) {
+ENTRY(128) KERNEL(const q_t* q, const k_t* k, const v_t* v, const int* segments, const int* slot, const int* start,
+                  const int* count, o_t* o, lse_t* lse, u64* fault) {
   DYNAMIC_SHARED(raw);
   float* sk = (float*)raw;
   float* sv = sk + 32 * STRIDE;

@@ -5,7 +5,8 @@
 // of a read. Chunks begin at multiples of CHUNK, so that a row has the same bits in every batch.
 #define PIECES (WIDTH / 8)
 #define PARTS (128 / PIECES)
-ENTRY(128) KERNEL(const q_t* q, const k_t* k, const v_t* v, const int* segments, const int* slot, const int* start, const int* count, float* partial, u64* fault) {
+ENTRY(128) KERNEL(const q_t* q, const k_t* k, const v_t* v, const int* segments, const int* slot, const int* start,
+                  const int* count, float* partial, u64* fault) {
   DYNAMIC_SHARED(raw);
   float* sq = (float*)raw;
   float* weights = sq + GROUP * WIDTH;

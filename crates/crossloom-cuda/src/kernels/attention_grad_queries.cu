@@ -5,7 +5,8 @@
 #define STRIDE (WIDTH + 1)
 #define KEY_TILE(to, from) load_head<WIDTH>(to, from, sample * KEYS, KV_HEADS, shared_head, k0, KEYS)
 #define QUERY_TILE(to, from) load_head<WIDTH>(to, from, sample * QUERIES, HEADS, head, q0, QUERIES)
-ENTRY(128) KERNEL(const grad_t* grad, const q_t* q, const k_t* k, const v_t* v, const o_t* o, const lse_t* lse, const int* segments, dq_t* dq, float* deltas) {
+ENTRY(128) KERNEL(const grad_t* grad, const q_t* q, const k_t* k, const v_t* v, const o_t* o, const lse_t* lse,
+                  const int* segments, dq_t* dq, float* deltas) {
   DYNAMIC_SHARED(raw);
   float* sk = (float*)raw;
   float* sv = sk + 32 * STRIDE;

@@ -5,7 +5,8 @@
 // mma.sync. A row has the same bits in every batch, as in attention.cu.
 #define ROOM (64 * TILE_LINE(DEPTH))
 #define LOAD_KEYS(to, from, k0) load_tile<64, DEPTH, 128>(to, from + keys * line + shared_head * WIDTH, line, k0, filled, 0, WIDTH)
-ENTRY(128) KERNEL(const Bf16* q, const Bf16* k, const Bf16* v, const int* segments, const int* slot, const int* start, const int* count, o_t* o, lse_t* lse, u64* fault) {
+ENTRY(128) KERNEL(const Bf16* q, const Bf16* k, const Bf16* v, const int* segments, const int* slot, const int* start,
+                  const int* count, o_t* o, lse_t* lse, u64* fault) {
   DYNAMIC_SHARED(raw);
   Bf16* sq = (Bf16*)raw;
   Bf16* sk = sq + ROOM;

@@ -5,7 +5,8 @@
 #define ROOM(lines) ((lines) * TILE_LINE(DEPTH))
 #define LOAD_KEYS(to, from) load_tile<64, DEPTH, 128>(to, from + sample * KEYS * line + shared_head * WIDTH, line, k0, KEYS, 0, WIDTH)
 #define LOAD_QUERIES(to, from) load_tile<TILE, DEPTH, 128>(to, from + sample * QUERIES * HEADS * WIDTH + head * WIDTH, HEADS * WIDTH, q0, QUERIES, 0, WIDTH)
-ENTRY(128) KERNEL(const Bf16* grad, const Bf16* q, const Bf16* k, const Bf16* v, const lse_t* lse, const int* segments, const float* deltas, dk_t* dk, dv_t* dv) {
+ENTRY(128) KERNEL(const Bf16* grad, const Bf16* q, const Bf16* k, const Bf16* v, const lse_t* lse, const int* segments,
+                  const float* deltas, dk_t* dk, dv_t* dv) {
   DYNAMIC_SHARED(raw);
   Bf16* sk = (Bf16*)raw;
   Bf16* sv = sk + ROOM(64);

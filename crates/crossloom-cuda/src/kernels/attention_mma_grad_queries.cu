@@ -5,7 +5,8 @@
 #define ROOM(lines) ((lines) * TILE_LINE(DEPTH))
 #define LOAD_KEYS(to, from, k0) load_tile<TILE, DEPTH, 128>(to, from + sample * KEYS * line + shared_head * WIDTH, line, k0, KEYS, 0, WIDTH)
 #define LOAD_QUERIES(to, from) load_tile<64, DEPTH, 128>(to, from + sample * QUERIES * HEADS * WIDTH + head * WIDTH, HEADS * WIDTH, q0, QUERIES, 0, WIDTH)
-ENTRY(128) KERNEL(const Bf16* grad, const Bf16* q, const Bf16* k, const Bf16* v, const o_t* o, const lse_t* lse, const int* segments, dq_t* dq, float* deltas) {
+ENTRY(128) KERNEL(const Bf16* grad, const Bf16* q, const Bf16* k, const Bf16* v, const o_t* o, const lse_t* lse,
+                  const int* segments, dq_t* dq, float* deltas) {
   DYNAMIC_SHARED(raw);
   Bf16* sq = (Bf16*)raw;
   Bf16* sg = sq + ROOM(64);

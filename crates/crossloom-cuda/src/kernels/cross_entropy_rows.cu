@@ -2,7 +2,8 @@
 // the loss backwards: share (exp(logit - lse) - [target]), zero in rows without a target.
 // FLOPs: 4 per logit, 7 with the gradient. Bytes: the logits are read twice, three times with the gradient (from cache after the first),
 // the gradient is written once. Bound by memory: to be held against the bandwidth of a read, or of a copy.
-ENTRY(THREADS) KERNEL(const logits_t* logits, const int* targets, const float* share, lse_t* lse, float* losses, gradient_t* gradient, u64* fault) {
+ENTRY(THREADS) KERNEL(const logits_t* logits, const int* targets, const float* share, lse_t* lse, float* losses,
+                      gradient_t* gradient, u64* fault) {
   ROW_OF_TEAM(ROWS)
   const logits_t* from = logits + row * COLS;
   float largest = LOWEST;

@@ -2,7 +2,8 @@
 // FLOPs: 8 WIDTH + 40 per point. Bytes: four cells' rows and the query's gradient per point, mostly from cache. Bound by memory.
 TABLE(u32, KERNEL_sides) = {SIDES};
 TABLE(u32, KERNEL_firsts) = {FIRSTS};
-ENTRY(THREADS) KERNEL(const grad_t* grad, const values_t* values, const locations_t* locations, const weights_t* weights, dlocations_t* dlocations, dweights_t* dweights) {
+ENTRY(THREADS) KERNEL(const grad_t* grad, const values_t* values, const locations_t* locations, const weights_t* weights,
+                      dlocations_t* dlocations, dweights_t* dweights) {
   const u32 lane = threadIdx.x % 32;
   const u64 at = (u64)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
   if (at >= (u64)SAMPLES * QUERIES * HEADS * LEVELS * POINTS) return;

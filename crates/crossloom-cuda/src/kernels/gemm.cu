@@ -4,7 +4,8 @@
 // With SLOPE the sums meet the slope of an activation at `before`; with SUMS the blocks of the first columns sum up the rows of op(A).
 // FLOPs: 2 M N (K + RANK). Bytes: A is read N / 64 times, B M / 64 times, C written once. In f32 without tensor cores: to be held against
 // the rate of fused multiply-add. In place: the thread that writes an element of C reads the residual there.
-ENTRY(256) KERNEL(const a_t* a, const b_t* b, const bias_t* bias, const residual_t* residual, const u64* pairs, c_t* c, before_t* before, float* sums) {
+ENTRY(256) KERNEL(const a_t* a, const b_t* b, const bias_t* bias, const residual_t* residual, const u64* pairs, c_t* c,
+                  before_t* before, float* sums) {
   DYNAMIC_SHARED(raw);
   float* sa = (float*)raw;
   float* sb = sa + 16 * 68;

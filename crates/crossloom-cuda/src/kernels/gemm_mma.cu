@@ -27,7 +27,8 @@
     UNROLL for (u32 i = 0; i < WARP_M / 16; i++)                                                                            \
       UNROLL for (u32 j = 0; j < WARP_N / 16; j++) multiply(sum[i][2 * j], sum[i][2 * j + 1], fa[i], fb[j]);                \
   }
-ENTRY(THREADS) KERNEL(const Bf16* a, const Bf16* b, const bias_t* bias, const residual_t* residual, const u64* pairs, c_t* c, before_t* before, float* sums) {
+ENTRY(THREADS) KERNEL(const Bf16* a, const Bf16* b, const bias_t* bias, const residual_t* residual, const u64* pairs, c_t* c,
+                      before_t* before, float* sums) {
   DYNAMIC_SHARED(raw);
   Bf16* tiles = (Bf16*)raw;
   const u32 columns = (N + TILE_N - 1) / TILE_N, rows = (M + TILE_M - 1) / TILE_M, warp = threadIdx.x / 32;

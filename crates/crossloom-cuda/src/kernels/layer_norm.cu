@@ -1,7 +1,8 @@
 // Layer norm of rows, alone or of a sum that it also writes: y = (x - mean) rstd gamma + beta.
 // FLOPs: 8 per element, 9 with the sum. Bytes: x is read three times (twice from cache), y written once, with ADD another operand
 // and another result. Bound by memory: to be held against the bandwidth of a copy. In place as in rms_norm.cu.
-ENTRY(THREADS) KERNEL(const x_t* x, const r_t* r, const gamma_t* gamma, const beta_t* beta, float* s, y_t* y, float* mean, float* rstd) {
+ENTRY(THREADS) KERNEL(const x_t* x, const r_t* r, const gamma_t* gamma, const beta_t* beta, float* s, y_t* y, float* mean,
+                      float* rstd) {
   ROW_OF_TEAM(ROWS)
   const u64 start = row * COLS;
   float sum = 0.0f;

@@ -1,6 +1,7 @@
 // Layer norm backwards to its rows: dx = rstd (slope - mean(slope) - n mean(slope n)) + ds, slope = dy gamma, n = (x - mean) rstd.
 // FLOPs: 13 per element. Bytes and places as in rms_norm_grad.cu. Bound by memory.
-ENTRY(THREADS) KERNEL(const dy_t* dy, const x_t* x, const gamma_t* gamma, const float* mean, const float* rstd, const ds_t* ds, dx_t* dx) {
+ENTRY(THREADS) KERNEL(const dy_t* dy, const x_t* x, const gamma_t* gamma, const float* mean, const float* rstd, const ds_t* ds,
+                      dx_t* dx) {
   ROW_OF_TEAM(ROWS)
   const u64 start = row * COLS;
   const float middle = mean[row], scale = rstd[row];

@@ -60,7 +60,8 @@ fn alike_on(device: &Arc<dyn Device>, recipe: &Recipe, steps: u64, compute: Prec
     let step = step(recipe, SHAPE, 1);
     let cpu = run(&(Arc::new(CpuDevice::default()) as Arc<dyn Device>), &step, steps, compute);
     let cuda = run(device, &step, steps, compute);
-    for (cuda, cpu) in cuda.losses.iter().zip(&cpu.losses) {
+    for (at, (cuda, cpu)) in cuda.losses.iter().zip(&cpu.losses).enumerate() {
+        println!("step {}: loss {cuda:.6}, on the CPU {cpu:.6}", at + 1);
         assert!((cuda - cpu).abs() <= tolerance * cpu.abs(), "loss {cuda} beside {cpu}");
     }
     assert_eq!(cuda.left.len(), cpu.left.len());
@@ -74,10 +75,15 @@ fn alike_on(device: &Arc<dyn Device>, recipe: &Recipe, steps: u64, compute: Prec
     }
 }
 
+/// How many steps are run: three, or as many as `CROSSLOOM_STEPS` says.
+fn steps() -> u64 {
+    std::env::var("CROSSLOOM_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(3)
+}
+
 #[test]
 fn a_run_of_steps_descends_as_on_the_cpu() {
     if has_compiler() {
-        alike(&variant("cli"), 3, Precision::F32, 1e-3);
+        alike(&variant("cli"), steps(), Precision::F32, 1e-3);
     }
 }
 
