@@ -5,6 +5,7 @@
 #include <fstream>
 #include <mutex>
 #include <string>
+#include <unistd.h>
 
 namespace {
 struct Program {
@@ -36,7 +37,9 @@ int nvrtcCompileProgram(Program* p, int count, const char* const* options) {
   // The names that a device's compiler knows stand before those that both know.
   size_t common = p->source.find("// Numbers of all types");
   if (common == std::string::npos) return 6;
-  std::string text = "#include \"device.h\"\n" + p->source.substr(common), kernel, path = FOLDER "/kernel-" + std::to_string(number);
+  std::string text = "#include \"device.h\"\n" + p->source.substr(common), kernel;
+  // What an earlier process kept leads to its own libraries.
+  std::string path = FOLDER "/kernel-" + std::to_string(getpid()) + "-" + std::to_string(number);
   for (size_t at = p->source.find("\nENTRY(", common); at != std::string::npos; at = p->source.find("\nENTRY(", at + 1)) {
     size_t name = p->source.find(") ", at) + 2;
     text += "SHIM_EXPORT(" + p->source.substr(name, p->source.find('(', name) - name) + ")\n";
