@@ -49,8 +49,8 @@ pub const BEFORE_AUTODIFF: [&dyn Pass; 8] = [
 ];
 
 /// Passes that run on the whole function, after differentiation where there is one. They fuse without asking the target;
-/// what it cannot do fused is taken apart again. Fusions over several instructions that are products are made only where the target has a kernel
-/// for them: taken apart again, they would lose fusions that they had before. The last pass sees what is planned.
+/// what it cannot do fused is taken apart again. Heads, low-rank branches, gradients of layers and injections with their norms are fused only
+/// where the target has a kernel for that: taken apart again, they would not be what they were. The last pass sees what is planned.
 pub const AFTER_AUTODIFF: [&dyn Pass; 15] = [
     &precision::SetTypes,
     &legalize::Legalize,

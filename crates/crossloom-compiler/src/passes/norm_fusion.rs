@@ -12,6 +12,7 @@ use crossloom_ir::rewrite::Rewriter;
 use crossloom_ir::{DType, Func, Inst, IrError, IrErrors, Value};
 
 use super::Pass;
+use super::uses::Uses;
 use crate::Context;
 
 /// See the module comment.
@@ -91,7 +92,7 @@ fn match_norms(func: &Func, fates: &mut [Fate]) {
 /// Gives every other sum the norm gradient it reads.
 fn match_gradients(func: &Func, fates: &mut [Fate]) {
     let uses = func.use_counts();
-    let first_reads = first_reads(func);
+    let readers = Uses::of_func(func);
     for (index, inst) in func.insts().iter().enumerate() {
         if !is_sum(&inst.op) || !matches!(fates[index], Fate::Copied) {
             continue;
@@ -106,7 +107,7 @@ fn match_gradients(func: &Func, fates: &mut [Fate]) {
             let only_use = grad.outputs[0] == value && uses[value.index()] == 1;
             let wide = func.dtype(value) == DType::F32;
             // The gradient op moves down to the sum.
-            let in_time = grad.outputs[1..].iter().all(|v| first_reads[v.index()] > index);
+            let in_time = grad.outputs[1..].iter().all(|v| readers.first(*v) > index);
             if plain && only_use && wide && in_time {
                 fates[at.index()] = Fate::Absorbed;
                 fates[index] = Fate::SumOfGradient(at, other);
@@ -114,17 +115,6 @@ fn match_gradients(func: &Func, fates: &mut [Fate]) {
             }
         }
     }
-}
-
-/// For every value, the first instruction that reads it; `usize::MAX` if none does.
-fn first_reads(func: &Func) -> Vec<usize> {
-    let mut first = vec![usize::MAX; func.value_count()];
-    for (index, inst) in func.insts().iter().enumerate().rev() {
-        for input in &inst.inputs {
-            first[input.index()] = index;
-        }
-    }
-    first
 }
 
 fn fuse_sum(rewriter: &mut Rewriter<'_>, sum: &InstData, norm: &InstData) -> Result<(), IrError> {

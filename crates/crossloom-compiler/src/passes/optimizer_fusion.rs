@@ -11,6 +11,7 @@ use crossloom_ir::rewrite::Rewriter;
 use crossloom_ir::{DType, Func, IrError, IrErrors, Scope, Value};
 
 use super::Pass;
+use super::uses::Uses;
 use crate::Context;
 
 /// See the module comment.
@@ -58,18 +59,12 @@ fn groups(func: &Func) -> Vec<Vec<usize>> {
             alike.entry((constants, scale)).or_default().push(index);
         }
     }
-    let mut first_reads = vec![usize::MAX; func.value_count()];
-    for (index, inst) in func.insts().iter().enumerate().rev() {
-        for input in &inst.inputs {
-            first_reads[input.index()] = index;
-        }
-    }
+    let readers = Uses::of_func(func);
     let mut groups: Vec<Vec<usize>> = alike.into_values().collect();
     for group in &mut groups {
         // The last one stays where it is, so it never has to be left out.
         let Some(&last) = group.last() else { continue };
-        let unread =
-            |index: &usize| func.insts()[*index].outputs.iter().all(|v| first_reads[v.index()] > last);
+        let unread = |index: &usize| func.insts()[*index].outputs.iter().all(|v| readers.first(*v) > last);
         group.retain(unread);
     }
     groups.retain(|group| group.len() > 1);

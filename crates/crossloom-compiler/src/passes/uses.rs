@@ -20,6 +20,11 @@ impl Uses {
         Self(readers)
     }
 
+    /// The first reader of a value, behind all instructions if none reads it.
+    pub(super) fn first(&self, value: Value) -> usize {
+        self.of(value).first().copied().unwrap_or(usize::MAX)
+    }
+
     /// The readers of a value, a result of the function counting as one behind all others.
     pub(super) fn of(&self, value: Value) -> &[usize] {
         &self.0[value.index()]
