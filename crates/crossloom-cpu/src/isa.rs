@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use crate::amx;
+
 /// An instruction set that kernels are compiled for. Results differ in their last bits between them, and only between
 /// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with products of `bf16` pairs.
     Avx512Bf16,
+    /// The same with tiles of `bf16` pairs.
+    Amx,
 }
 
 /// `CROSSLOOM_ISA` asks for what cannot be had.
@@ -37,7 +41,8 @@ fn names(isas: &[Isa]) -> String {
 
 impl Isa {
     /// All of them, narrowest first.
-    pub const ALL: &'static [Self] = &[Self::Plain, Self::Neon, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+    pub const ALL: &'static [Self] = 
+        &[Self::Plain, Self::Neon, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
 
     /// The name in `CROSSLOOM_ISA` and in run records.
     pub fn name(self) -> &'static str {
@@ -47,6 +52,7 @@ impl Isa {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512bf16",
+            Self::Amx => "amx",
         }
     }
 
@@ -59,12 +65,14 @@ impl Isa {
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn arch(self) -> Option<pulp::Arch> {
         let wide = || pulp::x86::V4::try_new().map(pulp::Arch::V4);
+        let pairs = || wide().filter(|_| std::arch::is_x86_feature_detected!("avx512bf16"));
         match self {
             Self::Plain => Some(pulp::Arch::Scalar),
             Self::Neon => None,
             Self::Avx2 => pulp::x86::V3::try_new().map(pulp::Arch::V3),
             Self::Avx512 => wide(),
-            Self::Avx512Bf16 => wide().filter(|_| std::arch::is_x86_feature_detected!("avx512bf16")),
+            Self::Avx512Bf16 => pairs(),
+            Self::Amx => pairs().filter(|_| amx::available()),
         }
     }
 
@@ -74,7 +82,7 @@ impl Isa {
         match self {
             Self::Plain => Some(pulp::Arch::Scalar),
             Self::Neon => Some(pulp::Arch::new()).filter(|_| cfg!(target_arch = "aarch64")),
-            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 => None,
+            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 | Self::Amx => None,
         }
     }
 
@@ -135,7 +143,7 @@ mod tests {
         assert_eq!(
             unknown,
             Err("CROSSLOOM_ISA is `avx3`, which is no instruction set; it can be `plain`, `neon`, `avx2`, `avx512`, \
-                 `avx512bf16` or unset"
+                 `avx512bf16`, `amx` or unset"
                 .to_owned())
         );
         for isa in Isa::ALL {

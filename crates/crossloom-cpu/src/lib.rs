@@ -10,7 +10,7 @@
 //! one fixed order. It never panics on bad input: shapes and indices are checked first and reported as a
 //! [`KernelError`](kernels::KernelError).
 //!
-//! The instruction set (AVX-512, AVX2 with FMA, NEON, or plain code) is chosen at run time.
+//! The instruction set (AVX-512, perhaps with AMX, AVX2 with FMA, NEON, or plain code) is chosen at run time.
 #![allow(
     clippy::inline_always,
     reason = "kernels must be inlined into the function that enables the instruction set, or they are compiled without it"
@@ -19,6 +19,7 @@
 pub mod exec;
 pub mod kernels;
 
+mod amx;
 mod element;
 mod isa;
 mod math;

@@ -34,7 +34,7 @@ fn few_body<S: Simd, A: Element, B: Element, C: Element>(
     cols: usize,
 ) {
     let p = call.p;
-    let mut strip = Strip::new();
+    let mut strip = Strip::new(call.form);
     let mut packed = MaybeUninit::<[f32; DEPTH * PANEL]>::uninit();
     let mut sums = MaybeUninit::<[f32; STRIP * WIDTH]>::uninit();
     let at = call.c_offset + first;
@@ -45,7 +45,7 @@ fn few_body<S: Simd, A: Element, B: Element, C: Element>(
         let mut k = 0;
         loop {
             let depth = DEPTH.min(p.k - k);
-            let len = call.packed_rows(depth) * PANEL;
+            let len = call.form.steps(depth) * PANEL;
             // SAFETY: the buffer is that long; packing writes all of it and reads nothing of it.
             let panel = unsafe { std::slice::from_raw_parts_mut(packed.as_mut_ptr().cast::<f32>(), len) };
             pack_panel(s, call, k, depth, first + j, n, panel);

@@ -2,29 +2,34 @@
 
 use std::mem::MaybeUninit;
 
+use super::form::{Form, STRIP_MEMORY};
 use super::tile::{Left, Update, gemm_serial};
 use super::{Call, DEPTH, PANEL, STRIP, pairs};
+use crate::amx::Tiles;
 use crate::element::Element;
 use crate::kernels::convert::convert_body;
 use crate::simd::{Simd, Vf};
 
-/// At most [`STRIP`] rows and [`DEPTH`] columns of `A`: where they lie (rows of `f32`), turned, widened, or in pairs.
+/// Rows of `A`, as many as a strip of its form has, and at most [`DEPTH`] columns: where they lie (rows of `f32`), turned, widened, or in pairs.
 pub(super) struct Strip {
-    memory: MaybeUninit<[f32; STRIP * DEPTH]>,
+    memory: MaybeUninit<[f32; STRIP_MEMORY]>,
     left: Left,
+    tiles: Option<Tiles>,
 }
 
 impl Strip {
-    /// An empty strip.
+    /// An empty strip of that form. Tiles are configured as long as it lives.
     #[inline(always)]
-    pub(super) fn new() -> Self {
-        Self { memory: MaybeUninit::uninit(), left: Left { ptr: std::ptr::null(), row: 0, col: 0 } }
+    pub(super) fn new(form: Form) -> Self {
+        // SAFETY: the form is chosen where there are tiles.
+        let tiles = (form == Form::Tiles).then(|| unsafe { Tiles::configured() });
+        Self { memory: MaybeUninit::uninit(), left: Left { ptr: std::ptr::null(), row: 0, col: 0 }, tiles }
     }
 
     /// Takes rows `first .. first + rows` and columns `k .. k + depth` of `A`.
     ///
     /// # Safety
-    /// They exist (or `depth` is 0), `rows <= STRIP` and `depth <= DEPTH`.
+    /// They exist (or `depth` is 0), `rows` is at most a strip's and `depth <= DEPTH`.
     #[inline(always)]
     pub(super) unsafe fn fill<S: Simd, A: Element, B: Element, C: Element>(
         &mut self,
@@ -38,11 +43,11 @@ impl Strip {
         let p = call.p;
         let (row, col) = if p.trans_a { (1, p.lda) } else { (p.lda, 1) };
         let memory = self.memory.as_mut_ptr().cast::<f32>();
-        // SAFETY: by the contract of this function; the memory has `STRIP * DEPTH` values.
+        // SAFETY: by the contract of this function; the memory has room for a strip of any form.
         unsafe {
             let src = call.a.as_ptr().wrapping_add(first * row + k * col);
-            if call.pairs {
-                pairs::pack_left(src.cast(), (row, col), rows, depth, memory.cast());
+            if call.form != Form::Numbers {
+                pairs::pack_left(src.cast(), (row, col), rows, depth, call.form.steps(depth), memory.cast());
             } else if p.trans_a {
                 let behind = call.a.len().saturating_sub(first + k * col);
                 turn(s, src, p.lda, behind, rows, depth, memory);
@@ -80,9 +85,10 @@ impl Strip {
         let alpha = call.p.alpha;
         // SAFETY: by the contract of this function.
         unsafe {
-            if call.pairs {
-                let words = depth.div_ceil(2);
+            if call.form != Form::Numbers {
+                let words = call.form.steps(depth);
                 pairs::product(
+                    self.tiles.as_ref(),
                     rows,
                     cols,
                     words,

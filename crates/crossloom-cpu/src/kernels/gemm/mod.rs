@@ -4,7 +4,7 @@
 //! rows of `C`, and of columns where there are few rows. A task takes one strip of rows at a time through all
 //! panels, and applies the epilogue to the strip while it is in the first-level cache. With few rows, every panel is
 //! used by one task only, which packs it where it is used, so that `B` is streamed once. Packing widens `bf16`, but for
-//! the processors that multiply pairs of it (`pairs`), and makes numbers of blocks (`blocks`); rows of a left operand in `f32` are
+//! the processors that multiply pairs of it (`form`, `pairs`), and makes numbers of blocks (`blocks`); rows of a left operand in `f32` are
 //! read in place, and columns of one laid side by side.
 //!
 //! An element of `C` is the same sum in both forms, whatever the number of threads, of rows and of columns: over `k` in
@@ -13,6 +13,7 @@
 mod blocks;
 mod epilogue;
 mod few;
+mod form;
 mod left;
 mod pack;
 mod pairs;
@@ -33,6 +34,7 @@ use crate::element::Element;
 use crate::parallel::{self, SharedMut, chunk_range};
 use crate::simd::{Simd, dispatch};
 use epilogue::Shared;
+use form::Form;
 use left::Strip;
 use pack::{PANEL, pack_rows};
 
@@ -63,7 +65,7 @@ pub fn gemm<A: Element, B: Element, C: Element>(
     epilogue: Epilogue<'_>,
     scratch: &mut [f32],
 ) -> Result<(), KernelError> {
-    run(p, a, Right::Floats(b), c, epilogue, scratch, pairs::wanted::<A, B>())
+    run(p, a, Right::Floats(b), c, epilogue, scratch, Form::of::<A, B>())
 }
 
 /// As [`gemm`], of a right operand in blocks: the product with the numbers that they stand for.
@@ -79,7 +81,7 @@ pub fn gemm_blocks<A: Element, C: Element>(
     scratch: &mut [f32],
 ) -> Result<(), KernelError> {
     b.check(p)?;
-    run(p, a, Right::<f32>::Blocks(b), c, epilogue, scratch, false)
+    run(p, a, Right::<f32>::Blocks(b), c, epilogue, scratch, Form::Numbers)
 }
 
 /// A right operand.
@@ -107,7 +109,7 @@ impl<B> Right<'_, B> {
     }
 }
 
-/// The product, with pairs or without.
+/// The product, of operands in that form.
 fn run<A: Element, B: Element, C: Element>(
     p: &Gemm,
     a: &[A],
@@ -115,7 +117,7 @@ fn run<A: Element, B: Element, C: Element>(
     c: &mut [C],
     epilogue: Epilogue<'_>,
     scratch: &mut [f32],
-    pairs: bool,
+    form: Form,
 ) -> Result<(), KernelError> {
     p.check([a.len(), b.len(), c.len(), scratch.len()])?;
     let epilogue = epilogue.share(p)?;
@@ -131,7 +133,7 @@ fn run<A: Element, B: Element, C: Element>(
             c,
             c_offset: i * p.stride_c,
             epilogue: &epilogue,
-            pairs,
+            form,
         };
         if p.m <= STRIP {
             call.few();
@@ -150,7 +152,7 @@ struct Call<'a, A, B, C> {
     c: SharedMut<'a, C>,
     c_offset: usize,
     epilogue: &'a Shared<'a>,
-    pairs: bool,
+    form: Form,
 }
 
 /// One packed block of `B`: its place in the whole product.
@@ -164,11 +166,6 @@ struct Block<'a> {
 }
 
 impl<A: Element, B: Element, C: Element> Call<'_, A, B, C> {
-    /// Rows of a packed panel: one per step of `k`, or per pair.
-    fn packed_rows(&self, depth: usize) -> usize {
-        if self.pairs { depth.div_ceil(2) } else { depth }
-    }
-
     /// What to do with the old `C` at step `k` of the sums.
     fn update_at(&self, k: usize) -> Update {
         if k > 0 {
@@ -205,7 +202,7 @@ impl<A: Element, B: Element, C: Element> Call<'_, A, B, C> {
         let out = SharedMut::new(scratch);
         let panels = cols.div_ceil(PANEL);
         let per_task = (32_768 / (depth * PANEL).max(1)).max(1);
-        let len = self.packed_rows(depth) * PANEL;
+        let len = self.form.steps(depth) * PANEL;
         parallel::for_each(panels.div_ceil(per_task), |task| {
             for panel in chunk_range(panels, per_task, task) {
                 let j = panel * PANEL;
@@ -220,7 +217,8 @@ impl<A: Element, B: Element, C: Element> Call<'_, A, B, C> {
     fn update(&self, block: Block<'_>) {
         let p = self.p;
         let work = (block.cols * block.depth).max(1);
-        let rows = (TASK_WORK / work).next_multiple_of(STRIP).clamp(STRIP, ROWS);
+        let strip = self.form.strip();
+        let rows = (TASK_WORK / work).next_multiple_of(strip).clamp(strip, ROWS);
         let row_tasks = p.m.div_ceil(rows);
         let col_tasks_wanted = if row_tasks >= 8 { 1 } else { 8_usize.div_ceil(row_tasks) };
         let min_cols = (TASK_WORK / (p.m.min(rows) * block.depth).max(1)).max(1);
@@ -272,11 +270,11 @@ fn pack_panel<S: Simd, A: Element, B: Element, C: Element>(
     // SAFETY: `check` saw that `B` holds all its rows and columns, and the block lies within it; a word has the size and
     // alignment of an `f32`, and any bits are a word.
     unsafe {
-        if call.pairs {
+        if call.form != Form::Numbers {
             let (row, col) = if p.trans_b { (1, p.ldb) } else { (p.ldb, 1) };
             let src = b.add(first_k * row + first_n * col).cast();
             let dst = std::slice::from_raw_parts_mut(dst.as_mut_ptr().cast(), dst.len());
-            pairs::pack(src, (row, col), depth, cols, dst);
+            pairs::pack(s, src, (row, col), depth, cols, dst);
         } else if p.trans_b {
             pack_columns(s, b.add(first_n * p.ldb + first_k), p.ldb, depth, cols, dst);
         } else {
@@ -308,8 +306,8 @@ fn update_body<S: Simd, A: Element, B: Element, C: Element>(
     cols: usize,
 ) {
     let p = call.p;
-    let panel_len = call.packed_rows(block.depth) * PANEL;
-    let mut strip = Strip::new();
+    let panel_len = call.form.steps(block.depth) * PANEL;
+    let mut strip = Strip::new(call.form);
     let mut sums = MaybeUninit::<[f32; ROWS * WIDTH]>::uninit();
     for j0 in (0..cols).step_by(WIDTH) {
         let width = WIDTH.min(cols - j0);
@@ -321,13 +319,13 @@ fn update_body<S: Simd, A: Element, B: Element, C: Element>(
         loop {
             let depth = DEPTH.min(block.depth - k0);
             let last = block.first_k + k0 + depth >= p.k;
-            for i0 in (0..rows).step_by(STRIP) {
-                let height = STRIP.min(rows - i0);
+            for i0 in (0..rows).step_by(call.form.strip()) {
+                let height = call.form.strip().min(rows - i0);
                 // SAFETY: the strip of `A` exists by `check`, and is no taller than a tile.
                 unsafe { strip.fill(s, call, first_row + i0, height, block.first_k + k0, depth) };
                 for j in (j0..j0 + width).step_by(PANEL) {
                     let panel = (first_col + j) / PANEL;
-                    let from = panel * panel_len + call.packed_rows(k0) * PANEL;
+                    let from = panel * panel_len + call.form.steps(k0) * PANEL;
                     // SAFETY: the panel has all rows of the block, padded; the tile of the sums exists.
                     unsafe {
                         let b = block.packed.as_ptr().add(from);

@@ -1,20 +1,20 @@
-//! Products of `bf16` by `bf16` two at a time, with AVX-512-BF16.
+//! Products of `bf16` by `bf16`, two steps of the sum at a time or more, with AVX-512-BF16 and AMX.
 //!
 //! Both operands are laid out as pairs: one word holds two elements that follow each other along `k`, the first one in
 //! the lower half; an odd depth is filled up with a zero. A sum takes the pairs in order, and of a pair the second
-//! element first, as the instruction does (which also treats subnormal values as zero).
+//! element first, as the instruction does (which also treats subnormal values as zero); with AMX in runs, see
+//! [`Tiles::product`](crate::amx::Tiles::product).
 
 use half::bf16;
 
-use super::pack::PANEL;
+use super::form::Form;
+use super::pack::{PANEL, pack_columns};
 use super::tile::Update;
-use crate::element::{Element, is};
-use crate::isa::{self, Isa};
+use crate::amx::{SIDE, Tiles};
+use crate::simd::Simd;
 
-/// Whether products of these types are done in pairs here.
-pub(super) fn wanted<A: Element, B: Element>() -> bool {
-    is::<A, bf16>() && is::<B, bf16>() && isa::current().0 == Isa::Avx512Bf16
-}
+// A block of sums is a panel wide.
+const _: () = assert!(SIDE == PANEL);
 
 /// Two elements in one word.
 #[inline(always)]
@@ -23,42 +23,77 @@ fn pair(low: bf16, high: bf16) -> u32 {
 }
 
 /// Packs a block of `depth` rows and `cols` (at most [`PANEL`]) columns; element `(p, j)` is at
-/// `src + p * row + j * col`.
+/// `src + p * row + j * col`, where `row` or `col` is 1. Rows of `dst` behind the last pair become zeros.
 ///
 /// # Safety
-/// Those elements are readable, and `dst` holds `depth.div_ceil(2) * PANEL` words.
-pub(super) unsafe fn pack(
+/// Those elements are readable, and `dst` holds at least `depth.div_ceil(2) * PANEL` words.
+#[inline(always)]
+pub(super) unsafe fn pack<S: Simd>(
+    s: S,
     src: *const bf16,
     (row, col): (usize, usize),
     depth: usize,
     cols: usize,
     dst: &mut [u32],
 ) {
-    for (q, out) in dst.chunks_exact_mut(PANEL).take(depth.div_ceil(2)).enumerate() {
-        for (j, out) in out.iter_mut().enumerate() {
-            // SAFETY: rows below `depth` and columns below `cols` are readable.
-            *out = if j < cols { unsafe { pair_at(src.add(j * col), row, depth, q) } } else { 0 };
+    let pairs = depth.div_ceil(2);
+    // Along `k`, pairs are words already where rows begin at words: they are only turned.
+    let mut first = 0;
+    if row == 1 && col.is_multiple_of(2) && src.cast::<u32>().is_aligned() {
+        first = depth / 2;
+        let turned: &mut [f32] = bytemuck::cast_slice_mut(dst);
+        // SAFETY: column `j` has `depth` elements from `src + j * col`, which are `depth / 2` words; no value is computed, so that any
+        // bits may pass as numbers.
+        unsafe { pack_columns(s, src.cast::<f32>(), col / 2, first, cols, turned) };
+    }
+    for (q, out) in dst.chunks_exact_mut(PANEL).enumerate().skip(first) {
+        let (there, beyond) = out.split_at_mut(if q < pairs { cols } else { 0 });
+        beyond.fill(0);
+        let whole = 2 * q + 1 < depth;
+        if col == 1 && whole {
+            // SAFETY: rows `2 q` and `2 q + 1` are below `depth`, and have `cols` elements.
+            let rows = unsafe {
+                [0, 1].map(|odd| std::slice::from_raw_parts(src.add((2 * q + odd) * row), cols))
+            };
+            let [low, high] = rows;
+            there.iter_mut().zip(low.iter().zip(high)).for_each(|(out, (low, high))| *out = pair(*low, *high));
+        } else {
+            for (j, out) in there.iter_mut().enumerate() {
+                // SAFETY: rows below `depth` and columns below `cols` are readable.
+                *out = unsafe { pair_at(src.add(j * col), row, depth, q) };
+            }
         }
     }
 }
 
-/// Packs `rows` rows of a left operand, each to `depth.div_ceil(2)` words; element `(i, p)` is at
-/// `src + i * row + p * col`.
+/// Packs `rows` rows of a left operand, each to `words` words, of which those behind the last pair are zeros; element `(i, p)` is at
+/// `src + i * row + p * col`, where `row` or `col` is 1.
 ///
 /// # Safety
-/// Those elements are readable, and `dst` holds all words.
+/// Those elements are readable, `words` is at least `depth.div_ceil(2)`, and `dst` holds `rows * words` words.
+#[inline(always)]
 pub(super) unsafe fn pack_left(
     src: *const bf16,
     (row, col): (usize, usize),
     rows: usize,
     depth: usize,
+    words: usize,
     dst: *mut u32,
 ) {
-    let words = depth.div_ceil(2);
+    let pairs = depth.div_ceil(2);
     for i in 0..rows {
-        for q in 0..words {
-            // SAFETY: row `i < rows` is readable to `depth`; the word is one of the `rows * words`.
-            unsafe { *dst.add(i * words + q) = pair_at(src.add(i * row), col, depth, q) };
+        // SAFETY: row `i < rows` is readable to `depth`; the words are its own `words` of the `rows * words`.
+        unsafe {
+            let to = dst.add(i * words);
+            let mut first = 0;
+            if col == 1 {
+                first = depth / 2;
+                std::ptr::copy_nonoverlapping(src.add(i * row), to.cast::<bf16>(), 2 * first);
+            }
+            for q in first..pairs {
+                *to.add(q) = pair_at(src.add(i * row), col, depth, q);
+            }
+            std::slice::from_raw_parts_mut(to.add(pairs), words - pairs).fill(0);
         }
     }
 }
@@ -76,12 +111,13 @@ unsafe fn pair_at(src: *const bf16, step: usize, depth: usize, q: usize) -> u32 
     }
 }
 
-/// `C[rows, cols] = alpha A B + update(C)`, with `rows <= 12` rows of `words` pairs and one panel.
+/// `C[rows, cols] = alpha A B + update(C)`, with at most a strip's rows of `words` pairs and one panel.
 ///
 /// # Safety
 /// `a` holds `rows * words` words, `b` `words * PANEL`; `c` has `rows` rows of `cols <= PANEL` values, `ldc` apart, which
-/// nobody else touches.
+/// nobody else touches. With `tiles`, `words` is a multiple of theirs, and `a` may be read to [`SIDE`] rows.
 pub(super) unsafe fn product(
+    tiles: Option<&Tiles>,
     rows: usize,
     cols: usize,
     words: usize,
@@ -93,7 +129,17 @@ pub(super) unsafe fn product(
     update: Update,
 ) {
     #[cfg(target_arch = "x86_64")]
-    if isa::current().0 == Isa::Avx512Bf16 {
+    if let (Some(tiles), 1..) = (tiles, words) {
+        let mut sums = [0.0; SIDE * SIDE];
+        // SAFETY: by the contract of this function; a machine with tiles has AVX-512.
+        unsafe {
+            tiles.product(words, a, rows > SIDE / 2, b, &mut sums);
+            native::lay(&sums, rows, cols, c, ldc, alpha, update);
+        }
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if Form::of_pairs() == Some(Form::Pairs) {
         let mut i = 0;
         macro_rules! step {
             ($tile:ident, $mr:literal) => {
@@ -149,6 +195,56 @@ mod native {
     use std::arch::x86_64::*;
 
     use super::{PANEL, Update};
+    use crate::amx::{Block, SIDE};
+
+    /// Writes the first `cols` of a row of sums.
+    ///
+    /// # Safety
+    /// `to` has so many values, which nobody else touches; the machine has AVX-512.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn lay_row(sums: [__m512; 2], to: *mut f32, cols: usize, alpha: f32, update: Update) {
+        let (scale, old) = (_mm512_set1_ps(alpha), super::kept(update));
+        let all = if cols >= PANEL { u32::MAX } else { (1_u32 << cols) - 1 };
+        for (half, sum) in sums.into_iter().enumerate() {
+            let keep = (all >> (16 * half)) as __mmask16;
+            let to = to.wrapping_add(16 * half);
+            let sum = _mm512_mul_ps(sum, scale);
+            // SAFETY: lanes are masked to the row's values.
+            unsafe {
+                let y = match old {
+                    None => sum,
+                    Some(beta) => {
+                        _mm512_fmadd_ps(_mm512_maskz_loadu_ps(keep, to), _mm512_set1_ps(beta), sum)
+                    }
+                };
+                _mm512_mask_storeu_ps(to, keep, y);
+            }
+        }
+    }
+
+    /// Writes the first rows and columns of a block of sums.
+    ///
+    /// # Safety
+    /// `c` has `rows` rows of `cols` values, `ldc` apart, which nobody else touches; the machine has AVX-512.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) unsafe fn lay(
+        sums: &Block,
+        rows: usize,
+        cols: usize,
+        c: *mut f32,
+        ldc: usize,
+        alpha: f32,
+        update: Update,
+    ) {
+        for (i, row) in sums.as_chunks::<SIDE>().0.iter().take(rows).enumerate() {
+            // SAFETY: a row of the block is two registers; row `i` of `C` is the caller's.
+            unsafe {
+                let row = [_mm512_loadu_ps(row.as_ptr()), _mm512_loadu_ps(row.as_ptr().add(16))];
+                lay_row(row, c.add(i * ldc), cols, alpha, update);
+            }
+        }
+    }
 
     /// Defines a tile of so many rows by one panel. Rows are spelled out, so that accumulators stay in registers.
     macro_rules! define_tile {
@@ -181,19 +277,8 @@ mod native {
                             acc[$i][1] = _mm512_dpbf16_ps(acc[$i][1], x, b1);
                         )+
                     }
-                    let (scale, old) = (_mm512_set1_ps(alpha), super::kept(update));
-                    let all = if cols >= PANEL { u32::MAX } else { (1_u32 << cols) - 1 };
                     $(
-                        for half in 0..2 {
-                            let keep = (all >> (16 * half)) as __mmask16;
-                            let to = c.add($i * ldc).wrapping_add(16 * half);
-                            let sum = _mm512_mul_ps(acc[$i][half], scale);
-                            let y = match old {
-                                None => sum,
-                                Some(beta) => _mm512_fmadd_ps(_mm512_maskz_loadu_ps(keep, to), _mm512_set1_ps(beta), sum),
-                            };
-                            _mm512_mask_storeu_ps(to, keep, y);
-                        }
+                        lay_row(acc[$i], c.add($i * ldc), cols, alpha, update);
                     )+
                 }
             }

@@ -1,6 +1,7 @@
 //! What product is wanted: sizes, transpositions, leading dimensions, scalars and batch.
 
 use super::pack::{PANEL, packed_len};
+use crate::amx::PAIRS;
 use crate::kernels::error::{KernelError, need};
 
 /// `C[m, n] = alpha op(A) op(B) + beta C`, row-major, repeated over a batch.
@@ -102,7 +103,7 @@ impl Gemm {
 
     /// The number of scratch values [`gemm`](super::gemm) needs, whatever the types of its operands.
     pub fn scratch_len(&self) -> usize {
-        let of = |(k, n): (usize, usize)| packed_len(k, n.min(self.n));
+        let of = |(k, n): (usize, usize)| packed_len(k.max(PAIRS), n.min(self.n));
         of(self.block(false)).max(of(self.block(true)))
     }
 

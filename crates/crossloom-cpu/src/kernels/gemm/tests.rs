@@ -157,7 +157,7 @@ fn short_buffers_are_reported() {
 }
 
 /// Runs the kernel on operands of these types and compares it with the reference on what they hold.
-fn check_types<A: Element, B: Element, C: Element>(p: &Gemm, pairs: bool) {
+fn check_types<A: Element, B: Element, C: Element>(p: &Gemm, form: Form) {
     let a: Vec<A> = random(1, p.m * p.k).into_iter().map(A::round).collect();
     let b: Vec<B> = random(2, p.k * p.n).into_iter().map(B::round).collect();
     let mut c: Vec<C> = random(3, p.m * p.n).into_iter().map(C::round).collect();
@@ -173,7 +173,7 @@ fn check_types<A: Element, B: Element, C: Element>(p: &Gemm, pairs: bool) {
         .collect();
     let mut scratch = vec![f32::NAN; p.scratch_len()];
     let epilogue = Epilogue::Residual { bias: Some(bias[..].into()), residual: residual[..].into() };
-    run(p, &a, Right::Floats(&b), &mut c, epilogue, &mut scratch, pairs).unwrap();
+    run(p, &a, Right::Floats(&b), &mut c, epilogue, &mut scratch, form).unwrap();
     let got: Vec<f32> = c.iter().map(|x| x.widen()).collect();
     // Half a unit in the last place of what `C` keeps, beside the sums' own error.
     let kept = if C::WIDE { 0.0 } else { 1.0 / 256.0 };
@@ -187,12 +187,12 @@ fn every_mix_of_types_matches_the_reference() {
         {
             for p in [Gemm::nt(m, n, k), Gemm::nn(m, n, k), Gemm::tn(m, n, k)] {
                 for p in [p, p.scaled(0.5, -1.0)] {
-                    check_types::<f32, bf16, f32>(&p, false);
-                    check_types::<bf16, f32, bf16>(&p, false);
-                    check_types::<bf16, bf16, f32>(&p, pairs::wanted::<bf16, bf16>());
-                    check_types::<bf16, bf16, bf16>(&p, false);
+                    check_types::<f32, bf16, f32>(&p, Form::Numbers);
+                    check_types::<bf16, f32, bf16>(&p, Form::Numbers);
+                    check_types::<bf16, bf16, f32>(&p, Form::of::<bf16, bf16>());
+                    check_types::<bf16, bf16, bf16>(&p, Form::Numbers);
                     // What surrounds the instruction for pairs, with a plain stand-in where the machine lacks it.
-                    check_types::<bf16, bf16, bf16>(&p, true);
+                    check_types::<bf16, bf16, bf16>(&p, Form::Pairs);
                 }
             }
         }
@@ -201,12 +201,12 @@ fn every_mix_of_types_matches_the_reference() {
 
 #[test]
 fn a_deep_narrow_result_is_packed_whole() {
-    check_types::<bf16, bf16, bf16>(&Gemm::nt(14, 700, 1600), false);
-    check_types::<bf16, bf16, bf16>(&Gemm::nt(14, 700, 1600), true);
+    check_types::<bf16, bf16, bf16>(&Gemm::nt(14, 700, 1600), Form::Numbers);
+    check_types::<bf16, bf16, bf16>(&Gemm::nt(14, 700, 1600), Form::Pairs);
 }
 
 /// Rows alone have the bits that they have among others.
-fn check_rows<A: Element, C: Element + Copy>(p: &Gemm, pairs: bool) {
+fn check_rows<A: Element, C: Element + Copy>(p: &Gemm, form: Form) {
     let a: Vec<A> = random(1, p.m * p.k).into_iter().map(A::round).collect();
     let b: Vec<A> = random(2, p.k * p.n).into_iter().map(A::round).collect();
     let product = |first: usize, m: usize| {
@@ -214,7 +214,7 @@ fn check_rows<A: Element, C: Element + Copy>(p: &Gemm, pairs: bool) {
         let mut c = vec![C::default(); m * p.n];
         let mut scratch = vec![f32::NAN; p.scratch_len()];
         let a = &a[first * p.k..(first + m) * p.k];
-        run(&p, a, Right::Floats(&b), &mut c, Epilogue::None, &mut scratch, pairs).unwrap();
+        run(&p, a, Right::Floats(&b), &mut c, Epilogue::None, &mut scratch, form).unwrap();
         c.iter().map(|x| x.widen().to_bits()).collect::<Vec<u32>>()
     };
     let all = product(0, p.m);
@@ -232,9 +232,9 @@ fn check_rows<A: Element, C: Element + Copy>(p: &Gemm, pairs: bool) {
 fn a_row_does_not_depend_on_the_others() {
     crate::kernels::testing::on_each_isa(|| {
         for p in [Gemm::nt(61, 77, 1100), Gemm::nn(61, 40, 530), Gemm::nt(40, 1100, 1000)] {
-            check_rows::<f32, f32>(&p, false);
-            check_rows::<bf16, bf16>(&p, false);
-            check_rows::<bf16, f32>(&p, true);
+            check_rows::<f32, f32>(&p, Form::Numbers);
+            check_rows::<bf16, bf16>(&p, Form::Numbers);
+            check_rows::<bf16, f32>(&p, Form::of_pairs().unwrap_or(Form::Pairs));
         }
     });
 }
