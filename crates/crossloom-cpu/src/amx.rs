@@ -106,7 +106,8 @@ mod native {
             sums: &mut Block,
         ) {
             let (row_of_a, row_of_b) = (4 * words, 4 * SIDE);
-            let (right, second) = (sums.as_mut_ptr().wrapping_add(16), sums.as_mut_ptr().wrapping_add(16 * SIDE));
+            let (right, second) =
+                (sums.as_mut_ptr().wrapping_add(16), sums.as_mut_ptr().wrapping_add(16 * SIDE));
             let runs = words / PAIRS;
             // SAFETY: tiles are configured while `self` lives. Per run of pairs, 16 rows of 64 bytes are read of each operand's half, which
             // the caller vouches for; `sums` is the whole block that is written. No other code of this crate touches tiles.

@@ -41,7 +41,7 @@ fn names(isas: &[Isa]) -> String {
 
 impl Isa {
     /// All of them, narrowest first.
-    pub const ALL: &'static [Self] = 
+    pub const ALL: &'static [Self] =
         &[Self::Plain, Self::Neon, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
 
     /// The name in `CROSSLOOM_ISA` and in run records.

@@ -17,7 +17,7 @@ use crossloom_data::packing::{PackedBatch, TrainingOptions, TrainingPacker};
 use crossloom_model::BatchShape;
 use crossloom_recipe::{LoadOptions, Split, load_with};
 use crossloom_run::start::architecture;
-use crossloom_run::{Data, Model, Pools, load_batch, settled};
+use crossloom_run::{Data, Model, ModelStep, Pools, settled};
 use crossloom_runtime::limits::peak_resident_bytes;
 use crossloom_runtime::{RunError, Session};
 
@@ -50,18 +50,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let data = Data::load(recipe, folder, &mut |_| ())?;
     let plan = data.plan(recipe)?;
     let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
-    let Model { training: Some(training), .. } = Model::new(recipe, shape, plan.vocab_size)? else {
-        return Err("the model has no training step".into());
-    };
-    let mut step = training.step;
+    let mut model = Model::new(recipe, shape, plan.vocab_size)?;
     let (split, encoded) = data.images(Split::Train);
     let mut packer = TrainingPacker::new(&plan, encoded, split.images(), TrainingOptions::default())?;
     let mut batch = PackedBatch::new(&plan);
     packer.fill(&mut batch)?;
-    load_batch(&mut step, &batch, &Pools::of(recipe))?;
+    let mut training = ModelStep::new(&mut model, Pools::of(recipe), recipe.train.betas, 1)?;
+    let step = training.loaded(&batch)?;
 
     let pool = rayon::ThreadPoolBuilder::new().build()?;
-    let totals = pool.install(|| times(&mut step, rounds))?;
+    let totals = pool.install(|| times(step, rounds))?;
     let median = totals[totals.len() / 2];
     let cost = explain(step.plan(), 2);
     if json {
@@ -78,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
         return Ok(());
     }
-    let best = pool.install(|| profile(&mut step, rounds.div_ceil(2)))?;
+    let best = pool.install(|| profile(step, rounds.div_ceil(2)))?;
     println!(
         "median step {:.2} ms ({:.1} to {:.1}), sum of best kernel times {:.2} ms, {:.2} GFLOP, {:.1} GFLOP/s, peak memory {:.1} MB",
         1e3 * median,
@@ -89,7 +87,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         cost.flops as f64 / 1e9 / median,
         cost.peak_bytes() as f64 / 1e6
     );
-    print_kernels(&step, &best);
+    print_kernels(step, &best);
     Ok(())
 }
 

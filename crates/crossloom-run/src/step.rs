@@ -53,6 +53,17 @@ impl<'m> ModelStep<'m> {
         Ok(Self { store, training, pictures, gates, pools, beta1: betas[0], beta2: betas[1], gates_every })
     }
 
+    /// Writes a batch into the inputs of the training step, or of its part for one micro-batch, and gives that session to whoever measures
+    /// it.
+    ///
+    /// # Errors
+    /// A batch of other shapes; a picture that cannot be encoded.
+    pub fn loaded(&mut self, batch: &PackedBatch) -> Result<&mut Session, ExperimentError> {
+        let step = &mut self.training.step;
+        self.pictures.load(step, batch, &self.pools)?;
+        Ok(step)
+    }
+
     /// The loss of a batch that is not trained on; `None` where no pictures are held out.
     pub(crate) fn held_out_loss(&mut self, batch: &PackedBatch) -> Result<Option<f32>, ExperimentError> {
         let Some(session) = self.training.held_out.as_mut() else { return Ok(None) };

@@ -27,7 +27,11 @@ pub(super) const STRIP_MEMORY: usize = {
 impl Form {
     /// The form in which products of these types are fastest on this machine.
     pub(super) fn of<A: Element, B: Element>() -> Self {
-        if is::<A, bf16>() && is::<B, bf16>() { Self::of_pairs().unwrap_or(Self::Numbers) } else { Self::Numbers }
+        if is::<A, bf16>() && is::<B, bf16>() {
+            Self::of_pairs().unwrap_or(Self::Numbers)
+        } else {
+            Self::Numbers
+        }
     }
 
     /// The form for pairs, where the instruction set multiplies them.
@@ -45,6 +49,15 @@ impl Form {
             Self::Numbers => depth,
             Self::Pairs => depth.div_ceil(2),
             Self::Tiles => depth.div_ceil(2).next_multiple_of(amx::PAIRS),
+        }
+    }
+
+    /// Multiply-adds of one task at least, about 20 microseconds.
+    pub(super) fn task_work(self) -> usize {
+        match self {
+            Self::Numbers => 1 << 20,
+            Self::Pairs => 1 << 21,
+            Self::Tiles => 1 << 23,
         }
     }
 

@@ -47,8 +47,6 @@ const WIDTH: usize = 256;
 const STRIP: usize = 12;
 /// Rows of a task at most.
 const ROWS: usize = 96;
-/// Multiply-adds of one task at least, about 20 microseconds.
-const TASK_WORK: usize = 1 << 20;
 
 /// `C = epilogue(alpha op(A) op(B) + beta C)`, see [`Gemm`] for shapes and [`Epilogue`] for what can follow. Sums and
 /// epilogue are `f32`; what `C` keeps is rounded once.
@@ -218,10 +216,11 @@ impl<A: Element, B: Element, C: Element> Call<'_, A, B, C> {
         let p = self.p;
         let work = (block.cols * block.depth).max(1);
         let strip = self.form.strip();
-        let rows = (TASK_WORK / work).next_multiple_of(strip).clamp(strip, ROWS);
+        let wanted = self.form.task_work();
+        let rows = (wanted / work).next_multiple_of(strip).clamp(strip, ROWS);
         let row_tasks = p.m.div_ceil(rows);
         let col_tasks_wanted = if row_tasks >= 8 { 1 } else { 8_usize.div_ceil(row_tasks) };
-        let min_cols = (TASK_WORK / (p.m.min(rows) * block.depth).max(1)).max(1);
+        let min_cols = (wanted / (p.m.min(rows) * block.depth).max(1)).max(1);
         let cols = block
             .cols
             .div_ceil(col_tasks_wanted)

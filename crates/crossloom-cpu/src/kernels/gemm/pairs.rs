@@ -52,11 +52,13 @@ pub(super) unsafe fn pack<S: Simd>(
         let whole = 2 * q + 1 < depth;
         if col == 1 && whole {
             // SAFETY: rows `2 q` and `2 q + 1` are below `depth`, and have `cols` elements.
-            let rows = unsafe {
-                [0, 1].map(|odd| std::slice::from_raw_parts(src.add((2 * q + odd) * row), cols))
-            };
+            let rows =
+                unsafe { [0, 1].map(|odd| std::slice::from_raw_parts(src.add((2 * q + odd) * row), cols)) };
             let [low, high] = rows;
-            there.iter_mut().zip(low.iter().zip(high)).for_each(|(out, (low, high))| *out = pair(*low, *high));
+            there
+                .iter_mut()
+                .zip(low.iter().zip(high))
+                .for_each(|(out, (low, high))| *out = pair(*low, *high));
         } else {
             for (j, out) in there.iter_mut().enumerate() {
                 // SAFETY: rows below `depth` and columns below `cols` are readable.
@@ -214,9 +216,7 @@ mod native {
             unsafe {
                 let y = match old {
                     None => sum,
-                    Some(beta) => {
-                        _mm512_fmadd_ps(_mm512_maskz_loadu_ps(keep, to), _mm512_set1_ps(beta), sum)
-                    }
+                    Some(beta) => _mm512_fmadd_ps(_mm512_maskz_loadu_ps(keep, to), _mm512_set1_ps(beta), sum),
                 };
                 _mm512_mask_storeu_ps(to, keep, y);
             }
