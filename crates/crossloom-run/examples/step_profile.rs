@@ -1,10 +1,10 @@
 //! Where the time of a training step goes, kernel by kernel.
 //!
 //! ```text
-//! cargo run --release -p crossloom-run --example step_profile -- recipes/quickstart.toml cli [--json] [--rounds N] [KEY=VALUE …]
+//! cargo run --release -p crossloom-run --example step_profile -- recipes/quickstart.toml cli [--json | --shapes] [--rounds N] [KEY=VALUE …]
 //! ```
 //!
-//! Prints the median step, then every kernel with its calls, time and rate. Times of kernels are the best of all
+//! Prints the median step, then every kernel (with `--shapes`, apart by the types of what it reads) with its calls, time and rate. Times of kernels are the best of all
 //! rounds, so they show what the code can do; the median shows what the machine did.
 
 use std::collections::BTreeMap;
@@ -34,14 +34,15 @@ struct Row {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
-    let json = args.iter().position(|a| a == "--json").map(|at| args.remove(at)).is_some();
+    let mut flag = |name: &str| args.iter().position(|a| a == name).map(|at| args.remove(at)).is_some();
+    let (json, shapes) = (flag("--json"), flag("--shapes"));
     let mut rounds = ROUNDS;
     if let Some(at) = args.iter().position(|a| a == "--rounds").filter(|at| at + 1 < args.len()) {
         args.remove(at);
         rounds = args.remove(at).parse::<usize>()?.max(1);
     }
     let [path, variant, sets @ ..] = args.as_slice() else {
-        return Err("usage: step_profile RECIPE VARIANT [--json] [--rounds N] [KEY=VALUE …]".into());
+        return Err("usage: step_profile RECIPE VARIANT [--json | --shapes] [--rounds N] [KEY=VALUE …]".into());
     };
     let loaded = load_with(Path::new(path), &LoadOptions { sets: sets.to_vec() }, &architecture);
     let loaded = settled(loaded.map_err(|problems| problems.to_string())?)?;
@@ -87,7 +88,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         cost.flops as f64 / 1e9 / median,
         cost.peak_bytes() as f64 / 1e6
     );
-    print_kernels(step, &best);
+    print_kernels(step, &best, shapes);
     Ok(())
 }
 
@@ -117,14 +118,18 @@ fn profile(step: &mut Session, rounds: usize) -> Result<Vec<f64>, RunError> {
     Ok(best)
 }
 
-fn print_kernels(step: &Session, best: &[f64]) {
+fn print_kernels(step: &Session, best: &[f64], shapes: bool) {
     let plan = step.plan();
-    let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
+    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     for (step, &seconds) in plan.steps.iter().zip(best) {
         let inst = plan.func.inst(step.inst);
         let inputs: Vec<_> = inst.inputs.iter().map(|&v| plan.func.ty(v)).collect();
         let outputs: Vec<_> = inst.outputs.iter().map(|&v| plan.func.ty(v)).collect();
-        let row = rows.entry(step.kernel.as_str()).or_default();
+        let mut name = step.kernel.as_str().to_owned();
+        if shapes {
+            inputs.iter().for_each(|ty| name += &format!(" {ty}"));
+        }
+        let row = rows.entry(name).or_default();
         row.seconds += seconds;
         row.calls += 1;
         row.flops += inst.op.cost(&inputs, &outputs).flops;

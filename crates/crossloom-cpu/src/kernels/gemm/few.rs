@@ -1,9 +1,10 @@
-//! Products of few rows, as in decoding: `B` is streamed once, and packed where it is used.
+//! Products of few rows, as in decoding, and many products of not many rows: `B` is streamed once, and packed where it is used.
 
 use std::mem::MaybeUninit;
 
 use super::left::Strip;
-use super::{Call, DEPTH, PANEL, STRIP, Sums, WIDTH, pack_panel};
+use super::shape::Gemm;
+use super::{Call, DEPTH, PANEL, ROWS, STRIP, Sums, WIDTH, pack_panel};
 use crate::element::Element;
 use crate::parallel::{self, chunk_range};
 use crate::simd::{Simd, dispatch};
@@ -11,21 +12,28 @@ use crate::simd::{Simd, dispatch};
 /// Values of `B` of one task at least.
 const TASK_VALUES: usize = 1 << 16;
 
-impl<A: Element, B: Element, C: Element> Call<'_, A, B, C> {
-    /// At most [`STRIP`] rows: tasks own columns.
-    pub(super) fn few(&self) {
-        let p = self.p;
-        let cols = (TASK_VALUES / p.k.max(1)).next_multiple_of(PANEL).clamp(PANEL, WIDTH);
-        parallel::for_each(p.n.div_ceil(cols), |task| {
-            let r = chunk_range(p.n, cols, task);
-            few_task(self, r.start, r.len());
-        });
-    }
+/// Whether a product is computed so. Of a batch, one after the other would be packed, waited for, multiplied and waited for.
+pub(super) fn suits(p: &Gemm) -> bool {
+    p.m <= if p.batch == 1 { STRIP } else { ROWS }
+}
+
+/// All products of the batch at once; `call` gives each. Tasks own columns of one.
+pub(super) fn all<'a, A: Element, B: Element, C: Element>(
+    p: &Gemm,
+    call: impl Fn(usize) -> Call<'a, A, B, C> + Sync,
+) {
+    let values = TASK_VALUES * STRIP / p.m.max(STRIP);
+    let cols = (values / p.k.max(1)).next_multiple_of(PANEL).clamp(PANEL, WIDTH);
+    let tasks = p.n.div_ceil(cols);
+    parallel::for_each(p.batch * tasks, |task| {
+        let r = chunk_range(p.n, cols, task % tasks);
+        few_task(&call(task / tasks), r.start, r.len());
+    });
 }
 
 dispatch!(fn few_task<A, B, C>(call: &Call<'_, A, B, C>, first: usize, cols: usize) = few_body);
 
-/// Columns `first .. first + cols` of `C`, panel by panel.
+/// Columns `first .. first + cols` of `C`, panel by panel, and of each strip by strip.
 #[inline(always)]
 fn few_body<S: Simd, A: Element, B: Element, C: Element>(
     s: S,
@@ -36,9 +44,9 @@ fn few_body<S: Simd, A: Element, B: Element, C: Element>(
     let p = call.p;
     let mut strip = Strip::new(call.form);
     let mut packed = MaybeUninit::<[f32; DEPTH * PANEL]>::uninit();
-    let mut sums = MaybeUninit::<[f32; STRIP * WIDTH]>::uninit();
+    let mut sums = MaybeUninit::<[f32; ROWS * WIDTH]>::uninit();
     let at = call.c_offset + first;
-    // SAFETY: tasks own disjoint columns of `C`, which `check` saw to exist; `m <= STRIP`, `cols <= WIDTH`.
+    // SAFETY: tasks own disjoint columns of `C`, which `check` saw to exist; `m <= ROWS`, `cols <= WIDTH`.
     let sums = unsafe { Sums::of(s, call, at, p.m, cols, sums.as_mut_ptr().cast()) };
     for j in (0..cols).step_by(PANEL) {
         let n = PANEL.min(cols - j);
@@ -49,11 +57,14 @@ fn few_body<S: Simd, A: Element, B: Element, C: Element>(
             // SAFETY: the buffer is that long; packing writes all of it and reads nothing of it.
             let panel = unsafe { std::slice::from_raw_parts_mut(packed.as_mut_ptr().cast::<f32>(), len) };
             pack_panel(s, call, k, depth, first + j, n, panel);
-            // SAFETY: the strip of `A` and the tile of the sums exist; the panel was packed to this depth.
-            unsafe {
-                strip.fill(s, call, 0, p.m, k, depth);
-                let c = sums.ptr.add(j);
-                strip.times(s, call, p.m, n, depth, panel.as_ptr(), c, sums.stride, call.update_at(k));
+            for i in (0..p.m).step_by(call.form.strip()) {
+                let rows = call.form.strip().min(p.m - i);
+                // SAFETY: the strip of `A` and the tile of the sums exist; the panel was packed to this depth.
+                unsafe {
+                    strip.fill(s, call, i, rows, k, depth);
+                    let c = sums.ptr.add(i * sums.stride + j);
+                    strip.times(s, call, rows, n, depth, panel.as_ptr(), c, sums.stride, call.update_at(k));
+                }
             }
             k += depth;
             if k >= p.k {

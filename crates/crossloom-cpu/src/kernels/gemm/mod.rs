@@ -2,8 +2,8 @@
 //!
 //! The right operand is packed into panels (in parallel, into the caller's scratch); then tasks own fixed blocks of
 //! rows of `C`, and of columns where there are few rows. A task takes one strip of rows at a time through all
-//! panels, and applies the epilogue to the strip while it is in the first-level cache. With few rows, every panel is
-//! used by one task only, which packs it where it is used, so that `B` is streamed once. Packing widens `bf16`, but for
+//! panels, and applies the epilogue to the strip while it is in the first-level cache. With few rows, or where many products
+//! have not many rows each, every panel is used by one task only, which packs it where it is used, so that `B` is streamed once (`few`). Packing widens `bf16`, but for
 //! the processors that multiply pairs of it (`form`, `pairs`), and makes numbers of blocks (`blocks`); rows of a left operand in `f32` are
 //! read in place, and columns of one laid side by side.
 //!
@@ -123,21 +123,19 @@ fn run<A: Element, B: Element, C: Element>(
         return Ok(());
     }
     let c = SharedMut::new(c);
-    for i in 0..p.batch {
-        let call = Call {
-            p,
-            a: &a[i * p.stride_a..],
-            b: b.behind(i * p.stride_b),
-            c,
-            c_offset: i * p.stride_c,
-            epilogue: &epilogue,
-            form,
-        };
-        if p.m <= STRIP {
-            call.few();
-        } else {
-            call.blocks(scratch);
-        }
+    let call = |i: usize| Call {
+        p,
+        a: &a[i * p.stride_a..],
+        b: b.behind(i * p.stride_b),
+        c,
+        c_offset: i * p.stride_c,
+        epilogue: &epilogue,
+        form,
+    };
+    if few::suits(p) {
+        few::all(p, call);
+    } else {
+        (0..p.batch).for_each(|i| call(i).blocks(scratch));
     }
     Ok(())
 }

@@ -83,20 +83,30 @@ pub(super) unsafe fn pack_left(
     dst: *mut u32,
 ) {
     let pairs = depth.div_ceil(2);
-    for i in 0..rows {
-        // SAFETY: row `i < rows` is readable to `depth`; the words are its own `words` of the `rows * words`.
-        unsafe {
-            let to = dst.add(i * words);
-            let mut first = 0;
-            if col == 1 {
-                first = depth / 2;
-                std::ptr::copy_nonoverlapping(src.add(i * row), to.cast::<bf16>(), 2 * first);
+    if col == 1 {
+        let whole = depth / 2;
+        for i in 0..rows {
+            // SAFETY: row `i < rows` is readable to `depth`; the words are its own of the `rows * words`.
+            unsafe {
+                let (from, to) = (src.add(i * row), dst.add(i * words));
+                std::ptr::copy_nonoverlapping(from, to.cast::<bf16>(), 2 * whole);
+                if whole < pairs {
+                    *to.add(whole) = pair_at(from, 1, depth, whole);
+                }
             }
-            for q in first..pairs {
-                *to.add(q) = pair_at(src.add(i * row), col, depth, q);
-            }
-            std::slice::from_raw_parts_mut(to.add(pairs), words - pairs).fill(0);
         }
+    } else {
+        // Rows lie side by side, so a pair of all rows is taken at once.
+        for q in 0..pairs {
+            for i in 0..rows {
+                // SAFETY: as above.
+                unsafe { *dst.add(i * words + q) = pair_at(src.add(i * row), col, depth, q) };
+            }
+        }
+    }
+    for i in 0..rows {
+        // SAFETY: the words behind the last pair are the row's own.
+        unsafe { std::slice::from_raw_parts_mut(dst.add(i * words + pairs), words - pairs).fill(0) };
     }
 }
 
