@@ -8,6 +8,11 @@ pub(crate) const PAIRS: usize = 16;
 /// Rows and columns of the block of `C` that four tiles hold.
 pub(crate) const SIDE: usize = 32;
 
+/// Whether so many rows and columns of `bf16` fill tiles, so that none is read that is not there.
+pub(crate) fn are_whole(rows: usize, columns: usize) -> bool {
+    rows.is_multiple_of(SIDE / 2) && columns.is_multiple_of(2 * PAIRS)
+}
+
 /// A block of sums, `[SIDE, SIDE]`.
 pub(crate) type Block = [f32; SIDE * SIDE];
 
@@ -91,7 +96,7 @@ mod native {
             Self(PhantomData)
         }
 
-        /// The sums of the products of 16 rows of `a` (32 where `tall`), `words` words apart, and the [`SIDE`] columns of a packed panel `b`.
+        /// The sums of the products of 16 rows of `a` (32 where `tall`), `row_of_a` bytes apart, and the [`SIDE`] columns of a packed panel `b`.
         /// An element is the sum over runs of [`PAIRS`] pairs, in order; in a run first elements and second elements are summed apart.
         ///
         /// # Safety
@@ -100,12 +105,12 @@ mod native {
         pub(crate) unsafe fn product(
             &self,
             words: usize,
-            a: *const u32,
+            (a, row_of_a): (*const u32, usize),
             tall: bool,
             b: *const u32,
             sums: &mut Block,
         ) {
-            let (row_of_a, row_of_b) = (4 * words, 4 * SIDE);
+            let row_of_b = 4 * SIDE;
             let (right, second) =
                 (sums.as_mut_ptr().wrapping_add(16), sums.as_mut_ptr().wrapping_add(16 * SIDE));
             let runs = words / PAIRS;
@@ -138,7 +143,7 @@ mod native {
                         "tilestored [{lower} + {row_of_b}], tmm2",
                         "tilestored [{corner} + {row_of_b}], tmm3",
                         a = inout(reg) a => _,
-                        a_lower = inout(reg) a.wrapping_add(16 * words) => _,
+                        a_lower = inout(reg) a.wrapping_byte_add(16 * row_of_a) => _,
                         row_of_a = in(reg) row_of_a,
                         b = inout(reg) b => _,
                         b_right = inout(reg) b.wrapping_add(16) => _,
@@ -215,7 +220,14 @@ mod absent {
         ///
         /// # Safety
         /// None is needed.
-        pub(crate) unsafe fn product(&self, _: usize, _: *const u32, _: bool, _: *const u32, _: &mut Block) {
+        pub(crate) unsafe fn product(
+            &self,
+            _: usize,
+            _: (*const u32, usize),
+            _: bool,
+            _: *const u32,
+            _: &mut Block,
+        ) {
             match *self {}
         }
     }

@@ -42,7 +42,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         rounds = args.remove(at).parse::<usize>()?.max(1);
     }
     let [path, variant, sets @ ..] = args.as_slice() else {
-        return Err("usage: step_profile RECIPE VARIANT [--json | --shapes] [--rounds N] [KEY=VALUE …]".into());
+        return Err(
+            "usage: step_profile RECIPE VARIANT [--json | --shapes] [--rounds N] [KEY=VALUE …]".into()
+        );
     };
     let loaded = load_with(Path::new(path), &LoadOptions { sets: sets.to_vec() }, &architecture);
     let loaded = settled(loaded.map_err(|problems| problems.to_string())?)?;

@@ -1,4 +1,5 @@
-//! Products of few rows, as in decoding, and many products of not many rows: `B` is streamed once, and packed where it is used.
+//! Products of few rows, as in decoding, and of not many rows where there are many products or `B` is large, as of logits: `B` is streamed
+//! once, and packed where it is used.
 
 use std::mem::MaybeUninit;
 
@@ -12,9 +13,10 @@ use crate::simd::{Simd, dispatch};
 /// Values of `B` of one task at least.
 const TASK_VALUES: usize = 1 << 16;
 
-/// Whether a product is computed so. Of a batch, one after the other would be packed, waited for, multiplied and waited for.
+/// Whether a product is computed so. Of a batch, one after the other would be packed, waited for, multiplied and waited for; of a large `B`,
+/// every block would go to memory and come back for one task.
 pub(super) fn suits(p: &Gemm) -> bool {
-    p.m <= if p.batch == 1 { STRIP } else { ROWS }
+    p.m <= if p.batch == 1 && !p.is_blocked() { STRIP } else { ROWS }
 }
 
 /// All products of the batch at once; `call` gives each. Tasks own columns of one.
@@ -23,7 +25,9 @@ pub(super) fn all<'a, A: Element, B: Element, C: Element>(
     call: impl Fn(usize) -> Call<'a, A, B, C> + Sync,
 ) {
     let values = TASK_VALUES * STRIP / p.m.max(STRIP);
-    let cols = (values / p.k.max(1)).next_multiple_of(PANEL).clamp(PANEL, WIDTH);
+    // A panel alone would take a cache line of every row of `B`, each from another page.
+    let least = if p.trans_b { PANEL } else { 3 * PANEL };
+    let cols = (values / p.k.max(1)).next_multiple_of(PANEL).clamp(least, WIDTH);
     let tasks = p.n.div_ceil(cols);
     parallel::for_each(p.batch * tasks, |task| {
         let r = chunk_range(p.n, cols, task % tasks);
@@ -33,7 +37,7 @@ pub(super) fn all<'a, A: Element, B: Element, C: Element>(
 
 dispatch!(fn few_task<A, B, C>(call: &Call<'_, A, B, C>, first: usize, cols: usize) = few_body);
 
-/// Columns `first .. first + cols` of `C`, panel by panel, and of each strip by strip.
+/// Columns `first .. first + cols` of `C`: depth by depth, panel by panel, strip by strip.
 #[inline(always)]
 fn few_body<S: Simd, A: Element, B: Element, C: Element>(
     s: S,
@@ -48,12 +52,12 @@ fn few_body<S: Simd, A: Element, B: Element, C: Element>(
     let at = call.c_offset + first;
     // SAFETY: tasks own disjoint columns of `C`, which `check` saw to exist; `m <= ROWS`, `cols <= WIDTH`.
     let sums = unsafe { Sums::of(s, call, at, p.m, cols, sums.as_mut_ptr().cast()) };
-    for j in (0..cols).step_by(PANEL) {
-        let n = PANEL.min(cols - j);
-        let mut k = 0;
-        loop {
-            let depth = DEPTH.min(p.k - k);
-            let len = call.form.steps(depth) * PANEL;
+    let mut k = 0;
+    loop {
+        let depth = DEPTH.min(p.k - k);
+        let len = call.form.steps(depth) * PANEL;
+        for j in (0..cols).step_by(PANEL) {
+            let n = PANEL.min(cols - j);
             // SAFETY: the buffer is that long; packing writes all of it and reads nothing of it.
             let panel = unsafe { std::slice::from_raw_parts_mut(packed.as_mut_ptr().cast::<f32>(), len) };
             pack_panel(s, call, k, depth, first + j, n, panel);
@@ -66,10 +70,10 @@ fn few_body<S: Simd, A: Element, B: Element, C: Element>(
                     strip.times(s, call, rows, n, depth, panel.as_ptr(), c, sums.stride, call.update_at(k));
                 }
             }
-            k += depth;
-            if k >= p.k {
-                break;
-            }
+        }
+        k += depth;
+        if k >= p.k {
+            break;
         }
     }
     for i in 0..p.m {

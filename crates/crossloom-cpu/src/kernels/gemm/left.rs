@@ -5,15 +5,18 @@ use std::mem::MaybeUninit;
 use super::form::{Form, STRIP_MEMORY};
 use super::tile::{Left, Update, gemm_serial};
 use super::{Call, DEPTH, PANEL, STRIP, pairs};
-use crate::amx::Tiles;
+use crate::amx::{self, Tiles};
 use crate::element::Element;
 use crate::kernels::convert::convert_body;
 use crate::simd::{Simd, Vf};
 
-/// Rows of `A`, as many as a strip of its form has, and at most [`DEPTH`] columns: where they lie (rows of `f32`), turned, widened, or in pairs.
+/// Rows of `A`, as many as a strip of its form has, and at most [`DEPTH`] columns: where they lie (rows of `f32`, and of pairs for whole
+/// tiles), turned, widened, or in pairs.
 pub(super) struct Strip {
     memory: MaybeUninit<[f32; STRIP_MEMORY]>,
     left: Left,
+    /// Where pairs are, and from one row's to the next the bytes.
+    pairs: (*const u32, usize),
     tiles: Option<Tiles>,
 }
 
@@ -23,7 +26,8 @@ impl Strip {
     pub(super) fn new(form: Form) -> Self {
         // SAFETY: the form is chosen where there are tiles.
         let tiles = (form == Form::Tiles).then(|| unsafe { Tiles::configured() });
-        Self { memory: MaybeUninit::uninit(), left: Left { ptr: std::ptr::null(), row: 0, col: 0 }, tiles }
+        let left = Left { ptr: std::ptr::null(), row: 0, col: 0 };
+        Self { memory: MaybeUninit::uninit(), left, pairs: (std::ptr::null(), 0), tiles }
     }
 
     /// Takes rows `first .. first + rows` and columns `k .. k + depth` of `A`.
@@ -46,8 +50,12 @@ impl Strip {
         // SAFETY: by the contract of this function; the memory has room for a strip of any form.
         unsafe {
             let src = call.a.as_ptr().wrapping_add(first * row + k * col);
-            if call.form != Form::Numbers {
-                pairs::pack_left(src.cast(), (row, col), rows, depth, call.form.steps(depth), memory.cast());
+            if call.form == Form::Tiles && !p.trans_a && amx::are_whole(rows, depth) {
+                self.pairs = (src.cast(), size_of::<A>() * p.lda);
+            } else if call.form != Form::Numbers {
+                let words = call.form.steps(depth);
+                pairs::pack_left(src.cast(), (row, col), rows, depth, words, memory.cast());
+                self.pairs = (memory.cast(), size_of::<u32>() * words);
             } else if p.trans_a {
                 let behind = call.a.len().saturating_sub(first + k * col);
                 turn(s, src, p.lda, behind, rows, depth, memory);
@@ -92,7 +100,7 @@ impl Strip {
                     rows,
                     cols,
                     words,
-                    self.memory.as_ptr().cast(),
+                    self.pairs,
                     b.cast(),
                     c,
                     ldc,

@@ -126,14 +126,15 @@ unsafe fn pair_at(src: *const bf16, step: usize, depth: usize, q: usize) -> u32 
 /// `C[rows, cols] = alpha A B + update(C)`, with at most a strip's rows of `words` pairs and one panel.
 ///
 /// # Safety
-/// `a` holds `rows * words` words, `b` `words * PANEL`; `c` has `rows` rows of `cols <= PANEL` values, `ldc` apart, which
-/// nobody else touches. With `tiles`, `words` is a multiple of theirs, and `a` may be read to [`SIDE`] rows.
+/// `a` holds `rows` rows of `words` words, `row` bytes apart, and `b` `words * PANEL`; `c` has `rows` rows of `cols <= PANEL` values, `ldc` apart, which
+/// nobody else touches. Without `tiles`, rows of `a` are `words`
+/// words apart; with them, `words` is a multiple of theirs, and `a` may be read to half of [`SIDE`] rows, or all where there are more.
 pub(super) unsafe fn product(
     tiles: Option<&Tiles>,
     rows: usize,
     cols: usize,
     words: usize,
-    a: *const u32,
+    (a, row): (*const u32, usize),
     b: *const u32,
     c: *mut f32,
     ldc: usize,
@@ -145,7 +146,7 @@ pub(super) unsafe fn product(
         let mut sums = [0.0; SIDE * SIDE];
         // SAFETY: by the contract of this function; a machine with tiles has AVX-512.
         unsafe {
-            tiles.product(words, a, rows > SIDE / 2, b, &mut sums);
+            tiles.product(words, (a, row), rows > SIDE / 2, b, &mut sums);
             native::lay(&sums, rows, cols, c, ldc, alpha, update);
         }
         return;

@@ -88,10 +88,15 @@ impl Gemm {
         Self { batch, stride_a, stride_b, stride_c, ..self }
     }
 
+    /// Whether `B` is too large to be packed at once.
+    pub(crate) fn is_blocked(&self) -> bool {
+        packed_len(self.k, self.n) > PACK_LIMIT
+    }
+
     /// The size of one block of `B` that is packed at once: depth and columns. A `C` that cannot hold sums (`narrow`)
     /// needs the whole depth at once.
     pub(crate) fn block(&self, narrow: bool) -> (usize, usize) {
-        if packed_len(self.k, self.n) <= PACK_LIMIT {
+        if !self.is_blocked() {
             (self.k, self.n)
         } else if narrow {
             (self.k, (PACK_LIMIT / self.k / PANEL * PANEL).max(PANEL))
