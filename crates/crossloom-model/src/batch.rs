@@ -1,7 +1,7 @@
 //! The shape of a batch and the names of the tensors in it.
 
 /// Static sizes of a batch; a new shape is a new graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchShape {
     /// Sequences, each about one picture, or about as many as it has views of.
     pub batch: usize,
@@ -14,7 +14,7 @@ pub struct BatchShape {
 }
 
 /// Sizes of a batch whose rows have several pictures, tiles of one, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ViewShape {
     /// V: images that pass the encoder, in the whole batch.
     pub views: usize,

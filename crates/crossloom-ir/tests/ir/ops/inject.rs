@@ -312,8 +312,12 @@ fn cost_is_that_of_the_fast_form() {
     }
     for attention in [PoolAttention::None, PoolAttention::Shared, PoolAttention::Separate] {
         for channel in [false, true] {
-            let op =
-                AgfGate { heads: if attention == PoolAttention::None { 1 } else { 3 }, attention, channel };
+            let op = AgfGate {
+                heads: if attention == PoolAttention::None { 1 } else { 3 },
+                attention,
+                channel,
+                masked: channel,
+            };
             assert_cost(op.into(), &gate(op));
         }
     }

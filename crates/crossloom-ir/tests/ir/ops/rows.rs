@@ -173,9 +173,10 @@ fn rows_that_are_not_there_are_refused() {
     assert!(error.contains("row 4 at position 1 is outside of 0 to 3"), "{error}");
     let error = refusal(MixRows, &operands(-1));
     assert!(error.contains("row -1 at position 1"), "{error}");
-    let (f32, i32) = (TensorType::f32, TensorType::i32);
+    let f32 = |shape: &[usize]| TensorType::f32(shape);
+    let i32 = |shape: &[usize]| TensorType::i32(shape);
     let end = "end is f32[3], must be f32[4]";
-    assert_complains(MixRows, &[f32([2, 3, 4]), f32([3]), i32([1, 1, 2]), f32([1, 1, 2])], end);
-    let rows = [f32([2, 1, 5, 4]), i32([1, 1, 2]), f32([1, 1, 2])];
+    assert_complains(MixRows, &[f32(&[2, 3, 4]), f32(&[3]), i32(&[1, 1, 2]), f32(&[1, 1, 2])], end);
+    let rows = [f32(&[2, 1, 5, 4]), i32(&[1, 1, 2]), f32(&[1, 1, 2])];
     assert_complains(MixRowsGrad { rows: 3 }, &rows, "dy is f32[2, 1, 5, 4], must be f32[2, 1, 1, 4]");
 }
