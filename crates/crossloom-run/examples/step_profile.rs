@@ -52,7 +52,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = Path::new(path).parent().unwrap_or(Path::new("."));
     let data = Data::load(recipe, folder, &mut |_| ())?;
     let plan = data.plan(recipe)?;
-    let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+    let shape =
+        BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets, views: None };
     let mut model = Model::new(recipe, shape, plan.vocab_size)?;
     let (split, encoded) = data.images(Split::Train);
     let mut packer = TrainingPacker::new(&plan, encoded, split.images(), TrainingOptions::default())?;

@@ -9,6 +9,7 @@
 //! | product: `linear`, `matmul`, `amp_project`, `attention` and its gradient | converted to `bf16`; biases, residuals and log-sum-exps as they are | `bf16`; log-sum-exps `f32`; with a residual `f32`, unless that is `bf16` itself |
 //! | movement | as they are, made one type | their type |
 //! | sum: `add`, `sub`, `agf_inject`, adding rows | as they are | `f32`, unless all operands are `bf16` and no norm reads it |
+//! | `mix_rows` | as they are | that of the rows that it mixes, unless a norm reads it |
 //! | activation, its derivative, `mul` | as they are | `bf16` where all operands are, or where a product reads it |
 //! | loss, gradient norm, optimizer | as they are | `f32` |
 //! | all others: norms and their gradients, `rope`, pools, reductions, `sigmoid`, … | as they are | `bf16` where a product reads it, else `f32` |
@@ -183,6 +184,7 @@ enum Row {
     Product,
     Movement,
     Sum,
+    Mix,
     Activation,
     Wide,
     Other,
@@ -196,6 +198,7 @@ fn row(op: &Op) -> Row {
         Op::Binary(Binary(BinaryKind::Add | BinaryKind::Sub))
         | Op::AgfInject(_)
         | Op::ScatterRows(ScatterRows { mode: ScatterMode::Add }) => Row::Sum,
+        Op::MixRows(_) => Row::Mix,
         Op::Unary(Unary(UnaryKind::Act(_) | UnaryKind::ActGrad(_))) | Op::Binary(Binary(BinaryKind::Mul)) => {
             Row::Activation
         }
@@ -375,6 +378,7 @@ impl Typing<'_> {
                     _ => true,
                 },
                 Row::Sum => !mark.norm && all_low(),
+                Row::Mix => !mark.norm && inputs.first().is_some_and(|&rows| new.dtype(rows) == low),
                 Row::Activation => !mark.norm && (mark.product || all_low()),
                 Row::Other => !mark.norm && mark.product,
                 Row::Movement | Row::Wide => false,

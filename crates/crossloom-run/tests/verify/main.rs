@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bugs;
+mod layout;
 mod planted;
 mod scales;
 mod settings;
