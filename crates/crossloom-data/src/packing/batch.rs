@@ -31,7 +31,7 @@ pub struct PackedQuestion {
 /// A batch of static shapes, row-major and contiguous, with notes on what it holds. See the module page for the layout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PackedBatch {
-    /// Normalised pictures, f32 `[B, 3, H, W]`.
+    /// Normalised pictures, f32 `[B, 3, H, W]`; where views are counted, f32 `[V, 3, H, W]`, zeros in those that are not used.
     pub pixels_bchw: Vec<f32>,
     /// Token ids, i32 `[B, T]`; `<image>` at the picture's positions.
     pub tokens_bt: Vec<i32>,
@@ -42,6 +42,11 @@ pub struct PackedBatch {
     pub segments_bt: Vec<i32>,
     /// The positions of the visual tokens, i32 `[B, N]`, -1 for one without a position.
     pub image_index_bn: Vec<i32>,
+    /// Where views are counted, i32 `[B, N, 4]`: the rows of features that a visual token is made of, `view * n + token` of views of `n`
+    /// tokens each; row `V * n` is the learned end of a row of patches. 0 in an unused part. Empty where views are not counted.
+    pub visual_rows_bn4: Vec<i32>,
+    /// f32 `[B, N, 4]`: the weight of each of these rows, 0 in an unused part. Empty where views are not counted.
+    pub visual_weights_bn4: Vec<f32>,
     /// The positions whose next token is predicted, i32 `[B, M]`; 0 in an unused slot.
     pub target_index_bm: Vec<i32>,
     /// The token to predict there, i32 `[B, M]`; -1 is not trained. In prompts all are -1: the slots are only read.
@@ -72,6 +77,8 @@ impl PackedBatch {
             positions_bt: vec![0; positions],
             segments_bt: vec![PADDING_SEGMENT; positions],
             image_index_bn: vec![-1; rows * plan.visual_tokens],
+            visual_rows_bn4: vec![0; plan.visual_parts()],
+            visual_weights_bn4: vec![0.0; plan.visual_parts()],
             target_index_bm: vec![0; rows * plan.targets],
             targets_bm: vec![IGNORED_TARGET; rows * plan.targets],
             prompt_mask_bt: vec![0.0; positions],
@@ -142,6 +149,8 @@ impl PackedBatch {
         reset(&mut self.positions_bt, rows * plan.sequence_len, 0);
         reset(&mut self.segments_bt, rows * plan.sequence_len, PADDING_SEGMENT);
         reset(&mut self.image_index_bn, rows * plan.visual_tokens, -1);
+        reset(&mut self.visual_rows_bn4, plan.visual_parts(), 0);
+        reset(&mut self.visual_weights_bn4, plan.visual_parts(), 0.0);
         reset(&mut self.target_index_bm, rows * plan.targets, 0);
         reset(&mut self.targets_bm, rows * plan.targets, IGNORED_TARGET);
         reset(&mut self.prompt_mask_bt, rows * plan.sequence_len, 0.0);

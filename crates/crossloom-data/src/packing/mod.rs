@@ -33,7 +33,7 @@ pub use encode::EncodedSplit;
 pub use error::PackingError;
 pub use evaluation::{AnswerMode, EvaluationPacker};
 pub use pixels::ImageMode;
-pub use plan::{PackingOptions, PackingPlan};
+pub use plan::{PackingOptions, PackingPlan, VISUAL_PARTS};
 pub use training::{TrainingOptions, TrainingPacker};
 
 /// A target that is not trained.

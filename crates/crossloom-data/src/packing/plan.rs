@@ -61,6 +61,9 @@ fn is_zero(width: &usize) -> bool {
     *width == 0
 }
 
+/// Rows of features that a visual token is at most made of: those around a point between patches.
+pub const VISUAL_PARTS: usize = 4;
+
 /// The static shapes of a run: the same for training, evaluation and generation, so that one compiled graph serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,8 +76,12 @@ pub struct PackingPlan {
     /// What every row begins with, in front of its picture.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lead: Vec<i32>,
-    /// Positions of the picture, `N`.
+    /// Positions of the picture, `N`; where `views` are counted, of all pictures of a row.
     pub visual_tokens: usize,
+    /// Views of a batch, `V`: square images that the vision encoder sees, of which each row has as many as its pictures and their tiles
+    /// need. None where view `b` is the one picture of row `b`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub views: Option<usize>,
     /// Rotary positions that the picture takes, all of whose tokens have the first of them; none where each has one of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture_positions: Option<usize>,
@@ -154,6 +161,7 @@ impl PackingPlan {
             sequence_len: 0,
             lead,
             visual_tokens: options.visual_tokens,
+            views: None,
             picture_positions: options.picture_positions,
             targets: options.questions_per_sequence.saturating_mul(answer_targets),
             image_width: options.image_width,
@@ -194,6 +202,7 @@ impl PackingPlan {
             |key, value: usize, rule| Err(PackingError::Option { key, value: value.to_string(), rule });
         for (key, value) in [
             ("batch_size", self.batch_size),
+            ("views", self.views.unwrap_or(1)),
             ("picture_positions", self.picture_positions.unwrap_or(1)),
             ("targets", self.targets),
             ("image_width", self.image_width as usize),
@@ -220,9 +229,20 @@ impl PackingPlan {
         self.check_size()
     }
 
-    /// The shape of `pixels_bchw`.
+    /// The shape of `pixels_bchw`: of as many images as there are views, or one of each row.
     pub fn pixel_shape(&self) -> [usize; 4] {
-        [self.batch_size, CHANNELS, self.image_height as usize, self.image_width as usize]
+        [
+            self.views.unwrap_or(self.batch_size),
+            CHANNELS,
+            self.image_height as usize,
+            self.image_width as usize,
+        ]
+    }
+
+    /// Elements of `visual_rows_bn4` and of `visual_weights_bn4`: none where a row's visual tokens are those of its one view.
+    pub(super) fn visual_parts(&self) -> usize {
+        self.views
+            .map_or(0, |_| self.batch_size.saturating_mul(self.visual_tokens).saturating_mul(VISUAL_PARTS))
     }
 
     /// Bytes of one [`PackedBatch`](super::PackedBatch).
@@ -231,9 +251,10 @@ impl PackingPlan {
         let questions = rows * self.questions_per_sequence as u64;
         let pixels: u64 = self.pixel_shape().iter().map(|&side| side as u64).product();
         let (positions, visual) = (self.sequence_len as u64, self.visual_tokens as u64);
-        // Pixels; tokens, positions, segments and prompt mask; the picture's places; targets and theirs; the question's vector; what
+        // Pixels; rows and weights of visual tokens; tokens, positions, segments and prompt mask; the picture's places; targets and theirs; the question's vector; what
         // is generated.
         let words = pixels
+            + 2 * self.visual_parts() as u64
             + rows * (4 * positions + visual + 2 * self.targets as u64 + self.vector_width as u64)
             + questions * self.max_new_tokens as u64;
         4 * words + questions * size_of::<super::PackedQuestion>() as u64
@@ -266,6 +287,7 @@ impl PackingPlan {
         let generated = rows * self.questions_per_sequence as u128 * self.max_new_tokens as u128;
         for (array, elements) in [
             ("pixels_bchw", pixels),
+            ("visual_rows_bn4", self.visual_parts() as u128),
             ("tokens_bt", rows * self.sequence_len as u128),
             ("targets_bm", rows * self.targets as u128),
             ("vectors_be", rows * self.vector_width as u128),
