@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossloom_data::assets;
 use crossloom_data::assets::AssetCache;
 use crossloom_data::assets::AssetEvent;
+use crossloom_data::conversations::{Bucket, Source as Samples};
 use crossloom_data::datasets::{
-    DatasetManifest, EasyVqa, EasyVqaOptions, Files, FilesOptions, Synthetic, SyntheticOptions, VqaDataset,
+    ConversationOptions, Conversations, DatasetManifest, EasyVqa, EasyVqaOptions, Files, FilesOptions, SampleFiles, Synthetic, SyntheticOptions, VqaDataset,
     VqaSplit,
 };
 use crossloom_data::packing::{EncodedSplit, ImageMode, PackingOptions, PackingPlan};
@@ -16,6 +17,7 @@ use crossloom_data::tokenizer::QuestionTokenizer;
 use crossloom_recipe::{Conditioning, DataTokenizer, ImageUse, Recipe, Source, Split, Variant};
 
 use crate::ExperimentError;
+use crate::conversations::Setting;
 use crate::datasets::{DataSets, same_pictures};
 use crate::measured::{EASY_VQA, Measured};
 use crate::processor::Processor;
@@ -117,7 +119,10 @@ impl Data {
         };
         let splits = [&self.train, &self.test];
         self.answers_fit(recipe)?;
-        let plan = PackingPlan::new(&splits, &options)?;
+        let plan = match Setting::of(recipe, &self.tokenizer)? {
+            Some(setting) => self.plan_of_rows(&setting, &options)?,
+            None => PackingPlan::new(&splits, &options)?,
+        };
         if matches!(recipe.data.source, Source::EasyVqa {}) {
             let whole = recipe.data.train_limit.is_none() && recipe.data.test_limit.is_none();
             let measured = Measured::of(&[&self.train, &self.validation, &self.test]);
@@ -138,6 +143,34 @@ impl Data {
         }
         vocabulary(recipe, plan.vocab_size)?;
         Ok(plan)
+    }
+
+    /// The shapes in which test samples are asked of a model that is trained on conversations: those of its rows, so that one compiled graph
+    /// serves.
+    fn plan_of_rows(&self, setting: &Setting, options: &PackingOptions) -> Result<PackingPlan, ExperimentError> {
+        let [Bucket { plan: rows, .. }] = &setting.buckets[..] else {
+            return Err(ExperimentError::request(
+                format!("batches of {} shapes are asked for; a training has one", setting.buckets.len()),
+                "leave data.source.lengths out, and write data.source.views = [1]",
+            ));
+        };
+        if rows.views.is_some() {
+            return Err(ExperimentError::request(
+                "rows of several views are asked for; the graph has one for each row",
+                "write data.source.views = [1]",
+            ));
+        }
+        let mut asked = rows.clone();
+        asked.lead = self.tokenizer.lead().to_vec();
+        asked.questions_per_sequence = 1;
+        asked.max_new_tokens = options.max_new_tokens.unwrap_or(1);
+        asked.targets = rows.targets.max(asked.max_new_tokens);
+        if !self.test.is_empty() {
+            // Every test question has room.
+            PackingPlan::new(&[&self.test], options)?;
+        }
+        asked.check()?;
+        Ok(asked)
     }
 
     /// Answers in a model's own tokens have the room that is planned before they are read.
@@ -184,6 +217,11 @@ impl Data {
     /// The data set, which says where its examples were written.
     pub(crate) fn set(&self) -> Arc<dyn VqaDataset> {
         Arc::clone(&self.dataset)
+    }
+
+    /// The conversations that are trained on, where the data has such.
+    pub fn conversations(&self) -> Option<&Arc<Vec<Samples>>> {
+        self.dataset.conversations()
     }
 
     /// The data set's name.
@@ -274,6 +312,23 @@ pub(crate) fn open(
                 skip: *skip,
             };
             Ok(Box::new(Files::load(&options)?))
+        }
+        Source::Conversations { of, test, skip, .. } => {
+            let files = |samples: &crossloom_recipe::Samples| SampleFiles {
+                format: samples.format.name().to_owned(),
+                files: samples.files.iter().map(|path| folder.join(path)).collect(),
+                pictures: folder.join(&samples.pictures),
+                weight: samples.weight,
+                hash: samples.hash.clone(),
+            };
+            let options = ConversationOptions {
+                train: of.iter().map(files).collect(),
+                test: test.as_ref().map(files),
+                processor: Processor::of(recipe).images()?,
+                test_images: *test_limit,
+                skip: *skip,
+            };
+            Ok(Box::new(Conversations::open(&options)?))
         }
         Source::Synthetic { train_images, test_images, questions_per_image, image_size } => {
             let limited = |count: usize, limit: &Option<usize>| limit.map_or(count, |limit| count.min(limit));

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crossloom_data::assets::AssetEvent;
 use crossloom_data::packing::PackingPlan;
 use crossloom_eval::compare::Comparison;
-use crossloom_recipe::{LoadedRecipe, Recipe, Variant};
+use crossloom_recipe::{LoadedRecipe, Recipe, Source, Variant};
 use crossloom_runtime::Device;
 use crossloom_train::run_dir::{DataManifest, RunDir, RunRecord, RunStatus};
 use crossloom_train::trainer::seconds_since_1970;
@@ -99,6 +99,7 @@ impl<'r> Experiment<'r> {
         };
         same_questions(&loaded.variants)?;
         is_settled(loaded)?;
+        self.has_questions(&variants)?;
         let device = self.resources.backend.running()?;
         let claim = Claim::new(loaded, &variants, &self.out, self.folder.as_ref(), self.job, self.entry)?;
         let folder = loaded.path.parent().unwrap_or(Path::new("."));
@@ -193,6 +194,20 @@ impl<'r> Experiment<'r> {
         let outcome = outcome?;
         written?;
         Ok(outcome)
+    }
+
+    /// Answers need test samples.
+    fn has_questions(&self, variants: &[&Variant]) -> Result<(), ExperimentError> {
+        let untested = |variant: &&&Variant| {
+            matches!(variant.recipe.data.source, Source::Conversations { test: None, .. })
+        };
+        match variants.iter().find(untested) {
+            Some(variant) if self.job != Job::Train => Err(ExperimentError::request(
+                format!("variant `{}` has no test samples to be evaluated on", variant.name),
+                "name them as data.source.test, or train alone: crossloom train",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The variants that are run, in the recipe's order.

@@ -25,6 +25,7 @@
 mod batch;
 mod changes;
 mod compare;
+mod conversations;
 mod datasets;
 mod encoder;
 mod error;
@@ -75,6 +76,7 @@ pub mod start;
 pub mod verify;
 
 pub use batch::{Pools, load_batch};
+pub use conversations::survey;
 pub use data::Data;
 pub use datasets::DataSets;
 pub use error::ExperimentError;

@@ -19,6 +19,19 @@ pub struct Source {
     pub weight: Option<f64>,
 }
 
+impl Source {
+    /// File and line of a sample.
+    pub fn name(&self, sample: usize) -> String {
+        match self.records.place(sample) {
+            Some((file, line)) => {
+                let file = file.file_name().unwrap_or_default().to_string_lossy();
+                format!("{file}, {} {line}", self.records.unit())
+            }
+            None => format!("sample {sample}"),
+        }
+    }
+}
+
 /// A sample that was drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -26,6 +26,7 @@ mod pictures;
 mod reader;
 mod rows;
 mod stream;
+mod survey;
 
 pub use bucket::{Bucket, Room};
 pub use error::ConversationError;
@@ -33,3 +34,4 @@ pub use mixture::{Drawn, MixtureSampler, MixtureState, Source};
 pub use pictures::PictureReader;
 pub use reader::{Conversation, ConversationReader, Shown};
 pub use stream::{Counts, ConversationBatch, ConversationStream, StreamOptions, StreamState};
+pub use survey::Survey;

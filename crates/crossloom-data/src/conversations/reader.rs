@@ -34,6 +34,13 @@ pub struct Conversation {
     pub dropped: usize,
 }
 
+impl Conversation {
+    /// What is said of one that lost turns, by its name.
+    pub(super) fn cut(&self, name: &str) -> String {
+        format!("{name} loses {} of {} answers", self.dropped, self.dropped + self.learned.len())
+    }
+}
+
 /// Reads conversations in a model's tokens and as views of its encoder.
 #[derive(Debug)]
 pub struct ConversationReader {

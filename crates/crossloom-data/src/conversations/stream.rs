@@ -315,8 +315,7 @@ impl Packing {
             return Ok(());
         }
         self.counts.truncated += 1;
-        let (lost, all) = (conversation.dropped, conversation.dropped + conversation.learned.len());
-        let told = format!("{} loses {lost} of {all} answers", name(&self.sources, drawn));
+        let told = conversation.cut(&name(&self.sources, drawn));
         note(&mut self.told.truncated, &mut self.told.new, told);
         if self.counts.truncated > self.options.truncate {
             let (count, allowed) = (self.counts.truncated, self.options.truncate);
@@ -370,10 +369,6 @@ fn note(all: &mut Vec<String>, new: &mut Vec<String>, told: String) {
 
 /// File and line of a sample.
 fn name(sources: &[Source], drawn: Drawn) -> String {
-    let place = sources.get(drawn.source as usize).and_then(|source| {
-        let (file, line) = source.records.place(drawn.sample as usize)?;
-        let file = file.file_name().unwrap_or_default().to_string_lossy();
-        Some(format!("{file}, {} {line}", source.records.unit()))
-    });
-    place.unwrap_or_else(|| format!("sample {} of source {}", drawn.sample, drawn.source))
+    let source = sources.get(drawn.source as usize);
+    source.map_or_else(String::new, |source| source.name(drawn.sample as usize))
 }

@@ -2,6 +2,7 @@
 
 mod adapter;
 mod connector;
+mod conversations;
 mod data;
 mod injection;
 mod model;
@@ -60,6 +61,7 @@ pub(crate) fn check(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
     if let (Some(vision), Some(data)) = (sections.vision, sections.data) {
         data::pictures(root, vision, sections.topology, data, cx);
     }
+    conversations::conversations(root, sections, cx);
     training::training(root, sections, cx);
     paths::paths(root, sections, cx);
 }

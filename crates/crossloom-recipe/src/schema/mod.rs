@@ -7,6 +7,7 @@
 mod adapter;
 mod address;
 mod conditioning;
+mod conversations;
 mod cross_attention;
 mod data;
 mod eval;
@@ -30,6 +31,7 @@ mod wiring;
 pub use adapter::{Adapter, AmpAttach, TapNorm};
 pub use address::{AddressError, PointAddress, VisionAddress};
 pub use conditioning::Conditioning;
+pub use conversations::Samples;
 pub use cross_attention::CrossAttention;
 pub use data::{Data, DataTokenizer, ImageUse, RowFormat, Source};
 pub use eval::{Eval, Metric, Split};

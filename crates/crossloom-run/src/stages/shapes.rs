@@ -7,7 +7,8 @@
 //!   compares.
 //!
 //! - in the tokens of a *model*, whatever the data, the recipe says the sizes: `T` = image tokens + `data.text_positions`, rounded up to
-//!   8, `M` = questions per sequence × `eval.max_new_tokens`, and the vocabulary is the model's.
+//!   8, `M` = questions per sequence × `eval.max_new_tokens`, of conversations all their text if that is more, and the vocabulary is the
+//!   model's.
 //!
 //! Of words, `T` = image tokens + questions per sequence × (longest question + 1 + longest answer), rounded up to 8, where the
 //! longest answer counts `max_new_tokens − 1` if that is more; and `M` = questions per sequence × (longest answer + 1).
@@ -95,10 +96,15 @@ impl Shapes {
         let text = recipe.data.text_positions.unwrap_or_default();
         let tokens = recipe.visual_positions().saturating_add(text);
         let questions = recipe.data.questions_per_sequence;
+        let asked = questions.saturating_mul(recipe.eval.max_new_tokens);
         let batch = BatchShape {
             batch: recipe.train.batch_size,
             tokens: tokens.checked_next_multiple_of(8).unwrap_or(usize::MAX),
-            targets: questions.saturating_mul(recipe.eval.max_new_tokens),
+            // All text of a conversation may be learned.
+            targets: match recipe.data.source {
+                Source::Conversations { .. } => asked.max(text),
+                _ => asked,
+            },
         };
         // Weights say how many rows their embedding has.
         Self { batch, vocab: recipe.model.language.vocab_size.unwrap_or_default() }

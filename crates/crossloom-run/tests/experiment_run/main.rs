@@ -4,6 +4,7 @@
 
 mod adapters;
 mod bad_input;
+mod conversations;
 #[path = "../../../crossloom-report/tests/support/browser.rs"]
 mod browser;
 mod events;
