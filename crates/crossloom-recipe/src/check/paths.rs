@@ -17,7 +17,7 @@ pub(super) fn paths(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
         for (key, path) in
             train.iter().map(|path| ("train", path)).chain(test.iter().map(|path| ("test", path)))
         {
-            confined(root, &format!("data.source.{key}"), path, "name a file of samples", cx);
+            confined(root, &format!("data.source.{key}.files"), path, "name a file of samples", cx);
         }
         confined(root, "data.source.pictures", pictures, "write \".\" for the recipe's folder", cx);
     }
@@ -26,7 +26,7 @@ pub(super) fn paths(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
             confined(root, &format!("data.source.{key}"), path, "name a file of samples", cx);
         }
         let help = "write \".\" for the recipe's folder";
-        confined(root, &format!("data.source.{key}"), &samples.pictures, help, cx);
+        confined(root, &format!("data.source.{key}.pictures"), &samples.pictures, help, cx);
     }
     if let Some(train) = sections.train {
         pairs(root, train, cx);

@@ -74,7 +74,7 @@ fn mixed(node: &Node, cx: &mut Cx) -> Option<Vec<Samples>> {
 
 fn samples(node: &Node, path: &'static str, cx: &mut Cx) -> Option<Samples> {
     if node.table().is_none() {
-        let message = format!("`{path}` has tables, found {}", node.value.type_name());
+        let message = format!("samples in `{path}` are a table, found {}", node.value.type_name());
         cx.report(Finding::error(node.span, message).help(SAMPLES));
         return None;
     }

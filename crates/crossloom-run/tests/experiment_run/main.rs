@@ -4,7 +4,6 @@
 
 mod adapters;
 mod bad_input;
-mod conversations;
 #[path = "../../../crossloom-report/tests/support/browser.rs"]
 mod browser;
 mod events;
@@ -23,6 +22,7 @@ mod questions;
 mod sentences;
 mod stages;
 mod stops;
+mod streamed;
 mod support;
 mod tokens;
 mod verified;
