@@ -7,7 +7,7 @@ Gradient ops are checked against central differences of the forward formula. The
 from importlib import import_module
 
 # All draw from one generator: another order would draw other numbers.
-FAMILIES = ["elementwise", "products", "norms", "attention", "rows", "injection", "optimizer", "cache", "types", "deformable"]
+FAMILIES = ["elementwise", "products", "norms", "attention", "rows", "injection", "optimizer", "cache", "types", "deformable", "mixing"]
 
 for family in FAMILIES:
     import_module(f"families.{family}")

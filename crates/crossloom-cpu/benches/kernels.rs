@@ -473,6 +473,35 @@ mod grids {
     }
 }
 
+mod mixing {
+    use super::*;
+
+    /// A base and four tiles of 27 by 27 patches, 896 wide, whose tokens between patches are made of four.
+    fn operands() -> (MixRows, Vec<i32>, Vec<f32>) {
+        let p = MixRows { taps: 1, rows: 5 * 729, cols: 896, tokens: 2943, parts: 4 };
+        let named = (0..2943 * 4).map(|i| (i / 4 + i % 2 + 27 * (i % 4 / 2)) % 3646).collect();
+        (p, named, vec![0.25; 2943 * 4])
+    }
+
+    #[divan::bench]
+    fn mix_rows(bencher: Bencher<'_, '_>) {
+        let (p, named, weights) = operands();
+        let (features, end, mut y) = (data(p.rows * p.cols), data(p.cols), data(p.tokens * p.cols));
+        bencher.counter(BytesCount::new(8 * p.tokens * p.cols)).bench_local(|| {
+            run(super::mix_rows(&p, &features[..], &end, (&named, &weights), &mut y[..]));
+        });
+    }
+
+    #[divan::bench]
+    fn mix_rows_grad(bencher: Bencher<'_, '_>) {
+        let (p, named, weights) = operands();
+        let (dy, mut features, mut end) = (data(p.tokens * p.cols), data(p.rows * p.cols), data(p.cols));
+        bencher.counter(BytesCount::new(8 * p.tokens * p.cols)).bench_local(|| {
+            run(super::mix_rows_grad(&p, &dy[..], (&named, &weights), &mut features, &mut end));
+        });
+    }
+}
+
 mod inject {
     use super::*;
 

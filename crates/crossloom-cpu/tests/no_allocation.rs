@@ -135,6 +135,10 @@ fn kernels_allocate_nothing() {
         let shape = Rows { batch: 10, len: 100, count: 20, cols };
         gather_rows(&shape, &x, &targets[..200], &mut y).unwrap();
         scatter_rows(&shape, Scatter::Add, &mut y, &targets[..200], &x).unwrap();
+        let mix = MixRows { taps: 2, rows: 400, cols, tokens: 200, parts: 4 };
+        let parts = (&targets[..800], &x[..800]);
+        mix_rows(&mix, &x, &g, parts, &mut y).unwrap();
+        mix_rows_grad(&mix, &dy, parts, &mut dx, &mut dg).unwrap();
         sum_rows(rows, cols, &x, &mut dg, &mut reduce_scratch).unwrap();
         assert!(sum_squares(&x) > 0.0);
         let constants = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 };

@@ -1,14 +1,32 @@
 //! The shape of a batch and the names of the tensors in it.
 
 /// Static sizes of a batch; a new shape is a new graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchShape {
-    /// Sequences, each about one picture.
+    /// Sequences, each about one picture, or about as many as it has views of.
     pub batch: usize,
     /// Positions per sequence: image, questions, answers, padding.
     pub tokens: usize,
     /// Next-token predictions per sequence that are trained or read.
     pub targets: usize,
+    /// Images of the batch and visual tokens of a row; none where every row has the tokens of one whole picture.
+    pub views: Option<ViewShape>,
+}
+
+/// Sizes of a batch whose rows have several pictures, tiles of one, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ViewShape {
+    /// V: images that pass the encoder, in the whole batch.
+    pub views: usize,
+    /// N: visual tokens of a row, at the most.
+    pub tokens: usize,
+}
+
+impl BatchShape {
+    /// Images that pass the encoder.
+    pub fn images(&self) -> usize {
+        self.views.map_or(self.batch, |of| of.views)
+    }
 }
 
 /// The cache of keys and values: sequences that live between calls.
@@ -29,6 +47,8 @@ pub struct StepShape {
     pub tokens: usize,
     /// The cache.
     pub cache: CacheShape,
+    /// N: visual tokens of a row, at the most, where they are not those of one whole picture.
+    pub visual: Option<usize>,
 }
 
 /// Names of the state that prefill writes and decode reads and writes. Its memory needs no start value: what lies behind a
@@ -65,7 +85,7 @@ pub mod caches {
 
 /// Names of the graph's inputs.
 pub mod inputs {
-    /// `[B, C, H, W]`: normalised pixels.
+    /// `[B, C, H, W]`: normalised pixels; where views are counted, `[V, C, H, W]`.
     pub const PIXELS: &str = "pixels";
     /// `[B, T]` i32: token ids; any valid id stands at image positions.
     pub const TOKENS: &str = "tokens";
@@ -78,6 +98,15 @@ pub mod inputs {
     pub const TEXT_SEGMENTS: &str = "text_segments";
     /// `[B, N]` i32: positions of the visual tokens, -1 for none.
     pub const IMAGE_INDEX: &str = "image_index";
+    /// `[B, N]` i32: the same, with -1 also at the ends of rows of tiles' tokens, where nothing is injected.
+    pub const PATCH_INDEX: &str = "patch_index";
+    /// `[B, N, 4]` i32: the tokens of views that a visual token is made of, `view n + token` where a view has `n`; `V n` is the end of a
+    /// row of tiles' tokens.
+    pub const VISUAL_ROWS: &str = "visual_rows";
+    /// `[B, N, 4]`: their weights, 0 where there are fewer than four.
+    pub const VISUAL_WEIGHTS: &str = "visual_weights";
+    /// How many a visual token is made of at the most: those around a place between patches.
+    pub const VISUAL_PARTS: usize = 4;
     /// `[B, T]`: 1 where AGF pools the hidden state. An injection with a name has its own, see [`of_injection`].
     pub const POOL_MASK: &str = "pool_mask";
     /// `[B, T]`: 1 at positions of the question, where something depends on it.

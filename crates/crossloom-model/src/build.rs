@@ -10,6 +10,7 @@ use crate::conditioning::question;
 use crate::connector::embeddings;
 use crate::injection::{Features, Injector, PictureCache, PointGates, adapt, inject};
 use crate::language::{Memory, Sequence, decoder_layer, embed_tokens, predict, scaled, turned_by};
+use crate::layout::{Layout, placed};
 use crate::params::Params;
 use crate::vision::States;
 use crate::{BatchShape, ModelError, ParamSpec, inputs};
@@ -78,9 +79,9 @@ fn whole(
 ) -> Result<ModelGraph, ModelError> {
     let vocab = vocabulary(recipe, vocab)?;
     let language = &recipe.model.language;
-    let BatchShape { batch, tokens, targets } = shape;
+    let BatchShape { batch, tokens, targets, views } = shape;
     let mut p = Params::new(recipe);
-    let pixels = encodes.then(|| declare_pixels(&mut p, recipe, batch));
+    let pixels = encodes.then(|| declare_pixels(&mut p, recipe, shape.images()));
     let mut input = |name: &str, ty: TensorType| p.graph.param(name, Role::Input, ty);
     let ids = input(inputs::TOKENS, TensorType::i32([batch, tokens]));
     let positions = input(inputs::POSITIONS, TensorType::i32([batch, tokens]));
@@ -89,17 +90,19 @@ fn whole(
 
     let states = match pixels {
         Some(pixels) => States::encode(&mut p, recipe, pixels)?,
-        None => States::given(&mut p, recipe, batch),
+        None => States::given(&mut p, recipe, shape.images()),
     };
-    let places = Places::declare(&mut p, recipe, edges, [batch, tokens], true);
+    let layout = Layout::declare(&mut p, recipe, shape)?;
+    let visual = views.map(|of| of.tokens);
+    let places = Places::declare(&mut p, recipe, edges, [batch, tokens], Seen::Now { visual })?;
     let asked = question(&mut p, recipe, Some(ids), [batch, tokens], vocab)?;
     let picture = match places.image_index {
         None => None,
-        Some(index) => Some((embeddings(&mut p, &states, recipe, batch, asked)?, index)),
+        Some(index) => Some((embeddings(&mut p, &states, recipe, layout, asked)?, index)),
     };
     let (picture, entering) = Entering::parted(recipe, picture);
     let h = embed(&mut p, ids, picture, language, vocab)?;
-    let injectors: Vec<Injector<'_>> = features(&mut p, &states, recipe, edges)?
+    let injectors: Vec<Injector<'_>> = features(&mut p, &states, recipe, edges, layout)?
         .into_iter()
         .map(|(of, features)| places.injector(recipe, &of, Some(features), PictureCache::None))
         .collect();
@@ -178,10 +181,24 @@ impl<'r> InjectionEdges<'r> {
     }
 }
 
+/// Whether the pictures of a call are given.
+#[derive(Clone, Copy)]
+pub(crate) enum Seen {
+    /// They are, with so many visual tokens of a row where these are counted.
+    Now {
+        /// N.
+        visual: Option<usize>,
+    },
+    /// An earlier call has read them.
+    Before,
+}
+
 /// Inputs that say which positions are what to an injection.
 pub(crate) struct Places<'r> {
     /// `[B, N]` positions of the visual tokens, where they are in the sequence.
     pub(crate) image_index: Option<Tensor>,
+    /// The same of those at which something is injected, and a mask `[B, N]` of them, where these are not all.
+    patches: Option<(Tensor, Tensor)>,
     /// `[B, T]` positions that gates of an injection pool over, by its name.
     pool_masks: Vec<(Option<&'r str>, Tensor)>,
     text_mask: Option<Tensor>,
@@ -189,23 +206,41 @@ pub(crate) struct Places<'r> {
 
 impl<'r> Places<'r> {
     /// Those that the edges of a graph need, for sequences of `[B, T]` with visual tokens among them or none.
+    ///
+    /// # Errors
+    /// None for sizes that a batch has.
     pub(crate) fn declare(
         p: &mut Params,
         recipe: &'r Recipe,
         edges: &[(Tap, PointAddress)],
         [batch, tokens]: [usize; 2],
-        seen: bool,
-    ) -> Self {
+        seen: Seen,
+    ) -> Result<Self, ModelError> {
         let mut mask = |name: &str| p.graph.param(name, Role::Input, TensorType::f32([batch, tokens]));
         let injections = InjectionEdges::of(recipe, edges);
         let pooling = injections.iter().map(|own| own.injection).filter(|of| of.of.pool().is_some());
         let pool_masks = pooling.map(|of| (of.name, mask(&of.under(inputs::POOL_MASK)))).collect();
         let text_only = injections.iter().any(|own| own.injection.of.mask == Mask::Text);
         let text_mask = text_only.then(|| mask(inputs::TEXT_MASK));
-        let visual = recipe.visual_positions();
-        let image_index = (seen && visual > 0)
-            .then(|| p.graph.param(inputs::IMAGE_INDEX, Role::Input, TensorType::i32([batch, visual])));
-        Self { image_index, pool_masks, text_mask }
+        let Seen::Now { visual: counted } = seen else {
+            return Ok(Self { image_index: None, patches: None, pool_masks, text_mask });
+        };
+        let visual = counted.unwrap_or(recipe.visual_positions());
+        let mut index = |name: &str| p.graph.param(name, Role::Input, TensorType::i32([batch, visual]));
+        let image_index = (visual > 0).then(|| index(inputs::IMAGE_INDEX));
+        let changes = injections.iter().any(|own| own.injection.of.mask == Mask::Visual);
+        let patches = match image_index.filter(|_| counted.is_some() && changes) {
+            None => None,
+            Some(image_index) => {
+                let rows_end = recipe.model.vision.anyres.is_some();
+                let patches = if rows_end { index(inputs::PATCH_INDEX) } else { image_index };
+                p.enter("inject");
+                let mask = placed(p, patches)?;
+                p.leave();
+                Some((patches, mask))
+            }
+        };
+        Ok(Self { image_index, patches, pool_masks, text_mask })
     }
 
     /// An injector over these positions.
@@ -220,8 +255,10 @@ impl<'r> Places<'r> {
         let pool_mask =
             self.pool_masks.iter().find(|(name, _)| *name == injection.name).map(|(_, mask)| *mask);
         let text_mask = self.text_mask.filter(|_| injection.of.mask == Mask::Text);
-        let (image_index, points) = (self.image_index, by_point(edges));
-        Injector { recipe, injection, features, points, image_index, pool_mask, text_mask, cache }
+        let image_index = self.patches.map_or(self.image_index, |(index, _)| Some(index));
+        let token_mask = self.patches.map(|(_, mask)| mask);
+        let points = by_point(edges);
+        Injector { recipe, injection, features, points, image_index, pool_mask, token_mask, text_mask, cache }
     }
 }
 
@@ -248,10 +285,14 @@ pub(crate) fn features<'r>(
     states: &States,
     recipe: &'r Recipe,
     edges: &[(Tap, PointAddress)],
+    layout: Option<Layout>,
 ) -> Result<Vec<(InjectionEdges<'r>, Features)>, ModelError> {
     let adapted = InjectionEdges::of(recipe, edges).into_iter().map(|own| {
         p.enter("inject");
-        let features = adapt(p, states, recipe, own.injection, &own.edges)?;
+        let mut features = adapt(p, states, recipe, own.injection, &own.edges)?;
+        if let Some(layout) = layout {
+            features.lay(p, layout)?;
+        }
         p.leave();
         Ok((own, features))
     });

@@ -14,6 +14,7 @@ mod error;
 mod init;
 mod injection;
 mod language;
+mod layout;
 mod linear;
 mod params;
 mod phases;
@@ -22,7 +23,7 @@ mod text_encoder;
 mod vision;
 mod window_queries;
 
-pub use batch::{BatchShape, CacheShape, StepShape, caches, inputs};
+pub use batch::{BatchShape, CacheShape, StepShape, ViewShape, caches, inputs};
 pub use build::{AUXILIARY_RESULT, GATE_RESULT, ModelGraph, Outputs, build, build_over_states};
 pub use chunks::{Chunking, chunking};
 pub use error::ModelError;

@@ -8,14 +8,15 @@ use crossloom_ir::{Role, TensorType};
 use crossloom_recipe::{Phase, PointAddress, Recipe, Tap};
 
 use crate::build::{
-    Entering, InjectionEdges, Places, declare_pixels, embed, features, finish, head, layers, text_segments,
-    vocabulary,
+    Entering, InjectionEdges, Places, Seen, declare_pixels, embed, features, finish, head, layers,
+    text_segments, vocabulary,
 };
 use crate::chunks::never;
 use crate::conditioning::question;
 use crate::connector::embeddings;
 use crate::injection::{Features, Injector, PictureCache};
 use crate::language::{Cache, Memory, Sequence, turned_by};
+use crate::layout::Layout;
 use crate::params::Params;
 use crate::vision::States;
 use crate::{BatchShape, Chunking, ModelError, ModelGraph, Outputs, StepShape, caches, chunking, inputs};
@@ -48,8 +49,8 @@ pub fn encode(recipe: &Recipe, batch: usize) -> Result<ModelGraph, ModelError> {
     Ok(finish(p, Vec::new()))
 }
 
-/// The states that [`encode`] gave, of the pictures of a batch, to what the language model reads; where that depends on the question,
-/// `tokens` and `question_mask` `[B, T]`, or `question_vector` `[B, E]`, are inputs too. Results: `visual` `[B, N, D]` and,
+/// The states that [`encode`] gave, of the images of a batch, to what the language model reads; where views are counted, `visual_rows` and
+/// `visual_weights` say what its rows have of them; where that depends on the question, `tokens` and `question_mask` `[B, T]`, or `question_vector` `[B, E]`, are inputs too. Results: `visual` `[B, N, D]` and,
 /// where something is injected, `features` `[K, B, N, D]` in the order of the taps, or of the edges where each has its own; those of an
 /// injection with a name are `features.NAME`.
 ///
@@ -62,7 +63,7 @@ pub fn connect(
     vocab: usize,
 ) -> Result<ModelGraph, ModelError> {
     let mut p = start(recipe);
-    let states = States::given(&mut p, recipe, shape.batch);
+    let states = States::given(&mut p, recipe, shape.images());
     connected(p, recipe, edges, &states, shape, vocab)
 }
 
@@ -77,7 +78,7 @@ pub fn encode_and_connect(
     vocab: usize,
 ) -> Result<ModelGraph, ModelError> {
     let mut p = start(recipe);
-    let pixels = declare_pixels(&mut p, recipe, shape.batch);
+    let pixels = declare_pixels(&mut p, recipe, shape.images());
     let states = States::encode(&mut p, recipe, pixels)?;
     connected(p, recipe, edges, &states, shape, vocab)
 }
@@ -151,10 +152,11 @@ fn connected(
     vocab: usize,
 ) -> Result<ModelGraph, ModelError> {
     let BatchShape { batch, tokens, .. } = shape;
+    let layout = Layout::declare(&mut p, recipe, shape)?;
     let asked = question(&mut p, recipe, None, [batch, tokens], vocab)?;
-    let visual = embeddings(&mut p, states, recipe, batch, asked)?;
+    let visual = embeddings(&mut p, states, recipe, layout, asked)?;
     p.graph.result(inputs::VISUAL, visual);
-    for (own, features) in features(&mut p, states, recipe, edges)? {
+    for (own, features) in features(&mut p, states, recipe, edges, layout)? {
         p.graph.result(&own.injection.under(inputs::FEATURES), features.stacked());
     }
     Ok(finish(p, Vec::new()))
@@ -170,15 +172,20 @@ fn language(
     targets: Option<usize>,
 ) -> Result<ModelGraph, ModelError> {
     let vocab = vocabulary(recipe, vocab)?;
-    let (visual_tokens, language) = (recipe.visual_tokens(), &recipe.model.language);
-    let StepShape { rows, tokens, cache } = step;
+    let language = &recipe.model.language;
+    let StepShape { rows, tokens, cache, visual } = step;
     let mut p = start(recipe);
     let mut input = |name: &str, ty: TensorType| p.graph.param(name, Role::Input, ty);
     let ids = input(inputs::TOKENS, TensorType::i32([rows, tokens]));
     let positions = input(inputs::POSITIONS, TensorType::i32([rows, tokens]));
     let segments = input(inputs::SEGMENTS, TensorType::i32([rows, tokens]));
-    let places = Places::declare(&mut p, recipe, edges, [rows, tokens], pictures == Pictures::Read);
+    let seen = match pictures {
+        Pictures::Read => Seen::Now { visual },
+        Pictures::Kept => Seen::Before,
+    };
+    let places = Places::declare(&mut p, recipe, edges, [rows, tokens], seen)?;
     let mut input = |name: &str, ty: TensorType| p.graph.param(name, Role::Input, ty);
+    let visual_tokens = visual.unwrap_or(recipe.visual_tokens());
     let picture = places
         .image_index
         .map(|index| (input(inputs::VISUAL, TensorType::f32([rows, visual_tokens, language.hidden])), index));
@@ -199,7 +206,7 @@ fn language(
             (Pictures::Read, ..) => PictureCache::None,
         };
         let features = (pictures == Pictures::Read)
-            .then(|| Features::given(&mut p, &recipe.model, *injection, edges, rows));
+            .then(|| Features::given(&mut p, &recipe.model, *injection, edges, [rows, visual_tokens]));
         places.injector(recipe, own, features, kept)
     });
     let injectors: Vec<Injector<'_>> = injectors.collect();

@@ -29,7 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let recipe = &loaded.variant(variant).ok_or("no such variant")?.recipe;
     let data = Data::load(recipe, Path::new(path).parent().unwrap_or(Path::new(".")), &mut |_| ())?;
     let plan = data.plan(recipe)?;
-    let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+    let shape =
+        BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets, views: None };
     let (mut by_cache, mut by_recomputation) = (Duration::MAX, Duration::MAX);
     let (mut texts, mut tokens) = (Vec::new(), 0);
     for _ in 0..ROUNDS {

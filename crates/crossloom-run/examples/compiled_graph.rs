@@ -91,7 +91,7 @@ fn build() -> Result<LuminalGraph, Box<dyn Error>> {
         attach: Attach::Parallel,
     };
     let v_kbnd = b.scoped("adapter", |b| b.one(adapter, &operands))?;
-    let gate = AgfGate { heads: 1, attention: PoolAttention::None, channel: false };
+    let gate = AgfGate { heads: 1, attention: PoolAttention::None, channel: false, masked: false };
     let read = [&[h_btd, v_kbnd, pool_mask][..], &queries, &controller].concat();
     let gate_bk = b.scoped("inject", |b| b.one(gate, &read))?;
     let update = AgfInject { convex: false, channel: false };

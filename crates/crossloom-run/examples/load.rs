@@ -51,7 +51,7 @@ const CONFIG: &str = r#"{"model_type": "llama", "hidden_size": 576, "num_hidden_
 "num_key_value_heads": 3, "intermediate_size": 1536, "vocab_size": 49152, "max_position_embeddings": 8192,
 "rope_theta": 100000.0, "rms_norm_eps": 1e-05, "tie_word_embeddings": true}"#;
 
-const SHAPE: BatchShape = BatchShape { batch: 1, tokens: 32, targets: 1 };
+const SHAPE: BatchShape = BatchShape { batch: 1, tokens: 32, targets: 1, views: None };
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -43,7 +43,7 @@ fn write(run: &Path, variant: &str, given: &Path, out: &Path) -> Result<(), Box<
             .map_err(|shape| format!("`{name}` has the shape {shape:?}, two axes are expected"))?)
     };
     let ([batch, tokens], [_, targets]) = (extents(inputs::TOKENS)?, extents(inputs::TARGET_INDEX)?);
-    let shape = BatchShape { batch, tokens, targets };
+    let shape = BatchShape { batch, tokens, targets, views: None };
 
     let device = Backend::default().running()?;
     let programs = Programs::to_predict(recipe, shape, shapes.vocab_size, None, device.target())?;

@@ -49,7 +49,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = Path::new(path).parent().unwrap_or(Path::new("."));
     let data = Data::load(recipe, folder, &mut |_| ())?;
     let plan = data.plan(recipe)?;
-    let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+    let shape =
+        BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets, views: None };
     let Model { training: Some(training), .. } = Model::new(recipe, shape, plan.vocab_size)? else {
         return Err("the model has no training step".into());
     };

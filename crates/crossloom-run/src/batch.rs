@@ -1,9 +1,19 @@
 //! A packed batch as the inputs of a compiled graph.
 
-use crossloom_data::packing::{IMAGE_SEGMENT, PADDING_SEGMENT, PackedBatch};
-use crossloom_model::inputs;
+use crossloom_data::packing::{IMAGE_SEGMENT, PADDING_SEGMENT, PackedBatch, PackingPlan, VISUAL_PARTS};
+use crossloom_model::{BatchShape, ViewShape, inputs};
 use crossloom_recipe::{GatePool, Recipe};
 use crossloom_runtime::{RunError, Session};
+
+/// The shape of the batches of a plan.
+pub(crate) fn batch_shape(plan: &PackingPlan) -> BatchShape {
+    BatchShape {
+        batch: plan.batch_size,
+        tokens: plan.sequence_len,
+        targets: plan.targets,
+        views: plan.views.map(|views| ViewShape { views, tokens: plan.visual_tokens }),
+    }
+}
 
 /// Writes a batch into the inputs of a session that encodes its pictures.
 ///
@@ -28,6 +38,10 @@ pub(crate) fn load_questions(
     if session.has_input(inputs::IMAGE_INDEX) {
         session.write(inputs::IMAGE_INDEX, &batch.image_index_bn)?;
     }
+    if session.has_input(inputs::PATCH_INDEX) {
+        session.write(inputs::PATCH_INDEX, &pools.patches(batch, &batch.image_index_bn))?;
+    }
+    load_layout(session, batch)?;
     if session.has_input(inputs::TEXT_MASK) {
         session.write(inputs::TEXT_MASK, &laid.text_mask())?;
     }
@@ -42,6 +56,15 @@ pub(crate) fn load_questions(
         session.write(inputs::QUESTION_VECTOR, &batch.vectors_be)?;
     }
     pools.write(session, &laid, || batch.prompt_mask_bt.clone())
+}
+
+/// Writes what the visual tokens of rows are made of, where views are counted.
+pub(crate) fn load_layout(session: &mut Session, batch: &PackedBatch) -> Result<(), RunError> {
+    if session.has_input(inputs::VISUAL_ROWS) {
+        session.write(inputs::VISUAL_ROWS, &batch.visual_rows_bn4)?;
+        session.write(inputs::VISUAL_WEIGHTS, &batch.visual_weights_bn4)?;
+    }
+    Ok(())
 }
 
 /// What lies where in the rows that a session reads.
@@ -110,20 +133,37 @@ pub(crate) fn question_mask(batch: &PackedBatch) -> Vec<f32> {
     batch.prompt_mask_bt.iter().zip(questions).map(|(prompt, question)| prompt * question).collect()
 }
 
-/// The positions over which gates pool the hidden state: those of each injection that has such gates, by the input that says which.
+/// The positions at which injections add and over which gates pool the hidden state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pools(Vec<(String, GatePool)>);
+pub struct Pools {
+    /// By the input that says which: those of each injection that has such gates.
+    masks: Vec<(String, GatePool)>,
+    /// Visual tokens of a view.
+    of_view: usize,
+}
 
 impl Pools {
     /// Those of a recipe.
     pub fn of(recipe: &Recipe) -> Self {
         let injections = recipe.topology.injections();
-        Self(injections.filter_map(|of| Some((of.under(inputs::POOL_MASK), of.of.pool()?))).collect())
+        let masks = injections.filter_map(|of| Some((of.under(inputs::POOL_MASK), of.of.pool()?)));
+        Self { masks: masks.collect(), of_view: recipe.model.visual_tokens() }
     }
 
     /// Every input with what it holds.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, GatePool)> {
-        self.0.iter().map(|(input, pool)| (input.as_str(), *pool))
+        self.masks.iter().map(|(input, pool)| (input.as_str(), *pool))
+    }
+
+    /// The positions `[B, N]` of a batch's visual tokens, of which `index` says where they are read, without the ends of rows of tiles' tokens.
+    pub(crate) fn patches(&self, batch: &PackedBatch, index: &[i32]) -> Vec<i32> {
+        let end = batch.plan().views.map(|views| (views * self.of_view) as i32);
+        let parts =
+            batch.visual_rows_bn4.chunks(VISUAL_PARTS).zip(batch.visual_weights_bn4.chunks(VISUAL_PARTS));
+        let is_end = |(rows, weights): (&[i32], &[f32])| {
+            rows.iter().zip(weights).any(|(row, weight)| *weight != 0.0 && Some(*row) == end)
+        };
+        index.iter().zip(parts).map(|(&at, parts)| if is_end(parts) { -1 } else { at }).collect()
     }
 
     /// Writes them for the positions of some rows, of which `prompt` gives the mask of the prompt.

@@ -9,6 +9,8 @@ use crossloom_data::conversations::{
     Survey,
 };
 use crossloom_data::conversations::Source as Samples;
+use crossloom_data::image::ImageProcessor;
+use crossloom_data::packing::PackingPlan;
 use crossloom_data::tokenizer::{ChatTokenizer, QuestionTokenizer};
 use crossloom_recipe::{Recipe, Source};
 use crossloom_train::metrics::Scalars;
@@ -54,8 +56,7 @@ impl Setting {
                 "write data.tokenizer = \"model\", and data.text_positions",
             ));
         };
-        let processor = Processor::of(recipe).images()?;
-        let pictures = PictureReader::new(processor, recipe.visual_positions(), None)?;
+        let pictures = pictures(recipe)?;
         let lengths: Vec<usize> = lengths.iter().copied().chain([text]).collect();
         let buckets = Bucket::all(
             recipe.train.batch_size,
@@ -66,6 +67,13 @@ impl Setting {
             &pictures,
             tokenizer,
         )?;
+        let (most, limit) = (buckets.iter().map(|bucket| bucket.plan.sequence_len).max(), recipe.model.language.max_positions);
+        if let Some(most) = most.filter(|most| *most > limit) {
+            return Err(ExperimentError::request(
+                format!("rows have up to {most} positions, the language model allows {limit}"),
+                "lower data.text_positions or data.source.views, or raise model.language.max_positions",
+            ));
+        }
         Ok(Some(Self {
             buckets,
             samples_per_row: *samples_per_row,
@@ -74,6 +82,11 @@ impl Setting {
             tokenizer: tokenizer.clone(),
             pictures,
         }))
+    }
+
+    /// The shapes of the largest batch: those of the most text and of the most views.
+    pub(crate) fn largest(&self) -> Option<&PackingPlan> {
+        self.buckets.last().map(|bucket| &bucket.plan)
     }
 
     /// Bytes on the host: batches, and samples that are read ahead or wait for the rest of their batch.
@@ -119,6 +132,31 @@ impl Setting {
         let reader = Arc::new(self.reader());
         Ok(ConversationStream::new(Arc::clone(samples), reader, self.buckets, options)?)
     }
+}
+
+/// How the pictures of a recipe's conversations become views.
+fn pictures(recipe: &Recipe) -> Result<PictureReader, ExperimentError> {
+    let processor = Processor::of(recipe);
+    let tokens = recipe.model.visual_tokens();
+    Ok(match recipe.model.vision.anyres {
+        None => PictureReader::new(processor.images()?, tokens, None)?,
+        Some(anyres) => {
+            let Processor { image_size, resample, .. } = processor;
+            let tiled = ImageProcessor::tiled(image_size, anyres.side as u32, resample, processor.normalization())?;
+            PictureReader::new(tiled, tokens, Some(anyres.most_tiles))?
+        }
+    })
+}
+
+/// Views and visual tokens of the rows of the most views, where a recipe trains on conversations and these are counted.
+///
+/// # Errors
+/// Pictures that cannot be laid out.
+pub(crate) fn most_views(recipe: &Recipe) -> Result<Option<(usize, usize)>, ExperimentError> {
+    let Source::Conversations { views, .. } = &recipe.data.source else { return Ok(None) };
+    let (pictures, most) = (pictures(recipe)?, views.iter().copied().max().unwrap_or(1));
+    let counted = most > 1 || !pictures.is_plain();
+    Ok(counted.then(|| (most, pictures.most_tokens(most))))
 }
 
 /// Threads that read ahead: one for each processor; they share them with the step.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossloom_data::assets;
 use crossloom_data::assets::AssetCache;
 use crossloom_data::assets::AssetEvent;
-use crossloom_data::conversations::{Bucket, Source as Samples};
+use crossloom_data::conversations::Source as Samples;
 use crossloom_data::datasets::{
     ConversationOptions, Conversations, DatasetManifest, EasyVqa, EasyVqaOptions, Files, FilesOptions, SampleFiles, Synthetic, SyntheticOptions, VqaDataset,
     VqaSplit,
@@ -145,32 +145,36 @@ impl Data {
         Ok(plan)
     }
 
-    /// The shapes in which test samples are asked of a model that is trained on conversations: those of its rows, so that one compiled graph
-    /// serves.
-    fn plan_of_rows(&self, setting: &Setting, options: &PackingOptions) -> Result<PackingPlan, ExperimentError> {
-        let [Bucket { plan: rows, .. }] = &setting.buckets[..] else {
-            return Err(ExperimentError::request(
-                format!("batches of {} shapes are asked for; a training has one", setting.buckets.len()),
-                "leave data.source.lengths out, and write data.source.views = [1]",
-            ));
-        };
-        if rows.views.is_some() {
-            return Err(ExperimentError::request(
-                "rows of several views are asked for; the graph has one for each row",
-                "write data.source.views = [1]",
-            ));
-        }
-        let mut asked = rows.clone();
-        asked.lead = self.tokenizer.lead().to_vec();
-        asked.questions_per_sequence = 1;
-        asked.max_new_tokens = options.max_new_tokens.unwrap_or(1);
-        asked.targets = rows.targets.max(asked.max_new_tokens);
+    /// The shapes in which test samples are asked of a model that is trained on conversations: each is one question about one whole picture.
+    fn plan_of_rows(
+        &self,
+        setting: &Setting,
+        options: &PackingOptions,
+    ) -> Result<PackingPlan, ExperimentError> {
         if !self.test.is_empty() {
-            // Every test question has room.
-            PackingPlan::new(&[&self.test], options)?;
+            return Ok(PackingPlan::new(&[&self.test], options)?);
         }
+        let mut asked = setting.largest().cloned().ok_or_else(|| {
+            ExperimentError::request("conversations have no rows", "write data.text_positions")
+        })?;
+        let (text, visual) = (options.text_positions.unwrap_or_default(), options.visual_tokens);
+        asked.sequence_len = visual.saturating_add(text).checked_next_multiple_of(8).unwrap_or(usize::MAX);
+        asked.lead = self.tokenizer.lead().to_vec();
+        (asked.visual_tokens, asked.views) = (visual, None);
+        (asked.picture_positions, asked.questions_per_sequence) = (options.picture_positions, 1);
+        asked.max_new_tokens = options.max_new_tokens.unwrap_or(1);
+        asked.targets = asked.max_new_tokens;
         asked.check()?;
         Ok(asked)
+    }
+
+    /// The shapes of the largest batch that a recipe trains on.
+    ///
+    /// # Errors
+    /// As [`Data::plan`].
+    pub fn training_plan(&self, recipe: &Recipe) -> Result<PackingPlan, ExperimentError> {
+        let largest = Setting::of(recipe, &self.tokenizer)?.and_then(|setting| setting.largest().cloned());
+        largest.map_or_else(|| self.plan(recipe), Ok)
     }
 
     /// Answers in a model's own tokens have the room that is planned before they are read.

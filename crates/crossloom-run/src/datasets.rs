@@ -142,7 +142,7 @@ pub(crate) fn same_data(a: &recipe::Data, b: &recipe::Data) -> bool {
 pub(crate) fn same_pictures(a: &Recipe, b: &Recipe) -> bool {
     let framed = |recipe: &Recipe| {
         let vision = &recipe.model.vision;
-        (recipe.picture_side(), vision.fit, vision.resize_edge, vision.resample)
+        (recipe.picture_side(), vision.fit, vision.resize_edge, vision.resample, vision.anyres)
     };
     same_data(&a.data, &b.data) && framed(a) == framed(b)
 }

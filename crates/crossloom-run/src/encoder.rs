@@ -1,10 +1,10 @@
 //! The vision encoder as sessions over its weights, and the pictures that it has encoded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crossloom_compiler::{Plan, Target};
-use crossloom_data::packing::PackedBatch;
+use crossloom_data::packing::{PackedBatch, VISUAL_PARTS};
 use crossloom_ir::DType;
 use crossloom_model::{ParamSpec, encode, inputs, tapped};
 use crossloom_recipe::Recipe;
@@ -75,6 +75,8 @@ impl EncoderProgram {
 pub(crate) struct Encoder {
     recipe: Recipe,
     batch: usize,
+    /// Visual tokens of a view.
+    of_view: usize,
     text: String,
     states: Vec<(String, DType, usize)>,
     arena: Arena,
@@ -87,7 +89,8 @@ impl Encoder {
     pub(crate) fn new(program: EncoderProgram, arena: &Arena, held: States) -> Result<Self, ExperimentError> {
         let EncoderProgram { recipe, batch, plan, text, states } = program;
         let sessions = BTreeMap::from([(batch, session(plan, arena)?)]);
-        Ok(Self { recipe, batch, text, states, arena: arena.clone(), sessions, held })
+        let of_view = recipe.model.visual_tokens();
+        Ok(Self { recipe, batch, of_view, text, states, arena: arena.clone(), sessions, held })
     }
 
     /// The largest session.
@@ -121,8 +124,8 @@ impl Encoder {
         Ok(Encoding::of(&text, self.session(1)?.1)?)
     }
 
-    /// Writes the states of the pictures in some rows of a batch into the inputs of a session that reads them; other rows
-    /// are zero. Pictures that are not held are encoded first, so results of other sessions in the arena must have been
+    /// Writes the states of the images that some rows of a batch show into the inputs of a session that reads them; others
+    /// are zero. Images that are not held are encoded first, so results of other sessions in the arena must have been
     /// read.
     pub(crate) fn load(
         &mut self,
@@ -131,7 +134,8 @@ impl Encoder {
         rows: &[usize],
         encoding: Encoding,
     ) -> Result<(), ExperimentError> {
-        let pictures = self.pictures(batch, rows, encoding)?;
+        let images = self.images(batch, rows);
+        let pictures = self.pictures(batch, &images, encoding)?;
         for (number, (name, _, elements)) in self.states.iter().enumerate() {
             if !session.has_input(name) {
                 continue;
@@ -159,14 +163,31 @@ impl Encoder {
         Ok(())
     }
 
-    /// The pictures in some rows of a batch, each encoded once at most.
+    /// The images that some rows of a batch show: of each row one, or, where views are counted, those of which a token is made.
+    fn images(&self, batch: &PackedBatch, rows: &[usize]) -> Vec<usize> {
+        if batch.plan().views.is_none() {
+            return rows.to_vec();
+        }
+        let (of_view, of_row) = (self.of_view.max(1), batch.plan().visual_tokens * VISUAL_PARTS);
+        let shown = rows.iter().flat_map(|row| {
+            let parts = row * of_row..(row + 1) * of_row;
+            batch.visual_rows_bn4[parts.clone()].iter().zip(&batch.visual_weights_bn4[parts])
+        });
+        let named = shown.filter(|(_, weight)| **weight != 0.0);
+        let views = named.filter_map(|(row, _)| usize::try_from(*row).ok().map(|row| row / of_view));
+        // The row behind those of all views is no view's.
+        let there = |view: &usize| batch.plan().views.is_some_and(|views| *view < views);
+        views.filter(there).collect::<BTreeSet<usize>>().into_iter().collect()
+    }
+
+    /// Some images of a batch, each encoded once at most.
     fn pictures(
         &mut self,
         batch: &PackedBatch,
         rows: &[usize],
         encoding: Encoding,
     ) -> Result<Vec<(usize, Arc<Picture>)>, ExperimentError> {
-        let size = batch.pixels_bchw.len() / batch.plan().batch_size.max(1);
+        let size = batch.pixels_bchw.len() / batch.plan().pixel_shape()[0].max(1);
         let pixels = |row: usize| &batch.pixels_bchw[row * size..(row + 1) * size];
         let layout: Vec<(DType, usize)> = self.states.iter().map(|&(_, dtype, n)| (dtype, n)).collect();
         let mut seen: BTreeMap<Key, Arc<Picture>> = BTreeMap::new();

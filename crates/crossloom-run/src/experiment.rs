@@ -14,6 +14,7 @@ use crossloom_train::run_dir::{DataManifest, RunDir, RunRecord, RunStatus};
 use crossloom_train::trainer::seconds_since_1970;
 
 use crate::backends::Resources;
+use crate::batch::batch_shape;
 use crate::data::{cache, foreign_words, same_questions};
 use crate::datasets::DataSets;
 use crate::evaluate::check_metric;
@@ -27,7 +28,7 @@ use crate::start::{Start, is_settled};
 use crate::states::{Disk, States};
 use crate::training_stage::{TrainingStage, title};
 use crate::twin::take_over;
-use crate::variant::{Compiled, CompiledStage, VariantRun, batch_shape};
+use crate::variant::{Compiled, CompiledStage, VariantRun};
 use crate::{ExperimentError, VariantOutcome, compare, record, report, train};
 
 /// A recipe that is run.
@@ -288,7 +289,11 @@ impl<'r> Experiment<'r> {
         let (chunk, target) = (self.resources.chunk, device.target());
         let mut programs = match self.job {
             Job::Evaluate => Programs::to_predict(&recipe, shape, vocab, chunk, target)?,
-            Job::All | Job::Train => Programs::to_train(&recipe, shape, vocab, chunk, target)?,
+            Job::All | Job::Train => {
+                let trained = batch_shape(&data.of(&recipe)?.training_plan(&recipe)?);
+                Programs::to_predict(&recipe, shape, vocab, chunk, target)?
+                    .and_to_train(&recipe, trained, vocab, target)?
+            }
         };
         let start = Start::new(&recipe, &programs.params)?;
         let own = DataNeed::of(&recipe, data.of(&recipe)?, &plan);

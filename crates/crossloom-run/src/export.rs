@@ -18,6 +18,7 @@ use crossloom_weights::pretrained::part_of;
 use crossloom_weights::{peft, values};
 
 use crate::ExperimentError;
+use crate::batch::batch_shape;
 use crate::graph::{forward_func, policy};
 use crate::interface::Interface;
 use crate::model::dtype_in_file;
@@ -89,7 +90,7 @@ impl Held {
         let (Interface { shapes, .. }, _) = Interface::read(&stage.dir, recipe)?;
         let checkpoints = stage.checkpoints();
         let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir))?;
-        let shape = BatchShape { batch: 1, tokens: shapes.sequence_len, targets: shapes.targets };
+        let shape = BatchShape { batch: 1, ..batch_shape(&shapes) };
         let (model, _) = forward_func(recipe, shape, shapes.vocab_size, Outputs::Loss)?;
         let params = model.params;
         let start = Start::new(recipe, &params)?;

@@ -29,18 +29,19 @@ pub(crate) fn answer(
     let seen = model.phases.see(batch, encoding)?;
     let kept: Vec<Vec<usize>> = (0..model.phases.rows()).map(|row| prompt(batch, row)).collect();
     let lengths: Vec<usize> = kept.iter().map(Vec::len).collect();
-    let ends = ends(batch);
+    let ends = ends(batch, &kept);
     let most = batch.questions().iter().map(number).max().unwrap_or_default() + 1;
     let mut next = vec![0; ends.len()];
-    for (call, spans) in model.phases.calls(&lengths, batch.plan().lead.len())?.iter().enumerate() {
+    let pictures = pictures(batch, &kept);
+    for (call, spans) in model.phases.calls(&lengths, &pictures)?.iter().enumerate() {
         let longest = spans.iter().map(ExactSizeIterator::len).max().unwrap_or_default();
         // Where pictures take no positions, the first call reads them.
-        let picture = call == 0 || spans.iter().any(|span| span.start < batch.plan().shared_positions());
+        let picture = call == 0 || spans.iter().zip(&pictures).any(|(span, of)| span.start < of.end);
         let ((tokens, questions), prefill) = model.phases.prefill(longest, most, picture)?;
         load_prompts(prefill, batch, pools, &Part { kept: &kept, spans, tokens, questions }, &ends, &seen)?;
         prefill.run()?;
         // A chunk with a picture holds all of what its gates pool; others have no gates.
-        if spans.iter().any(|span| span.contains(&first_pooled(batch))) {
+        if spans.iter().zip(&pictures).any(|(span, of)| span.contains(&of.start)) {
             gates.add(prefill, &model.gates, rows)?;
         }
         let predicted = prefill.read::<i32>("predictions")?;
@@ -58,31 +59,42 @@ pub(crate) fn answer(
     Ok(())
 }
 
-/// The first position that a gate may pool: that of the first visual token, or of the prompt where there is none.
-fn first_pooled(batch: &PackedBatch) -> usize {
-    let plan = batch.plan();
-    if plan.visual_tokens == 0 { 0 } else { plan.lead.len() }
-}
-
 /// Which of its row's questions it is.
 fn number(question: &crossloom_data::packing::PackedQuestion) -> usize {
     question.segment.max(1) as usize - 1
 }
 
-/// The positions of a row that are read before anything is generated: the picture with what is before it, and the questions, without the room that
+/// The positions of a row that are read before anything is generated: pictures, what is before them, and questions, without the room that
 /// is kept for answers.
 fn prompt(batch: &PackedBatch, row: usize) -> Vec<usize> {
-    let questions = batch.questions().iter().filter(|question| question.row == row);
-    let of_questions = questions.flat_map(|question| question.start..question.start + question.prompt_len);
-    (0..batch.plan().shared_positions()).chain(of_questions).collect()
+    let length = batch.plan().sequence_len;
+    let mask = &batch.prompt_mask_bt[row * length..(row + 1) * length];
+    (0..length).filter(|&position| mask[position] != 0.0).collect()
+}
+
+/// Where the visual tokens of every row stand among its positions that are read, from the first to the last. Where there are none, the
+/// row begins with them: a gate pools nothing, or the prompt.
+fn pictures(batch: &PackedBatch, kept: &[Vec<usize>]) -> Vec<Range<usize>> {
+    let visual = batch.plan().visual_tokens;
+    let of_row = |(row, kept): (usize, &Vec<usize>)| {
+        let index = batch.image_index_bn[row * visual..(row + 1) * visual].iter();
+        let places: Vec<usize> = index.filter_map(|&at| among(kept, at)).collect();
+        let (first, last) = (places.iter().min(), places.iter().max());
+        first.zip(last).map_or(0..0, |(&first, &last)| first..last + 1)
+    };
+    kept.iter().enumerate().map(of_row).collect()
+}
+
+/// The place of a position among those that are read; none for one that is not, such as -1.
+fn among(kept: &[usize], position: i32) -> Option<usize> {
+    kept.binary_search(&usize::try_from(position).ok()?).ok()
 }
 
 /// Where every question's prompt ends among the positions of its row that are read.
-fn ends(batch: &PackedBatch) -> Vec<usize> {
-    let mut ends = vec![batch.plan().shared_positions(); batch.plan().batch_size];
+fn ends(batch: &PackedBatch, kept: &[Vec<usize>]) -> Vec<usize> {
     let end = |question: &crossloom_data::packing::PackedQuestion| {
-        ends[question.row] += question.prompt_len;
-        ends[question.row]
+        let behind = question.start + question.prompt_len;
+        kept[question.row].partition_point(|&position| position < behind)
     };
     batch.questions().iter().map(end).collect()
 }
@@ -126,11 +138,10 @@ fn load_prompts(
     session.write(inputs::POSITIONS, &part.gathered(&batch.positions_bt, length, 0))?;
     let segments = part.gathered(&batch.segments_bt, length, PADDING_SEGMENT);
     session.write(inputs::SEGMENTS, &segments)?;
-    // No answer stands in front of a picture, so that its positions are those among all that are read.
     let here = |(place, &at): (usize, &i32)| {
         let span = &spans[place / visual];
-        let inside = usize::try_from(at).is_ok_and(|at| span.contains(&at));
-        if inside { at - span.start as i32 } else { -1 }
+        let inside = among(&part.kept[place / visual], at).filter(|at| span.contains(at));
+        inside.map_or(-1, |at| (at - span.start) as i32)
     };
     let index: Vec<i32> = batch.image_index_bn.iter().enumerate().map(here).collect();
     let laid = Laid::new(&segments, spans.len(), &index);
@@ -138,6 +149,9 @@ fn load_prompts(
     if session.has_input(inputs::IMAGE_INDEX) {
         session.write(inputs::IMAGE_INDEX, &index)?;
         session.write(inputs::VISUAL, &seen.visual)?;
+    }
+    if session.has_input(inputs::PATCH_INDEX) {
+        session.write(inputs::PATCH_INDEX, &pools.patches(batch, &index))?;
     }
     for (name, features) in &seen.features {
         if session.has_input(name) {
@@ -194,9 +208,10 @@ fn decode(model: &mut Model, batch: &mut PackedBatch, held: &mut [usize]) -> Res
     for (index, (question, column)) in batch.questions().iter().zip(&column).enumerate() {
         if let (Some(column), Some(&token)) = (column, batch.generated(index).last()) {
             let at = question.row * width + column;
-            let offset = question.prompt_len + question.answer_len - 1;
+            // The answer goes on behind the last position of the prompt.
+            let last = question.row * batch.plan().sequence_len + question.start + question.prompt_len - 1;
             (tokens[at], segments[at]) = (token, question.segment);
-            positions[at] = (batch.plan().first_text_position() + offset) as i32;
+            positions[at] = batch.positions_bt[last] + question.answer_len as i32;
         }
     }
     session.write(inputs::TOKENS, &tokens)?;

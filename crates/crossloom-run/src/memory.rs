@@ -94,15 +94,18 @@ impl DataNeed {
                 sets.push(stage);
             }
         }
-        let BatchShape { batch, tokens, targets } = shape;
+        let BatchShape { batch, tokens, targets, views } = shape;
         let (tokens, targets) = (tokens as u64, targets as u64);
         let vector = recipe.topology.conditioning.given_width().unwrap_or(0) as u64;
-        let row = pixels + 4 * tokens + recipe.visual_positions() as u64 + 2 * targets + vector;
+        // Where views are counted, every visual token has four parts, each a row and a weight.
+        let visual = views.map_or(recipe.visual_positions(), |of| 9 * of.tokens) as u64;
+        let row = 4 * tokens + visual + 2 * targets + vector;
         let batches = 1 + u64::from(*validation > 0.0);
+        let numbers = shape.images() as u64 * pixels + batch as u64 * row;
         Self {
             content: sets.into_iter().map(content).sum(),
             read: false,
-            batches: batches * batch as u64 * 4 * row,
+            batches: batches * 4 * numbers,
             pictures: asked(recipe, limited(test, *test_limit) as usize),
             trained: seen(recipe, limited(train, *train_limit) as usize),
             budget: PictureBudget::default(),

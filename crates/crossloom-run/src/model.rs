@@ -20,8 +20,9 @@ use crate::ExperimentError;
 use crate::backends::Backend;
 use crate::graph::{forward_func, policy};
 use crate::phases::Phases;
-use crate::programs::{Programs, TrainingPrograms, compiled};
+use crate::programs::{Programs, compiled};
 use crate::start::Start;
+use crate::training::Training;
 
 /// Named weights, with the compiled graphs that work on them.
 pub struct Model {
@@ -40,16 +41,6 @@ pub struct Model {
     /// Whether all weights are zero until start values or a checkpoint's are put there, but for those that stay where they lie.
     blank: bool,
     start: Start,
-}
-
-/// The compiled training step of a model.
-pub struct Training {
-    /// A training step, or its part for one micro-batch.
-    pub step: Session,
-    /// With gradient accumulation: the end of a step.
-    pub apply: Option<Session>,
-    /// Where pictures are held out: the loss alone.
-    pub held_out: Option<Session>,
 }
 
 impl Model {
@@ -82,13 +73,7 @@ impl Model {
         let arena = Arena::new(&store);
         let phases = Phases::new(phases, &arena)?;
         let mut model = Self { store, arena, phases, training: None, params, gates, blank: true, start };
-        if let Some(TrainingPrograms { step, apply, held_out, .. }) = training {
-            model.training = Some(Training {
-                step: model.session(step)?,
-                apply: apply.map(|apply| model.session(apply)).transpose()?,
-                held_out: held_out.map(|loss| model.session(loss)).transpose()?,
-            });
-        }
+        model.training = training.map(|training| Training::new(training, &model.arena)).transpose()?;
         for name in model.start.frozen().filter(|name| model.store.info(name).is_some()) {
             write_copy(&model.store, name)?;
         }

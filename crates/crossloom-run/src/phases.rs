@@ -13,7 +13,7 @@ use crossloom_recipe::{PointAddress, Recipe, Tap};
 use crossloom_runtime::{Arena, Executable, RunError, Session};
 
 use crate::ExperimentError;
-use crate::batch::question_mask;
+use crate::batch::{load_layout, question_mask};
 use crate::encoder::{Encoder, EncoderProgram};
 use crate::graph::{edges, policy};
 use crate::programs::compiled;
@@ -21,6 +21,9 @@ use crate::states::{Encoding, PictureBudget, States};
 
 /// Positions of a prompt are rounded up to a multiple of this.
 const POSITIONS: usize = 16;
+
+/// Views that are encoded at once, at the most: a batch may have a hundred and more.
+const VIEWS_AT_ONCE: usize = 16;
 
 /// `encode` and `connect` for pictures, `prefill` for prompts, `decode` for what follows them; one cache of keys and values
 /// of which every row of a batch has a slot.
@@ -69,8 +72,9 @@ impl PhasePrograms {
         target: &dyn Target,
     ) -> Result<(Self, Described), ExperimentError> {
         let graphs = Graphs::new(recipe, shape, vocab)?.in_chunks(chunk)?;
-        let BatchShape { batch, targets, .. } = shape;
-        let (encoder, mut params) = EncoderProgram::new(recipe, batch, target)?;
+        let targets = shape.targets;
+        let at_once = shape.views.map_or(shape.batch, |of| of.views.min(VIEWS_AT_ONCE));
+        let (encoder, mut params) = EncoderProgram::new(recipe, at_once, target)?;
         let (seen, read) = (graphs.connect()?, graphs.prefill(graphs.at_once(), targets, true)?);
         let (connect, prefill) = (graphs.plan(&seen, target)?, graphs.plan(&read, target)?);
         let encoder = encoder.read_by(&connect);
@@ -164,6 +168,7 @@ impl Phases {
         asked.dedup();
         let session = &mut self.connect;
         self.encoder.load(session, batch, &asked, encoding)?;
+        load_layout(session, batch)?;
         if session.has_input(inputs::QUESTION_MASK) {
             session.write(inputs::TOKENS, &batch.tokens_bt)?;
             session.write(inputs::QUESTION_MASK, &question_mask(batch))?;
@@ -182,17 +187,19 @@ impl Phases {
         Ok(Seen { visual: session.read::<f32>(inputs::VISUAL)?, features })
     }
 
-    /// In how many calls, and which positions of every row in each, prompts of these lengths are read. A prompt begins with
-    /// `lead` tokens and the visual tokens of its picture. A row that is read to its end before the others has empty ranges.
+    /// In how many calls, and which positions of every row in each, prompts of these lengths are read, whose visual tokens stand at
+    /// `pictures`. A row that is read to its end before the others has empty ranges.
     pub(crate) fn calls(
         &self,
         lengths: &[usize],
-        lead: usize,
+        pictures: &[Range<usize>],
     ) -> Result<Vec<Vec<Range<usize>>>, ExperimentError> {
         let Graphs { recipe, .. } = &self.graphs;
-        let (chunking, picture) = (chunking(recipe), lead..lead + recipe.visual_positions());
-        let cut = |&length: &usize| chunking.cut(recipe, length, picture.clone(), self.graphs.at_once());
-        let rows: Vec<Vec<Range<usize>>> = lengths.iter().map(cut).collect::<Result<_, _>>()?;
+        let chunking = chunking(recipe);
+        let cut = |(&length, picture): (&usize, &Range<usize>)| {
+            chunking.cut(recipe, length, picture.clone(), self.graphs.at_once())
+        };
+        let rows: Vec<Vec<Range<usize>>> = lengths.iter().zip(pictures).map(cut).collect::<Result<_, _>>()?;
         let calls = rows.iter().map(Vec::len).max().unwrap_or_default();
         let of_call = |call: usize| {
             let of_row = |(row, &length): (&Vec<Range<usize>>, &usize)| {
@@ -251,6 +258,12 @@ impl Graphs {
     /// The same, with prompts that are read in chunks of so many positions.
     fn in_chunks(self, chunk: Option<usize>) -> Result<Self, ExperimentError> {
         let chunk = chunk.filter(|&chunk| chunk < self.shape.tokens);
+        if chunk.is_some() && self.shape.views.is_some() {
+            return Err(ExperimentError::request(
+                "prompts with several pictures, or none, are read at once",
+                "leave out the size of chunks",
+            ));
+        }
         if let Some(chunk) = chunk {
             // What would be refused for the longest prompt is refused before there is one.
             let picture = 0..self.recipe.visual_positions();
@@ -295,7 +308,8 @@ impl Graphs {
 
     fn step(&self, tokens: usize) -> StepShape {
         let BatchShape { batch: rows, tokens: capacity, .. } = self.shape;
-        StepShape { rows, tokens, cache: CacheShape { slots: rows, capacity } }
+        let visual = self.shape.views.map(|of| of.tokens);
+        StepShape { rows, tokens, cache: CacheShape { slots: rows, capacity }, visual }
     }
 }
 

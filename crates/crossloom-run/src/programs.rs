@@ -32,7 +32,7 @@ pub struct Programs {
     pub time: Duration,
 }
 
-/// The plans of a training step.
+/// The plans of a training step for the largest batch.
 pub struct TrainingPrograms {
     /// A training step, or its part for one micro-batch.
     pub step: Plan,
@@ -42,32 +42,71 @@ pub struct TrainingPrograms {
     pub held_out: Option<Plan>,
     /// The passes that both went through, in order.
     pub passes: Vec<PassRecord>,
-    source: Source,
+    pub(crate) source: StepSource,
 }
 
-/// What a training step is compiled from.
-struct Source {
+/// What a training step is compiled from, for batches of any shape.
+pub(crate) struct StepSource {
+    recipe: Recipe,
+    vocab: usize,
+    /// The largest.
+    shape: BatchShape,
+    /// Its loss.
     func: Func,
     spec: Training,
     policy: Policy,
 }
 
-impl Source {
+impl StepSource {
+    /// The largest shape.
+    pub(crate) fn shape(&self) -> BatchShape {
+        self.shape
+    }
+
     /// The step, and its end where gradients accumulate; of at most so many bytes of arena, as far as it can be.
     fn compile(
         &self,
+        func: &Func,
         target: &dyn Target,
         memory: Option<usize>,
     ) -> Result<(Plan, Option<Plan>, Vec<PassRecord>), ExperimentError> {
         let mode = Mode::Train(&self.spec);
         let cx = Context { policy: self.policy.clone(), memory, ..Context::new(target, mode) };
-        let set = compile(&self.func, &cx)?;
+        let set = compile(func, &cx)?;
         let mut passes = set.main.passes;
         let apply = set.apply.map(|apply| {
             passes.extend(apply.passes);
             apply.plan
         });
         Ok((set.main.plan, apply, passes))
+    }
+
+    /// The step for batches of another shape, of at most so many bytes of arena, as far as it can be. It ends where the largest one's
+    /// does.
+    ///
+    /// # Errors
+    /// The graph cannot be built or compiled.
+    pub(crate) fn step_of(
+        &self,
+        shape: BatchShape,
+        target: &dyn Target,
+        memory: Option<usize>,
+    ) -> Result<Plan, ExperimentError> {
+        let (_, func) = training_func(&self.recipe, shape, self.vocab)?;
+        let (step, ..) = self.compile(&func, target, memory)?;
+        release_freed();
+        Ok(step)
+    }
+
+    /// The loss of batches of another shape.
+    ///
+    /// # Errors
+    /// As [`StepSource::step_of`].
+    pub(crate) fn loss_of(&self, shape: BatchShape, target: &dyn Target) -> Result<Plan, ExperimentError> {
+        let (_, func) = training_func(&self.recipe, shape, self.vocab)?;
+        let loss = compiled(&func, target, &self.policy)?;
+        release_freed();
+        Ok(loss)
     }
 }
 
@@ -101,19 +140,32 @@ impl Programs {
         chunk: Option<usize>,
         target: &dyn Target,
     ) -> Result<Self, ExperimentError> {
-        let start = Instant::now();
-        let mut programs = Self::to_predict(recipe, shape, vocab, chunk, target)?;
+        Self::to_predict(recipe, shape, vocab, chunk, target)?.and_to_train(recipe, shape, vocab, target)
+    }
+
+    /// These, and what a training needs of which that is the shape of the largest batch.
+    ///
+    /// # Errors
+    /// The graph cannot be built or compiled.
+    pub fn and_to_train(
+        self,
+        recipe: &Recipe,
+        shape: BatchShape,
+        vocab: usize,
+        target: &dyn Target,
+    ) -> Result<Self, ExperimentError> {
+        let (start, mut programs) = (Instant::now(), self);
         let (graph, func) = training_func(recipe, shape, vocab)?;
         let spec = training_spec(recipe, &graph.params);
         let policy = policy(recipe, &graph.params)?;
         let held_out =
             (recipe.data.validation > 0.0).then(|| compiled(&func, target, &policy)).transpose()?;
-        let source = Source { func, spec, policy };
-        let (step, apply, passes) = source.compile(target, None)?;
+        let source = StepSource { recipe: recipe.clone(), vocab, shape, func, spec, policy };
+        let (step, apply, passes) = source.compile(&source.func, target, None)?;
         programs.phases.encoder = programs.phases.encoder.read_by(&step);
         programs.training = Some(TrainingPrograms { step, apply, held_out, passes, source });
         release_freed();
-        programs.time = start.elapsed();
+        programs.time += start.elapsed();
         Ok(programs)
     }
 
@@ -122,7 +174,7 @@ impl Programs {
     pub(crate) fn squeeze(&mut self, target: &dyn Target, arena: usize) -> Result<bool, ExperimentError> {
         let Some(training) = &mut self.training else { return Ok(false) };
         let start = Instant::now();
-        let (step, apply, passes) = training.source.compile(target, Some(arena))?;
+        let (step, apply, passes) = training.source.compile(&training.source.func, target, Some(arena))?;
         let smaller = step.arena_bytes() < training.step.arena_bytes();
         if smaller {
             (training.step, training.apply, training.passes) = (step, apply, passes);

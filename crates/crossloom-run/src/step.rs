@@ -11,12 +11,13 @@ use crossloom_train::step::{
 };
 
 use crate::ExperimentError;
-use crate::batch::{Pools, load_batch, load_questions};
+use crate::batch::{Pools, batch_shape, load_batch, load_questions};
 use crate::encoder::Encoder;
 use crate::gates::GateMoments;
-use crate::model::{Model, Training, load_state, visit_state};
+use crate::model::{Model, load_state, visit_state};
 use crate::states::Encoding;
 use crate::stream::TrainingBatch;
+use crate::training::Training;
 
 /// A model in training.
 pub struct ModelStep<'m> {
@@ -55,7 +56,7 @@ impl<'m> ModelStep<'m> {
 
     /// The loss of a batch that is not trained on; `None` where no pictures are held out.
     pub(crate) fn held_out_loss(&mut self, batch: &PackedBatch) -> Result<Option<f32>, ExperimentError> {
-        let Some(session) = self.training.held_out.as_mut() else { return Ok(None) };
+        let Some(session) = self.training.loss_of(batch_shape(batch.plan()))? else { return Ok(None) };
         self.pictures.load(session, batch, &self.pools)?;
         session.run()?;
         Ok(Some(scalar(session, "loss")?))
@@ -97,7 +98,9 @@ impl Pictures<'_> {
             Some(encoding) => encoding,
             None => *self.encoding.insert(self.encoder.encoding()?),
         };
-        let rows: Vec<usize> = (0..batch.real_rows()).collect();
+        // A row that only fills the batch shows no view that is counted.
+        let filled = batch.plan().views.map_or(batch.real_rows(), |_| batch.plan().batch_size);
+        let rows: Vec<usize> = (0..filled).collect();
         self.encoder.load(session, batch, &rows, encoding)?;
         Ok(load_questions(session, batch, pools)?)
     }
@@ -119,7 +122,7 @@ impl TrainStep for ModelStep<'_> {
 
     fn micro_step(&mut self, batch: &TrainingBatch, micro: &MicroStep<'_>) -> Result<MicroOutput, BoxError> {
         let betas = [self.beta1, self.beta2];
-        let Training { step, apply, .. } = &mut *self.training;
+        let (step, apply) = self.training.of(batch_shape(batch.batch.plan()))?;
         self.pictures.load(step, &batch.batch, &self.pools)?;
         if step.has_input(MICRO_WEIGHT) {
             step.write(MICRO_WEIGHT, &[micro.weight])?;
@@ -138,7 +141,7 @@ impl TrainStep for ModelStep<'_> {
             None
         };
         // What ends a step runs in the same arena, so it comes after everything that is read of this part.
-        let grad_norm = match (micro.update, apply.as_mut()) {
+        let grad_norm = match (micro.update, apply) {
             (None, _) => None,
             (Some(_), None) => Some(scalar(step, "grad_norm")?),
             (Some(update), Some(apply)) => {
@@ -159,13 +162,13 @@ impl TrainStep for ModelStep<'_> {
         // what they left in the accumulators must go first.
         self.discard_gradients().ok()?;
         let betas = [self.beta1, self.beta2];
-        let Training { step, apply, .. } = &mut *self.training;
         let named = |found: crossloom_runtime::NonFinite| NonFinite {
             op: found.op,
             scope: found.scope,
             value_name: found.value,
         };
         for (index, batch) in batches.iter().enumerate() {
+            let (step, _) = self.training.of(batch_shape(batch.batch.plan())).ok()?;
             self.pictures.load(step, &batch.batch, &self.pools).ok()?;
             if step.has_input(MICRO_WEIGHT) {
                 let weight = share_of_targets(batches, index) as f32;
@@ -177,7 +180,7 @@ impl TrainStep for ModelStep<'_> {
                 return Some(named(found));
             }
         }
-        let apply = apply.as_mut()?;
+        let apply = self.training.apply.as_mut()?;
         Self::set_rates(apply, update, betas).ok()?;
         apply.find_non_finite().ok()?.map(named)
     }

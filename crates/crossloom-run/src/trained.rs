@@ -4,13 +4,12 @@ use std::path::Path;
 
 use crossloom_data::packing::{ImageMode, PackedBatch, PackingPlan};
 use crossloom_data::tokenizer::QuestionTokenizer;
-use crossloom_model::BatchShape;
 use crossloom_recipe::Recipe;
 use crossloom_train::run_dir::VariantDir;
 
 use crate::ExperimentError;
 use crate::backends::Resources;
-use crate::batch::Pools;
+use crate::batch::{Pools, batch_shape};
 use crate::data::image_mode;
 use crate::gates::GateMoments;
 use crate::generate::answer;
@@ -162,7 +161,7 @@ pub(crate) fn restored(
     let recipe = &stage.recipe;
     let checkpoints = stage.checkpoints();
     let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir))?;
-    let shape = BatchShape { batch: shapes.batch_size, tokens: shapes.sequence_len, targets: shapes.targets };
+    let shape = batch_shape(shapes);
     let device = resources.backend.running()?;
     let mut programs =
         Programs::to_predict(recipe, shape, shapes.vocab_size, resources.chunk, device.target())?;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use crossloom_data::packing::PackingPlan;
 use crossloom_eval::Results;
 use crossloom_eval::samples::write_samples;
-use crossloom_model::BatchShape;
 use crossloom_recipe::{Recipe, Variant};
 use crossloom_runtime::Device;
 use crossloom_runtime::limits::Need;
@@ -269,10 +268,6 @@ impl<'v> VariantRun<'v> {
         tracing::info!(variant = %name, questions = evaluation.records.len(), "evaluated");
         Ok(Some(VariantOutcome::new(self.variant, evaluation.records, results, entry, self.dir.clone())))
     }
-}
-
-pub(crate) fn batch_shape(plan: &PackingPlan) -> BatchShape {
-    BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets }
 }
 
 /// Adds to the seconds of a phase, which are those of all processes.

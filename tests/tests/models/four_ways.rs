@@ -28,7 +28,7 @@ warmup = 0
 ";
 const IMAGE_TOKENS: usize = 4;
 const VOCAB: usize = 7;
-const SHAPE: BatchShape = BatchShape { batch: 2, tokens: 8, targets: 2 };
+const SHAPE: BatchShape = BatchShape { batch: 2, tokens: 8, targets: 2, views: None };
 const TOLERANCE: f32 = 2e-5;
 
 fn recipes() -> PathBuf {

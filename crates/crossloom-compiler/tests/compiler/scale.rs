@@ -95,7 +95,7 @@ fn inject(func: &mut Func, number: usize, h: Value, v: Value, [mask, index]: [Va
     operands.extend([w("controller_w", &[1, 2 * D]), w("controller_b", &[1])]);
     let mut b = func.builder();
     b.set_scope(Scope::new(format!("inject.point.{number}.agf")));
-    let gate = AgfGate { heads: 8, attention: PoolAttention::Separate, channel: false };
+    let gate = AgfGate { heads: 8, attention: PoolAttention::Separate, channel: false, masked: false };
     let gate = b.one(gate, &operands).unwrap();
     b.one(AgfInject { convex: false, channel: false }, &[h, gate, v, index]).unwrap()
 }

@@ -26,6 +26,7 @@ mod embedding;
 mod error;
 mod float_mat;
 mod gemm;
+mod mix_rows;
 mod norm;
 mod permute;
 mod reduce;
@@ -52,6 +53,7 @@ pub use error::KernelError;
 pub(crate) use error::{distinct, indices};
 pub use float_mat::{FloatMat, FloatMatMut};
 pub use gemm::{Blocks, Epilogue, Gemm, gemm, gemm_blocks};
+pub use mix_rows::{MixRows, mix_rows, mix_rows_grad};
 pub use norm::{
     Incoming, add_layer_norm, add_rms_norm, layer_norm, layer_norm_grad, norm_grad_scratch_len, rms_norm,
     rms_norm_grad,

@@ -9,9 +9,9 @@ use crossloom_ir::op::{
     BinaryKind, Broadcast, CacheWrite, CachedAttention, Concat, Constant, Convert, CrossEntropy,
     CrossEntropyGrad, DeformableAttention, DeformableAttentionGrad, Embedding, EmbeddingGrad,
     FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm, LayerNormGrad, Linear, LinearCrossEntropy,
-    Load, LowRankLinear, Matmul, MatmulActGrad, MultiAdamW, NormKind, Pad, PoolAttention, Reduce, ReduceKind,
-    Reshape, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step, ToFloat, ToInt,
-    Transpose, Unary, UnaryKind, WeightGrad,
+    Load, LowRankLinear, Matmul, MatmulActGrad, MixRows, MixRowsGrad, MultiAdamW, NormKind, Pad,
+    PoolAttention, Reduce, ReduceKind, Reshape, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Slice,
+    Softmax, Step, ToFloat, ToInt, Transpose, Unary, UnaryKind, WeightGrad,
 };
 use crossloom_ir::{DType, Op};
 
@@ -298,6 +298,10 @@ fn rows(seen: &mut Seen) {
         let twice = whole(&[2, 3], &[4, 4, 0, 2, 2, 2]);
         check(GatherRows, &[h.clone(), twice.clone()]);
         check(ScatterRows { mode: ScatterMode::Add }, &[h, twice, slots]);
+        let parts = [random_whole(&[2, 9, 4], 0, 6, 7), random(&[2, 9, 4], 8)];
+        let features = [random(&[3, 5, d], 9), random(&[d], 10)];
+        seen.insert(check(MixRows, &[&features[..], &parts[..]].concat()));
+        seen.insert(check(MixRowsGrad { rows: 5 }, &[&[random(&[3, 2, 9, d], 11)], &parts[..]].concat()));
     }
 }
 
@@ -351,8 +355,8 @@ fn injection(seen: &mut Seen) {
         (PoolAttention::Shared, 3),
         (PoolAttention::Separate, 2),
     ] {
-        for channel in [false, true] {
-            let op = AgfGate { heads, attention, channel };
+        for (channel, masked) in [(false, false), (true, false), (false, true)] {
+            let op = AgfGate { heads, attention, channel, masked };
             seen.insert(check(op, &gate(op)));
         }
     }
@@ -413,8 +417,9 @@ fn projection(op: AmpProject, [dv, inner, d, n]: [usize; 4]) -> Vec<Arg> {
 fn gate(op: AgfGate) -> Vec<Arg> {
     let d = 6;
     let mask = floats(&[2, 5], &[1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
-    let mut args =
-        vec![random(&[2, 5, d], 40), random(&[3, 2, 4, d], 41), mask, random(&[d], 42), random(&[d], 43)];
+    let mut args = vec![random(&[2, 5, d], 40), random(&[3, 2, 4, d], 41), mask];
+    args.extend(op.masked.then(|| floats(&[2, 4], &[1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0])));
+    args.extend([random(&[d], 42), random(&[d], 43)]);
     let sets = match op.attention {
         PoolAttention::None => 0,
         PoolAttention::Shared => 1,

@@ -65,7 +65,7 @@ impl Subject {
     }
 
     fn whole(&self) -> Session {
-        let shape = BatchShape { batch: PROMPTS.len(), tokens: TOKENS, targets: TOKENS };
+        let shape = BatchShape { batch: PROMPTS.len(), tokens: TOKENS, targets: TOKENS, views: None };
         self.session(&build(&self.recipe, &self.edges, shape, VOCAB, Outputs::Predictions).unwrap())
     }
 }
@@ -157,10 +157,10 @@ fn by_phases(subject: &Subject, rows: &[usize], slots: &[usize], cache: CacheSha
     let longest = PROMPTS.into_iter().max().unwrap();
     let from = vec![0; rows.len()];
     let mut given = part(recipe, rows, slots, &from, &prompts, longest);
-    let asked = BatchShape { batch: rows.len(), tokens: longest, targets: 1 };
+    let asked = BatchShape { batch: rows.len(), tokens: longest, targets: 1, views: None };
     let mut see = subject.session(&encode_and_connect(recipe, edges, asked, VOCAB).unwrap());
     given.extend(call(&mut see, &given, &[inputs::VISUAL, inputs::FEATURES]));
-    let step = |tokens: usize| StepShape { rows: rows.len(), tokens, cache };
+    let step = |tokens: usize| StepShape { rows: rows.len(), tokens, cache, visual: None };
     let read = prefill(recipe, edges, step(longest), longest, VOCAB, Span::Whole).unwrap();
     keep(&call(&mut subject.session(&read), &given, &["logits"]), &from, &prompts, longest);
     let mut next = subject.session(&decode(recipe, edges, step(1), VOCAB).unwrap());

@@ -6,8 +6,8 @@ use crossloom_ir::op::{
     Activation, AddLayerNorm, AddRmsNorm, Affine, AgfInject, AgfInjectGrad, Attention, AttentionGrad,
     AttnPool, AttnPoolGrad, Binary, BinaryKind, Broadcast, CacheWrite, CachedAttention, Concat, Constant,
     Convert, DeformableAttention, DeformableAttentionGrad, Embedding, EmbeddingGrad, GatherRows, LayerNorm,
-    LayerNormGrad, Linear, Matmul, Pad, Reduce, ReduceKind, RmsNorm, RmsNormGrad, Rope, ScatterMode,
-    ScatterRows, Slice, Softmax, Transpose, Unary, UnaryKind,
+    LayerNormGrad, Linear, Matmul, MixRows, MixRowsGrad, Pad, Reduce, ReduceKind, RmsNorm, RmsNormGrad, Rope,
+    ScatterMode, ScatterRows, Slice, Softmax, Transpose, Unary, UnaryKind,
 };
 
 use crate::compare::{Arg, between, check_typed, floats, is_lowered, narrow, random, random_whole, whole};
@@ -225,6 +225,13 @@ fn rotations_rows_and_sums_take_every_mix() {
             let args = [h.clone(), index.clone(), of(&[2, 3, 35], 6)];
             assert!(!check_typed(ScatterRows { mode }, &args, &[dtype]).is_empty());
         }
+        let parts = [random_whole(&[2, 9, 4], 0, 6, 7), random(&[2, 9, 4], 8)];
+        let (features, end) = (of(&[3, 5, 35], 9), random(&[35], 10));
+        for result in BOTH {
+            check_typed(MixRows, &[&[features.clone(), end.clone()], &parts[..]].concat(), &[result]);
+        }
+        let grad = [&[of(&[3, 2, 9, 35], 11)], &parts[..]].concat();
+        check_typed(MixRowsGrad { rows: 5 }, &grad, &[F32; 2]);
         for axes in [vec![0], vec![0, 1], vec![2], vec![1, 2]] {
             check_typed(Reduce { kind: ReduceKind::Sum, axes }, &[of(&[9, 130, 33], 3)], &[F32]);
         }

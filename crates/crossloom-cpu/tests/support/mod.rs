@@ -68,7 +68,7 @@ pub fn method(name: &str, sets: &[&str]) -> Recipe {
 }
 
 /// Image of 16 positions, two questions of six positions with two answer tokens each, one position of padding.
-pub const SHAPE: BatchShape = BatchShape { batch: 2, tokens: 29, targets: 5 };
+pub const SHAPE: BatchShape = BatchShape { batch: 2, tokens: 29, targets: 5, views: None };
 pub const VOCAB: usize = 13;
 const IMAGE: usize = 16;
 const QUESTION: usize = 6;

@@ -95,7 +95,9 @@ pub fn lower_by(rules: Rules, op: &Op, inputs: &[&TensorType], outputs: &[&Tenso
         | Op::Embedding(_)
         | Op::EmbeddingGrad(_)
         | Op::GatherRows(_)
-        | Op::ScatterRows(_) => rows::lower(op, types),
+        | Op::ScatterRows(_)
+        | Op::MixRows(_)
+        | Op::MixRowsGrad(_) => rows::lower(op, types),
         Op::CrossEntropy(_) | Op::CrossEntropyGrad(_) => loss::lower(op, types),
         Op::LinearCrossEntropy(op) => head::lower(*op, rules, types),
         Op::AttnPool(op) => pool::lower(*op, types),

@@ -60,6 +60,31 @@ pub(super) fn lower(op: &Op, types: Types<'_>) -> Option<Lowered> {
             let lowered = by_row("scatter_rows", text, Teams::warps(rows)?, source, arguments)?;
             Some(lowered.in_place(vec![(0, 0)]))
         }
+        // A kernel has room for parts, so there are some.
+        Op::MixRows(_) if types.inputs[2].last() > 0 => {
+            let text = include_str!("../kernels/mix_rows.cu");
+            let parts = types.inputs[2];
+            let source = new().sets([
+                ("TAPS", x.shape[0]),
+                ("ROWS", x.shape[1]),
+                ("TOKENS", parts.rows()),
+                ("PARTS", parts.last()),
+            ]);
+            let arguments = vec![Input(0), Input(1), Input(2), Input(3), Output(0), Fault];
+            by_row("mix_rows", text, Teams::warps(x.shape[0] * parts.rows())?, source, arguments)
+        }
+        Op::MixRowsGrad(op) if types.inputs[1].last() > 0 => {
+            let text = include_str!("../kernels/mix_rows_grad.cu");
+            let parts = types.inputs[1];
+            let source = new().sets([
+                ("TAPS", x.shape[0]),
+                ("ROWS", op.rows),
+                ("TOKENS", parts.rows()),
+                ("PARTS", parts.last()),
+            ]);
+            let arguments = vec![Input(0), Input(1), Input(2), Output(0), Output(1), Fault];
+            by_row("mix_rows_grad", text, Teams::warps(x.shape[0] * op.rows + 1)?, source, arguments)
+        }
         _ => None,
     }
 }

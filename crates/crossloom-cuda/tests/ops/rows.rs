@@ -2,8 +2,8 @@
 
 use crossloom_ir::op::{
     AdamW, AddLayerNorm, AddRmsNorm, Argmax, CrossEntropy, CrossEntropyGrad, Embedding, EmbeddingGrad,
-    GatherRows, GlobalNorm, LayerNorm, LayerNormGrad, LinearCrossEntropy, MultiAdamW, RmsNorm, RmsNormGrad,
-    Rope, ScatterMode, ScatterRows, Softmax,
+    GatherRows, GlobalNorm, LayerNorm, LayerNormGrad, LinearCrossEntropy, MixRows, MixRowsGrad, MultiAdamW,
+    RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Softmax,
 };
 
 use crossloom_ir::DType;
@@ -147,6 +147,39 @@ fn rows_by_index() {
         (case("gather_rows", GatherRows, vec![h(), ints(&[2, 2], [0, -1, -2, 7])]), 2, -2),
         (scatter(ScatterMode::Add, [0, 4, 1, -2]), 1, 4),
         (scatter(ScatterMode::Set, [0, 1, 3, 3]), 3, 3),
+    ]);
+}
+
+/// Taps that are mixed alike, of rows that several tokens share, that none reads, and of the row that all taps share.
+#[test]
+fn rows_that_are_mixed() {
+    let mut cases = Vec::new();
+    for (taps, rows, tokens, cols) in [(1, 1, 1, 1), (2, 5, 9, 40), (3, 40, 70, 33)] {
+        let named = |i: i32| i * i * 7 % (rows as i32 + 1);
+        let parts = 2 * tokens * 4;
+        let shape = [2, tokens, 4];
+        let at = || ints(&shape, (0..parts as i32).map(named));
+        let weights = || {
+            let values: Vec<f32> = (0..parts).map(|i| [1.0, 0.0, 0.25, -0.5, 0.0][i % 5]).collect();
+            given(&shape, &values)
+        };
+        let features = floats(&[taps, rows, cols], 1);
+        let name = |what: &str| format!("{what} of {rows} rows, {taps} taps");
+        let operands = vec![features, floats(&[cols], 2), at(), weights()];
+        cases.push(case(name("mix_rows"), MixRows, operands.clone()));
+        let narrow = |(i, x): (usize, Operand)| if i == 0 { x.narrow() } else { x };
+        let narrow = operands.into_iter().enumerate().map(narrow).collect();
+        cases.push(case(name("narrow mix_rows"), MixRows, narrow).within(1e-2).results(&[DType::Bf16]));
+        let operands = vec![floats(&[taps, 2, tokens, cols], 3), at(), weights()];
+        cases.push(case(name("mix_rows_grad"), MixRowsGrad { rows }, operands));
+    }
+    agree(&cases);
+    let parts = |row: i32| vec![ints(&[1, 2, 2], [0, 3, row, 0]), floats(&[1, 2, 2], 1)];
+    let forward = |row| [vec![floats(&[2, 3, 2], 2), floats(&[2], 3)], parts(row)].concat();
+    let backward = |row| [vec![floats(&[2, 1, 2, 2], 2)], parts(row)].concat();
+    refused(vec![
+        (case("mix_rows", MixRows, forward(4)), 2, 4),
+        (case("mix_rows_grad", MixRowsGrad { rows: 3 }, backward(-1)), 2, -1),
     ]);
 }
 

@@ -46,8 +46,16 @@ impl PictureReader {
 
     /// Visual tokens that pictures of so many views have at most: those of the views, and the ends of their rows where these have some.
     pub fn most_tokens(&self, views: usize) -> usize {
-        let ends = if self.has_rows() { self.side() } else { 0 };
-        views.saturating_mul(self.tokens.saturating_add(ends))
+        if !self.has_rows() {
+            return views.saturating_mul(self.tokens);
+        }
+        // As bases, each with one end; or as one base and tiles, whose rows all have one. Tokens of tiles are made fewer where the root of their
+        // number, over that of the most, is above 1.1.
+        let bases = views.saturating_mul(self.tokens.saturating_add(1));
+        let tiles = views.saturating_sub(1);
+        let kept = self.most_tiles.map_or(tiles, |most| tiles.min(most.saturating_mul(121).div_ceil(100)));
+        let tiled = kept.saturating_add(1).saturating_mul(self.tokens);
+        bases.max(tiled.saturating_add(tiles.saturating_mul(self.side())))
     }
 
     /// Whether every picture is one view whose tokens are its own, in their order.

@@ -12,9 +12,9 @@ use crossloom_ir::op::{
     AmpProject, Argmax, Attach, AttnPool, AttnPoolGrad, Broadcast, CacheWrite, CachedAttention, Concat,
     Constant, Convert, CrossEntropy, CrossEntropyGrad, DeformableAttention, DeformableAttentionGrad,
     Embedding, EmbeddingGrad, FusedElementwise, GatherRows, GlobalNorm, Iota, LayerNorm, Linear,
-    LinearCrossEntropy, Load, LowRankLinear, Matmul, MatmulActGrad, MultiAdamW, NormKind, Pad, PoolAttention,
-    Reduce, ReduceKind, Reshape, Rope, ScatterMode, ScatterRows, Slice, Softmax, Step, ToFloat, ToInt,
-    Transpose, UnaryKind, WeightGrad,
+    LinearCrossEntropy, Load, LowRankLinear, Matmul, MatmulActGrad, MixRows, MixRowsGrad, MultiAdamW,
+    NormKind, Pad, PoolAttention, Reduce, ReduceKind, Reshape, Rope, ScatterMode, ScatterRows, Slice,
+    Softmax, Step, ToFloat, ToInt, Transpose, UnaryKind, WeightGrad,
 };
 use crossloom_ir::{DType, Func, Op, Role, Tensor, TensorType, interp};
 
@@ -287,6 +287,9 @@ fn rows_and_loss(seen: &mut BTreeSet<&'static str>) {
     check(seen, ScatterRows { mode: ScatterMode::Set }, &[f([2, 3, 4]), index(), f([2, 2, 4])]);
     let twice = ids([2, 2], &[1, 1, -1, 0]);
     check(seen, ScatterRows { mode: ScatterMode::Add }, &[f([2, 3, 4]), twice, f([2, 2, 4])]);
+    let parts = || [ids([2, 2, 2], &[3, 0, 4, 4, 0, 0, 1, 4]), f([2, 2, 2])];
+    check(seen, MixRows, &[&[f([2, 4, 3]), f([3])], &parts()[..]].concat());
+    check(seen, MixRowsGrad { rows: 4 }, &[&[f([2, 2, 2, 3])], &parts()[..]].concat());
     let targets = || ids([4], &[2, -1, 0, 4]);
     check(seen, CrossEntropy, &[f([4, 5]), targets()]);
     check(seen, CrossEntropyGrad, &[f([]), f([4, 5]), targets(), positive([4])]);
@@ -330,13 +333,16 @@ fn injection(seen: &mut BTreeSet<&'static str>) {
         {
             let heads = if modules == 0 { 1 } else { 2 };
             let gates = if channel { 4 } else { 1 };
-            let mut operands = vec![f([2, 3, 4]), f([2, 2, 3, 4]), mask([2, 3], &[1, 1, 0]), f([4]), f([4])];
+            let mut operands = vec![f([2, 3, 4]), f([2, 2, 3, 4]), mask([2, 3], &[1, 1, 0])];
+            let masked = channel && modules > 0;
+            operands.extend(masked.then(|| mask([2, 3], &[1, 0, 1, 0])));
+            operands.extend([f([4]), f([4])]);
             // wq, bq, wk, wv, bv, wo, bo: the key bias has no effect and is left out.
             for _ in 0..modules {
                 operands.extend([f([4, 4]), f([4]), f([4, 4]), f([4, 4]), f([4]), f([4, 4]), f([4])]);
             }
             operands.extend([f([gates, 8]), f([gates])]);
-            check(seen, AgfGate { heads, attention, channel }, &operands);
+            check(seen, AgfGate { heads, attention, channel, masked }, &operands);
         }
         for convex in [false, true] {
             let gate = if channel { vec![2, 2, 4] } else { vec![2, 2] };

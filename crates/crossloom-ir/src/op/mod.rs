@@ -83,6 +83,8 @@ registry! {
     rows::EmbeddingGrad,
     rows::GatherRows,
     rows::ScatterRows,
+    rows::MixRows,
+    rows::MixRowsGrad,
     // loss
     loss::CrossEntropy,
     loss::CrossEntropyGrad,

@@ -7,17 +7,33 @@ use super::mol::mixture;
 use super::weighted::weighted;
 use super::windows::{WindowReader, windows};
 use crate::ModelError;
+use crate::layout::Layout;
 use crate::params::Params;
 use crate::projector::{ProjectorWeights, SHARED, prepared, projected};
 use crate::vision::{States, side_by_side, tap};
 
 /// The states at the input, each `[B, patches, Dv]`, to the input embeddings `[B, N, D]` of the visual tokens; zeros where none is
-/// there. `question` is a vector `[B, E]` of what is asked, where the recipe has such.
+/// there. `layout` says what rows have of the tokens of views, where these are counted; `question` is a vector `[B, E]` of what is
+/// asked, where the recipe has such.
 pub(crate) fn embeddings(
     p: &mut Params,
     states: &States,
     recipe: &Recipe,
-    batch: usize,
+    layout: Option<Layout>,
+    question: Option<Tensor>,
+) -> Result<Tensor, ModelError> {
+    let visual = of_views(p, states, recipe, question)?;
+    match layout {
+        Some(layout) => layout.visual(p, visual, recipe),
+        None => Ok(visual),
+    }
+}
+
+/// The same of every image that was encoded, `[V, n, D]`.
+fn of_views(
+    p: &mut Params,
+    states: &States,
+    recipe: &Recipe,
     question: Option<Tensor>,
 ) -> Result<Tensor, ModelError> {
     p.enter("projector");
@@ -35,7 +51,10 @@ pub(crate) fn embeddings(
         Input::Mixture(of) => Some(mixture(p, states, recipe, of, question)?),
     };
     let visual = match state {
-        None => p.graph.constant(0.0, &[batch, model.visual_tokens(), model.language.hidden])?,
+        None => {
+            let images = states.batch(p)?;
+            p.graph.constant(0.0, &[images, model.visual_tokens(), model.language.hidden])?
+        }
         Some(state) => {
             let (norm, name) = (model.projector.norm, format!("{SHARED}.norm"));
             let read = prepared(p, Part::Projector, &name, norm, state, model)?;

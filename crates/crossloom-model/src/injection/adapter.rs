@@ -8,6 +8,7 @@ use crossloom_recipe::{
 };
 
 use crate::connector::windows;
+use crate::layout::Layout;
 use crate::linear::LowRank;
 use crate::params::Params;
 use crate::projector::{ProjectorWeights, SHARED, act, prepared, projected};
@@ -56,11 +57,17 @@ impl Features {
         model: &Model,
         injection: NamedInjection<'_>,
         edges: &[(Tap, PointAddress)],
-        batch: usize,
+        [batch, tokens]: [usize; 2],
     ) -> Self {
         let (sources, width) = (sources(injection.of, edges), width(injection.of, model));
-        let ty = TensorType::f32([sources.len(), batch, model.visual_tokens(), width]);
+        let ty = TensorType::f32([sources.len(), batch, tokens, width]);
         Self { stacked: p.graph.param(&injection.under(inputs::FEATURES), Role::Input, ty), sources }
+    }
+
+    /// Lays those of views `[K, V, n, D]` out as those of rows.
+    pub(crate) fn lay(&mut self, p: &mut Params, layout: Layout) -> Result<(), ModelError> {
+        self.stacked = layout.features(p, self.stacked)?;
+        Ok(())
     }
 
     /// All, `[K, B, N, D]`.

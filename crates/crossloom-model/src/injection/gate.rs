@@ -9,13 +9,22 @@ use crossloom_recipe::{
 use crate::params::Params;
 use crate::{Init, ModelError};
 
+/// What a gate pools over.
+#[derive(Clone, Copy)]
+pub(super) struct PoolMasks {
+    /// `[B, T]`: 1 at positions of the hidden state that it pools.
+    pub(super) hidden: Option<Tensor>,
+    /// `[B, N]`: 1 for visual tokens that it pools, where these are not all.
+    pub(super) visual: Option<Tensor>,
+}
+
 /// The weights of the edges from `taps` to `point`: `[B, K]`, or `[B, K, D]` for a gate per channel.
 pub(super) fn weights(
     p: &mut Params,
     injection: NamedInjection<'_>,
     h_btd: Tensor,
     v_kbnd: Tensor,
-    pool_mask_bt: Option<Tensor>,
+    masks: PoolMasks,
     point: PointAddress,
     taps: &[Tap],
 ) -> Result<Tensor, ModelError> {
@@ -38,7 +47,7 @@ pub(super) fn weights(
             for (index, tap) in taps.iter().enumerate() {
                 let features = p.graph.slice(v_kbnd, 0, index, 1)?;
                 let prefix = format!("{gates}.{}.{tap}", point.name());
-                parts.push(module(p, agf, h_btd, features, pool_mask_bt, &prefix)?);
+                parts.push(module(p, agf, h_btd, features, masks, &prefix)?);
             }
             Ok(p.graph.concat(&parts, 1)?)
         }
@@ -47,7 +56,7 @@ pub(super) fn weights(
                 GateShare::Global => gates,
                 GateShare::Point | GateShare::Edge => format!("{gates}.{}", point.name()),
             };
-            module(p, agf, h_btd, v_kbnd, pool_mask_bt, &prefix)
+            module(p, agf, h_btd, v_kbnd, masks, &prefix)
         }
     }
 }
@@ -58,7 +67,7 @@ fn module(
     agf: &AgfGate,
     h_btd: Tensor,
     v_kbnd: Tensor,
-    pool_mask_bt: Option<Tensor>,
+    masks: PoolMasks,
     prefix: &str,
 ) -> Result<Tensor, ModelError> {
     let width = p.graph.shape(h_btd)[2];
@@ -66,7 +75,8 @@ fn module(
     // A query of unit variance per channel gives the pooling something to tell apart from the start.
     let query = Init::Uniform { std: 1.0 };
     let unpooled = || ModelError::Incomplete("a gate has nothing to pool over".to_owned());
-    let mut operands = vec![h_btd, v_kbnd, pool_mask_bt.ok_or_else(unpooled)?];
+    let mut operands = vec![h_btd, v_kbnd, masks.hidden.ok_or_else(unpooled)?];
+    operands.extend(masks.visual);
     operands.push(p.param(Part::Gate, &format!("{prefix}.query_vision"), &[width], query));
     operands.push(p.param(Part::Gate, &format!("{prefix}.query_hidden"), &[width], query));
     let (attention, modules): (_, &[&str]) = match agf.attention {
@@ -95,5 +105,6 @@ fn module(
         Init::linear(2 * width),
     ));
     operands.push(p.param(Part::Gate, &format!("{name}.bias"), &[outputs], Init::Constant(agf.bias_init)));
-    Ok(p.graph.one(AgfOp { heads: agf.heads, attention, channel }, &operands)?)
+    Ok(p.graph
+        .one(AgfOp { heads: agf.heads, attention, channel, masked: masks.visual.is_some() }, &operands)?)
 }

@@ -6,7 +6,7 @@ use crossloom_recipe::{Adapter, Fusion, FusionOrder, Gate, NamedInjection, Part,
 
 use super::adapter::Features;
 use super::cross_attention::{CrossLayer, PictureCache};
-use super::gate::weights;
+use super::gate::{PoolMasks, weights};
 use crate::ModelError;
 use crate::connector::WindowReader;
 use crate::params::Params;
@@ -19,10 +19,12 @@ pub(crate) struct Injector<'r> {
     pub(crate) features: Option<Features>,
     /// Every point with the taps that feed it.
     pub(crate) points: Vec<(PointAddress, Vec<Tap>)>,
-    /// `[B, N]` positions of the visual tokens, where there are any.
+    /// `[B, N]` positions of the visual tokens that are changed, where there are any.
     pub(crate) image_index: Option<Tensor>,
     /// `[B, T]` positions AGF pools over, where there is such a gate.
     pub(crate) pool_mask: Option<Tensor>,
+    /// `[B, N]` 1 for visual tokens that are there and are patches, where some are not.
+    pub(crate) token_mask: Option<Tensor>,
     /// `[B, T]` 1 at positions of text, where only those are changed.
     pub(crate) text_mask: Option<Tensor>,
     /// Where what was read of a picture is between calls.
@@ -112,7 +114,8 @@ impl Injector<'_> {
         taps: &[Tap],
     ) -> Result<(Tensor, Tensor), ModelError> {
         let v_kbnd = self.features(point)?.select(p, point, taps)?;
-        let gates = weights(p, self.injection, h_btd, v_kbnd, self.pool_mask, point, taps)?;
+        let masks = PoolMasks { hidden: self.pool_mask, visual: self.token_mask };
+        let gates = weights(p, self.injection, h_btd, v_kbnd, masks, point, taps)?;
         let channel = p.graph.shape(gates).len() == 3;
         let convex = matches!(self.injection.of.fusion, Fusion::Convex { .. });
         let index = self.image_index.ok_or_else(|| missing(point, "visual tokens"))?;

@@ -80,7 +80,7 @@ fn input(name: &str, batch: &Batch) -> Vec<f64> {
 }
 
 fn shape(batch: &Batch) -> BatchShape {
-    BatchShape { batch: batch.sequences.len(), tokens: batch.tokens, targets: batch.targets }
+    BatchShape { batch: batch.sequences.len(), tokens: batch.tokens, targets: batch.targets, views: None }
 }
 
 fn graph(recipe: &Recipe, batch: &Batch) -> ModelGraph {

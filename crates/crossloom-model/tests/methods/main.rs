@@ -77,7 +77,7 @@ impl Method {
             |name: &str| <[usize; 2]>::try_from(&self.get(&format!("input.{name}")).shape[..]).unwrap();
         let ([batch, tokens], [_, targets]) = (size(inputs::TOKENS), size(inputs::TARGET_INDEX));
         let edges = Topology::new(&self.recipe).unwrap().pairs();
-        let shape = BatchShape { batch, tokens, targets };
+        let shape = BatchShape { batch, tokens, targets, views: None };
         build_over_states(&self.recipe, &edges, shape, 0, outputs)
             .unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }

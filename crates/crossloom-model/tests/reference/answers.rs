@@ -65,8 +65,13 @@ fn check(case: &Case, rows: &[usize], span: Span, run: Run) {
     ]);
     if span == Span::Whole {
         let pixels = Inputs::from([(inputs::PIXELS, rows_of(case.input(inputs::PIXELS), rows))]);
-        let model =
-            encode_and_connect(&case.recipe, &edges, BatchShape { batch, tokens: 1, targets: 1 }, 0).unwrap();
+        let model = encode_and_connect(
+            &case.recipe,
+            &edges,
+            BatchShape { batch, tokens: 1, targets: 1, views: None },
+            0,
+        )
+        .unwrap();
         let pictures = run(case, &model, &mut BTreeMap::new(), &pixels);
         for name in [inputs::VISUAL, inputs::FEATURES] {
             given.extend(pictures.get(name).map(|made| (name, number_type(made))));
@@ -75,7 +80,7 @@ fn check(case: &Case, rows: &[usize], span: Span, run: Run) {
         given.insert(inputs::POOL_MASK, Tensor::splat(&tokens.shape[..], 0.0));
         given.insert(inputs::IMAGE_INDEX, rows_of(case.input(inputs::IMAGE_INDEX), rows));
     }
-    let step = StepShape { rows: batch, tokens: tokens.last(), cache };
+    let step = StepShape { rows: batch, tokens: tokens.last(), cache, visual: None };
     let model = prefill(&case.recipe, &edges, step, 1, vocab, span).unwrap();
     let mut state = BTreeMap::new();
     let mut results = run(case, &model, &mut state, &given);
@@ -87,7 +92,9 @@ fn check(case: &Case, rows: &[usize], span: Span, run: Run) {
         IN_F32,
     );
 
-    let model = decode(&case.recipe, &edges, StepShape { rows: batch, tokens: 1, cache }, vocab).unwrap();
+    let model =
+        decode(&case.recipe, &edges, StepShape { rows: batch, tokens: 1, cache, visual: None }, vocab)
+            .unwrap();
     for at in 0..generated {
         let next: Vec<usize> = (0..batch).map(|row| results["predictions"].at(row) as usize).collect();
         let wanted: Vec<usize> = rows.iter().map(|&row| expected.row(row)[at] as usize).collect();

@@ -78,7 +78,8 @@ impl Case {
     pub(crate) fn build(&self, outputs: Outputs) -> ModelGraph {
         let [batch, tokens] = self.shape(inputs::TOKENS);
         let [_, targets] = self.shape(inputs::TARGET_INDEX);
-        build(&self.recipe, &self.edges(), BatchShape { batch, tokens, targets }, 0, outputs).unwrap()
+        build(&self.recipe, &self.edges(), BatchShape { batch, tokens, targets, views: None }, 0, outputs)
+            .unwrap()
     }
 
     /// What the model injects.

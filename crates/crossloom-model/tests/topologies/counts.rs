@@ -5,7 +5,7 @@ use crossloom_recipe::Recipe;
 
 use crate::support::{graph, published};
 
-const LONG: BatchShape = BatchShape { batch: 1, tokens: 800, targets: 1 };
+const LONG: BatchShape = BatchShape { batch: 1, tokens: 800, targets: 1, views: None };
 
 /// Vision and language model, and their widths.
 pub(crate) const MODELS: [(&str, &str, usize, usize); 3] = [

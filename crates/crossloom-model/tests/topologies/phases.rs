@@ -142,7 +142,7 @@ fn check(method: &str, recipe: &Recipe, pieces: &[([usize; 2], Span)]) {
     let (mut state, mut at) = (Named::new(), [0, 0]);
     for &(to, span) in pieces {
         let tokens = (to[0] - at[0]).max(to[1] - at[1]) + 1;
-        let step = StepShape { rows: 2, tokens, cache: CACHE };
+        let step = StepShape { rows: 2, tokens, cache: CACHE, visual: None };
         let model =
             prefill(recipe, &edges, step, tokens, VOCAB, span).unwrap_or_else(|e| panic!("{method}: {e}"));
         let mut part = part(&given, at, to, tokens);
@@ -151,7 +151,8 @@ fn check(method: &str, recipe: &Recipe, pieces: &[([usize; 2], Span)]) {
         assert_logits(&format!("{method}, prefill"), &results, tokens, &expected, at, to);
         at = to;
     }
-    let model = decode(recipe, &edges, StepShape { rows: 2, tokens: 1, cache: CACHE }, VOCAB).unwrap();
+    let model =
+        decode(recipe, &edges, StepShape { rows: 2, tokens: 1, cache: CACHE, visual: None }, VOCAB).unwrap();
     while at != [SHAPE.tokens; 2] {
         let to = at.map(|at| (at + 1).min(SHAPE.tokens));
         let results = call(&model, &mut state, &part(&given, at, to, 1));
@@ -190,7 +191,7 @@ fn chunked_prefill_is_one_forward_pass_for_every_method_that_may_be_cut() {
                 }
                 Chunking::Never => {
                     refused += 1;
-                    let step = StepShape { rows: 2, tokens: 8, cache: CACHE };
+                    let step = StepShape { rows: 2, tokens: 8, cache: CACHE, visual: None };
                     for span in [Span::Chunk, Span::Text] {
                         let error = prefill(&recipe, &edges(&recipe), step, 1, VOCAB, span).err().unwrap();
                         assert!(matches!(error, ModelError::Chunks { .. }), "{method}: {error}");
@@ -214,7 +215,7 @@ fn several_injections_are_one_forward_pass_in_all_phases() {
     check("several", &recipe, &[([16, 17], Span::Chunk), ([19, 18], Span::Text)]);
 
     // Decoding holds the one whose phase is all, and prefill all three.
-    let step = StepShape { rows: 2, tokens: 1, cache: CACHE };
+    let step = StepShape { rows: 2, tokens: 1, cache: CACHE, visual: None };
     let scopes = |model: ModelGraph| -> BTreeSet<String> {
         let func = model.graph.lift().unwrap();
         let scopes = func.insts().iter().map(|inst| inst.scope.as_str().to_owned());
@@ -262,7 +263,7 @@ fn layers_outside_the_stretch_know_nothing_of_a_picture() {
     let recipe = small("projector", &["model.language.layers=3", stream]);
     let (given, _) = by_one_pass(&recipe);
     let (edges, pictures) = (edges(&recipe), seen(&recipe, &given));
-    let step = StepShape { rows: 2, tokens: PROMPT, cache: CACHE };
+    let step = StepShape { rows: 2, tokens: PROMPT, cache: CACHE, visual: None };
     let read = prefill(&recipe, &edges, step, PROMPT, VOCAB, Span::Whole).unwrap();
     // The cache after prompts, whose picture is scaled and whose tokens at the picture's places are others.
     let kept = |scale: f64, token: f64| {
@@ -292,7 +293,8 @@ fn layers_outside_the_stretch_know_nothing_of_a_picture() {
     assert_eq!(keys(&state, 1).0, keys(&token, 1).0, "it enters as the input made it");
     assert_eq!(keys(&state, 2).1, keys(&token, 2).1);
 
-    let go_on = decode(&recipe, &edges, StepShape { rows: 2, tokens: 1, cache: CACHE }, VOCAB).unwrap();
+    let go_on =
+        decode(&recipe, &edges, StepShape { rows: 2, tokens: 1, cache: CACHE, visual: None }, VOCAB).unwrap();
     let next = |spoilt: Option<usize>| {
         let mut state = state.clone();
         for name in spoilt.into_iter().flat_map(|layer| [caches::key(layer), caches::value(layer)]) {
@@ -317,7 +319,7 @@ fn a_decode_graph_holds_no_injection_of_prefill_and_reads_no_picture() {
         let recipe = small(&method, &[]);
         let acts = recipe.topology.main.phase == crossloom_recipe::Phase::All;
         let edges = edges(&recipe);
-        let step = StepShape { rows: 2, tokens: 1, cache: CACHE };
+        let step = StepShape { rows: 2, tokens: 1, cache: CACHE, visual: None };
         let func = decode(&recipe, &edges, step, VOCAB).unwrap().graph.lift().unwrap();
         for inst in func.insts() {
             let (op, scope) = (inst.op.mnemonic(), inst.scope.as_str());

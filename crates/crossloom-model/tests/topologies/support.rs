@@ -9,7 +9,7 @@ use crossloom_recipe::{LoadOptions, Recipe, Topology, load_text};
 
 pub(crate) const VOCAB: usize = 11;
 /// 16 image positions of 32 x 32 pixels in patches of 8, and a text of five.
-pub(crate) const SHAPE: BatchShape = BatchShape { batch: 2, tokens: 21, targets: 2 };
+pub(crate) const SHAPE: BatchShape = BatchShape { batch: 2, tokens: 21, targets: 2, views: None };
 
 pub(crate) fn recipes() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes")

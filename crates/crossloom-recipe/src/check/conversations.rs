@@ -3,13 +3,13 @@
 use super::Sections;
 use crate::decode::Cx;
 use crate::diagnostic::Finding;
-use crate::schema::{Conditioning, Source, Split};
+use crate::schema::{Source, Split};
 use crate::tree::Node;
 
 /// Checks a recipe that is trained on conversations.
 pub(super) fn conversations(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
     let Some(data) = sections.data else { return };
-    let Source::Conversations { test, lengths, samples_per_row, .. } = &data.source else { return };
+    let Source::Conversations { test, lengths, views, samples_per_row, .. } = &data.source else { return };
     let of_pictures = [
         ("questions_per_sequence", data.questions_per_sequence != 1, "`data.source.samples_per_row` says how many samples share a row"),
         ("open_share", data.open_share.is_some(), "remove it: all answers of a conversation are learned"),
@@ -35,10 +35,16 @@ pub(super) fn conversations(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
         cx.report(Finding::error(root.place("eval.limit"), message).help(help));
     }
     let Some(topology) = sections.topology else { return };
-    if topology.conditioning != (Conditioning::None {}) {
-        let message = "what is read of a picture depends on its one question, and conversations have several";
-        let help = "write `topology.conditioning = \"none\"`, or train on `data.source.kind = \"files\"`";
-        cx.report(Finding::error(root.place("topology.conditioning"), message).help(help));
+    for (path, why) in topology.needs_one_picture() {
+        let message = format!("conversations have several pictures, one, or none, and cannot be read so: {why}");
+        let help = "change it, or train on questions about single pictures: `data.source.kind = \"files\"`";
+        cx.report(Finding::error(root.place(path), message).help(help));
+    }
+    let turned = sections.language.is_some_and(|language| language.rope_sections.is_some());
+    if turned && views.iter().any(|&views| views > 1) {
+        let message = "visual tokens are turned by row and column of the one picture of a row";
+        let help = "write `views = [1]`";
+        cx.report(Finding::error(root.place("data.source.views"), message).help(help));
     }
     let pooled = std::iter::once(&topology.main).chain(topology.named.values());
     if *samples_per_row > 1 && pooled.into_iter().any(|injection| injection.pool().is_some()) {

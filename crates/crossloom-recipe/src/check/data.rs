@@ -30,7 +30,9 @@ pub(super) fn tokenizer(root: &Node, data: &Data, cx: &mut Cx) {
         return;
     }
     let place = root.place("data.tokenizer");
-    if ["model.language.weights", "model.weights"].iter().all(|path| root.get(path).is_none()) {
+    // Dimensions of a known model say how many tokens it has; a run asks for its weights.
+    let known = ["model.language.weights", "model.weights", "model.language.vocab_size"];
+    if known.iter().all(|path| root.get(path).is_none()) {
         let message = "the language model has no weights, and so no tokens of its own".to_owned();
         let help = "name them as `model.language.weights`, or write `tokenizer = \"words\"`";
         cx.report(Finding::error(place, message).help(help));

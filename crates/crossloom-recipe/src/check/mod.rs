@@ -1,6 +1,7 @@
 //! What one key alone cannot tell: dimensions that must fit each other, topologies that must be whole.
 
 mod adapter;
+mod anyres;
 mod connector;
 mod conversations;
 mod data;
@@ -61,6 +62,7 @@ pub(crate) fn check(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
     if let (Some(vision), Some(data)) = (sections.vision, sections.data) {
         data::pictures(root, vision, sections.topology, data, cx);
     }
+    anyres::anyres(root, sections, cx);
     conversations::conversations(root, sections, cx);
     training::training(root, sections, cx);
     paths::paths(root, sections, cx);

@@ -7,8 +7,8 @@ use super::sets::peek;
 use super::weights::weights;
 use crate::diagnostic::Finding;
 use crate::schema::{
-    LanguageModel, Merging, MlpActivation, PictureFit, PositionResample, Projector, ProjectorKind, Resample,
-    TapNorm, VisionModel,
+    AnyRes, LanguageModel, Merging, MlpActivation, PictureFit, PositionResample, Projector, ProjectorKind,
+    Resample, TapNorm, VisionModel,
 };
 use crate::tree::Node;
 
@@ -47,8 +47,10 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) -> Option<VisionModel> {
     let resample = f.or("resample", Resample::Bicubic);
     let fit = f.or("fit", PictureFit::Stretch);
     let resize_edge = f.optional_in("resize_edge", 1..=8192);
+    f.ask("anyres");
     f.finish();
     let weights = weights(root, "model.vision.weights", cx);
+    let anyres = anyres(root, cx);
     Some(VisionModel {
         preset: preset?,
         weights: weights?,
@@ -77,7 +79,20 @@ pub(super) fn vision(root: &Node, cx: &mut Cx) -> Option<VisionModel> {
         resample: resample?,
         fit: fit?,
         resize_edge: resize_edge?,
+        anyres: anyres?,
     })
+}
+
+/// The tiles of pictures, if there are any.
+fn anyres(root: &Node, cx: &mut Cx) -> Option<Option<AnyRes>> {
+    const PATH: &str = "model.vision.anyres";
+    if root.get(PATH).is_none() {
+        return Some(None);
+    }
+    let mut f = Fields::open(root, PATH, cx)?;
+    let (side, most_tiles) = (f.or_in("side", 1..=32, 6), f.or_in("most_tiles", 1..=1024, 9));
+    f.finish();
+    Some(Some(AnyRes { side: side?, most_tiles: most_tiles? }))
 }
 
 /// A number for red, green and blue each; 0.5 where nothing is said.

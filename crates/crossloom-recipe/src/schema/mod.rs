@@ -6,6 +6,7 @@
 
 mod adapter;
 mod address;
+mod anyres;
 mod conditioning;
 mod conversations;
 mod cross_attention;
@@ -30,6 +31,7 @@ mod wiring;
 
 pub use adapter::{Adapter, AmpAttach, TapNorm};
 pub use address::{AddressError, PointAddress, VisionAddress};
+pub use anyres::AnyRes;
 pub use conditioning::Conditioning;
 pub use conversations::Samples;
 pub use cross_attention::CrossAttention;
@@ -114,6 +116,12 @@ impl Recipe {
                 of_one
             }
         }
+    }
+
+    /// Views of a row and its visual tokens, each at the most, where a picture is cut into tiles.
+    pub fn most_of_tiles(&self) -> Option<(usize, usize)> {
+        let anyres = self.model.vision.anyres?;
+        Some((anyres.most_views(), anyres.most_tokens(self.model.visual_grid())))
     }
 
     /// Rotary positions that a picture takes in that sequence, where each of its tokens has not one of its own.

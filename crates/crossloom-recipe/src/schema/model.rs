@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{PretrainedWeights, TapNorm};
+use super::{AnyRes, PretrainedWeights, TapNorm};
 
 /// The three parts of a vision-language model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -147,6 +147,10 @@ pub struct VisionModel {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 8192))]
     pub resize_edge: Option<usize>,
+    /// Pictures are cut into tiles of `image_size`, as many as their size and shape ask for. Absent: a row has one whole picture, or the
+    /// whole pictures of its conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anyres: Option<AnyRes>,
 }
 
 impl VisionModel {

@@ -122,6 +122,46 @@ impl TopologySpec {
         self.sources.values().map(side).max().unwrap_or(1)
     }
 
+    /// Why a row must have exactly one whole picture: keys, each with what about it asks for that. Empty where a row may have several
+    /// pictures, tiles of one, or none.
+    pub fn needs_one_picture(&self) -> Vec<(&'static str, &'static str)> {
+        let mut needs = Vec::new();
+        if self.stream == Stream::None {
+            needs.push(("topology.stream", "no visual tokens are in the sequence"));
+        }
+        if !self.conditioning.is_none() {
+            needs.push((
+                "topology.conditioning",
+                "images are connected one by one, and none is told of the question of its row",
+            ));
+        }
+        if self.sources.values().any(|source| matches!(source, TapSource::Stacks { .. })) {
+            needs.push(("topology.sources", "stacks cut every picture into tiles of their own"));
+        }
+        match &self.input {
+            Input::None | Input::Channels(_) | Input::Weighted(_) => {}
+            Input::Tokens(_) => {
+                needs.push(("topology.input", "it has further tokens behind those of the picture's patches"));
+            }
+            Input::Windows(_) => needs.push(("topology.input", "it reads windows of one picture")),
+            Input::Mixture(_) => {
+                needs.push((
+                    "topology.input",
+                    "its experts are balanced over the pictures of a batch, one of each row",
+                ));
+            }
+        }
+        if self
+            .injections()
+            .any(|injection| matches!(injection.of.fusion, Fusion::CrossAttention(_) | Fusion::Windows(_)))
+        {
+            let why =
+                "positions read all rows of a picture, whose number is fixed, and none of them is masked";
+            needs.push(("topology.fusion", why));
+        }
+        needs
+    }
+
     /// How many states wide what the input's projector reads is; 1 where it reads nothing.
     pub fn input_width(&self) -> usize {
         match &self.input {

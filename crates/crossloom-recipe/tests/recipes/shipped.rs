@@ -48,8 +48,16 @@ fn every_shipped_recipe_loads_without_a_warning_and_survives_being_written_out()
     assert!(studies.len() >= 4, "{studies:?}");
     let studies =
         studies.iter().map(|path| path.strip_prefix(shipped()).unwrap().to_str().unwrap().to_owned());
-    let shipped_recipes =
-        ["quickstart.toml", "synthetic.toml", "two-stages.toml", "ablations.toml", "smol/smol.toml"];
+    let shipped_recipes = [
+        "quickstart.toml",
+        "synthetic.toml",
+        "two-stages.toml",
+        "ablations.toml",
+        "smol/smol.toml",
+        "llava-1.5-7b/llava-1.5-7b.toml",
+        "llava-onevision-0.5b/llava-onevision-0.5b.toml",
+        "llava-onevision-7b/llava-onevision-7b.toml",
+    ];
     for name in shipped_recipes.map(str::to_owned).into_iter().chain(studies) {
         let loaded =
             load(&shipped().join(&name), &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"));

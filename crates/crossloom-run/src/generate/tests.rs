@@ -31,7 +31,7 @@ pub(super) fn recipe(variant: &str, sets: &[&str]) -> Recipe {
 }
 
 pub(super) fn shape(plan: &PackingPlan) -> BatchShape {
-    BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets }
+    BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets, views: None }
 }
 
 /// A model whose weights are far from their start, so that answers differ by question and picture, and end or do not.

@@ -6,9 +6,9 @@
 //! - *easy-VQA* is one fixed package, so what a run would measure is known: `EASY_VQA`. A run that reads the whole of it
 //!   compares.
 //!
-//! - in the tokens of a *model*, whatever the data, the recipe says the sizes: `T` = image tokens + `data.text_positions`, rounded up to
-//!   8, `M` = questions per sequence × `eval.max_new_tokens`, of conversations all their text if that is more, and the vocabulary is the
-//!   model's.
+//! - in the tokens of a *model*, whatever the data, the recipe says the sizes: `T` = image tokens (where pictures are cut into tiles, as
+//!   many as one can have; of conversations those of the most views of a row) + `data.text_positions`, rounded up to 8, `M` = questions per
+//!   sequence × `eval.max_new_tokens`, of conversations all their text, and the vocabulary is the model's.
 //!
 //! Of words, `T` = image tokens + questions per sequence × (longest question + 1 + longest answer), rounded up to 8, where the
 //! longest answer counts `max_new_tokens − 1` if that is more; and `M` = questions per sequence × (longest answer + 1).
@@ -19,11 +19,13 @@
 use std::path::Path;
 
 use crossloom_data::tokenizer::SpecialTokens;
-use crossloom_model::BatchShape;
+use crossloom_model::{BatchShape, ViewShape};
 use crossloom_recipe::{DataTokenizer, Recipe, Source};
 use serde::Serialize;
 
 use crate::ExperimentError;
+use crate::conversations::most_views;
+use crate::batch::batch_shape as shape_of;
 use crate::data::{Data, vocabulary};
 use crate::measured::{EASY_VQA, Measured};
 
@@ -41,8 +43,13 @@ pub struct Shapes {
 }
 
 fn batch_shape<S: serde::Serializer>(shape: &BatchShape, serializer: S) -> Result<S::Ok, S::Error> {
-    let BatchShape { batch, tokens, targets } = *shape;
-    serde_json::json!({ "sequences": batch, "positions": tokens, "targets": targets }).serialize(serializer)
+    let BatchShape { batch, tokens, targets, views } = *shape;
+    let mut sizes = serde_json::json!({ "sequences": batch, "positions": tokens, "targets": targets });
+    if let Some(of) = views {
+        sizes["views"] = of.views.into();
+        sizes["visual_tokens"] = of.tokens.into();
+    }
+    sizes.serialize(serializer)
 }
 
 impl Shapes {
@@ -53,7 +60,7 @@ impl Shapes {
     /// cannot be drawn.
     pub fn of(recipe: &Recipe) -> Result<Self, ExperimentError> {
         if recipe.data.tokenizer == DataTokenizer::Model {
-            return Self::of_model_tokens(recipe).checked(recipe);
+            return Self::of_model_tokens(recipe)?.checked(recipe);
         }
         let is_fixed = |data: &crossloom_recipe::Data| matches!(data.source, Source::EasyVqa {});
         let (fixed, drawn): (Vec<_>, Vec<_>) = recipe
@@ -92,9 +99,14 @@ impl Shapes {
     }
 
     /// Sizes of sequences of a model's own tokens.
-    fn of_model_tokens(recipe: &Recipe) -> Self {
+    fn of_model_tokens(recipe: &Recipe) -> Result<Self, ExperimentError> {
         let text = recipe.data.text_positions.unwrap_or_default();
-        let tokens = recipe.visual_positions().saturating_add(text);
+        let views = match recipe.data.source {
+            Source::Conversations { .. } => most_views(recipe)?.map(|of| of_rows(recipe, of)),
+            _ => views(recipe),
+        };
+        let visual = views.map_or(recipe.visual_positions(), |of| of.tokens);
+        let tokens = visual.saturating_add(text);
         let questions = recipe.data.questions_per_sequence;
         let asked = questions.saturating_mul(recipe.eval.max_new_tokens);
         let batch = BatchShape {
@@ -102,12 +114,13 @@ impl Shapes {
             tokens: tokens.checked_next_multiple_of(8).unwrap_or(usize::MAX),
             // All text of a conversation may be learned.
             targets: match recipe.data.source {
-                Source::Conversations { .. } => asked.max(text),
+                Source::Conversations { .. } => text,
                 _ => asked,
             },
+            views,
         };
         // Weights say how many rows their embedding has.
-        Self { batch, vocab: recipe.model.language.vocab_size.unwrap_or_default() }
+        Ok(Self { batch, vocab: recipe.model.language.vocab_size.unwrap_or_default() })
     }
 
     /// Sizes for stages that do not depend on them, or where they are given: the picture and one token, two words.
@@ -126,7 +139,8 @@ impl Shapes {
         vocab: Option<usize>,
     ) -> Result<Self, ExperimentError> {
         if let Some(tokens) = tokens {
-            let (least, most) = (recipe.visual_positions() + 1, recipe.model.language.max_positions);
+            let visual = self.batch.views.map_or(recipe.visual_positions(), |of| of.tokens);
+            let (least, most) = (visual + 1, recipe.model.language.max_positions);
             if !(least..=most).contains(&tokens) {
                 return Err(ExperimentError::Request {
                     message: format!("a sequence of {tokens} positions does not fit the recipe"),
@@ -144,11 +158,14 @@ impl Shapes {
         let answer = measured.answer.max(recipe.eval.max_new_tokens.saturating_sub(1));
         let longest = questions.saturating_mul(measured.question + 1 + answer);
         let text = recipe.data.text_positions.unwrap_or(longest);
-        let tokens = recipe.visual_positions().saturating_add(text);
+        let views = views(recipe);
+        let visual = views.map_or(recipe.visual_positions(), |of| of.tokens);
+        let tokens = visual.saturating_add(text);
         let batch = BatchShape {
             batch: recipe.train.batch_size,
             tokens: tokens.checked_next_multiple_of(8).unwrap_or(usize::MAX),
             targets: questions.saturating_mul(measured.answer + 1),
+            views,
         };
         Self { batch, vocab: measured.vocab }
     }
@@ -165,8 +182,7 @@ impl Shapes {
         // Drawn data reads no file, so any folder will do.
         let data = Data::load(&recipe, Path::new("."), &mut |_| ())?;
         let plan = data.plan(&recipe)?;
-        let batch = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
-        Ok(Self { batch, vocab: plan.vocab_size })
+        Ok(Self { batch: shape_of(&plan), vocab: plan.vocab_size })
     }
 
     /// The sizes that a run of a recipe has in one of its stages, of which [`Recipe::by_stage`] says the recipe: all stages of the
@@ -177,6 +193,16 @@ impl Shapes {
     pub fn of_stage(whole: &Recipe, stage: &Recipe) -> Result<Self, ExperimentError> {
         Self::of(&Recipe { stages: whole.stages.clone(), ..stage.clone() })
     }
+}
+
+/// The views and visual tokens of a batch whose rows show a picture each in as many tiles as there can be.
+fn views(recipe: &Recipe) -> Option<ViewShape> {
+    Some(of_rows(recipe, recipe.most_of_tiles()?))
+}
+
+/// The views and visual tokens of a batch, of those of a row.
+fn of_rows(recipe: &Recipe, (views, tokens): (usize, usize)) -> ViewShape {
+    ViewShape { views: recipe.train.batch_size.saturating_mul(views), tokens }
 }
 
 #[cfg(test)]
@@ -194,8 +220,7 @@ mod tests {
 
     fn measured(recipe: &Recipe) -> Shapes {
         let plan = Data::load(recipe, Path::new("."), &mut |_| ()).unwrap().plan(recipe).unwrap();
-        let batch = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
-        Shapes { batch, vocab: plan.vocab_size }
+        Shapes { batch: shape_of(&plan), vocab: plan.vocab_size }
     }
 
     #[test]
@@ -234,7 +259,7 @@ mod tests {
             (16, 64, 8);
         recipe.model.projector.merge = 1;
         let known = Shapes::of(&recipe).unwrap();
-        let batch = BatchShape { batch: 16, tokens: 64 + 8 * 13, targets: 16 };
+        let batch = BatchShape { batch: 16, tokens: 64 + 8 * 13, targets: 16, views: None };
         assert_eq!(known, Shapes { batch, vocab: 33 });
         if std::env::var("CROSSLOOM_NETWORK_TESTS").as_deref() != Ok("1") {
             println!("not compared with the data: set CROSSLOOM_NETWORK_TESTS=1 to fetch it");

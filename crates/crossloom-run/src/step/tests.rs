@@ -44,7 +44,8 @@ fn data(recipe: &Recipe) -> (Data, PackingPlan) {
 }
 
 fn model(recipe: &Recipe, plan: &PackingPlan) -> Model {
-    let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+    let shape =
+        BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets, views: None };
     Model::new(recipe, shape, plan.vocab_size).unwrap()
 }
 
@@ -108,7 +109,8 @@ fn rows_that_only_fill_a_batch_do_not_count_in_the_mean_gate() {
     let recipe = recipe("cli", &["train.batch_size=4"]);
     let (data, plan) = data(&recipe);
     let model = model(&recipe, &plan);
-    let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+    let shape =
+        BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets, views: None };
     let mut whole = model.whole(&recipe, shape, plan.vocab_size).unwrap();
     let mut drawn = batches(&data, &plan, 1).remove(0);
     let mut gates_of = |batch: &PackedBatch, rows: usize| {
@@ -202,7 +204,12 @@ fn a_step_that_is_squeezed_computes_the_same_in_less_memory() {
     for sets in [&["train.batch_size=12"][..], &["train.batch_size=12", "train.precision=bf16"]] {
         let recipe = recipe("cli", sets);
         let (_, plan) = data(&recipe);
-        let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+        let shape = BatchShape {
+            batch: plan.batch_size,
+            tokens: plan.sequence_len,
+            targets: plan.targets,
+            views: None,
+        };
         let device = Backend::default().running().unwrap();
         let target = device.target();
         /// Bytes of the arena, losses, and all tensors in the end.
@@ -303,7 +310,8 @@ fn frozen(sight: &Sight, sets: &[&str]) -> (Vec<u32>, Vec<u64>, Vec<u8>, u64) {
     const FROZEN: [&str; 2] = ["train.parts.vision.trainable=false", "data.validation=0.25"];
     let recipe = recipe("cli", &[&FROZEN[..], sets].concat());
     let (data, plan) = data(&recipe);
-    let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+    let shape =
+        BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets, views: None };
     let device = Backend::default().running().unwrap();
     let target = device.target();
     let mut programs = Programs::to_train(&recipe, shape, plan.vocab_size, None, target).unwrap();
@@ -441,7 +449,8 @@ fn a_prediction_through_pairs_is_that_of_the_merged_weights() {
         }
         plain.store.write(&param.name, &weight).unwrap();
     }
-    let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+    let shape =
+        BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets, views: None };
     let drawn = batches(&data, &plan, 1).remove(0);
     let logits = |model: &Model, recipe: &Recipe| {
         let mut whole = model.whole(recipe, shape, plan.vocab_size).unwrap();

@@ -79,13 +79,14 @@ pub struct Built;
 impl Functions for Built {
     fn function(&self, recipe: &Recipe, usage: Use, sizes: Sizes) -> Result<Function, ExperimentError> {
         let Sizes { batch, tokens, targets } = sizes;
-        let every = BatchShape { batch, tokens, targets: tokens };
-        let trained = BatchShape { batch, tokens, targets };
+        let every = BatchShape { batch, tokens, targets: tokens, views: None };
+        let trained = BatchShape { batch, tokens, targets, views: None };
         let edges = edges(recipe)?;
         let step = |tokens| StepShape {
             rows: batch,
             tokens,
             cache: CacheShape { slots: batch, capacity: sizes.tokens },
+            visual: None,
         };
         let model = match usage {
             Use::Encode => encode(recipe, batch)?,

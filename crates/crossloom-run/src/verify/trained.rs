@@ -6,7 +6,7 @@ use crossloom_data::packing::{AnswerMode, EvaluationPacker, IGNORED_TARGET, Pack
 use crossloom_ir::interp::coordinates;
 use crossloom_ir::rewrite::Rewriter;
 use crossloom_ir::{Func, IrErrors, Role, TensorType};
-use crossloom_model::{BatchShape, Outputs};
+use crossloom_model::Outputs;
 use crossloom_recipe::Recipe;
 use crossloom_runtime::Session;
 use crossloom_train::run_dir::VariantDir;
@@ -18,7 +18,7 @@ use super::scene::{Scene, entries, segments};
 use super::stream::Stream;
 use super::wiring::Wiring;
 use crate::backends::Resources;
-use crate::batch::{Pools, load_batch};
+use crate::batch::{Pools, batch_shape, load_batch};
 use crate::data::image_mode;
 use crate::graph::forward_func;
 use crate::interface::Interface;
@@ -84,7 +84,7 @@ pub fn contributions(
     let recipe = &stage.recipe;
     let (Interface { mut shapes, processor, .. }, _) = Interface::read(&stage.dir, recipe)?;
     shapes.batch_size = shapes.batch_size.min(ROWS);
-    let shape = BatchShape { batch: shapes.batch_size, tokens: shapes.sequence_len, targets: shapes.targets };
+    let shape = batch_shape(&shapes);
     let (_, func) = forward_func(recipe, shape, shapes.vocab_size, Outputs::Predictions)?;
     let (func, knives) = with_knives(recipe, &func)?;
 

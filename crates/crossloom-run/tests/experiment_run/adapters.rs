@@ -59,8 +59,12 @@ impl Place {
         };
         let recipe = &loaded.variant("projector").unwrap().recipe;
         let (_, plan) = data(recipe);
-        let shape =
-            crossloom_model::BatchShape { batch: 1, tokens: plan.sequence_len, targets: plan.targets };
+        let shape = crossloom_model::BatchShape {
+            batch: 1,
+            tokens: plan.sequence_len,
+            targets: plan.targets,
+            views: None,
+        };
         match crossloom_run::graph::training_func(recipe, shape, plan.vocab_size) {
             Ok((graph, _)) => Start::new(recipe, &graph.params).unwrap_err().to_string(),
             Err(error) => error.to_string(),

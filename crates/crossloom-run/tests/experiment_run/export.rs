@@ -68,7 +68,8 @@ pub(crate) fn logits(model: &Model, recipe: &Recipe) -> Vec<f32> {
     let mut packer = TrainingPacker::new(&plan, encoded, split.images(), TrainingOptions::default()).unwrap();
     let mut batch = Rc::new(PackedBatch::new(&plan));
     packer.fill(Rc::make_mut(&mut batch)).unwrap();
-    let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+    let shape =
+        BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets, views: None };
     let mut whole = model.whole(recipe, shape, plan.vocab_size).unwrap();
     load_batch(&mut whole, &batch, &Pools::of(recipe)).unwrap();
     whole.run().unwrap();

@@ -33,7 +33,12 @@ impl Subject {
     fn new(recipe: &Recipe) -> Self {
         let data = Data::load(recipe, Path::new("."), &mut |_| ()).unwrap();
         let plan = data.plan(recipe).unwrap();
-        let shape = BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets };
+        let shape = BatchShape {
+            batch: plan.batch_size,
+            tokens: plan.sequence_len,
+            targets: plan.targets,
+            views: None,
+        };
         let model = Model::new(recipe, shape, plan.vocab_size).unwrap();
         // The start values leave the branches of AMP and the values of some gates at zero: move everything a little.
         for tensor in model.store.tensors().into_iter().filter(|tensor| tensor.role == Role::Weight) {

@@ -6,6 +6,7 @@ mod adapters;
 mod bad_input;
 #[path = "../../../crossloom-report/tests/support/browser.rs"]
 mod browser;
+mod conversations;
 mod events;
 mod export;
 mod finished;

@@ -26,7 +26,7 @@ pub(crate) fn model(recipe: &Recipe, plan: &PackingPlan) -> Model {
 }
 
 fn shape(plan: &PackingPlan) -> BatchShape {
-    BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets }
+    BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets, views: None }
 }
 
 pub(crate) fn weights(model: &Model) -> BTreeMap<String, Vec<f32>> {

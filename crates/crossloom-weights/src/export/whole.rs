@@ -71,11 +71,12 @@ impl Kind {
         self == Self::GraniteVision
     }
 
-    /// What becomes of a picture before the encoder reads it: the square that it was trained on.
+    /// What becomes of a picture before the encoder reads it: the square that it was trained on, or its tiles.
     pub(super) fn processor(self, architecture: &Architecture) -> Option<Value> {
         let vision = architecture.vision.as_ref()?;
         let side = vision.image_size;
         Some(match self {
+            Self::Llava if vision.anyres.is_some() => llava::tiles(vision),
             Self::Llava => config::processor(vision),
             Self::Qwen3Vl => {
                 let mut processor = crate::processor::shared(vision, "Qwen2VLImageProcessor");

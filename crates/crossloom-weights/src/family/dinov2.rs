@@ -118,6 +118,7 @@ fn tower_of(of: Dimensions) -> Architecture {
         resample: Resample::Bicubic,
         fit: PictureFit::Stretch,
         resize_edge: None,
+        anyres: None,
     };
     Architecture { vision: Some(vision), ..Architecture::default() }
 }

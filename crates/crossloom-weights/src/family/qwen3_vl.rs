@@ -93,6 +93,7 @@ fn tower(config: &Config<'_>) -> VisionModel {
         resample: Resample::Bicubic,
         fit: PictureFit::Stretch,
         resize_edge: None,
+        anyres: None,
     }
 }
 

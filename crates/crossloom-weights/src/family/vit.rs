@@ -51,6 +51,7 @@ pub(super) fn tower(config: &Config<'_>, defaults: &Defaults) -> Architecture {
         resample: Resample::Bicubic,
         fit: PictureFit::Stretch,
         resize_edge: None,
+        anyres: None,
     };
     Architecture { vision: Some(vision), ..Architecture::default() }
 }

@@ -31,7 +31,7 @@ impl Subject {
     }
 
     fn step(&self, tokens: usize) -> StepShape {
-        StepShape { rows: 1, tokens, cache: self.cache }
+        StepShape { rows: 1, tokens, cache: self.cache, visual: None }
     }
 
     /// Reads a prompt; predictions at the last `targets` positions.

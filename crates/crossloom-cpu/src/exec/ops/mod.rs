@@ -69,7 +69,9 @@ fn choose(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> Option<Lo
         | Op::Embedding(_)
         | Op::EmbeddingGrad(_)
         | Op::GatherRows(_)
-        | Op::ScatterRows(_) => rows::lower(op, inputs),
+        | Op::ScatterRows(_)
+        | Op::MixRows(_)
+        | Op::MixRowsGrad(_) => rows::lower(op, inputs),
         Op::CrossEntropy(_) | Op::CrossEntropyGrad(_) => loss::lower(op, inputs),
         Op::AttnPool(op) => Some(pool::lower(*op, inputs, outputs)),
         Op::AttnPoolGrad(op) => Some(pool::lower_grad(*op, inputs, outputs)),

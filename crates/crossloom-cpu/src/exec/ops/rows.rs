@@ -1,5 +1,5 @@
-//! Ops on whole rows to the kernels: `softmax` (in place), `embedding`, `gather_rows`, `scatter_rows` (in place) and the
-//! gradient of a table. `argmax` has no kernel of its own and is computed here, rows in parallel.
+//! Ops on whole rows to the kernels: `softmax` (in place), `embedding`, `gather_rows`, `scatter_rows` (in place), `mix_rows`, and the
+//! gradients of tables and mixed rows. `argmax` has no kernel of its own and is computed here, rows in parallel.
 
 use crossloom_ir::TensorType;
 use crossloom_ir::op::{Op, ScatterMode};
@@ -7,8 +7,8 @@ use crossloom_ir::op::{Op, ScatterMode};
 use crate::element::{Floats, FloatsMut};
 use crate::exec::io::{CpuKernel, Io, Lowered, typed};
 use crate::kernels::{
-    KernelError, Rows, Scatter, distinct, embedding, embedding_blocks, embedding_grad, gather_rows, indices,
-    scatter_rows, softmax,
+    KernelError, MixRows, Rows, Scatter, distinct, embedding, embedding_blocks, embedding_grad, gather_rows,
+    indices, mix_rows, mix_rows_grad, scatter_rows, softmax,
 };
 use crate::parallel::{self, SharedMut, chunk_range};
 
@@ -29,6 +29,14 @@ struct EmbeddingGrad {
 }
 struct Gather(Rows);
 struct ScatterInto(Rows, Scatter);
+struct Mix(MixRows);
+struct MixGrad(MixRows);
+
+/// The shape of a mix, from those of features `[K, R, D]` and rows `[B, N, P]`.
+fn mix(features: [usize; 3], parts: &TensorType) -> MixRows {
+    let [taps, rows, cols] = features;
+    MixRows { taps, rows, cols, tokens: parts.shape[0] * parts.shape[1], parts: parts.shape[2] }
+}
 
 /// The kernel of an op on rows.
 pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
@@ -63,6 +71,14 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
             let kernel = ScatterInto(indexed(), mode);
             let lowered = Lowered::new("scatter_rows", kernel).in_place(vec![(0, 0)]);
             lowered.floats(&[0, 2], &[0]).ints(&[1], &[])
+        }
+        Op::MixRows(_) => {
+            let shape = mix([0, 1, 2].map(|axis| first.shape[axis]), inputs[2]);
+            Lowered::new("mix_rows", Mix(shape)).floats(&[0], &[0]).ints(&[2], &[])
+        }
+        Op::MixRowsGrad(op) => {
+            let shape = mix([first.shape[0], op.rows, cols], inputs[1]);
+            Lowered::new("mix_rows_grad", MixGrad(shape)).floats(&[0], &[]).ints(&[1], &[])
         }
         _ => return None,
     })
@@ -142,5 +158,24 @@ impl CpuKernel for ScatterInto {
             inputs.take(0, h)?;
             scatter_rows(shape, *mode, h, index, inputs.of(2)?)
         })
+    }
+}
+
+impl CpuKernel for Mix {
+    fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
+        let (inputs, [out], _) = io.take()?;
+        let (end, parts) = (inputs.f32(1)?, (inputs.i32(2)?, inputs.f32(3)?));
+        typed!(
+            features: Floats = inputs.floats(0)?, out: FloatsMut = out.floats()?;
+            mix_rows(&self.0, features, end, parts, out)
+        )
+    }
+}
+
+impl CpuKernel for MixGrad {
+    fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
+        let (inputs, [d_features, d_end], _) = io.split()?;
+        let parts = (inputs.i32(1)?, inputs.f32(2)?);
+        typed!(dy: Floats = inputs.floats(0)?; mix_rows_grad(&self.0, dy, parts, d_features, d_end))
     }
 }

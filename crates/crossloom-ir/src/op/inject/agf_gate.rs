@@ -36,14 +36,14 @@ impl PoolAttention {
     }
 }
 
-/// Operands: `h [B, T, D]`, `v [K, B, N, D]`, `pool_mask [B, T]` (0 = not pooled), `query_vision [D]`,
-/// `query_hidden [D]`; with shared projections `wq [D, D]`, `bq [D]`, `wk [D, D]`, `wv [D, D]`, `bv [D]`, `wo [D, D]`,
+/// Operands: `h [B, T, D]`, `v [K, B, N, D]`, `pool_mask [B, T]` (0 = not pooled), if `masked` `token_mask [B, N]` (0 = not pooled),
+/// `query_vision [D]`, `query_hidden [D]`; with shared projections `wq [D, D]`, `bq [D]`, `wk [D, D]`, `wv [D, D]`, `bv [D]`, `wo [D, D]`,
 /// `bo [D]`; with separate ones these seven for vision, then seven for the hidden state; `controller_w [g, 2 D]`,
 /// `controller_b [g]` with `g = D` if `channel`, else 1. Output: `gate [B, K]`, or `[B, K, D]` if `channel`, in (0, 1).
 ///
 /// `a_v[k, b]` is what `query_vision` reads from the rows of `v[k, b]` by multi-head attention, `a_h[b]` what
 /// `query_hidden` reads from the pooled rows of `h[b]`; `gate = sigmoid(controller_w [a_v ; a_h] + controller_b)`.
-/// A sample of which no row is pooled reads one row of zeros. There is no key bias: softmax does not see it.
+/// A sample of which no row, or no token, is pooled reads one row of zeros. There is no key bias: softmax does not see it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AgfGate {
     /// Heads of the attention; 1 without projections.
@@ -52,6 +52,8 @@ pub struct AgfGate {
     pub attention: PoolAttention,
     /// One gate per channel instead of one per tap.
     pub channel: bool,
+    /// Some tokens are not pooled.
+    pub masked: bool,
 }
 
 impl OpSpec for AgfGate {
@@ -59,7 +61,7 @@ impl OpSpec for AgfGate {
 
     fn attrs(&self) -> Attrs {
         let attrs = Attrs::new().int("heads", self.heads).word("attention", self.attention.name());
-        attrs.flag("channel", self.channel)
+        attrs.flag("channel", self.channel).flag("masked", self.masked)
     }
 
     fn from_attrs(_: &str, attrs: &mut Attrs) -> Result<Self, String> {
@@ -67,11 +69,12 @@ impl OpSpec for AgfGate {
             heads: attrs.take_int("heads")?,
             attention: attrs.take_word("attention", PoolAttention::from_name)?,
             channel: attrs.take_flag("channel")?,
+            masked: attrs.take_flag("masked")?,
         })
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<Vec<TensorType>, String> {
-        let names = names(self.attention);
+        let names = names(*self);
         check::count(inputs, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
         let (h, v) = (inputs[0], inputs[1]);
         check::float_axes("h", h, 3)?;
@@ -80,6 +83,9 @@ impl OpSpec for AgfGate {
         check::is_f32("v", v, &[v.shape[0], samples, v.shape[2], d])?;
         ensure(v.shape[2] > 0 && rows > 0, || "has no rows to pool".to_owned())?;
         check::is_f32("pool_mask", inputs[2], &[samples, rows])?;
+        if self.masked {
+            check::is_f32("token_mask", inputs[3], &[samples, v.shape[2]])?;
+        }
         ensure(self.heads > 0 && d > 0 && d.is_multiple_of(self.heads), || {
             format!("width {d} does not divide into {} heads", self.heads)
         })?;
@@ -87,7 +93,7 @@ impl OpSpec for AgfGate {
             format!("has no projections, so it has 1 head, not {}", self.heads)
         })?;
         let gates = if self.channel { d } else { 1 };
-        for (name, ty) in names.iter().zip(inputs).skip(3) {
+        for (name, ty) in names.iter().zip(inputs).skip(3 + usize::from(self.masked)) {
             let shape: &[usize] = match name.rsplit(' ').next() {
                 Some("controller_w") => &[gates, d.saturating_mul(2)],
                 Some("controller_b") => &[gates],
@@ -102,7 +108,7 @@ impl OpSpec for AgfGate {
     }
 
     fn eval<T: Real>(&self, inputs: &[&Tensor<T>]) -> Result<Vec<Tensor<T>>, String> {
-        let o = Operands::new(self.attention, inputs);
+        let o = Operands::new(*self, inputs);
         let (samples, rows, d) = (o.h.shape[0], o.h.shape[1], o.h.shape[2]);
         let (taps, tokens) = (o.v.shape[0], o.v.shape[2]);
         let mut gates = Vec::new();
@@ -115,7 +121,13 @@ impl OpSpec for AgfGate {
             let from_hidden = self.read(o.query_hidden, o.hidden, &hidden);
             for k in 0..taps {
                 let first = (k * samples + b) * tokens;
-                let vision: Vec<Vec<f64>> = (first..first + tokens).map(|r| o.v.row(r)).collect();
+                let pooled =
+                    |token: &usize| o.token_mask.is_none_or(|mask| mask.at(b * tokens + token) != 0.0);
+                let kept = (0..tokens).filter(pooled);
+                let mut vision: Vec<Vec<f64>> = kept.map(|token| o.v.row(first + token)).collect();
+                if vision.is_empty() {
+                    vision.push(vec![0.0; d]);
+                }
                 let mut both = self.read(o.query_vision, o.vision, &vision);
                 both.extend(&from_hidden);
                 gates.extend(apply(o.controller_w, Some(o.controller_b), &both).into_iter().map(sigmoid));
@@ -127,11 +139,18 @@ impl OpSpec for AgfGate {
     }
 
     fn expand(&self, b: &mut Builder<'_>, inputs: &[Value]) -> Result<Option<Vec<Value>>, IrError> {
-        let o = Operands::new(self.attention, inputs);
+        let o = Operands::new(*self, inputs);
         let [taps, samples, tokens, d] = [0, 1, 2, 3].map(|axis| b.func().shape(o.v)[axis]);
         let gates = b.func().shape(o.controller_w)[0];
         let v = b.reshape(o.v, &[taps * samples, tokens, d])?;
-        let from_vision = self.pool(b, v, None, o.query_vision, o.vision)?;
+        let mask = match o.token_mask {
+            Some(mask) => {
+                let mask = b.broadcast(mask, &[taps, samples, tokens], &[1, 2])?;
+                Some(b.reshape(mask, &[taps * samples, tokens])?)
+            }
+            None => None,
+        };
+        let from_vision = self.pool(b, v, mask, o.query_vision, o.vision)?;
         let from_hidden = self.pool(b, o.h, Some(o.pool_mask), o.query_hidden, o.hidden)?;
         let on_vision = b.slice(o.controller_w, 1, 0, d)?;
         let on_hidden = b.slice(o.controller_w, 1, d, d)?;

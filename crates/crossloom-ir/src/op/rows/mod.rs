@@ -4,6 +4,8 @@ mod argmax;
 mod embedding;
 mod embedding_grad;
 mod gather_rows;
+mod mix_rows;
+mod mix_rows_grad;
 mod scatter_rows;
 mod softmax;
 
@@ -11,6 +13,8 @@ pub use argmax::Argmax;
 pub use embedding::Embedding;
 pub use embedding_grad::EmbeddingGrad;
 pub use gather_rows::GatherRows;
+pub use mix_rows::MixRows;
+pub use mix_rows_grad::MixRowsGrad;
 pub use scatter_rows::{ScatterMode, ScatterRows};
 pub use softmax::Softmax;
 

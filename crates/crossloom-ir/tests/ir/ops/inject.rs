@@ -102,8 +102,9 @@ fn a_tap_has_only_its_own_branch() {
 fn gate(op: AgfGate) -> Vec<Arg> {
     let d = 6;
     let mask = given(&[2, 5], &[1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]).fixed();
-    let mut args =
-        vec![random(&[2, 5, d], 40), random(&[3, 2, 4, d], 41), mask, random(&[d], 42), random(&[d], 43)];
+    let mut args = vec![random(&[2, 5, d], 40), random(&[3, 2, 4, d], 41), mask];
+    args.extend(op.masked.then(|| given(&[2, 4], &[1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0]).fixed()));
+    args.extend([random(&[d], 42), random(&[d], 43)]);
     let sets = match op.attention {
         PoolAttention::None => 0,
         PoolAttention::Shared => 1,
@@ -128,8 +129,8 @@ fn gates_of_every_kind() {
         (PoolAttention::Shared, 3),
         (PoolAttention::Separate, 2),
     ] {
-        for channel in [false, true] {
-            let op = AgfGate { heads, attention, channel };
+        for (channel, masked) in [(false, false), (true, false), (false, true), (true, true)] {
+            let op = AgfGate { heads, attention, channel, masked };
             check(op, &gate(op));
         }
     }
@@ -138,7 +139,7 @@ fn gates_of_every_kind() {
 #[test]
 fn a_sample_without_pooled_rows_has_a_gate() {
     for attention in [PoolAttention::None, PoolAttention::Shared] {
-        let op = AgfGate { heads: 1, attention, channel: false };
+        let op = AgfGate { heads: 1, attention, channel: false, masked: false };
         let mut args = gate(op);
         args[2].value.data[..5].fill(0.0);
         check(op, &args);
@@ -149,8 +150,28 @@ fn a_sample_without_pooled_rows_has_a_gate() {
 }
 
 #[test]
+fn tokens_that_are_not_pooled_have_no_influence() {
+    for attention in [PoolAttention::None, PoolAttention::Separate] {
+        let op = AgfGate { heads: 1, attention, channel: false, masked: true };
+        // Of the first sample the second token is not pooled; of the second none.
+        let mut args = gate(op);
+        args[3].value.data[4..].fill(0.0);
+        check(op, &args);
+        let before = outputs(op, &args);
+        for tap in 0..3 {
+            args[1].value.data[tap * 48 + 6..tap * 48 + 12].fill(3.0);
+            args[1].value.data[tap * 48 + 24..tap * 48 + 48].fill(-2.0);
+        }
+        assert_eq!(before, outputs(op, &args));
+        let all = AgfGate { masked: false, ..op };
+        args.remove(3);
+        assert_ne!(before, outputs(all, &args));
+    }
+}
+
+#[test]
 fn a_zero_controller_leaves_its_bias() {
-    let op = AgfGate { heads: 2, attention: PoolAttention::Separate, channel: false };
+    let op = AgfGate { heads: 2, attention: PoolAttention::Separate, channel: false, masked: false };
     let mut args = gate(op);
     let last = args.len() - 1;
     args[last - 1].value.data.fill(0.0);
@@ -291,8 +312,12 @@ fn cost_is_that_of_the_fast_form() {
     }
     for attention in [PoolAttention::None, PoolAttention::Shared, PoolAttention::Separate] {
         for channel in [false, true] {
-            let op =
-                AgfGate { heads: if attention == PoolAttention::None { 1 } else { 3 }, attention, channel };
+            let op = AgfGate {
+                heads: if attention == PoolAttention::None { 1 } else { 3 },
+                attention,
+                channel,
+                masked: channel,
+            };
             assert_cost(op.into(), &gate(op));
         }
     }
@@ -327,7 +352,7 @@ fn wrong_operands_are_named() {
     assert_complains(AmpProject { taps: 0, ..amp }, &good, "needs at least one tap");
     assert_complains(AmpProject { taps: usize::MAX, ..amp }, &good, "takes too many operands");
 
-    let shared = AgfGate { heads: 2, attention: PoolAttention::Shared, channel: false };
+    let shared = AgfGate { heads: 2, attention: PoolAttention::Shared, channel: false, masked: false };
     let good = types(&gate(shared));
     assert_complains(
         shared,
@@ -340,7 +365,7 @@ fn wrong_operands_are_named() {
         &good,
         "controller_w is f32[1, 12], must be f32[6, 12]",
     );
-    let bare = AgfGate { heads: 2, attention: PoolAttention::None, channel: false };
+    let bare = AgfGate { heads: 2, attention: PoolAttention::None, channel: false, masked: false };
     assert_complains(bare, &types(&gate(bare)), "has no projections, so it has 1 head, not 2");
     let separate = AgfGate { attention: PoolAttention::Separate, ..shared };
     let mut wrong = types(&gate(separate));

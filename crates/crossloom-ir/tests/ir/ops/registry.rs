@@ -39,6 +39,8 @@ fn the_contract_is_complete() {
         "embedding_grad",
         "gather_rows",
         "scatter_rows",
+        "mix_rows",
+        "mix_rows_grad",
         "cross_entropy",
         "cross_entropy_grad",
         "argmax",

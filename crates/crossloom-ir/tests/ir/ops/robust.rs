@@ -6,8 +6,9 @@ use crossloom_ir::op::{
     AgfInjectNormGrad, AmpProject, Argmax, Attach, Attention, AttentionGrad, AttnPool, AttnPoolGrad,
     CacheWrite, CachedAttention, CrossEntropy, CrossEntropyGrad, DeformableAttention,
     DeformableAttentionGrad, Embedding, EmbeddingGrad, GatherRows, GlobalNorm, LayerNorm, LayerNormGrad,
-    Linear, LinearCrossEntropy, LowRankLinear, Matmul, MatmulActGrad, MultiAdamW, NormKind, Op,
-    PoolAttention, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Softmax, ToFloat, ToInt, WeightGrad,
+    Linear, LinearCrossEntropy, LowRankLinear, Matmul, MatmulActGrad, MixRows, MixRowsGrad, MultiAdamW,
+    NormKind, Op, PoolAttention, RmsNorm, RmsNormGrad, Rope, ScatterMode, ScatterRows, Softmax, ToFloat,
+    ToInt, WeightGrad,
 };
 use crossloom_ir::{DType, Func, Role, Scope, Tensor, TensorType};
 use proptest::prelude::*;
@@ -20,7 +21,7 @@ fn samples() -> Vec<(Op, Vec<TensorType>)> {
     let attention = Attention { heads: 2, kv_heads: 1, causal: true, segments: true, scale: 1.0 };
     let (q, k, o, lse, s) = (f(&[2, 3, 8]), f(&[2, 3, 4]), f(&[2, 3, 8]), f(&[2, 2, 3]), i(&[2, 3]));
     let amp = AmpProject { taps: 2, act: Activation::Silu, scale: 1.0, bias: true, attach: Attach::Parallel };
-    let gate = AgfGate { heads: 2, attention: PoolAttention::Shared, channel: true };
+    let gate = AgfGate { heads: 2, attention: PoolAttention::Shared, channel: true, masked: false };
     let deformable = DeformableAttention { heads: 2, sides: vec![2, 1] };
     let points = [f(&[2, 5, 4]), f(&[2, 3, 2, 2, 1, 2]), f(&[2, 3, 2, 2, 1])];
     let product = Matmul { transpose_a: false, transpose_b: true };
@@ -56,6 +57,8 @@ fn samples() -> Vec<(Op, Vec<TensorType>)> {
         (GatherRows.into(), vec![x.clone(), index.clone()]),
         (ScatterRows { mode: ScatterMode::Set }.into(), vec![x.clone(), index.clone(), f(&[2, 7, 4])]),
         (ScatterRows { mode: ScatterMode::Add }.into(), vec![x.clone(), index.clone(), f(&[2, 7, 4])]),
+        (MixRows.into(), vec![f(&[3, 6, 4]), d.clone(), i(&[2, 5, 7]), f(&[2, 5, 7])]),
+        (MixRowsGrad { rows: 6 }.into(), vec![f(&[3, 2, 5, 4]), i(&[2, 5, 7]), f(&[2, 5, 7])]),
         (CrossEntropy.into(), vec![f(&[3, 4]), i(&[3])]),
         (CrossEntropyGrad.into(), vec![f(&[]), f(&[3, 4]), i(&[3]), f(&[3])]),
         (AttnPool { scale: 1.0, masked: true }.into(), vec![x.clone(), f(&[5, 4]), f(&[2, 3])]),

@@ -1,7 +1,9 @@
 //! Softmax, argmax, embedding, gather and scatter.
 
 use crossloom_ir::TensorType;
-use crossloom_ir::op::{Argmax, Embedding, EmbeddingGrad, GatherRows, ScatterMode, ScatterRows, Softmax};
+use crossloom_ir::op::{
+    Argmax, Embedding, EmbeddingGrad, GatherRows, MixRows, MixRowsGrad, ScatterMode, ScatterRows, Softmax,
+};
 use proptest::prelude::*;
 
 use super::support::{
@@ -126,4 +128,55 @@ proptest! {
         let args = [random(&[b, t, d], seed + 1), index, random(&[b, m, d], seed + 2)];
         check(ScatterRows { mode: ScatterMode::Add }, &args);
     }
+}
+
+/// Three rows and an end in two taps, two samples of three tokens of two parts: a row alone, two of one weight each, the end; the
+/// middle between two, nothing, a row twice.
+fn mixed() -> [Arg; 2] {
+    let rows = whole(&[2, 3, 2], &[2, 0, 0, 1, 3, 0, 1, 2, 0, 0, 1, 1]);
+    let weights = [1.0, 0.0, 0.25, 0.75, 1.0, 0.0, 0.5, 0.5, 0.0, 0.0, 0.5, -2.0];
+    [rows, given(&[2, 3, 2], &weights).fixed()]
+}
+
+#[test]
+fn tokens_are_mixed_of_rows_of_all_samples() {
+    let [rows, weights] = mixed();
+    let (features, end) = (random(&[2, 3, 4], 8), random(&[4], 9));
+    check(MixRows, &[features, end, rows.clone(), weights.clone()]);
+    check(MixRowsGrad { rows: 3 }, &[random(&[2, 2, 3, 4], 10), rows.clone(), weights.clone()]);
+    let features = given(&[1, 3, 1], &[1.0, 10.0, 100.0]);
+    let y = outputs(MixRows, &[features, given(&[1], &[7.0]), rows.clone(), weights.clone()]);
+    assert_eq!(y[0].shape, [1, 2, 3, 1]);
+    assert_close(&y[0], &[100.0, 7.75, 7.0, 55.0, 0.0, -15.0], 1e-12);
+    let dy = given(&[1, 2, 3, 1], &[1.0, 10.0, 100.0, 1000.0, 1e4, 1e5]);
+    let back = outputs(MixRowsGrad { rows: 3 }, &[dy, rows, weights]);
+    assert_close(&back[0], &[2.5, 7.5 + 500.0 - 1.5e5, 501.0], 1e-9);
+    assert_close(&back[1], &[100.0], 1e-12);
+}
+
+#[test]
+fn a_part_without_a_weight_is_not_read() {
+    let [rows, weights] = mixed();
+    let features = given(&[1, 3, 1], &[f64::NAN, 1.0, 2.0]);
+    let y = outputs(MixRows, &[features, given(&[1], &[3.0]), rows, weights]);
+    let read: Vec<bool> = y[0].data.iter().map(|value| value.is_nan()).collect();
+    assert_eq!(read, [false, true, false, false, false, false]);
+}
+
+#[test]
+fn rows_that_are_not_there_are_refused() {
+    let operands = |row: i32| {
+        let parts = [whole(&[1, 1, 2], &[0, row]), random(&[1, 1, 2], 3).fixed()];
+        [&[random(&[2, 3, 4], 1), random(&[4], 2)], &parts[..]].concat()
+    };
+    let error = refusal(MixRows, &operands(4));
+    assert!(error.contains("row 4 at position 1 is outside of 0 to 3"), "{error}");
+    let error = refusal(MixRows, &operands(-1));
+    assert!(error.contains("row -1 at position 1"), "{error}");
+    let f32 = |shape: &[usize]| TensorType::f32(shape);
+    let i32 = |shape: &[usize]| TensorType::i32(shape);
+    let end = "end is f32[3], must be f32[4]";
+    assert_complains(MixRows, &[f32(&[2, 3, 4]), f32(&[3]), i32(&[1, 1, 2]), f32(&[1, 1, 2])], end);
+    let rows = [f32(&[2, 1, 5, 4]), i32(&[1, 1, 2]), f32(&[1, 1, 2])];
+    assert_complains(MixRowsGrad { rows: 3 }, &rows, "dy is f32[2, 1, 5, 4], must be f32[2, 1, 1, 4]");
 }

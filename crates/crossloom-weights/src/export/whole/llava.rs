@@ -1,6 +1,6 @@
-//! LLaVA: one projector, whose tokens stand at the input.
+//! LLaVA: one projector, whose tokens stand at the input; LLaVA-OneVision, where pictures are cut into tiles.
 
-use crossloom_recipe::TapNorm;
+use crossloom_recipe::{TapNorm, VisionModel};
 use serde_json::{Value, json};
 
 use super::super::config::{activation, encoder};
@@ -30,7 +30,7 @@ pub(super) fn config(whole: &Whole<'_>, problems: &mut Vec<String>) -> Value {
         [layer] => json!(layer),
         _ => json!(layers),
     };
-    json!({
+    let mut config = json!({
         "architectures": ["LlavaForConditionalGeneration"],
         "model_type": "llava",
         "vision_config": encoder(vision, problems),
@@ -42,5 +42,29 @@ pub(super) fn config(whole: &Whole<'_>, problems: &mut Vec<String>) -> Value {
         "image_token_index": tokens.image,
         "image_seq_length": vision.tokens(),
         "tie_word_embeddings": language.tie_embeddings,
-    })
+    });
+    if let Some(anyres) = vision.anyres {
+        config["architectures"] = json!(["LlavaOnevisionForConditionalGeneration"]);
+        config["model_type"] = json!("llava_onevision");
+        config["image_grid_pinpoints"] = json!(grids(vision));
+        config["vision_aspect_ratio"] = json!(format!("anyres_max_{}", anyres.most_tiles));
+    }
+    config
+}
+
+/// The processor of pictures that are cut into tiles.
+pub(super) fn tiles(vision: &VisionModel) -> Value {
+    let mut processor = crate::processor::shared(vision, "LlavaOnevisionImageProcessor");
+    processor["size"] = json!({ "height": vision.image_size, "width": vision.image_size });
+    processor["do_pad"] = json!(true);
+    processor["image_grid_pinpoints"] = json!(grids(vision));
+    processor
+}
+
+/// Heights and widths of the grids that a picture may be cut into, in pixels.
+fn grids(vision: &VisionModel) -> Vec<[usize; 2]> {
+    let most = vision.anyres.map_or(0, |anyres| anyres.side);
+    let of_rows =
+        |rows: usize| (1..=most).map(move |columns| [rows * vision.image_size, columns * vision.image_size]);
+    (1..=most).flat_map(of_rows).collect()
 }

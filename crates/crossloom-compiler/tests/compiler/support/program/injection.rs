@@ -65,7 +65,7 @@ impl Maker {
         }
         let gates = if channel { D } else { 1 };
         operands.extend([self.weight(&[gates, 2 * D]), self.weight(&[gates])]);
-        let gate = self.push(AgfGate { heads, attention, channel }, &operands);
+        let gate = self.push(AgfGate { heads, attention, channel, masked: false }, &operands);
         let index = self.whole(&[B, N], &[0, 1, 2, -1]);
         let convex = self.flag();
         self.push(AgfInject { convex, channel }, &[h, gate, v, index]);
