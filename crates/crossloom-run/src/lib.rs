@@ -98,7 +98,7 @@ pub use start::{Start, found, located, settled};
 pub use states::PictureBudget;
 pub use step::ModelStep;
 pub use stream::TrainingBatch;
-pub use train::train;
+pub use train::{conversation_stream, train};
 pub use trained::{Answered, Trained, generate};
 pub use training::Training;
 pub use training_stage::unfinished_stage;

@@ -5,7 +5,7 @@ use crossloom_data::packing::{PackedBatch, PackedQuestion};
 use crossloom_recipe::{Recipe, Split};
 use serde::Serialize;
 
-use crate::train::{conversations, packer};
+use crate::train::{conversation_stream, packer};
 use crate::{Data, ExperimentError};
 
 /// A row of the first training batch.
@@ -30,7 +30,7 @@ pub struct PreviewedRow {
 /// # Errors
 /// Data that does not fit the recipe; a tokenizer whose decoder fails.
 pub fn preview(recipe: &Recipe, data: &Data, most: usize) -> Result<Vec<PreviewedRow>, ExperimentError> {
-    if let Some(mut stream) = conversations(recipe, data)? {
+    if let Some(mut stream) = conversation_stream(recipe, data)? {
         let ConversationBatch { batch, samples, .. } = stream.next_batch()?;
         let mut samples = samples.into_iter();
         return (0..batch.real_rows().min(most)).map(|row| conversation(&batch, row, &mut samples, data)).collect();

@@ -112,7 +112,7 @@ fn batches<'d>(
     data: &'d Data,
     plan: &PackingPlan,
 ) -> Result<Batches<'d>, ExperimentError> {
-    if let Some(stream) = conversations(recipe, data)? {
+    if let Some(stream) = conversation_stream(recipe, data)? {
         return Ok(Batches::Conversations(ConversationBatches::new(stream)));
     }
     let (packer, vectors) = (packer(recipe, data, plan)?, data.question_vectors(recipe)?);
@@ -123,7 +123,7 @@ fn batches<'d>(
 ///
 /// # Errors
 /// Rows that no batch can have.
-pub(crate) fn conversations(
+pub fn conversation_stream(
     recipe: &recipe::Recipe,
     data: &Data,
 ) -> Result<Option<ConversationStream>, ExperimentError> {

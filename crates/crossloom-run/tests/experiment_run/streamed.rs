@@ -3,8 +3,12 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use crossloom_recipe::LoadedRecipe;
-use crossloom_run::{DataSets, Experiment, ExperimentError, Job, RunOutcome, Unheard, preview, survey};
+use crossloom_recipe::{LoadOptions, LoadedRecipe, load_with};
+use crossloom_run::start::architecture;
+use crossloom_run::{
+    DataSets, Experiment, ExperimentError, Job, ModelProcessor, RunOutcome, Unheard, conversation_stream, located, preview, settled,
+    survey,
+};
 use crossloom_train::metrics::{DrawnSamples, read_metrics};
 use crossloom_train::run_dir::RunDir;
 use serde_json::json;
@@ -111,6 +115,92 @@ fn a_run_on_conversations_goes_on_bit_for_bit_wherever_they_lie_and_is_evaluated
     let rows = std::fs::read_to_string(moved.join("talks.jsonl")).unwrap();
     std::fs::write(moved.join("talks.jsonl"), rows.replace("\"red\"", "\"blue\"")).unwrap();
     assert_ne!(first.training_hash(), recipe(&model, &source(&moved, ""), &[]).training_hash());
+}
+
+#[test]
+fn rows_of_several_lengths_pictures_and_samples_are_trained_and_go_on_bit_for_bit() {
+    let place = tempfile::tempdir().unwrap();
+    let (model, own) = (place.path().join("language"), place.path().join("own"));
+    language(&model);
+    let two = json!({ "image": ["1.png", "4.png"], "conversations": [
+        { "from": "human", "value": "<image>\n<image>\nwhat is there" }, { "from": "gpt", "value": "circle" },
+    ] });
+    let two = two.to_string();
+    files(&own, &[two.as_str(); 6]);
+    let rows = ", lengths = [24], views = [1, 2], samples_per_row = 2";
+    let static_gate = "variants.cli.topology.gate={ kind = 'static' }";
+    let loaded = recipe(&model, &source(&own, rows), &["train.steps=12", "train.batch_size=2", static_gate]);
+    let whole = train(&loaded, &place.path().join("whole"), Entry::New, None).unwrap();
+    let out = place.path().join("stopped");
+    train(&loaded, &out, Entry::New, Some(5)).unwrap();
+    let resumed = train(&loaded, &out, Entry::Resume, None).unwrap();
+    let last = |run: &RunDir| std::fs::read(run.path().join("cli/checkpoints/step-12/model.safetensors")).unwrap();
+    assert!(last(&whole) == last(&resumed));
+    let of_steps = drawn(&whole);
+    assert_eq!(of_steps, drawn(&resumed));
+    let counts: std::collections::BTreeSet<usize> = of_steps.iter().map(|drawn| drawn.samples.len()).collect();
+    assert!(counts.iter().any(|&samples| samples > 2) && of_steps.iter().all(|drawn| drawn.loss.is_some()), "{counts:?}");
+}
+
+/// Which is transformers' own, as `conversations.rs` shows.
+#[test]
+fn tokens_and_views_are_those_of_the_models_own_processor() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llava/onevision");
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crossloom-data/tests/processors");
+    let place = tempfile::tempdir().unwrap();
+    let shown = [vec!["coffee.png"], vec!["coffee.png", "coffee.png"], vec![]];
+    let rows = shown.each_ref().map(|shown| {
+        let asked = format!("{}what is in the cup?", "<image>\n".repeat(shown.len()));
+        json!({ "image": shown, "conversations": [
+            { "from": "human", "value": asked }, { "from": "gpt", "value": "coffee" },
+            { "from": "human", "value": "and beside it?" }, { "from": "gpt", "value": "a spoon" },
+        ] }).to_string()
+    });
+    std::fs::write(place.path().join("talks.json"), format!("[{}]", rows.join(",\n"))).unwrap();
+    let text = format!(
+        "name = 'talks'\n[model]\nweights = '{}'\nvision.anyres = {{ side = 3, most_tiles = 2 }}\n[topology]\ninput = 'block.4'\n\
+         [data]\ntokenizer = 'model'\ntext_positions = 256\n\
+         source = {{ kind = 'conversations', of = [{{ format = 'llava', files = ['talks.json'], pictures = '{}' }}], views = [2, 10] }}\n\
+         [train]\nsteps = 3\nbatch_size = 1\nlr = 1e-3\n",
+        fixtures.display(),
+        pictures.display()
+    );
+    let path = place.path().join("recipe.toml");
+    std::fs::write(&path, text).unwrap();
+    let loaded = load_with(&path, &LoadOptions::default(), &architecture).unwrap_or_else(|e| panic!("{e}"));
+    let loaded = settled(located(loaded).unwrap()).unwrap();
+    let recipe = &loaded.variants[0].recipe;
+    let sets = DataSets::of_variants(&loaded.variants, place.path(), &AtomicBool::new(false), &mut |_| ()).unwrap();
+    let data = sets.of(recipe).unwrap();
+    let (processor, samples) = (ModelProcessor::open(&fixtures).unwrap(), data.conversations().unwrap());
+    let mut stream = conversation_stream(recipe, data).unwrap().unwrap();
+    let mut tiled = 0;
+    for _ in 0..6 {
+        let drawn = stream.next_batch().unwrap();
+        let (batch, plan) = (&drawn.batch, drawn.batch.plan());
+        let number = (0..3).find(|&number| samples[0].name(number) == drawn.samples[0]).unwrap();
+        let record = samples[0].records.read(number).unwrap();
+        let given = samples[0].records.pictures(number, &record).unwrap();
+        let prepared = processor.conversation("a", &record.messages, given).unwrap();
+        assert_eq!(batch.tokens_bt[..prepared.ids.len()], prepared.ids, "{number}");
+        assert!(batch.segments_bt[prepared.ids.len()..].iter().all(|&segment| segment == -1));
+        let places: Vec<i32> = prepared.places.iter().cloned().flatten().map(|at| at as i32).collect();
+        assert_eq!(batch.image_index_bn[..places.len()], places, "{number}");
+        let table = crossloom_data::image::Normalization { mean: recipe.model.vision.image_mean.map(|v| v as f32), std: recipe.model.vision.image_std.map(|v| v as f32) };
+        let (table, size) = (table.table().unwrap(), (3 * plan.image_width * plan.image_height) as usize);
+        let views = prepared.pictures.iter().flat_map(|picture| &picture.processed.pictures);
+        for (view, picture) in views.enumerate() {
+            let mut pixels = vec![0.0; size];
+            table.write_chw(picture.rgb(), &mut pixels).unwrap();
+            assert!(batch.pixels_bchw[view * size..][..size] == pixels, "view {view} of {number}");
+            tiled += usize::from(number == 0 && view > 0);
+        }
+    }
+    assert!(tiled > 1, "one picture alone is in tiles");
+
+    let job = Experiment { job: Job::Train, ..request(&loaded, &[], &place.path().join("run"), Entry::New) };
+    let RunOutcome::Trained { dir } = job.run(&mut Unheard, &AtomicBool::new(false)).unwrap_or_else(|e| panic!("{e}")) else { panic!() };
+    assert_eq!(RunDir::open(dir).unwrap().read_record().unwrap().variants[0].steps, 3);
 }
 
 #[test]
