@@ -1,6 +1,6 @@
 """Writes tiny LLaVA checkpoints as their publishers lay them out, and what transformers makes of conversations with them.
 
-Run by hand: `pip install torch transformers==5.23.0 pillow`, then `python tests/oracle/make_llava_fixtures.py`.
+Run by hand: `pip install torch transformers==5.23.0 "pillow<13"`, then `python tests/oracle/make_llava_fixtures.py`.
 
 `fixtures/llava/llava` is a LLaVA-1.5 (CLIP and Llama), `fixtures/llava/onevision` a LLaVA-OneVision (SigLIP and Qwen2, anyres and
 `image_newline`): weights, configurations, image processor, tokenizer and chat template. Weights are random, and numbers that bf16 has.
