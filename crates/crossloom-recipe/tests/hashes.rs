@@ -63,9 +63,11 @@ fn conversations_whose_hashes_are_known_are_the_same_wherever_they_lie() {
             "" => String::new(),
             digit => format!(", hash = '{}'", digit.repeat(64)),
         };
-        let samples =
-            |hash| format!("{{ format = 'llava', files = ['{place}'], pictures = '{place}s'{} }}", known(hash));
-        let mixed = format!("[{}, {{ format = 'messages', files = ['a'], weight = {weight} }}]", samples(train));
+        let samples = |hash| {
+            format!("{{ format = 'llava', files = ['{place}'], pictures = '{place}s'{} }}", known(hash))
+        };
+        let mixed =
+            format!("[{}, {{ format = 'messages', files = ['a'], weight = {weight} }}]", samples(train));
         let source =
             format!("data.source={{ kind = 'conversations', of = {mixed}, test = {} }}", samples(test));
         let model = ["data.tokenizer=model", "data.text_positions=64", "model.language.weights=x"];

@@ -4,11 +4,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
+use crossloom_data::conversations::Source as Samples;
 use crossloom_data::conversations::{
     Bucket, ConversationReader, ConversationStream, Counts, PictureReader, Room, StreamOptions, StreamState,
     Survey,
 };
-use crossloom_data::conversations::Source as Samples;
 use crossloom_data::image::ImageProcessor;
 use crossloom_data::packing::PackingPlan;
 use crossloom_data::tokenizer::{ChatTokenizer, QuestionTokenizer};
@@ -46,7 +46,8 @@ impl Setting {
         recipe: &Recipe,
         tokenizer: &QuestionTokenizer,
     ) -> Result<Option<Self>, ExperimentError> {
-        let Source::Conversations { lengths, views, samples_per_row, skip, truncate, .. } = &recipe.data.source
+        let Source::Conversations { lengths, views, samples_per_row, skip, truncate, .. } =
+            &recipe.data.source
         else {
             return Ok(None);
         };
@@ -67,7 +68,10 @@ impl Setting {
             &pictures,
             tokenizer,
         )?;
-        let (most, limit) = (buckets.iter().map(|bucket| bucket.plan.sequence_len).max(), recipe.model.language.max_positions);
+        let (most, limit) = (
+            buckets.iter().map(|bucket| bucket.plan.sequence_len).max(),
+            recipe.model.language.max_positions,
+        );
         if let Some(most) = most.filter(|most| *most > limit) {
             return Err(ExperimentError::request(
                 format!("rows have up to {most} positions, the language model allows {limit}"),
@@ -142,7 +146,8 @@ fn pictures(recipe: &Recipe) -> Result<PictureReader, ExperimentError> {
         None => PictureReader::new(processor.images()?, tokens, None)?,
         Some(anyres) => {
             let Processor { image_size, resample, .. } = processor;
-            let tiled = ImageProcessor::tiled(image_size, anyres.side as u32, resample, processor.normalization())?;
+            let tiled =
+                ImageProcessor::tiled(image_size, anyres.side as u32, resample, processor.normalization())?;
             PictureReader::new(tiled, tokens, Some(anyres.most_tiles))?
         }
     })

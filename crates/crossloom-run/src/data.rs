@@ -9,8 +9,8 @@ use crossloom_data::assets::AssetCache;
 use crossloom_data::assets::AssetEvent;
 use crossloom_data::conversations::Source as Samples;
 use crossloom_data::datasets::{
-    ConversationOptions, Conversations, DatasetManifest, EasyVqa, EasyVqaOptions, Files, FilesOptions, SampleFiles, Synthetic, SyntheticOptions, VqaDataset,
-    VqaSplit,
+    ConversationOptions, Conversations, DatasetManifest, EasyVqa, EasyVqaOptions, Files, FilesOptions,
+    SampleFiles, Synthetic, SyntheticOptions, VqaDataset, VqaSplit,
 };
 use crossloom_data::packing::{EncodedSplit, ImageMode, PackingOptions, PackingPlan};
 use crossloom_data::tokenizer::QuestionTokenizer;

@@ -202,6 +202,19 @@ impl<'r> Experiment<'r> {
         let untested = |variant: &&&Variant| {
             matches!(variant.recipe.data.source, Source::Conversations { test: None, .. })
         };
+        let tiled = |variant: &&&Variant| {
+            let Recipe { data, model, .. } = &variant.recipe;
+            matches!(data.source, Source::Conversations { .. }) && model.vision.anyres.is_some()
+        };
+        if let Some(variant) = variants.iter().find(tiled).filter(|_| self.job != Job::Train) {
+            return Err(ExperimentError::request(
+                format!(
+                    "variant `{}` is trained on pictures in tiles, and answers are about whole ones",
+                    variant.name
+                ),
+                "train alone: crossloom train; or remove model.vision.anyres",
+            ));
+        }
         match variants.iter().find(untested) {
             Some(variant) if self.job != Job::Train => Err(ExperimentError::request(
                 format!("variant `{}` has no test samples to be evaluated on", variant.name),

@@ -115,7 +115,8 @@ impl DataNeed {
     /// That of data that was read. Training packs one batch, and one more where pictures are held out; evaluation one.
     pub fn of(recipe: &Recipe, data: &Data, plan: &PackingPlan) -> Self {
         let batches = 1 + u64::from(recipe.data.validation > 0.0);
-        let streamed = Setting::of(recipe, &data.tokenizer).ok().flatten().map(|setting| setting.host_bytes());
+        let streamed =
+            Setting::of(recipe, &data.tokenizer).ok().flatten().map(|setting| setting.host_bytes());
         Self {
             content: data.bytes(),
             read: true,

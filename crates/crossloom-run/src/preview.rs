@@ -33,7 +33,9 @@ pub fn preview(recipe: &Recipe, data: &Data, most: usize) -> Result<Vec<Previewe
     if let Some(mut stream) = conversation_stream(recipe, data)? {
         let ConversationBatch { batch, samples, .. } = stream.next_batch()?;
         let mut samples = samples.into_iter();
-        return (0..batch.real_rows().min(most)).map(|row| conversation(&batch, row, &mut samples, data)).collect();
+        return (0..batch.real_rows().min(most))
+            .map(|row| conversation(&batch, row, &mut samples, data))
+            .collect();
     }
     let plan = data.plan(recipe)?;
     let mut batch = PackedBatch::new(&plan);

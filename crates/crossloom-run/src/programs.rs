@@ -156,6 +156,11 @@ impl Programs {
     ) -> Result<Self, ExperimentError> {
         let (start, mut programs) = (Instant::now(), self);
         let (graph, func) = training_func(recipe, shape, vocab)?;
+        // Rows of tiles have weights that one whole picture has not.
+        let known = |name: &str, of: &[ParamSpec]| of.iter().any(|param| param.name == name);
+        let more = graph.params.iter().filter(|param| !known(&param.name, &programs.params));
+        let more: Vec<ParamSpec> = more.cloned().collect();
+        programs.params.extend(more);
         let spec = training_spec(recipe, &graph.params);
         let policy = policy(recipe, &graph.params)?;
         let held_out =

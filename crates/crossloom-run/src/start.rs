@@ -229,9 +229,9 @@ pub(crate) fn is_settled(loaded: &LoadedRecipe) -> Result<(), ExperimentError> {
     let weights = weights.map(|weights| weights.path.clone());
     let data = data_of(&mut loaded).find_map(|data| match &data.source {
         DataSource::Files { train, hash: None, .. } => Some(train.join(", ")),
-        source if source.samples().any(|(_, samples)| samples.hash.is_none()) => {
-            Some(source.samples().flat_map(|(_, samples)| samples.files.clone()).collect::<Vec<_>>().join(", "))
-        }
+        source if source.samples().any(|(_, samples)| samples.hash.is_none()) => Some(
+            source.samples().flat_map(|(_, samples)| samples.files.clone()).collect::<Vec<_>>().join(", "),
+        ),
         _ if data.tokenizer == DataTokenizer::Model && data.tokenizer_hash.is_none() => {
             Some("the language model's tokenizer".to_owned())
         }

@@ -31,7 +31,7 @@ use crate::training_stage::{TrainingStage, stages, steps_done, title};
 use crate::twin::below;
 use crate::{Data, ExperimentError};
 
-/// A share of waiting for data that is worth a line.
+/// A share of waiting for streamed data that is worth a line.
 const WAITS: f64 = 0.02;
 
 /// A variant that is compiled and known to fit; no memory was taken for it.
@@ -172,8 +172,14 @@ impl<'v> VariantRun<'v> {
             own.seconds += start.elapsed().as_secs_f64();
             own.checkpoint = checkpoint;
         }
-        if let Some(share) = summary.data_wait.filter(|share| *share > WAITS) {
-            progress.note(&format!("{:.0} % of the time of `{title}` went into waiting for data", 100.0 * share));
+        let waited = format!("`{title}` waited for data ");
+        if let Some(share) =
+            summary.data_wait.filter(|share| *share > WAITS && data.conversations().is_some())
+        {
+            record.notes.retain(|note| !note.starts_with(&waited));
+            let note = format!("{waited}for {:.0} % of the time of its steps", 100.0 * share);
+            progress.note(&note);
+            record.notes.push(note);
         }
         for note in summary.notes {
             let note = format!("`{title}`: {note}");

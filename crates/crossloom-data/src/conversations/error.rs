@@ -49,7 +49,9 @@ pub enum ConversationError {
         weights: Vec<f64>,
     },
     /// A position in other data.
-    #[error("the saved position is that of {saved} sources, and {current} are mixed: the data order would change")]
+    #[error(
+        "the saved position is that of {saved} sources, and {current} are mixed: the data order would change"
+    )]
     Sources {
         /// Sources of the saved position.
         saved: usize,

@@ -58,7 +58,11 @@ impl Layer {
         let (row_start, start) = (row * length, next.position);
         let asked = learned.first().map_or(tokens.len(), |answer| answer.start);
 
-        let full = || PackingError::TooLarge { array: "tokens_bt", elements: tokens.len() as u128, limit: length as u128 };
+        let full = || PackingError::TooLarge {
+            array: "tokens_bt",
+            elements: tokens.len() as u128,
+            limit: length as u128,
+        };
         let at = row_start + start..row_start + start + tokens.len();
         if start + tokens.len() > length {
             return Err(full().into());
@@ -109,8 +113,10 @@ impl Layer {
             }
             for image in &shown.views {
                 if self.mode == ImageMode::Shown {
-                    let size = batch.plan().image_width as usize * batch.plan().image_height as usize * CHANNELS;
-                    self.table.write_chw(image.rgb(), &mut batch.pixels_bchw[view * size..(view + 1) * size])?;
+                    let size =
+                        batch.plan().image_width as usize * batch.plan().image_height as usize * CHANNELS;
+                    self.table
+                        .write_chw(image.rgb(), &mut batch.pixels_bchw[view * size..(view + 1) * size])?;
                 }
                 view += 1;
             }

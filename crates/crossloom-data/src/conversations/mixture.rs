@@ -83,8 +83,7 @@ impl MixtureSampler {
         });
         let upto = upto.collect();
         let samplers = sources.iter().enumerate();
-        let samplers =
-            samplers.map(|(at, &(samples, _))| EpochSampler::new(samples, seed_of(seed, at)));
+        let samplers = samplers.map(|(at, &(samples, _))| EpochSampler::new(samples, seed_of(seed, at)));
         Ok(Self { seed, drawn: 0, upto, samplers: samplers.collect::<Result<_, _>>()? })
     }
 
@@ -184,7 +183,10 @@ mod tests {
             MixtureSampler::new(sources, seed).unwrap().resume(&state).unwrap_err().to_string()
         };
         assert!(refused(&sources[..1], 3).contains("2 sources, and 1"));
-        assert!(refused(&sources, 4).contains("seed 3") && refused(&[sources[1], sources[0]], 3).contains("items"));
+        assert!(
+            refused(&sources, 4).contains("seed 3")
+                && refused(&[sources[1], sources[0]], 3).contains("items")
+        );
         for weights in [vec![], vec![0.0], vec![f64::NAN, 1.0], vec![-1.0]] {
             let sources: Vec<_> = weights.iter().map(|&weight| (3, Some(weight))).collect();
             assert!(MixtureSampler::new(&sources, 0).is_err(), "{weights:?}");

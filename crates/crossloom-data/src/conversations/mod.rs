@@ -33,5 +33,5 @@ pub use error::ConversationError;
 pub use mixture::{Drawn, MixtureSampler, MixtureState, Source};
 pub use pictures::PictureReader;
 pub use reader::{Conversation, ConversationReader, Shown};
-pub use stream::{Counts, ConversationBatch, ConversationStream, StreamOptions, StreamState};
+pub use stream::{ConversationBatch, ConversationStream, Counts, StreamOptions, StreamState};
 pub use survey::Survey;

@@ -90,14 +90,20 @@ impl ConversationReader {
     }
 
     /// The turns whose text has room.
-    fn text(&self, records: &Records, number: usize, record: &mut Record) -> Result<Turns, ConversationError> {
+    fn text(
+        &self,
+        records: &Records,
+        number: usize,
+        record: &mut Record,
+    ) -> Result<Turns, ConversationError> {
         let most = self.rooms.iter().map(|room| room.text).max().unwrap_or_default();
         loop {
             let turns = match self.tokenizer.turns(&record.messages) {
                 Ok(turns) => turns,
                 Err(TokenizerError::TextTooLong { bytes, limit }) => {
                     if !shorten(record) {
-                        let problem = format!("its first turn has {bytes} bytes of text; the limit is {limit}");
+                        let problem =
+                            format!("its first turn has {bytes} bytes of text; the limit is {limit}");
                         return Err(records.refused(number, problem).into());
                     }
                     continue;
@@ -156,7 +162,8 @@ impl ConversationReader {
     fn laid(&self, fitted: Fitted, decoded: Vec<Image>, dropped: usize) -> Result<Conversation, String> {
         let Fitted { turns, layouts, needs } = fitted;
         let counts: Vec<usize> = layouts.iter().map(|(layout, _)| layout.tokens()).collect();
-        let expanded = expand_images(&turns.ids, PICTURE, &counts, "of the file").map_err(|e| e.to_string())?;
+        let expanded =
+            expand_images(&turns.ids, PICTURE, &counts, "of the file").map_err(|e| e.to_string())?;
         let views = self.pictures.views(decoded).map_err(|error| error.to_string())?;
         let size = self.pictures.size();
         if let Some(other) = views.iter().flatten().find(|view| view.size() != size) {
@@ -177,7 +184,8 @@ impl ConversationReader {
         let image = self.tokenizer.special().image;
         let tokens = expanded.ids.iter().map(|&id| if id == PICTURE { image } else { id }).collect();
         let pictures = expanded.images.iter().zip(layouts).zip(views);
-        let pictures = pictures.map(|((place, (layout, _)), views)| Shown { start: place.start, layout, views });
+        let pictures =
+            pictures.map(|((place, (layout, _)), views)| Shown { start: place.start, layout, views });
         Ok(Conversation { tokens, learned, pictures: pictures.collect(), needs, dropped })
     }
 }

@@ -43,7 +43,12 @@ impl Rows {
     }
 
     /// Adds a sample; a batch that is full by that is taken out. A sample that no bucket holds, which no reader gives, is left out.
-    pub(super) fn put(&mut self, buckets: &[Bucket], drawn: Drawn, conversation: Conversation) -> Option<Full> {
+    pub(super) fn put(
+        &mut self,
+        buckets: &[Bucket],
+        drawn: Drawn,
+        conversation: Conversation,
+    ) -> Option<Full> {
         let needs = conversation.needs;
         let (bucket, of) = buckets.iter().enumerate().find(|(_, bucket)| bucket.room.holds(needs))?;
         let (room, most) = (of.room, of.plan.batch_size);

@@ -205,11 +205,8 @@ fn begin(
 ) -> Result<Running, ConversationError> {
     let mut mixture = sampler(sources, options.seed)?;
     mixture.resume(&state.mixture)?;
-    let layer = Layer {
-        table: options.table.clone(),
-        mode: options.image_mode,
-        tokens: reader.pictures().tokens(),
-    };
+    let layer =
+        Layer { table: options.table.clone(), mode: options.image_mode, tokens: reader.pictures().tokens() };
     let packing = Packing {
         sources: Arc::clone(sources),
         buckets: Arc::clone(buckets),
@@ -227,7 +224,8 @@ fn begin(
     // One batch waits, and the next is being packed.
     let (to, batches) = sync_channel(1);
     let thread = Builder::new().name("batches".to_owned()).spawn(move || packing.run(&to));
-    let thread = thread.map_err(|error| ConversationError::Thread { what: format!("cannot be started: {error}") })?;
+    let thread =
+        thread.map_err(|error| ConversationError::Thread { what: format!("cannot be started: {error}") })?;
     Ok(Running { batches: Some(batches), thread: Some(thread) })
 }
 
@@ -310,7 +308,12 @@ impl Packing {
     }
 
     /// Counts a sample that was cut.
-    fn cut(&mut self, drawn: Drawn, conversation: &Conversation, first: bool) -> Result<(), ConversationError> {
+    fn cut(
+        &mut self,
+        drawn: Drawn,
+        conversation: &Conversation,
+        first: bool,
+    ) -> Result<(), ConversationError> {
         if !first || conversation.dropped == 0 {
             return Ok(());
         }
@@ -345,16 +348,14 @@ impl Packing {
 
     fn batch(&mut self, full: &Full) -> Handed {
         let bucket = self.buckets.get(full.bucket);
-        let bucket = bucket.ok_or_else(|| ConversationError::Views { problem: "no such bucket".to_owned() })?;
+        let bucket =
+            bucket.ok_or_else(|| ConversationError::Views { problem: "no such bucket".to_owned() })?;
         let mut batch = PackedBatch::new(&bucket.plan);
         self.layer.lay(&full.rows, &mut batch)?;
         let samples = full.rows.iter().flat_map(|row| &row.samples);
         let samples = samples.map(|sample| name(&self.sources, sample.drawn)).collect();
-        let state = StreamState {
-            mixture: self.position.clone(),
-            waiting: self.rows.waiting(),
-            counts: self.counts,
-        };
+        let state =
+            StreamState { mixture: self.position.clone(), waiting: self.rows.waiting(), counts: self.counts };
         let notes = std::mem::take(&mut self.told.new);
         Ok(ConversationBatch { batch, bucket: full.bucket, samples, notes, state })
     }

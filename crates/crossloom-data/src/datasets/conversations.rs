@@ -93,8 +93,11 @@ impl Conversations {
         let mut named: Vec<String> = train.iter().map(of_files).collect();
         named.extend(test.iter().map(|test| format!("test: {}", of_files(test))));
         let train = VqaSplit::none(width, height)?;
-        let manifest =
-            SplitManifest { examples: samples, blake3: hasher.finalize().to_hex().to_string(), ..train.manifest() };
+        let manifest = SplitManifest {
+            examples: samples,
+            blake3: hasher.finalize().to_hex().to_string(),
+            ..train.manifest()
+        };
         let source = format!("own conversations: {}", named.join("; "));
         Ok(Self { source, sources: Arc::new(sources), train, test: of_test, notes, manifest })
     }

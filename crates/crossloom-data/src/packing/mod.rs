@@ -32,8 +32,8 @@ pub use batch::{PackedBatch, PackedQuestion};
 pub use encode::EncodedSplit;
 pub use error::PackingError;
 pub use evaluation::{AnswerMode, EvaluationPacker};
-pub(crate) use plan::LENGTH_MULTIPLE;
 pub use pixels::ImageMode;
+pub(crate) use plan::LENGTH_MULTIPLE;
 pub use plan::{PackingOptions, PackingPlan, VISUAL_PARTS};
 pub use training::{TrainingOptions, TrainingPacker};
 

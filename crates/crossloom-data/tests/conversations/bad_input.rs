@@ -61,7 +61,8 @@ fn a_bad_row_in_the_middle_stops_a_strict_stream_and_is_counted_by_another() {
 fn a_stream_of_nothing_but_bad_samples_ends() {
     let folder = Folder::new();
     let rows = vec!["{}".to_owned(); 5];
-    let mut stream = Setting { skip: 100, ..Setting::default() }.stream(vec![folder.source("a.jsonl", &rows, None)]);
+    let mut stream =
+        Setting { skip: 100, ..Setting::default() }.stream(vec![folder.source("a.jsonl", &rows, None)]);
     let error = stream.next_batch().unwrap_err().to_string();
     assert!(error.starts_with("none of 5 samples can be learned from"), "{error}");
     assert_eq!(stream.next_batch().unwrap_err().to_string(), error, "it is where it was");
@@ -92,7 +93,10 @@ fn samples_of_a_tar_are_streamed_with_the_pictures_beside_them() {
         };
         add(format!("{number}.json"), json.as_bytes());
         for picture in 0..pictures {
-            add(format!("{number}.{picture}.png"), &fs::read(folder.path(&format!("{picture}.png"))).unwrap());
+            add(
+                format!("{number}.{picture}.png"),
+                &fs::read(folder.path(&format!("{picture}.png"))).unwrap(),
+            );
         }
     }
     tar.finish().unwrap();

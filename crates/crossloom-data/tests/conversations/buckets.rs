@@ -53,14 +53,18 @@ fn a_sample_that_is_too_long_loses_whole_turns_and_is_counted() {
 
     let mut strict = Setting { truncate: 1, ..setting }.stream(source());
     let error = (0..6).find_map(|_| strict.next_batch().err()).unwrap().to_string();
-    assert!(error.starts_with("2 samples are longer than a row and lose turns, and 1 may: a.jsonl, line "), "{error}");
+    assert!(
+        error.starts_with("2 samples are longer than a row and lose turns, and 1 may: a.jsonl, line "),
+        "{error}"
+    );
 }
 
 #[test]
 fn pictures_are_cut_with_their_turn_and_never_in_the_middle() {
     let folder = Folder::new();
     let later = |turns: usize| {
-        let mut value: serde_json::Value = serde_json::from_str(&row(&[], &[("a", "b"), ("c", "d"), ("e", "f")])).unwrap();
+        let mut value: serde_json::Value =
+            serde_json::from_str(&row(&[], &[("a", "b"), ("c", "d"), ("e", "f")])).unwrap();
         for turn in 0..turns {
             value["conversations"][2 * turn]["value"] = "<image>\na".into();
         }
@@ -95,7 +99,10 @@ fn a_first_turn_that_no_row_holds_leaves_its_sample_out() {
     assert_eq!(stream.counts().left_out, 2);
     notes.sort();
     assert!(notes[0].contains("line 2: its first turn has 67 tokens of text; a row holds 40"), "{notes:?}");
-    assert!(notes[1].contains("line 3: its first turn has 8 tokens of text and 12 of pictures in 3 views"), "{notes:?}");
+    assert!(
+        notes[1].contains("line 3: its first turn has 8 tokens of text and 12 of pictures in 3 views"),
+        "{notes:?}"
+    );
     let mut strict = Setting { skip: 1, ..setting }.stream(sources());
     let error = (0..4).find_map(|_| strict.next_batch().err()).unwrap().to_string();
     assert!(error.starts_with("2 samples cannot be learned from, and 1 may be left out: "), "{error}");

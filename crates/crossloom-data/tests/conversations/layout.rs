@@ -75,7 +75,10 @@ fn several_turns_several_pictures_one_and_none_stand_in_one_batch() {
             let at = row * plan.visual_tokens + token;
             let [rows, weights] = [
                 batch.visual_rows_bn4[at * VISUAL_PARTS..][..VISUAL_PARTS].to_vec(),
-                batch.visual_weights_bn4[at * VISUAL_PARTS..][..VISUAL_PARTS].iter().map(|&w| w as i32).collect(),
+                batch.visual_weights_bn4[at * VISUAL_PARTS..][..VISUAL_PARTS]
+                    .iter()
+                    .map(|&w| w as i32)
+                    .collect(),
             ];
             if token < tokens {
                 assert_eq!((rows[0], weights), ((seen * 4 + token) as i32, vec![1, 0, 0, 0]));
@@ -91,13 +94,17 @@ fn several_turns_several_pictures_one_and_none_stand_in_one_batch() {
         seen += pictures.len();
     }
     assert_eq!((views, seen), (6, 3));
-    assert!(batch.pixels_bchw[seen * side..].iter().all(|&pixel| pixel == 0.0), "views that are not used are zero");
+    assert!(
+        batch.pixels_bchw[seen * side..].iter().all(|&pixel| pixel == 0.0),
+        "views that are not used are zero"
+    );
 }
 
 #[test]
 fn a_template_without_a_place_for_pictures_has_them_where_the_conversation_shows_them() {
     let setting = Setting { rows: 1, image_token: false, ..Setting::default() };
-    let (_folder, ConversationBatch { batch, .. }) = first(&setting, &[row(&[1, 2], &[("a", "b"), ("c", "d")])]);
+    let (_folder, ConversationBatch { batch, .. }) =
+        first(&setting, &[row(&[1, 2], &[("a", "b"), ("c", "d")])]);
     assert_eq!(said(&batch, 0, 1), "user:########a<eos>assistant:[b][<eos>]user:c<eos>assistant:[d][<eos>]");
 }
 
@@ -130,7 +137,9 @@ fn samples_that_share_a_row_do_not_see_each_other_and_each_begins_at_zero() {
             // What is asked is the prompt, and no answer is.
             let prompt: Vec<bool> =
                 places.iter().map(|&at| batch.prompt_mask_bt[row * length + at] == 1.0).collect();
-            assert!(prompt[..places.len() - 2].iter().all(|&of| of) && prompt[places.len() - 2..] == [false; 2]);
+            assert!(
+                prompt[..places.len() - 2].iter().all(|&of| of) && prompt[places.len() - 2..] == [false; 2]
+            );
             found += 1;
         }
         for at in (0..length).filter(|&at| segments[at] == PADDING_SEGMENT) {
@@ -149,7 +158,8 @@ fn tiles_are_mixed_as_their_layout_says_and_of_several_pictures_each_is_a_base()
     let sources = vec![folder.source("a.jsonl", &rows, None)];
     let reader = setting.reader();
     let read: Vec<_> = (0..2).map(|number| reader.read(&sources[0], number).unwrap()).collect();
-    let views: Vec<Vec<usize>> = read.iter().map(|of| of.pictures.iter().map(|p| p.views.len()).collect()).collect();
+    let views: Vec<Vec<usize>> =
+        read.iter().map(|of| of.pictures.iter().map(|p| p.views.len()).collect()).collect();
     assert_eq!(views, [vec![3], vec![1, 1]], "a wide picture alone is a base and two tiles");
 
     let ConversationBatch { batch, samples, .. } = setting.stream(sources).next_batch().unwrap();
@@ -171,7 +181,10 @@ fn tiles_are_mixed_as_their_layout_says_and_of_several_pictures_each_is_a_base()
                 let mut found = [0.0; 2];
                 for part in token * VISUAL_PARTS..(token + 1) * VISUAL_PARTS {
                     let of = feature(batch.visual_rows_bn4[part] as usize);
-                    found.iter_mut().zip(of).for_each(|(sum, of)| *sum += batch.visual_weights_bn4[part] * of);
+                    found
+                        .iter_mut()
+                        .zip(of)
+                        .for_each(|(sum, of)| *sum += batch.visual_weights_bn4[part] * of);
                 }
                 assert_eq!(found, expected, "{sample}, token {offset}");
                 token += 1;

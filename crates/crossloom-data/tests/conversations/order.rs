@@ -15,7 +15,8 @@ fn rows(count: usize) -> Vec<String> {
 }
 
 fn sources(folder: &Folder) -> Arc<Vec<Source>> {
-    let sources = [folder.source("a.jsonl", &rows(17), Some(2.0)), folder.source("b.jsonl", &rows(5), Some(1.0))];
+    let sources =
+        [folder.source("a.jsonl", &rows(17), Some(2.0)), folder.source("b.jsonl", &rows(5), Some(1.0))];
     Arc::new(sources.into())
 }
 
@@ -80,7 +81,10 @@ fn every_sample_is_handed_out_once_an_epoch_or_waits() {
     let drawn = stream.state().mixture.drawn;
     assert_eq!(seen.values().sum::<u64>(), drawn);
     let (least, most) = (drawn / 40, drawn.div_ceil(40));
-    assert!(least > 1 && seen.len() == 40 && seen.values().all(|times| (least..=most).contains(times)), "{seen:?}");
+    assert!(
+        least > 1 && seen.len() == 40 && seen.values().all(|times| (least..=most).contains(times)),
+        "{seen:?}"
+    );
 }
 
 #[test]

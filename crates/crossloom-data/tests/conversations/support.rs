@@ -24,7 +24,8 @@ const WORDS: &str = "user assistant system : . a b c d e f g h i j k l m n o p q
 
 pub(crate) fn tokenizer(image_token: bool) -> ChatTokenizer {
     let words = Tokenizer::train(WORDS.split(' '), &TokenizerOptions::default()).unwrap();
-    let published = PublishedTokenizer::from_json(words.to_json().unwrap().as_bytes(), Spelled::Tokens).unwrap();
+    let published =
+        PublishedTokenizer::from_json(words.to_json().unwrap().as_bytes(), Spelled::Tokens).unwrap();
     let tokens = BTreeMap::from([("eos_token".to_owned(), "<eos>".to_owned())]);
     let image_token = image_token.then(|| "<image>".to_owned());
     ChatTokenizer::new(published, ChatFormat { template: TEMPLATE.to_owned(), tokens, image_token }).unwrap()
@@ -55,7 +56,8 @@ impl Folder {
         let folder = tempfile::tempdir().unwrap();
         for number in 0..10_u8 {
             let (width, height) = if number == 9 { (15, 7) } else { (6, 6) };
-            let picture = Image::new(width, height, vec![shade(number); (width * height * 3) as usize]).unwrap();
+            let picture =
+                Image::new(width, height, vec![shade(number); (width * height * 3) as usize]).unwrap();
             fs::write(folder.path().join(format!("{number}.png")), picture.to_png().unwrap()).unwrap();
         }
         Self(folder)

@@ -11,21 +11,32 @@ pub(super) fn conversations(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
     let Some(data) = sections.data else { return };
     let Source::Conversations { test, lengths, views, samples_per_row, .. } = &data.source else { return };
     let of_pictures = [
-        ("questions_per_sequence", data.questions_per_sequence != 1, "`data.source.samples_per_row` says how many samples share a row"),
+        (
+            "questions_per_sequence",
+            data.questions_per_sequence != 1,
+            "`data.source.samples_per_row` says how many samples share a row",
+        ),
         ("open_share", data.open_share.is_some(), "remove it: all answers of a conversation are learned"),
-        ("validation", data.validation != 0.0, "remove it: no sample of a stream is held out; `test` samples are never trained on"),
+        (
+            "validation",
+            data.validation != 0.0,
+            "remove it: no sample of a stream is held out; `test` samples are never trained on",
+        ),
         ("train_limit", data.train_limit.is_some(), "remove it, and name fewer files"),
     ];
     for (key, set, help) in of_pictures {
         if set {
-            let message = format!("`data.{key}` is for questions about single pictures, and conversations are trained on");
+            let message = format!(
+                "`data.{key}` is for questions about single pictures, and conversations are trained on"
+            );
             cx.report(Finding::error(root.place(&format!("data.{key}")), message).help(help));
         }
     }
     if let (Some(text), Some(long)) = (data.text_positions, lengths.iter().max())
         && *long > text
     {
-        let message = format!("rows of {long} positions for text are longer than `data.text_positions`, {text}");
+        let message =
+            format!("rows of {long} positions for text are longer than `data.text_positions`, {text}");
         let help = "`lengths` are those of shorter rows; `text_positions` is that of the longest";
         cx.report(Finding::error(root.place("data.source.lengths"), message).help(help));
     }
@@ -36,7 +47,8 @@ pub(super) fn conversations(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
     }
     let Some(topology) = sections.topology else { return };
     for (path, why) in topology.needs_one_picture() {
-        let message = format!("conversations have several pictures, one, or none, and cannot be read so: {why}");
+        let message =
+            format!("conversations have several pictures, one, or none, and cannot be read so: {why}");
         let help = "change it, or train on questions about single pictures: `data.source.kind = \"files\"`";
         cx.report(Finding::error(root.place(path), message).help(help));
     }
@@ -48,7 +60,9 @@ pub(super) fn conversations(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
     }
     let pooled = std::iter::once(&topology.main).chain(topology.named.values());
     if *samples_per_row > 1 && pooled.into_iter().any(|injection| injection.pool().is_some()) {
-        let message = format!("a gate pools over its row, which {samples_per_row} samples share: each would see the others");
+        let message = format!(
+            "a gate pools over its row, which {samples_per_row} samples share: each would see the others"
+        );
         let help = "write `data.source.samples_per_row = 1`";
         cx.report(Finding::error(root.place("data.source.samples_per_row"), message).help(help));
     }

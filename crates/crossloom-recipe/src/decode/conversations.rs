@@ -12,7 +12,8 @@ use crate::tree::{Node, Value};
 pub(super) const KEYS: &[&str] = &["of", "test", "lengths", "views", "samples_per_row", "skip", "truncate"];
 
 /// What samples look like.
-const SAMPLES: &str = "write a list of tables, as in [{ format = \"llava\", files = [\"train.json\"], pictures = \"images\" }]";
+const SAMPLES: &str =
+    "write a list of tables, as in [{ format = \"llava\", files = [\"train.json\"], pictures = \"images\" }]";
 
 pub(super) fn conversations(f: &mut Fields<'_, '_>) -> Option<Source> {
     let of = match f.ask("of") {
@@ -38,7 +39,9 @@ pub(super) fn conversations(f: &mut Fields<'_, '_>) -> Option<Source> {
     }
     if views.as_ref().is_some_and(Vec::is_empty) {
         let place = f.ask("views").map(|node| node.span);
-        f.cx.report(Finding::error(place, "`data.source.views` is empty").help("write [1]: a row has one picture"));
+        f.cx.report(
+            Finding::error(place, "`data.source.views` is empty").help("write [1]: a row has one picture"),
+        );
     }
     let samples_per_row = f.or_in("samples_per_row", 1..=4096, 1);
     let skip = f.or("skip", 0);
@@ -67,8 +70,7 @@ fn mixed(node: &Node, cx: &mut Cx) -> Option<Vec<Samples>> {
             return None;
         }
     };
-    let read: Vec<Option<Samples>> =
-        items.iter().map(|item| samples(item, "data.source.of", cx)).collect();
+    let read: Vec<Option<Samples>> = items.iter().map(|item| samples(item, "data.source.of", cx)).collect();
     read.into_iter().collect()
 }
 
@@ -83,7 +85,9 @@ fn samples(node: &Node, path: &'static str, cx: &mut Cx) -> Option<Samples> {
     let place = f.ask("files").map(|node| node.span);
     let files = f.required::<Vec<String>>("files");
     if let (Some(place), Some([])) = (place, files.as_deref()) {
-        f.cx.report(Finding::error(place, format!("`{path}.files` names no file")).help("name a file, or several"));
+        f.cx.report(
+            Finding::error(place, format!("`{path}.files` names no file")).help("name a file, or several"),
+        );
     }
     let pictures = f.or("pictures", ".".to_owned());
     let weight = f.optional_in("weight", (Excluded(0.0), Included(1e9)));

@@ -24,8 +24,8 @@ use crossloom_recipe::{DataTokenizer, Recipe, Source};
 use serde::Serialize;
 
 use crate::ExperimentError;
-use crate::conversations::most_views;
 use crate::batch::batch_shape as shape_of;
+use crate::conversations::most_views;
 use crate::data::{Data, vocabulary};
 use crate::measured::{EASY_VQA, Measured};
 

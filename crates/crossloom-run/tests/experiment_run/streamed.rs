@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 use crossloom_recipe::{LoadOptions, LoadedRecipe, load_with};
 use crossloom_run::start::architecture;
 use crossloom_run::{
-    DataSets, Experiment, ExperimentError, Job, ModelProcessor, RunOutcome, Unheard, conversation_stream, located, preview, settled,
-    survey,
+    DataSets, Experiment, ExperimentError, Job, ModelProcessor, RunOutcome, Unheard, conversation_stream,
+    located, preview, settled, survey,
 };
 use crossloom_train::metrics::{DrawnSamples, read_metrics};
 use crossloom_train::run_dir::RunDir;
@@ -28,17 +28,21 @@ fn files(folder: &Path, more: &[&str]) {
         let turn = |question: &str, answer: &str| {
             [json!({ "from": "human", "value": question }), json!({ "from": "gpt", "value": answer })]
         };
-        let mut turns = turn(if number % 3 == 0 { "what is there" } else { "<image>\nwhat is the color" }, "red").to_vec();
+        let mut turns =
+            turn(if number % 3 == 0 { "what is there" } else { "<image>\nwhat is the color" }, "red")
+                .to_vec();
         for _ in 0..number % 4 {
             turns.extend(turn("is the shape a circle", "yes"));
         }
-        let image: Vec<String> = (number % 3 != 0).then(|| format!("{}.png", number % 6)).into_iter().collect();
+        let image: Vec<String> =
+            (number % 3 != 0).then(|| format!("{}.png", number % 6)).into_iter().collect();
         json!({ "image": image, "conversations": turns }).to_string()
     };
     let rows: Vec<String> = (0..14).map(row).chain(more.iter().map(|&row| row.to_owned())).collect();
     std::fs::write(folder.join("talks.jsonl"), rows.join("\n")).unwrap();
     let question = |number: usize| {
-        json!({ "image": format!("{number}.png"), "question": "what is the color", "answer": "red" }).to_string()
+        json!({ "image": format!("{number}.png"), "question": "what is the color", "answer": "red" })
+            .to_string()
     };
     std::fs::write(folder.join("test.jsonl"), (0..6).map(question).collect::<Vec<_>>().join("\n")).unwrap();
 }
@@ -56,7 +60,12 @@ fn recipe(language: &Path, source: &str, more: &[&str]) -> LoadedRecipe {
     loaded(language, &[&own[..], more].concat()).unwrap()
 }
 
-fn train(recipe: &LoadedRecipe, out: &Path, entry: Entry, stop_after: Option<u64>) -> Result<RunDir, ExperimentError> {
+fn train(
+    recipe: &LoadedRecipe,
+    out: &Path,
+    entry: Entry,
+    stop_after: Option<u64>,
+) -> Result<RunDir, ExperimentError> {
     let stop = AtomicBool::new(false);
     let mut stopping = StopAfter { steps: stop_after.unwrap_or(u64::MAX), stop: &stop };
     let job = Experiment { job: Job::Train, ..request(recipe, &["cli"], out, entry) };
@@ -96,7 +105,11 @@ fn a_run_on_conversations_goes_on_bit_for_bit_wherever_they_lie_and_is_evaluated
     assert_eq!(of_steps, drawn(&resumed));
     let steps: Vec<u64> = of_steps.iter().map(|drawn| drawn.step).collect();
     assert_eq!(steps, [1, 2, 3, 4, 5, 6]);
-    assert!(of_steps.iter().all(|drawn| drawn.samples.len() == 4 && drawn.samples[0].starts_with("talks.jsonl, line ")));
+    assert!(
+        of_steps
+            .iter()
+            .all(|drawn| drawn.samples.len() == 4 && drawn.samples[0].starts_with("talks.jsonl, line "))
+    );
 
     let record = resumed.read_record().unwrap();
     let variant = &record.variants["cli"];
@@ -134,12 +147,17 @@ fn rows_of_several_lengths_pictures_and_samples_are_trained_and_go_on_bit_for_bi
     let out = place.path().join("stopped");
     train(&loaded, &out, Entry::New, Some(5)).unwrap();
     let resumed = train(&loaded, &out, Entry::Resume, None).unwrap();
-    let last = |run: &RunDir| std::fs::read(run.path().join("cli/checkpoints/step-12/model.safetensors")).unwrap();
+    let last =
+        |run: &RunDir| std::fs::read(run.path().join("cli/checkpoints/step-12/model.safetensors")).unwrap();
     assert!(last(&whole) == last(&resumed));
     let of_steps = drawn(&whole);
     assert_eq!(of_steps, drawn(&resumed));
-    let counts: std::collections::BTreeSet<usize> = of_steps.iter().map(|drawn| drawn.samples.len()).collect();
-    assert!(counts.iter().any(|&samples| samples > 2) && of_steps.iter().all(|drawn| drawn.loss.is_some()), "{counts:?}");
+    let counts: std::collections::BTreeSet<usize> =
+        of_steps.iter().map(|drawn| drawn.samples.len()).collect();
+    assert!(
+        counts.iter().any(|&samples| samples > 2) && of_steps.iter().all(|drawn| drawn.loss.is_some()),
+        "{counts:?}"
+    );
 }
 
 /// Which is transformers' own, as `conversations.rs` shows.
@@ -154,7 +172,8 @@ fn tokens_and_views_are_those_of_the_models_own_processor() {
         json!({ "image": shown, "conversations": [
             { "from": "human", "value": asked }, { "from": "gpt", "value": "coffee" },
             { "from": "human", "value": "and beside it?" }, { "from": "gpt", "value": "a spoon" },
-        ] }).to_string()
+        ] })
+        .to_string()
     });
     std::fs::write(place.path().join("talks.json"), format!("[{}]", rows.join(",\n"))).unwrap();
     let text = format!(
@@ -170,7 +189,8 @@ fn tokens_and_views_are_those_of_the_models_own_processor() {
     let loaded = load_with(&path, &LoadOptions::default(), &architecture).unwrap_or_else(|e| panic!("{e}"));
     let loaded = settled(located(loaded).unwrap()).unwrap();
     let recipe = &loaded.variants[0].recipe;
-    let sets = DataSets::of_variants(&loaded.variants, place.path(), &AtomicBool::new(false), &mut |_| ()).unwrap();
+    let sets =
+        DataSets::of_variants(&loaded.variants, place.path(), &AtomicBool::new(false), &mut |_| ()).unwrap();
     let data = sets.of(recipe).unwrap();
     let (processor, samples) = (ModelProcessor::open(&fixtures).unwrap(), data.conversations().unwrap());
     let mut stream = conversation_stream(recipe, data).unwrap().unwrap();
@@ -186,7 +206,10 @@ fn tokens_and_views_are_those_of_the_models_own_processor() {
         assert!(batch.segments_bt[prepared.ids.len()..].iter().all(|&segment| segment == -1));
         let places: Vec<i32> = prepared.places.iter().cloned().flatten().map(|at| at as i32).collect();
         assert_eq!(batch.image_index_bn[..places.len()], places, "{number}");
-        let table = crossloom_data::image::Normalization { mean: recipe.model.vision.image_mean.map(|v| v as f32), std: recipe.model.vision.image_std.map(|v| v as f32) };
+        let table = crossloom_data::image::Normalization {
+            mean: recipe.model.vision.image_mean.map(|v| v as f32),
+            std: recipe.model.vision.image_std.map(|v| v as f32),
+        };
         let (table, size) = (table.table().unwrap(), (3 * plan.image_width * plan.image_height) as usize);
         let views = prepared.pictures.iter().flat_map(|picture| &picture.processed.pictures);
         for (view, picture) in views.enumerate() {
@@ -199,7 +222,11 @@ fn tokens_and_views_are_those_of_the_models_own_processor() {
     assert!(tiled > 1, "one picture alone is in tiles");
 
     let job = Experiment { job: Job::Train, ..request(&loaded, &[], &place.path().join("run"), Entry::New) };
-    let RunOutcome::Trained { dir } = job.run(&mut Unheard, &AtomicBool::new(false)).unwrap_or_else(|e| panic!("{e}")) else { panic!() };
+    let RunOutcome::Trained { dir } =
+        job.run(&mut Unheard, &AtomicBool::new(false)).unwrap_or_else(|e| panic!("{e}"))
+    else {
+        panic!()
+    };
     assert_eq!(RunDir::open(dir).unwrap().read_record().unwrap().variants[0].steps, 3);
 }
 
@@ -216,7 +243,10 @@ fn samples_that_cannot_be_used_stop_a_training_by_name_or_are_counted_in_its_not
     let out = place.path().join("run");
     let strict = recipe(&model, &source(&own, ""), &["train.steps=12"]);
     let error = train(&strict, &out, Entry::New, None).err().unwrap().to_string();
-    assert!(error.contains("talks.jsonl`, line 15: no such row") || error.contains("talks.jsonl, line 16 loses"), "{error}");
+    assert!(
+        error.contains("talks.jsonl`, line 15: no such row") || error.contains("talks.jsonl, line 16 loses"),
+        "{error}"
+    );
 
     let lenient = recipe(&model, &source(&own, ", skip = 1, truncate = 1"), &["train.steps=12"]);
     let run = train(&lenient, &out, Entry::New, None).unwrap();
@@ -248,15 +278,18 @@ fn the_first_rows_are_shown_as_the_model_reads_them() {
     files(&own, &[]);
     let loaded = recipe(&model, &source(&own, ""), &[]);
     let of = &loaded.variant("cli").unwrap().recipe;
-    let sets = DataSets::of_variants(&loaded.variants, Path::new("."), &AtomicBool::new(false), &mut |_| ()).unwrap();
+    let sets = DataSets::of_variants(&loaded.variants, Path::new("."), &AtomicBool::new(false), &mut |_| ())
+        .unwrap();
     let rows = preview(of, sets.of(of).unwrap(), 4).unwrap();
     assert_eq!(rows.len(), 4);
     for row in rows {
         let line: usize = row.samples[0].rsplit(' ').next().unwrap().parse().unwrap();
         let number = line - 1;
-        let picture = if number % 3 == 0 { "what is there" } else { "⟨pictures of 16 tokens⟩ what is the color" };
+        let picture =
+            if number % 3 == 0 { "what is there" } else { "⟨pictures of 16 tokens⟩ what is the color" };
         let first = format!("<answer> user {picture} <eos> <answer> assistant ⟦red <eos>⟧");
-        let more = "<answer> user is the shape a circle <eos> <answer> assistant ⟦yes <eos>⟧".repeat(number % 4);
+        let more =
+            "<answer> user is the shape a circle <eos> <answer> assistant ⟦yes <eos>⟧".repeat(number % 4);
         let plain = |text: &str| text.replace(' ', "");
         assert_eq!(plain(&row.text), plain(&format!("{first}{more}")), "{row:?}");
         assert_eq!(row.learned, 2 + 2 * (number % 4));
@@ -277,9 +310,12 @@ fn what_is_not_tested_is_trained_and_not_evaluated() {
     let out = place.path().join("run");
     let run = request(&loaded, &["cli"], &out, Entry::New).run(&mut Unheard, &AtomicBool::new(false));
     let error = run.err().unwrap();
-    assert_eq!(error.to_string(), "variant `cli` has no test samples to be evaluated on");
+    assert!(error.to_string().starts_with("variant `cli` has no test samples to be evaluated on"), "{error}");
     assert!(!out.exists());
-    assert_eq!(train(&loaded, &out, Entry::New, None).unwrap().read_record().unwrap().variants["cli"].steps, 6);
+    assert_eq!(
+        train(&loaded, &out, Entry::New, None).unwrap().read_record().unwrap().variants["cli"].steps,
+        6
+    );
 }
 
 #[test]

@@ -81,8 +81,7 @@ fn newest(path: &PathBuf, keep: impl Fn(&DrawnSamples) -> bool) -> Result<Vec<Dr
 
 fn rewritten(path: &PathBuf, kept: &[DrawnSamples]) -> Result<File, SinkError> {
     let text: String = kept.iter().map(line).collect();
-    let file = write_atomic(path, text.as_bytes())
-        .and_then(|()| OpenOptions::new().append(true).open(path));
+    let file = write_atomic(path, text.as_bytes()).and_then(|()| OpenOptions::new().append(true).open(path));
     file.map_err(|source| SinkError { doing: "rewrite", path: path.clone(), source })
 }
 

@@ -158,8 +158,14 @@ fn an_empty_data_set_is_an_error_that_says_so() {
     }
     let stop = never();
     let mut progress = crossloom_train::Silent;
-    let mut io =
-        TrainIo { progress: &mut progress, sinks: &mut [], checkpoints: None, samples: None, stop: &stop, validate: None };
+    let mut io = TrainIo {
+        progress: &mut progress,
+        sinks: &mut [],
+        checkpoints: None,
+        samples: None,
+        stop: &stop,
+        validate: None,
+    };
     let error = trainer(options(3)).run(&mut FakeModel::new(), &mut Empty, &mut io).unwrap_err();
     assert_eq!(error.to_string(), "step 1: no batch: the data set `easy-vqa` has no samples");
 }

@@ -197,7 +197,8 @@ fn of_data(loaded: &LoadedRecipe) -> CheckedData {
                 sets: Vec::new(),
                 conversations: Vec::new(),
                 notes: Vec::new(),
-                problem: Some(error.to_string()) };
+                problem: Some(error.to_string()),
+            };
         }
     };
     let trainings = || loaded.variants.iter().flat_map(|variant| variant.recipe.by_stage());
@@ -254,7 +255,11 @@ fn say(recipe: &Checked, terminal: &Terminal) -> Result<(), CliError> {
         for set in recipe.data.iter().flat_map(|data| &data.sets) {
             let split = |split: &SplitManifest| match split.images {
                 0 => counted(split.examples, "sample"),
-                _ => format!("{} about {}", counted(split.examples, "question"), counted(split.images, "picture"))
+                _ => format!(
+                    "{} about {}",
+                    counted(split.examples, "question"),
+                    counted(split.images, "picture")
+                ),
             };
             let (train, test) = (split(&set.train), split(&set.test));
             terminal.print(&format!("   {}: {train} to train on, {test} to test", set.name))?;
@@ -273,8 +278,10 @@ fn say(recipe: &Checked, terminal: &Terminal) -> Result<(), CliError> {
 /// What reading all conversations has shown.
 fn surveyed(survey: &Survey) -> String {
     let Survey { samples, left_out, truncated, by_pictures, by_bucket, tokens, learned, .. } = survey;
-    let pictures: Vec<String> =
-        by_pictures.iter().map(|(pictures, samples)| format!("{samples} with {}", counted(*pictures, "picture"))).collect();
+    let pictures: Vec<String> = by_pictures
+        .iter()
+        .map(|(pictures, samples)| format!("{samples} with {}", counted(*pictures, "picture")))
+        .collect();
     let buckets: Vec<String> = by_bucket.iter().map(u64::to_string).collect();
     let Spread { least, median, most } = tokens.unwrap_or(Spread { least: 0, median: 0, most: 0 });
     format!(

@@ -99,12 +99,22 @@ fn conversations_are_read_and_shown_before_they_are_trained_on() {
     );
     fs::write(folder.path().join("talks.toml"), recipe).unwrap();
     let strict = crossloom_in(folder.path(), &["check", "talks.toml", "--data"]).exits(2);
-    strict.complains(&["of 3 samples 1 cannot be learned from and 0 lose turns", "train.json`, line 4: the picture `lost.png`"]);
+    strict.complains(&[
+        "of 3 samples 1 cannot be learned from and 0 lose turns",
+        "train.json`, line 4: the picture `lost.png`",
+    ]);
     let lenient = ["--set", "data.source.skip=1"];
-    let said = crossloom_in(folder.path(), &[&["check", "talks.toml", "--data"][..], &lenient].concat()).exits(0).out;
+    let said = crossloom_in(folder.path(), &[&["check", "talks.toml", "--data"][..], &lenient].concat())
+        .exits(0)
+        .out;
     let expected = "3 conversations (1 with 0 pictures, 1 with 1 picture), 1 left out, 0 losing turns; ";
-    assert!(said.contains("conversations: 3 samples to train on, 0 samples to test") && said.contains(expected), "{said}");
-    let shown = crossloom_in(folder.path(), &[&["train", "talks.toml", "--dry-run"][..], &lenient].concat()).exits(0).out;
+    assert!(
+        said.contains("conversations: 3 samples to train on, 0 samples to test") && said.contains(expected),
+        "{said}"
+    );
+    let shown = crossloom_in(folder.path(), &[&["train", "talks.toml", "--dry-run"][..], &lenient].concat())
+        .exits(0)
+        .out;
     assert!(shown.contains("train.json, line 2, ") && shown.contains("train.json, line 3, "), "{shown}");
     assert!(shown.contains("⟨pictures of 36 tokens⟩") && shown.matches('⟦').count() == 3, "{shown}");
     assert!(!folder.path().join("runs").exists());
