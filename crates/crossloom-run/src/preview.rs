@@ -83,9 +83,13 @@ fn conversation(
             of.1 = kind;
         }
     };
-    index.iter().for_each(|&at| mark(at, Kind::Picture));
+    for &at in index {
+        mark(at, Kind::Picture);
+    }
     let slots = of_row(&batch.target_index_bm, row, plan.targets).iter().zip(targets);
-    slots.filter(|(_, target)| **target >= 0).for_each(|(&at, _)| mark(at + 1, Kind::Learned));
+    for (&at, _) in slots.filter(|(_, target)| **target >= 0) {
+        mark(at + 1, Kind::Learned);
+    }
 
     let mut text = String::new();
     let mut at = 0;
