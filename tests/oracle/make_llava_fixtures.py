@@ -124,7 +124,7 @@ class Injection(torch.nn.Module):
         self.gates = torch.nn.ModuleList([Gate(width, model.config.text_config.num_attention_heads, 0.0) for _ in POINTS])
         self.features = None
 
-    def weights(self):
+    def named_weights(self):
         """By the names that crossloom has for them."""
         named = {}
         for tap, down, up in zip(TAPS, self.down, self.up):
@@ -132,7 +132,7 @@ class Injection(torch.nn.Module):
             named[f"injection.adapter.block.{tap}.lora_B.weight"] = up.weight
         for point, gate in zip(POINTS, self.gates):
             named |= {f"injection.gate.layer.{point}.{name}": value for name, value in gate.named_parameters()}
-        return {name: value.detach().float().contiguous() for name, value in named.items()}
+        return named
 
     def hook(self, model):
         """Puts it before the layers."""
@@ -207,7 +207,8 @@ def main():
         if name == "onevision":
             injection = randomise(Injection(model), generator)
             injection.hook(model)
-            save_file(injection.weights(), FOLDER / "injection.safetensors")
+            given = {name: value.detach().float().contiguous() for name, value in injection.named_weights().items()}
+            save_file(given, FOLDER / "injection.safetensors")
             for case, (names, turns) in CASES.items():
                 _, kept[f"injected.{case}"] = logits(model, processor, names, turns, injection)
         model.bfloat16().save_pretrained(folder)

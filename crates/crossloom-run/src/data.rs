@@ -117,6 +117,12 @@ impl Data {
             vector_width: recipe.topology.conditioning.given_width().unwrap_or(0),
             ..PackingOptions::for_images(self.images(Split::Train).0.images())
         };
+        if recipe.model.vision.anyres.is_some() {
+            return Err(ExperimentError::request(
+                "model.vision.anyres cuts pictures into tiles, and rows of questions about one picture show it whole",
+                "train on conversations, or remove model.vision.anyres",
+            ));
+        }
         let splits = [&self.train, &self.test];
         self.answers_fit(recipe)?;
         let plan = match Setting::of(recipe, &self.tokenizer)? {

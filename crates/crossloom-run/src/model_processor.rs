@@ -12,6 +12,7 @@ use std::path::Path;
 use crossloom_data::chat::{ChatFormat, ChatTemplate, Message, Part, Turns, check_images, expand_images};
 use crossloom_data::image::{Image, ImageProcessor, Processed, ProcessorFamily, VisualLayout};
 use crossloom_data::tokenizer::{ChatTokenizer, PublishedTokenizer};
+use crossloom_recipe::{AnyRes, Recipe};
 
 use crate::ExperimentError;
 
@@ -87,6 +88,37 @@ impl ModelProcessor {
         made.map_err(|error| ExperimentError::File { path: path.to_owned(), message: error.to_string() })
     }
 
+    /// Whether this processor makes of pictures what the rows of a recipe's model have: the same tiles with the same limit, or whole pictures.
+    ///
+    /// # Errors
+    /// What differs, and what the recipe would say.
+    pub fn agrees(&self, recipe: &Recipe) -> Result<(), ExperimentError> {
+        let vision = &recipe.model.vision;
+        let of_model = self.pictures.as_ref().filter(|of| of.ends_rows());
+        let (message, help) = match (of_model, vision.anyres) {
+            (None, None) => return Ok(()),
+            (None, Some(_)) => (
+                "model.vision.anyres is set, and the image processor of the model cuts no picture into tiles"
+                    .to_owned(),
+                "remove model.vision.anyres".to_owned(),
+            ),
+            (Some(of), anyres) => match of.anyres() {
+                Some(own) if anyres == Some(own) => return Ok(()),
+                Some(AnyRes { side, most_tiles }) => (
+                    "the image processor of the model cuts pictures into other tiles than the recipe says"
+                        .to_owned(),
+                    format!("write model.vision.anyres = {{ side = {side}, most_tiles = {most_tiles} }}"),
+                ),
+                None => (
+                    "the image processor of the model does not have all grids of tiles up to a square one"
+                        .to_owned(),
+                    "list in its image_grid_pinpoints all grids from 1 by 1 to n by n".to_owned(),
+                ),
+            },
+        };
+        Err(ExperimentError::request(message, help))
+    }
+
     /// What is learned of a conversation, turn by turn. Where the model has no token for a picture, its pictures are left out.
     ///
     /// # Errors
@@ -157,6 +189,24 @@ impl ModelProcessor {
 }
 
 impl Pictures {
+    /// Whether a learned token ends rows of a picture's tokens.
+    fn ends_rows(&self) -> bool {
+        self.processor.family() == ProcessorFamily::LlavaOnevision
+    }
+
+    /// Its tiles as a recipe says them; none where the grids are not all up to a square one.
+    fn anyres(&self) -> Option<AnyRes> {
+        let (tiles, tile) = (self.processor.tiles()?, self.processor.size()?.width);
+        let most_tiles = self.most_tiles?;
+        let mut grids: Vec<(u32, u32)> =
+            tiles.grids().iter().map(|grid| (grid.height / tile, grid.width / tile)).collect();
+        grids.sort_unstable();
+        grids.dedup();
+        let side = grids.last()?.0;
+        let all = (1..=side).flat_map(|rows| (1..=side).map(move |columns| (rows, columns)));
+        grids.into_iter().eq(all).then_some(AnyRes { side: side as usize, most_tiles })
+    }
+
     fn prepared(&self, processed: Processed) -> Result<PreparedPicture, ExperimentError> {
         let size = processed.pictures.first().map(Image::size);
         let patches = |side: u32| side as usize / self.patch;

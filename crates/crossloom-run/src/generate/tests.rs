@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crossloom_data::chat::ChatFormat;
 use crossloom_data::image::Normalization;
-use crossloom_data::packing::{AnswerMode, EvaluationPacker, ImageMode, PackingPlan};
+use crossloom_data::packing::{AnswerMode, EvaluationPacker, ImageMode, PackingPlan, VISUAL_PARTS};
 use crossloom_data::tokenizer::{ChatTokenizer, PublishedTokenizer, Spelled};
 use crossloom_ir::Role;
 use crossloom_model::Init;
@@ -31,7 +31,7 @@ pub(super) fn recipe(variant: &str, sets: &[&str]) -> Recipe {
 }
 
 pub(super) fn shape(plan: &PackingPlan) -> BatchShape {
-    BatchShape { batch: plan.batch_size, tokens: plan.sequence_len, targets: plan.targets, views: None }
+    crate::batch::batch_shape(plan)
 }
 
 /// A model whose weights are far from their start, so that answers differ by question and picture, and end or do not.
@@ -89,18 +89,28 @@ pub(super) fn compare(variant: &str, sets: &[&str]) -> (usize, usize) {
 
 /// The same, of data that is read already.
 fn compare_on(data: &Data, variant: &str, recipe: &Recipe) -> (usize, usize) {
-    let plan = data.plan(recipe).unwrap();
-    let mut model = busy(recipe, &plan);
+    compare_laid(data, variant, recipe, &data.plan(recipe).unwrap(), &|_| ())
+}
+
+/// The same with another plan, whose batches are laid out by `lay` once they are filled.
+fn compare_laid(
+    data: &Data,
+    variant: &str,
+    recipe: &Recipe,
+    plan: &PackingPlan,
+    lay: &dyn Fn(&mut PackedBatch),
+) -> (usize, usize) {
+    let mut model = busy(recipe, plan);
     let (split, encoded) = data.images(Split::Test);
     let packer =
-        EvaluationPacker::new(&plan, encoded, split.images(), &Normalization::HALF, ImageMode::Shown)
-            .unwrap();
+        EvaluationPacker::new(plan, encoded, split.images(), &Normalization::HALF, ImageMode::Shown).unwrap();
     let encoding = model.phases.encoding().unwrap();
     let (mut answers, mut lengths) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
     for index in 0..packer.batches() {
-        let mut batches = [PackedBatch::new(&plan), PackedBatch::new(&plan)];
+        let mut batches = [PackedBatch::new(plan), PackedBatch::new(plan)];
         for batch in &mut batches {
             packer.fill(index, AnswerMode::Awaited, batch).unwrap();
+            lay(batch);
             if let Some(vectors) = data.question_vectors(recipe).unwrap() {
                 vectors.lay(Split::Test, batch).unwrap();
             }
@@ -128,6 +138,38 @@ fn compare_on(data: &Data, variant: &str, recipe: &Recipe) -> (usize, usize) {
         }
     }
     (answers.len(), lengths.len())
+}
+
+/// Rows whose tokens are made of two of a view each, of a list of views in another order and with one that nothing shows; the last token of
+/// a row is not there.
+#[test]
+fn answers_by_the_phases_are_those_of_the_whole_model_where_views_are_counted() {
+    for variant in ["projector", "cli"] {
+        let recipe = recipe(variant, &[]);
+        let data = Data::load(&recipe, Path::new("."), &mut |_| ()).unwrap();
+        let mut plan = data.plan(&recipe).unwrap();
+        let (rows, tokens) = (plan.batch_size, plan.visual_tokens);
+        plan.views = Some(rows + 1);
+        let lay = |batch: &mut PackedBatch| {
+            let size = batch.pixels_bchw.len() / (rows + 1);
+            let given = batch.pixels_bchw[..rows * size].to_vec();
+            batch.pixels_bchw.fill(0.0);
+            for row in 0..rows {
+                let view = rows - row;
+                batch.pixels_bchw[view * size..][..size].copy_from_slice(&given[row * size..][..size]);
+                for token in 0..tokens - 1 {
+                    let at = (row * tokens + token) * VISUAL_PARTS;
+                    for part in 0..2 {
+                        batch.visual_rows_bn4[at + part] = (view * tokens + token + part) as i32;
+                        batch.visual_weights_bn4[at + part] = [0.25, 0.75][part];
+                    }
+                }
+                batch.image_index_bn[(row + 1) * tokens - 1] = -1;
+            }
+        };
+        let counted = compare_laid(&data, variant, &recipe, &plan, &lay);
+        assert!(counted.0 > 3, "{variant}: {counted:?}");
+    }
 }
 
 /// The recipe's data in the tokens of a model whose chat template writes a text in front of the picture.

@@ -3,8 +3,8 @@
 use crossloom_compiler::training::{TrainingFuncs, training};
 use crossloom_ir::Func;
 use crossloom_model::{
-    BatchShape, CacheShape, ModelGraph, Outputs, ParamSpec, Span, StepShape, build_over_states, connect,
-    decode, encode, prefill,
+    BatchShape, CacheShape, ModelGraph, Outputs, ParamSpec, Span, StepShape, ViewShape, build_over_states,
+    connect, decode, encode, prefill,
 };
 use crossloom_recipe::Recipe;
 
@@ -23,6 +23,8 @@ pub enum Use {
     Whole,
     /// The same from vision states.
     OverStates,
+    /// The same from the states of one view more than there are sequences, with the layout that says what each shows.
+    OverViews,
     /// The whole model from vision states to the loss.
     Loss,
     /// The whole model as it is trained, up to the loss: from pixels, or from states where nothing that encoding reads is trained.
@@ -93,6 +95,11 @@ impl Functions for Built {
             Use::Connect => connect(recipe, &edges, every, VOCAB)?,
             Use::Whole => return Ok(of(forward_func(recipe, every, VOCAB, Outputs::Predictions)?)),
             Use::OverStates => build_over_states(recipe, &edges, every, VOCAB, Outputs::Predictions)?,
+            Use::OverViews => {
+                let views = ViewShape { views: batch + 1, tokens: recipe.visual_positions() };
+                let every = BatchShape { views: Some(views), ..every };
+                build_over_states(recipe, &edges, every, VOCAB, Outputs::Predictions)?
+            }
             Use::Loss => build_over_states(recipe, &edges, trained, VOCAB, Outputs::Loss)?,
             Use::Trained => return Ok(of(training_func(recipe, trained, VOCAB)?)),
             Use::Step => {

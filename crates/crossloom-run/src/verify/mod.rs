@@ -25,7 +25,7 @@ use crossloom_recipe::Recipe;
 use crate::ExperimentError;
 use bench::Bench;
 use checks::{
-    alignment, gates, gradient, liveness, owners, phases, plans, secrets, settings, structure, taps,
+    alignment, gates, gradient, layout, liveness, owners, phases, plans, secrets, settings, structure, taps,
 };
 use scene::Scene;
 
@@ -62,6 +62,7 @@ pub fn verify(recipe: &Recipe, functions: &dyn Functions) -> Result<Verified, Ex
     liveness::check(&bench, &scene, &mut verified)?;
     gradient::check(&bench, &mut verified)?;
     alignment::check(&bench, &scene, &mut verified)?;
+    layout::check(&bench, &scene, &mut verified)?;
     let calls = phases::check(&bench, &scene, &mut verified)?;
     plans::check(&bench, &scene.base, &calls, &mut verified)?;
     Ok(verified)

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use crossloom_data::chat::Message;
 use crossloom_data::image::{Image, ImageLimits};
 use crossloom_data::packing::{PackedBatch, PackingPlan, VISUAL_PARTS};
+use crossloom_ir::DType;
 use crossloom_model::{BatchShape, ViewShape};
-use crossloom_recipe::{LoadOptions, Part, Recipe, load_with};
+use crossloom_recipe::{Architecture, LoadOptions, Part, Recipe, load_with};
 use crossloom_run::start::architecture;
 use crossloom_run::{Model, ModelProcessor, ModelStep, Pools, Prepared, TrainingBatch, load_batch};
 use crossloom_train::groups::GroupRates;
 use crossloom_train::step::{Dtype, MicroStep, ModelState, StateTensor, TrainStep, Update};
+use crossloom_weights::export::{self, Scope, Tensors, TokenIds, Values};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -39,8 +41,17 @@ fn cases() -> Cases {
     serde_json::from_slice(&std::fs::read(fixtures().join("cases.json")).unwrap()).unwrap()
 }
 
+/// The models that are compared: a name, its checkpoint, and what is injected.
+const MODELS: [(&str, &str, &str); 3] =
+    [("llava", "llava", ""), ("onevision", "onevision", ""), ("injected", "onevision", CLI)];
+
 /// A recipe on one of the checkpoints. `topology` is what it injects, if anything.
 fn recipe(checkpoint: &str, topology: &str, sets: &[&str]) -> Recipe {
+    recipe_on(&fixtures().join(checkpoint), checkpoint, topology, sets)
+}
+
+/// The same on a folder of that kind.
+fn recipe_on(weights: &Path, checkpoint: &str, topology: &str, sets: &[&str]) -> Recipe {
     let (input, anyres) = match checkpoint {
         "llava" => ("block.3", ""),
         _ => ("block.4", "vision.anyres = { side = 3, most_tiles = 2 }"),
@@ -52,7 +63,7 @@ fn recipe(checkpoint: &str, topology: &str, sets: &[&str]) -> Recipe {
          [data]\ntokenizer = 'model'\ntext_positions = 64\n\
          source = {{ kind = 'files', format = 'llava', train = ['train.json'], test = ['test.json'], pictures = '.' }}\n\
          [train]\nsteps = 1\nbatch_size = 5\nlr = 1e-3\n",
-        fixtures().join(checkpoint).display()
+        weights.display()
     );
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("recipe.toml");
@@ -175,48 +186,126 @@ fn tensors(name: &str) -> BTreeMap<String, Vec<f32>> {
         .collect()
 }
 
+/// All conversations of a checkpoint in one batch, with room for views and tokens that no row has.
+struct Asked {
+    all: Vec<(Case, Prepared)>,
+    plan: PackingPlan,
+    every: usize,
+}
+
+impl Asked {
+    fn new(recipe: &Recipe, checkpoint: &str) -> Self {
+        let (all, every) = (prepared(checkpoint), cases().every);
+        let of: Vec<&Prepared> = all.iter().map(|(_, made)| made).collect();
+        let longest = of.iter().map(|one| one.ids.len()).max().unwrap().div_ceil(every);
+        let sizes = fitting(&of, longest);
+        let plan = plan(recipe, Sizes { views: sizes.views + 2, visual: sizes.visual + 3, ..sizes });
+        Self { all, plan, every }
+    }
+
+    fn batch(&self, recipe: &Recipe, targets: impl Fn(&Prepared) -> Vec<(usize, i32)>) -> PackedBatch {
+        let rows: Vec<_> = self.all.iter().map(|(_, made)| (made, targets(made))).collect();
+        packed(recipe, &self.plan, &rows)
+    }
+
+    fn model(&self, recipe: &Recipe) -> Model {
+        Model::new(recipe, shape(&self.plan), self.plan.vocab_size).unwrap()
+    }
+
+    /// Of every conversation, the logits at every few of its positions.
+    fn logits(&self, model: &Model, recipe: &Recipe) -> Vec<Vec<f32>> {
+        let read = |one: &Prepared| (0..one.ids.len()).step_by(self.every).map(|at| (at, -1)).collect();
+        let batch = self.batch(recipe, read);
+        let mut whole = model.whole(recipe, shape(&self.plan), self.plan.vocab_size).unwrap();
+        load_batch(&mut whole, &batch, &Pools::of(recipe)).unwrap();
+        whole.run().unwrap();
+        let logits = whole.read::<f32>("logits").unwrap();
+        let rows = logits.chunks(self.plan.targets * self.plan.vocab_size).zip(&self.all);
+        rows.map(|(row, (_, made))| {
+            row[..made.ids.len().div_ceil(self.every) * self.plan.vocab_size].to_vec()
+        })
+        .collect()
+    }
+}
+
 /// The plain models are transformers' own; the injected one is transformers' with hooks before its layers.
 #[test]
 fn logits_of_conversations_are_those_of_transformers() {
-    let every = cases().every;
     let theirs = tensors("logits.safetensors");
-    for (name, checkpoint, topology) in
-        [("llava", "llava", ""), ("onevision", "onevision", ""), ("injected", "onevision", CLI)]
-    {
+    for (name, checkpoint, topology) in MODELS {
         let recipe = recipe(checkpoint, topology, &[]);
-        let all = prepared(checkpoint);
-        for (case, made) in &all {
+        let asked = Asked::new(&recipe, checkpoint);
+        for (case, made) in &asked.all {
             assert_eq!(made.ids, case.ids, "{checkpoint}, {}", case.name);
         }
-        let of: Vec<&Prepared> = all.iter().map(|(_, made)| made).collect();
-        let longest = of.iter().map(|one| one.ids.len()).max().unwrap().div_ceil(every);
-        // Room for views and tokens that no row has.
-        let sizes = fitting(&of, longest);
-        let plan = plan(&recipe, Sizes { views: sizes.views + 2, visual: sizes.visual + 3, ..sizes });
-        let read = |one: &Prepared| (0..one.ids.len()).step_by(every).map(|at| (at, -1)).collect();
-        let rows: Vec<_> = of.iter().map(|&one| (one, read(one))).collect();
-        let batch = packed(&recipe, &plan, &rows);
-        let model = Model::new(&recipe, shape(&plan), plan.vocab_size).unwrap();
+        let model = asked.model(&recipe);
         if !topology.is_empty() {
             for (name, values) in tensors("injection.safetensors") {
                 model.store.write(&name, &values).unwrap();
             }
         }
-        let mut whole = model.whole(&recipe, shape(&plan), plan.vocab_size).unwrap();
-        load_batch(&mut whole, &batch, &Pools::of(&recipe)).unwrap();
-        whole.run().unwrap();
-        let logits = whole.read::<f32>("logits").unwrap();
-        let vocab = plan.vocab_size;
-        for (row, (case, made)) in all.iter().enumerate() {
+        for ((case, _), found) in asked.all.iter().zip(asked.logits(&model, &recipe)) {
             let wanted = &theirs[&format!("{name}.{}", case.name)];
-            let found = &logits[row * plan.targets * vocab..][..made.ids.len().div_ceil(every) * vocab];
             assert_eq!(found.len(), wanted.len());
             let size = wanted.iter().map(|x| x.abs()).fold(0.0, f32::max);
             let off = found.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            println!("{name}, {}: {off} of {size}", case.name);
             assert!(off < 1e-4 * size, "{name}, {}: {off} of {size}", case.name);
         }
     }
+}
+
+/// What is given away of the model that a recipe trains: of its own tensors, or of those that it injects with.
+fn held(model: &Model, injects: bool) -> Tensors {
+    let of = model.params.iter().filter(|param| param.name.starts_with("injection.") == injects);
+    let values = |name: &str| model.store.read::<f32>(name).unwrap();
+    of.map(|param| (param.name.clone(), Values { shape: param.shape.clone(), values: values(&param.name) }))
+        .collect()
+}
+
+/// `tests/peers/llava.py` has the folders written where it can load them in transformers.
+#[test]
+fn what_was_trained_on_conversations_is_given_away_and_read_back_bit_for_bit() {
+    let place = tempfile::tempdir().unwrap();
+    let out = std::env::var_os("CROSSLOOM_LLAVA_OUT").map_or_else(|| place.path().to_owned(), PathBuf::from);
+    let mut found = Tensors::new();
+    for (name, checkpoint, topology) in MODELS {
+        let plain = recipe(checkpoint, topology, &[]);
+        let asked = Asked::new(&plain, checkpoint);
+        let mut model = asked.model(&plain);
+        let before = asked.logits(&model, &plain);
+        let mut step = ModelStep::new(&mut model, Pools::of(&plain), plain.train.betas, 1).unwrap();
+        let batch = asked.batch(&plain, taught);
+        let losses: Vec<f32> = (1..=4).flat_map(|number| train(&mut step, number, &[&batch])).collect();
+        drop(step);
+        assert!(losses[3] < 0.9 * losses[0], "{name}: {losses:?}");
+        let trained = asked.logits(&model, &plain);
+        assert_ne!(trained, before);
+
+        let input = plain.topology.input.taps()[0].state().unwrap();
+        let architecture = Architecture {
+            vision: Some(plain.model.vision.clone()),
+            projector: Some(plain.model.projector.clone()),
+            language: Some(plain.model.language.clone()),
+            taps: vec![input],
+            ..Architecture::default()
+        };
+        let tokens = TokenIds { eos: 2, pad: 0, image: 3 };
+        let folder = out.join(name);
+        let type_of = |_: &str| DType::F32;
+        export::model(&folder, Scope::Whole, &architecture, tokens, &held(&model, false), &type_of).unwrap();
+        let again = recipe_on(&folder, checkpoint, topology, &[]);
+        let read = asked.model(&again);
+        for (name, values) in held(&model, true) {
+            read.store.write(&name, &values.values).unwrap();
+            found.insert(name, values);
+        }
+        assert!(asked.logits(&read, &again) == trained, "{name}");
+        for ((case, _), logits) in asked.all.iter().zip(trained) {
+            let shape = vec![logits.len() / asked.plan.vocab_size, asked.plan.vocab_size];
+            found.insert(format!("logits.{name}.{}", case.name), Values { shape, values: logits });
+        }
+    }
+    export::tensors(&out.join("found"), &found).unwrap();
 }
 
 /// A step of micro-batches, each with the positions behind which its conversations go on.
@@ -281,7 +370,7 @@ fn batches(recipe: &Recipe) -> Batches {
     let named = |name: &str| &all.iter().find(|(case, _)| case.name == name).unwrap().1;
     let few = [named("none"), named("later")];
     let many = [named("one"), named("tall")];
-    let rows = |of: [&'_ Prepared; 2]| of.map(|one| taught(one));
+    let rows = |of: [&'_ Prepared; 2]| of.map(taught);
     let [small, large] = [few, many].map(|of| fitting(&of, 4));
     let largest = plan(
         recipe,
@@ -350,4 +439,18 @@ fn batches_of_several_shapes_train_one_model_bit_for_bit_from_any_step_on() {
         let (own, padded) = (apart(&small), apart(&small_in_large));
         assert!((own.0 - padded.0).abs() < 1e-4, "{} and {}", own.0, padded.0);
     }
+}
+
+#[test]
+fn a_recipe_says_the_tiles_that_the_models_own_processor_cuts() {
+    let open = |checkpoint: &str| ModelProcessor::open(&fixtures().join(checkpoint)).unwrap();
+    for checkpoint in ["llava", "onevision"] {
+        let recipe = recipe(checkpoint, "", &[]);
+        open(checkpoint).agrees(&recipe).unwrap();
+        let other = if checkpoint == "llava" { "onevision" } else { "llava" };
+        open(other).agrees(&recipe).unwrap_err();
+    }
+    let fewer = recipe("onevision", "", &["model.vision.anyres={ side = 3, most_tiles = 9 }"]);
+    let error = open("onevision").agrees(&fewer).unwrap_err();
+    assert!(error.help().unwrap().contains("{ side = 3, most_tiles = 2 }"), "{error}");
 }

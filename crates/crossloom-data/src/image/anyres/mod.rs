@@ -59,6 +59,11 @@ impl AnyRes {
         Err(ImageError::Processor { problems: vec![problem] })
     }
 
+    /// Sizes of whole grids, in pixels.
+    pub fn grids(&self) -> &[Size] {
+        &self.grids
+    }
+
     /// The size of the grid that shows most of a picture; among those that show as much, the smallest, and of equals the first.
     ///
     /// What a grid shows is the area of the picture as it fits into it, and never more than the picture has.

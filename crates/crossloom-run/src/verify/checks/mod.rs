@@ -3,6 +3,7 @@
 pub(crate) mod alignment;
 pub(crate) mod gates;
 pub(crate) mod gradient;
+pub(crate) mod layout;
 pub(crate) mod liveness;
 pub(crate) mod owners;
 pub(crate) mod phases;
