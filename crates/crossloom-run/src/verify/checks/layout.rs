@@ -81,7 +81,8 @@ pub(crate) fn check(
     let off = distance(same.as_ref(), scene.base.result("logits"));
     proof.at_most("off", off);
     if off > ROUNDING {
-        proof.fail("views in another order, laid out as whole pictures, do not give what these pictures give");
+        proof
+            .fail("views in another order, laid out as whole pictures, do not give what these pictures give");
     }
     if same != same_again {
         proof.fail(format!("`{ROW_END}` is read where no row of tiles' tokens ends"));
