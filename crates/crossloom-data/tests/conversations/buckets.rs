@@ -19,7 +19,7 @@ fn samples_of_like_length_and_like_views_share_a_batch() {
         used[batch.bucket] += 1;
         for sample in &batch.samples {
             let line: usize = sample.rsplit(' ').next().unwrap().parse().unwrap();
-            let (pictures, text) = ((line - 1) % 3, if (line - 1) % 2 == 0 { 30 } else { 10 });
+            let (pictures, text) = ((line - 1) % 3, if (line - 1).is_multiple_of(2) { 30 } else { 10 });
             assert_eq!(rooms[batch.bucket], (pictures.max(1), text), "{sample}");
         }
         assert_eq!(batch.batch.plan().sequence_len, [16, 40, 24, 40][batch.bucket]);

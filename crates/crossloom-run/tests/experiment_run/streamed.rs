@@ -28,14 +28,16 @@ fn files(folder: &Path, more: &[&str]) {
         let turn = |question: &str, answer: &str| {
             [json!({ "from": "human", "value": question }), json!({ "from": "gpt", "value": answer })]
         };
-        let mut turns =
-            turn(if number % 3 == 0 { "what is there" } else { "<image>\nwhat is the color" }, "red")
-                .to_vec();
+        let mut turns = turn(
+            if number.is_multiple_of(3) { "what is there" } else { "<image>\nwhat is the color" },
+            "red",
+        )
+        .to_vec();
         for _ in 0..number % 4 {
             turns.extend(turn("is the shape a circle", "yes"));
         }
         let image: Vec<String> =
-            (number % 3 != 0).then(|| format!("{}.png", number % 6)).into_iter().collect();
+            (!number.is_multiple_of(3)).then(|| format!("{}.png", number % 6)).into_iter().collect();
         json!({ "image": image, "conversations": turns }).to_string()
     };
     let rows: Vec<String> = (0..14).map(row).chain(more.iter().map(|&row| row.to_owned())).collect();
@@ -285,8 +287,11 @@ fn the_first_rows_are_shown_as_the_model_reads_them() {
     for row in rows {
         let line: usize = row.samples[0].rsplit(' ').next().unwrap().parse().unwrap();
         let number = line - 1;
-        let picture =
-            if number % 3 == 0 { "what is there" } else { "⟨pictures of 16 tokens⟩ what is the color" };
+        let picture = if number.is_multiple_of(3) {
+            "what is there"
+        } else {
+            "⟨pictures of 16 tokens⟩ what is the color"
+        };
         let first = format!("<answer> user {picture} <eos> <answer> assistant ⟦red <eos>⟧");
         let more =
             "<answer> user is the shape a circle <eos> <answer> assistant ⟦yes <eos>⟧".repeat(number % 4);

@@ -72,7 +72,7 @@ fn dry_run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
                     let PreviewedRow { picture, samples, text, positions, learned } = row;
                     let picture = match picture {
                         Some(picture) => format!("picture {picture}, "),
-                        None => samples.iter().flat_map(|sample| [sample, ", "]).collect(),
+                        None => samples.iter().flat_map(|sample| [sample.as_str(), ", "]).collect(),
                     };
                     terminal
                         .print(&format!("  {picture}{positions} positions, {learned} learned\n{text}"))?;
