@@ -117,7 +117,7 @@ impl Data {
             vector_width: recipe.topology.conditioning.given_width().unwrap_or(0),
             ..PackingOptions::for_images(self.images(Split::Train).0.images())
         };
-        if recipe.model.vision.anyres.is_some() {
+        if recipe.model.vision.anyres.is_some() && self.conversations().is_none() {
             return Err(ExperimentError::request(
                 "model.vision.anyres cuts pictures into tiles, and rows of questions about one picture show it whole",
                 "train on conversations, or remove model.vision.anyres",
