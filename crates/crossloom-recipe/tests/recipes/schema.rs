@@ -39,6 +39,14 @@ fn walk(root: &Value, schema: &Value, path: &str, found: &mut Vec<(String, Value
 const LORA: &str = "train.parts={ vision.lora = { rank = 2, targets = ['q_proj'] }, projector.lora = { rank = 2, targets = \
                     ['linear_1'] }, language.lora = { rank = 2, targets = ['q_proj'] } }";
 
+/// Samples of one's own.
+const FILES: [&str; 4] = [
+    "data.source={ kind = 'files', format = 'llava', train = ['a'], test = ['b'] }",
+    "data.tokenizer=model",
+    "data.text_positions=64",
+    "model.language.weights=x",
+];
+
 /// A vector of the question, for weights that depend on it.
 const QUESTION: &str = "topology.conditioning=embeddings";
 
@@ -101,13 +109,9 @@ fn with_kind(path: &str) -> Vec<&'static str> {
         }
         _ if path.starts_with("data.source.test.") => CONVERSATIONS.to_vec(),
         "format" | "train" | "test" | "pictures" | "skip" | "hash" if path.starts_with("data.source.") => {
-            vec![
-                "data.source={ kind = 'files', format = 'llava', train = ['a'], test = ['b'] }",
-                "data.tokenizer=model",
-                "data.text_positions=64",
-                "model.language.weights=x",
-            ]
+            FILES.to_vec()
         }
+        _ if path.starts_with("model.vision.anyres.") => [&FILES[..], &["model.vision.anyres={}"]].concat(),
         _ if path.starts_with("data.source.") => vec!["data.source=synthetic"],
         _ if path.starts_with("topology.gate.") => [&INJECTS[..], &["topology.gate=agf"]].concat(),
         _ => Vec::new(),

@@ -55,8 +55,8 @@ fn every_shipped_recipe_loads_without_a_warning_and_survives_being_written_out()
         "ablations.toml",
         "smol/smol.toml",
         "llava-1.5-7b/llava-1.5-7b.toml",
-        "llava-onevision-0.5b/llava-onevision-0.5b.toml",
-        "llava-onevision-7b/llava-onevision-7b.toml",
+        "llava-onevision/llava-onevision-0.5b.toml",
+        "llava-onevision/llava-onevision-7b.toml",
     ];
     for name in shipped_recipes.map(str::to_owned).into_iter().chain(studies) {
         let loaded =

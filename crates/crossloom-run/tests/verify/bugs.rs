@@ -6,7 +6,7 @@ use crossloom_ir::op::{AgfInject, Concat, Op, ToFloat, ToInt};
 use crossloom_ir::rewrite::Rewriter;
 use crossloom_ir::{InstData, IrError, Value};
 use crossloom_model::{Init, Span};
-use crossloom_recipe::{LoadOptions, Recipe, Topology, Wiring};
+use crossloom_recipe::{AnyRes, LoadOptions, Recipe, Topology, Wiring};
 use crossloom_run::verify::{Aspect, Function, Use, verify};
 
 use crate::planted::{Deviating, Planted, rebuilt, under};
@@ -580,4 +580,44 @@ fn a_frozen_weight_that_a_step_changes() {
         |(of, problem): (&str, &str)| of == "frozen" && problem.contains("language_model.model.norm.weight");
     assert!(verified.problems().any(told), "{}", said(&verified));
     assert_eq!(verified.problems().count(), 1, "{}", said(&verified));
+}
+
+/// Of rows whose pictures are cut into tiles; no edge is concerned, for the layout is in front of all of them.
+#[test]
+fn rows_that_show_other_views_and_ends_that_are_not_the_learned_token() {
+    let mut recipe = cli();
+    recipe.model.vision.anyres = Some(AnyRes { side: 2, most_tiles: 4 });
+    let mixing = |scope: &'static str, operand: usize| {
+        move |usage: Use, function: Function| {
+            if usage != Use::OverViews {
+                return function;
+            }
+            under(scope, function, |rewriter, inst| {
+                let Op::MixRows(op) = inst.op else { return Ok(false) };
+                let mut operands = rewriter.get_all(&inst.inputs)?;
+                let mut b = rewriter.builder(&inst.scope);
+                operands[operand] = b.affine(operands[operand], 0.0, 0.5)?;
+                let new = b.one(op, &operands)?;
+                rewriter.set(inst.outputs[0], new);
+                Ok(true)
+            })
+        }
+    };
+    let problems = |scope, operand| {
+        let change = mixing(scope, operand);
+        let verified = verify(&recipe, &Planted(&change)).unwrap();
+        let problems: Vec<String> =
+            verified.problems().map(|(of, problem)| format!("{of}: {problem}")).collect();
+        problems
+    };
+    assert!(verify(&recipe, &Planted(&|_, function| function)).unwrap().holds());
+    // Weights of the input's rows, those of the taps' rows, and the end itself.
+    for (scope, operand, what) in [
+        ("projector.layout", 3, "do not give what these pictures give"),
+        ("inject.layout", 3, "do not give what these pictures give"),
+        ("projector.layout", 1, "does not read `image_newline`"),
+    ] {
+        let found = problems(scope, operand);
+        assert!(found.len() == 1 && found[0].starts_with("layout: ") && found[0].contains(what), "{found:?}");
+    }
 }

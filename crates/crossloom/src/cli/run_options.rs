@@ -3,7 +3,7 @@
 use bytesize::ByteSize;
 use crossloom_recipe::LoadedRecipe;
 use crossloom_run::backends::Resources;
-use crossloom_run::{Entry, PictureBudget, resolved, settled};
+use crossloom_run::{Entry, ExperimentError, PictureBudget, located, resolved, settled};
 use crossloom_train::run_dir::RunDir;
 
 use super::{BackendArgs, CliError, RecipeArgs, RunsArgs, Terminal, VariantArgs};
@@ -36,10 +36,26 @@ impl SubjectArgs {
     /// # Errors
     /// Everything that is wrong with the recipe or with the folder; the system does not give so many threads.
     pub fn load(&self, terminal: &Terminal) -> Result<(LoadedRecipe, Option<RunDir>), CliError> {
+        self.read(terminal, settled)
+    }
+
+    /// The same of a recipe of which nothing runs: of its weights and its data nothing is read.
+    ///
+    /// # Errors
+    /// As [`SubjectArgs::load`].
+    pub fn look_at(&self, terminal: &Terminal) -> Result<(LoadedRecipe, Option<RunDir>), CliError> {
+        self.read(terminal, located)
+    }
+
+    fn read(
+        &self,
+        terminal: &Terminal,
+        of_recipe: fn(LoadedRecipe) -> Result<LoadedRecipe, ExperimentError>,
+    ) -> Result<(LoadedRecipe, Option<RunDir>), CliError> {
         self.threads.apply()?;
         let path = &self.recipe.recipe;
         if !path.is_dir() {
-            return Ok((settled(self.recipe.load(terminal)?)?, None));
+            return Ok((of_recipe(self.recipe.load(terminal)?)?, None));
         }
         let run = RunDir::open(path).map_err(|_| {
             CliError::usage(

@@ -49,7 +49,7 @@ pub struct Args {
 /// # Errors
 /// The recipe cannot be used or built; a run without a checkpoint or without its data.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
-    let (loaded, run) = args.subject.load(terminal)?;
+    let (loaded, run) = args.subject.look_at(terminal)?;
     let folder = loaded.path.parent().unwrap_or(Path::new("."));
     let stop = AtomicBool::new(false);
     let data = match &run {
