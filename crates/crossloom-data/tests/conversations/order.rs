@@ -11,7 +11,7 @@ use crate::support::{Folder, Setting, row};
 /// Conversations of many lengths, about no picture, one, or two.
 fn rows(count: usize) -> Vec<String> {
     let turns = [("a", "b"), ("c", "d"), ("e", "f g h"), ("i", "j")];
-    (0..count).map(|n| row(&[1, 2][..n % 3], &turns[..1 + n % 4])).collect()
+    (0..count).map(|n| row(&[1, 2][..n % 3], &turns[..=n % 4])).collect()
 }
 
 fn sources(folder: &Folder) -> Arc<Vec<Source>> {
