@@ -171,7 +171,9 @@ mod tests {
         let sources = [(5, Some(1.0)), (7, Some(2.0))];
         for cut in [0, 1, 9, 40] {
             let mut whole = MixtureSampler::new(&sources, 3).unwrap();
-            (0..cut).for_each(|_| _ = whole.draw());
+            for _ in 0..cut {
+                whole.draw();
+            }
             let saved = serde_json::to_string(&whole.state()).unwrap();
             let mut resumed = MixtureSampler::new(&sources, 3).unwrap();
             resumed.resume(&serde_json::from_str(&saved).unwrap()).unwrap();

@@ -37,7 +37,9 @@ mod tests {
     fn the_median_is_in_the_middle() {
         let of = |numbers: &[usize]| {
             let mut counted = BTreeMap::new();
-            numbers.iter().for_each(|&number| *counted.entry(number).or_default() += 1);
+            for &number in numbers {
+                *counted.entry(number).or_default() += 1;
+            }
             Spread::of(&counted)
         };
         assert_eq!(of(&[]), None);
