@@ -2,6 +2,7 @@
 
 use crate::assets::AssetError;
 use crate::chat::ChatError;
+use crate::conversations::ConversationError;
 use crate::datasets::DatasetError;
 use crate::image::ImageError;
 use crate::packing::PackingError;
@@ -23,6 +24,9 @@ pub enum DataError {
     /// A conversation could not be written for a model.
     #[error(transparent)]
     Chat(#[from] ChatError),
+    /// Conversations cannot be trained on.
+    #[error(transparent)]
+    Conversation(#[from] ConversationError),
     /// A data set is empty or malformed.
     #[error(transparent)]
     Dataset(#[from] DatasetError),

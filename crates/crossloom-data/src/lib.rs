@@ -4,7 +4,8 @@
 //! recipe, no graph and no backend, and it is deterministic: the same seed gives the same bytes on every machine.
 //!
 //! Reading order: [`datasets`] (what an example is) → [`tokenizer`] → [`packing`] (how questions of one picture share a
-//! sequence) → [`sampler`] (the order of training) → [`assets`] (where real data comes from) → [`records`] (samples of one's own).
+//! sequence) → [`sampler`] (the order of training) → [`assets`] (where real data comes from) → [`records`] (samples of one's own) →
+//! [`conversations`] (those as a stream).
 //!
 //! ```
 //! use crossloom_data::datasets::{Synthetic, SyntheticOptions, VqaDataset};
@@ -37,6 +38,7 @@
 
 pub mod assets;
 pub mod chat;
+pub mod conversations;
 pub mod datasets;
 mod error;
 pub mod image;

@@ -20,6 +20,8 @@ pub(crate) enum Purpose {
     SyntheticTest = 4,
     /// Which training pictures are held out.
     HoldOut = 5,
+    /// The source of a draw from a mixture; `a` is the number of the draw.
+    MixtureDraw = 6,
 }
 
 /// A `ChaCha8` stream with the few draws that the crate needs, written out so that they never change.

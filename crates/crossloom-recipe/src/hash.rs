@@ -129,6 +129,16 @@ fn canonical(recipe: &Recipe) -> Value {
                 remove(&source, place);
             }
         }
+        if let Source::Conversations { of, test, .. } = &data.source {
+            let mixed = of.iter().enumerate().map(|(at, of)| (format!("{source}/of/{at}"), of));
+            for (table, of) in mixed.chain(test.iter().map(|of| (format!("{source}/test"), of))) {
+                if of.hash.is_some() {
+                    for place in ["files", "pictures"] {
+                        remove(&table, place);
+                    }
+                }
+            }
+        }
     }
     remove("/model/vision", "preset");
     remove("/model/language", "preset");

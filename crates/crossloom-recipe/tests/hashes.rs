@@ -57,6 +57,31 @@ fn samples_whose_hash_is_known_are_the_same_wherever_they_lie() {
 }
 
 #[test]
+fn conversations_whose_hashes_are_known_are_the_same_wherever_they_lie() {
+    let of = |place: &str, weight: &str, [train, test]: [&str; 2]| {
+        let known = |digit: &str| match digit {
+            "" => String::new(),
+            digit => format!(", hash = '{}'", digit.repeat(64)),
+        };
+        let samples = |hash| {
+            format!("{{ format = 'llava', files = ['{place}'], pictures = '{place}s'{} }}", known(hash))
+        };
+        let mixed =
+            format!("[{}, {{ format = 'messages', files = ['a'], weight = {weight} }}]", samples(train));
+        let source =
+            format!("data.source={{ kind = 'conversations', of = {mixed}, test = {} }}", samples(test));
+        let model = ["data.tokenizer=model", "data.text_positions=64", "model.language.weights=x"];
+        hash(&[&[source.as_str()], &model[..]].concat())
+    };
+    let known = of("here", "1.5", ["1", "2"]);
+    assert_eq!(known, of("there", "1.5", ["1", "2"]));
+    assert_ne!(known, of("here", "2.5", ["1", "2"]));
+    assert_ne!(known, of("here", "1.5", ["3", "2"]));
+    assert_ne!(known, of("here", "1.5", ["1", "3"]));
+    assert_ne!(of("here", "1.5", ["1", ""]), of("there", "1.5", ["1", ""]));
+}
+
+#[test]
 fn what_changes_the_experiment_changes_the_hash() {
     let other = [
         "train.seed=1",

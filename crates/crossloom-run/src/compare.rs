@@ -66,7 +66,7 @@ pub(crate) fn write(
         metric,
         baseline: None,
         resampling: resampling(&loaded.base.eval),
-        priors: vec![(PRIOR.to_owned(), prior(data, variants, metric))],
+        priors: prior(data, variants, metric).into_iter().map(|prior| (PRIOR.to_owned(), prior)).collect(),
     };
     let mut comparison = compared(&members, &options, &|group| group.name.clone())?;
     // A comparison of a run depends on nothing that a clock says; times are in its report.
@@ -85,8 +85,11 @@ pub(crate) fn write(
 }
 
 /// The best that can be done from the question's text: the analytic companion of a question-only model. It counts the
-/// answers that were trained on, not the held-out ones.
-fn prior(data: &Data, variants: &[VariantOutcome], metric: Metric) -> Prior {
+/// answers that were trained on, not the held-out ones; answers of conversations went by.
+fn prior(data: &Data, variants: &[VariantOutcome], metric: Metric) -> Option<Prior> {
+    if data.conversations().is_some() {
+        return None;
+    }
     let (split, encoded) = data.images(Split::Train);
     let trained = encoded.examples().into_iter().filter_map(|number| split.examples().get(number));
     let asked: Vec<Question> = variants
@@ -101,5 +104,5 @@ fn prior(data: &Data, variants: &[VariantOutcome], metric: Metric) -> Prior {
             truth: r.truth.clone(),
         })
         .collect();
-    question_only_prior(trained.map(|e| (e.question.as_str(), e.answer.as_str())), &asked, metric)
+    Some(question_only_prior(trained.map(|e| (e.question.as_str(), e.answer.as_str())), &asked, metric))
 }

@@ -7,15 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossloom_data::assets;
 use crossloom_data::assets::AssetCache;
 use crossloom_data::assets::AssetEvent;
+use crossloom_data::conversations::Source as Samples;
 use crossloom_data::datasets::{
-    DatasetManifest, EasyVqa, EasyVqaOptions, Files, FilesOptions, Synthetic, SyntheticOptions, VqaDataset,
-    VqaSplit,
+    ConversationOptions, Conversations, DatasetManifest, EasyVqa, EasyVqaOptions, Files, FilesOptions,
+    SampleFiles, Synthetic, SyntheticOptions, VqaDataset, VqaSplit,
 };
 use crossloom_data::packing::{EncodedSplit, ImageMode, PackingOptions, PackingPlan};
 use crossloom_data::tokenizer::QuestionTokenizer;
 use crossloom_recipe::{Conditioning, DataTokenizer, ImageUse, Recipe, Source, Split, Variant};
 
 use crate::ExperimentError;
+use crate::conversations::Setting;
 use crate::datasets::{DataSets, same_pictures};
 use crate::measured::{EASY_VQA, Measured};
 use crate::processor::Processor;
@@ -115,7 +117,7 @@ impl Data {
             vector_width: recipe.topology.conditioning.given_width().unwrap_or(0),
             ..PackingOptions::for_images(self.images(Split::Train).0.images())
         };
-        if recipe.model.vision.anyres.is_some() {
+        if recipe.model.vision.anyres.is_some() && self.conversations().is_none() {
             return Err(ExperimentError::request(
                 "model.vision.anyres cuts pictures into tiles, and rows of questions about one picture show it whole",
                 "train on conversations, or remove model.vision.anyres",
@@ -123,7 +125,10 @@ impl Data {
         }
         let splits = [&self.train, &self.test];
         self.answers_fit(recipe)?;
-        let plan = PackingPlan::new(&splits, &options)?;
+        let plan = match Setting::of(recipe, &self.tokenizer)? {
+            Some(setting) => self.plan_of_rows(&setting, &options)?,
+            None => PackingPlan::new(&splits, &options)?,
+        };
         if matches!(recipe.data.source, Source::EasyVqa {}) {
             let whole = recipe.data.train_limit.is_none() && recipe.data.test_limit.is_none();
             let measured = Measured::of(&[&self.train, &self.validation, &self.test]);
@@ -144,6 +149,38 @@ impl Data {
         }
         vocabulary(recipe, plan.vocab_size)?;
         Ok(plan)
+    }
+
+    /// The shapes in which test samples are asked of a model that is trained on conversations: each is one question about one whole picture.
+    fn plan_of_rows(
+        &self,
+        setting: &Setting,
+        options: &PackingOptions,
+    ) -> Result<PackingPlan, ExperimentError> {
+        if !self.test.is_empty() {
+            return Ok(PackingPlan::new(&[&self.test], options)?);
+        }
+        let mut asked = setting.largest().cloned().ok_or_else(|| {
+            ExperimentError::request("conversations have no rows", "write data.text_positions")
+        })?;
+        let (text, visual) = (options.text_positions.unwrap_or_default(), options.visual_tokens);
+        asked.sequence_len = visual.saturating_add(text).checked_next_multiple_of(8).unwrap_or(usize::MAX);
+        asked.lead = self.tokenizer.lead().to_vec();
+        (asked.visual_tokens, asked.views) = (visual, None);
+        (asked.picture_positions, asked.questions_per_sequence) = (options.picture_positions, 1);
+        asked.max_new_tokens = options.max_new_tokens.unwrap_or(1);
+        asked.targets = asked.max_new_tokens;
+        asked.check()?;
+        Ok(asked)
+    }
+
+    /// The shapes of the largest batch that a recipe trains on.
+    ///
+    /// # Errors
+    /// As [`Data::plan`].
+    pub fn training_plan(&self, recipe: &Recipe) -> Result<PackingPlan, ExperimentError> {
+        let largest = Setting::of(recipe, &self.tokenizer)?.and_then(|setting| setting.largest().cloned());
+        largest.map_or_else(|| self.plan(recipe), Ok)
     }
 
     /// Answers in a model's own tokens have the room that is planned before they are read.
@@ -190,6 +227,11 @@ impl Data {
     /// The data set, which says where its examples were written.
     pub(crate) fn set(&self) -> Arc<dyn VqaDataset> {
         Arc::clone(&self.dataset)
+    }
+
+    /// The conversations that are trained on, where the data has such.
+    pub fn conversations(&self) -> Option<&Arc<Vec<Samples>>> {
+        self.dataset.conversations()
     }
 
     /// The data set's name.
@@ -280,6 +322,23 @@ pub(crate) fn open(
                 skip: *skip,
             };
             Ok(Box::new(Files::load(&options)?))
+        }
+        Source::Conversations { of, test, skip, .. } => {
+            let files = |samples: &crossloom_recipe::Samples| SampleFiles {
+                format: samples.format.name().to_owned(),
+                files: samples.files.iter().map(|path| folder.join(path)).collect(),
+                pictures: folder.join(&samples.pictures),
+                weight: samples.weight,
+                hash: samples.hash.clone(),
+            };
+            let options = ConversationOptions {
+                train: of.iter().map(files).collect(),
+                test: test.as_ref().map(files),
+                processor: Processor::of(recipe).images()?,
+                test_images: *test_limit,
+                skip: *skip,
+            };
+            Ok(Box::new(Conversations::open(&options)?))
         }
         Source::Synthetic { train_images, test_images, questions_per_image, image_size } => {
             let limited = |count: usize, limit: &Option<usize>| limit.map_or(count, |limit| count.min(limit));

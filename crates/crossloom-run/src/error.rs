@@ -160,6 +160,7 @@ macro_rules! from_data {
 from_data!(
     crossloom_data::assets::AssetError,
     crossloom_data::chat::ChatError,
+    crossloom_data::conversations::ConversationError,
     crossloom_data::datasets::DatasetError,
     crossloom_data::image::ImageError,
     crossloom_data::packing::PackingError,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crossloom_data::assets::AssetEvent;
 use crossloom_data::packing::PackingPlan;
 use crossloom_eval::compare::Comparison;
-use crossloom_recipe::{LoadedRecipe, Recipe, Variant};
+use crossloom_recipe::{LoadedRecipe, Recipe, Source, Variant};
 use crossloom_runtime::Device;
 use crossloom_train::run_dir::{DataManifest, RunDir, RunRecord, RunStatus};
 use crossloom_train::trainer::seconds_since_1970;
@@ -100,6 +100,7 @@ impl<'r> Experiment<'r> {
         };
         same_questions(&loaded.variants)?;
         is_settled(loaded)?;
+        self.has_questions(&variants)?;
         let device = self.resources.backend.running()?;
         let claim = Claim::new(loaded, &variants, &self.out, self.folder.as_ref(), self.job, self.entry)?;
         let folder = loaded.path.parent().unwrap_or(Path::new("."));
@@ -196,6 +197,33 @@ impl<'r> Experiment<'r> {
         Ok(outcome)
     }
 
+    /// Answers need test samples.
+    fn has_questions(&self, variants: &[&Variant]) -> Result<(), ExperimentError> {
+        let untested = |variant: &&&Variant| {
+            matches!(variant.recipe.data.source, Source::Conversations { test: None, .. })
+        };
+        let tiled = |variant: &&&Variant| {
+            let Recipe { data, model, .. } = &variant.recipe;
+            matches!(data.source, Source::Conversations { .. }) && model.vision.anyres.is_some()
+        };
+        if let Some(variant) = variants.iter().find(tiled).filter(|_| self.job != Job::Train) {
+            return Err(ExperimentError::request(
+                format!(
+                    "variant `{}` is trained on pictures in tiles, and answers are about whole ones",
+                    variant.name
+                ),
+                "train alone: crossloom train; or remove model.vision.anyres",
+            ));
+        }
+        match variants.iter().find(untested) {
+            Some(variant) if self.job != Job::Train => Err(ExperimentError::request(
+                format!("variant `{}` has no test samples to be evaluated on", variant.name),
+                "name them as data.source.test, or train alone: crossloom train",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The variants that are run, in the recipe's order.
     fn chosen(&self) -> Result<Vec<&'r Variant>, ExperimentError> {
         let (loaded, names) = (self.recipe, &self.variants);
@@ -274,7 +302,11 @@ impl<'r> Experiment<'r> {
         let (chunk, target) = (self.resources.chunk, device.target());
         let mut programs = match self.job {
             Job::Evaluate => Programs::to_predict(&recipe, shape, vocab, chunk, target)?,
-            Job::All | Job::Train => Programs::to_train(&recipe, shape, vocab, chunk, target)?,
+            Job::All | Job::Train => {
+                let trained = batch_shape(&data.of(&recipe)?.training_plan(&recipe)?);
+                Programs::to_predict(&recipe, shape, vocab, chunk, target)?
+                    .and_to_train(&recipe, trained, vocab, target)?
+            }
         };
         let start = Start::new(&recipe, &programs.params)?;
         let own = DataNeed::of(&recipe, data.of(&recipe)?, &plan);

@@ -25,6 +25,7 @@
 mod batch;
 mod changes;
 mod compare;
+mod conversations;
 mod datasets;
 mod encoder;
 mod error;
@@ -76,6 +77,7 @@ pub mod start;
 pub mod verify;
 
 pub use batch::{Pools, load_batch};
+pub use conversations::survey;
 pub use data::Data;
 pub use datasets::DataSets;
 pub use error::ExperimentError;
@@ -96,7 +98,7 @@ pub use start::{Start, found, located, settled};
 pub use states::PictureBudget;
 pub use step::ModelStep;
 pub use stream::TrainingBatch;
-pub use train::train;
+pub use train::{conversation_stream, train};
 pub use trained::{Answered, Trained, generate};
 pub use training::Training;
 pub use training_stage::unfinished_stage;

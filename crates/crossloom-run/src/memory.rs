@@ -13,6 +13,7 @@ use crossloom_runtime::limits::{self, resident_bytes};
 pub use crossloom_runtime::limits::{DoesNotFit, Limit, Need};
 
 use crate::backends::{Backend, Resources};
+use crate::conversations::Setting;
 use crate::data::image_mode;
 use crate::datasets::same_data;
 use crate::programs::Programs;
@@ -71,7 +72,7 @@ impl DataNeed {
         let crossloom_recipe::Data { source, train_limit, test_limit, validation, .. } = &recipe.data;
         let counts = |source: &Source| match *source {
             Source::EasyVqa {} => EASY_VQA,
-            Source::Files { .. } => (0, 0, 0),
+            Source::Files { .. } | Source::Conversations { .. } => (0, 0, 0),
             Source::Synthetic { train_images, test_images, questions_per_image, .. } => {
                 (train_images, test_images, questions_per_image)
             }
@@ -114,10 +115,12 @@ impl DataNeed {
     /// That of data that was read. Training packs one batch, and one more where pictures are held out; evaluation one.
     pub fn of(recipe: &Recipe, data: &Data, plan: &PackingPlan) -> Self {
         let batches = 1 + u64::from(recipe.data.validation > 0.0);
+        let streamed =
+            Setting::of(recipe, &data.tokenizer).ok().flatten().map(|setting| setting.host_bytes());
         Self {
             content: data.bytes(),
             read: true,
-            batches: batches * plan.batch_bytes(),
+            batches: streamed.unwrap_or_default() + batches * plan.batch_bytes(),
             pictures: asked(recipe, data.images(recipe.eval.split).0.images().len()),
             trained: seen(recipe, data.images(Split::Train).0.images().len()),
             budget: PictureBudget::default(),

@@ -140,9 +140,27 @@ impl Programs {
         chunk: Option<usize>,
         target: &dyn Target,
     ) -> Result<Self, ExperimentError> {
-        let start = Instant::now();
-        let mut programs = Self::to_predict(recipe, shape, vocab, chunk, target)?;
+        Self::to_predict(recipe, shape, vocab, chunk, target)?.and_to_train(recipe, shape, vocab, target)
+    }
+
+    /// These, and what a training needs of which that is the shape of the largest batch.
+    ///
+    /// # Errors
+    /// The graph cannot be built or compiled.
+    pub fn and_to_train(
+        self,
+        recipe: &Recipe,
+        shape: BatchShape,
+        vocab: usize,
+        target: &dyn Target,
+    ) -> Result<Self, ExperimentError> {
+        let (start, mut programs) = (Instant::now(), self);
         let (graph, func) = training_func(recipe, shape, vocab)?;
+        // Rows of tiles have weights that one whole picture has not.
+        let known = |name: &str, of: &[ParamSpec]| of.iter().any(|param| param.name == name);
+        let more = graph.params.iter().filter(|param| !known(&param.name, &programs.params));
+        let more: Vec<ParamSpec> = more.cloned().collect();
+        programs.params.extend(more);
         let spec = training_spec(recipe, &graph.params);
         let policy = policy(recipe, &graph.params)?;
         let held_out =
@@ -152,7 +170,7 @@ impl Programs {
         programs.phases.encoder = programs.phases.encoder.read_by(&step);
         programs.training = Some(TrainingPrograms { step, apply, held_out, passes, source });
         release_freed();
-        programs.time = start.elapsed();
+        programs.time += start.elapsed();
         Ok(programs)
     }
 

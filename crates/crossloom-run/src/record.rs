@@ -180,6 +180,7 @@ pub(crate) fn data_manifest(data: &Data) -> DataManifest {
             .into_iter()
             .map(|(name, split)| (name.to_owned(), data.images(split).1.examples().len() as u64))
             .filter(|(_, questions)| *questions > 0)
+            .chain(data.conversations().map(|_| ("train".to_owned(), manifest.train.examples as u64)))
             .collect(),
         content: [("train", manifest.train.blake3), ("test", manifest.test.blake3)]
             .map(|(split, hash)| (split.to_owned(), hash))

@@ -13,6 +13,7 @@ use crossloom_ir::{Role, TensorType};
 use crossloom_model::ParamSpec;
 use crossloom_recipe::{
     Architecture, Data, DataTokenizer, KeptIn, LoadedRecipe, Part, PretrainedWeights, Recipe, Selection,
+    Source as DataSource,
 };
 use crossloom_runtime::{HostBytes, Store};
 use crossloom_weights::export::Values;
@@ -144,12 +145,11 @@ fn tokenizers(loaded: &mut LoadedRecipe) -> Result<(), ExperimentError> {
 /// Finds the hashes of files of samples.
 fn samples(loaded: &mut LoadedRecipe) -> Result<(), ExperimentError> {
     let mut known: BTreeMap<(Vec<String>, Vec<String>), String> = BTreeMap::new();
-    for data in data_of(loaded) {
-        let crossloom_recipe::Source::Files { train, test, hash, .. } = &mut data.source else { continue };
-        let files = (train.clone(), test.clone());
+    let mut settle = |train: &[String], test: &[String], hash: &mut Option<String>| {
+        let files = (train.to_vec(), test.to_vec());
         let found = match known.get(&files) {
             Some(found) => found.clone(),
-            None => Files::content_hash(&files.0, &files.1)?,
+            None => Files::content_hash(train, test)?,
         };
         known.insert(files, found.clone());
         if let Some(wanted) = hash.as_ref().filter(|wanted| **wanted != found) {
@@ -159,6 +159,18 @@ fn samples(loaded: &mut LoadedRecipe) -> Result<(), ExperimentError> {
             ));
         }
         *hash = Some(found);
+        Ok(())
+    };
+    for data in data_of(loaded) {
+        match &mut data.source {
+            DataSource::Files { train, test, hash, .. } => settle(train, test, hash)?,
+            DataSource::Conversations { of, test, .. } => {
+                for samples in of.iter_mut().chain(test) {
+                    settle(&samples.files, &[], &mut samples.hash)?;
+                }
+            }
+            DataSource::EasyVqa {} | DataSource::Synthetic { .. } => {}
+        }
     }
     Ok(())
 }
@@ -216,7 +228,10 @@ pub(crate) fn is_settled(loaded: &LoadedRecipe) -> Result<(), ExperimentError> {
     let weights = named(&mut loaded).find(|weights| weights.hash.is_none());
     let weights = weights.map(|weights| weights.path.clone());
     let data = data_of(&mut loaded).find_map(|data| match &data.source {
-        crossloom_recipe::Source::Files { train, hash: None, .. } => Some(train.join(", ")),
+        DataSource::Files { train, hash: None, .. } => Some(train.join(", ")),
+        source if source.samples().any(|(_, samples)| samples.hash.is_none()) => Some(
+            source.samples().flat_map(|(_, samples)| samples.files.clone()).collect::<Vec<_>>().join(", "),
+        ),
         _ if data.tokenizer == DataTokenizer::Model && data.tokenizer_hash.is_none() => {
             Some("the language model's tokenizer".to_owned())
         }

@@ -1,4 +1,4 @@
-//! The training pictures, as the training loop draws them.
+//! What is trained on, as the training loop draws it.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -6,9 +6,11 @@ use std::sync::Arc;
 use crossloom_data::datasets::VqaDataset;
 use crossloom_data::packing::{PackedBatch, TrainingPacker};
 use crossloom_recipe::Split;
+use crossloom_train::metrics::Scalars;
 use crossloom_train::step::{BatchSource, BoxError, TrainBatch};
 use serde_json::Value;
 
+use crate::conversations::ConversationBatches;
 use crate::question_vectors::QuestionVectors;
 
 /// A batch that was drawn; its memory is used again for the next one.
@@ -16,12 +18,14 @@ pub struct TrainingBatch {
     pub(crate) batch: Rc<PackedBatch>,
     /// What says where its examples were written.
     pub(crate) set: Option<Arc<dyn VqaDataset>>,
+    /// Its samples by file and line, where they are no examples of a set.
+    pub(crate) samples: Vec<String>,
 }
 
 impl TrainingBatch {
     /// A batch that was packed by the caller.
     pub fn new(batch: PackedBatch) -> Self {
-        Self { batch: Rc::new(batch), set: None }
+        Self { batch: Rc::new(batch), set: None, samples: Vec::new() }
     }
 }
 
@@ -31,6 +35,9 @@ impl TrainBatch for TrainingBatch {
     }
 
     fn sample_ids(&self) -> Vec<String> {
+        if !self.samples.is_empty() {
+            return self.samples.clone();
+        }
         let named = |row| {
             let image = self.batch.image_of_row(row)?;
             let asked = self.batch.questions().iter().filter(|question| question.row == row);
@@ -70,6 +77,53 @@ impl<'d> TrainingStream<'d> {
     }
 }
 
+/// What a training draws its batches from.
+pub(crate) enum Batches<'d> {
+    /// Questions about pictures in memory.
+    Pictures(TrainingStream<'d>),
+    /// Conversations that are read while they are trained on.
+    Conversations(ConversationBatches),
+}
+
+impl BatchSource for Batches<'_> {
+    type Batch = TrainingBatch;
+
+    fn next_batch(&mut self) -> Result<TrainingBatch, BoxError> {
+        match self {
+            Self::Pictures(of) => of.next_batch(),
+            Self::Conversations(of) => of.next_batch(),
+        }
+    }
+
+    fn state(&self) -> Result<Value, BoxError> {
+        match self {
+            Self::Pictures(of) => of.state(),
+            Self::Conversations(of) => of.state(),
+        }
+    }
+
+    fn counts(&self) -> Scalars {
+        match self {
+            Self::Pictures(of) => of.counts(),
+            Self::Conversations(of) => of.counts(),
+        }
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        match self {
+            Self::Pictures(of) => of.notes(),
+            Self::Conversations(of) => of.notes(),
+        }
+    }
+
+    fn restore(&mut self, state: &Value) -> Result<(), BoxError> {
+        match self {
+            Self::Pictures(of) => of.restore(state),
+            Self::Conversations(of) => of.restore(state),
+        }
+    }
+}
+
 impl BatchSource for TrainingStream<'_> {
     type Batch = TrainingBatch;
 
@@ -80,7 +134,7 @@ impl BatchSource for TrainingStream<'_> {
         if let Some(vectors) = &self.vectors {
             vectors.lay(Split::Train, batch)?;
         }
-        Ok(TrainingBatch { batch: Rc::clone(&self.spare), set: self.set.clone() })
+        Ok(TrainingBatch { batch: Rc::clone(&self.spare), set: self.set.clone(), samples: Vec::new() })
     }
 
     fn state(&self) -> Result<Value, BoxError> {

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::AtomicBool;
 
+use crossloom_data::conversations::ConversationStream;
 use crossloom_data::packing::{PackedBatch, PackingPlan, TrainingOptions, TrainingPacker};
 use crossloom_recipe as recipe;
 use crossloom_train::checkpoint::{Checkpoints, ResumePolicy};
 use crossloom_train::groups::GroupRates;
-use crossloom_train::metrics::{JsonlSink, MetricSink, Scalars, TensorBoardSink};
+use crossloom_train::metrics::{JsonlSink, MetricSink, SampleLog, Scalars, TensorBoardSink};
 use crossloom_train::progress::Progress;
 use crossloom_train::run_dir::VariantDir;
 use crossloom_train::schedule::RateCurve;
@@ -14,12 +15,13 @@ use crossloom_train::step::BoxError;
 use crossloom_train::trainer::{Summary, TrainIo, TrainOptions, Trainer};
 
 use crate::batch::Pools;
+use crate::conversations::{ConversationBatches, Setting};
 use crate::data::image_mode;
 use crate::held_out::HeldOut;
 use crate::model::Model;
 use crate::processor::Processor;
 use crate::step::ModelStep;
-use crate::stream::TrainingStream;
+use crate::stream::{Batches, TrainingStream};
 use crate::training_stage::{TrainingStage, stages};
 use crate::{Data, ExperimentError};
 
@@ -50,9 +52,7 @@ pub fn train(
     progress: &mut dyn Progress,
 ) -> Result<Summary, ExperimentError> {
     let settings = &recipe.train;
-    let packer = packer(recipe, data, plan)?;
-    let vectors = data.question_vectors(recipe)?;
-    let mut source = TrainingStream::new(packer, PackedBatch::new(plan), vectors).of(data.set());
+    let mut source = batches(recipe, data, plan)?;
     let hash = recipe.training_hash();
     let stages = stages(dir, recipe);
     let before = stages.len().checked_sub(2).and_then(|index| stages.get(index));
@@ -86,14 +86,51 @@ pub fn train(
     let mut validate = |step: &mut ModelStep<'_>, _: u64| -> Result<Scalars, BoxError> {
         held_out.as_mut().map_or_else(|| Ok(Scalars::new()), |held_out| held_out.measure(step))
     };
+    // Samples of a data set in memory are told by their numbers; those of a stream went by.
+    let mut log = match &source {
+        Batches::Conversations(_) => Some(SampleLog::open(dir.drawn_path(), trainer.completed())?),
+        Batches::Pictures(_) => None,
+    };
     let mut io = TrainIo {
         progress,
         sinks: &mut sinks,
         checkpoints: Some(&checkpoints),
+        samples: log.as_mut(),
         stop,
         validate: Some(&mut validate),
     };
-    Ok(trainer.run(&mut step, &mut source, &mut io)?)
+    let mut summary = trainer.run(&mut step, &mut source, &mut io)?;
+    if let Batches::Conversations(of) = &source {
+        summary.notes.extend(of.told());
+    }
+    Ok(summary)
+}
+
+/// What a training draws from, at its first batch.
+fn batches<'d>(
+    recipe: &recipe::Recipe,
+    data: &'d Data,
+    plan: &PackingPlan,
+) -> Result<Batches<'d>, ExperimentError> {
+    if let Some(stream) = conversation_stream(recipe, data)? {
+        return Ok(Batches::Conversations(ConversationBatches::new(stream)));
+    }
+    let (packer, vectors) = (packer(recipe, data, plan)?, data.question_vectors(recipe)?);
+    Ok(Batches::Pictures(TrainingStream::new(packer, PackedBatch::new(plan), vectors).of(data.set())))
+}
+
+/// The conversations that a recipe trains on, at the first batch; none where it trains on something else.
+///
+/// # Errors
+/// Rows that no batch can have.
+pub fn conversation_stream(
+    recipe: &recipe::Recipe,
+    data: &Data,
+) -> Result<Option<ConversationStream>, ExperimentError> {
+    match (Setting::of(recipe, &data.tokenizer)?, data.conversations()) {
+        (Some(setting), Some(samples)) => Ok(Some(setting.stream(recipe, samples)?)),
+        _ => Ok(None),
+    }
 }
 
 /// What draws the training batches of a recipe, at the first of them.

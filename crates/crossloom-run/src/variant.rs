@@ -31,6 +31,9 @@ use crate::training_stage::{TrainingStage, stages, steps_done, title};
 use crate::twin::below;
 use crate::{Data, ExperimentError};
 
+/// A share of waiting for streamed data that is worth a line.
+const WAITS: f64 = 0.02;
+
 /// A variant that is compiled and known to fit; no memory was taken for it.
 pub(crate) struct Compiled<'v> {
     pub(crate) variant: &'v Variant,
@@ -156,6 +159,7 @@ impl<'v> VariantRun<'v> {
         // A session without a step learns nothing new about these.
         entry.final_loss = summary.last.as_ref().map(|step| step.loss).or(entry.final_loss);
         entry.step_ms = summary.median_step.map(|seconds| 1e3 * seconds).or(entry.step_ms);
+        entry.data_wait = summary.data_wait.or(entry.data_wait);
         let newest = summary.checkpoint.as_ref().and_then(|path| below(&self.run, path));
         entry.checkpoint = newest.or(entry.checkpoint.take());
         if let Some(stage) = recipe.stage() {
@@ -164,8 +168,24 @@ impl<'v> VariantRun<'v> {
             own.steps = summary.completed;
             own.final_loss = summary.last.as_ref().map(|step| step.loss).or(own.final_loss);
             own.step_ms = summary.median_step.map(|seconds| 1e3 * seconds).or(own.step_ms);
+            own.data_wait = summary.data_wait.or(own.data_wait);
             own.seconds += start.elapsed().as_secs_f64();
             own.checkpoint = checkpoint;
+        }
+        let waited = format!("`{title}` waited for data ");
+        if let Some(share) =
+            summary.data_wait.filter(|share| *share > WAITS && data.conversations().is_some())
+        {
+            record.notes.retain(|note| !note.starts_with(&waited));
+            let note = format!("{waited}for {:.0} % of the time of its steps", 100.0 * share);
+            progress.note(&note);
+            record.notes.push(note);
+        }
+        for note in summary.notes {
+            let note = format!("`{title}`: {note}");
+            if !record.notes.contains(&note) {
+                record.notes.push(note);
+            }
         }
         Ok(finished)
     }

@@ -7,6 +7,7 @@ pub use safetensors::Dtype;
 use serde_json::Value;
 
 use crate::groups::GroupRates;
+use crate::metrics::Scalars;
 
 /// Any error of an implementer; the loop adds the step number and passes it on.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -41,6 +42,16 @@ pub trait BatchSource {
     /// # Errors
     /// The position cannot be written down; a checkpoint without it would be worthless, so none is made.
     fn state(&self) -> Result<Value, BoxError>;
+
+    /// What it counts of its samples, for metrics; nothing by default.
+    fn counts(&self) -> Scalars {
+        Scalars::new()
+    }
+
+    /// What is to be said of the samples of the newest batch, such as that some were left out; nothing by default.
+    fn notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Go to a position that [`state`](Self::state) returned, perhaps in an earlier process.
     fn restore(&mut self, state: &Value) -> Result<(), BoxError>;
@@ -132,6 +143,8 @@ pub struct StepOutput {
     pub tokens: u64,
     /// Gate means, averaged over the micro-batches by their weights.
     pub gate_means: Option<GateMeans>,
+    /// Ids of its samples, where they are written down.
+    pub samples: Vec<String>,
 }
 
 /// Where the first non-finite value appeared.

@@ -27,8 +27,18 @@ impl Turns {
         tokenizer: &PublishedTokenizer,
         messages: &[Message],
     ) -> Result<Self, TokenizerError> {
+        Self::encoded(template, tokenizer, &|text| tokenizer.encode(text, false), messages)
+    }
+
+    /// The same where `encode` makes tokens of what the template writes.
+    pub(crate) fn encoded(
+        template: &ChatTemplate,
+        tokenizer: &PublishedTokenizer,
+        encode: &dyn Fn(&str) -> Result<Vec<i32>, TokenizerError>,
+        messages: &[Message],
+    ) -> Result<Self, TokenizerError> {
         let text = template.render(messages, false)?;
-        let ids = tokenizer.encode(&text, false)?;
+        let ids = encode(&text)?;
         let mut learned = Vec::new();
         for (at, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
             let (asked, answered) = (messages.get(..at), messages.get(..=at));
@@ -38,8 +48,8 @@ impl Turns {
             if !answered.starts_with(&asked) || !text.starts_with(&answered) {
                 return Err(odd("is written otherwise alone than before later ones").into());
             }
-            let start = tokenizer.encode(&asked, false)?;
-            let end = tokenizer.encode(&answered, false)?;
+            let start = encode(&asked)?;
+            let end = encode(&answered)?;
             if !end.starts_with(&start) || !ids.starts_with(&end) {
                 return Err(odd("has no border that the tokenizer keeps").into());
             }

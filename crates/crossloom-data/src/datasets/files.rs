@@ -159,7 +159,7 @@ impl Problems {
 }
 
 /// A split, the samples that it is of, and what is to be said of those that were left out. An example's `image_id` is its sample's number.
-fn split(
+pub(super) fn split(
     options: &FilesOptions,
     name: &'static str,
     files: &[PathBuf],

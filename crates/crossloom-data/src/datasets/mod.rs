@@ -1,9 +1,10 @@
 //! Visual question answering data: pictures, questions, answers, in a training and a test split.
 //!
 //! A data set implements [`VqaDataset`]; each of its splits is a [`VqaSplit`], checked when it is made, with its pictures
-//! decoded once into an [`ImageStore`]. Three sets exist: [`EasyVqa`] reads the real one, [`Synthetic`] draws its own, [`Files`] are samples
-//! of the user's.
+//! decoded once into an [`ImageStore`]. [`EasyVqa`] reads the real one, [`Synthetic`] draws its own, [`Files`] are samples of the
+//! user's; [`Conversations`] has a test split of such, and what is trained on is read as a stream.
 
+mod conversations;
 mod easy_vqa;
 mod error;
 mod files;
@@ -14,7 +15,11 @@ mod store;
 mod synthetic;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use crate::conversations::Source;
+
+pub use conversations::{ConversationOptions, Conversations, SampleFiles};
 pub use easy_vqa::{EasyVqa, EasyVqaOptions};
 pub use error::DatasetError;
 pub use files::{Files, FilesOptions};
@@ -46,6 +51,11 @@ pub trait VqaDataset: Send + Sync {
     /// Where a training example was written, such as file and line; none where its numbers say all.
     fn place(&self, example: usize) -> Option<String> {
         let _ = example;
+        None
+    }
+
+    /// What is trained on where that is conversations, read while they are; the training split is empty then.
+    fn conversations(&self) -> Option<&Arc<Vec<Source>>> {
         None
     }
 

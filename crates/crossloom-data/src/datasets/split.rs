@@ -19,7 +19,7 @@ pub struct Example {
     pub question_type: QuestionType,
 }
 
-/// Pictures and the questions about them. Never empty, and every example points at a picture.
+/// Pictures and the questions about them, of which every one points at a picture. Never empty, but where a data set has no such split.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VqaSplit {
     images: ImageStore,
@@ -61,6 +61,14 @@ impl VqaSplit {
             return Err(DatasetError::Invalid { name: name.to_owned(), split, problems });
         }
         Ok(Self { images, examples })
+    }
+
+    /// The split of a data set that has none: no picture of that size, and no question.
+    ///
+    /// # Errors
+    /// A side of 0.
+    pub fn none(width: u32, height: u32) -> Result<Self, DatasetError> {
+        Ok(Self { images: ImageStore::with_capacity(width, height, 0)?, examples: Vec::new() })
     }
 
     /// The pictures, decoded.

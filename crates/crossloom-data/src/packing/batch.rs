@@ -58,7 +58,7 @@ pub struct PackedBatch {
     pub(super) questions: Vec<PackedQuestion>,
     /// The picture of each row; `None` for a row that only fills the batch, and for a picture outside the store.
     pub(super) row_images: Vec<Option<usize>>,
-    pub(super) real_rows: usize,
+    pub(crate) real_rows: usize,
     pub(super) prompts: bool,
     /// `[B * questions_per_sequence, max_new_tokens]`, in the order of `questions`.
     pub(super) generated: Vec<i32>,
@@ -142,7 +142,7 @@ impl PackedBatch {
 
     /// Everything but the pixels, back to padding. The arrays keep their memory; one whose length was changed from
     /// outside gets its planned length again.
-    pub(super) fn clear(&mut self, prompts: bool) {
+    pub(crate) fn clear(&mut self, prompts: bool) {
         let plan = &self.plan;
         let (rows, pad) = (plan.batch_size, plan.special.pad);
         reset(&mut self.tokens_bt, rows * plan.sequence_len, pad);

@@ -33,6 +33,7 @@ pub use encode::EncodedSplit;
 pub use error::PackingError;
 pub use evaluation::{AnswerMode, EvaluationPacker};
 pub use pixels::ImageMode;
+pub(crate) use plan::LENGTH_MULTIPLE;
 pub use plan::{PackingOptions, PackingPlan, VISUAL_PARTS};
 pub use training::{TrainingOptions, TrainingPacker};
 

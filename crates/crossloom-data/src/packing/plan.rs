@@ -10,7 +10,7 @@ use crate::tokenizer::SpecialTokens;
 /// No array of a batch may have more elements than this.
 const MAX_ELEMENTS: u128 = 1 << 31;
 /// Sequence lengths are multiples of this, which suits vector units.
-const LENGTH_MULTIPLE: usize = 8;
+pub(crate) const LENGTH_MULTIPLE: usize = 8;
 
 /// What the shapes are computed from, beside the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

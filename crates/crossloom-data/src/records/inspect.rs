@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{Record, RecordError, Records};
+use super::{Record, RecordError, Records, Spread};
 use crate::chat::{Message, Part};
 use crate::image::Size;
 
@@ -25,6 +25,12 @@ pub struct Inspection {
     pub by_pictures: BTreeMap<usize, usize>,
     /// Characters of the longest question and of the longest answer.
     pub longest: (usize, usize),
+    /// Tokens of these as a model reads them, one for every picture; none without a model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Spread>,
+    /// How many of all these tokens are learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learned: Option<u64>,
     /// The picture of the fewest and that of the most pixels.
     pub pictures: Option<(Size, Size)>,
     /// The first problems, in the order of the samples.
@@ -32,6 +38,18 @@ pub struct Inspection {
     /// How many samples have one.
     pub with_problems: usize,
 }
+
+/// Tokens of a sample as a model reads it, one for every picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tokens {
+    /// All of them.
+    pub all: usize,
+    /// Those that are learned.
+    pub learned: usize,
+}
+
+/// Counts the tokens of a sample, or says why a model cannot read it.
+pub type Measure<'m> = dyn Fn(&Record) -> Result<Tokens, String> + Sync + 'm;
 
 /// A sample that cannot be learned from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,21 +65,34 @@ struct Seen {
     answers: usize,
     longest: (usize, usize),
     pictures: Vec<Size>,
+    tokens: Option<Tokens>,
 }
 
 impl Records {
-    /// Reads every sample and decodes every picture. `most` bounds how many problems are told, not how many are counted; `progress` hears
-    /// how many samples are done.
-    pub fn inspect(&self, most: usize, progress: &mut dyn FnMut(usize)) -> Inspection {
+    /// Reads every sample and decodes every picture; with `measure`, as a model reads it. `most` bounds how many problems are told, not how many
+    /// are counted; `progress` hears how many samples are done.
+    pub fn inspect(
+        &self,
+        most: usize,
+        measure: Option<&Measure<'_>>,
+        progress: &mut dyn FnMut(usize),
+    ) -> Inspection {
         let mut found = Inspection { samples: self.len(), ..Inspection::default() };
+        let mut lengths: BTreeMap<usize, u64> = BTreeMap::new();
         let mut first = 0;
         while first < self.len() {
             let numbers = first..self.len().min(first + AT_ONCE);
             let seen: Vec<Result<Seen, RecordError>> =
-                numbers.clone().into_par_iter().map(|number| self.look(number)).collect();
+                numbers.clone().into_par_iter().map(|number| self.look(number, measure)).collect();
             for (sample, seen) in numbers.clone().zip(seen) {
                 match seen {
-                    Ok(seen) => found.add(&seen),
+                    Ok(seen) => {
+                        if let Some(Tokens { all, learned }) = seen.tokens {
+                            *lengths.entry(all).or_default() += 1;
+                            *found.learned.get_or_insert(0) += learned as u64;
+                        }
+                        found.add(&seen);
+                    }
                     Err(error) => {
                         found.with_problems += 1;
                         if found.problems.len() < most {
@@ -73,11 +104,14 @@ impl Records {
             first = numbers.end;
             progress(first);
         }
+        found.tokens = Spread::of(&lengths);
         found
     }
 
-    fn look(&self, number: usize) -> Result<Seen, RecordError> {
+    fn look(&self, number: usize, measure: Option<&Measure<'_>>) -> Result<Seen, RecordError> {
         let record = self.read(number)?;
+        let tokens = measure.map(|measure| measure(&record)).transpose();
+        let tokens = tokens.map_err(|problem| self.refused(number, problem))?;
         let pictures = self.pictures(number, &record)?.iter().map(crate::image::Image::size).collect();
         let Record { messages, .. } = record;
         let longest = |role: &str| {
@@ -85,7 +119,7 @@ impl Records {
             of_role.map(characters).max().unwrap_or(0)
         };
         let answers = messages.iter().filter(|message| message.role == "assistant").count();
-        Ok(Seen { answers, longest: (longest("user"), longest("assistant")), pictures })
+        Ok(Seen { answers, longest: (longest("user"), longest("assistant")), pictures, tokens })
     }
 }
 

@@ -24,17 +24,19 @@ mod path;
 mod place;
 mod questions;
 mod set;
+mod spread;
 mod webdataset;
 
 use std::fs::File;
 
 pub use error::RecordError;
-pub use inspect::{Inspection, Problem};
+pub use inspect::{Inspection, Measure, Problem, Tokens};
 pub use llava::Llava;
 pub use messages::Messages;
 pub use place::{Member, Place};
 pub use questions::Questions;
 pub use set::Records;
+pub use spread::Spread;
 pub use webdataset::WebDataset;
 
 use crate::chat::Message;

@@ -263,7 +263,7 @@ fn an_inspection_counts_everything_and_tells_the_first_problems() {
     rows.extend([bad; 300]);
     rows.push(r#"{"question": "Two and two?", "answer": "4"}"#);
     let mut done = Vec::new();
-    let found = folder.of(Questions, &rows.join("\n")).inspect(2, &mut |samples| done.push(samples));
+    let found = folder.of(Questions, &rows.join("\n")).inspect(2, None, &mut |samples| done.push(samples));
     assert_eq!((found.samples, found.sound, found.answers, found.with_problems), (302, 2, 2, 300));
     assert_eq!(found.by_pictures.into_iter().collect::<Vec<_>>(), [(0, 1), (2, 1)]);
     assert_eq!(found.longest, (12, 10));

@@ -4,11 +4,16 @@ use std::sync::Arc;
 
 use super::error::shortened;
 use super::{PublishedTokenizer, SpecialTokens, TokenizerError};
-use crate::chat::{ChatError, ChatFormat, ChatTemplate, Message};
+use crate::chat::{ChatError, ChatFormat, ChatTemplate, Message, Part, Turns};
 
 /// A question and an answer that nobody asks and gives, to see what a template writes around them.
 const QUESTION: &str = "crossloom-question";
 const ANSWER: &str = "crossloom-answer";
+/// Stands for a picture in what a template writes that has no place for one: no character at all, which no text has.
+const MARK: char = '\u{10FFFF}';
+
+/// What stands for a picture among the ids of [`ChatTokenizer::turns`].
+pub const PICTURE: i32 = -1;
 
 /// A model's own tokenizer behind its chat template, for a picture with questions about it.
 ///
@@ -159,6 +164,53 @@ impl ChatTokenizer {
             text: shortened(text),
             reason: "its beginning and the end of the prompt become one token".to_owned(),
         })
+    }
+
+    /// A conversation as tokens, [`PICTURE`] for every picture, and what of it is learned. Where the template has no place for pictures,
+    /// each stands where the conversation shows it.
+    ///
+    /// # Errors
+    /// Those of [`Turns::new`]; a text that has the token of a picture, or the mark that stands for one.
+    pub fn turns(&self, messages: &[Message]) -> Result<Turns, TokenizerError> {
+        let Some(image) = self.image else { return self.marked_turns(messages) };
+        let mut turns = Turns::new(&self.template, &self.tokenizer, messages)?;
+        let places = turns.ids.iter().filter(|&&id| id == image).count();
+        let pictures: usize = messages.iter().map(Message::pictures).sum();
+        if places != pictures {
+            let sample = messages.last().map_or_else(String::new, |last| last.role.clone());
+            return Err(ChatError::Places { sample, places, pictures }.into());
+        }
+        for id in turns.ids.iter_mut().filter(|id| **id == image) {
+            *id = PICTURE;
+        }
+        Ok(turns)
+    }
+
+    fn marked_turns(&self, messages: &[Message]) -> Result<Turns, TokenizerError> {
+        let marked = messages.iter().map(|Message { role, content }| {
+            let parts = content.iter().map(|part| match part {
+                Part::Text { text } if text.contains(MARK) => {
+                    Err(ChatError::Render { reason: "a text has the character U+10FFFF".to_owned() })
+                }
+                Part::Text { text } => Ok(Part::Text { text: text.clone() }),
+                Part::Image {} => Ok(Part::Text { text: MARK.to_string() }),
+            });
+            Ok(Message { role: role.clone(), content: parts.collect::<Result<_, ChatError>>()? })
+        });
+        let marked = marked.collect::<Result<Vec<_>, ChatError>>()?;
+        let encode = |text: &str| {
+            let mut ids = Vec::new();
+            for (at, piece) in text.split(MARK).enumerate() {
+                if at > 0 {
+                    ids.push(PICTURE);
+                }
+                if !piece.is_empty() {
+                    ids.extend(self.tokenizer.encode(piece, false)?);
+                }
+            }
+            Ok(ids)
+        };
+        Turns::encoded(&self.template, &self.tokenizer, &encode, &marked)
     }
 
     /// What generated tokens say.

@@ -19,7 +19,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use chat::ChatTokenizer;
+pub use chat::{ChatTokenizer, PICTURE};
 pub use error::{TokenizerError, UnknownWord};
 pub use gguf::GgufVocabulary;
 pub use published::{PublishedTokenizer, Spelled};

@@ -14,7 +14,7 @@ const EASY_VQA: usize = 64;
 /// A model's own tokens are those of weights, and have room that is known before they are read.
 pub(super) fn tokenizer(root: &Node, data: &Data, cx: &mut Cx) {
     if data.tokenizer == DataTokenizer::Words {
-        if matches!(data.source, Source::Files { .. }) {
+        if matches!(data.source, Source::Files { .. } | Source::Conversations { .. }) {
             let message = "samples in files are read in a model's own tokens, whose number is known before they are read";
             let help = "write `tokenizer = \"model\"` beside it";
             let place = root.place("data.source.kind");

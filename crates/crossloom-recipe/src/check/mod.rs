@@ -3,6 +3,7 @@
 mod adapter;
 mod anyres;
 mod connector;
+mod conversations;
 mod data;
 mod injection;
 mod model;
@@ -62,6 +63,7 @@ pub(crate) fn check(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
         data::pictures(root, vision, sections.topology, data, cx);
     }
     anyres::anyres(root, sections, cx);
+    conversations::conversations(root, sections, cx);
     training::training(root, sections, cx);
     paths::paths(root, sections, cx);
 }

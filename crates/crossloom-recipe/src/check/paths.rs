@@ -17,9 +17,16 @@ pub(super) fn paths(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
         for (key, path) in
             train.iter().map(|path| ("train", path)).chain(test.iter().map(|path| ("test", path)))
         {
-            confined(root, &format!("data.source.{key}"), path, "name a file of samples", cx);
+            confined(root, &format!("data.source.{key}.files"), path, "name a file of samples", cx);
         }
         confined(root, "data.source.pictures", pictures, "write \".\" for the recipe's folder", cx);
+    }
+    for (key, samples) in sections.data.iter().flat_map(|data| data.source.samples()) {
+        for path in &samples.files {
+            confined(root, &format!("data.source.{key}"), path, "name a file of samples", cx);
+        }
+        let help = "write \".\" for the recipe's folder";
+        confined(root, &format!("data.source.{key}.pictures"), &samples.pictures, help, cx);
     }
     if let Some(train) = sections.train {
         pairs(root, train, cx);

@@ -94,11 +94,11 @@ fn held_out(earlier: &Staged, before: &Recipe, later: &Staged, recipe: &Recipe) 
     let images = |data: &Data| match data.source {
         // Pictures of another seed are other pictures.
         Source::Synthetic { train_images, .. } => Some((data.seed, train_images)),
-        Source::EasyVqa {} | Source::Files { .. } => None,
+        Source::EasyVqa {} | Source::Files { .. } | Source::Conversations { .. } => None,
     };
     let files = |data: &Data| match &data.source {
         Source::Files { train, pictures, .. } => Some((train.clone(), pictures.clone())),
-        Source::EasyVqa {} | Source::Synthetic { .. } => None,
+        Source::EasyVqa {} | Source::Synthetic { .. } | Source::Conversations { .. } => None,
     };
     let other = old.source.name() != new.source.name()
         || images(old).zip(images(new)).is_some_and(|((old, _), (new, _))| old != new);

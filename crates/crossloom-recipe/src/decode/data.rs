@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use super::conversations::{KEYS, conversations};
 use super::fields::{Cx, Fields, Kinds};
 use super::taps::magnification;
 use super::weights::hash;
@@ -15,6 +16,7 @@ pub(super) const SOURCE: Kinds = Kinds {
         ("easy-vqa", &[]),
         ("synthetic", &["train_images", "test_images", "questions_per_image", "image_size"]),
         ("files", &["format", "train", "test", "pictures", "skip", "hash"]),
+        ("conversations", KEYS),
     ],
     absent: None,
 };
@@ -69,6 +71,7 @@ fn source(root: &Node, side: Option<usize>, cx: &mut Cx) -> Option<Source> {
     let source = match kind {
         "easy-vqa" => Some(Source::EasyVqa {}),
         "files" => files(&mut f),
+        "conversations" => conversations(&mut f),
         _ => synthetic(&mut f, side),
     };
     f.finish();

@@ -1,6 +1,7 @@
 //! A merged tree to a [`Recipe`], with every error on the way.
 
 mod adapter;
+mod conversations;
 mod data;
 mod eval;
 mod fields;

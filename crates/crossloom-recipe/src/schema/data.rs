@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Samples;
+
 /// A data set and how its questions become sequences.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -103,6 +105,32 @@ pub enum Source {
         #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
         hash: Option<String>,
     },
+    /// Conversations in files of one's own, read while they are trained on: of any number of turns and pictures, in the model's own tokens
+    /// (`tokenizer = "model"`). `data.text_positions` are those of the longest row; a sample that is longer loses whole turns from its end.
+    Conversations {
+        /// Samples that are trained on, mixed.
+        #[schemars(length(min = 1))]
+        of: Vec<Samples>,
+        /// Samples that are tested on, each one question about one picture. Absent: the model is trained, and not evaluated.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        test: Option<Samples>,
+        /// Positions for text of shorter rows. A sample goes into the shortest that holds it; every length is compiled once.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lengths: Vec<usize>,
+        /// Views that a row has room for: pictures, and where one is cut into tiles, these and its base. Samples of like numbers share a batch;
+        /// every number is compiled once.
+        #[schemars(length(min = 1), extend("default" = [1]))]
+        views: Vec<usize>,
+        /// At most so many samples share a row. They do not see each other.
+        #[schemars(range(min = 1, max = 4096), extend("default" = 1))]
+        samples_per_row: usize,
+        /// So many samples that cannot be learned from are left out and counted; with one more, the training stops.
+        #[schemars(extend("default" = 0))]
+        skip: usize,
+        /// So many samples may lose turns because no row is long enough; with one more, the training stops.
+        #[schemars(extend("default" = 0))]
+        truncate: usize,
+    },
 }
 
 /// What a row of samples looks like.
@@ -138,7 +166,17 @@ impl Source {
             Self::EasyVqa {} => "easy-vqa",
             Self::Synthetic { .. } => "synthetic",
             Self::Files { .. } => "files",
+            Self::Conversations { .. } => "conversations",
         }
+    }
+
+    /// All files of samples that it names, with the folder of their pictures, by the key that names them.
+    pub fn samples(&self) -> impl Iterator<Item = (&'static str, &Samples)> {
+        let (of, test) = match self {
+            Self::Conversations { of, test, .. } => (of.as_slice(), test.as_ref()),
+            _ => (&[][..], None),
+        };
+        of.iter().map(|samples| ("of", samples)).chain(test.map(|samples| ("test", samples)))
     }
 
     /// The paths that it names, in their order, of which relative ones start at the recipe's folder.
@@ -146,6 +184,9 @@ impl Source {
         let named = match self {
             Self::Files { train, test, pictures, .. } => {
                 train.iter_mut().chain(test).chain([pictures]).collect()
+            }
+            Self::Conversations { of, test, .. } => {
+                of.iter_mut().chain(test).flat_map(Samples::paths_mut).collect()
             }
             Self::EasyVqa {} | Self::Synthetic { .. } => Vec::new(),
         };

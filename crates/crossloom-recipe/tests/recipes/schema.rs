@@ -50,6 +50,14 @@ const FILES: [&str; 4] = [
 /// A vector of the question, for weights that depend on it.
 const QUESTION: &str = "topology.conditioning=embeddings";
 
+/// A stream of conversations, with test samples.
+const CONVERSATIONS: [&str; 4] = [
+    "data.source={ kind = 'conversations', of = [{ format = 'llava', files = ['a'] }], test = { format = 'llava', files = ['b'] } }",
+    "data.tokenizer=model",
+    "data.text_positions=64",
+    "model.language.weights=x",
+];
+
 /// What a gate weighs.
 const INJECTS: [&str; 2] = ["topology.taps=['block.1']", "topology.points=['before layer.1']"];
 
@@ -96,6 +104,10 @@ fn with_kind(path: &str) -> Vec<&'static str> {
             vec![QUESTION, "topology.input={ kind = 'weighted', of = ['block.1'], weights = 'allocator' }"]
         }
         "hidden" if path == "topology.adapter.hidden" => vec!["topology.adapter=windows"],
+        "of" | "lengths" | "views" | "samples_per_row" | "truncate" if path.starts_with("data.source.") => {
+            CONVERSATIONS.to_vec()
+        }
+        _ if path.starts_with("data.source.test.") => CONVERSATIONS.to_vec(),
         "format" | "train" | "test" | "pictures" | "skip" | "hash" if path.starts_with("data.source.") => {
             FILES.to_vec()
         }

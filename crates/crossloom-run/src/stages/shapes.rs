@@ -7,7 +7,8 @@
 //!   compares.
 //!
 //! - in the tokens of a *model*, whatever the data, the recipe says the sizes: `T` = image tokens (where pictures are cut into tiles, as
-//!   many as one can have) + `data.text_positions`, rounded up to 8, `M` = questions per sequence × `eval.max_new_tokens`, and the vocabulary is the model's.
+//!   many as one can have; of conversations those of the most views of a row) + `data.text_positions`, rounded up to 8, `M` = questions per
+//!   sequence × `eval.max_new_tokens`, of conversations all their text, and the vocabulary is the model's.
 //!
 //! Of words, `T` = image tokens + questions per sequence × (longest question + 1 + longest answer), rounded up to 8, where the
 //! longest answer counts `max_new_tokens − 1` if that is more; and `M` = questions per sequence × (longest answer + 1).
@@ -24,6 +25,7 @@ use serde::Serialize;
 
 use crate::ExperimentError;
 use crate::batch::batch_shape as shape_of;
+use crate::conversations::most_views;
 use crate::data::{Data, vocabulary};
 use crate::measured::{EASY_VQA, Measured};
 
@@ -58,7 +60,7 @@ impl Shapes {
     /// cannot be drawn.
     pub fn of(recipe: &Recipe) -> Result<Self, ExperimentError> {
         if recipe.data.tokenizer == DataTokenizer::Model {
-            return Self::of_model_tokens(recipe).checked(recipe);
+            return Self::of_model_tokens(recipe)?.checked(recipe);
         }
         let is_fixed = |data: &crossloom_recipe::Data| matches!(data.source, Source::EasyVqa {});
         let (fixed, drawn): (Vec<_>, Vec<_>) = recipe
@@ -97,20 +99,28 @@ impl Shapes {
     }
 
     /// Sizes of sequences of a model's own tokens.
-    fn of_model_tokens(recipe: &Recipe) -> Self {
+    fn of_model_tokens(recipe: &Recipe) -> Result<Self, ExperimentError> {
         let text = recipe.data.text_positions.unwrap_or_default();
-        let views = views(recipe);
+        let views = match recipe.data.source {
+            Source::Conversations { .. } => most_views(recipe)?.map(|of| of_rows(recipe, of)),
+            _ => views(recipe),
+        };
         let visual = views.map_or(recipe.visual_positions(), |of| of.tokens);
         let tokens = visual.saturating_add(text);
         let questions = recipe.data.questions_per_sequence;
+        let asked = questions.saturating_mul(recipe.eval.max_new_tokens);
         let batch = BatchShape {
             batch: recipe.train.batch_size,
             tokens: tokens.checked_next_multiple_of(8).unwrap_or(usize::MAX),
-            targets: questions.saturating_mul(recipe.eval.max_new_tokens),
+            // All text of a conversation may be learned.
+            targets: match recipe.data.source {
+                Source::Conversations { .. } => text,
+                _ => asked,
+            },
             views,
         };
         // Weights say how many rows their embedding has.
-        Self { batch, vocab: recipe.model.language.vocab_size.unwrap_or_default() }
+        Ok(Self { batch, vocab: recipe.model.language.vocab_size.unwrap_or_default() })
     }
 
     /// Sizes for stages that do not depend on them, or where they are given: the picture and one token, two words.
@@ -187,8 +197,12 @@ impl Shapes {
 
 /// The views and visual tokens of a batch whose rows show a picture each in as many tiles as there can be.
 fn views(recipe: &Recipe) -> Option<ViewShape> {
-    let (views, tokens) = recipe.most_of_tiles()?;
-    Some(ViewShape { views: recipe.train.batch_size.saturating_mul(views), tokens })
+    Some(of_rows(recipe, recipe.most_of_tiles()?))
+}
+
+/// The views and visual tokens of a batch, of those of a row.
+fn of_rows(recipe: &Recipe, (views, tokens): (usize, usize)) -> ViewShape {
+    ViewShape { views: recipe.train.batch_size.saturating_mul(views), tokens }
 }
 
 #[cfg(test)]

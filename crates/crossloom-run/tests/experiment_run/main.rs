@@ -23,6 +23,7 @@ mod questions;
 mod sentences;
 mod stages;
 mod stops;
+mod streamed;
 mod support;
 mod tokens;
 mod verified;

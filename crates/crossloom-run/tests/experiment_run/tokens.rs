@@ -18,7 +18,7 @@ const TEMPLATE: &str = "{% for m in messages %}<answer> {{ m.role }} {{ m.conten
                         {% if add_generation_prompt %}<answer> assistant {% endif %}";
 
 /// A language model with a tokenizer of words, in another order than that of any data set.
-fn language(folder: &Path) {
+pub(crate) fn language(folder: &Path) {
     write(folder, DECODER, &tensors(Part::Language), Dtype::F32);
     let known = "what is the color shape of a there in image does contain not is which colour present user assistant \
                  red green blue yellow black gray teal brown circle square triangle rectangle yes no";
@@ -30,7 +30,7 @@ fn language(folder: &Path) {
 }
 
 /// The small recipe on that model, with more settings.
-fn loaded(folder: &Path, more: &[&str]) -> Result<LoadedRecipe, String> {
+pub(crate) fn loaded(folder: &Path, more: &[&str]) -> Result<LoadedRecipe, String> {
     let weights = format!("model.language.weights='{}'", folder.display());
     let own = [
         weights.as_str(),

@@ -5,9 +5,11 @@
 
 mod crc32c;
 mod jsonl;
+mod samples;
 mod tensorboard;
 
 pub use jsonl::{JsonlSink, read_metrics};
+pub use samples::{DrawnSamples, SampleLog};
 pub use tensorboard::TensorBoardSink;
 
 use std::path::PathBuf;
@@ -41,7 +43,8 @@ impl MetricPhase {
 /// The scalars of one step.
 ///
 /// Names used by the loop: `loss` (mean since the last record), `grad_norm` (of the last step), `lr/PART`, `tokens` (since
-/// the last record), `tokens_per_second`, `steps_per_second`, `gate/EDGE`.
+/// the last record), `tokens_per_second`, `steps_per_second`, `data_wait` (share of the time of the steps since the last record that went
+/// into waiting for batches), `gate/EDGE`, and what the batch source counts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetricRecord {
     /// Completed optimizer steps.

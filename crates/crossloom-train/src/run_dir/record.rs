@@ -97,6 +97,9 @@ pub struct StageRecord {
     pub final_loss: Option<f64>,
     /// Median time of a training step with the drawing of its batch, in milliseconds, over the newest process that did any.
     pub step_ms: Option<f64>,
+    /// Share of the time of its steps that went into waiting for data, over the newest process that did any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_wait: Option<f64>,
     /// Seconds of training, summed over all processes.
     pub seconds: f64,
     /// Folder of the newest checkpoint, relative to the run directory.
@@ -135,6 +138,9 @@ pub struct VariantRecord {
     pub kernel_choices: IndexMap<String, String>,
     /// Median time of a training step with the drawing of its batch, in milliseconds, over the newest process that did any.
     pub step_ms: Option<f64>,
+    /// Share of the time of training steps that went into waiting for data, over the newest process that did any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_wait: Option<f64>,
     /// Floating-point operations of a training step; `None` where it was not trained since they are noted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_flops: Option<u64>,

@@ -29,6 +29,11 @@ impl StageDir {
         self.path.join("metrics.jsonl")
     }
 
+    /// `drawn.jsonl`: which samples the newest steps learned from.
+    pub fn drawn_path(&self) -> PathBuf {
+        self.path.join("drawn.jsonl")
+    }
+
     /// The folder of TensorBoard event files.
     pub fn tensorboard_path(&self) -> PathBuf {
         self.path.join("tb")

@@ -93,7 +93,7 @@ impl fmt::Display for NonFiniteReport {
 }
 
 /// ` (samples a, b, … and 5 more)`, or nothing.
-fn of_samples(samples: &[String]) -> String {
+pub(super) fn of_samples(samples: &[String]) -> String {
     const SHOWN: usize = 8;
     match samples.len() {
         0 => String::new(),

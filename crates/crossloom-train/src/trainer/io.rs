@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use crate::checkpoint::Checkpoints;
-use crate::metrics::{MetricSink, Scalars};
+use crate::metrics::{MetricSink, SampleLog, Scalars};
 use crate::progress::Progress;
 use crate::step::{BoxError, StepOutput};
 
@@ -19,6 +19,8 @@ pub struct TrainIo<'a, S> {
     pub sinks: &'a mut [Box<dyn MetricSink>],
     /// Where checkpoints go; `None` saves none.
     pub checkpoints: Option<&'a Checkpoints>,
+    /// Where the samples of every step are written down; `None` writes none, and looks for no step whose loss stands out.
+    pub samples: Option<&'a mut SampleLog>,
     /// Set (by a Ctrl-C handler) to stop at the next micro-batch.
     pub stop: &'a AtomicBool,
     /// Called every [`validate_every`](super::TrainOptions::validate_every) steps.
@@ -49,4 +51,8 @@ pub struct Summary {
     pub checkpoint: Option<PathBuf>,
     /// Median time of this session's steps, drawing their batches included, (of the newest 65,536) in seconds; `None` where it did none.
     pub median_step: Option<f64>,
+    /// Share of the time of this session's steps that went into waiting for their batches; `None` where it did none.
+    pub data_wait: Option<f64>,
+    /// What was said of samples and of steps whose loss stood out, the first 32 lines.
+    pub notes: Vec<String>,
 }

@@ -9,13 +9,15 @@ mod io;
 mod report;
 mod step;
 mod timing;
+mod watch;
 mod window;
 
 pub use error::{NonFiniteReport, TrainError};
 pub use io::{Outcome, Summary, TrainIo, Validate};
 pub use timing::seconds_since_1970;
 
-use self::timing::{Speed, StepTimes};
+use self::timing::{Speed, StepTimes, Waiting};
+use self::watch::LossWatch;
 use self::window::Window;
 use crate::checkpoint::{
     Checkpoint, CheckpointError, Checkpoints, RestorePart, ResumePolicy, SCHEMA_VERSION, SavedCheckpoint,
@@ -138,6 +140,8 @@ impl Trainer {
             last: session.last,
             checkpoint: session.saved.map(|saved| saved.path),
             median_step: session.steps.median(),
+            data_wait: session.waiting.share(),
+            notes: session.notes,
         })
     }
 
@@ -161,11 +165,12 @@ impl Trainer {
             self.completed += 1;
             self.total_tokens += output.tokens;
             self.window.add(&output);
+            self.tell(&output, source.notes(), io, session)?;
             session.last = Some(output);
             self.show(io, session, Phase::Train);
             let last = self.completed == self.options.steps;
             if last || self.completed.is_multiple_of(self.options.log_every) {
-                self.log(io, session)?;
+                self.log(io, session, source.counts())?;
             }
             let validates = self.options.validate_every.is_some();
             if validates && last || is_due(self.options.validate_every, self.completed) {
@@ -234,6 +239,11 @@ impl Trainer {
 struct Session {
     speed: Speed,
     steps: StepTimes,
+    /// Of all steps, and of those since the last metric record.
+    waiting: Waiting,
+    recent: Waiting,
+    watch: LossWatch,
+    notes: Vec<String>,
     last: Option<StepOutput>,
     saved: Option<SavedCheckpoint>,
 }

@@ -1,13 +1,17 @@
 //! What the loop tells the world between two steps.
 
-use super::error::TrainError;
+use super::error::{TrainError, of_samples};
 use super::io::TrainIo;
 use super::timing::seconds_since_1970;
+use super::watch::Spike;
 use super::window::Window;
 use super::{Session, Trainer};
-use crate::metrics::{MetricPhase, MetricRecord, Scalars};
+use crate::metrics::{DrawnSamples, MetricPhase, MetricRecord, Scalars};
 use crate::progress::{Phase, ProgressUpdate};
-use crate::step::TrainStep;
+use crate::step::{StepOutput, TrainStep};
+
+/// Lines that a summary keeps.
+const NOTES: usize = 32;
 
 impl Trainer {
     pub(super) fn show<S>(&self, io: &mut TrainIo<'_, S>, session: &Session, phase: Phase) {
@@ -22,7 +26,12 @@ impl Trainer {
         });
     }
 
-    pub(super) fn log<S>(&mut self, io: &mut TrainIo<'_, S>, session: &Session) -> Result<(), TrainError> {
+    pub(super) fn log<S>(
+        &mut self,
+        io: &mut TrainIo<'_, S>,
+        session: &mut Session,
+        counts: Scalars,
+    ) -> Result<(), TrainError> {
         let Some(last) = &session.last else { return Ok(()) };
         let mut scalars = Scalars::new();
         scalars.insert("loss".to_owned(), self.window.mean_loss());
@@ -39,11 +48,45 @@ impl Trainer {
             scalars.insert("tokens_per_second".to_owned(), tokens_per_step * steps_per_second);
             scalars.insert("steps_per_second".to_owned(), steps_per_second);
         }
+        if let Some(share) = std::mem::take(&mut session.recent).share() {
+            scalars.insert("data_wait".to_owned(), share);
+        }
+        scalars.extend(counts);
         for (edge, &mean) in last.gate_means.iter().flatten() {
             scalars.insert(format!("gate/{edge}"), f64::from(mean));
         }
         self.window = Window::default();
         emit(io, self.completed, MetricPhase::Train, scalars)?;
+        Ok(())
+    }
+
+    /// Says what a batch source says, and names the samples of a step whose loss stands out.
+    pub(super) fn tell<S>(
+        &self,
+        output: &StepOutput,
+        notes: Vec<String>,
+        io: &mut TrainIo<'_, S>,
+        session: &mut Session,
+    ) -> Result<(), TrainError> {
+        let mut notes = notes;
+        if let Some(log) = &mut io.samples {
+            let (step, loss) = (self.completed, output.loss);
+            let spike = session.watch.see(loss);
+            if let Some(Spike { mean, deviation, steps }) = spike {
+                notes.push(format!(
+                    "step {step}: the loss {loss:.3} stands out of the {steps} steps before it ({mean:.3} ± {deviation:.3}){}",
+                    of_samples(&output.samples)
+                ));
+            }
+            let samples = output.samples.clone();
+            log.record(&DrawnSamples { step, loss: Some(loss), spike: spike.is_some(), samples })?;
+        }
+        for note in notes {
+            io.progress.note(&note);
+            if session.notes.len() < NOTES {
+                session.notes.push(note);
+            }
+        }
         Ok(())
     }
 

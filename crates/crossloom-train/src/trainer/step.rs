@@ -39,6 +39,7 @@ impl Trainer {
 
         let begun = Instant::now();
         let batches = self.fetch(source, step)?;
+        let waited = begun.elapsed();
         let tokens: usize = batches.iter().map(TrainBatch::target_tokens).sum();
         let update = Update { step, rates: self.peaks.times(self.curve.factor(self.completed)) };
         let mut output = StepOutput { tokens: tokens as u64, ..StepOutput::default() };
@@ -87,6 +88,11 @@ impl Trainer {
         let elapsed = begun.elapsed();
         session.speed.add(elapsed);
         session.steps.add(elapsed);
+        session.waiting.add(waited, elapsed);
+        session.recent.add(waited, elapsed);
+        if io.samples.is_some() {
+            output.samples = batches.iter().flat_map(TrainBatch::sample_ids).collect();
+        }
         Ok(Some(output))
     }
 

@@ -57,6 +57,25 @@ impl StepTimes {
     }
 }
 
+/// How much of the time of steps went into waiting for their batches.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Waiting {
+    waited: Duration,
+    all: Duration,
+}
+
+impl Waiting {
+    pub(super) fn add(&mut self, waited: Duration, step: Duration) {
+        self.waited += waited;
+        self.all += step;
+    }
+
+    /// From 0 to 1; none where there was no step.
+    pub(super) fn share(&self) -> Option<f64> {
+        (!self.all.is_zero()).then(|| self.waited.as_secs_f64() / self.all.as_secs_f64())
+    }
+}
+
 /// Now.
 pub fn seconds_since_1970() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())

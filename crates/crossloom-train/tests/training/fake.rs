@@ -316,7 +316,7 @@ pub(crate) fn run_with(
     stop: &AtomicBool,
     sinks: &mut [Box<dyn MetricSink>],
 ) -> Result<Summary, TrainError> {
-    let mut io = TrainIo { progress: &mut Silent, sinks, checkpoints, stop, validate: None };
+    let mut io = TrainIo { progress: &mut Silent, sinks, checkpoints, samples: None, stop, validate: None };
     trainer.run(model, source, &mut io)
 }
 

@@ -158,8 +158,14 @@ fn an_empty_data_set_is_an_error_that_says_so() {
     }
     let stop = never();
     let mut progress = crossloom_train::Silent;
-    let mut io =
-        TrainIo { progress: &mut progress, sinks: &mut [], checkpoints: None, stop: &stop, validate: None };
+    let mut io = TrainIo {
+        progress: &mut progress,
+        sinks: &mut [],
+        checkpoints: None,
+        samples: None,
+        stop: &stop,
+        validate: None,
+    };
     let error = trainer(options(3)).run(&mut FakeModel::new(), &mut Empty, &mut io).unwrap_err();
     assert_eq!(error.to_string(), "step 1: no batch: the data set `easy-vqa` has no samples");
 }
@@ -215,6 +221,7 @@ fn progress_metrics_and_validation_come_at_their_intervals() {
         progress: &mut recorder,
         sinks: &mut sinks,
         checkpoints: Some(&checkpoints),
+        samples: None,
         stop: &stop,
         validate: Some(&mut validate),
     };
@@ -285,6 +292,7 @@ fn the_time_of_a_step_holds_the_drawing_of_its_batch() {
         progress: &mut crossloom_train::Silent,
         sinks: &mut [],
         checkpoints: None,
+        samples: None,
         stop: &never(),
         validate: None,
     };

@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
+use crossloom_data::conversations::Survey;
 use crossloom_data::datasets::{DatasetManifest, SplitManifest};
-use crossloom_recipe::{Diagnostic, LoadOptions, LoadedRecipe, Topology, load_with};
+use crossloom_data::records::Spread;
+use crossloom_recipe::{Diagnostic, LoadOptions, LoadedRecipe, Recipe, Topology, load_with};
 use crossloom_run::backends::Backend;
 use crossloom_run::memory::{Expected, Limit, Need, expected, fits_here};
 use crossloom_run::stages::Shapes;
 use crossloom_run::start::architecture;
-use crossloom_run::{Data, DataSets, located};
+use crossloom_run::{Data, DataSets, ExperimentError, located, survey};
 use serde::Serialize;
 
 use crate::cli::{BackendArgs, CliError, Terminal, counted};
@@ -71,6 +73,9 @@ struct Checked {
 #[derive(Serialize)]
 struct CheckedData {
     sets: Vec<DatasetManifest>,
+    /// What every sample of conversations says, of each kind of rows that they are read for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    conversations: Vec<Survey>,
     /// What is to be minded, such as samples that are left out.
     notes: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,13 +193,30 @@ fn of_data(loaded: &LoadedRecipe) -> CheckedData {
     let sets = match DataSets::of_variants(&loaded.variants, folder, &AtomicBool::new(false), &mut |_| {}) {
         Ok(sets) => sets,
         Err(error) => {
-            return CheckedData { sets: Vec::new(), notes: Vec::new(), problem: Some(error.to_string()) };
+            return CheckedData {
+                sets: Vec::new(),
+                conversations: Vec::new(),
+                notes: Vec::new(),
+                problem: Some(error.to_string()),
+            };
         }
     };
     let trainings = || loaded.variants.iter().flat_map(|variant| variant.recipe.by_stage());
-    let problem = trainings().find_map(|recipe| sets.of(&recipe).and_then(|data| data.plan(&recipe)).err());
+    let mut surveys = Vec::new();
+    let mut read = |recipe: &Recipe| -> Result<(), ExperimentError> {
+        let data = sets.of(recipe)?;
+        data.plan(recipe)?;
+        if let Some(survey) = survey(recipe, data)?
+            && !surveys.contains(&survey)
+        {
+            surveys.push(survey);
+        }
+        Ok(())
+    };
+    let problem = trainings().find_map(|recipe| read(&recipe).err());
     CheckedData {
         sets: sets.iter().map(Data::manifest).collect(),
+        conversations: surveys,
         notes: sets.iter().flat_map(|data| data.notes().to_vec()).collect(),
         problem: problem.map(|error| match error.help() {
             Some(help) => format!("{error} ({help})"),
@@ -231,11 +253,19 @@ fn say(recipe: &Checked, terminal: &Terminal) -> Result<(), CliError> {
             .collect();
         terminal.print(&format!("ok {}: {}", recipe.path, variants.join(", ")))?;
         for set in recipe.data.iter().flat_map(|data| &data.sets) {
-            let split = |split: &SplitManifest| {
-                format!("{} about {}", counted(split.examples, "question"), counted(split.images, "picture"))
+            let split = |split: &SplitManifest| match split.images {
+                0 => counted(split.examples, "sample"),
+                _ => format!(
+                    "{} about {}",
+                    counted(split.examples, "question"),
+                    counted(split.images, "picture")
+                ),
             };
             let (train, test) = (split(&set.train), split(&set.test));
             terminal.print(&format!("   {}: {train} to train on, {test} to test", set.name))?;
+        }
+        for survey in recipe.data.iter().flat_map(|data| &data.conversations) {
+            terminal.print(&format!("   {}", surveyed(survey)))?;
         }
         Ok(())
     } else {
@@ -243,4 +273,21 @@ fn say(recipe: &Checked, terminal: &Terminal) -> Result<(), CliError> {
         terminal.problem(&format!("error: `{}` cannot be used: {}", recipe.path, counted(errors, "error")));
         Ok(())
     }
+}
+
+/// What reading all conversations has shown.
+fn surveyed(survey: &Survey) -> String {
+    let Survey { samples, left_out, truncated, by_pictures, by_bucket, tokens, learned, .. } = survey;
+    let pictures: Vec<String> = by_pictures
+        .iter()
+        .map(|(pictures, samples)| format!("{samples} with {}", counted(*pictures, "picture")))
+        .collect();
+    let buckets: Vec<String> = by_bucket.iter().map(u64::to_string).collect();
+    let Spread { least, median, most } = tokens.unwrap_or(Spread { least: 0, median: 0, most: 0 });
+    format!(
+        "{samples} conversations ({}), {left_out} left out, {truncated} losing turns; {least} to {most} tokens, half of them up to \
+         {median}, {learned} learned in all; by length of rows: {}",
+        pictures.join(", "),
+        buckets.join(", ")
+    )
 }

@@ -69,8 +69,11 @@ fn dry_run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
             if !args.json {
                 terminal.print(&format!("{title}:"))?;
                 for row in &rows {
-                    let PreviewedRow { picture, text, positions, learned } = row;
-                    let picture = picture.map_or_else(String::new, |picture| format!("picture {picture}, "));
+                    let PreviewedRow { picture, samples, text, positions, learned } = row;
+                    let picture = match picture {
+                        Some(picture) => format!("picture {picture}, "),
+                        None => samples.iter().flat_map(|sample| [sample.as_str(), ", "]).collect(),
+                    };
                     terminal
                         .print(&format!("  {picture}{positions} positions, {learned} learned\n{text}"))?;
                 }

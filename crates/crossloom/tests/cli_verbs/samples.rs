@@ -83,6 +83,43 @@ fn data_is_read_before_it_is_trained_on() {
     ]);
 }
 
+/// Conversations of a recipe: every one is read, and the first rows are shown as the model reads them.
+#[test]
+fn conversations_are_read_and_shown_before_they_are_trained_on() {
+    let folder = folder_with(&[("train.json", &samples())]);
+    fs::create_dir(folder.path().join("images")).unwrap();
+    fs::copy(data("processors/coffee.png"), folder.path().join("images/coffee.png")).unwrap();
+    let model = workspace().join("crates/crossloom-run/tests/fixtures/llava/llava");
+    let recipe = format!(
+        "name = 'talks'\n[model]\nweights = '{}'\n[topology]\ninput = 'block.3'\n\
+         [data]\ntokenizer = 'model'\ntext_positions = 512\n\
+         source = {{ kind = 'conversations', of = [{{ format = 'llava', files = ['train.json'], pictures = 'images' }}] }}\n\
+         [train]\nsteps = 2\nbatch_size = 2\nlr = 1e-3\n",
+        model.display()
+    );
+    fs::write(folder.path().join("talks.toml"), recipe).unwrap();
+    let strict = crossloom_in(folder.path(), &["check", "talks.toml", "--data"]).exits(2);
+    strict.complains(&[
+        "of 3 samples 1 cannot be learned from and 0 lose turns",
+        "train.json`, line 4: the picture `lost.png`",
+    ]);
+    let lenient = ["--set", "data.source.skip=1"];
+    let said = crossloom_in(folder.path(), &[&["check", "talks.toml", "--data"][..], &lenient].concat())
+        .exits(0)
+        .out;
+    let expected = "3 conversations (1 with 0 pictures, 1 with 1 picture), 1 left out, 0 losing turns; ";
+    assert!(
+        said.contains("conversations: 3 samples to train on, 0 samples to test") && said.contains(expected),
+        "{said}"
+    );
+    let shown = crossloom_in(folder.path(), &[&["train", "talks.toml", "--dry-run"][..], &lenient].concat())
+        .exits(0)
+        .out;
+    assert!(shown.contains("train.json, line 2, ") && shown.contains("train.json, line 3, "), "{shown}");
+    assert!(shown.contains("⟨pictures of 36 tokens⟩") && shown.matches('⟦').count() == 3, "{shown}");
+    assert!(!folder.path().join("runs").exists());
+}
+
 /// A row that is drawn is a question of the data, and what is learned of it is its answer and the end.
 #[test]
 fn a_dry_run_shows_what_is_learned_and_writes_nothing() {

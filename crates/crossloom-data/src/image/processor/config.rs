@@ -288,6 +288,24 @@ impl ImageProcessor {
         Ok(made)
     }
 
+    /// A processor that makes a base of `side` by `side` pixels of a picture, and tiles of that size as many as suit its size and shape, as
+    /// LLaVA-OneVision's does: `grid` along a side of the largest grid. `normalization` is of samples on the scale 0 to 1.
+    ///
+    /// # Errors
+    /// A side that is 0 or above 8192; no grid, or one of too many tiles; a normalisation that is none.
+    pub fn tiled(
+        side: u32,
+        grid: u32,
+        filter: ResizeFilter,
+        normalization: Normalization,
+    ) -> Result<Self, ImageError> {
+        let sizes = (1..=grid).flat_map(|high| (1..=grid).map(move |wide| (high, wide)));
+        let sizes = sizes.map(|(high, wide)| Size { height: high * side, width: wide * side }.check());
+        let tiles = AnyRes::new(sizes.collect::<Result<_, _>>()?, side)?;
+        let family = ProcessorFamily::LlavaOnevision;
+        Ok(Self { family, tiles: Some(tiles), ..Self::squares(Fit::Stretch, side, filter, normalization)? })
+    }
+
     /// A processor that makes squares of `side` pixels of pictures of any shape. `normalization` is of samples on the scale 0 to 1.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crossloom_data::chat::Turns;
-use crossloom_data::records::{Inspection, Record, Records, format};
+use crossloom_data::records::{Inspection, Measure, Record, Records, Spread, Tokens, format};
 use crossloom_run::ModelProcessor;
 use crossloom_run::start::found;
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ pub(super) struct Args {
     /// The folder at which paths of pictures start; by default that of the first file.
     #[arg(long, value_name = "FOLDER", value_hint = clap::ValueHint::DirPath)]
     pictures: Option<PathBuf>,
-    /// Show the first samples as this model reads them, and what of them is learned: a folder, a GGUF file or `asset:NAME`.
+    /// Count the tokens of all samples, and show the first as this model reads them with what of them is learned: a folder, a GGUF file or `asset:NAME`.
     #[arg(long, value_name = "MODEL", value_hint = clap::ValueHint::AnyPath)]
     model: Option<PathBuf>,
     /// How many samples are shown.
@@ -62,7 +62,15 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError
     let model = args.model.as_deref().map(|path| ModelProcessor::open(&found(path)?)).transpose()?;
     let records = Records::open(format, &args.files, pictures).map_err(CliError::failed)?;
     let mut reporter = progress::reporter(terminal);
-    let found = records.inspect(args.problems, &mut |done| {
+    let measured = |record: &Record| {
+        let turns = model.as_ref().map(|model| model.turns(&record.messages)).transpose();
+        let turns = turns.map_err(|error| error.to_string())?;
+        let learned = |turns: &Turns| turns.learned.iter().map(ExactSizeIterator::len).sum();
+        let tokens = turns.map(|turns| Tokens { all: turns.ids.len(), learned: learned(&turns) });
+        Ok(tokens.unwrap_or(Tokens { all: 0, learned: 0 }))
+    };
+    let measure: Option<&Measure<'_>> = model.is_some().then_some(&measured);
+    let found = records.inspect(args.problems, measure, &mut |done| {
         if done.is_multiple_of(1 << 16) {
             reporter.note(&format!("{done} of {} samples", records.len()));
         }
@@ -98,8 +106,8 @@ fn format_of(args: &Args) -> Result<&str, CliError> {
 }
 
 fn text(name: &str, found: &Inspection, most: usize) -> String {
-    let Inspection { samples, sound, answers, by_pictures, longest, pictures, problems, with_problems } =
-        found;
+    let Inspection { samples, sound, answers, by_pictures, longest, tokens, learned, pictures, .. } = found;
+    let Inspection { problems, with_problems, .. } = found;
     let mut lines = vec![format!(
         "{} ({name}), {sound} sound with {}",
         counted(*samples, "sample"),
@@ -112,6 +120,11 @@ fn text(name: &str, found: &Inspection, most: usize) -> String {
         lines.push(format!("  pictures from {small} to {large} pixels"));
     }
     lines.push(format!("  longest question {} and longest answer {} characters", longest.0, longest.1));
+    if let (Some(Spread { least, median, most }), Some(learned)) = (tokens, learned) {
+        lines.push(format!(
+            "  {least} to {most} tokens, half of them up to {median}, each picture as one; {learned} learned in all"
+        ));
+    }
     if *with_problems > 0 {
         lines.push(format!("{} cannot be learned from:", counted(*with_problems, "sample")));
         lines.extend(

@@ -1,0 +1,134 @@
+//! Writing the rows of a full batch into its arrays.
+
+use super::rows::Row;
+use super::{Conversation, ConversationError};
+use crate::image::{CHANNELS, PixelTable};
+use crate::packing::{ImageMode, PackedBatch, PackingError, VISUAL_PARTS};
+
+/// Where the next sample of a row begins.
+#[derive(Default)]
+struct Next {
+    position: usize,
+    visual: usize,
+    target: usize,
+    segment: i32,
+}
+
+/// Writes samples into batches.
+#[derive(Debug)]
+pub(super) struct Layer {
+    pub(super) table: PixelTable,
+    pub(super) mode: ImageMode,
+    /// Visual tokens of a view.
+    pub(super) tokens: usize,
+}
+
+impl Layer {
+    /// Fills a batch with rows that were made for its plan.
+    pub(super) fn lay(&self, rows: &[Row], batch: &mut PackedBatch) -> Result<(), ConversationError> {
+        batch.clear(false);
+        batch.pixels_bchw.fill(0.0);
+        let mut views = 0;
+        for (row, of) in rows.iter().enumerate() {
+            let mut next = Next::default();
+            for sample in &of.samples {
+                // A view that is not counted is that of its row.
+                let first = if batch.plan().views.is_some() { views } else { row };
+                self.sample(&sample.conversation, row, first, &mut next, batch)?;
+                views += sample.conversation.needs.views;
+            }
+        }
+        batch.real_rows = rows.len();
+        Ok(())
+    }
+
+    fn sample(
+        &self,
+        conversation: &Conversation,
+        row: usize,
+        first_view: usize,
+        next: &mut Next,
+        batch: &mut PackedBatch,
+    ) -> Result<(), ConversationError> {
+        let plan = batch.plan();
+        let (length, visual, targets) = (plan.sequence_len, plan.visual_tokens, plan.targets);
+        let (shared, counted) = (plan.picture_positions, plan.views);
+        let Conversation { tokens, learned, pictures, .. } = conversation;
+        next.segment += 1;
+        let (row_start, start) = (row * length, next.position);
+        let asked = learned.first().map_or(tokens.len(), |answer| answer.start);
+
+        let full = || PackingError::TooLarge {
+            array: "tokens_bt",
+            elements: tokens.len() as u128,
+            limit: length as u128,
+        };
+        let at = row_start + start..row_start + start + tokens.len();
+        if start + tokens.len() > length {
+            return Err(full().into());
+        }
+        batch.tokens_bt[at.clone()].copy_from_slice(tokens);
+        batch.segments_bt[at.clone()].fill(next.segment);
+        batch.prompt_mask_bt[at.start..at.start + asked].fill(1.0);
+
+        let mut places = pictures.iter().map(|shown| shown.start..shown.start + shown.layout.tokens());
+        let mut place = places.next();
+        let mut turn = 0;
+        for (offset, position) in batch.positions_bt[at].iter_mut().enumerate() {
+            *position = turn as i32;
+            match (&place, shared) {
+                (Some(picture), Some(positions)) if picture.contains(&offset) => {
+                    if offset + 1 == picture.end {
+                        turn += positions;
+                        place = places.next();
+                    }
+                }
+                (Some(picture), _) => {
+                    turn += 1;
+                    if offset + 1 >= picture.end {
+                        place = places.next();
+                    }
+                }
+                (None, _) => turn += 1,
+            }
+        }
+
+        let mut view = first_view;
+        for shown in pictures {
+            let end = counted.map(|views| views * self.tokens);
+            for token in 0..shown.layout.tokens() {
+                let index = row * visual + next.visual;
+                batch.image_index_bn[index] = (start + shown.start + token) as i32;
+                if let Some(end) = end {
+                    let parts = shown.layout.token(token).unwrap_or_default();
+                    let base = (view * self.tokens) as i32;
+                    let of_patches = parts.iter().map(|&(patch, weight)| (base + patch as i32, weight));
+                    let of_end = parts.is_empty().then_some((end as i32, 1.0));
+                    for (part, (from, weight)) in of_patches.chain(of_end).take(VISUAL_PARTS).enumerate() {
+                        batch.visual_rows_bn4[index * VISUAL_PARTS + part] = from;
+                        batch.visual_weights_bn4[index * VISUAL_PARTS + part] = weight;
+                    }
+                }
+                next.visual += 1;
+            }
+            for image in &shown.views {
+                if self.mode == ImageMode::Shown {
+                    let size =
+                        batch.plan().image_width as usize * batch.plan().image_height as usize * CHANNELS;
+                    self.table
+                        .write_chw(image.rgb(), &mut batch.pixels_bchw[view * size..(view + 1) * size])?;
+                }
+                view += 1;
+            }
+        }
+
+        for position in learned.iter().cloned().flatten() {
+            let slot = row * targets + next.target;
+            batch.target_index_bm[slot] = (start + position - 1) as i32;
+            batch.targets_bm[slot] = tokens[position];
+            next.target += 1;
+        }
+        next.position += tokens.len();
+        Ok(())
+    }
+}
