@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossloom_data::assets::AssetEvent;
 use crossloom_data::datasets::VqaDataset;
 use crossloom_data::tokenizer::{QuestionTokenizer, Tokenizer, TokenizerOptions};
-use crossloom_recipe::{self as recipe, DataTokenizer, Recipe, Variant};
+use crossloom_recipe::{self as recipe, DataTokenizer, Recipe, Source, Variant};
 
 use crate::data::{language_weights, open};
 use crate::{Data, ExperimentError, ModelProcessor};
@@ -91,7 +91,18 @@ impl DataSets {
                 "name them as model.language.weights, or write data.tokenizer = \"words\"",
             )
         })?;
-        let tokenizer = ModelProcessor::open(Path::new(path))?.chat_tokenizer(Path::new(path))?;
+        let processor = ModelProcessor::open(Path::new(path))?;
+        // Of a model in one folder the pictures are known too.
+        let whole = |recipe: &Recipe| {
+            let of = &recipe.model;
+            of.vision.weights.is_none() && of.weights.as_ref().is_some_and(|weights| weights.path == path)
+        };
+        for (recipe, _) in opened {
+            if matches!(recipe.data.source, Source::Conversations { .. }) && whole(recipe) {
+                processor.agrees(recipe)?;
+            }
+        }
+        let tokenizer = processor.chat_tokenizer(Path::new(path))?;
         if let Some(rows) = own.model.language.vocab_size {
             tokenizer.published().check_embedding(rows)?;
         }

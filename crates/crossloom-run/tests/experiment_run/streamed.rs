@@ -187,12 +187,20 @@ fn tokens_and_views_are_those_of_the_models_own_processor() {
         pictures.display()
     );
     let path = place.path().join("recipe.toml");
-    std::fs::write(&path, text).unwrap();
-    let loaded = load_with(&path, &LoadOptions::default(), &architecture).unwrap_or_else(|e| panic!("{e}"));
-    let loaded = settled(located(loaded).unwrap()).unwrap();
-    let recipe = &loaded.variants[0].recipe;
-    let sets =
-        DataSets::of_variants(&loaded.variants, place.path(), &AtomicBool::new(false), &mut |_| ()).unwrap();
+    let opened = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let loaded =
+            load_with(&path, &LoadOptions::default(), &architecture).unwrap_or_else(|e| panic!("{e}"));
+        let loaded = settled(located(loaded).unwrap()).unwrap();
+        let sets =
+            DataSets::of_variants(&loaded.variants, place.path(), &AtomicBool::new(false), &mut |_| ());
+        (loaded, sets)
+    };
+    let (_, other) = opened(&text.replace("most_tiles = 2", "most_tiles = 4"));
+    let error = other.err().unwrap().to_string();
+    assert!(error.contains("cuts pictures into other tiles than the recipe says"), "{error}");
+    let (loaded, sets) = opened(&text);
+    let (recipe, sets) = (&loaded.variants[0].recipe, sets.unwrap());
     let data = sets.of(recipe).unwrap();
     let (processor, samples) = (ModelProcessor::open(&fixtures).unwrap(), data.conversations().unwrap());
     let mut stream = conversation_stream(recipe, data).unwrap().unwrap();
