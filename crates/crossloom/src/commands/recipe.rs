@@ -96,6 +96,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "synthetic",
     "two-stages",
     "smol/smol",
+    "smol/study",
     "llava-1.5-7b/llava-1.5-7b",
     "llava-onevision/llava-onevision-0.5b",
     "llava-onevision/llava-onevision-7b",
@@ -272,10 +273,10 @@ mod tests {
     fn toml_files(folder: &Path, below: &str, found: &mut BTreeSet<String>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let name = path.file_name().unwrap().to_str().unwrap();
             if path.is_dir() {
-                toml_files(&path, &format!("{below}{stem}/"), found);
-            } else if path.extension().is_some_and(|extension| extension == "toml") {
+                toml_files(&path, &format!("{below}{name}/"), found);
+            } else if let Some(stem) = name.strip_suffix(".toml") {
                 found.insert(format!("{below}{stem}"));
             }
         }
