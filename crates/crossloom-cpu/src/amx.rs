@@ -102,6 +102,7 @@ mod native {
         /// # Safety
         /// `words` is a multiple of [`PAIRS`] and above 0. From `a` on, 16 (or 32) rows of so many words may be read, from `b` on `words` rows of
         /// [`SIDE`]; they need hold no values where the sums are not read.
+        #[expect(clippy::unused_self, reason = "the value stands for tiles that are configured")]
         pub(crate) unsafe fn product(
             &self,
             words: usize,

@@ -130,7 +130,10 @@ fn print_kernels(step: &Session, best: &[f64], shapes: bool) {
         let outputs: Vec<_> = inst.outputs.iter().map(|&v| plan.func.ty(v)).collect();
         let mut name = step.kernel.as_str().to_owned();
         if shapes {
-            inputs.iter().for_each(|ty| name += &format!(" {ty}"));
+            for ty in &inputs {
+                name.push(' ');
+                name.push_str(&ty.to_string());
+            }
         }
         let row = rows.entry(name).or_default();
         row.seconds += seconds;

@@ -93,7 +93,9 @@ impl Strip {
         let alpha = call.p.alpha;
         // SAFETY: by the contract of this function.
         unsafe {
-            if call.form != Form::Numbers {
+            if call.form == Form::Numbers {
+                gemm_serial::<S, true>(s, rows, cols, depth, self.left, b, PANEL, c, ldc, alpha, update);
+            } else {
                 let words = call.form.steps(depth);
                 pairs::product(
                     self.tiles.as_ref(),
@@ -107,8 +109,6 @@ impl Strip {
                     alpha,
                     update,
                 );
-            } else {
-                gemm_serial::<S, true>(s, rows, cols, depth, self.left, b, PANEL, c, ldc, alpha, update);
             }
         }
     }

@@ -28,6 +28,7 @@ fn pair(low: bf16, high: bf16) -> u32 {
 /// # Safety
 /// Those elements are readable, and `dst` holds at least `depth.div_ceil(2) * PANEL` words.
 #[inline(always)]
+#[expect(clippy::cast_ptr_alignment, reason = "words are read where they are aligned")]
 pub(super) unsafe fn pack<S: Simd>(
     s: S,
     src: *const bf16,
@@ -39,7 +40,7 @@ pub(super) unsafe fn pack<S: Simd>(
     let pairs = depth.div_ceil(2);
     // Along `k`, pairs are words already where rows begin at words: they are only turned.
     let mut first = 0;
-    if row == 1 && col.is_multiple_of(2) && src.cast::<u32>().is_aligned() {
+    if row == 1 && col.is_multiple_of(2) && src.addr().is_multiple_of(align_of::<f32>()) {
         first = depth / 2;
         let turned: &mut [f32] = bytemuck::cast_slice_mut(dst);
         // SAFETY: column `j` has `depth` elements from `src + j * col`, which are `depth / 2` words; no value is computed, so that any
