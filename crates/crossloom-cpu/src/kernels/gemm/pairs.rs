@@ -7,7 +7,6 @@
 
 use half::bf16;
 
-use super::form::Form;
 use super::pack::{PANEL, pack_columns};
 use super::tile::Update;
 use crate::amx::{SIDE, Tiles};
@@ -152,8 +151,10 @@ pub(super) unsafe fn product(
         }
         return;
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = tiles;
     #[cfg(target_arch = "x86_64")]
-    if Form::of_pairs() == Some(Form::Pairs) {
+    if super::form::Form::of_pairs() == Some(super::form::Form::Pairs) {
         let mut i = 0;
         macro_rules! step {
             ($tile:ident, $mr:literal) => {
