@@ -1,6 +1,6 @@
 """The pair of `recipes/smol` in eager PyTorch beside crossloom: speed of a training step, and what a training learns.
 
-    pip install torch==2.15 transformers==5.24 gguf==0.19 onnx==1.22 onnxruntime==1.31 numpy pillow
+    pip install torch==2.15 transformers==5.24 gguf==0.19 onnx==1.23 onnxruntime==1.32 numpy pillow
     crossloom data get smol && crossloom data get easy-vqa
     python tests/peers/smol.py speed
     python tests/peers/smol.py train f32
@@ -155,7 +155,7 @@ def eager(dtype, rounds=12, warm_up=3):
     print(json.dumps({"median_ms": statistics.median(times[warm_up:])}))
 
 
-def speed(rounds=5):
+def speed(rounds=3):
     profile = built()
     sides = {f"PyTorch {dtype}": (sys.executable, __file__, "eager", dtype) for dtype in TYPES}
     bf16 = ("train.precision='bf16'", "train.parts.language.dtype='bf16'")

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::files::{FilesOptions, split};
+use super::files::{FilesOptions, known_format, names, split};
 use super::{DatasetError, DatasetManifest, SplitManifest, VqaDataset, VqaSplit};
 use crate::conversations::Source;
 use crate::image::ImageProcessor;
 use crate::records::Records;
-use crate::records::format;
 
 const NAME: &str = "conversations";
 
@@ -65,8 +64,8 @@ impl Conversations {
         let mut sources = Vec::with_capacity(train.len());
         let mut hasher = blake3::Hasher::new();
         for SampleFiles { format: name, files, pictures, weight, hash } in train {
-            let format = format(name).ok_or_else(|| unknown(name))?;
-            sources.push(Source { records: Records::open(format, files, pictures)?, weight: *weight });
+            let records = Records::open(known_format(name)?, files, pictures)?;
+            sources.push(Source { records, weight: *weight });
             hasher.update(hash.as_deref().unwrap_or_default().as_bytes());
         }
         let (width, height) = processor.size().map_or((1, 1), |size| (size.width, size.height));
@@ -86,12 +85,8 @@ impl Conversations {
             (of_test, notes) = (read, note.into_iter().collect());
         }
         let samples: usize = sources.iter().map(|source| source.records.len()).sum();
-        let of_files = |of: &SampleFiles| {
-            let names = of.files.iter().filter_map(|path| path.file_name());
-            names.map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>().join(", ")
-        };
-        let mut named: Vec<String> = train.iter().map(of_files).collect();
-        named.extend(test.iter().map(|test| format!("test: {}", of_files(test))));
+        let mut named: Vec<String> = train.iter().map(|of| names(&of.files)).collect();
+        named.extend(test.iter().map(|of| format!("test: {}", names(&of.files))));
         let train = VqaSplit::none(width, height)?;
         let manifest = SplitManifest {
             examples: samples,
@@ -101,11 +96,6 @@ impl Conversations {
         let source = format!("own conversations: {}", named.join("; "));
         Ok(Self { source, sources: Arc::new(sources), train, test: of_test, notes, manifest })
     }
-}
-
-fn unknown(format: &str) -> DatasetError {
-    let rule = "llava, messages, questions or webdataset";
-    DatasetError::Option { key: "the format of samples", value: format.to_owned(), rule }
 }
 
 impl VqaDataset for Conversations {

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::{DatasetError, Example, ImageStore, QuestionType, VqaDataset, VqaSplit};
 use crate::chat::{Message, Part};
 use crate::image::{Image, ImageProcessor};
-use crate::records::{Record, RecordError, Records, format};
+use crate::records::{Format, Record, RecordError, Records, format};
 
 const NAME: &str = "files";
 /// Samples, or pictures, that are read at once: what is in memory beside the split does not depend on the files.
@@ -63,10 +63,6 @@ impl Files {
         let (train, records, of_train) = split(options, "train", &options.train, options.train_images)?;
         let (test, _, of_test) = split(options, "test", &options.test, options.test_images)?;
         let places = places(&train, &records);
-        let names = |files: &[PathBuf]| {
-            let names = files.iter().filter_map(|path| path.file_name());
-            names.map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>().join(", ")
-        };
         let (first, second) = (names(&options.train), names(&options.test));
         Ok(Self {
             source: format!("own files ({}): {first}; test: {second}", options.format),
@@ -165,11 +161,7 @@ pub(super) fn split(
     files: &[PathBuf],
     limit: Option<usize>,
 ) -> Result<(VqaSplit, Records, Option<String>), DatasetError> {
-    let format = format(&options.format).ok_or_else(|| DatasetError::Option {
-        key: "the format of samples",
-        value: options.format.clone(),
-        rule: "llava, messages, questions or webdataset",
-    })?;
+    let format = known_format(&options.format)?;
     let records = Records::open(format, files, &options.pictures)?;
     let mut problems = Problems::default();
     let (mut asked, firsts) = questions(&records, limit, &mut problems);
@@ -207,6 +199,21 @@ pub(super) fn split(
         )
     });
     Ok((split, records, note))
+}
+
+/// The format of that name.
+pub(super) fn known_format(name: &str) -> Result<Box<dyn Format>, DatasetError> {
+    format(name).ok_or_else(|| DatasetError::Option {
+        key: "the format of samples",
+        value: name.to_owned(),
+        rule: "llava, messages, questions or webdataset",
+    })
+}
+
+/// Files by their names, without folders.
+pub(super) fn names(files: &[PathBuf]) -> String {
+    let names = files.iter().filter_map(|path| path.file_name());
+    names.map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>().join(", ")
 }
 
 /// The file and the number in it of every example.
