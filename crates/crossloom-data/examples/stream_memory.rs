@@ -2,7 +2,7 @@
 //! whole process, streams each of them once, and compares.
 //!
 //! ```sh
-//! cargo run --release -p crossloom-data --example stream_memory -- 48
+//! cargo run -p crossloom-data --example stream_memory -- 48
 //! ```
 //!
 //! The number is the budget in MiB (48). It exits with 1 where the process has held more at any time.
