@@ -27,8 +27,8 @@ pub struct Evaluation {
     pub gates: IndexMap<String, GateRecord>,
 }
 
-/// Answers every question of the recipe's evaluation split, or the first `eval.limit` of them. `progress` hears batches
-/// done and their number. Stops early, with `None`, when `stop` is set.
+/// Answers every question of the recipe's evaluation split, or the first `eval.limit` of them. `progress` hears how many
+/// are answered, and of how many. Stops early, with `None`, when `stop` is set.
 ///
 /// # Errors
 /// Data that cannot be packed, or a graph that cannot run on it.
@@ -80,7 +80,7 @@ pub fn evaluate(
             open -= usize::from(answers[number].is_none());
             answers[number] = Some(Answer { text, finished });
         }
-        progress(index + 1, packer.batches());
+        progress(wanted.len() - open, wanted.len());
         if open == 0 {
             break;
         }

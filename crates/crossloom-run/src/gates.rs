@@ -1,7 +1,7 @@
 //! How far gates open, over the sequences that hold data.
 
 use crossloom_model::GATE_RESULT;
-use crossloom_recipe::{Edge, Gate, PointAddress, Recipe, Tap, Topology};
+use crossloom_recipe::{Edge, Gate, GateNorm, PointAddress, Recipe, Tap, Topology};
 use crossloom_runtime::{RunError, Session};
 use crossloom_train::run_dir::GateRecord;
 use crossloom_train::step::GateMeans;
@@ -76,10 +76,11 @@ pub(crate) fn saturation(recipe: &Recipe, gates: &IndexMap<String, GateRecord>) 
     const NEAR: f64 = 1e-3;
     let topology = Topology::new(recipe).ok()?;
     // A constant is meant to be one.
-    let learned = |point| {
-        let injection = recipe.topology.injection_at(point);
-        injection.is_some_and(|injection| matches!(injection.of.gate, Gate::Agf(_)))
+    let agf = |point| match &recipe.topology.injection_at(point)?.of.gate {
+        Gate::Agf(agf) => Some(agf),
+        _ => None,
     };
+    let learned = |point| agf(point).is_some();
     let learned: Vec<String> =
         topology.injections().filter(|edge| learned(edge.point)).map(Edge::name).collect();
     let gates: Vec<&GateRecord> = learned.iter().filter_map(|edge| gates.get(edge)).collect();
@@ -95,7 +96,15 @@ pub(crate) fn saturation(recipe: &Recipe, gates: &IndexMap<String, GateRecord>) 
         _ => format!("{closed} of {all} gates {} closed and {open} open {end}", are(closed)),
     };
     let they = if closed + open == 1 { "it does" } else { "they do" };
-    Some(format!("{what}: {they} not depend on the picture"))
+    let unnormed = |edge: &Edge| agf(edge.point).is_some_and(|agf| agf.norm == GateNorm::None);
+    let pretrained = recipe.model.weights.is_some() || recipe.model.language.weights.is_some();
+    let help = if pretrained && topology.injections().any(unnormed) {
+        "; a few positions and channels of a pretrained model's hidden state are far larger than the others, which the gate's \
+         `norm = \"rms\"` evens out"
+    } else {
+        ""
+    };
+    Some(format!("{what}: {they} not depend on the picture{help}"))
 }
 
 #[cfg(test)]
@@ -104,7 +113,7 @@ mod tests {
 
     use std::path::Path;
 
-    use crossloom_recipe::VisionAddress;
+    use crossloom_recipe::{PretrainedWeights, VisionAddress};
 
     use super::*;
 
@@ -177,6 +186,18 @@ mod tests {
             "2 of 2 gates are closed for every sample: they do not depend on the picture"
         );
         assert_eq!(said(&[(0.018, 0.0), (0.99, 0.0)]), None);
+        let mut pretrained = cli.clone();
+        pretrained.model.language.weights = Some(PretrainedWeights {
+            path: "model".to_owned(),
+            hash: None,
+            missing: Vec::new(),
+            unexpected: Vec::new(),
+        });
+        let of_pretrained = |recipe: &Recipe| saturation(recipe, &gates(&[(0.0, 0.0)])).unwrap();
+        assert!(of_pretrained(&pretrained).ends_with("`norm = \"rms\"` evens out"));
+        let Gate::Agf(agf) = &mut pretrained.topology.main.gate else { unreachable!() };
+        agf.norm = GateNorm::Rms;
+        assert!(of_pretrained(&pretrained).ends_with("it does not depend on the picture"));
         let mut fixed = cli.clone();
         fixed.topology.main.gate = Gate::Constant { value: 1.0 };
         assert_eq!(saturation(&fixed, &gates(&[(1.0, 0.0)])), None, "a fixed weight is meant to be one");

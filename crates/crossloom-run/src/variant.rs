@@ -245,7 +245,7 @@ impl<'v> VariantRun<'v> {
                 steps: of as u64,
                 steps_per_second: Some(rate),
                 loss: None,
-                eta: Some(Duration::from_secs_f64((of - done) as f64 / rate)),
+                eta: Duration::try_from_secs_f64((of - done) as f64 / rate).ok(),
             });
         };
         let Some(evaluation) = evaluate(recipe, data, &self.plan, &mut self.model, stop, &mut hear)? else {

@@ -35,11 +35,11 @@ impl Phase {
 pub struct ProgressUpdate {
     /// What is being done.
     pub phase: Phase,
-    /// Steps (or batches) completed.
+    /// Steps (or questions) completed.
     pub step: u64,
     /// Steps in all.
     pub steps: u64,
-    /// Recent speed in steps per second; `None` before the first step has ended.
+    /// Recent speed in steps, or in questions that are answered, per second; `None` before the first has ended.
     pub steps_per_second: Option<f64>,
     /// Loss of the last step, in nats.
     pub loss: Option<f64>,

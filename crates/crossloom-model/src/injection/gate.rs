@@ -3,9 +3,11 @@
 use crossloom_graph::Tensor;
 use crossloom_ir::op::{AgfGate as AgfOp, Constant, PoolAttention};
 use crossloom_recipe::{
-    AgfGate, Gate, GateAttention, GateGranularity, GateShare, NamedInjection, Part, PointAddress, Tap,
+    AgfGate, Gate, GateAttention, GateGranularity, GateNorm, GateShare, NamedInjection, Part, PointAddress,
+    Tap,
 };
 
+use crate::language::Sublayer;
 use crate::params::Params;
 use crate::{Init, ModelError};
 
@@ -25,8 +27,8 @@ pub(super) fn weights(
     h_btd: Tensor,
     v_kbnd: Tensor,
     masks: PoolMasks,
-    point: PointAddress,
-    taps: &[Tap],
+    (point, taps): (PointAddress, &[Tap]),
+    norm_eps: f64,
 ) -> Result<Tensor, ModelError> {
     let batch = p.graph.shape(h_btd)[0];
     let (shape, gates) = (vec![batch, taps.len()], format!("{}.gate", injection.prefix()));
@@ -47,7 +49,7 @@ pub(super) fn weights(
             for (index, tap) in taps.iter().enumerate() {
                 let features = p.graph.slice(v_kbnd, 0, index, 1)?;
                 let prefix = format!("{gates}.{}.{tap}", point.name());
-                parts.push(module(p, agf, h_btd, features, masks, &prefix)?);
+                parts.push(module(p, agf, (h_btd, norm_eps), features, masks, &prefix)?);
             }
             Ok(p.graph.concat(&parts, 1)?)
         }
@@ -56,7 +58,7 @@ pub(super) fn weights(
                 GateShare::Global => gates,
                 GateShare::Point | GateShare::Edge => format!("{gates}.{}", point.name()),
             };
-            module(p, agf, h_btd, v_kbnd, masks, &prefix)
+            module(p, agf, (h_btd, norm_eps), v_kbnd, masks, &prefix)
         }
     }
 }
@@ -65,17 +67,24 @@ pub(super) fn weights(
 fn module(
     p: &mut Params,
     agf: &AgfGate,
-    h_btd: Tensor,
+    (h_btd, norm_eps): (Tensor, f64),
     v_kbnd: Tensor,
     masks: PoolMasks,
     prefix: &str,
 ) -> Result<Tensor, ModelError> {
     let width = p.graph.shape(h_btd)[2];
+    let pooled_btd = match agf.norm {
+        GateNorm::None => h_btd,
+        GateNorm::Rms => {
+            let norm = Sublayer { part: Part::Gate, width, eps: norm_eps };
+            norm.rms_norm(p, h_btd, &format!("{prefix}.norm_hidden.weight"))?
+        }
+    };
     let channel = agf.granularity == GateGranularity::Channel;
     // A query of unit variance per channel gives the pooling something to tell apart from the start.
     let query = Init::Uniform { std: 1.0 };
     let unpooled = || ModelError::Incomplete("a gate has nothing to pool over".to_owned());
-    let mut operands = vec![h_btd, v_kbnd, masks.hidden.ok_or_else(unpooled)?];
+    let mut operands = vec![pooled_btd, v_kbnd, masks.hidden.ok_or_else(unpooled)?];
     operands.extend(masks.visual);
     operands.push(p.param(Part::Gate, &format!("{prefix}.query_vision"), &[width], query));
     operands.push(p.param(Part::Gate, &format!("{prefix}.query_hidden"), &[width], query));

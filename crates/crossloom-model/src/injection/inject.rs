@@ -114,8 +114,9 @@ impl Injector<'_> {
         taps: &[Tap],
     ) -> Result<(Tensor, Tensor), ModelError> {
         let v_kbnd = self.features(point)?.select(p, point, taps)?;
+        let norm_eps = self.recipe.model.language.norm_eps;
         let masks = PoolMasks { hidden: self.pool_mask, visual: self.token_mask };
-        let gates = weights(p, self.injection, h_btd, v_kbnd, masks, point, taps)?;
+        let gates = weights(p, self.injection, h_btd, v_kbnd, masks, (point, taps), norm_eps)?;
         let channel = p.graph.shape(gates).len() == 3;
         let convex = matches!(self.injection.of.fusion, Fusion::Convex { .. });
         let index = self.image_index.ok_or_else(|| missing(point, "visual tokens"))?;

@@ -11,7 +11,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::algebra::{Linear, Row, Rows, activate, attend, dot, layer_norm, plus, product, sigmoid, times};
+use crate::algebra::{
+    Linear, Row, Rows, activate, attend, dot, layer_norm, plus, product, rms_norm, sigmoid, times,
+};
 use crate::batch::Sequence;
 use crate::settings::{Adapter, Agf, Attention, Fusion, Gate, Norm, Point, Settings, Share, Tap, edge};
 use crate::tape::Num;
@@ -201,8 +203,12 @@ fn weight<'t>(
     let width = settings.language.hidden;
     let [q_v, q_h] =
         ["query_vision", "query_hidden"].map(|name| weights.vector(&format!("{module}.{name}"), width, 1.5));
-    let pooled: Rows<'t> =
+    let mut pooled: Rows<'t> =
         sequence.pooled(agf.prompt).into_iter().map(|position| h[position].clone()).collect();
+    if agf.norm {
+        let gain = weights.vector(&format!("{module}.norm_hidden.weight"), width, 1.1);
+        pooled = pooled.iter().map(|x| rms_norm(x, &gain, settings.language.eps)).collect();
+    }
     let [of_tap, of_state] = match agf.attention {
         Attention::None => ["", ""],
         Attention::Shared => ["attn", "attn"],

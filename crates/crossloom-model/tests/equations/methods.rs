@@ -67,6 +67,7 @@ pub(crate) const AGF: Gate = Gate::Agf(Agf {
     heads: 2,
     channel: false,
     bias_init: -4.0,
+    norm: false,
     prompt: true,
     share: Share::Point,
 });

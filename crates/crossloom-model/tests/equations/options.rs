@@ -12,6 +12,7 @@ const AGF: Agf = Agf {
     heads: 2,
     channel: false,
     bias_init: -1.0,
+    norm: true,
     prompt: false,
     share: Share::Point,
 };
@@ -75,6 +76,7 @@ fn confusions() -> Vec<(&'static str, Injection, Injection)> {
         ("projections or none", own(), gate(Agf { attention: Attention::None, heads: 1, ..AGF })),
         ("heads", own(), gate(Agf { heads: 4, ..AGF })),
         ("one number or one per channel", gate(Agf { channel: true, ..AGF }), own()),
+        ("a norm on what is pooled", own(), gate(Agf { norm: false, ..AGF })),
         ("start of the controller", gate(Agf { bias_init: -4.0, ..AGF }), own()),
         (
             "a constant",

@@ -61,6 +61,7 @@ fn features(settings: &Settings) -> Vec<String> {
             used.push(format!("attention {:?}", agf.attention));
             used.push(format!("several heads {}", agf.heads > 1));
             used.push(format!("channel {}", agf.channel));
+            used.push(format!("gate norm {}", agf.norm));
             used.push(format!("prompt {}", agf.prompt));
             used.push(format!("sequential {} of several {several}", injection.sequential));
         }

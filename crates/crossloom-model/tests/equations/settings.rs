@@ -196,6 +196,8 @@ pub(crate) struct Agf {
     pub(crate) heads: usize,
     pub(crate) channel: bool,
     pub(crate) bias_init: f64,
+    /// The hidden state is normed before it is pooled.
+    pub(crate) norm: bool,
     /// The hidden state is pooled over image and question, not over the image alone.
     pub(crate) prompt: bool,
     pub(crate) share: Share,

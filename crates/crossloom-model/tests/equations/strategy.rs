@@ -182,9 +182,9 @@ fn gate(width: usize) -> impl Strategy<Value = Gate> {
         4 => (select(vec![Attention::Shared, Attention::Separate]), select(divisors)),
     ];
     let share = select(vec![Share::Point, Share::Edge, Share::Global]);
-    let agf = (attention, share, any::<[bool; 2]>(), select(vec![-4.0, 0.25])).prop_map(
-        |((attention, heads), share, [channel, prompt], bias_init)| {
-            Gate::Agf(Agf { attention, heads, channel, bias_init, prompt, share })
+    let agf = (attention, share, any::<[bool; 3]>(), select(vec![-4.0, 0.25])).prop_map(
+        |((attention, heads), share, [channel, prompt, norm], bias_init)| {
+            Gate::Agf(Agf { attention, heads, channel, bias_init, norm, prompt, share })
         },
     );
     prop_oneof![

@@ -246,10 +246,11 @@ impl Gate {
                 };
                 format!(
                     "kind = 'agf', attention = '{attention}', heads = {}, granularity = '{}', bias_init = {:?}, \
-                     pool = '{}', share = '{share}'",
+                     norm = '{}', pool = '{}', share = '{share}'",
                     agf.heads,
                     if agf.channel { "channel" } else { "scalar" },
                     agf.bias_init,
+                    if agf.norm { "rms" } else { "none" },
                     if agf.prompt { "prompt" } else { "image" },
                 )
             }

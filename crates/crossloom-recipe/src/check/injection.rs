@@ -4,8 +4,8 @@ use super::wiring::{dead_points, written};
 use crate::decode::Cx;
 use crate::diagnostic::Finding;
 use crate::schema::{
-    Adapter, Fusion, Gate, GateAttention, Injection, LanguageModel, Mask, Phase, PointAddress, Stream,
-    TopologySpec, VisionModel,
+    Adapter, Fusion, Gate, GateAttention, GateNorm, Injection, LanguageModel, Mask, Phase, PointAddress,
+    Stream, TopologySpec, VisionModel,
 };
 use crate::tree::Node;
 
@@ -128,6 +128,14 @@ pub(super) fn against_model(
             let message = format!("the gate's {heads} heads must divide the language model's width {hidden}");
             let help = format!("set `topology.gate.heads`, for example to {}", language.heads);
             cx.report(Finding::error(place, message).help(help));
+        }
+        let pretrained = ["model.language.weights", "model.weights"].iter().find_map(|path| root.get(path));
+        if let (GateNorm::None, Some(weights)) = (agf.norm, pretrained) {
+            let message = "the gate pools the hidden state of a pretrained language model as it is: a few positions and channels \
+                           that tower over the rest decide it, whatever the picture";
+            let finding = Finding::warning(root.place("topology.gate"), message);
+            let help = "write `norm = \"rms\"` in the gate";
+            cx.report(finding.help(help).related("the weights are named", Some(weights.span)));
         }
     }
     if let Fusion::CrossAttention(of) = &injection.fusion

@@ -2,7 +2,7 @@
 
 use super::fields::{Cx, Fields, Kinds};
 use super::sets::peek;
-use crate::schema::{AgfGate, Gate, GateAttention, GateGranularity, GatePool, GateShare};
+use crate::schema::{AgfGate, Gate, GateAttention, GateGranularity, GateNorm, GatePool, GateShare};
 use crate::tree::Node;
 
 pub(super) const GATE: Kinds = Kinds {
@@ -11,7 +11,7 @@ pub(super) const GATE: Kinds = Kinds {
         ("none", &[]),
         ("constant", &["value"]),
         ("static", &["init"]),
-        ("agf", &["attention", "heads", "granularity", "bias_init", "pool", "share"]),
+        ("agf", &["attention", "heads", "granularity", "bias_init", "norm", "pool", "share"]),
     ],
     absent: Some("none"),
 };
@@ -34,6 +34,7 @@ fn agf(root: &Node, f: &mut Fields<'_, '_>) -> Option<AgfGate> {
     let heads = f.optional_in("heads", 1..=1024);
     let granularity = f.or("granularity", GateGranularity::Scalar);
     let bias_init = f.or("bias_init", -4.0);
+    let norm = f.or("norm", GateNorm::None);
     let pool = f.or("pool", GatePool::Prompt);
     let share = f.or("share", GateShare::Point);
     let attention = attention?;
@@ -47,6 +48,7 @@ fn agf(root: &Node, f: &mut Fields<'_, '_>) -> Option<AgfGate> {
         heads,
         granularity: granularity?,
         bias_init: bias_init?,
+        norm: norm?,
         pool: pool?,
         share: share?,
     })

@@ -6,10 +6,10 @@ use serde::de::value::StrDeserializer;
 use super::fields::Cx;
 use crate::diagnostic::{Finding, Span, Unhelped, any_of, did_you_mean};
 use crate::schema::{
-    AmpAttach, DataTokenizer, FusionOrder, GateAttention, GateGranularity, GatePool, GateShare, ImageUse,
-    Join, KeptIn, LanguageFamily, Mask, Merging, Metric, MixtureLevel, MlpActivation, Phase, PictureFit,
-    PositionResample, Precision, ProjectorKind, Resample, RowFormat, Sampling, Schedule, Split, StreamWord,
-    TapNorm, VisionFamily, Warmup,
+    AmpAttach, DataTokenizer, FusionOrder, GateAttention, GateGranularity, GateNorm, GatePool, GateShare,
+    ImageUse, Join, KeptIn, LanguageFamily, Mask, Merging, Metric, MixtureLevel, MlpActivation, Phase,
+    PictureFit, PositionResample, Precision, ProjectorKind, Resample, RowFormat, Sampling, Schedule, Split,
+    StreamWord, TapNorm, VisionFamily, Warmup,
 };
 use crate::selection::matcher;
 use crate::tree::{Node, Value};
@@ -213,6 +213,7 @@ choices!(
     GateAttention,
     GateGranularity,
     GatePool,
+    GateNorm,
     GateShare,
     ImageUse,
     Join,

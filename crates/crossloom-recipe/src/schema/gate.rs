@@ -44,6 +44,10 @@ pub struct AgfGate {
     /// the model without injection, while 0 would add half of every tap at once.
     #[schemars(extend("default" = -4.0))]
     pub bias_init: f64,
+    /// A norm on the hidden state that is pooled. The paper mentions none. The residual stream of a pretrained language model has
+    /// positions and channels of a hundred to a thousand times the size of others: without a norm these alone are what the gate sees.
+    #[serde(default, skip_serializing_if = "GateNorm::is_none")]
+    pub norm: GateNorm,
     /// Positions over which the hidden state is pooled. Never the answer: that would leak the label.
     #[schemars(extend("default" = "prompt"))]
     pub pool: GatePool,
@@ -73,6 +77,24 @@ pub enum GateGranularity {
     Scalar,
     /// One number per channel of the language model.
     Channel,
+}
+
+/// What is done to the hidden state before AGF pools it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GateNorm {
+    /// Nothing: it is pooled as it is.
+    #[default]
+    None,
+    /// An RMSNorm with a learned gain, as in front of the language model's own attention.
+    Rms,
+}
+
+impl GateNorm {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// Positions over which AGF pools the hidden state.

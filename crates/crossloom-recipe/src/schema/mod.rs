@@ -38,7 +38,7 @@ pub use cross_attention::CrossAttention;
 pub use data::{Data, DataTokenizer, ImageUse, RowFormat, Source};
 pub use eval::{Eval, Metric, Split};
 pub use fusion::{Fusion, FusionOrder, Mask, Phase};
-pub use gate::{AgfGate, Gate, GateAttention, GateGranularity, GatePool, GateShare};
+pub use gate::{AgfGate, Gate, GateAttention, GateGranularity, GateNorm, GatePool, GateShare};
 pub use injection::{Injection, NamedInjection};
 pub use input::{Input, Join, LayerWeights, TokenConcat, Weighted};
 pub use mixture::{Mixture, MixtureLevel};

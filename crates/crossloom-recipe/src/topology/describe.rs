@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::schema::{Adapter, Fusion, Gate, Injection, Stream, TapNorm, TapSource, Wiring};
+use crate::schema::{Adapter, Fusion, Gate, GateNorm, Injection, Stream, TapNorm, TapSource, Wiring};
 
 /// The name that a choice has in a recipe.
 fn word(choice: &impl Serialize) -> String {
@@ -53,7 +53,11 @@ impl Injection {
                     kind => format!("{kind} attention, {} heads", agf.heads),
                 };
                 let (granularity, share, pool) = (word(&agf.granularity), word(&agf.share), word(&agf.pool));
-                format!("agf, {attention}, {granularity}, one per {share}, pooled over {pool}")
+                let normed = match agf.norm {
+                    GateNorm::None => "",
+                    GateNorm::Rms => " behind a norm",
+                };
+                format!("agf, {attention}, {granularity}, one per {share}, pooled over {pool}{normed}")
             }
         }
     }

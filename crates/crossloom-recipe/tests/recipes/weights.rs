@@ -84,6 +84,27 @@ fn what_contradicts_the_weights_is_told_with_both_values() {
 }
 
 #[test]
+fn a_gate_that_pools_a_pretrained_hidden_state_is_told_to_norm_it() {
+    let gated = |model: &str, norm: &str| {
+        let topology = format!(
+            "[topology]\ntaps = [\"block.1\"]\npoints = [\"before layer.1\"]\nadapter = {{ kind = \"amp\", rank = 2 }}\n\
+             gate = {{ kind = \"agf\"{norm} }}\nfusion = \"gated_add\"\n"
+        );
+        let told = loaded(&format!("{model}\n{topology}"), &[]).unwrap().warnings;
+        told.iter().map(|one| one.message.clone()).collect::<Vec<_>>()
+    };
+    for model in ["model.language.weights = \"whole\"", "model.weights = \"whole\""] {
+        let told = gated(model, "");
+        assert!(
+            matches!(&told[..], [one] if one.contains("pools the hidden state of a pretrained")),
+            "{told:?}"
+        );
+        assert!(gated(model, ", norm = \"rms\"").is_empty());
+    }
+    assert!(gated("model.vision.weights = \"encoder\"", "").is_empty());
+}
+
+#[test]
 fn weights_that_cannot_be_read_or_are_of_another_part_are_told_at_their_place() {
     let told = loaded("model.language.weights = \"nowhere\"\ntrain.steps = 0", &[]).unwrap_err();
     let text = told.to_string();

@@ -237,8 +237,9 @@ impl Tracer<'_> {
         let mut fed = BTreeSet::new();
         let Some(last) = last else { return fed };
         let state: BTreeSet<Value> = self.func.insts()[last].outputs.iter().copied().collect();
+        let on_the_way = |scope: &str| connects(scope) || is_cut(scope);
         for (index, inst) in
-            self.func.insts().iter().enumerate().filter(|(_, inst)| connects(inst.scope.as_str()))
+            self.func.insts().iter().enumerate().filter(|(_, inst)| on_the_way(inst.scope.as_str()))
         {
             // An update of the hidden state ends the edge: what reads the state after it is another edge's.
             let carries = |from: Inst, inst: &InstData| {
@@ -287,7 +288,38 @@ impl Tracer<'_> {
     }
 }
 
+/// Whether a scope cuts a state of the encoder: its class token off, or views of several resolutions apart.
+fn is_cut(scope: &str) -> bool {
+    is_below(scope, "vision.tap") || is_below(scope, "vision.views")
+}
+
 /// Whether a scope is another one or below it.
 fn is_below(scope: &str, outer: &str) -> bool {
     scope.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use super::*;
+
+    /// Encoders with a class token and without one, whole pictures and tiles: what lies between a state and its tap hides no edge.
+    #[test]
+    fn every_edge_of_every_kind_of_encoder_costs_what_it_computes() {
+        let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+        for (recipe, variant) in [
+            ("smol/smol.toml", "cli"),
+            ("llava-1.5-7b/llava-1.5-7b.toml", "cli"),
+            ("llava-onevision/llava-onevision-0.5b.toml", "cli"),
+        ] {
+            let loaded = crossloom_recipe::load(&recipes.join(recipe), &Default::default()).unwrap();
+            let recipe = &loaded.variant(variant).unwrap().recipe;
+            for (edge, cost) in edge_costs(recipe, Shapes::unmeasured(recipe)).unwrap() {
+                assert!(cost.flops > 0 && cost.bytes > 0, "{}, {edge}: {cost:?}", recipe.name);
+            }
+        }
+    }
 }

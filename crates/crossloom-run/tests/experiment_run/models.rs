@@ -140,3 +140,18 @@ fn a_stopped_evaluation_has_no_result() {
     let stop = AtomicBool::new(true);
     assert!(evaluate(recipe, &data, &plan, &mut model, &stop, &mut |_, _| ()).unwrap().is_none());
 }
+
+#[test]
+fn the_progress_of_an_evaluation_is_that_of_the_questions_that_it_answers() {
+    let loaded = recipe(&["eval.limit=5"]);
+    let recipe = &loaded.variant("cli").unwrap().recipe;
+    let (data, plan) = data(recipe);
+    let mut model = model(recipe, &plan);
+    let mut heard = Vec::new();
+    let mut hear = |done, of| heard.push((done, of));
+    let told =
+        evaluate(recipe, &data, &plan, &mut model, &AtomicBool::new(false), &mut hear).unwrap().unwrap();
+    assert_eq!(told.records.len(), 5);
+    assert!(heard.is_sorted() && heard.iter().all(|&(_, of)| of == 5), "{heard:?}");
+    assert_eq!(heard.last(), Some(&(5, 5)));
+}

@@ -24,7 +24,8 @@ pub(super) fn figures(update: &ProgressUpdate) -> String {
     }
     if let Some(speed) = update.steps_per_second.filter(|speed| speed.is_finite()) {
         let digits = usize::from(speed < 100.0);
-        figures.push(format!("{speed:.digits$} steps/s"));
+        let unit = if update.phase == Phase::Evaluate { "questions" } else { "steps" };
+        figures.push(format!("{speed:.digits$} {unit}/s"));
     }
     if let Some(left) = update.eta.filter(|_| update.step < update.steps) {
         figures.push(format!("{} left", whole_seconds(left)));
@@ -69,6 +70,8 @@ mod tests {
         assert_eq!(figures(&update), "loss 1.5000, 7.2 steps/s, 1:35 left");
         update.eta = Some(Duration::from_millis(12));
         assert_eq!(figures(&update), "loss 1.5000, 7.2 steps/s, 1 s left");
+        update.phase = Phase::Evaluate;
+        assert_eq!(figures(&update), "loss 1.5000, 7.2 questions/s, 1 s left");
         update.step = 200;
         update.steps_per_second = Some(f64::INFINITY);
         update.loss = None;

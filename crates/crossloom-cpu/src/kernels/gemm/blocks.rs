@@ -1,6 +1,8 @@
 //! A right operand in quantized blocks. They are made numbers where panels are packed, so that the tile multiplies what it always
 //! multiplies: a product with blocks has the bits of the product with their numbers in `f32`.
 
+mod words;
+
 use crossloom_ir::DType;
 use crossloom_ir::quantized::{GROUP, dequantize_group};
 
@@ -62,7 +64,9 @@ fn pack_body<S: Simd>(
 ) {
     let row_bytes = dtype.bytes_of(p.ldb);
     let row = |at: usize| &bytes[at * row_bytes..];
-    if p.trans_b {
+    if p.trans_b && words::suits(dtype) {
+        words::pack(s, dtype, row, [first_k, depth], [first_n, cols], dst);
+    } else if p.trans_b {
         // Columns of the product are rows here: a square of numbers at a time is turned.
         let mut square = [[0.0_f32; GROUP]; GROUP];
         for (at, panel) in dst.chunks_exact_mut(GROUP * PANEL).take(depth / GROUP).enumerate() {

@@ -3,15 +3,21 @@
 
 use std::mem::MaybeUninit;
 
+use super::form::Form;
 use super::left::Strip;
 use super::shape::Gemm;
+use super::tile::{Update, gemm_serial};
 use super::{Call, DEPTH, PANEL, ROWS, STRIP, Sums, WIDTH, pack_panel};
 use crate::element::Element;
 use crate::parallel::{self, chunk_range};
 use crate::simd::{Simd, dispatch};
 
 /// Values of `B` of one task at least.
-const TASK_VALUES: usize = 1 << 16;
+pub(super) const TASK_VALUES: usize = 1 << 16;
+
+/// Depth of what is packed at once for a strip: it stays in the first-level cache, and while the sums of one piece wait for each other the
+/// next one is packed.
+const PIECE: usize = 64;
 
 /// Whether a product is computed so. Of a batch, one after the other would be packed, waited for, multiplied and waited for; of a large `B`,
 /// every block would go to memory and come back for one task.
@@ -37,7 +43,7 @@ pub(super) fn all<'a, A: Element, B: Element, C: Element>(
 
 dispatch!(fn few_task<A, B, C>(call: &Call<'_, A, B, C>, first: usize, cols: usize) = few_body);
 
-/// Columns `first .. first + cols` of `C`: depth by depth, panel by panel, strip by strip.
+/// Columns `first .. first + cols` of `C`, depth by depth.
 #[inline(always)]
 fn few_body<S: Simd, A: Element, B: Element, C: Element>(
     s: S,
@@ -47,7 +53,6 @@ fn few_body<S: Simd, A: Element, B: Element, C: Element>(
 ) {
     let p = call.p;
     let mut strip = Strip::new(call.form);
-    let mut packed = MaybeUninit::<[f32; DEPTH * PANEL]>::uninit();
     let mut sums = MaybeUninit::<[f32; ROWS * WIDTH]>::uninit();
     let at = call.c_offset + first;
     // SAFETY: tasks own disjoint columns of `C`, which `check` saw to exist; `m <= ROWS`, `cols <= WIDTH`.
@@ -55,20 +60,12 @@ fn few_body<S: Simd, A: Element, B: Element, C: Element>(
     let mut k = 0;
     loop {
         let depth = DEPTH.min(p.k - k);
-        let len = call.form.steps(depth) * PANEL;
-        for j in (0..cols).step_by(PANEL) {
-            let n = PANEL.min(cols - j);
-            // SAFETY: the buffer is that long; packing writes all of it and reads nothing of it.
-            let panel = unsafe { std::slice::from_raw_parts_mut(packed.as_mut_ptr().cast::<f32>(), len) };
-            pack_panel(s, call, k, depth, first + j, n, panel);
-            for i in (0..p.m).step_by(call.form.strip()) {
-                let rows = call.form.strip().min(p.m - i);
-                // SAFETY: the strip of `A` and the tile of the sums exist; the panel was packed to this depth.
-                unsafe {
-                    strip.fill(s, call, i, rows, k, depth);
-                    let c = sums.ptr.add(i * sums.stride + j);
-                    strip.times(s, call, rows, n, depth, panel.as_ptr(), c, sums.stride, call.update_at(k));
-                }
+        // SAFETY: the sums are those of all rows of `A` and of the task's columns.
+        unsafe {
+            if call.form == Form::Numbers && p.m <= STRIP {
+                pieces(s, call, &mut strip, [first, cols], [k, depth], sums);
+            } else {
+                panels(s, call, &mut strip, [first, cols], [k, depth], sums);
             }
         }
         k += depth;
@@ -79,5 +76,80 @@ fn few_body<S: Simd, A: Element, B: Element, C: Element>(
     for i in 0..p.m {
         // SAFETY: the sums are complete, and these columns belong to this task.
         unsafe { sums.finish(s, call, i, at + i * p.ldc, first, cols) };
+    }
+}
+
+/// Sums over one depth, panel by panel, strip by strip.
+///
+/// # Safety
+/// The sums are those of all rows of `A` and of these columns, which nobody else touches.
+#[inline(always)]
+unsafe fn panels<S: Simd, A: Element, B: Element, C: Element>(
+    s: S,
+    call: &Call<'_, A, B, C>,
+    strip: &mut Strip,
+    [first, cols]: [usize; 2],
+    [k, depth]: [usize; 2],
+    sums: Sums,
+) {
+    let m = call.p.m;
+    let len = call.form.steps(depth) * PANEL;
+    let mut packed = MaybeUninit::<[f32; DEPTH * PANEL]>::uninit();
+    for j in (0..cols).step_by(PANEL) {
+        let n = PANEL.min(cols - j);
+        // SAFETY: the buffer is that long; packing writes all of it and reads nothing of it.
+        let panel = unsafe { std::slice::from_raw_parts_mut(packed.as_mut_ptr().cast::<f32>(), len) };
+        pack_panel(s, call, k, depth, first + j, n, panel);
+        for i in (0..m).step_by(call.form.strip()) {
+            let rows = call.form.strip().min(m - i);
+            // SAFETY: the strip of `A` and the tile of the sums exist; the panel was packed to this depth.
+            unsafe {
+                strip.fill(s, call, i, rows, k, depth);
+                let c = sums.ptr.add(i * sums.stride + j);
+                strip.times(s, call, rows, n, depth, panel.as_ptr(), c, sums.stride, call.update_at(k));
+            }
+        }
+    }
+}
+
+/// Sums of one strip of numbers over one depth, panel by panel, each in pieces.
+///
+/// # Safety
+/// As [`panels`]; `A` has at most a strip's rows, and the form is that of numbers.
+#[inline(always)]
+unsafe fn pieces<S: Simd, A: Element, B: Element, C: Element>(
+    s: S,
+    call: &Call<'_, A, B, C>,
+    strip: &mut Strip,
+    [first, cols]: [usize; 2],
+    [k, depth]: [usize; 2],
+    sums: Sums,
+) {
+    let (m, old) = (call.p.m, call.update_at(k).kept());
+    let mut packed = [0.0; PIECE * PANEL];
+    let mut own = [0.0; STRIP * PANEL];
+    // SAFETY: `A` has these rows and columns.
+    unsafe { strip.fill(s, call, 0, m, k, depth) };
+    for j in (0..cols).step_by(PANEL) {
+        let n = PANEL.min(cols - j);
+        for q in (0..depth).step_by(PIECE) {
+            let piece = PIECE.min(depth - q);
+            let update = if q == 0 { Update::Set } else { Update::Continue };
+            pack_panel(s, call, k + q, piece, first + j, n, &mut packed[..piece * PANEL]);
+            // SAFETY: the strip has these columns, the panel as many rows, and `own` room for a strip of one panel.
+            unsafe {
+                let (a, b, c) = (strip.behind(q), packed.as_ptr(), own.as_mut_ptr());
+                gemm_serial::<S, true>(s, m, n, piece, a, b, PANEL, c, PANEL, 1.0, update);
+            }
+        }
+        for (i, own) in own.as_chunks::<PANEL>().0.iter().enumerate().take(m) {
+            for (j, sum) in (j..).zip(&own[..n]) {
+                // SAFETY: row and column are of the sums.
+                unsafe {
+                    let (to, sum) = (sums.ptr.add(i * sums.stride + j), call.p.alpha * sum);
+                    *to = old.map_or(sum, |beta| (*to).mul_add(beta, sum));
+                }
+            }
+        }
     }
 }

@@ -72,6 +72,16 @@ impl Strip {
         }
     }
 
+    /// Its columns from `q` on, of a strip of numbers.
+    ///
+    /// # Safety
+    /// It was filled to a depth of more than `q`.
+    #[inline(always)]
+    pub(super) unsafe fn behind(&self, q: usize) -> Left {
+        // SAFETY: column `q` exists, by the caller's promise.
+        Left { ptr: unsafe { self.left.ptr.add(q * self.left.col) }, ..self.left }
+    }
+
     /// `C = alpha (this strip) B + update(C)`, for `cols` columns of one panel.
     ///
     /// # Safety

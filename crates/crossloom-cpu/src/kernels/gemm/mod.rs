@@ -19,6 +19,7 @@ mod pack;
 mod pairs;
 mod shape;
 mod tile;
+mod turned;
 
 pub use blocks::Blocks;
 pub use epilogue::Epilogue;
@@ -132,7 +133,9 @@ fn run<A: Element, B: Element, C: Element>(
         epilogue: &epilogue,
         form,
     };
-    if few::suits(p) {
+    if turned::suits(p, form) {
+        turned::all(p, call);
+    } else if few::suits(p) {
         few::all(p, call);
     } else {
         (0..p.batch).for_each(|i| call(i).blocks(scratch));

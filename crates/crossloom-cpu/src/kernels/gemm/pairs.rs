@@ -187,19 +187,9 @@ pub(super) unsafe fn product(
             // SAFETY: the value is in the tile.
             unsafe {
                 let to = c.add(i * ldc + j);
-                *to = kept(update).map_or(alpha * sum, |beta| (*to).mul_add(beta, alpha * sum));
+                *to = update.kept().map_or(alpha * sum, |beta| (*to).mul_add(beta, alpha * sum));
             }
         }
-    }
-}
-
-/// By what the old value of `C` is multiplied that is added to the product; none where it is replaced.
-#[inline(always)]
-fn kept(update: Update) -> Option<f32> {
-    match update {
-        Update::Set => None,
-        Update::Add | Update::Continue => Some(1.0),
-        Update::Scale(beta) => Some(beta),
     }
 }
 
@@ -219,7 +209,7 @@ mod native {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     unsafe fn lay_row(sums: [__m512; 2], to: *mut f32, cols: usize, alpha: f32, update: Update) {
-        let (scale, old) = (_mm512_set1_ps(alpha), super::kept(update));
+        let (scale, old) = (_mm512_set1_ps(alpha), update.kept());
         let all = if cols >= PANEL { u32::MAX } else { (1_u32 << cols) - 1 };
         for (half, sum) in sums.into_iter().enumerate() {
             let keep = (all >> (16 * half)) as __mmask16;

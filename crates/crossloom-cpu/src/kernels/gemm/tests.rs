@@ -183,8 +183,15 @@ fn check_types<A: Element, B: Element, C: Element>(p: &Gemm, form: Form) {
 #[test]
 fn every_mix_of_types_matches_the_reference() {
     crate::kernels::testing::on_each_isa(|| {
-        for (m, n, k) in [(1, 33, 1030), (12, 70, 7), (13, 45, 1), (29, 300, 600), (130, 65, 1026), (5, 4, 0)]
-        {
+        for (m, n, k) in [
+            (1, 33, 1030),
+            (12, 70, 7),
+            (13, 45, 1),
+            (29, 300, 600),
+            (130, 65, 1026),
+            (5, 4, 0),
+            (9, 112, 1056),
+        ] {
             for p in [Gemm::nt(m, n, k), Gemm::nn(m, n, k), Gemm::tn(m, n, k)] {
                 for p in [p, p.scaled(0.5, -1.0)] {
                     check_types::<f32, bf16, f32>(&p, Form::Numbers);
@@ -231,7 +238,9 @@ fn check_rows<A: Element, C: Element + Copy>(p: &Gemm, form: Form) {
 #[test]
 fn a_row_does_not_depend_on_the_others() {
     crate::kernels::testing::on_each_isa(|| {
-        for p in [Gemm::nt(61, 77, 1100), Gemm::nn(61, 40, 530), Gemm::nt(40, 1100, 1000)] {
+        // Of the last one tiles are whole: few rows change places with what they are multiplied by.
+        let whole = Gemm::nt(61, 80, 1088);
+        for p in [Gemm::nt(61, 77, 1100), Gemm::nn(61, 40, 530), Gemm::nt(40, 1100, 1000), whole] {
             check_rows::<f32, f32>(&p, Form::Numbers);
             check_rows::<bf16, bf16>(&p, Form::Numbers);
             check_rows::<bf16, f32>(&p, Form::of_pairs().unwrap_or(Form::Pairs));
@@ -245,7 +254,10 @@ fn a_row_does_not_depend_on_the_others() {
 fn blocks_are_multiplied_as_the_numbers_they_stand_for() {
     for dtype in DType::ALL.into_iter().filter(|dtype| dtype.is_quantized()) {
         for (m, n, k) in [(1, 70, 512), (12, 33, 256), (29, 70, 768), (3, 5, 2304)] {
-            let last = |extent: usize| extent.next_multiple_of(dtype.block().0);
+            let block = dtype.block().0;
+            let last = |extent: usize| extent.next_multiple_of(block);
+            // An odd number of groups.
+            let k = if block == 32 { k + 32 } else { k };
             for p in [Gemm::nt(m, n, k), Gemm::nn(m, last(n), k + 3), Gemm::nt(m, n, k).scaled(0.5, 1.0)] {
                 let (rows, columns) = if p.trans_b { (p.n, p.k) } else { (p.k, p.n) };
                 let bytes = random_blocks(dtype, rows, columns, 5);

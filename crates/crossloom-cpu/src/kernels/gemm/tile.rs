@@ -35,6 +35,18 @@ pub(crate) enum Update {
     Scale(f32),
 }
 
+impl Update {
+    /// By what the old value is multiplied that is added to the product; none where it is replaced.
+    #[inline(always)]
+    pub(super) fn kept(self) -> Option<f32> {
+        match self {
+            Self::Set => None,
+            Self::Add | Self::Continue => Some(1.0),
+            Self::Scale(beta) => Some(beta),
+        }
+    }
+}
+
 /// Defines a function that accumulates a tile of so many rows and `NV` (1 or 2) registers, and writes its first `cols`
 /// columns. Rows are spelled out: accumulators that a loop indexes do not reliably stay in registers.
 macro_rules! define_tile {
