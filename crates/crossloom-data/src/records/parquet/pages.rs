@@ -12,9 +12,9 @@ use parquet::file::reader::{ChunkReader, Length};
 use super::compact::walk;
 
 /// The longest page that is decoded, in bytes.
-pub(super) const MAX_PAGE: u64 = 256 << 20;
+const MAX_PAGE: u64 = 256 << 20;
 /// The most that is decoded of a column on the way to one row, in bytes, page after page.
-pub(super) const MAX_DECODED: u64 = 1 << 30;
+const MAX_DECODED: u64 = 1 << 30;
 /// The most values of a page: of each, levels are kept.
 const MAX_VALUES: i64 = 1 << 22;
 /// The longest header of a page, in bytes: it may hold the least and the greatest value.
@@ -107,7 +107,7 @@ impl Read for Header {
 }
 
 /// The bytes that a page has once it is decoded, by its header.
-fn judge(head: &[u8]) -> std::result::Result<u64, String> {
+pub(super) fn judge(head: &[u8]) -> std::result::Result<u64, String> {
     let (mut bytes, mut values) = (0_i64, 0_i64);
     let walked = walk(head, &mut |path, value| match path {
         [2] => bytes = value,
