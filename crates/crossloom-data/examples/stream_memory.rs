@@ -83,7 +83,7 @@ fn stream(folder: &Path) -> Result<ConversationStream, Box<dyn Error>> {
     let rooms = buckets.iter().map(|bucket| bucket.room).collect();
     let reader = Arc::new(ConversationReader::new(tokenizer, pictures, rooms));
     let files = [folder.join("train.jsonl")];
-    let questions = format("questions").ok_or("a format of questions")?;
+    let questions = format("questions")?;
     let sources = vec![Source { records: Records::open(questions, &files, folder)?, weight: None }];
     let options = StreamOptions {
         seed: 0,

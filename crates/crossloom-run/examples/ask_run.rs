@@ -22,7 +22,7 @@ pub(crate) fn ask(
     question: &str,
 ) -> Result<String, Box<dyn Error>> {
     let run = RunDir::open(run)?;
-    let recipe = resolved::load(&run, &[])?;
+    let recipe = resolved::to_ask(&run, &[])?;
     let known = recipe.variant(variant).ok_or("the run has no such variant")?;
     let mut trained = Trained::load(&run.variant_path(variant)?, &known.recipe, Resources::default())?;
     let mut answers = trained.ask(picture, &[question.to_owned()])?;

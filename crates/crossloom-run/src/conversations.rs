@@ -107,6 +107,19 @@ impl Setting {
         BATCHES * largest + (rows + self.ahead() as u64) * sample
     }
 
+    /// Views that a training sees more than once, at the most: those of all samples, where it draws any of them again. A training that sees
+    /// each once has no use for what they were encoded to.
+    pub(crate) fn seen_again(&self, recipe: &Recipe, sources: &[Samples]) -> usize {
+        let train = &recipe.train;
+        let rows = (train.batch_size * train.accumulate) as u64 * train.steps;
+        let draws = rows.saturating_mul(self.samples_per_row as u64) as f64;
+        let weight = |of: &Samples| of.weight.unwrap_or(of.records.len() as f64);
+        let all: f64 = sources.iter().map(weight).sum();
+        let again = |of: &&Samples| draws * weight(of) / all > of.records.len() as f64;
+        let most = self.buckets.iter().map(|bucket| bucket.room.views).max().unwrap_or_default();
+        sources.iter().filter(again).map(|of| of.records.len().saturating_mul(most)).sum()
+    }
+
     /// Samples that are read ahead: those of about a batch.
     fn ahead(&self) -> usize {
         self.buckets.iter().map(|bucket| bucket.plan.batch_size).max().unwrap_or(1).max(2 * threads())

@@ -115,14 +115,16 @@ impl DataNeed {
     /// That of data that was read. Training packs one batch, and one more where pictures are held out; evaluation one.
     pub fn of(recipe: &Recipe, data: &Data, plan: &PackingPlan) -> Self {
         let batches = 1 + u64::from(recipe.data.validation > 0.0);
-        let streamed =
-            Setting::of(recipe, &data.tokenizer).ok().flatten().map(|setting| setting.host_bytes());
+        let setting = Setting::of(recipe, &data.tokenizer).ok().flatten();
+        let streamed = setting.as_ref().map(Setting::host_bytes);
+        let again = setting.zip(data.conversations()).map(|(setting, of)| setting.seen_again(recipe, of));
+        let trained = again.unwrap_or_else(|| data.images(Split::Train).0.images().len());
         Self {
             content: data.bytes(),
             read: true,
             batches: streamed.unwrap_or_default() + batches * plan.batch_bytes(),
             pictures: asked(recipe, data.images(recipe.eval.split).0.images().len()),
-            trained: seen(recipe, data.images(Split::Train).0.images().len()),
+            trained: seen(recipe, trained),
             budget: PictureBudget::default(),
         }
     }

@@ -44,6 +44,8 @@ pub struct VariantOutcome {
     pub step_flops: Option<u64>,
     /// Median time of a training step in milliseconds.
     pub step_ms: Option<f64>,
+    /// Share of the time of its steps that went into waiting for data, in 0..1.
+    pub data_wait: Option<f64>,
     /// Seconds by phase, over all processes.
     pub seconds: IndexMap<String, f64>,
     /// Where its files are.
@@ -73,6 +75,7 @@ impl VariantOutcome {
             trained: entry.trainable_parameters,
             step_flops: entry.step_flops,
             step_ms: entry.step_ms,
+            data_wait: entry.data_wait,
             seconds: entry.seconds.clone(),
             dir,
         }

@@ -117,8 +117,18 @@ impl<'o> Column<'o> {
 
     /// The median time of a training step in milliseconds, the mean of all trainings.
     fn step_ms(&self) -> Option<f64> {
-        let times: Vec<f64> = self.outcomes.iter().filter_map(|outcome| outcome.step_ms).collect();
-        (!times.is_empty()).then(|| times.iter().sum::<f64>() / times.len() as f64)
+        self.mean(|outcome| outcome.step_ms)
+    }
+
+    /// The share of the steps' time that went into waiting for data, the mean of all trainings.
+    fn data_wait(&self) -> Option<f64> {
+        self.mean(|outcome| outcome.data_wait)
+    }
+
+    /// The mean of all trainings of which it is known.
+    fn mean(&self, of: impl Fn(&VariantOutcome) -> Option<f64>) -> Option<f64> {
+        let known: Vec<f64> = self.outcomes.iter().filter_map(|&outcome| of(outcome)).collect();
+        (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     }
 
     /// The gate of every edge, over all trainings.

@@ -7,6 +7,7 @@ use crossloom_recipe::{LoadOptions, LoadedRecipe, Provenance, Variant, load_text
 use crossloom_train::run_dir::{RECIPE_FILE, RunDir};
 use indexmap::IndexMap;
 
+use crate::start::weighed;
 use crate::{ExperimentError, settled};
 
 /// Begins each variant.
@@ -52,9 +53,22 @@ pub(crate) fn text(loaded: &LoadedRecipe) -> Result<String, ExperimentError> {
 /// A folder without its recipe, one that this version cannot read, or a setting that would make it another run; weights, a tokenizer or
 /// files of samples that are not there any more, or are others.
 pub fn load(run: &RunDir, sets: &[String]) -> Result<LoadedRecipe, ExperimentError> {
+    settled(with(run, sets)?)
+}
+
+/// The same for a run that is only asked: it keeps its tokenizer, its chat template and its image processor, so that neither those of a
+/// pretrained model nor files of samples are looked for. Pretrained weights are: what of them is not trained is read where it lies.
+///
+/// # Errors
+/// As [`load`], but for tokenizers and files of samples.
+pub fn to_ask(run: &RunDir, sets: &[String]) -> Result<LoadedRecipe, ExperimentError> {
+    weighed(with(run, sets)?)
+}
+
+fn with(run: &RunDir, sets: &[String]) -> Result<LoadedRecipe, ExperimentError> {
     let as_it_was = kept(run)?;
     if sets.is_empty() {
-        return settled(as_it_was);
+        return Ok(as_it_was);
     }
     let (path, text) = (run.recipe_path(), written(run)?);
     let changed = read(&path, &text, sets)?;
@@ -64,7 +78,7 @@ pub fn load(run: &RunDir, sets: &[String]) -> Result<LoadedRecipe, ExperimentErr
             "only settings for logging, checkpoints and scoring may differ; give the recipe to train with others",
         ));
     }
-    settled(changed)
+    Ok(changed)
 }
 
 /// The recipe of a run as its folder keeps it, whatever lies now where it points.

@@ -91,6 +91,17 @@ pub fn located(mut loaded: LoadedRecipe) -> Result<LoadedRecipe, ExperimentError
 /// # Errors
 /// Weights, a tokenizer or files of samples that cannot be read, or are not those whose hash the recipe names.
 pub fn settled(loaded: LoadedRecipe) -> Result<LoadedRecipe, ExperimentError> {
+    let mut loaded = weighed(loaded)?;
+    tokenizers(&mut loaded)?;
+    samples(&mut loaded)?;
+    Ok(loaded)
+}
+
+/// A [located](located()) recipe whose weights have been found.
+///
+/// # Errors
+/// Weights that cannot be read, or are not those whose hash the recipe names.
+pub(crate) fn weighed(loaded: LoadedRecipe) -> Result<LoadedRecipe, ExperimentError> {
     let mut loaded = located(loaded)?;
     let mut known: BTreeMap<String, String> = BTreeMap::new();
     for weights in named(&mut loaded) {
@@ -107,8 +118,6 @@ pub fn settled(loaded: LoadedRecipe) -> Result<LoadedRecipe, ExperimentError> {
         }
         weights.hash = Some(hash);
     }
-    tokenizers(&mut loaded)?;
-    samples(&mut loaded)?;
     Ok(loaded)
 }
 

@@ -91,6 +91,10 @@ pub fn train(
         Batches::Conversations(_) => Some(SampleLog::open(dir.drawn_path(), trainer.completed())?),
         Batches::Pictures(_) => None,
     };
+    if matches!(source, Batches::Conversations(_)) && trainer.completed() == 0 {
+        progress.note(
+            "samples are read when they are drawn: `crossloom check RECIPE --data` tells before which cannot be learned from or lose turns");
+    }
     let mut io = TrainIo {
         progress,
         sinks: &mut sinks,

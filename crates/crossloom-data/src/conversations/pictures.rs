@@ -44,18 +44,21 @@ impl PictureReader {
         self.tokens
     }
 
-    /// Visual tokens that pictures of so many views have at most: those of the views, and the ends of their rows where these have some.
+    /// Visual tokens that a row of so many views has room for: what the largest picture takes that is cut into no more tiles, with its base
+    /// and the ends of its rows, and what as many pictures take as are whole as this one's tokens are of views. Where none is cut, those of all views.
     pub fn most_tokens(&self, views: usize) -> usize {
-        if !self.has_rows() {
-            return views.saturating_mul(self.tokens);
+        let bases = |views: usize| views.saturating_mul(self.tokens + usize::from(self.has_rows()));
+        let Some(tiles) = self.processor.tiles() else { return bases(views) };
+        let grid = |size: &Size| (size.height / self.size.height, size.width / self.size.width);
+        let grids = tiles.grids().iter().map(grid).map(|(rows, columns)| (rows as usize, columns as usize));
+        let (mut most, mut rows) = (0, 0);
+        for (down, across) in grids.filter(|(down, across)| down * across < views) {
+            (most, rows) = (most.max(down * across), rows.max(down));
         }
-        // As bases, each with one end; or as one base and tiles, whose rows all have one. Tokens of tiles are made fewer where the root of their
-        // number, over that of the most, is above 1.1.
-        let bases = views.saturating_mul(self.tokens.saturating_add(1));
-        let tiles = views.saturating_sub(1);
-        let kept = self.most_tiles.map_or(tiles, |most| tiles.min(most.saturating_mul(121).div_ceil(100)));
-        let tiled = kept.saturating_add(1).saturating_mul(self.tokens);
-        bases.max(tiled.saturating_add(tiles.saturating_mul(self.side())))
+        // Tokens of tiles are made fewer where the root of their number, over that of the most, is above 1.1.
+        let kept =
+            1 + self.most_tiles.map_or(most, |limit| most.min(limit.saturating_mul(121).div_ceil(100)));
+        bases(kept).max(kept * self.tokens + rows * self.side())
     }
 
     /// Whether every picture is one view whose tokens are its own, in their order.

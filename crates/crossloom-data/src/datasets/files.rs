@@ -203,10 +203,10 @@ pub(super) fn split(
 
 /// The format of that name.
 pub(super) fn known_format(name: &str) -> Result<Box<dyn Format>, DatasetError> {
-    format(name).ok_or_else(|| DatasetError::Option {
+    format(name).map_err(|rule| DatasetError::Option {
         key: "the format of samples",
         value: name.to_owned(),
-        rule: "llava, messages, questions or webdataset",
+        rule,
     })
 }
 
@@ -268,7 +268,7 @@ fn questions(records: &Records, limit: Option<usize>, problems: &mut Problems) -
 
 /// Picture, question and answer of a sample that has one of each.
 fn single(record: Record) -> Result<(String, String, String), String> {
-    let Record { mut pictures, messages } = record;
+    let Record { mut pictures, messages, .. } = record;
     let words = |message: &Message| {
         let texts = message.content.iter().filter_map(|part| match part {
             Part::Text { text } => Some(text.trim()),

@@ -79,7 +79,11 @@ pub(super) fn record(pictures: Vec<String>, messages: Vec<Message>) -> Result<Re
             problems.push(format!("the picture `{}` {problem}", short(name).escape_debug()));
         }
     }
-    if problems.is_empty() { Ok(Record { pictures, messages }) } else { Err(problems.join("; ")) }
+    if problems.is_empty() {
+        Ok(Record { pictures, messages, embedded: Vec::new() })
+    } else {
+        Err(problems.join("; "))
+    }
 }
 
 /// The beginning of a text for a message.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::{Format, Place};
 use crate::image::ImageError;
 
 /// Why samples cannot be read.
@@ -20,7 +21,7 @@ pub enum RecordError {
     Row {
         /// The file.
         path: PathBuf,
-        /// `line`, or of a tar `member`.
+        /// The unit of its format: `line`, `member` or `row`.
         what: &'static str,
         /// Its number, from 1.
         line: u64,
@@ -32,7 +33,7 @@ pub enum RecordError {
     Picture {
         /// The file of the row.
         path: PathBuf,
-        /// `line`, or of a tar `member`.
+        /// The unit of its format: `line`, `member` or `row`.
         what: &'static str,
         /// The row's number, from 1.
         line: u64,
@@ -59,5 +60,10 @@ impl RecordError {
     /// For a file that the system refused.
     pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<'_> {
         |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    /// For a row of which something is wrong.
+    pub(super) fn row(path: &Path, format: &(impl Format + ?Sized), place: &Place, problem: String) -> Self {
+        Self::Row { path: path.to_owned(), what: format.unit(), line: place.line, problem }
     }
 }

@@ -15,7 +15,7 @@ pub struct Llava;
 
 #[derive(Deserialize)]
 pub(super) struct Row {
-    #[serde(default)]
+    #[serde(default, alias = "images")]
     image: Pictures,
     conversations: Vec<Turn>,
 }

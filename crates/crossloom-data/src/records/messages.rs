@@ -17,7 +17,7 @@ pub struct Messages;
 #[derive(Deserialize)]
 pub(super) struct Row {
     messages: Vec<Said>,
-    #[serde(default)]
+    #[serde(default, alias = "image")]
     images: Pictures,
 }
 

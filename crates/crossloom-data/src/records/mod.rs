@@ -9,10 +9,12 @@
 //! | [`Messages`] | a line: `messages` as of chat interfaces, `images` |
 //! | [`Questions`] | a line: `image`, `question`, `answer` |
 //! | [`WebDataset`] | members of a tar that share a name: `.json` (a row of any other format) and pictures |
+//! | `Parquet` | a row of any other format in columns, with the bytes of its pictures (feature `parquet`) |
 //!
 //! Files are not trusted: a path or a link that leads out of the folder of pictures, a row that is too long or too deep, and a picture that
 //! is too large are errors, before anything is read that they lead to.
 
+mod any;
 mod array;
 mod conversation;
 mod error;
@@ -20,6 +22,8 @@ mod inspect;
 mod lines;
 mod llava;
 mod messages;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod path;
 mod place;
 mod questions;
@@ -28,11 +32,14 @@ mod spread;
 mod webdataset;
 
 use std::fs::File;
+use std::path::Path;
 
 pub use error::RecordError;
 pub use inspect::{Inspection, Measure, Problem, Tokens};
 pub use llava::Llava;
 pub use messages::Messages;
+#[cfg(feature = "parquet")]
+pub use parquet::Parquet;
 pub use place::{Member, Place};
 pub use questions::Questions;
 pub use set::Records;
@@ -51,6 +58,8 @@ pub struct Record {
     pub pictures: Vec<String>,
     /// What is said: a system's message or none, then questions and answers in turn.
     pub messages: Vec<Message>,
+    /// The pictures as they are encoded, where they lie in the row itself: one for each of `pictures`, which then are but names. Otherwise none.
+    pub embedded: Vec<Vec<u8>>,
 }
 
 /// A way in which files hold samples.
@@ -58,10 +67,20 @@ pub trait Format: std::fmt::Debug + Send + Sync {
     /// The name that a person chooses it by.
     fn name(&self) -> &'static str;
 
+    /// What samples are counted in.
+    fn unit(&self) -> &'static str {
+        "line"
+    }
+
+    /// Whether pictures may lie in the files themselves: then a name says which picture it is in its file alone.
+    fn holds_pictures(&self) -> bool {
+        false
+    }
+
     /// Walks once over a file and tells the place of every sample. Memory does not depend on the file.
     ///
     /// # Errors
-    /// What keeps the rest of the file from being found, with the line (of a tar, the member) that it was met at.
+    /// What keeps the rest of the file from being found, with the place (in the format's unit) that it was met at.
     fn index(&self, file: &File, told: &mut dyn FnMut(Place)) -> Result<(), (u64, String)>;
 
     /// What a row says. `members` are the pictures that lie beside it in a tar.
@@ -69,16 +88,39 @@ pub trait Format: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// All that is wrong with it, in one text.
     fn parse(&self, row: &[u8], members: &[Member]) -> Result<Record, String>;
+
+    /// Reads the row at a place of a file.
+    ///
+    /// # Errors
+    /// A file that cannot be read any more; a row that says nothing that can be learned from. Both name the place.
+    fn read(&self, path: &Path, place: &Place) -> Result<Record, RecordError> {
+        let row = place::bytes(path, place.start, place.len).map_err(RecordError::io(path))?;
+        self.parse(&row, &place.members).map_err(|problem| RecordError::row(path, self, place, problem))
+    }
 }
 
 /// All formats, in the order in which they are listed.
-pub fn formats() -> [Box<dyn Format>; 4] {
-    [Box::new(Llava), Box::new(Messages), Box::new(Questions), Box::new(WebDataset)]
+pub fn formats() -> Vec<Box<dyn Format>> {
+    vec![
+        Box::new(Llava),
+        Box::new(Messages),
+        #[cfg(feature = "parquet")]
+        Box::<Parquet>::default(),
+        Box::new(Questions),
+        Box::new(WebDataset),
+    ]
 }
 
 /// The format of a name.
-pub fn format(name: &str) -> Option<Box<dyn Format>> {
-    formats().into_iter().find(|format| format.name() == name)
+///
+/// # Errors
+/// There is none: what is expected.
+pub fn format(name: &str) -> Result<Box<dyn Format>, &'static str> {
+    let expected = match name {
+        "parquet" => "another format: this build does not read Parquet, one with `--features parquet` does",
+        _ => "llava, messages, parquet, questions or webdataset",
+    };
+    formats().into_iter().find(|format| format.name() == name).ok_or(expected)
 }
 
 /// What holds of any bytes whatever. Taken for a row, they are refused with a reason, or are a record in which every picture has one place and
@@ -104,7 +146,7 @@ fn is_sound_file(bytes: &[u8]) -> bool {
 fn is_sound_row(row: &[u8]) -> bool {
     formats().iter().all(|format| match format.parse(row, &[]) {
         Err(reason) => !reason.is_empty(),
-        Ok(Record { pictures, messages }) => {
+        Ok(Record { pictures, messages, .. }) => {
             let shown: usize = messages.iter().map(Message::pictures).sum();
             shown == pictures.len() && messages.iter().any(|message| message.role == "assistant")
         }

@@ -16,7 +16,7 @@ pub struct Questions;
 
 #[derive(Deserialize)]
 pub(super) struct Row {
-    #[serde(default)]
+    #[serde(default, alias = "images")]
     image: Pictures,
     question: String,
     answer: String,

@@ -1,9 +1,9 @@
 //! All samples of some files.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::place::bytes;
 use super::{Format, Place, Record, RecordError, path};
 use crate::image::{Image, ImageError, ImageLimits};
 
@@ -32,7 +32,7 @@ impl Records {
             let walked = format.index(&file, &mut |place| places.push((number as u32, place)));
             walked.map_err(|(line, problem)| RecordError::Row {
                 path: path.clone(),
-                what: unit(&*format),
+                what: format.unit(),
                 line,
                 problem,
             })?;
@@ -60,25 +60,24 @@ impl Records {
         &*self.format
     }
 
-    /// What samples are counted in: `line`, or of a tar `member`.
+    /// What samples are counted in.
     pub(crate) fn unit(&self) -> &'static str {
-        unit(&*self.format)
+        self.format.unit()
     }
 
-    /// The file of a sample, and its line (of a tar, the number of its member).
+    /// The file of a sample, and its number there in the format's unit, from 1.
     pub fn place(&self, number: usize) -> Option<(&Path, u64)> {
         let (file, place) = self.places.get(number)?;
         Some((self.files.get(*file as usize)?, place.line))
     }
 
-    /// Reads one sample, without its pictures.
+    /// Reads one sample; its pictures are not decoded.
     ///
     /// # Errors
     /// A file that cannot be read any more; a row that says nothing that can be learned from. Both name the place.
     pub fn read(&self, number: usize) -> Result<Record, RecordError> {
         let (path, place) = self.at(number)?;
-        let row = bytes(path, place.start, place.len).map_err(RecordError::io(path))?;
-        self.format.parse(&row, &place.members).map_err(|problem| self.row(path, place, problem))
+        self.format.read(path, place)
     }
 
     /// Reads and decodes the pictures of a sample.
@@ -89,10 +88,17 @@ impl Records {
         let (path, place) = self.at(number)?;
         let decoded = |source: ImageError| RecordError::Picture {
             path: path.to_owned(),
-            what: unit(&*self.format),
+            what: self.format.unit(),
             line: place.line,
             source,
         };
+        if !record.embedded.is_empty() {
+            let embedded = record.pictures.iter().zip(&record.embedded);
+            let opened = embedded.map(|(name, file)| {
+                Image::decode(file, &format!("{}: {name}", path.display()), &self.limits).map_err(decoded)
+            });
+            return opened.collect();
+        }
         if place.members.is_empty() {
             let opened = record.pictures.iter().map(|name| {
                 let file =
@@ -113,9 +119,10 @@ impl Records {
         members.collect()
     }
 
-    /// Where the pictures of a sample have their names: a tar, or none where all lie in the folder of pictures.
+    /// Where the pictures of a sample have their names: a file that holds them, or none where all lie in the folder of pictures.
     pub(crate) fn folder_of(&self, number: usize) -> Option<u32> {
-        self.places.get(number).filter(|(_, place)| !place.members.is_empty()).map(|(file, _)| *file)
+        let held = |place: &Place| self.format.holds_pictures() || !place.members.is_empty();
+        self.places.get(number).filter(|(_, place)| held(place)).map(|(file, _)| *file)
     }
 
     /// An error about a sample, which names its place.
@@ -134,19 +141,6 @@ impl Records {
     }
 
     fn row(&self, path: &Path, place: &Place, problem: String) -> RecordError {
-        RecordError::Row { path: path.to_owned(), what: unit(&*self.format), line: place.line, problem }
+        RecordError::row(path, &*self.format, place, problem)
     }
-}
-
-/// What a format's samples are counted in.
-fn unit(format: &dyn Format) -> &'static str {
-    if format.name() == "webdataset" { "member" } else { "line" }
-}
-
-fn bytes(path: &Path, start: u64, len: u32) -> std::io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(start))?;
-    let mut bytes = vec![0; len as usize];
-    file.read_exact(&mut bytes)?;
-    Ok(bytes)
 }

@@ -2,25 +2,16 @@
 
 use std::fs::File;
 
-use serde::Deserialize;
 use tar::{Archive, EntryType};
 
+use super::any::Row;
 use super::conversation::json;
-use super::{Format, MAX_ROW_BYTES, Member, Place, Record, llava, messages, path, questions};
+use super::{Format, MAX_ROW_BYTES, Member, Place, Record, path};
 
 /// Members `NAME.json`, with a row of any other format, and `NAME.png` or `NAME.jpg`, of several also `NAME.0.png` and so on, whose order is
 /// that of the pictures. Other members are passed over.
 #[derive(Debug, Clone, Copy)]
 pub struct WebDataset;
-
-/// A row of any format, told by its keys.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Row {
-    Llava(llava::Row),
-    Messages(messages::Row),
-    Question(questions::Row),
-}
 
 /// A sample of which members may follow.
 struct Open {
@@ -39,6 +30,10 @@ impl Open {
 impl Format for WebDataset {
     fn name(&self) -> &'static str {
         "webdataset"
+    }
+
+    fn unit(&self) -> &'static str {
+        "member"
     }
 
     fn index(&self, file: &File, told: &mut dyn FnMut(Place)) -> Result<(), (u64, String)> {
@@ -98,10 +93,6 @@ impl Format for WebDataset {
         if row.is_empty() {
             return Err("it has no `.json`".to_owned());
         }
-        match json::<Row>(row)? {
-            Row::Llava(row) => row.record(members),
-            Row::Messages(row) => row.record(members),
-            Row::Question(row) => row.record(members),
-        }
+        json::<Row>(row)?.record(members)
     }
 }

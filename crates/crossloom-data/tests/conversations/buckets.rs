@@ -1,5 +1,9 @@
 //! Rows of several lengths, and samples that are longer than any.
 
+use crossloom_data::conversations::PictureReader;
+use crossloom_data::image::{Image, ImageProcessor};
+use serde_json::{Value, json};
+
 use crate::support::{Folder, Setting, row};
 
 #[test]
@@ -106,4 +110,28 @@ fn a_first_turn_that_no_row_holds_leaves_its_sample_out() {
     let mut strict = Setting { skip: 1, ..setting }.stream(sources());
     let error = (0..4).find_map(|_| strict.next_batch().err()).unwrap().to_string();
     assert!(error.starts_with("2 samples cannot be learned from, and 1 may be left out: "), "{error}");
+}
+
+/// Tiles of 8 by 8 pixels and 16 tokens, up to 6 by 6 of them, with the tokens of 9 kept: as LLaVA-OneVision has them, smaller.
+#[test]
+fn rows_have_room_for_any_picture_in_as_many_views_and_not_for_as_many_whole_ones() {
+    let grids: Vec<[u32; 2]> =
+        (1..=6).flat_map(|rows| (1..=6).map(move |columns| [8 * rows, 8 * columns])).collect();
+    let config = json!({
+        "image_processor_type": "LlavaOnevisionImageProcessor", "size": { "height": 8, "width": 8 },
+        "image_grid_pinpoints": grids, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
+    });
+    let Value::Object(config) = config else { unreachable!() };
+    let pictures = PictureReader::new(ImageProcessor::read(&config).unwrap(), 16, Some(9)).unwrap();
+    // Eleven tiles are kept whole beside the base, and rows of 24 tokens end once each.
+    assert_eq!((pictures.most_tokens(37), pictures.most_tokens(1)), (12 * 16 + 24, 17));
+    let mut largest = 0;
+    for (width, height) in (1..=30).flat_map(|wide| (1..=30).map(move |high| (3 * wide, 3 * high))) {
+        let picture = Image::new(width, height, vec![0; (3 * width * height) as usize]).unwrap();
+        let (layout, views) = pictures.layouts(&[picture]).unwrap().pop().unwrap();
+        let tokens = layout.tokens();
+        assert!(tokens <= pictures.most_tokens(views), "{width}x{height}: {tokens} tokens of {views} views");
+        largest = largest.max(tokens);
+    }
+    assert!(5 * largest > 4 * pictures.most_tokens(37), "{largest}: little room is left");
 }

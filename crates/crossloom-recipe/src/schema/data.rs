@@ -141,6 +141,8 @@ pub enum RowFormat {
     Llava,
     /// Lines with `messages`, as of chat interfaces, and `images`.
     Messages,
+    /// Parquet: columns of any other format, with the bytes of pictures.
+    Parquet,
     /// Lines with `image`, `question` and `answer`.
     Questions,
     /// Tar shards: members that share a name are a sample.
@@ -153,6 +155,7 @@ impl RowFormat {
         match self {
             Self::Llava => "llava",
             Self::Messages => "messages",
+            Self::Parquet => "parquet",
             Self::Questions => "questions",
             Self::Webdataset => "webdataset",
         }

@@ -94,4 +94,6 @@ pub struct AccuracyRow {
     pub step_flops: Option<u64>,
     /// Median time of one training step, in milliseconds.
     pub step_ms: Option<f64>,
+    /// Share of the time of its steps that went into waiting for data, in 0..1.
+    pub data_wait: Option<f64>,
 }

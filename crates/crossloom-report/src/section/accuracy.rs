@@ -179,7 +179,11 @@ fn one_row(out: &mut Markup, table: &AccuracyTable, row: &AccuracyRow) {
         text_or_dash(out, &row.parameters.map(count).unwrap_or_default(), "not recorded");
     });
     out.element("td", &[("class", "number")], |out| match row.step_ms {
-        Some(step) => value(out, step, &duration(step / 1e3), &relative_step(table, row, step)),
+        Some(step) => {
+            let below = [relative_step(table, row, step), waited(row)];
+            let below: Vec<&str> = below.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+            value(out, step, &duration(step / 1e3), &below.join(", "));
+        }
         None if row.kind == RowKind::Prior => text_or_dash(out, "", "not applicable"),
         None => text_or_dash(out, "", "not recorded"),
     });
@@ -202,6 +206,12 @@ fn is_highest(table: &AccuracyTable, column: usize, cell: Option<Estimate>) -> b
         && cell.is_some_and(|cell| {
             cell.mean.is_finite() && others.iter().all(|other| cell.mean >= *other || other.is_nan())
         })
+}
+
+/// How much of the steps' time went into waiting for data.
+fn waited(row: &AccuracyRow) -> String {
+    let share = row.data_wait.filter(|share| share.is_finite());
+    share.map_or_else(String::new, |share| format!("{}% waiting for data", percent(share)))
 }
 
 /// How much longer or shorter a step takes than the baseline's.

@@ -73,6 +73,12 @@ fn scores_are_drawn_over_costs_with_what_nothing_beats() {
 }
 
 #[test]
+fn the_time_of_a_step_says_how_much_of_it_waited_for_data() {
+    let (text, _) = check(&example());
+    assert!(text.contains("1.3% waiting for data"));
+}
+
+#[test]
 fn the_example_shows_all_that_was_measured() {
     let data = example();
     let (text, page) = check(&data);

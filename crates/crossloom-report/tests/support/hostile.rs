@@ -57,6 +57,7 @@ pub(crate) fn hostile() -> ReportData {
                     parameters: Some(u64::MAX),
                     step_flops: Some(u64::MAX),
                     step_ms: Some(f64::NAN),
+                    data_wait: Some(f64::NAN),
                     ..AccuracyRow::default()
                 },
                 AccuracyRow {

@@ -70,6 +70,7 @@ fn accuracy() -> AccuracyTable {
         parameters: Some(if name.starts_with("cli") { 931_402 } else { 846_349 }),
         step_flops: Some(if name.starts_with("cli") { 5_380_000_000 } else { 5_180_000_000 }),
         step_ms,
+        data_wait: name.starts_with("cli").then_some(0.013),
     };
     let prior = RowKind::QuestionOnly;
     AccuracyTable {

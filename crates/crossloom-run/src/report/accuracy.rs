@@ -50,6 +50,7 @@ pub(super) fn accuracy(columns: &[Column<'_>], comparison: Option<&Comparison>) 
             parameters: Some(variant.parameters),
             step_flops: variant.step_flops,
             step_ms: columns.iter().find(|column| column.name == *name).and_then(Column::step_ms),
+            data_wait: columns.iter().find(|column| column.name == *name).and_then(Column::data_wait),
         });
     }
     for prior in comparison.iter().flat_map(|comparison| &comparison.priors) {

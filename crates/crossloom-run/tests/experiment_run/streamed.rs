@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use crossloom_recipe::{LoadOptions, LoadedRecipe, load_with};
+use crossloom_run::backends::Resources;
+use crossloom_run::memory::DataNeed;
 use crossloom_run::start::architecture;
 use crossloom_run::{
-    DataSets, Experiment, ExperimentError, Job, ModelProcessor, RunOutcome, Unheard, conversation_stream,
-    located, preview, settled, survey,
+    DataSets, Experiment, ExperimentError, Job, ModelProcessor, PictureBudget, RunOutcome, Trained, Unheard,
+    conversation_stream, located, preview, settled, survey,
 };
 use crossloom_train::metrics::{DrawnSamples, read_metrics};
 use crossloom_train::run_dir::RunDir;
@@ -126,10 +128,106 @@ fn a_run_on_conversations_goes_on_bit_for_bit_wherever_they_lie_and_is_evaluated
     assert_eq!(finished.variants[0].records.len(), 6);
     crossloom_run::resolved::load(&finished.dir, &[]).unwrap();
 
+    // A run that is asked needs its own folder and the weights that it did not train.
+    let away = [moved.join("talks.jsonl"), moved.join("test.jsonl"), model.join("tokenizer.json")];
+    let asked = crossloom_run::resolved::to_ask(&finished.dir, &[]).unwrap();
+    let ask = |loaded: &LoadedRecipe| {
+        let dir = finished.dir.variant_path("cli").unwrap();
+        let mut trained =
+            Trained::load(&dir, &loaded.variant("cli").unwrap().recipe, Resources::default()).unwrap();
+        trained.ask(&moved.join("pictures/1.png"), &["what is the color".to_owned()]).unwrap()
+    };
+    let answered = ask(&asked);
+    for path in &away {
+        std::fs::rename(path, path.with_extension("away")).unwrap();
+    }
+    assert!(crossloom_run::resolved::load(&finished.dir, &[]).is_err());
+    assert_eq!(ask(&crossloom_run::resolved::to_ask(&finished.dir, &[]).unwrap()), answered);
+    for path in &away {
+        std::fs::rename(path.with_extension("away"), path).unwrap();
+    }
+
     // Other samples are another run.
     let rows = std::fs::read_to_string(moved.join("talks.jsonl")).unwrap();
     std::fs::write(moved.join("talks.jsonl"), rows.replace("\"red\"", "\"blue\"")).unwrap();
     assert_ne!(first.training_hash(), recipe(&model, &source(&moved, ""), &[]).training_hash());
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn rows_in_parquet_are_checked_trained_on_and_asked() {
+    let of_crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let fixtures = of_crates.join("crossloom-run/tests/fixtures/llava/llava");
+    let rows = of_crates.join("crossloom-data/tests/parquet").canonicalize().unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let text = format!(
+        "name = 'rows'\n[model]\nweights = '{}'\n[topology]\ninput = 'block.3'\n[data]\ntokenizer = 'model'\ntext_positions = 128\n\
+         source = {{ kind = 'conversations', of = [{{ format = 'parquet', files = ['{at}/llava.parquet'] }}], \
+         test = {{ format = 'parquet', files = ['{at}/questions.parquet'] }} }}\n\
+         [train]\nsteps = 6\nbatch_size = 2\nlr = 1e-3\n[eval]\nmax_new_tokens = 3\n",
+        fixtures.display(),
+        at = rows.display()
+    );
+    let path = place.path().join("recipe.toml");
+    std::fs::write(&path, text).unwrap();
+    let loaded = load_with(&path, &LoadOptions::default(), &architecture).unwrap_or_else(|e| panic!("{e}"));
+    let loaded = settled(located(loaded).unwrap()).unwrap();
+    let sets =
+        DataSets::of_variants(&loaded.variants, place.path(), &AtomicBool::new(false), &mut |_| ()).unwrap();
+    let recipe = &loaded.variants[0].recipe;
+    let found = survey(recipe, sets.of(recipe).unwrap()).unwrap().unwrap();
+    assert_eq!((found.samples, found.left_out, found.truncated), (8, 0, 0), "{found:?}");
+    assert_eq!(found.by_pictures.into_iter().collect::<Vec<_>>(), [(0, 3), (1, 5)]);
+    let finished = finish(&loaded, &[], &place.path().join("run"), Entry::New);
+    assert_eq!(finished.variants[0].records.len(), 5);
+    let dir = finished.dir.variant_path(&loaded.variants[0].name).unwrap();
+    let drawn = std::fs::read_to_string(dir.path().join("drawn.jsonl")).unwrap();
+    assert_eq!(drawn.matches("llava.parquet, row ").count(), 12, "{drawn}");
+}
+
+/// Six pictures, of which four are shown by the samples; every sample is drawn twice.
+#[test]
+fn pictures_of_a_stream_are_encoded_once_where_the_encoder_is_frozen() {
+    let place = tempfile::tempdir().unwrap();
+    let (model, own) = (place.path().join("language"), place.path().join("own"));
+    language(&model);
+    files(&own, &[]);
+    let run = |name: &str, steps: u64, memory: u64| {
+        let (cache, steps) = (place.path().join(format!("cache-{name}")), format!("train.steps={steps}"));
+        let cache = format!("data.cache='{}'", cache.display());
+        let loaded =
+            recipe(&model, &source(&own, ""), &["train.parts.vision.trainable=false", &cache, &steps]);
+        let out = place.path().join(name);
+        let mut job = Experiment { job: Job::Train, ..request(&loaded, &["cli"], &out, Entry::New) };
+        job.resources.pictures = PictureBudget { memory: Some(memory), disk: None };
+        let RunOutcome::Trained { dir } = job.run(&mut Unheard, &AtomicBool::new(false)).unwrap() else {
+            panic!()
+        };
+        let run = RunDir::open(dir).unwrap();
+        let pictures = run.read_record().unwrap().variants["cli"].pictures.unwrap();
+        (drawn(&run).into_iter().map(|of| (of.samples, of.loss)).collect::<Vec<_>>(), pictures)
+    };
+    let (losses, held) = run("held", 7, 1 << 20);
+    let shown: std::collections::BTreeSet<&str> =
+        losses.iter().flat_map(|(samples, _)| samples).map(String::as_str).collect();
+    assert_eq!(shown.len(), 14, "all samples were drawn");
+    // And the blank one of rows without a picture.
+    assert_eq!(held.encoded, 4 + 1, "{held:?}");
+    assert!(held.from_memory > 0 && held.bytes > 0);
+    let (same, on_disk) = run("disk", 7, 0);
+    assert_eq!((on_disk.encoded, on_disk.bytes), (held.encoded, 0));
+    assert!(same == losses && on_disk.from_disk > 0);
+    // Where no sample is drawn again, there is nothing to be kept.
+    for (steps, views) in [(3, 0), (4, 14)] {
+        let loaded = recipe(&model, &source(&own, ""), &[&format!("train.steps={steps}")]);
+        let of = &loaded.variant("cli").unwrap().recipe;
+        let sets =
+            DataSets::of_variants(&loaded.variants, place.path(), &AtomicBool::new(false), &mut |_| ());
+        let sets = sets.unwrap();
+        let data = sets.of(of).unwrap();
+        let need = DataNeed::of(of, data, &data.training_plan(of).unwrap());
+        assert_eq!(need.trained, views);
+    }
 }
 
 #[test]

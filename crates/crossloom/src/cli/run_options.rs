@@ -36,7 +36,15 @@ impl SubjectArgs {
     /// # Errors
     /// Everything that is wrong with the recipe or with the folder; the system does not give so many threads.
     pub fn load(&self, terminal: &Terminal) -> Result<(LoadedRecipe, Option<RunDir>), CliError> {
-        self.read(terminal, settled)
+        self.read(terminal, settled, resolved::load)
+    }
+
+    /// The same where the run is only asked: what it keeps itself is not looked for elsewhere.
+    ///
+    /// # Errors
+    /// As [`SubjectArgs::load`].
+    pub fn to_ask(&self, terminal: &Terminal) -> Result<(LoadedRecipe, Option<RunDir>), CliError> {
+        self.read(terminal, settled, resolved::to_ask)
     }
 
     /// The same of a recipe of which nothing runs: of its weights and its data nothing is read.
@@ -44,13 +52,14 @@ impl SubjectArgs {
     /// # Errors
     /// As [`SubjectArgs::load`].
     pub fn look_at(&self, terminal: &Terminal) -> Result<(LoadedRecipe, Option<RunDir>), CliError> {
-        self.read(terminal, located)
+        self.read(terminal, located, resolved::load)
     }
 
     fn read(
         &self,
         terminal: &Terminal,
         of_recipe: fn(LoadedRecipe) -> Result<LoadedRecipe, ExperimentError>,
+        of_run: fn(&RunDir, &[String]) -> Result<LoadedRecipe, ExperimentError>,
     ) -> Result<(LoadedRecipe, Option<RunDir>), CliError> {
         self.threads.apply()?;
         let path = &self.recipe.recipe;
@@ -63,7 +72,7 @@ impl SubjectArgs {
                 "give a recipe, or the folder of a run; `crossloom runs ls` lists runs",
             )
         })?;
-        Ok((resolved::load(&run, &self.recipe.sets)?, Some(run)))
+        Ok((of_run(&run, &self.recipe.sets)?, Some(run)))
     }
 }
 

@@ -46,7 +46,7 @@ pub struct Args {
 /// The recipe cannot be used or was not run; a picture that cannot be read; a word that the model does not know.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     let SubjectArgs { variant, runs, .. } = &args.subject;
-    let (loaded, run) = args.subject.load(terminal)?;
+    let (loaded, run) = args.subject.to_ask(terminal)?;
     let variant = variant.only(&loaded)?;
     let run = match run {
         Some(run) => run,

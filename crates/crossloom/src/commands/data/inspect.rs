@@ -14,7 +14,8 @@ use crate::progress;
 
 pub(super) const HELP: &str = "\
 Formats: `llava` is a JSON array or lines with `image` and `conversations` (ShareGPT too), `messages` lines with `messages` and \
-`images`, `questions` lines with `image`, `question` and `answer`, `webdataset` tar shards.
+`images`, `questions` lines with `image`, `question` and `answer`, `webdataset` tar shards, \
+`parquet` columns of any of these with the bytes of pictures.
 
 The exit code is 1 where a sample cannot be learned from.
 
@@ -29,8 +30,8 @@ pub(super) struct Args {
     /// The files, all of one format.
     #[arg(value_name = "FILE", required = true, value_hint = clap::ValueHint::FilePath)]
     files: Vec<PathBuf>,
-    /// What a row looks like; by default `llava` of `.json`, `webdataset` of `.tar`.
-    #[arg(long, value_name = "FORMAT", value_parser = ["llava", "messages", "questions", "webdataset"])]
+    /// What a row looks like; by default `llava` of `.json`, `parquet` of `.parquet`, `webdataset` of `.tar`.
+    #[arg(long, value_name = "FORMAT", value_parser = ["llava", "messages", "parquet", "questions", "webdataset"])]
     format: Option<String>,
     /// The folder at which paths of pictures start; by default that of the first file.
     #[arg(long, value_name = "FOLDER", value_hint = clap::ValueHint::DirPath)]
@@ -55,7 +56,9 @@ pub(super) struct Args {
 /// No format is told and the file's name tells none; files or a model that cannot be read.
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     let name = format_of(args)?;
-    let format = format(name).ok_or_else(|| CliError::failed(format!("no format is called `{name}`")))?;
+    let format = format(name).map_err(|expected| {
+        CliError::failed(format!("samples of format `{name}`: {expected} is expected"))
+    })?;
     let first = args.files.first().and_then(|path| path.parent()).unwrap_or(Path::new(""));
     let beside = if first.as_os_str().is_empty() { Path::new(".") } else { first };
     let pictures = args.pictures.as_deref().unwrap_or(beside);
@@ -97,6 +100,7 @@ fn format_of(args: &Args) -> Result<&str, CliError> {
     let extension = args.files.first().and_then(|path| path.extension()?.to_str());
     match extension {
         Some("json") => Ok("llava"),
+        Some("parquet") => Ok("parquet"),
         Some("tar") => Ok("webdataset"),
         _ => Err(CliError::usage(
             "lines may have several forms",
