@@ -8,6 +8,7 @@ on conversations with two photographs, one in tiles and none, also with cross-la
 logits of what it holds. Here
 
 - both load in transformers, nothing missing, unexpected or of another shape, and give these logits;
+- so does what `crossloom train` trained on a stream of such conversations and `crossloom model export` wrote;
 - so does the injected one with hooks before its layers, whose weights are those that were trained.
 """
 
@@ -26,10 +27,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/oracle"))
 from make_llava_fixtures import CASES, Injection, llava, logits, onevision  # noqa: E402
 
-TEST = "what_was_trained_on_conversations_is_given_away_and_read_back_bit_for_bit"
+TESTS = "trained_on_conversations_is_given_away_and_read_back_bit_for_bit"
 MODELS = {
     "llava": (LlavaForConditionalGeneration, llava),
     "onevision": (LlavaOnevisionForConditionalGeneration, onevision),
+    "run-given-away": (LlavaOnevisionForConditionalGeneration, onevision),
     "injected": (LlavaOnevisionForConditionalGeneration, onevision),
 }
 
@@ -44,9 +46,9 @@ def main():
     with tempfile.TemporaryDirectory() as place:
         place = Path(place)
         command = os.environ.get("CROSSLOOM_TEST", "cargo test -q --workspace --test experiment_run").split()
-        subprocess.run([*command, TEST], cwd=ROOT / "crates/crossloom-run", check=True,
+        subprocess.run([*command, TESTS], cwd=ROOT / "crates/crossloom-run", check=True,
                        env={**os.environ, "CROSSLOOM_LLAVA_OUT": str(place)})
-        found = load_file(place / "found" / "model.safetensors")
+        found = load_file(place / "found" / "model.safetensors") | load_file(place / "found-of-run" / "model.safetensors")
         for name, (kind, made) in MODELS.items():
             _, processor = made()
             model = loaded(kind, place / name)

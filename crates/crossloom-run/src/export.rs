@@ -18,11 +18,11 @@ use crossloom_weights::pretrained::part_of;
 use crossloom_weights::{peft, values};
 
 use crate::ExperimentError;
-use crate::batch::batch_shape;
 use crate::graph::{forward_func, policy};
 use crate::interface::Interface;
 use crate::model::dtype_in_file;
 use crate::sources::Files;
+use crate::stages::Shapes;
 use crate::start::{Start, trained};
 use crate::trained::no_checkpoint;
 use crate::training_stage::newest;
@@ -90,7 +90,8 @@ impl Held {
         let (Interface { shapes, .. }, _) = Interface::read(&stage.dir, recipe)?;
         let checkpoints = stage.checkpoints();
         let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir))?;
-        let shape = BatchShape { batch: 1, ..batch_shape(&shapes) };
+        // Where pictures are cut into tiles a weight ends their rows, which no answer about a whole picture reads.
+        let shape = BatchShape { batch: 1, ..Shapes::unmeasured(recipe).batch };
         let (model, _) = forward_func(recipe, shape, shapes.vocab_size, Outputs::Loss)?;
         let params = model.params;
         let start = Start::new(recipe, &params)?;

@@ -33,7 +33,7 @@ struct Case {
     ids: Vec<i32>,
 }
 
-fn fixtures() -> PathBuf {
+pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llava")
 }
 
@@ -46,12 +46,12 @@ const MODELS: [(&str, &str, &str); 3] =
     [("llava", "llava", ""), ("onevision", "onevision", ""), ("injected", "onevision", CLI)];
 
 /// A recipe on one of the checkpoints. `topology` is what it injects, if anything.
-fn recipe(checkpoint: &str, topology: &str, sets: &[&str]) -> Recipe {
+pub(crate) fn recipe(checkpoint: &str, topology: &str, sets: &[&str]) -> Recipe {
     recipe_on(&fixtures().join(checkpoint), checkpoint, topology, sets)
 }
 
 /// The same on a folder of that kind.
-fn recipe_on(weights: &Path, checkpoint: &str, topology: &str, sets: &[&str]) -> Recipe {
+pub(crate) fn recipe_on(weights: &Path, checkpoint: &str, topology: &str, sets: &[&str]) -> Recipe {
     let (input, anyres) = match checkpoint {
         "llava" => ("block.3", ""),
         _ => ("block.4", "vision.anyres = { side = 3, most_tiles = 2 }"),
@@ -177,8 +177,8 @@ fn fitting(prepared: &[&Prepared], targets: usize) -> Sizes {
 }
 
 /// The tensors of a file, in f32.
-fn tensors(name: &str) -> BTreeMap<String, Vec<f32>> {
-    let file = std::fs::read(fixtures().join(name)).unwrap();
+pub(crate) fn tensors(path: &Path) -> BTreeMap<String, Vec<f32>> {
+    let file = std::fs::read(path).unwrap();
     let all = safetensors::SafeTensors::deserialize(&file).unwrap();
     let of_four = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().unwrap());
     all.iter()
@@ -187,14 +187,14 @@ fn tensors(name: &str) -> BTreeMap<String, Vec<f32>> {
 }
 
 /// All conversations of a checkpoint in one batch, with room for views and tokens that no row has.
-struct Asked {
+pub(crate) struct Asked {
     all: Vec<(Case, Prepared)>,
     plan: PackingPlan,
     every: usize,
 }
 
 impl Asked {
-    fn new(recipe: &Recipe, checkpoint: &str) -> Self {
+    pub(crate) fn new(recipe: &Recipe, checkpoint: &str) -> Self {
         let (all, every) = (prepared(checkpoint), cases().every);
         let of: Vec<&Prepared> = all.iter().map(|(_, made)| made).collect();
         let longest = of.iter().map(|one| one.ids.len()).max().unwrap().div_ceil(every);
@@ -208,12 +208,12 @@ impl Asked {
         packed(recipe, &self.plan, &rows)
     }
 
-    fn model(&self, recipe: &Recipe) -> Model {
+    pub(crate) fn model(&self, recipe: &Recipe) -> Model {
         Model::new(recipe, shape(&self.plan), self.plan.vocab_size).unwrap()
     }
 
     /// Of every conversation, the logits at every few of its positions.
-    fn logits(&self, model: &Model, recipe: &Recipe) -> Vec<Vec<f32>> {
+    pub(crate) fn logits(&self, model: &Model, recipe: &Recipe) -> Vec<Vec<f32>> {
         let read = |one: &Prepared| (0..one.ids.len()).step_by(self.every).map(|at| (at, -1)).collect();
         let batch = self.batch(recipe, read);
         let mut whole = model.whole(recipe, shape(&self.plan), self.plan.vocab_size).unwrap();
@@ -226,12 +226,25 @@ impl Asked {
         })
         .collect()
     }
+
+    /// Adds the logits of a model to what `tests/peers/llava.py` compares.
+    pub(crate) fn add(&self, model: &str, logits: Vec<Vec<f32>>, to: &mut Tensors) {
+        for ((case, _), values) in self.all.iter().zip(logits) {
+            let shape = vec![values.len() / self.plan.vocab_size, self.plan.vocab_size];
+            to.insert(format!("logits.{model}.{}", case.name), Values { shape, values });
+        }
+    }
+}
+
+/// Where `tests/peers/llava.py` has what is given away written, or a folder of the test.
+pub(crate) fn given_to(place: &Path) -> PathBuf {
+    std::env::var_os("CROSSLOOM_LLAVA_OUT").map_or_else(|| place.to_owned(), PathBuf::from)
 }
 
 /// The plain models are transformers' own; the injected one is transformers' with hooks before its layers.
 #[test]
 fn logits_of_conversations_are_those_of_transformers() {
-    let theirs = tensors("logits.safetensors");
+    let theirs = tensors(&fixtures().join("logits.safetensors"));
     for (name, checkpoint, topology) in MODELS {
         let recipe = recipe(checkpoint, topology, &[]);
         let asked = Asked::new(&recipe, checkpoint);
@@ -240,7 +253,7 @@ fn logits_of_conversations_are_those_of_transformers() {
         }
         let model = asked.model(&recipe);
         if !topology.is_empty() {
-            for (name, values) in tensors("injection.safetensors") {
+            for (name, values) in tensors(&fixtures().join("injection.safetensors")) {
                 model.store.write(&name, &values).unwrap();
             }
         }
@@ -266,7 +279,7 @@ fn held(model: &Model, injects: bool) -> Tensors {
 #[test]
 fn what_was_trained_on_conversations_is_given_away_and_read_back_bit_for_bit() {
     let place = tempfile::tempdir().unwrap();
-    let out = std::env::var_os("CROSSLOOM_LLAVA_OUT").map_or_else(|| place.path().to_owned(), PathBuf::from);
+    let out = given_to(place.path());
     let mut found = Tensors::new();
     for (name, checkpoint, topology) in MODELS {
         let plain = recipe(checkpoint, topology, &[]);
@@ -300,10 +313,7 @@ fn what_was_trained_on_conversations_is_given_away_and_read_back_bit_for_bit() {
             found.insert(name, values);
         }
         assert!(asked.logits(&read, &again) == trained, "{name}");
-        for ((case, _), logits) in asked.all.iter().zip(trained) {
-            let shape = vec![logits.len() / asked.plan.vocab_size, asked.plan.vocab_size];
-            found.insert(format!("logits.{name}.{}", case.name), Values { shape, values: logits });
-        }
+        asked.add(name, trained, &mut found);
     }
     export::tensors(&out.join("found"), &found).unwrap();
 }

@@ -10,6 +10,7 @@ mod conversations;
 mod events;
 mod export;
 mod finished;
+mod given_away;
 mod leaks;
 mod learning;
 mod methods;
