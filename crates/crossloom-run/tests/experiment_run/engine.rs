@@ -38,7 +38,7 @@ fn recipe(checkpoint: &str) -> Recipe {
         "name = '{checkpoint}'\n[model]\nweights = '{}'\n{anyres}\n[topology]\ninput = '{input}'\n\
          [data]\ntokenizer = 'model'\ntext_positions = 64\n\
          source = {{ kind = 'files', format = 'llava', train = ['train.json'], test = ['test.json'], pictures = '.' }}\n\
-         [train]\nsteps = 1\n",
+         [train]\nsteps = 1\nbatch_size = 2\nlr = 1e-3\n",
         fixtures().join(checkpoint).display()
     );
     let folder = tempfile::tempdir().unwrap();
