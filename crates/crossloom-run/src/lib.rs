@@ -15,6 +15,7 @@
 //! - [`start`]: the pretrained weights that a recipe names, found, compared with its model, and laid into its store.
 //! - [`graph`]: a recipe's functions; [`programs`]: compiled; [`memory`]: what they will hold; [`model`]: with their weights;
 //!   [`backends`]: what they are compiled for and run on.
+//! - [`engine`]: a model answers, many requests at a time.
 //! - [`Trained`]: a finished run is asked; its folder is enough, because every variant's [`Interface`] lies in it.
 //! - [`mod@export`]: a finished run's model is given away, whole, in part, or as low-rank pairs.
 //! - [`mod@verify`]: for every edge a proof that what runs is what the recipe says, and what it does in trained weights.
@@ -41,6 +42,7 @@ mod measured;
 mod model_processor;
 mod outcome;
 mod phases;
+mod prefill;
 mod preview;
 mod processor;
 mod progress;
@@ -61,6 +63,7 @@ pub mod backends;
 pub mod cells;
 pub mod data;
 pub mod date;
+pub mod engine;
 pub mod experiment;
 pub mod export;
 pub mod folder;
@@ -99,6 +102,6 @@ pub use states::PictureBudget;
 pub use step::ModelStep;
 pub use stream::TrainingBatch;
 pub use train::{conversation_stream, train};
-pub use trained::{Answered, Trained, generate};
+pub use trained::{Answered, Asked, Trained, generate, sees_pictures};
 pub use training::Training;
 pub use training_stage::unfinished_stage;
