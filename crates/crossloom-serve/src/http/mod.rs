@@ -1,0 +1,53 @@
+//! The HTTP side: which path is what, who may ask, and how much.
+
+mod access;
+mod body;
+mod listen;
+mod metrics;
+mod page;
+mod routes;
+
+pub use listen::serve;
+pub use routes::router;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::answer::now;
+use crossloom_run::engine::Client;
+use crate::settings::{Access, Limits};
+use metrics::Metrics;
+
+/// What all requests share.
+pub(super) struct Shared {
+    pub(super) client: Client,
+    pub(super) limits: Limits,
+    pub(super) access: Access,
+    pub(super) metrics: Metrics,
+    /// One for each request that may be read, prepared or answered.
+    pub(super) requests: Arc<Semaphore>,
+    /// One for each [`body::UNIT`] of the bodies that may be held.
+    pub(super) bodies: Arc<Semaphore>,
+    /// One for each processor: pictures, templates and tokens keep one busy.
+    pub(super) preparing: Arc<Semaphore>,
+    /// When the server began, in seconds since 1970.
+    pub(super) created: u64,
+}
+
+impl Shared {
+    pub(super) fn new(client: Client, limits: Limits, access: Access) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self {
+            metrics: Metrics::new(client.clone()),
+            requests: Arc::new(Semaphore::new(limits.requests)),
+            bodies: Arc::new(Semaphore::new(limits.bodies.div_ceil(body::UNIT))),
+            preparing: Arc::new(Semaphore::new(processors)),
+            created: now(),
+            client,
+            limits,
+            access,
+        }
+    }
+}
