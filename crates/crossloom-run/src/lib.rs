@@ -15,6 +15,7 @@
 //! - [`start`]: the pretrained weights that a recipe names, found, compared with its model, and laid into its store.
 //! - [`graph`]: a recipe's functions; [`programs`]: compiled; [`memory`]: what they will hold; [`model`]: with their weights;
 //!   [`backends`]: what they are compiled for and run on.
+//! - [`engine`]: a model answers, many requests at a time.
 //! - [`Trained`]: a finished run is asked; its folder is enough, because every variant's [`Interface`] lies in it.
 //! - [`mod@export`]: a finished run's model is given away, whole, in part, or as low-rank pairs.
 //! - [`mod@verify`]: for every edge a proof that what runs is what the recipe says, and what it does in trained weights.
@@ -61,6 +62,7 @@ pub mod backends;
 pub mod cells;
 pub mod data;
 pub mod date;
+pub mod engine;
 pub mod experiment;
 pub mod export;
 pub mod folder;

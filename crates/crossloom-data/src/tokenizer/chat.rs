@@ -1,5 +1,6 @@
 //! Questions and answers as a pretrained language model reads and writes them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::error::shortened;
@@ -172,21 +173,29 @@ impl ChatTokenizer {
     /// # Errors
     /// Those of [`Turns::new`]; a text that has the token of a picture, or the mark that stands for one.
     pub fn turns(&self, messages: &[Message]) -> Result<Turns, TokenizerError> {
-        let Some(image) = self.image else { return self.marked_turns(messages) };
-        let mut turns = Turns::new(&self.template, &self.tokenizer, messages)?;
-        let places = turns.ids.iter().filter(|&&id| id == image).count();
-        let pictures: usize = messages.iter().map(Message::pictures).sum();
-        if places != pictures {
-            let sample = messages.last().map_or_else(String::new, |last| last.role.clone());
-            return Err(ChatError::Places { sample, places, pictures }.into());
-        }
-        for id in turns.ids.iter_mut().filter(|id| **id == image) {
-            *id = PICTURE;
-        }
+        let told = self.told(messages)?;
+        let mut turns = Turns::encoded(&self.template, &self.tokenizer, &|text| self.written(text), &told)?;
+        self.place(&mut turns.ids, messages)?;
         Ok(turns)
     }
 
-    fn marked_turns(&self, messages: &[Message]) -> Result<Turns, TokenizerError> {
+    /// A conversation as tokens, [`PICTURE`] for every picture, up to where the model goes on: behind a user's message that is where an
+    /// answer begins.
+    ///
+    /// # Errors
+    /// The template refuses it; a text that has the token of a picture, or the mark that stands for one, or is above 64 KiB.
+    pub fn prompt(&self, messages: &[Message]) -> Result<Vec<i32>, TokenizerError> {
+        let answer = messages.last().is_some_and(|last| last.role != "assistant");
+        let mut ids = self.written(&self.template.render(&self.told(messages)?, answer)?)?;
+        self.place(&mut ids, messages)?;
+        Ok(ids)
+    }
+
+    /// Messages as the template is given them: where pictures have no token, with marks in their places.
+    fn told<'m>(&self, messages: &'m [Message]) -> Result<Cow<'m, [Message]>, TokenizerError> {
+        if self.image.is_some() {
+            return Ok(Cow::Borrowed(messages));
+        }
         let marked = messages.iter().map(|Message { role, content }| {
             let parts = content.iter().map(|part| match part {
                 Part::Text { text } if text.contains(MARK) => {
@@ -197,20 +206,39 @@ impl ChatTokenizer {
             });
             Ok(Message { role: role.clone(), content: parts.collect::<Result<_, ChatError>>()? })
         });
-        let marked = marked.collect::<Result<Vec<_>, ChatError>>()?;
-        let encode = |text: &str| {
-            let mut ids = Vec::new();
-            for (at, piece) in text.split(MARK).enumerate() {
-                if at > 0 {
-                    ids.push(PICTURE);
-                }
-                if !piece.is_empty() {
-                    ids.extend(self.tokenizer.encode(piece, false)?);
-                }
+        Ok(Cow::Owned(marked.collect::<Result<_, ChatError>>()?))
+    }
+
+    /// The tokens of what the template wrote; where pictures have no token, [`PICTURE`] for their marks.
+    fn written(&self, text: &str) -> Result<Vec<i32>, TokenizerError> {
+        if self.image.is_some() {
+            return self.tokenizer.encode(text, false);
+        }
+        let mut ids = Vec::new();
+        for (at, piece) in text.split(MARK).enumerate() {
+            if at > 0 {
+                ids.push(PICTURE);
             }
-            Ok(ids)
-        };
-        Turns::encoded(&self.template, &self.tokenizer, &encode, &marked)
+            if !piece.is_empty() {
+                ids.extend(self.tokenizer.encode(piece, false)?);
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Puts [`PICTURE`] in the place of the token of every picture.
+    fn place(&self, ids: &mut [i32], messages: &[Message]) -> Result<(), TokenizerError> {
+        let Some(image) = self.image else { return Ok(()) };
+        let places = ids.iter().filter(|&&id| id == image).count();
+        let pictures: usize = messages.iter().map(Message::pictures).sum();
+        if places != pictures {
+            let sample = messages.last().map_or_else(String::new, |last| last.role.clone());
+            return Err(ChatError::Places { sample, places, pictures }.into());
+        }
+        for id in ids.iter_mut().filter(|id| **id == image) {
+            *id = PICTURE;
+        }
+        Ok(())
     }
 
     /// What generated tokens say.

@@ -1,0 +1,191 @@
+//! The way to an engine, from any thread.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::queue::Queue;
+use super::{BadSampling, Card, Event, Reason, Request, Usage};
+
+/// What an engine was asked and did since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// Requests that it can answer at once.
+    pub slots: usize,
+    /// Requests that are being answered.
+    pub live: usize,
+    /// Requests that wait.
+    pub waiting: usize,
+    /// The most that may wait.
+    pub queue: usize,
+    /// Requests that were answered.
+    pub done: u64,
+    /// Requests whose client left.
+    pub cancelled: u64,
+    /// Requests that failed.
+    pub failed: u64,
+    /// Positions of prompts that were read.
+    pub tokens_in: u64,
+    /// Tokens that were told.
+    pub tokens_out: u64,
+    /// Decodes of all live requests.
+    pub rounds: u64,
+    /// Pictures that the vision encoder saw.
+    pub pictures_encoded: u64,
+    /// Pictures whose features were still held.
+    pub pictures_held: u64,
+    /// Seconds in which something was computed.
+    pub busy_seconds: f64,
+}
+
+/// Why a request is not taken.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refused {
+    /// Too many wait. It may be tried again.
+    #[error("{waiting} requests wait already")]
+    Full {
+        /// How many.
+        waiting: usize,
+    },
+    /// The engine takes no more.
+    #[error("the engine is stopping")]
+    Closed,
+    /// Prompt and answer have no room in a slot, and never will.
+    #[error("the prompt has {prompt} tokens and the answer may have {answer}; there is room for {room}")]
+    TooLong {
+        /// Positions of the prompt, pictures included.
+        prompt: usize,
+        /// Tokens of the answer.
+        answer: usize,
+        /// Positions of a slot.
+        room: usize,
+    },
+    /// Another number of pictures than the model reads.
+    #[error("{given} pictures are given; the model reads {least} to {most}")]
+    Pictures {
+        /// How many.
+        given: usize,
+        /// The fewest.
+        least: usize,
+        /// The most.
+        most: usize,
+    },
+    /// A token that no row of the embedding has.
+    #[error("token {id} is outside the vocabulary of {size}")]
+    Vocabulary {
+        /// The token.
+        id: i32,
+        /// How many there are.
+        size: usize,
+    },
+    /// There is nothing to read, or to answer.
+    #[error("{0}")]
+    Empty(&'static str),
+    /// Sampling that cannot be followed.
+    #[error(transparent)]
+    Sampling(#[from] BadSampling),
+    /// Texts that end an answer: an empty one, or too many of them.
+    #[error("{0}")]
+    Stop(String),
+    /// More log-probabilities than are told.
+    #[error("{asked} log-probabilities are asked for; {most} are the most")]
+    Logprobs {
+        /// How many.
+        asked: usize,
+        /// The most.
+        most: usize,
+    },
+}
+
+/// The way to an engine.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(super) card: Arc<Card>,
+    pub(super) queue: Arc<Queue>,
+}
+
+impl Client {
+    /// What the model reads and is.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// Asks. Never waits: what has no free slot waits in the engine's queue.
+    ///
+    /// # Errors
+    /// What can never be answered, a full queue, or an engine that stops. [`Refused::Full`] alone may be tried again.
+    pub fn submit(&self, request: Request) -> Result<Running, Refused> {
+        self.card.admits(&request)?;
+        self.queue.put(request)
+    }
+
+    /// What the engine did.
+    pub fn stats(&self) -> Stats {
+        self.queue.stats()
+    }
+}
+
+/// A request that was taken. Dropping it cancels it.
+#[derive(Debug)]
+pub struct Running {
+    pub(super) events: UnboundedReceiver<Event>,
+}
+
+/// An answer as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// Its tokens, without its end.
+    pub ids: Vec<i32>,
+    /// Its text, without a text that ended it.
+    pub text: String,
+    /// The log-probability of every token, where they were asked for.
+    pub logprobs: Vec<f32>,
+    /// The gates, where they were asked for.
+    pub gates: Option<Vec<super::GateValue>>,
+    /// Why it ended.
+    pub reason: Reason,
+    /// What it took.
+    pub usage: Usage,
+}
+
+impl Running {
+    /// The next event; none behind the last, or where the engine is gone.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// The next event, for those that write their own futures.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.events.poll_recv(cx)
+    }
+
+    /// Waits for the next event on this thread, which must not be one of an asynchronous runtime.
+    pub fn wait(&mut self) -> Option<Event> {
+        self.events.blocking_recv()
+    }
+
+    /// Waits for the whole answer on this thread, as [`Running::wait`] does.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn answer(mut self) -> Result<Answer, String> {
+        let (mut ids, mut text, mut logprobs, mut told) = (Vec::new(), String::new(), Vec::new(), None);
+        while let Some(event) = self.wait() {
+            match event {
+                Event::Started { gates, .. } => told = gates,
+                Event::Token(token) => {
+                    ids.push(token.id);
+                    text.push_str(&token.text);
+                    logprobs.extend(token.logprob);
+                }
+                Event::Done { text: rest, reason, usage } => {
+                    text.push_str(&rest);
+                    return Ok(Answer { ids, text, logprobs, gates: told, reason, usage });
+                }
+                Event::Failed(problem) => return Err(problem),
+            }
+        }
+        Err("the engine stopped before the answer was there".to_owned())
+    }
+}

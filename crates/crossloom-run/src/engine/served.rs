@@ -1,0 +1,84 @@
+//! What an engine serves: a model with what it reads.
+
+use std::path::Path;
+
+use crossloom_data::packing::ImageMode;
+use crossloom_data::tokenizer::QuestionTokenizer;
+use crossloom_recipe::Recipe;
+use crossloom_train::run_dir::VariantDir;
+
+use crate::data::{image_mode, language_weights};
+use crate::interface::Interface;
+use crate::training_stage::{TrainingStage, newest};
+use crate::{ExperimentError, ModelProcessor};
+
+/// Where weights come from.
+#[derive(Debug)]
+pub(super) enum Weights {
+    /// The newest checkpoint of a training.
+    Checkpoint(TrainingStage),
+    /// Those that a training would begin with.
+    Start,
+}
+
+/// A model that can be served, found and checked; nothing heavy is done yet.
+#[derive(Debug)]
+pub struct Served {
+    pub(super) name: String,
+    pub(super) recipe: Recipe,
+    pub(super) tokenizer: QuestionTokenizer,
+    pub(super) weights: Weights,
+    pub(super) mode: ImageMode,
+}
+
+impl Served {
+    /// The newest checkpoint of a trained variant. Its folder is all it needs, but for pretrained weights that it names.
+    ///
+    /// # Errors
+    /// No checkpoint; a folder of an earlier version.
+    pub fn trained(dir: &VariantDir, recipe: &Recipe) -> Result<Self, ExperimentError> {
+        let stage = newest(dir, recipe)?;
+        let (_, tokenizer) = Interface::read(&stage.dir, &stage.recipe)?;
+        let (recipe, mode) = (stage.recipe.clone(), image_mode(&stage.recipe));
+        let name = format!("{}/{}", recipe.name, dir.name());
+        Ok(Self { name, recipe, tokenizer, weights: Weights::Checkpoint(stage), mode })
+    }
+
+    /// A recipe's model as it is before any training: pretrained weights, and start values of what it adds. It speaks its
+    /// language model's own tokens, in the chat format of its folder.
+    ///
+    /// # Errors
+    /// The recipe names no pretrained language model, or its folder lacks a tokenizer or a chat template.
+    pub fn untrained(recipe: &Recipe) -> Result<Self, ExperimentError> {
+        let path = language_weights(recipe).ok_or_else(|| {
+            ExperimentError::request(
+                format!(
+                    "the language model of {} has no pretrained weights, and nothing to say",
+                    recipe.name
+                ),
+                "train it first, or name weights: model.language.weights",
+            )
+        })?;
+        let path = Path::new(path);
+        let tokenizer = ModelProcessor::open(path)?.chat_tokenizer(path)?;
+        let (recipe, mode) = (recipe.clone(), image_mode(recipe));
+        let name = recipe.name.clone();
+        Ok(Self { name, recipe, tokenizer: tokenizer.into(), weights: Weights::Start, mode })
+    }
+
+    /// The same by another name.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The recipe of the training that it comes from.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+}
