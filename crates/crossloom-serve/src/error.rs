@@ -6,6 +6,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::http::Json;
+
 /// Seconds after which a request that found no room is worth trying again.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
@@ -171,7 +173,7 @@ fn shortened(message: &str) -> std::borrow::Cow<'_, str> {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status(), axum::Json(self.body())).into_response();
+        let mut response = (self.status(), Json(self.body())).into_response();
         match self {
             Self::Full(_) | Self::Stopping => drop(response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS)),
             Self::Key => {

@@ -12,8 +12,6 @@ pub struct Limits {
     pub bodies: usize,
     /// Most pixels of a picture (default 16,777,216), counted before it is decoded.
     pub pixels: u64,
-    /// Most pictures of a request (default 16), where the model does not take fewer.
-    pub pictures: usize,
     /// Most tokens of an answer (default 4096), where the model does not have room for fewer.
     pub tokens: usize,
     /// Most answers to one request: prompts times `n` (default 16).
@@ -40,7 +38,6 @@ impl Default for Limits {
             body: 16 << 20,
             bodies: 256 << 20,
             pixels: 1 << 24,
-            pictures: 16,
             tokens: 4096,
             choices: 16,
             requests: 128,

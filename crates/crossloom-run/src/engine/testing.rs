@@ -1,6 +1,7 @@
 //! An engine whose answers are made up: what asks engines is tested with one that is slow, fails, or has no room.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,7 @@ pub enum Act {
 #[derive(Debug)]
 pub struct Scripted {
     client: Client,
+    over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -75,10 +77,12 @@ impl Scripted {
         };
         let client = Client { card: Arc::new(card), queue: Arc::new(Queue::new(queue, 1)) };
         let requests = Arc::clone(&client.queue);
-        let work = move || follow(&requests, script);
+        let over = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&over);
+        let work = move || follow(&requests, &seen, script);
         let thread = std::thread::Builder::new().name("script".to_owned()).spawn(work);
         let thread = thread.map_err(|error| ExperimentError::Other(error.into()))?;
-        Ok(Self { client, thread: Some(thread) })
+        Ok(Self { client, over, thread: Some(thread) })
     }
 
     /// A way to it.
@@ -89,6 +93,7 @@ impl Scripted {
 
 impl Drop for Scripted {
     fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
         self.client.queue.close(true);
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
             tracing::error!("a script panicked");
@@ -96,14 +101,14 @@ impl Drop for Scripted {
     }
 }
 
-fn follow(requests: &Queue, script: impl Fn(&Request) -> Vec<Act>) {
+fn follow(requests: &Queue, over: &AtomicBool, script: impl Fn(&Request) -> Vec<Act>) {
     loop {
         match requests.take(1, true) {
             Found::Some(all) => {
                 for asked in all {
                     let acts = script(&asked.request);
                     requests.count(|stats| stats.live = 1);
-                    let ended = answer(&asked, acts);
+                    let ended = answer(&asked, acts, over);
                     requests.count(|stats| {
                         stats.live = 0;
                         match ended {
@@ -129,7 +134,7 @@ enum Ended {
     Died,
 }
 
-fn answer(asked: &Asked, acts: Vec<Act>) -> Ended {
+fn answer(asked: &Asked, acts: Vec<Act>, over: &AtomicBool) -> Ended {
     /// How soon a client that left is noticed.
     const GLANCE: Duration = Duration::from_millis(2);
     for act in acts {
@@ -142,7 +147,7 @@ fn answer(asked: &Asked, acts: Vec<Act>) -> Ended {
             Act::Wait(time) => {
                 let until = Instant::now() + time;
                 while Instant::now() < until {
-                    if asked.events.is_closed() {
+                    if asked.events.is_closed() || over.load(Ordering::Relaxed) {
                         return Ended::Left;
                     }
                     std::thread::sleep(GLANCE.min(time));

@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::Json;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use crossloom_run::engine::Event;
@@ -18,6 +17,7 @@ pub(crate) use events::Events;
 pub(crate) use form::{Form, now};
 
 use crate::error::ApiError;
+use crate::http::Json;
 use form::{Piece, Spent};
 
 /// How often a stream says something while there is nothing to say, so that a client that left is noticed.

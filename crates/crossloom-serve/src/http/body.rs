@@ -18,7 +18,6 @@ pub(super) const UNIT: usize = 1 << 10;
 /// The bytes of a body, and what they take of the budget until they are dropped.
 pub(super) struct Held {
     pub(super) bytes: Vec<u8>,
-    #[expect(dead_code, reason = "given back when it is dropped")]
     permit: Option<OwnedSemaphorePermit>,
 }
 

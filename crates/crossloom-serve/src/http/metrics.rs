@@ -17,7 +17,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::{Shared, routes};
+use super::{Shared, text_of};
 use crossloom_run::engine::Client;
 use crate::error::ApiError;
 
@@ -103,7 +103,7 @@ pub(super) async fn count(State(shared): State<Arc<Shared>>, request: Request, n
 pub(super) async fn write(State(shared): State<Arc<Shared>>) -> Result<Response, ApiError> {
     let mut text = String::new();
     encode(&mut text, &shared.metrics.registry).map_err(|error| ApiError::Failed(error.to_string()))?;
-    Ok(routes::text(OPEN_METRICS, text))
+    Ok(text_of(OPEN_METRICS, text))
 }
 
 /// What the engine did, asked when it is written.

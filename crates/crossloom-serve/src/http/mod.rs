@@ -2,13 +2,17 @@
 
 mod access;
 mod body;
+mod json;
 mod listen;
 mod metrics;
 mod page;
 mod routes;
+mod run;
 
+pub(crate) use json::{Json, text_of};
 pub use listen::serve;
 pub use routes::router;
+pub use run::{Stop, Stopped, run, stop};
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, Uri};
 use axum::middleware::{from_fn_with_state, map_response};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::Router;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Shared, access, body, metrics, page};
+use super::{Json, Shared, access, body, metrics, page};
 use crate::answer::{Events, Form, streamed, whole};
 use crossloom_run::engine::Client;
 use crate::error::ApiError;
@@ -32,10 +32,10 @@ pub fn router(client: Client, limits: Limits, access: Access) -> Router {
         .layer(with_key);
     Router::new()
         .route("/", get(page::page))
-        .route("/health", get(async || Json(json!({ "status": "ok" }))))
+        .route("/health", get(|| async { Json(json!({ "status": "ok" })) }))
         .merge(guarded)
-        .fallback(async |uri: Uri| ApiError::Path(uri.path().to_owned()))
-        .method_not_allowed_fallback(async |method: Method| ApiError::Method(method.to_string()))
+        .fallback(|uri: Uri| async move { ApiError::Path(uri.path().to_owned()) })
+        .method_not_allowed_fallback(|method: Method| async move { ApiError::Method(method.to_string()) })
         .layer(from_fn_with_state(Arc::clone(&shared), access::host))
         .layer(from_fn_with_state(Arc::clone(&shared), metrics::count))
         .layer(map_response(plain))
@@ -50,11 +50,11 @@ async fn plain(mut response: Response) -> Response {
     response
 }
 
-async fn models(State(shared): State<Arc<Shared>>) -> Json<Value> {
+async fn models(State(shared): State<Arc<Shared>>) -> Json {
     Json(json!({ "object": "list", "data": [described(&shared)] }))
 }
 
-async fn model(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
+async fn model(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Result<Json, ApiError> {
     if name == shared.client.card().name() { Ok(Json(described(&shared))) } else { Err(ApiError::Model(name)) }
 }
 
@@ -69,7 +69,7 @@ fn described(shared: &Shared) -> Value {
         "owned_by": "crossloom",
         "crossloom": {
             "positions": card.positions(),
-            "pictures": { "least": least, "most": most.min(shared.limits.pictures) },
+            "pictures": { "least": least, "most": most },
             "gates": card.gated_edges().len(),
         },
     })
@@ -113,9 +113,4 @@ async fn prepared(by: Interface, shared: &Arc<Shared>, held: body::Held) -> Resu
     };
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|_| ApiError::Failed("the request could not be prepared".to_owned()))?
-}
-
-/// A text of this type.
-pub(super) fn text(kind: &'static str, text: String) -> Response {
-    ([(CONTENT_TYPE, HeaderValue::from_static(kind))], text).into_response()
 }

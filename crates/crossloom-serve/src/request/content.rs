@@ -1,7 +1,6 @@
 //! The messages of a conversation, in OpenAI's form.
 
 use std::fmt;
-use std::marker::PhantomData;
 
 use crossloom_data::chat::{Message, Part};
 use serde::Deserialize;
@@ -20,7 +19,7 @@ const PARTS: usize = 256;
 /// The conversation of a request.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Conversation<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     messages: AtMost<Said<'a>, MESSAGES>,
 }
 
@@ -52,9 +51,9 @@ struct Address<'a> {
     url: Text<'a>,
 }
 
-struct ContentVisitor<'a>(PhantomData<&'a ()>);
+struct ContentVisitor;
 
-impl<'de> Visitor<'de> for ContentVisitor<'de> {
+impl<'de> Visitor<'de> for ContentVisitor {
     type Value = Content<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,7 +61,7 @@ impl<'de> Visitor<'de> for ContentVisitor<'de> {
     }
 
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Text::deserialize(value::BorrowedStrDeserializer::new(text)).map(Content::Text)
+        Ok(Content::Text(Text(text.into())))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
@@ -75,9 +74,9 @@ impl<'de> Visitor<'de> for ContentVisitor<'de> {
     }
 }
 
-impl<'de> Deserialize<'de> for Content<'de> {
+impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
     fn deserialize<D: Deserializer<'de>>(given: D) -> Result<Self, D::Error> {
-        given.deserialize_any(ContentVisitor(PhantomData))
+        given.deserialize_any(ContentVisitor)
     }
 }
 
@@ -87,7 +86,7 @@ impl<'a> Conversation<'a> {
     pub(crate) fn taken(self, problems: &mut Vec<Problem>) -> (Vec<Message>, Vec<PictureUrl<'a>>) {
         let mut pictures = Vec::new();
         if self.messages.0.is_empty() {
-            problems.push(Problem::new("messages", "empty; there is nothing to answer"));
+            problems.push(Problem::new("messages", "missing or empty; there is nothing to answer"));
         }
         let messages = (self.messages.0.into_iter().enumerate())
             .map(|(i, said)| message(said, &format!("messages[{i}]"), &mut pictures, problems))
@@ -196,6 +195,7 @@ mod tests {
         ];
         assert_eq!(problems, expected);
         assert_eq!(taken(r#"{"messages":[]}"#).2, ["messages"]);
+        assert_eq!(taken("{}").2, ["messages"]);
     }
 
     #[test]
@@ -204,7 +204,6 @@ mod tests {
         let body = r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":7}}]}]}"#;
         let told = wrong(body);
         assert!(told.param.starts_with("messages[0].content"), "{told:?}");
-        assert_eq!(wrong("{}").message, "missing field `messages` at line 1 column 2");
         let many = format!(r#"{{"messages":[{}]}}"#, vec![r#"{"role":"user","content":"a"}"#; 10_000].join(","));
         let told = wrong(&many);
         assert!(told.param.starts_with("messages") && told.message.contains("more than 1024"), "{told:?}");

@@ -24,7 +24,7 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem>
         let inner = error.into_inner();
         match inner.classify() {
             serde_json::error::Category::Data => {
-                Problem::new(if path == "." { "" } else { &path }, inner.to_string())
+                Problem::new(if path == "." { "" } else { path.as_str() }, inner.to_string())
             }
             _ => Problem::new("", format!("the body is not JSON: {inner}")),
         }
@@ -63,7 +63,7 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 }
 
-impl<'de> Deserialize<'de> for Text<'de> {
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(given: D) -> Result<Self, D::Error> {
         given.deserialize_str(TextVisitor)
     }
@@ -72,6 +72,12 @@ impl<'de> Deserialize<'de> for Text<'de> {
 /// A list of at most `N`: what follows is not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AtMost<T, const N: usize>(pub(crate) Vec<T>);
+
+impl<T, const N: usize> Default for AtMost<T, N> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
 
 struct AtMostVisitor<T, const N: usize>(PhantomData<T>);
 
@@ -102,7 +108,7 @@ impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for AtMost<T, N>
 }
 
 /// One or several, as OpenAI has `stop` and `prompt`: an element alone is a list of one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct OneOrMore<'a, const N: usize>(pub(crate) Vec<Text<'a>>);
 
 struct OneOrMoreVisitor<const N: usize>;
@@ -128,9 +134,9 @@ impl<'de, const N: usize> Visitor<'de> for OneOrMoreVisitor<N> {
     }
 }
 
-impl<'de, const N: usize> Deserialize<'de> for OneOrMore<'de, N> {
+impl<'de: 'a, 'a, const N: usize> Deserialize<'de> for OneOrMore<'a, N> {
     fn deserialize<D: Deserializer<'de>>(given: D) -> Result<Self, D::Error> {
-        given.deserialize_any(OneOrMoreVisitor)
+        given.deserialize_any(OneOrMoreVisitor::<N>)
     }
 }
 

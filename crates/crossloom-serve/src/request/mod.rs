@@ -34,7 +34,7 @@ pub(crate) struct Asked {
 /// What a completion goes on from.
 #[derive(Debug, Deserialize)]
 struct Completion<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     prompt: OneOrMore<'a, PROMPTS>,
 }
 
@@ -69,17 +69,18 @@ pub(crate) fn asked(by: Interface, body: &[u8], card: &Card, limits: &Limits) ->
     let mut problems = Vec::new();
     let options = noted(read::<Options<'_>>(body), &mut problems);
     let wanted = options.map(|options| options.wanted(by, limits, &mut problems));
-    if let Some(wanted) = &wanted
-        && wanted.model != card.name()
+    if let Some(Wanted { model: Some(model), .. }) = &wanted
+        && model != card.name()
     {
-        return Err(ApiError::Model(wanted.model.clone()));
+        return Err(ApiError::Model(model.clone()));
     }
     let said = said(by, body, &mut problems);
     // What is no JSON is so for both readers.
     problems.dedup();
-    let (Some(wanted), Some(said), []) = (wanted, said, &problems[..]) else {
+    let (Some(wanted), Some(said)) = (wanted, said) else { return Err(ApiError::Invalid(problems)) };
+    if !problems.is_empty() {
         return Err(ApiError::Invalid(problems));
-    };
+    }
     let prompts = said.prompts();
     let answers = prompts.saturating_mul(wanted.choices);
     if answers > limits.choices {
@@ -113,7 +114,7 @@ fn said<'a>(by: Interface, body: &'a [u8], problems: &mut Vec<Problem>) -> Optio
         Interface::Completion => {
             let completion = noted(read::<Completion<'_>>(body), problems)?;
             if completion.prompt.0.is_empty() {
-                problems.push(Problem::new("prompt", "empty; there is nothing to go on from"));
+                problems.push(Problem::new("prompt", "missing or empty; there is nothing to go on from"));
             }
             Some(Said::Texts(completion.prompt.0.into_iter().map(|text| text.0.into_owned()).collect()))
         }
@@ -141,7 +142,6 @@ fn read_by(card: &Card, said: Said<'_>, limits: &Limits) -> Result<Vec<Prompt>, 
 /// The pictures, decoded. Their number is judged first.
 fn pictures(urls: &[PictureUrl<'_>], card: &Card, limits: &Limits) -> Result<Vec<Image>, ApiError> {
     let (_, most) = card.pictures();
-    let most = most.min(limits.pictures);
     if let Some(first) = urls.first()
         && !card.has_vision()
     {

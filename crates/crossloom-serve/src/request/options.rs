@@ -22,7 +22,7 @@ const TOP_LOGPROBS: usize = 20;
 #[derive(Debug, Deserialize)]
 pub(crate) struct Options<'a> {
     #[serde(borrow)]
-    model: Text<'a>,
+    model: Option<Text<'a>>,
     n: Option<usize>,
     max_tokens: Option<usize>,
     max_completion_tokens: Option<usize>,
@@ -117,8 +117,8 @@ pub(crate) enum Interface {
 /// How a request is answered.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Wanted {
-    /// The model that it names.
-    pub(crate) model: String,
+    /// The model that it names; none where that is missing, which is a problem.
+    pub(crate) model: Option<String>,
     /// Answers to each prompt; the seed of the next one is one more.
     pub(crate) choices: usize,
     /// The most tokens of an answer, where the request says so.
@@ -141,9 +141,12 @@ pub(crate) struct Wanted {
 
 impl Options<'_> {
     /// What is wanted. All that is wrong is added to `problems`.
-    pub(crate) fn wanted(self, by: Interface, limits: &Limits, problems: &mut Vec<Problem>) -> Wanted {
+    pub(crate) fn wanted(mut self, by: Interface, limits: &Limits, problems: &mut Vec<Problem>) -> Wanted {
         self.refuse_unsupported(by, problems);
         let mut wrong = |param: &str, message: String| problems.push(Problem::new(param, message));
+        if self.model.is_none() {
+            wrong("model", "missing; /v1/models lists what there is".to_owned());
+        }
         let choices = self.n.unwrap_or(1);
         if choices == 0 || choices > limits.choices {
             wrong("n", format!("{choices} answers are asked for; from 1 to {} can be", limits.choices));
@@ -157,7 +160,7 @@ impl Options<'_> {
         {
             wrong(tokens_field, format!("{tokens} tokens are asked for; an answer has from 1 to {}", limits.tokens));
         }
-        let stop: Vec<String> = self.stop.map_or_else(Vec::new, |stop| {
+        let stop: Vec<String> = self.stop.take().map_or_else(Vec::new, |stop| {
             stop.0.into_iter().map(|text| text.0.into_owned()).collect()
         });
         for (i, text) in stop.iter().enumerate() {
@@ -173,7 +176,7 @@ impl Options<'_> {
         let sampling = self.sampling(problems);
         Wanted {
             logprobs: self.logprobs(by, problems),
-            model: self.model.0.into_owned(),
+            model: self.model.map(|model| model.0.into_owned()),
             choices,
             tokens,
             tokens_field,
@@ -300,7 +303,7 @@ mod tests {
             seed: u64::MAX,
         };
         let expected = Wanted {
-            model: "m".to_owned(),
+            model: Some("m".to_owned()),
             choices: 2,
             tokens: Some(7),
             tokens_field: "max_completion_tokens",

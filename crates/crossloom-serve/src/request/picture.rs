@@ -32,7 +32,7 @@ impl PictureUrl<'_> {
         let wrong = |message: String| Problem::new(&self.param, message);
         let bytes = self.bytes().map_err(wrong)?;
         let limits = ImageLimits { max_pixels: most_pixels, ..ImageLimits::default() };
-        Image::decode(&bytes, &self.param, &limits).map_err(|error| wrong(error.to_string()))
+        Image::decode(&bytes, "data URL", &limits).map_err(|error| wrong(error.to_string()))
     }
 
     fn bytes(&self) -> Result<Vec<u8>, String> {

@@ -16,6 +16,7 @@ pub mod resolve;
 pub mod run;
 pub mod runs;
 pub mod schema;
+pub mod serve;
 pub mod snapshot;
 pub mod train;
 pub mod verify;
