@@ -1,6 +1,5 @@
 //! Answers in the form that OpenAI's clients read: as a whole, or in pieces.
 
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossloom_run::engine::{GateValue, Reason, Token, Usage};
