@@ -18,6 +18,10 @@ use crate::error::Problem;
 /// # Errors
 /// No JSON, nested too deep, or a field of another type.
 pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    // A list would be taken for the fields in their order.
+    if body.trim_ascii_start().first().is_some_and(|&first| first != b'{') {
+        return Err(Problem::new("", "the body is not JSON in the form of an object with fields"));
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();

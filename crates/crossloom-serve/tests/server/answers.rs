@@ -3,7 +3,7 @@ use crossloom_run::engine::{Event, Reason, Usage};
 use crossloom_serve::{Access, Limits};
 use serde_json::json;
 
-use crate::support::{MODEL, Server, about, done, picture, question, started, token};
+use crate::support::{MODEL, QUESTION_TOKENS, Server, about, done, picture, question, started, token};
 
 #[tokio::test]
 async fn a_conversation_is_answered_in_openais_form() {
@@ -17,8 +17,9 @@ async fn a_conversation_is_answered_in_openais_form() {
         "message": { "role": "assistant", "content": "red blue", "refusal": null },
     });
     assert_eq!(body["choices"], json!([choice]));
-    // Five words of the question and the token in front of the answer.
-    assert_eq!(body["usage"], json!({ "prompt_tokens": 6, "completion_tokens": 2, "total_tokens": 8 }));
+    let prompt = QUESTION_TOKENS;
+    let usage = json!({ "prompt_tokens": prompt, "completion_tokens": 2, "total_tokens": prompt + 2 });
+    assert_eq!(body["usage"], usage);
     let cut = server.chat(question(json!({ "max_tokens": 1 }))).await.json(200);
     assert_eq!(cut["choices"][0]["finish_reason"], "length");
     assert_eq!(cut["choices"][0]["message"]["content"], "red");
@@ -33,9 +34,27 @@ async fn pictures_of_every_kind_are_seen_in_their_order() {
     let server = Server::start(true, 8, script, Limits::default(), Access::default()).await;
     let (wide, high) = (picture(12, 3), picture(2, 9));
     let body = server.chat(about(&[&wide, &high])).await.json(200);
-    assert_eq!(body["choices"][0]["message"]["content"], "2 pictures, 14 tokens");
+    assert_eq!(body["choices"][0]["message"]["content"], format!("2 pictures, {} tokens", QUESTION_TOKENS + 8));
     let body = server.chat(about(&[&wide])).await.json(200);
-    assert_eq!(body["choices"][0]["message"]["content"], "1 pictures, 10 tokens");
+    assert_eq!(body["choices"][0]["message"]["content"], format!("1 pictures, {} tokens", QUESTION_TOKENS + 4));
+}
+
+#[tokio::test]
+async fn a_conversation_of_several_turns_is_written_by_the_template() {
+    let script = |request: &crossloom_run::engine::Request| {
+        let told = format!("{:?}", request.prompt.tokens());
+        vec![started(request), Act::Tell(token(1, &told, request)), done(request, 1, Reason::Stop)]
+    };
+    let server = Server::start(true, 8, script, Limits::default(), Access::default()).await;
+    let said = |messages: serde_json::Value| question(json!({ "messages": messages }));
+    let turns = |system: &str| {
+        json!([{ "role": system, "content": "a" }, { "role": "user", "content": [{ "type": "text", "text": "b" }] },
+            { "role": "assistant", "content": "c" }, { "role": "user", "content": "what" }])
+    };
+    let told = server.chat(said(turns("system"))).await.json(200)["choices"][0]["message"]["content"].clone();
+    assert_eq!(told.as_str().unwrap().split(',').count(), 4 * 4 + 2, "{told}");
+    let newer = server.chat(said(turns("developer"))).await.json(200);
+    assert_eq!(newer["choices"][0]["message"]["content"], told);
 }
 
 #[tokio::test]
@@ -49,7 +68,8 @@ async fn several_answers_have_seeds_of_their_own_and_their_prompt_is_counted_onc
     let told: Vec<&str> =
         (0..3).map(|i| body["choices"][i]["message"]["content"].as_str().unwrap()).collect();
     assert_eq!(told, ["seed 41", "seed 42", "seed 43"]);
-    assert_eq!(body["usage"], json!({ "prompt_tokens": 6, "completion_tokens": 9, "total_tokens": 15 }));
+    assert_eq!(body["usage"]["prompt_tokens"], QUESTION_TOKENS);
+    assert_eq!(body["usage"]["completion_tokens"], 9);
     let body = json!({ "model": MODEL, "prompt": ["a", "b c"], "n": 2, "seed": 7 });
     let body = server.post("/v1/completions", body).await.json(200);
     assert_eq!(body["object"], "text_completion");

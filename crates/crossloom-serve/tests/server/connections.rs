@@ -1,21 +1,58 @@
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossloom_serve::{Access, Limits};
 use http_body_util::BodyExt as _;
 use hyper::Method;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::{Server, question, request, says, slowly};
 
+/// Writes all of it, without what tokio has for that: a feature more would build everything anew.
+async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        stream.writable().await?;
+        match stream.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Some bytes; none at the end.
+async fn read(stream: &TcpStream, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        stream.readable().await?;
+        match stream.try_read(into) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+    }
+}
+
+/// A request as it lies on the wire.
+fn wire(body: &str) -> String {
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    format!("{head}content-length: {}\r\n\r\n{body}", body.len())
+}
+
 impl Server {
+    /// A connection on which these bytes were sent.
+    async fn asked(&self, sent: &str) -> TcpStream {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        write_all(&stream, sent.as_bytes()).await.unwrap();
+        stream
+    }
+
     /// Sends bytes and waits for the first that come back.
     pub(crate) async fn raw_head(&self, sent: &str) -> String {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(sent.as_bytes()).await.unwrap();
+        let stream = self.asked(sent).await;
         let mut head = vec![0; 4096];
-        let read = stream.read(&mut head).await.unwrap();
+        let read = read(&stream, &mut head).await.unwrap();
         String::from_utf8_lossy(&head[..read]).into_owned()
     }
 }
@@ -35,10 +72,7 @@ async fn a_client_that_leaves_frees_its_slot() {
     drop(response);
     server.until("a stream is cancelled", |stats| stats.live == 0 && stats.cancelled == 1).await;
     // While nothing was said yet.
-    let body = question(json!({})).to_string();
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
-    stream.write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+    let stream = server.asked(&wire(&question(json!({})).to_string())).await;
     server.until("it is answered", |stats| stats.live == 1).await;
     drop(stream);
     server.until("a whole answer is cancelled", |stats| stats.live == 0 && stats.cancelled == 2).await;
@@ -58,10 +92,7 @@ async fn a_client_that_does_not_read_is_left() {
     };
     let limits = Limits { write_time: Duration::from_millis(300), ..Limits::default() };
     let server = Server::start(true, 8, script, limits, Access::default()).await;
-    let body = question(json!({ "stream": true })).to_string();
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
-    stream.write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+    let stream = server.asked(&wire(&question(json!({ "stream": true })).to_string())).await;
     server.until("it is answered", |stats| stats.live == 1).await;
     server.until("it is left", |stats| stats.live == 0 && stats.cancelled == 1).await;
     drop(stream);
@@ -69,20 +100,18 @@ async fn a_client_that_does_not_read_is_left() {
 
 /// How long a connection lives on which this much is sent, then a letter every fifty milliseconds.
 async fn lives(server: &Server, sent: &str, drip: bool) -> Duration {
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(sent.as_bytes()).await.unwrap();
-    let began = Instant::now();
-    let (mut reading, mut writing) = stream.into_split();
+    let stream = Arc::new(server.asked(sent).await);
+    let (began, writing) = (Instant::now(), Arc::clone(&stream));
     let dripping = tokio::spawn(async move {
-        while drip && writing.write_all(b"a").await.is_ok() {
+        while drip && write_all(&writing, b"a").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        if !drip {
-            std::future::pending::<()>().await;
-        }
     });
-    let mut rest = Vec::new();
-    let ended = tokio::time::timeout(Duration::from_secs(20), reading.read_to_end(&mut rest)).await;
+    let to_its_end = async {
+        let mut rest = [0; 4096];
+        while matches!(read(&stream, &mut rest).await, Ok(1..)) {}
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(20), to_its_end).await;
     dripping.abort();
     assert!(ended.is_ok(), "the connection is still open");
     began.elapsed()

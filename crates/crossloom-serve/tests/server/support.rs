@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use crossloom_data::chat::ChatFormat;
 use crossloom_data::conversations::PictureReader;
 use crossloom_data::image::{Fit, Image, ImageProcessor, Normalization, ResizeFilter};
-use crossloom_data::tokenizer::Tokenizer;
+use crossloom_data::tokenizer::{
+    ChatTokenizer, PublishedTokenizer, QuestionTokenizer, Spelled, Tokenizer, TokenizerOptions,
+};
 use crossloom_run::engine::testing::{Act, Model, Scripted};
 use crossloom_run::engine::{Event, GateValue, Reason, Request, Token, Usage};
 use crossloom_serve::{Access, Limits, router, serve};
@@ -22,6 +25,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+/// Tokens of [`question`]: five words, and two, one and two of the template.
+pub(crate) const QUESTION_TOKENS: usize = 10;
+
 /// What the model is called.
 pub(crate) const MODEL: &str = "scripted/one";
 
@@ -29,16 +35,24 @@ pub(crate) const MODEL: &str = "scripted/one";
 pub(crate) const POSITIONS: usize = 64;
 
 /// The words that the model knows.
-const WORDS: &str = "what color is the shape red blue green stop a b c";
+const WORDS: &str = "user assistant system : what color is the shape red blue green stop a b c";
+
+/// How it writes conversations: two tokens in front of what is said, one behind it.
+const TEMPLATE: &str = "{% for m in messages %}{{ m.role }} : {{ m.content }} <eos> {% endfor %}\
+                        {% if add_generation_prompt %}assistant : {% endif %}";
 
 /// A model of words; it sees up to three pictures of four tokens each, or none at all.
 pub(crate) fn model(sees: bool) -> Model {
-    let tokenizer = Tokenizer::train([WORDS], &Default::default()).unwrap();
+    let words = Tokenizer::train(WORDS.split(' '), &TokenizerOptions::default()).unwrap();
+    let published = PublishedTokenizer::from_json(words.to_json().unwrap().as_bytes(), Spelled::Tokens).unwrap();
+    let tokens = [("eos_token".to_owned(), "<eos>".to_owned())].into();
+    let format = ChatFormat { template: TEMPLATE.to_owned(), tokens, image_token: Some("<image>".to_owned()) };
+    let tokenizer = QuestionTokenizer::Chat(ChatTokenizer::new(published, format).unwrap());
     let processor = ImageProcessor::squares(Fit::Stretch, 8, ResizeFilter::Bilinear, Normalization::HALF).unwrap();
     let pictures = sees.then(|| (PictureReader::new(processor, 4, None).unwrap(), 3));
     let edge = |tap: &str, point: &str| (tap.to_owned(), point.to_owned());
     let edges = vec![edge("block.0", "layer.0"), edge("block.1", "layer.0")];
-    Model { name: MODEL.to_owned(), tokenizer: tokenizer.into(), positions: POSITIONS, pictures, edges }
+    Model { name: MODEL.to_owned(), tokenizer, positions: POSITIONS, pictures, edges }
 }
 
 /// A token with its text.
