@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_and_the_first_names_the_field() {
-        let error = ApiError::Invalid(vec![Problem::new("top_p", "too large"), Problem::new("n", "too small")]);
+        let error =
+            ApiError::Invalid(vec![Problem::new("top_p", "too large"), Problem::new("n", "too small")]);
         let body = error.body();
         assert_eq!(body["error"]["message"], "top_p: too large; n: too small");
         assert_eq!(body["error"]["param"], "top_p");
@@ -204,6 +205,8 @@ mod tests {
     fn a_long_message_keeps_its_ends() {
         let error = ApiError::invalid("stop", "ü".repeat(1 << 20));
         let message = error.body()["error"]["message"].as_str().map(str::to_owned).unwrap_or_default();
-        assert!(message.len() < MESSAGE_BYTES + 16 && message.starts_with("stop: ü") && message.ends_with('ü'));
+        assert!(
+            message.len() < MESSAGE_BYTES + 16 && message.starts_with("stop: ü") && message.ends_with('ü')
+        );
     }
 }

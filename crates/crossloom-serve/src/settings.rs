@@ -92,7 +92,8 @@ mod tests {
         for host in ["127.0.0.1:8000", "[::1]:80", "localhost", "LOCALHOST:1", "box.lan:8000", "10.0.0.1"] {
             assert!(access.admits(host), "{host}");
         }
-        for host in ["example.org", "127.0.0.1.example.org:8000", "box.lan.example.org", "", "localhost:80:x"] {
+        for host in ["example.org", "127.0.0.1.example.org:8000", "box.lan.example.org", "", "localhost:80:x"]
+        {
             assert!(!access.admits(host), "{host}");
         }
     }

@@ -1,10 +1,9 @@
 //! What an engine tells of all answers to one request, in one stream.
 
-use crossloom_run::engine::{Event, Refused, Request};
+use crossloom_run::engine::{Client, Event, Refused, Request};
 use futures_util::stream::{self, BoxStream, SelectAll, StreamExt as _};
 use tokio::time::{Instant, timeout_at};
 
-use crossloom_run::engine::Client;
 use crate::error::ApiError;
 
 /// Events of all answers, each with the answer's index, until a time. Dropping it cancels all of them.
@@ -20,11 +19,7 @@ impl Events {
     ///
     /// # Errors
     /// Why one is refused.
-    pub(crate) fn ask(
-        client: &Client,
-        requests: Vec<Request>,
-        deadline: Instant,
-    ) -> Result<Self, Refused> {
+    pub(crate) fn ask(client: &Client, requests: Vec<Request>, deadline: Instant) -> Result<Self, Refused> {
         let mut all = SelectAll::new();
         let open = requests.len();
         for (index, request) in requests.into_iter().enumerate() {

@@ -2,10 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crossloom_run::engine::{GateValue, Reason, Token, Usage};
+use crossloom_run::engine::{Client, GateValue, Reason, Token, Usage};
 use serde_json::{Map, Value, json};
 
-use crossloom_run::engine::Client;
 use crate::request::{Interface, Wanted};
 
 /// What stands for the logarithm of nothing, which JSON cannot say.

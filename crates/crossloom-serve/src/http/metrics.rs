@@ -8,6 +8,7 @@ use std::time::Instant;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use crossloom_run::engine::Client;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -18,7 +19,6 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::{Shared, text_of};
-use crossloom_run::engine::Client;
 use crate::error::ApiError;
 
 /// The type of what is written.
@@ -68,8 +68,9 @@ impl Metrics {
         let mut registry = Registry::with_prefix("crossloom");
         let (answered, open, streams) = (Family::default(), Gauge::default(), Gauge::default());
         // From five milliseconds to three minutes.
-        let seconds =
-            Family::new_with_constructor((|| Histogram::new(exponential_buckets(0.005, 2.0, 16))) as fn() -> _);
+        let seconds = Family::new_with_constructor(
+            (|| Histogram::new(exponential_buckets(0.005, 2.0, 16))) as fn() -> _,
+        );
         registry.register("http_requests", "Requests by path and status", answered.clone());
         let help = "Seconds from a request to the head of its response";
         registry.register("http_response_seconds", help, seconds.clone());

@@ -17,31 +17,31 @@ pub use run::{Stop, Stopped, run, stop};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use crossloom_run::engine::Client;
 use tokio::sync::Semaphore;
 
 use crate::answer::now;
-use crossloom_run::engine::Client;
 use crate::settings::{Access, Limits};
 use metrics::Metrics;
 
 /// What all requests share.
-pub(super) struct Shared {
-    pub(super) client: Client,
-    pub(super) limits: Limits,
-    pub(super) access: Access,
-    pub(super) metrics: Metrics,
+struct Shared {
+    client: Client,
+    limits: Limits,
+    access: Access,
+    metrics: Metrics,
     /// One for each request that may be read, prepared or answered.
-    pub(super) requests: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
     /// One for each [`body::UNIT`] of the bodies that may be held.
-    pub(super) bodies: Arc<Semaphore>,
+    bodies: Arc<Semaphore>,
     /// One for each processor: pictures, templates and tokens keep one busy.
-    pub(super) preparing: Arc<Semaphore>,
+    preparing: Arc<Semaphore>,
     /// When the server began, in seconds since 1970.
-    pub(super) created: u64,
+    created: u64,
 }
 
 impl Shared {
-    pub(super) fn new(client: Client, limits: Limits, access: Access) -> Self {
+    fn new(client: Client, limits: Limits, access: Access) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self {
             metrics: Metrics::new(client.clone()),

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, Uri};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::Router;
+use crossloom_run::engine::Client;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Json, Shared, access, body, metrics, page};
 use crate::answer::{Events, Form, streamed, whole};
-use crossloom_run::engine::Client;
 use crate::error::ApiError;
 use crate::request::{Asked, Interface, asked, refused};
 use crate::settings::{Access, Limits};
@@ -55,7 +55,11 @@ async fn models(State(shared): State<Arc<Shared>>) -> Json {
 }
 
 async fn model(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Result<Json, ApiError> {
-    if name == shared.client.card().name() { Ok(Json(described(&shared))) } else { Err(ApiError::Model(name)) }
+    if name == shared.client.card().name() {
+        Ok(Json(described(&shared)))
+    } else {
+        Err(ApiError::Model(name))
+    }
 }
 
 /// The model in OpenAI's form, and what a client may want to know before it asks.
@@ -92,7 +96,8 @@ async fn answer(by: Interface, shared: Arc<Shared>, request: Request) -> Result<
     body::is_json(&head.headers)?;
     let held = body::read(&head.headers, body, &shared).await?;
     let late = |_| ApiError::Time("the request could not be prepared");
-    let Asked { wanted, requests } = timeout_at(deadline, prepared(by, &shared, held)).await.map_err(late)??;
+    let Asked { wanted, requests } =
+        timeout_at(deadline, prepared(by, &shared, held)).await.map_err(late)??;
     let count = requests.len();
     let events = Events::ask(&shared.client, requests, deadline).map_err(|why| refused(why, by))?;
     let form = Form::new(by, &wanted, shared.client.clone());

@@ -113,7 +113,8 @@ fn message<'a>(
     };
     let content = match said.content {
         None => {
-            problems.push(Problem::new(format!("{at}.content"), "missing; a text or a list of parts is needed"));
+            problems
+                .push(Problem::new(format!("{at}.content"), "missing; a text or a list of parts is needed"));
             Vec::new()
         }
         Some(Content::Text(text)) => vec![Part::Text { text: text.0.into_owned() }],
@@ -141,12 +142,16 @@ fn part<'a>(
             Some(Part::Image {})
         }
         ("image_url", _, None) => {
-            problems.push(Problem::new(format!("{at}.image_url"), "missing; `{\"url\": \"data:…\"}` is needed"));
+            problems
+                .push(Problem::new(format!("{at}.image_url"), "missing; `{\"url\": \"data:…\"}` is needed"));
             None
         }
         (kind, _, _) => {
             let known = "`text` and `image_url` are known";
-            problems.push(Problem::new(format!("{at}.type"), format!("{kind:?} is no kind of part here; {known}")));
+            problems.push(Problem::new(
+                format!("{at}.type"),
+                format!("{kind:?} is no kind of part here; {known}"),
+            ));
             None
         }
     }
@@ -204,7 +209,8 @@ mod tests {
         let body = r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":7}}]}]}"#;
         let told = wrong(body);
         assert!(told.param.starts_with("messages[0].content"), "{told:?}");
-        let many = format!(r#"{{"messages":[{}]}}"#, vec![r#"{"role":"user","content":"a"}"#; 10_000].join(","));
+        let many =
+            format!(r#"{{"messages":[{}]}}"#, vec![r#"{"role":"user","content":"a"}"#; 10_000].join(","));
         let told = wrong(&many);
         assert!(told.param.starts_with("messages") && told.message.contains("more than 1024"), "{told:?}");
     }

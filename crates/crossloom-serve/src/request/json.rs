@@ -249,7 +249,8 @@ mod tests {
 
     #[test]
     fn a_field_asks_for_something_unless_it_is_empty() {
-        let asks = |value: &str| read::<Body<'_>>(format!(r#"{{"tools":{value}}}"#).as_bytes()).unwrap().tools.0;
+        let asks =
+            |value: &str| read::<Body<'_>>(format!(r#"{{"tools":{value}}}"#).as_bytes()).unwrap().tools.0;
         for nothing in ["null", "[]", "{}", "false", "0", "\"\""] {
             assert!(!asks(nothing), "{nothing}");
         }

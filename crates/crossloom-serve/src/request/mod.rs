@@ -85,7 +85,8 @@ pub(crate) fn asked(by: Interface, body: &[u8], card: &Card, limits: &Limits) ->
     let answers = prompts.saturating_mul(wanted.choices);
     if answers > limits.choices {
         let most = limits.choices;
-        let told = format!("{prompts} prompts with {} answers each are {answers}; {most} can be", wanted.choices);
+        let told =
+            format!("{prompts} prompts with {} answers each are {answers}; {most} can be", wanted.choices);
         return Err(ApiError::invalid("n", told));
     }
     let field = said.field();
@@ -177,7 +178,9 @@ fn request(
     if tokens > room || room == 0 {
         let (has, takes) = (card.positions(), prompt.positions());
         let (param, asked) = match wanted.tokens {
-            Some(tokens) if room > 0 => (wanted.tokens_field, format!(", and the answer may have {tokens} tokens")),
+            Some(tokens) if room > 0 => {
+                (wanted.tokens_field, format!(", and the answer may have {tokens} tokens"))
+            }
             _ => (field, String::new()),
         };
         let message = format!("the model reads {has} positions; the prompt takes {takes} of them{asked}");

@@ -6,7 +6,7 @@ use crossloom_run::engine::Sampling;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
-use super::json::{AtMost, Asks, OneOrMore, Text};
+use super::json::{Asks, AtMost, OneOrMore, Text};
 use crate::error::Problem;
 use crate::settings::Limits;
 
@@ -158,15 +158,22 @@ impl Options<'_> {
         if let Some(tokens) = tokens
             && (tokens == 0 || tokens > limits.tokens)
         {
-            wrong(tokens_field, format!("{tokens} tokens are asked for; an answer has from 1 to {}", limits.tokens));
+            wrong(
+                tokens_field,
+                format!("{tokens} tokens are asked for; an answer has from 1 to {}", limits.tokens),
+            );
         }
-        let stop: Vec<String> = self.stop.take().map_or_else(Vec::new, |stop| {
-            stop.0.into_iter().map(|text| text.0.into_owned()).collect()
-        });
+        let stop: Vec<String> = self
+            .stop
+            .take()
+            .map_or_else(Vec::new, |stop| stop.0.into_iter().map(|text| text.0.into_owned()).collect());
         for (i, text) in stop.iter().enumerate() {
             if text.is_empty() || text.len() > STOP_BYTES {
                 let found = text.len();
-                wrong(&format!("stop[{i}]"), format!("a text of {found} bytes; from 1 to {STOP_BYTES} can be"));
+                wrong(
+                    &format!("stop[{i}]"),
+                    format!("a text of {found} bytes; from 1 to {STOP_BYTES} can be"),
+                );
             }
         }
         let stream = self.stream.unwrap_or(false);
@@ -202,9 +209,11 @@ impl Options<'_> {
         refuse("echo", self.echo.0, "the prompt is not part of the answer here");
         let format = self.response_format.as_ref().is_some_and(|format| &*format.r#type != "text");
         refuse("response_format", format, "answers are plain text; the type `text` is known");
-        let other = self.modalities.as_ref().is_some_and(|all| all.0.iter().any(|modality| &**modality != "text"));
+        let other =
+            self.modalities.as_ref().is_some_and(|all| all.0.iter().any(|modality| &**modality != "text"));
         refuse("modalities", other, "answers are texts; `text` is known");
-        let best = by == Interface::Completion && self.best_of.is_some_and(|best| best != self.n.unwrap_or(1));
+        let best =
+            by == Interface::Completion && self.best_of.is_some_and(|best| best != self.n.unwrap_or(1));
         refuse("best_of", best, "no answers are thrown away; it must be as `n`");
     }
 
@@ -214,7 +223,10 @@ impl Options<'_> {
             // Other servers' word for all.
             None | Some(-1) => 0,
             Some(count) => usize::try_from(count).unwrap_or_else(|_| {
-                problems.push(Problem::new("top_k", format!("{count} tokens; a count, or -1 for all, is needed")));
+                problems.push(Problem::new(
+                    "top_k",
+                    format!("{count} tokens; a count, or -1 for all, is needed"),
+                ));
                 0
             }),
         };
@@ -241,7 +253,10 @@ impl Options<'_> {
         let top = match (by, self.logprobs, self.top_logprobs) {
             (Interface::Chat, Some(Logprobs::Told(true)), top) => Some(("top_logprobs", top.unwrap_or(0))),
             (Interface::Chat, Some(Logprobs::Top(_)), _) => {
-                wrong("logprobs", "a number; true or false is needed, and `top_logprobs` for the number".to_owned());
+                wrong(
+                    "logprobs",
+                    "a number; true or false is needed, and `top_logprobs` for the number".to_owned(),
+                );
                 None
             }
             (Interface::Chat, _, Some(1..)) => {
@@ -277,7 +292,8 @@ mod tests {
     fn wanted(by: Interface, fields: &str) -> (Wanted, Vec<String>) {
         let body = format!(r#"{{"model":"m"{fields}}}"#);
         let mut problems = Vec::new();
-        let wanted = read::<Options<'_>>(body.as_bytes()).unwrap().wanted(by, &Limits::default(), &mut problems);
+        let wanted =
+            read::<Options<'_>>(body.as_bytes()).unwrap().wanted(by, &Limits::default(), &mut problems);
         (wanted, problems.into_iter().map(|problem| problem.param).collect())
     }
 
@@ -319,7 +335,8 @@ mod tests {
 
     #[test]
     fn nothing_said_is_openais_default_and_a_seed_of_its_own() {
-        let (first, problems) = wanted(Interface::Completion, r#","stop":null,"n":null,"logprobs":null,"seed":null"#);
+        let (first, problems) =
+            wanted(Interface::Completion, r#","stop":null,"n":null,"logprobs":null,"seed":null"#);
         assert_eq!(problems, [""; 0]);
         assert_eq!((first.choices, first.tokens, first.logprobs), (1, None, None));
         assert_eq!((first.sampling.temperature, first.sampling.top_p, first.stream), (1.0, 1.0, false));

@@ -74,7 +74,9 @@ mod tests {
 
     #[test]
     fn the_bytes_say_what_a_picture_is() {
-        for head in ["data:image/png;base64,", "DATA:IMAGE/JPEG;BASE64,", "data:image/webp; charset=x; base64,"] {
+        for head in
+            ["data:image/png;base64,", "DATA:IMAGE/JPEG;BASE64,", "data:image/webp; charset=x; base64,"]
+        {
             let image = decoded(&format!("{head}{}", png(4, 5))).unwrap();
             assert_eq!((image.width(), image.height()), (4, 5));
         }

@@ -11,7 +11,9 @@ async fn a_conversation_is_answered_in_openais_form() {
     let body = server.chat(question(json!({}))).await.json(200);
     assert_eq!(body["object"], "chat.completion");
     assert_eq!(body["model"], MODEL);
-    assert!(body["id"].as_str().unwrap().starts_with("chatcmpl-") && body["created"].as_u64().unwrap() > 1 << 30);
+    assert!(
+        body["id"].as_str().unwrap().starts_with("chatcmpl-") && body["created"].as_u64().unwrap() > 1 << 30
+    );
     let choice = json!({
         "index": 0, "logprobs": null, "finish_reason": "stop",
         "message": { "role": "assistant", "content": "red blue", "refusal": null },
@@ -34,9 +36,15 @@ async fn pictures_of_every_kind_are_seen_in_their_order() {
     let server = Server::start(true, 8, script, Limits::default(), Access::default()).await;
     let (wide, high) = (picture(12, 3), picture(2, 9));
     let body = server.chat(about(&[&wide, &high])).await.json(200);
-    assert_eq!(body["choices"][0]["message"]["content"], format!("2 pictures, {} tokens", QUESTION_TOKENS + 8));
+    assert_eq!(
+        body["choices"][0]["message"]["content"],
+        format!("2 pictures, {} tokens", QUESTION_TOKENS + 8)
+    );
     let body = server.chat(about(&[&wide])).await.json(200);
-    assert_eq!(body["choices"][0]["message"]["content"], format!("1 pictures, {} tokens", QUESTION_TOKENS + 4));
+    assert_eq!(
+        body["choices"][0]["message"]["content"],
+        format!("1 pictures, {} tokens", QUESTION_TOKENS + 4)
+    );
 }
 
 #[tokio::test]
@@ -137,9 +145,12 @@ async fn the_model_is_listed_and_the_engine_is_counted() {
     let list = server.get("/v1/models").await.json(200);
     assert_eq!(list["object"], "list");
     assert_eq!(list["data"][0]["id"], MODEL);
-    assert_eq!(list["data"][0]["crossloom"], json!({
-        "positions": 64, "pictures": { "least": 0, "most": 3 }, "gates": 2,
-    }));
+    assert_eq!(
+        list["data"][0]["crossloom"],
+        json!({
+            "positions": 64, "pictures": { "least": 0, "most": 3 }, "gates": 2,
+        })
+    );
     assert_eq!(server.get(&format!("/v1/models/{MODEL}")).await.json(200), list["data"][0]);
     server.get("/v1/models/other").await.error(404);
     assert_eq!(server.get("/health").await.json(200), json!({ "status": "ok" }));

@@ -140,7 +140,10 @@ async fn slow_headers_slow_bodies_and_idle_connections_are_ended() {
 async fn no_more_connections_are_let_in_than_there_is_room_for() {
     let limits = Limits { connections: 2, header_time: Duration::from_millis(500), ..Limits::default() };
     let server = Server::start(true, 8, says(&["red"]), limits, Access::default()).await;
-    let idle = [TcpStream::connect(server.address).await.unwrap(), TcpStream::connect(server.address).await.unwrap()];
+    let idle = [
+        TcpStream::connect(server.address).await.unwrap(),
+        TcpStream::connect(server.address).await.unwrap(),
+    ];
     let began = Instant::now();
     // It waits until the idle ones are ended.
     assert_eq!(server.get("/health").await.status, 200);

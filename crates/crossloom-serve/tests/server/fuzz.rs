@@ -36,7 +36,10 @@ fn whole() -> Vec<(&'static str, Value)> {
         (chat, question(json!({}))),
         (chat, about(&[&url])),
         (completion, json!({ "model": MODEL, "prompt": "a b c" })),
-        (completion, json!({ "model": MODEL, "prompt": ["a", "b"], "logprobs": 2, "best_of": 1, "stream": true })),
+        (
+            completion,
+            json!({ "model": MODEL, "prompt": ["a", "b"], "logprobs": 2, "best_of": 1, "stream": true }),
+        ),
     ]
 }
 
@@ -50,8 +53,20 @@ fn strange() -> impl Strategy<Value = Value> {
         (-3_i64..40).prop_map(Value::from),
         Just(json!("a".repeat(3000))),
         prop::sample::select(vec![
-            "", "text", "image_url", "system", "assistant", "developer", "red", "data:image/png;base64,", "data:,", "\u{0}\u{fffd}😀",
-            "<image>", "{{ messages }}", "https://example.org/a.png", "data:image/png;base64,iVBORw0KGgo=",
+            "",
+            "text",
+            "image_url",
+            "system",
+            "assistant",
+            "developer",
+            "red",
+            "data:image/png;base64,",
+            "data:,",
+            "\u{0}\u{fffd}😀",
+            "<image>",
+            "{{ messages }}",
+            "https://example.org/a.png",
+            "data:image/png;base64,iVBORw0KGgo=",
         ])
         .prop_map(Value::from),
     ];
@@ -111,7 +126,8 @@ fn changed(mut body: Vec<u8>, changes: &[Change]) -> Vec<u8> {
 async fn asked(paths: Router, path: &str, body: Vec<u8>) -> Result<u16, TestCaseError> {
     let request = Request::post(path).header("host", "localhost").header("content-type", "application/json");
     let response = paths.oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
-    let (status, bytes) = (response.status().as_u16(), response.into_body().collect().await.unwrap().to_bytes());
+    let (status, bytes) =
+        (response.status().as_u16(), response.into_body().collect().await.unwrap().to_bytes());
     let text = String::from_utf8(bytes.to_vec()).map_err(|error| TestCaseError::fail(error.to_string()))?;
     if status == 200 {
         return Ok(status);
@@ -137,7 +153,8 @@ fn any_request_is_answered_or_refused_with_a_reason() {
         prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(change, 1..5)],
     );
     let answered = Cell::new(0_u32);
-    let mut runner = TestRunner::new(Config { cases: cases(), failure_persistence: None, ..Config::default() });
+    let mut runner =
+        TestRunner::new(Config { cases: cases(), failure_persistence: None, ..Config::default() });
     let ran = runner.run(&strategy, |((path, mut body), values, changes)| {
         for (at, value) in values {
             *place(&mut body, &at) = value;

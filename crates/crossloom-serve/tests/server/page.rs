@@ -16,9 +16,13 @@ async fn the_page_opens_without_an_error_and_says_what_is_served() {
 async fn the_page_may_do_nothing_but_ask_this_server() {
     let server = Server::simple(&["red"]).await;
     let said = server.get("/").await;
-    assert_eq!((said.status, &said.headers["content-type"]), (200, &"text/html; charset=utf-8".parse().unwrap()));
+    assert_eq!(
+        (said.status, &said.headers["content-type"]),
+        (200, &"text/html; charset=utf-8".parse().unwrap())
+    );
     let policy = said.headers["content-security-policy"].to_str().unwrap();
-    for rule in ["default-src 'none'", "connect-src 'self'", "script-src 'sha256-", "frame-ancestors 'none'"] {
+    for rule in ["default-src 'none'", "connect-src 'self'", "script-src 'sha256-", "frame-ancestors 'none'"]
+    {
         assert!(policy.contains(rule), "{policy}");
     }
     assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");

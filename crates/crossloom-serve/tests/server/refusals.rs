@@ -21,7 +21,10 @@ async fn what_can_never_succeed_names_the_field() {
         (question(json!({ "temperature": -1 })), "temperature"),
         (question(json!({ "max_tokens": POSITIONS })), "max_tokens"),
         (question(json!({ "stop": vec!["a"; 1_000_000] })), "stop"),
-        (question(json!({ "messages": vec![json!({ "role": "user", "content": "a" }); 10_000] })), "messages"),
+        (
+            question(json!({ "messages": vec![json!({ "role": "user", "content": "a" }); 10_000] })),
+            "messages",
+        ),
         (question(json!({ "tools": [{ "type": "function" }] })), "tools"),
         (say(json!(long)), "messages"),
         (say(json!("")), "messages"),
@@ -106,10 +109,13 @@ async fn a_body_beyond_the_limit_is_refused_before_it_is_read() {
     server.chat(fits).await.json(200);
     server.chat(question(json!({ "user": "x".repeat(1000) }))).await.error(413);
     // A body that is promised, and never sent.
-    let head = tokio::time::timeout(Duration::from_secs(5), server.raw_head(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+    let head = tokio::time::timeout(
+        Duration::from_secs(5),
+        server.raw_head(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: 1000000000\r\n\r\n",
-    ));
+        ),
+    );
     assert!(head.await.unwrap().starts_with("HTTP/1.1 413"));
 }
 
@@ -130,7 +136,8 @@ async fn bodies_have_a_budget_of_all_together() {
 async fn a_full_queue_and_too_many_requests_are_to_be_tried_again() {
     let slow = || slowly(Duration::from_millis(20), 1000);
     let server = Server::start(true, 1, slow(), Limits::default(), Access::default()).await;
-    let ask = || request(Method::POST, "/v1/chat/completions", question(json!({ "stream": true })).to_string());
+    let ask =
+        || request(Method::POST, "/v1/chat/completions", question(json!({ "stream": true })).to_string());
     let first = server.open(ask()).await;
     server.until("the first is answered", |stats| stats.live == 1).await;
     let second = server.open(ask()).await;
@@ -183,5 +190,9 @@ async fn no_other_site_is_let_in() {
     asked.headers_mut().insert("access-control-request-method", "POST".parse().unwrap());
     let said = server.send(asked).await;
     said.error(405);
-    assert!(said.headers.keys().all(|name| !name.as_str().starts_with("access-control")), "{:?}", said.headers);
+    assert!(
+        said.headers.keys().all(|name| !name.as_str().starts_with("access-control")),
+        "{:?}",
+        said.headers
+    );
 }

@@ -44,11 +44,14 @@ const TEMPLATE: &str = "{% for m in messages %}{{ m.role }} : {{ m.content }} <e
 /// A model of words; it sees up to three pictures of four tokens each, or none at all.
 pub(crate) fn model(sees: bool) -> Model {
     let words = Tokenizer::train(WORDS.split(' '), &TokenizerOptions::default()).unwrap();
-    let published = PublishedTokenizer::from_json(words.to_json().unwrap().as_bytes(), Spelled::Tokens).unwrap();
+    let published =
+        PublishedTokenizer::from_json(words.to_json().unwrap().as_bytes(), Spelled::Tokens).unwrap();
     let tokens = [("eos_token".to_owned(), "<eos>".to_owned())].into();
-    let format = ChatFormat { template: TEMPLATE.to_owned(), tokens, image_token: Some("<image>".to_owned()) };
+    let format =
+        ChatFormat { template: TEMPLATE.to_owned(), tokens, image_token: Some("<image>".to_owned()) };
     let tokenizer = QuestionTokenizer::Chat(ChatTokenizer::new(published, format).unwrap());
-    let processor = ImageProcessor::squares(Fit::Stretch, 8, ResizeFilter::Bilinear, Normalization::HALF).unwrap();
+    let processor =
+        ImageProcessor::squares(Fit::Stretch, 8, ResizeFilter::Bilinear, Normalization::HALF).unwrap();
     let pictures = sees.then(|| (PictureReader::new(processor, 4, None).unwrap(), 3));
     let edge = |tap: &str, point: &str| (tap.to_owned(), point.to_owned());
     let edges = vec![edge("block.0", "layer.0"), edge("block.1", "layer.0")];
@@ -81,7 +84,9 @@ pub(crate) fn says(words: &'static [&'static str]) -> impl Fn(&Request) -> Vec<A
         let most = request.max_new_tokens.min(words.len());
         let reason = if most < words.len() { Reason::Length } else { Reason::Stop };
         let mut acts = vec![started(request)];
-        acts.extend(words[..most].iter().enumerate().map(|(i, word)| Act::Tell(token(i as i32, word, request))));
+        acts.extend(
+            words[..most].iter().enumerate().map(|(i, word)| Act::Tell(token(i as i32, word, request))),
+        );
         acts.push(done(request, most, reason));
         acts
     }
@@ -244,7 +249,8 @@ pub(crate) fn request(method: Method, path: &str, body: String) -> hyper::Reques
 
 /// A question in words that the model knows, with more fields.
 pub(crate) fn question(more: Value) -> Value {
-    let mut body = json!({ "model": MODEL, "messages": [{ "role": "user", "content": "what color is the shape" }] });
+    let mut body =
+        json!({ "model": MODEL, "messages": [{ "role": "user", "content": "what color is the shape" }] });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
 }

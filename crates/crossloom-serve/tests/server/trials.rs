@@ -39,7 +39,12 @@ fn script(request: &Request) -> Vec<Act> {
 }
 
 /// Asks again and again; some requests are left in their middle, some are wrong.
-async fn client(server: Arc<Server>, seed: u64, over: Arc<AtomicBool>, seen: Arc<Mutex<BTreeMap<String, u64>>>) {
+async fn client(
+    server: Arc<Server>,
+    seed: u64,
+    over: Arc<AtomicBool>,
+    seen: Arc<Mutex<BTreeMap<String, u64>>>,
+) {
     let mut random = StdRng::seed_from_u64(seed);
     while !over.load(Ordering::Relaxed) {
         let (stream, tokens): (bool, u32) = (random.random(), random.random_range(1..40));

@@ -171,7 +171,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
         .map_err(|error| CliError::failed(format!("{wanted} cannot be listened at: {error}")))?;
     let address = listener.local_addr().map_err(CliError::failed)?;
     if !address.ip().is_loopback() && access.key.is_none() {
-        terminal.note(&format!("warning: whoever reaches {address} may ask, as there is no key; --api-key-file names one"));
+        terminal.note(&format!(
+            "warning: whoever reaches {address} may ask, as there is no key; --api-key-file names one"
+        ));
     }
     let SubjectArgs { variant, runs, .. } = &args.subject;
     let (loaded, run) = args.subject.load(terminal)?;
@@ -200,13 +202,14 @@ impl Args {
     /// The key that requests must have, where one was given.
     fn key(&self) -> Result<Option<String>, CliError> {
         let key = match &self.api_key_file {
-            Some(path) => std::fs::read_to_string(path)
-                .map(Some)
-                .map_err(|error| CliError::failed(format!("the key in {} cannot be read: {error}", path.display())))?,
+            Some(path) => std::fs::read_to_string(path).map(Some).map_err(|error| {
+                CliError::failed(format!("the key in {} cannot be read: {error}", path.display()))
+            })?,
             None => std::env::var(KEY).ok(),
         };
         let key = key.map(|key| key.trim().to_owned());
-        if key.as_ref().is_some_and(|key| key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic())) {
+        if key.as_ref().is_some_and(|key| key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
             return Err(CliError::usage(
                 "the key is empty, or has characters that no header can have",
                 "a key is one line of letters, digits and signs, such as `openssl rand -hex 32` gives",

@@ -46,7 +46,8 @@ impl Server {
     /// The status and the body of a response.
     fn ask(&self, method: &str, path: &str, body: &str, headers: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}", self.address);
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}", self.address);
         let kind = format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         stream.write_all(format!("{head}{kind}").as_bytes()).unwrap();
         let mut told = String::new();
@@ -76,7 +77,8 @@ fn question(more: &Value) -> Value {
     let parts = json!([
         { "type": "image_url", "image_url": { "url": url } }, { "type": "text", "text": QUESTION },
     ]);
-    let mut body = json!({ "model": "tiny/a", "temperature": 0, "messages": [{ "role": "user", "content": parts }] });
+    let mut body =
+        json!({ "model": "tiny/a", "temperature": 0, "messages": [{ "role": "user", "content": parts }] });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
 }
@@ -100,7 +102,8 @@ fn a_variant_is_served_until_a_signal_and_answers_as_generate_does() {
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!(status, 200, "{told}");
     assert_eq!(told["choices"][0]["message"]["content"], expected, "{told}");
-    let (status, told) = server.chat(&question(&json!({ "messages": [{ "role": "user", "content": "red?" }] })));
+    let (status, told) =
+        server.chat(&question(&json!({ "messages": [{ "role": "user", "content": "red?" }] })));
     assert!(status == 400 && told.contains("pictures"), "{told}");
     let (code, err) = server.ended_by("TERM");
     assert_eq!(code, Some(0), "{err}");
@@ -123,7 +126,8 @@ fn a_key_is_read_from_a_file_and_wanted() {
 fn what_cannot_be_served_is_refused_before_anything_is_compiled() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let serve = |more: &[&str]| crossloom(&[&["serve", "recipes/synthetic.toml", "--variant", "cli"], more].concat());
+    let serve =
+        |more: &[&str]| crossloom(&[&["serve", "recipes/synthetic.toml", "--variant", "cli"], more].concat());
     serve(&["--port", &port]).exits(1).complains(&["cannot be listened at"]);
     serve(&["--port", "0", "--api-key-file", "no-such-file"]).exits(1).complains(&["no-such-file"]);
     serve(&["--port", "0", "--api-key-file", "/dev/null"]).exits(2).complains(&["the key is empty"]);
