@@ -8,7 +8,7 @@ use std::error::Error;
 use std::path::Path;
 
 use crossloom_run::backends::Resources;
-use crossloom_run::{Trained, resolved};
+use crossloom_run::{Asked, Trained, resolved};
 use crossloom_train::run_dir::RunDir;
 
 /// The answer of a variant to a question about a picture.
@@ -24,8 +24,8 @@ pub(crate) fn ask(
     let run = RunDir::open(run)?;
     let recipe = resolved::load(&run, &[])?;
     let known = recipe.variant(variant).ok_or("the run has no such variant")?;
-    let mut trained = Trained::load(&run.variant_path(variant)?, &known.recipe, Resources::default())?;
-    let mut answers = trained.ask(picture, &[question.to_owned()])?;
+    let trained = Trained::load(&run.variant_path(variant)?, &known.recipe, Resources::default())?;
+    let mut answers = trained.ask(&Asked::about(picture, &[question.to_owned()]))?;
     Ok(answers.pop().ok_or("no answer")?.answer)
 }
 

@@ -57,7 +57,7 @@ impl Setting {
                 "write data.tokenizer = \"model\", and data.text_positions",
             ));
         };
-        let pictures = pictures(recipe)?;
+        let pictures = picture_reader(recipe, Processor::of(recipe))?;
         let lengths: Vec<usize> = lengths.iter().copied().chain([text]).collect();
         let buckets = Bucket::all(
             recipe.train.batch_size,
@@ -139,8 +139,10 @@ impl Setting {
 }
 
 /// How the pictures of a recipe's conversations become views.
-fn pictures(recipe: &Recipe) -> Result<PictureReader, ExperimentError> {
-    let processor = Processor::of(recipe);
+pub(crate) fn picture_reader(
+    recipe: &Recipe,
+    processor: Processor,
+) -> Result<PictureReader, ExperimentError> {
     let tokens = recipe.model.visual_tokens();
     Ok(match recipe.model.vision.anyres {
         None => PictureReader::new(processor.images()?, tokens, None)?,
@@ -159,7 +161,8 @@ fn pictures(recipe: &Recipe) -> Result<PictureReader, ExperimentError> {
 /// Pictures that cannot be laid out.
 pub(crate) fn most_views(recipe: &Recipe) -> Result<Option<(usize, usize)>, ExperimentError> {
     let Source::Conversations { views, .. } = &recipe.data.source else { return Ok(None) };
-    let (pictures, most) = (pictures(recipe)?, views.iter().copied().max().unwrap_or(1));
+    let (pictures, most) =
+        (picture_reader(recipe, Processor::of(recipe))?, views.iter().copied().max().unwrap_or(1));
     let counted = most > 1 || !pictures.is_plain();
     Ok(counted.then(|| (most, pictures.most_tokens(most))))
 }

@@ -89,7 +89,7 @@ impl Held {
         let recipe = &stage.recipe;
         let (Interface { shapes, .. }, _) = Interface::read(&stage.dir, recipe)?;
         let checkpoints = stage.checkpoints();
-        let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir))?;
+        let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir.path().display()))?;
         let shape = BatchShape { batch: 1, ..batch_shape(&shapes) };
         let (model, _) = forward_func(recipe, shape, shapes.vocab_size, Outputs::Loss)?;
         let params = model.params;

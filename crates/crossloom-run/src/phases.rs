@@ -6,8 +6,8 @@ use std::ops::Range;
 use crossloom_compiler::{Plan, Target};
 use crossloom_data::packing::PackedBatch;
 use crossloom_model::{
-    BatchShape, CacheShape, ModelGraph, ParamSpec, Span, StepShape, chunking, connect, decode, inputs,
-    prefill,
+    BatchShape, CacheShape, ModelGraph, ParamSpec, Span, StepShape, ViewShape, chunking, connect, decode,
+    inputs, prefill,
 };
 use crossloom_recipe::{PointAddress, Recipe, Tap};
 use crossloom_runtime::{Arena, Executable, RunError, Session};
@@ -19,25 +19,55 @@ use crate::graph::{edges, policy};
 use crate::programs::compiled;
 use crate::states::{Encoding, PictureBudget, States};
 
-/// Positions of a prompt are rounded up to a multiple of this.
+/// Positions of a prompt are rounded up to a multiple of this at least.
 const POSITIONS: usize = 16;
+/// Positions of longer prompts are rounded up to a multiple of this part of the power of two above them.
+const STEPS: usize = 8;
 
 /// Views that are encoded at once, at the most: a batch may have a hundred and more.
 const VIEWS_AT_ONCE: usize = 16;
 
 /// `encode` and `connect` for pictures, `prefill` for prompts, `decode` for what follows them; one cache of keys and values
-/// of which every row of a batch has a slot.
+/// of which every sequence has a slot.
 #[derive(Debug)]
 pub struct Phases {
     graphs: Graphs,
     arena: Arena,
     pub(crate) encoder: Encoder,
-    /// Of a whole batch.
-    connect: Session,
-    /// By positions and questions of a row, and whether a picture is among them.
-    prefill: BTreeMap<(usize, usize, bool), Session>,
-    /// By questions of a row.
-    decode: BTreeMap<usize, Session>,
+    /// Of a whole batch, by its views.
+    connect: BTreeMap<Option<ViewShape>, Session>,
+    prefill: BTreeMap<Prompts, Session>,
+    /// By rows, and tokens of a row.
+    decode: BTreeMap<(usize, usize), Session>,
+}
+
+/// What prompts a prefill session reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Prompts {
+    /// Views and visual tokens, where they are counted.
+    views: Option<ViewShape>,
+    /// Positions of a row.
+    tokens: usize,
+    /// Of a row.
+    questions: usize,
+    /// Whether a picture is among the positions.
+    picture: bool,
+}
+
+/// How many tokens are decoded at once, at the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Decoding {
+    /// Sequences that live between calls, each with room for as many positions as a row has.
+    pub(crate) slots: usize,
+    /// Tokens of a row: one, or one of every question of a packed row.
+    pub(crate) tokens: usize,
+}
+
+impl Decoding {
+    /// Every row of a batch has a slot, and every question of a row a token.
+    pub(crate) fn packed(shape: BatchShape) -> Self {
+        Self { slots: shape.batch, tokens: shape.targets }
+    }
 }
 
 /// The graphs of the phases, of any size up to the largest.
@@ -45,8 +75,9 @@ pub struct Phases {
 pub(crate) struct Graphs {
     recipe: Recipe,
     edges: Vec<(Tap, PointAddress)>,
-    /// The largest batch; its targets are the most questions of a row.
+    /// The largest batch that is read; its targets are the most questions of a row.
     shape: BatchShape,
+    decoding: Decoding,
     vocab: usize,
     /// Positions of a prompt that are read at once, where that is less than all.
     chunk: Option<usize>,
@@ -67,18 +98,18 @@ impl PhasePrograms {
     pub(crate) fn new(
         recipe: &Recipe,
         shape: BatchShape,
+        decoding: Decoding,
         vocab: usize,
         chunk: Option<usize>,
         target: &dyn Target,
     ) -> Result<(Self, Described), ExperimentError> {
-        let graphs = Graphs::new(recipe, shape, vocab)?.in_chunks(chunk)?;
-        let targets = shape.targets;
+        let graphs = Graphs { decoding, ..Graphs::new(recipe, shape, vocab)? }.in_chunks(chunk)?;
         let at_once = shape.views.map_or(shape.batch, |of| of.views.min(VIEWS_AT_ONCE));
         let (encoder, mut params) = EncoderProgram::new(recipe, at_once, target)?;
-        let (seen, read) = (graphs.connect()?, graphs.prefill(graphs.at_once(), targets, true)?);
+        let (seen, read) = (graphs.connect(shape.views)?, graphs.prefill(graphs.largest())?);
         let (connect, prefill) = (graphs.plan(&seen, target)?, graphs.plan(&read, target)?);
         let encoder = encoder.read_by(&connect);
-        let decode = graphs.plan(&graphs.decode(targets)?, target)?;
+        let decode = graphs.plan(&graphs.decode(decoding.slots, decoding.tokens)?, target)?;
         for param in seen.params.into_iter().chain(read.params) {
             if !params.iter().any(|known| known.name == param.name) {
                 params.push(param);
@@ -112,6 +143,7 @@ pub(crate) struct Described {
 }
 
 /// What the rows of a batch see.
+#[derive(Debug)]
 pub(crate) struct Seen {
     /// `[B, N, D]`; of no picture in rows without a question.
     pub(crate) visual: Vec<f32>,
@@ -123,21 +155,26 @@ impl Phases {
     /// The compiled phases as sessions; the store then has all weights and the arena its size.
     pub(crate) fn new(programs: PhasePrograms, arena: &Arena) -> Result<Self, ExperimentError> {
         let PhasePrograms { graphs, encoder, connect, prefill, decode } = programs;
-        let BatchShape { targets, .. } = graphs.shape;
+        let Decoding { slots, tokens } = graphs.decoding;
         let session = |plan| session(plan, arena);
         Ok(Self {
             encoder: Encoder::new(encoder, arena, States::new(PictureBudget::default().memory(false), None))?,
-            connect: session(connect)?,
-            prefill: BTreeMap::from([((graphs.at_once(), targets, true), session(prefill)?)]),
-            decode: BTreeMap::from([(targets, session(decode)?)]),
+            connect: BTreeMap::from([(graphs.shape.views, session(connect)?)]),
+            prefill: BTreeMap::from([(graphs.largest(), session(prefill)?)]),
+            decode: BTreeMap::from([((slots, tokens), session(decode)?)]),
             graphs,
             arena: arena.clone(),
         })
     }
 
-    /// Rows of a call, each with a slot of the cache.
+    /// Rows of a batch that is read.
     pub(crate) fn rows(&self) -> usize {
         self.graphs.shape.batch
+    }
+
+    /// Sequences that live between calls.
+    pub(crate) fn slots(&self) -> usize {
+        self.graphs.decoding.slots
     }
 
     /// How many pictures were encoded since the model was built.
@@ -149,7 +186,7 @@ impl Phases {
     pub(crate) fn largest(&self) -> impl Iterator<Item = (&'static str, &Session)> {
         let last = [
             ("encode", self.encoder.largest()),
-            ("connect", Some(&self.connect)),
+            ("connect", self.connect.values().next_back()),
             ("prefill", self.prefill.values().next_back()),
             ("decode", self.decode.values().next_back()),
         ];
@@ -166,7 +203,12 @@ impl Phases {
     pub(crate) fn see(&mut self, batch: &PackedBatch, encoding: Encoding) -> Result<Seen, ExperimentError> {
         let mut asked: Vec<usize> = batch.questions().iter().map(|question| question.row).collect();
         asked.dedup();
-        let session = &mut self.connect;
+        let views = batch.plan().views.map(|views| ViewShape { views, tokens: batch.plan().visual_tokens });
+        if !self.connect.contains_key(&views) {
+            let session = self.session(&self.graphs.connect(views)?)?;
+            self.connect.insert(views, session);
+        }
+        let session = found(&mut self.connect, &views)?;
         self.encoder.load(session, batch, &asked, encoding)?;
         load_layout(session, batch)?;
         if session.has_input(inputs::QUESTION_MASK) {
@@ -211,31 +253,38 @@ impl Phases {
     }
 
     /// The session that reads so many positions and questions of prompts, with its own sizes; `picture` says whether any of
-    /// the positions shows one.
+    /// the positions shows one, and `views` what pictures these rows have room for, where that is counted.
     pub(crate) fn prefill(
         &mut self,
         positions: usize,
         questions: usize,
         picture: bool,
+        views: Option<ViewShape>,
     ) -> Result<((usize, usize), &mut Session), ExperimentError> {
-        let tokens = positions.next_multiple_of(POSITIONS).min(self.graphs.at_once());
+        let step = (positions.next_power_of_two() / STEPS).max(POSITIONS);
+        let tokens = positions.next_multiple_of(step).min(self.graphs.at_once());
         let questions = bucket(questions, self.graphs.shape.targets);
-        let size = (tokens, questions, picture);
+        let size = Prompts { tokens, questions, picture, views };
         if !self.prefill.contains_key(&size) {
-            let session = self.session(&self.graphs.prefill(tokens, questions, picture)?)?;
+            let session = self.session(&self.graphs.prefill(size)?)?;
             self.prefill.insert(size, session);
         }
         Ok(((tokens, questions), found(&mut self.prefill, &size)?))
     }
 
-    /// The session that reads a token of so many questions of every row, with its own number.
-    pub(crate) fn decode(&mut self, questions: usize) -> Result<(usize, &mut Session), ExperimentError> {
-        let tokens = bucket(questions, self.graphs.shape.targets);
-        if !self.decode.contains_key(&tokens) {
-            let session = self.session(&self.graphs.decode(tokens)?)?;
-            self.decode.insert(tokens, session);
+    /// The session that reads so many tokens of every one of so many rows, with its own numbers.
+    pub(crate) fn decode(
+        &mut self,
+        rows: usize,
+        tokens: usize,
+    ) -> Result<((usize, usize), &mut Session), ExperimentError> {
+        let Decoding { slots, tokens: most } = self.graphs.decoding;
+        let size = (bucket(rows, slots), bucket(tokens, most));
+        if !self.decode.contains_key(&size) {
+            let session = self.session(&self.graphs.decode(size.0, size.1)?)?;
+            self.decode.insert(size, session);
         }
-        Ok((tokens, found(&mut self.decode, &tokens)?))
+        Ok((size, found(&mut self.decode, &size)?))
     }
 
     /// A bucket that was not used yet.
@@ -252,7 +301,8 @@ pub(crate) fn session(plan: Plan, arena: &Arena) -> Result<Session, RunError> {
 impl Graphs {
     /// Those of a recipe, for batches of at most that shape.
     pub(crate) fn new(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
-        Ok(Self { recipe: recipe.clone(), edges: edges(recipe)?, shape, vocab, chunk: None })
+        let decoding = Decoding::packed(shape);
+        Ok(Self { recipe: recipe.clone(), edges: edges(recipe)?, shape, decoding, vocab, chunk: None })
     }
 
     /// The same, with prompts that are read in chunks of so many positions.
@@ -277,39 +327,45 @@ impl Graphs {
         self.chunk.unwrap_or(self.shape.tokens)
     }
 
-    /// Vision states of a whole batch to what the language model reads.
-    pub(crate) fn connect(&self) -> Result<ModelGraph, ExperimentError> {
-        Ok(connect(&self.recipe, &self.edges, self.shape, self.vocab)?)
+    /// The most of prompts that is read at once.
+    fn largest(&self) -> Prompts {
+        let (tokens, questions) = (self.at_once(), self.shape.targets);
+        Prompts { views: self.shape.views, tokens, questions, picture: true }
     }
 
-    /// Reads so many positions and questions of prompts, with a picture or without.
-    pub(crate) fn prefill(
-        &self,
-        tokens: usize,
-        questions: usize,
-        picture: bool,
-    ) -> Result<ModelGraph, ExperimentError> {
+    /// Vision states of a whole batch to what the language model reads.
+    pub(crate) fn connect(&self, views: Option<ViewShape>) -> Result<ModelGraph, ExperimentError> {
+        Ok(connect(&self.recipe, &self.edges, BatchShape { views, ..self.shape }, self.vocab)?)
+    }
+
+    fn prefill(&self, prompts: Prompts) -> Result<ModelGraph, ExperimentError> {
+        let Prompts { views, tokens, questions, picture } = prompts;
         let span = match (self.chunk, picture) {
             (None, _) => Span::Whole,
             (Some(_), true) => Span::Chunk,
             (Some(_), false) => Span::Text,
         };
-        Ok(prefill(&self.recipe, &self.edges, self.step(tokens), questions, self.vocab, span)?)
+        let step = self.step(self.shape.batch, tokens, views);
+        Ok(prefill(&self.recipe, &self.edges, step, questions, self.vocab, span)?)
     }
 
-    /// Reads a token of so many questions of every row.
-    pub(crate) fn decode(&self, questions: usize) -> Result<ModelGraph, ExperimentError> {
-        Ok(decode(&self.recipe, &self.edges, self.step(questions), self.vocab)?)
+    /// Reads the longest prompts, all questions of a row.
+    pub(crate) fn largest_prefill(&self) -> Result<ModelGraph, ExperimentError> {
+        self.prefill(self.largest())
+    }
+
+    /// Reads so many tokens of every one of so many rows.
+    pub(crate) fn decode(&self, rows: usize, tokens: usize) -> Result<ModelGraph, ExperimentError> {
+        Ok(decode(&self.recipe, &self.edges, self.step(rows, tokens, self.shape.views), self.vocab)?)
     }
 
     fn plan(&self, graph: &ModelGraph, target: &dyn Target) -> Result<Plan, ExperimentError> {
         compiled(&graph.graph.lift()?, target, &policy(&self.recipe, &graph.params)?)
     }
 
-    fn step(&self, tokens: usize) -> StepShape {
-        let BatchShape { batch: rows, tokens: capacity, .. } = self.shape;
-        let visual = self.shape.views.map(|of| of.tokens);
-        StepShape { rows, tokens, cache: CacheShape { slots: rows, capacity }, visual }
+    fn step(&self, rows: usize, tokens: usize, views: Option<ViewShape>) -> StepShape {
+        let cache = CacheShape { slots: self.decoding.slots, capacity: self.shape.tokens };
+        StepShape { rows, tokens, cache, visual: views.map(|of| of.tokens) }
     }
 }
 

@@ -1,42 +1,46 @@
-//! A trained variant, as its run's folder holds it.
+//! A trained variant, as its run's folder holds it, is asked.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crossloom_data::packing::{ImageMode, PackedBatch, PackingPlan};
-use crossloom_data::tokenizer::QuestionTokenizer;
+use crossloom_data::image::{Image, ImageLimits};
+use crossloom_data::packing::PackingPlan;
 use crossloom_recipe::Recipe;
 use crossloom_train::run_dir::VariantDir;
 
 use crate::ExperimentError;
 use crate::backends::Resources;
-use crate::batch::{Pools, batch_shape};
-use crate::data::image_mode;
-use crate::gates::GateMoments;
-use crate::generate::answer;
-use crate::interface::Interface;
+use crate::batch::batch_shape;
+use crate::engine::{Card, Engine, Limits, Prompt, Reason, Request, Sampling, Served};
 use crate::memory::{DataNeed, fits};
 use crate::model::Model;
-use crate::processor::Processor;
 use crate::programs::Programs;
-use crate::question_vectors::Vectors;
 use crate::start::Start;
-use crate::states::Encoding;
-use crate::training_stage::{TrainingStage, newest};
+use crate::training_stage::TrainingStage;
+
+/// The most questions that are answered at once.
+const AT_ONCE: usize = 8;
 
 /// A trained variant that can be asked. Its folder is all it needs: no data set, no network.
+#[derive(Debug)]
 pub struct Trained {
-    model: Model,
-    tokenizer: QuestionTokenizer,
-    processor: Processor,
-    pools: Pools,
-    /// How its model encodes pictures, which stays as it is.
-    encoding: Encoding,
-    /// What makes vectors of questions, where something depends on them.
-    vectors: Option<Vectors>,
-    /// A batch of one picture.
-    batch: PackedBatch,
+    engine: Engine,
     /// The stage that it comes from.
     stage: Option<String>,
+}
+
+/// Questions about pictures, and how they are answered.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Files of pictures, which all questions see, in this order.
+    pub pictures: Vec<PathBuf>,
+    /// Questions; none sees another.
+    pub questions: Vec<String>,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Texts that end an answer and are no part of it.
+    pub stop: Vec<String>,
+    /// The most tokens of an answer; none for as many as the variant was evaluated with.
+    pub max_new_tokens: Option<usize>,
 }
 
 /// An answer.
@@ -50,49 +54,78 @@ pub struct Answered {
     pub finished: bool,
 }
 
-/// A picture and questions about it, read and checked.
-struct Prompt {
-    image: crossloom_data::image::Image,
-    questions: Vec<(String, Vec<i32>)>,
-}
+impl Asked {
+    /// Questions about one picture, answered with the best tokens.
+    pub fn about(picture: &Path, questions: &[String]) -> Self {
+        Self {
+            pictures: vec![picture.to_owned()],
+            questions: questions.to_vec(),
+            sampling: Sampling::default(),
+            stop: Vec::new(),
+            max_new_tokens: None,
+        }
+    }
 
-impl Trained {
-    /// Loads the newest checkpoint of a variant for prediction. `check` sees what the variant reads before anything heavy is
-    /// done.
-    fn load_with<T>(
-        dir: &VariantDir,
-        recipe: &Recipe,
-        resources: Resources,
-        check: impl FnOnce(&QuestionTokenizer, &Processor) -> Result<T, ExperimentError>,
-    ) -> Result<(Self, T), ExperimentError> {
-        if image_mode(recipe) == ImageMode::Withheld {
+    /// The prompts that a model reads.
+    fn prompts(&self, card: &Card) -> Result<Vec<Prompt>, ExperimentError> {
+        if !card.has_vision() && !self.pictures.is_empty() {
             return Err(ExperimentError::request(
-                format!("variant `{}` was trained with the picture withheld and cannot see one", dir.name()),
+                format!(
+                    "variant `{}` was trained with the picture withheld and cannot see one",
+                    card.variant()
+                ),
                 "ask a variant that is given the picture",
             ));
         }
-        let stage = newest(dir, recipe)?;
-        let recipe = &stage.recipe;
-        let (Interface { mut shapes, processor, .. }, tokenizer) = Interface::read(&stage.dir, recipe)?;
-        let checked = check(&tokenizer, &processor)?;
-        // A row's numbers do not depend on the other rows of its batch.
-        shapes.batch_size = 1;
-        let held = DataNeed { batches: shapes.batch_bytes(), pictures: 1, ..DataNeed::default() };
-        let mut model = restored(dir, &stage, &shapes, held, resources)?;
-        let encoding = model.phases.encoding()?;
-        let (pools, batch) = (Pools::of(recipe), PackedBatch::new(&shapes));
-        let vectors = Vectors::open(recipe)?;
-        let stage = recipe.stage().map(str::to_owned);
-        Ok((Self { model, tokenizer, processor, pools, encoding, vectors, batch, stage }, checked))
+        if self.questions.iter().any(|question| question.trim().is_empty()) {
+            return Err(ExperimentError::request(
+                "a question is blank, and has no answer",
+                "ask something, such as \"what shape is present?\"",
+            ));
+        }
+        let open = |path: &PathBuf| Image::open(path, &ImageLimits::default());
+        let pictures: Vec<Image> = self.pictures.iter().map(open).collect::<Result<_, _>>()?;
+        let prompt = |question: &String| Ok(card.question(question, pictures.clone())?);
+        self.questions.iter().map(prompt).collect()
     }
 
+    fn answers(&self, engine: &Engine, prompts: Vec<Prompt>) -> Result<Vec<Answered>, ExperimentError> {
+        let client = engine.client();
+        let most = self.max_new_tokens.unwrap_or(client.card().max_new_tokens());
+        let mut answered = Vec::with_capacity(prompts.len());
+        let mut prompts = prompts.into_iter().zip(&self.questions).peekable();
+        // As many as wait at the most.
+        while prompts.peek().is_some() {
+            let mut running = Vec::new();
+            for (prompt, question) in prompts.by_ref().take(AT_ONCE) {
+                let (sampling, stop) = (self.sampling, self.stop.clone());
+                let request = Request { sampling, stop, ..Request::new(prompt, most) };
+                running.push((question, client.submit(request)?));
+            }
+            for (question, running) in running {
+                let answer = running.answer().map_err(|problem| {
+                    ExperimentError::request(
+                        format!("\"{question}\" was not answered: {problem}"),
+                        "ask it again",
+                    )
+                })?;
+                let (question, finished) = (question.clone(), answer.reason == Reason::Stop);
+                answered.push(Answered { question, answer: answer.text.trim().to_owned(), finished });
+            }
+        }
+        Ok(answered)
+    }
+}
+
+impl Trained {
     /// Loads the newest checkpoint of a variant.
     ///
     /// # Errors
-    /// A variant that is trained without pictures; a folder of an earlier version; no checkpoint, or a damaged one; a
-    /// backend that runs nothing, or too little memory.
+    /// A folder of an earlier version; no checkpoint, or a damaged one; a backend that runs nothing, or too little memory.
     pub fn load(dir: &VariantDir, recipe: &Recipe, resources: Resources) -> Result<Self, ExperimentError> {
-        Ok(Self::load_with(dir, recipe, resources, |_, _| Ok(()))?.0)
+        let served = Served::trained(dir, recipe)?;
+        let stage = served.recipe().stage().map(str::to_owned);
+        Ok(Self { engine: Engine::start(served, Limits { resources, ..Limits::default() })?, stage })
     }
 
     /// The stage whose newest checkpoint answers: the newest one that has any. None where the recipe has no stages.
@@ -100,51 +133,41 @@ impl Trained {
         self.stage.as_deref()
     }
 
-    /// Answers questions about a picture file; each sees the picture, none sees another.
+    /// Answers questions.
     ///
     /// # Errors
-    /// A picture that cannot be read; a blank question; a word the tokenizer does not know; too many or too long questions.
-    pub fn ask(&mut self, image: &Path, questions: &[String]) -> Result<Vec<Answered>, ExperimentError> {
-        let prompt = prompt(&self.tokenizer, &self.processor, image, questions)?;
-        self.answer(prompt)
-    }
-
-    fn answer(&mut self, prompt: Prompt) -> Result<Vec<Answered>, ExperimentError> {
-        let (texts, tokens): (Vec<String>, Vec<Vec<i32>>) = prompt.questions.into_iter().unzip();
-        self.batch.fill_prompts(&[(&prompt.image, tokens)], &self.processor.normalization())?;
-        if let Some(vectors) = &mut self.vectors {
-            let asked: Vec<&str> = texts.iter().map(String::as_str).collect();
-            let made = vectors.of(&asked)?;
-            self.batch.lay_vectors(|question| {
-                made.chunks(vectors.width()).nth(usize::try_from(question.segment).ok()?.checked_sub(1)?)
-            })?;
-        }
-        let mut gates = GateMoments::default();
-        answer(&mut self.model, &mut self.batch, &self.pools, self.encoding, &mut gates, &[])?;
-        let answered = texts.into_iter().enumerate().map(|(i, question)| {
-            let answer = self.tokenizer.decode(self.batch.generated(i))?;
-            Ok(Answered { question, answer, finished: self.batch.questions()[i].ended_by_eos })
-        });
-        answered.collect()
+    /// A picture that cannot be read, or that the variant does not see; a blank question; a word the tokenizer does not know; a question
+    /// that is too long.
+    pub fn ask(&self, asked: &Asked) -> Result<Vec<Answered>, ExperimentError> {
+        asked.answers(&self.engine, asked.prompts(self.engine.client().card())?)
     }
 }
 
-/// Loads the newest checkpoint of a variant and asks it, once. Everything a person may get wrong is checked before anything
-/// heavy is done.
+/// Loads a model and asks it, once, with slots as long as these questions need. Everything a person may get wrong is checked before
+/// anything heavy is done.
 ///
 /// # Errors
-/// Those of [`Trained::load`] and [`Trained::ask`].
+/// Those of [`Engine::start`] and [`Trained::ask`].
 pub fn generate(
-    dir: &VariantDir,
-    recipe: &Recipe,
-    image: &Path,
-    questions: &[String],
+    served: Served,
+    asked: &Asked,
     resources: Resources,
 ) -> Result<Vec<Answered>, ExperimentError> {
-    let (mut trained, prompt) = Trained::load_with(dir, recipe, resources, |tokenizer, processor| {
-        prompt(tokenizer, processor, image, questions)
-    })?;
-    trained.answer(prompt)
+    let mut limits = Limits { resources, pictures: asked.pictures.len().max(1), ..Limits::default() };
+    let card = served.card(&limits)?;
+    let prompts = asked.prompts(&card)?;
+    let most = asked.max_new_tokens.unwrap_or(card.max_new_tokens());
+    for prompt in &prompts {
+        card.admits(&Request {
+            sampling: asked.sampling,
+            stop: asked.stop.clone(),
+            ..Request::new(prompt.clone(), most)
+        })?;
+    }
+    let longest = prompts.iter().map(Prompt::positions).max().unwrap_or_default();
+    limits.positions = Some((longest + most).next_multiple_of(16).min(card.positions()));
+    limits.slots = asked.questions.len().clamp(1, AT_ONCE);
+    asked.answers(&Engine::start(served, limits)?, prompts)
 }
 
 /// The model of a variant as its newest checkpoint has it, for batches of that shape.
@@ -160,7 +183,7 @@ pub(crate) fn restored(
 ) -> Result<Model, ExperimentError> {
     let recipe = &stage.recipe;
     let checkpoints = stage.checkpoints();
-    let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir))?;
+    let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir.path().display()))?;
     let shape = batch_shape(shapes);
     let device = resources.backend.running()?;
     let mut programs =
@@ -170,27 +193,7 @@ pub(crate) fn restored(
     Model::restored(programs, start, &device, &newest)
 }
 
-fn prompt(
-    tokenizer: &QuestionTokenizer,
-    processor: &Processor,
-    image: &Path,
-    questions: &[String],
-) -> Result<Prompt, ExperimentError> {
-    if questions.iter().any(|question| question.trim().is_empty()) {
-        return Err(ExperimentError::request(
-            "a question is blank, and has no answer",
-            "ask something, such as \"what shape is present?\"",
-        ));
-    }
-    let encoded = questions.iter().map(|text| Ok((text.clone(), tokenizer.question(text)?)));
-    let questions = encoded.collect::<Result<_, ExperimentError>>()?;
-    Ok(Prompt { image: processor.open(image)?, questions })
-}
-
 /// What is wrong where a variant has no checkpoint.
-pub(crate) fn no_checkpoint(dir: &VariantDir) -> ExperimentError {
-    ExperimentError::request(
-        format!("{} holds no checkpoint", dir.path().display()),
-        "train the variant first: crossloom run",
-    )
+pub(crate) fn no_checkpoint(place: impl std::fmt::Display) -> ExperimentError {
+    ExperimentError::request(format!("{place} holds no checkpoint"), "train the variant first: crossloom run")
 }

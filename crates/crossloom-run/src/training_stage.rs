@@ -41,7 +41,7 @@ fn reached(dir: &VariantDir, recipe: &Recipe) -> Result<Option<(TrainingStage, u
 /// # Errors
 /// No checkpoint at all; a folder that cannot be read.
 pub(crate) fn newest(dir: &VariantDir, recipe: &Recipe) -> Result<TrainingStage, ExperimentError> {
-    reached(dir, recipe)?.map(|(stage, _)| stage).ok_or_else(|| no_checkpoint(dir))
+    reached(dir, recipe)?.map(|(stage, _)| stage).ok_or_else(|| no_checkpoint(dir.path().display()))
 }
 
 /// Steps of all stages that a variant was trained for; none where it has no checkpoint.

@@ -88,7 +88,7 @@ impl<'v> VariantRun<'v> {
         let stage = TrainingStage::of(&dir, recipe);
         let (mut model, steps) = if job == Job::Evaluate {
             let checkpoints = stage.checkpoints();
-            let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(&dir))?;
+            let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir.path().display()))?;
             (Model::restored(programs, weights, device, &newest)?, stage.before + newest.state().step)
         } else {
             (Model::blank(programs, weights, device)?, stage.before)

@@ -3,7 +3,7 @@
 use super::rows::Row;
 use super::{Conversation, ConversationError};
 use crate::image::{CHANNELS, PixelTable};
-use crate::packing::{ImageMode, PackedBatch, PackingError, VISUAL_PARTS};
+use crate::packing::{IMAGE_SEGMENT, ImageMode, PackedBatch, PackingError, VISUAL_PARTS};
 
 /// Where the next sample of a row begins.
 #[derive(Default)]
@@ -21,6 +21,58 @@ pub(super) struct Layer {
     pub(super) mode: ImageMode,
     /// Visual tokens of a view.
     pub(super) tokens: usize,
+}
+
+/// Writes prompts into batches: conversations up to where their answers begin, each in a row of its own.
+#[derive(Debug)]
+pub struct PromptLayer(Layer);
+
+impl PromptLayer {
+    /// For views of `tokens` visual tokens each, whose samples become what a table says.
+    pub fn new(table: PixelTable, mode: ImageMode, tokens: usize) -> Self {
+        Self(Layer { table, mode, tokens })
+    }
+
+    /// Fills a batch. Where its views are not counted, each prompt is about one whole picture, and what stands up to the picture's end is
+    /// no question, as in rows of questions about a picture.
+    ///
+    /// # Errors
+    /// More prompts than rows; a prompt that is longer than a row, or has more views or visual tokens.
+    pub fn lay(&self, prompts: &[&Conversation], batch: &mut PackedBatch) -> Result<(), ConversationError> {
+        let plan = batch.plan();
+        let (rows, length, visual) = (plan.batch_size, plan.sequence_len, plan.visual_tokens);
+        let (counted, most) = (plan.views.is_some(), plan.views.unwrap_or(1));
+        if prompts.len() > rows {
+            return Err(PackingError::TooManyRows { given: prompts.len(), limit: rows }.into());
+        }
+        let views: usize = prompts.iter().map(|prompt| prompt.needs.views).sum();
+        let most_of_row = prompts.iter().map(|prompt| prompt.needs.views).max().unwrap_or_default();
+        let tokens = prompts.iter().map(|prompt| prompt.needs.visual).max().unwrap_or_default();
+        for (array, elements, limit) in [
+            ("pixels_bchw", if counted { views } else { most_of_row }, most),
+            ("image_index_bn", tokens, visual),
+        ] {
+            if elements > limit {
+                let (elements, limit) = (elements as u128, limit as u128);
+                return Err(PackingError::TooLarge { array, elements, limit }.into());
+            }
+        }
+        batch.clear(true);
+        batch.pixels_bchw.fill(0.0);
+        let mut views = 0;
+        for (row, prompt) in prompts.iter().enumerate() {
+            let mut next = Next::default();
+            self.0.sample(prompt, row, if counted { views } else { row }, &mut next, batch)?;
+            views += prompt.needs.views;
+            if let Some(picture) = prompt.pictures.first().filter(|_| !counted) {
+                let end = row * length + picture.start + picture.layout.tokens();
+                batch.segments_bt[row * length..end].fill(IMAGE_SEGMENT);
+            }
+            batch.ask(row, next.segment, prompt.tokens.len());
+        }
+        batch.real_rows = prompts.len();
+        Ok(())
+    }
 }
 
 impl Layer {

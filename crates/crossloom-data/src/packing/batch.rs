@@ -140,6 +140,22 @@ impl PackedBatch {
         Ok(())
     }
 
+    /// Notes that a row is one prompt of so many positions, whose answer is awaited.
+    pub(crate) fn ask(&mut self, row: usize, segment: i32, prompt_len: usize) {
+        self.questions.push(PackedQuestion {
+            row,
+            segment,
+            example: None,
+            start: 0,
+            prompt_len,
+            answer_len: 0,
+            first_slot: 0,
+            slots: 1,
+            finished: false,
+            ended_by_eos: false,
+        });
+    }
+
     /// Everything but the pixels, back to padding. The arrays keep their memory; one whose length was changed from
     /// outside gets its planned length again.
     pub(crate) fn clear(&mut self, prompts: bool) {

@@ -34,7 +34,7 @@ pub use error::PackingError;
 pub use evaluation::{AnswerMode, EvaluationPacker};
 pub use pixels::ImageMode;
 pub(crate) use plan::LENGTH_MULTIPLE;
-pub use plan::{PackingOptions, PackingPlan, VISUAL_PARTS};
+pub use plan::{PackingOptions, PackingPlan, PromptSizes, VISUAL_PARTS};
 pub use training::{TrainingOptions, TrainingPacker};
 
 /// A target that is not trained.

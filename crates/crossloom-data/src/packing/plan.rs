@@ -104,7 +104,55 @@ pub struct PackingPlan {
     pub special: SpecialTokens,
 }
 
+/// Sizes of batches of prompts, each in a row of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromptSizes {
+    /// Prompts of a batch.
+    pub rows: usize,
+    /// Positions of a prompt, at the most.
+    pub positions: usize,
+    /// Visual tokens of a prompt, at the most.
+    pub visual_tokens: usize,
+    /// Views of a batch, where they are counted.
+    pub views: Option<usize>,
+    /// Rotary positions that a picture takes, where its tokens share the first of them.
+    pub picture_positions: Option<usize>,
+    /// Pixels along a side of a view.
+    pub side: u32,
+    /// Width of the vectors of questions; 0 where nothing depends on them.
+    pub vector_width: usize,
+    /// Tokens of the vocabulary.
+    pub vocab_size: usize,
+    /// Ids with a meaning of their own.
+    pub special: SpecialTokens,
+}
+
 impl PackingPlan {
+    /// Shapes of prompts whose answers are kept elsewhere.
+    ///
+    /// # Errors
+    /// A size that is 0, no room for text, or an array that would be too large.
+    pub fn of_prompts(sizes: PromptSizes) -> Result<Self, PackingError> {
+        let plan = Self {
+            batch_size: sizes.rows,
+            sequence_len: sizes.positions,
+            lead: Vec::new(),
+            visual_tokens: sizes.visual_tokens,
+            views: sizes.views,
+            picture_positions: sizes.picture_positions,
+            targets: 1,
+            image_width: sizes.side,
+            image_height: sizes.side,
+            questions_per_sequence: 1,
+            max_new_tokens: 1,
+            vector_width: sizes.vector_width,
+            vocab_size: sizes.vocab_size,
+            special: sizes.special,
+        };
+        plan.check()?;
+        Ok(plan)
+    }
+
     /// Shapes in which every question of `splits` fits a sequence, alone at least.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod gguf;
 mod nearest;
 mod published;
 mod question;
+mod stream;
 mod train;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,7 @@ pub use error::{TokenizerError, UnknownWord};
 pub use gguf::GgufVocabulary;
 pub use published::{PublishedTokenizer, Spelled};
 pub use question::QuestionTokenizer;
+pub use stream::TextStream;
 pub use train::TokenizerOptions;
 
 /// The longest text that is encoded, in bytes.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::gguf::GgufVocabulary;
+use super::stream::Pieces;
 use super::{TokenizerError, encoded, read_json};
 
 /// What a special token is that stands in a text.
@@ -88,6 +89,28 @@ impl PublishedTokenizer {
     pub fn spelled(&self, ids: &[i32]) -> Result<String, TokenizerError> {
         let ids: Vec<u32> = ids.iter().filter_map(|&id| u32::try_from(id).ok()).collect();
         self.inner.decode(&ids, false).map_err(|error| TokenizerError::Invalid { reason: error.to_string() })
+    }
+
+    /// The text that one more token adds to those of a stream; nothing while a character is not whole.
+    ///
+    /// # Errors
+    /// The decoder fails, or writes tokens otherwise once another follows.
+    pub(super) fn step(&self, pieces: &mut Pieces, id: i32) -> Result<String, TokenizerError> {
+        let Ok(id) = u32::try_from(id) else { return Ok(String::new()) };
+        let Pieces { ids, prefix, prefix_len } = pieces;
+        let text = tokenizers::step_decode_stream(&self.inner, vec![id], true, ids, prefix, prefix_len);
+        let text = text.map_err(|error| TokenizerError::Invalid { reason: error.to_string() })?;
+        Ok(text.unwrap_or_default())
+    }
+
+    /// The text that a stream holds back.
+    ///
+    /// # Errors
+    /// The decoder fails.
+    pub(super) fn rest(&self, pieces: &Pieces) -> Result<String, TokenizerError> {
+        let text = self.inner.decode(&pieces.ids, true);
+        let text = text.map_err(|error| TokenizerError::Invalid { reason: error.to_string() })?;
+        Ok(text.get(pieces.prefix.len()..).unwrap_or_default().to_owned())
     }
 
     /// The id of a token by its written form.

@@ -8,6 +8,7 @@ use crossloom_data::image::{Image, ImageError, VisualLayout};
 use crossloom_data::tokenizer::{PICTURE, QuestionTokenizer, TokenizerError};
 
 use super::{Refused, Request};
+use crate::ExperimentError;
 
 /// The most log-probabilities that are told with a token.
 pub(super) const MOST_LOGPROBS: usize = 256;
@@ -42,6 +43,9 @@ pub struct Card {
     pub(super) eyes: Eyes,
     /// The most views and visual tokens of a prompt.
     pub(super) room: Room,
+    /// How many views batches of prompts have room for, from the fewest; none where they are not counted.
+    pub(super) views: Vec<Option<usize>>,
+    /// The most pictures, where they are counted.
     pub(super) pictures: usize,
     /// Rows of the embedding.
     pub(super) vocabulary: usize,
@@ -86,7 +90,7 @@ pub enum PromptError {
         pictures: usize,
     },
     /// Another number of pictures than the model reads.
-    #[error("{given} pictures are given; the model reads {least} to {most}")]
+    #[error("{given} pictures are given; the model reads {least} at least and {most} at most")]
     Pictures {
         /// How many.
         given: usize,
@@ -123,10 +127,34 @@ pub enum PromptError {
     Layout(#[from] ConversationError),
 }
 
+impl From<PromptError> for ExperimentError {
+    fn from(error: PromptError) -> Self {
+        match error {
+            PromptError::Chat(error) => error.into(),
+            PromptError::Tokenizer(error) => error.into(),
+            PromptError::Image(error) => error.into(),
+            PromptError::Layout(error) => error.into(),
+            PromptError::NoVision { .. } => Self::request(error.to_string(), "ask without a picture"),
+            PromptError::Pictures { .. } | PromptError::Places { .. } => Self::request(
+                error.to_string(),
+                "give as many pictures as the model and the messages have places for",
+            ),
+            PromptError::Conversation(_) | PromptError::Blank => {
+                Self::request(error.to_string(), "ask one question")
+            }
+        }
+    }
+}
+
 impl Card {
     /// What the model is called.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The last part of its name: that of the variant, where it is one of a recipe's.
+    pub fn variant(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or(&self.name)
     }
 
     /// Positions of a slot: prompt, pictures and answer together.
@@ -146,6 +174,11 @@ impl Card {
             Eyes::One { .. } => (1, 1),
             Eyes::Counted(_) => (0, self.pictures),
         }
+    }
+
+    /// Whether the model reads conversations; others read one question at a time.
+    pub fn converses(&self) -> bool {
+        matches!(self.tokenizer, QuestionTokenizer::Chat(_))
     }
 
     /// Whether the model sees pictures.
@@ -269,8 +302,11 @@ impl Card {
         Ok(Prompt { conversation: Arc::new(conversation), question })
     }
 
-    /// Refuses what can never be answered.
-    pub(super) fn admits(&self, request: &Request) -> Result<(), Refused> {
+    /// Refuses what can never be answered, as [`Client::submit`](super::Client::submit) does.
+    ///
+    /// # Errors
+    /// All that [`Refused`] names but a full queue and an engine that stops.
+    pub fn admits(&self, request: &Request) -> Result<(), Refused> {
         let Request { prompt, sampling, stop, max_new_tokens, logprobs, given, .. } = request;
         sampling.check()?;
         if prompt.positions() == 0 {

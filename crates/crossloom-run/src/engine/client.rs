@@ -7,6 +7,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::queue::Queue;
 use super::{BadSampling, Card, Event, Reason, Request, Usage};
+use crate::ExperimentError;
 
 /// What an engine was asked and did since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -62,7 +63,7 @@ pub enum Refused {
         room: usize,
     },
     /// Another number of pictures than the model reads.
-    #[error("{given} pictures are given; the model reads {least} to {most}")]
+    #[error("{given} pictures are given; the model reads {least} at least and {most} at most")]
     Pictures {
         /// How many.
         given: usize,
@@ -96,6 +97,18 @@ pub enum Refused {
         /// The most.
         most: usize,
     },
+}
+
+impl From<Refused> for ExperimentError {
+    fn from(refused: Refused) -> Self {
+        let help = match refused {
+            Refused::Full { .. } => "ask again when others have their answers",
+            Refused::Closed => "start the engine again",
+            Refused::TooLong { .. } => "ask for a shorter answer, or with a shorter prompt",
+            _ => "change the request",
+        };
+        Self::request(refused.to_string(), help)
+    }
 }
 
 /// The way to an engine.

@@ -12,14 +12,19 @@
 
 mod card;
 mod client;
+mod live;
+mod load;
 mod queue;
 mod request;
+mod sampler;
 mod sampling;
 mod served;
+mod slots;
+mod stops;
 pub mod testing;
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 
 pub use card::{Card, Prompt, PromptError};
 pub use client::{Answer, Client, Refused, Running, Stats};
@@ -29,6 +34,8 @@ pub use served::Served;
 
 use crate::ExperimentError;
 use crate::backends::Resources;
+use queue::{Found, Queue};
+use slots::Slots;
 
 /// How much an engine does at once.
 #[derive(Clone, Copy, Debug)]
@@ -64,13 +71,24 @@ impl Engine {
     /// # Errors
     /// A model that cannot be loaded or compiled, or limits that it cannot have; memory that does not suffice, before any is taken.
     pub fn start(served: Served, limits: Limits) -> Result<Self, ExperimentError> {
-        let _ = (served, limits);
-        Err(ExperimentError::request("the engine is not there yet", "wait for the next commit"))
+        Self::over(load::load(served, &limits)?, limits.queue)
+    }
+
+    /// Over a model that is loaded.
+    fn over(parts: slots::Parts, queue: usize) -> Result<Self, ExperimentError> {
+        let (card, slots) = (Arc::clone(&parts.card), parts.model.phases.slots());
+        let client = Client { card, queue: Arc::new(Queue::new(queue, slots)) };
+        let slots = Slots::new(parts, Arc::clone(&client.queue));
+        let thread = Builder::new().name("engine".to_owned()).spawn(move || answer(slots));
+        let thread = thread.map_err(|error| {
+            ExperimentError::request(format!("no thread can be started: {error}"), "end other programs")
+        })?;
+        Ok(Self { client, thread: Some(thread) })
     }
 
     /// A way to it.
     pub fn client(&self) -> Client {
-        Client { card: Arc::clone(&self.client.card), queue: Arc::clone(&self.client.queue) }
+        self.client.clone()
     }
 
     /// Takes no new requests, answers those that it has, and ends.
@@ -101,3 +119,32 @@ impl Drop for Engine {
         }
     }
 }
+
+/// What the engine's thread does until nothing more is asked.
+fn answer(mut slots: Slots) {
+    let queue = Leaving(slots.queue());
+    loop {
+        match queue.0.take(slots.free(), slots.is_idle()) {
+            Found::End => break,
+            Found::Stop => {
+                slots.abandon("the engine was stopped");
+                break;
+            }
+            Found::Some(asked) => slots.admit(asked),
+        }
+        // Inside the pool, so that kernels do not wait for it at every step.
+        rayon::scope(|_| slots.round());
+    }
+}
+
+/// Tells those who wait that nothing more comes, however the thread ends.
+struct Leaving(Arc<Queue>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests;

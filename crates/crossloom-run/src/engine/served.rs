@@ -9,6 +9,7 @@ use crossloom_train::run_dir::VariantDir;
 
 use crate::data::{image_mode, language_weights};
 use crate::interface::Interface;
+use crate::processor::Processor;
 use crate::training_stage::{TrainingStage, newest};
 use crate::{ExperimentError, ModelProcessor};
 
@@ -27,8 +28,11 @@ pub struct Served {
     pub(super) name: String,
     pub(super) recipe: Recipe,
     pub(super) tokenizer: QuestionTokenizer,
+    pub(super) processor: Processor,
     pub(super) weights: Weights,
     pub(super) mode: ImageMode,
+    /// How long an answer is by default.
+    pub(super) max_new_tokens: usize,
 }
 
 impl Served {
@@ -38,10 +42,11 @@ impl Served {
     /// No checkpoint; a folder of an earlier version.
     pub fn trained(dir: &VariantDir, recipe: &Recipe) -> Result<Self, ExperimentError> {
         let stage = newest(dir, recipe)?;
-        let (_, tokenizer) = Interface::read(&stage.dir, &stage.recipe)?;
+        let (Interface { shapes, processor, .. }, tokenizer) = Interface::read(&stage.dir, &stage.recipe)?;
         let (recipe, mode) = (stage.recipe.clone(), image_mode(&stage.recipe));
         let name = format!("{}/{}", recipe.name, dir.name());
-        Ok(Self { name, recipe, tokenizer, weights: Weights::Checkpoint(stage), mode })
+        let (weights, max_new_tokens) = (Weights::Checkpoint(stage), shapes.max_new_tokens);
+        Ok(Self { name, recipe, tokenizer, processor, weights, mode, max_new_tokens })
     }
 
     /// A recipe's model as it is before any training: pretrained weights, and start values of what it adds. It speaks its
@@ -61,9 +66,20 @@ impl Served {
         })?;
         let path = Path::new(path);
         let tokenizer = ModelProcessor::open(path)?.chat_tokenizer(path)?;
-        let (recipe, mode) = (recipe.clone(), image_mode(recipe));
-        let name = recipe.name.clone();
-        Ok(Self { name, recipe, tokenizer: tokenizer.into(), weights: Weights::Start, mode })
+        Ok(Self::starting(recipe, tokenizer.into()))
+    }
+
+    /// A recipe's model with its start values, and a tokenizer that it was made for.
+    pub fn starting(recipe: &Recipe, tokenizer: QuestionTokenizer) -> Self {
+        Self {
+            name: recipe.name.clone(),
+            tokenizer,
+            processor: Processor::of(recipe),
+            weights: Weights::Start,
+            mode: image_mode(recipe),
+            max_new_tokens: recipe.eval.max_new_tokens,
+            recipe: recipe.clone(),
+        }
     }
 
     /// The same by another name.

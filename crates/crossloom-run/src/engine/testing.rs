@@ -59,16 +59,17 @@ impl Scripted {
         script: impl Fn(&Request) -> Vec<Act> + Send + 'static,
     ) -> Result<Self, ExperimentError> {
         let (eyes, most) = match model.pictures {
-            None => (Eyes::Withheld { positions: 0 }, 0),
+            None => (Eyes::Withheld { positions: 1 }, 0),
             Some((reader, most)) => (Eyes::Counted(reader), most),
         };
-        let room = Room { text: model.positions, visual: model.positions, views: most };
+        let room = Room { text: model.positions, visual: model.positions, views: most.max(1) };
         let card = Card {
             name: model.name,
             positions: model.positions,
             max_new_tokens: model.positions,
             eyes,
             room,
+            views: Vec::new(),
             pictures: most,
             vocabulary: model.tokenizer.vocab_size(),
             tokenizer: model.tokenizer,

@@ -18,7 +18,7 @@ use crate::batch::{Pools, load_batch};
 use crate::programs::Programs;
 
 /// A variant of the synthetic recipe on very little data, with answers of up to five tokens.
-pub(super) fn recipe(variant: &str, sets: &[&str]) -> Recipe {
+pub(crate) fn recipe(variant: &str, sets: &[&str]) -> Recipe {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/synthetic.toml");
     let small = [
         "data.source={ kind = 'synthetic', train_images = 12, test_images = 5, questions_per_image = 6 }",
@@ -30,12 +30,12 @@ pub(super) fn recipe(variant: &str, sets: &[&str]) -> Recipe {
     load(&path, &LoadOptions { sets }).unwrap().variant(variant).unwrap().recipe.clone()
 }
 
-pub(super) fn shape(plan: &PackingPlan) -> BatchShape {
+pub(crate) fn shape(plan: &PackingPlan) -> BatchShape {
     crate::batch::batch_shape(plan)
 }
 
 /// A model whose weights are far from their start, so that answers differ by question and picture, and end or do not.
-pub(super) fn busy(recipe: &Recipe, plan: &PackingPlan) -> Model {
+pub(crate) fn busy(recipe: &Recipe, plan: &PackingPlan) -> Model {
     busy_in_chunks(recipe, plan, None)
 }
 
@@ -173,7 +173,7 @@ fn answers_by_the_phases_are_those_of_the_whole_model_where_views_are_counted() 
 }
 
 /// The recipe's data in the tokens of a model whose chat template writes a text in front of the picture.
-fn in_a_models_tokens(recipe: &Recipe) -> Data {
+pub(crate) fn in_a_models_tokens(recipe: &Recipe) -> Data {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crossloom-data/tests/chat");
     let format = ChatFormat {
         template: "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}\

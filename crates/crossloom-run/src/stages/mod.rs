@@ -206,9 +206,9 @@ impl Subject<'_> {
             Mode::Forward => return forward_func(recipe, shape, vocab, Outputs::Predictions),
             Mode::Train => return training_func(recipe, shape, vocab),
             Mode::Encode => encode(recipe, shape.batch)?,
-            Mode::Connect => phases()?.connect()?,
-            Mode::Prefill => phases()?.prefill(shape.tokens, shape.targets, true)?,
-            Mode::Decode => phases()?.decode(shape.targets)?,
+            Mode::Connect => phases()?.connect(shape.views)?,
+            Mode::Prefill => phases()?.largest_prefill()?,
+            Mode::Decode => phases()?.decode(shape.batch, shape.targets)?,
         };
         let func = model.graph.lift()?;
         Ok((model, func))

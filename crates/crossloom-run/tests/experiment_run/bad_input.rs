@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crossloom_data::image::Image;
 use crossloom_run::backends::Resources;
-use crossloom_run::{Answered, Data, generate};
+use crossloom_run::engine::Served;
+use crossloom_run::{Answered, Asked, Data, generate};
 use crossloom_train::run_dir::VariantDir;
 use tempfile::TempDir;
 
@@ -69,7 +70,7 @@ impl Trained {
     fn ask(&self, image: &Path, questions: &[&str]) -> Result<Vec<Answered>, String> {
         let questions: Vec<String> = questions.iter().map(|q| (*q).to_owned()).collect();
         let recipe = &self.recipe.variant("cli").unwrap().recipe;
-        generate(&self.dir, recipe, image, &questions, Resources::default()).map_err(|e| e.to_string())
+        ask(&self.dir, recipe, image, &questions)
     }
 
     fn refuses(&self, image: &Path, questions: &[&str], parts: &[&str]) {
@@ -78,6 +79,18 @@ impl Trained {
             assert!(error.contains(part), "`{part}` is not in: {error}");
         }
     }
+}
+
+/// Loads a variant and asks it.
+fn ask(
+    dir: &VariantDir,
+    recipe: &crossloom_recipe::Recipe,
+    image: &Path,
+    questions: &[String],
+) -> Result<Vec<Answered>, String> {
+    Served::trained(dir, recipe)
+        .and_then(|served| generate(served, &Asked::about(image, questions), Resources::default()))
+        .map_err(|error| error.to_string())
 }
 
 /// A PNG that claims to be so wide and high.
@@ -118,7 +131,9 @@ fn questions_about_a_picture_are_answered_or_refused_for_a_reason() {
     assert_eq!(answers[0], answers[1], "questions do not see each other");
 
     trained.refuses(&good, &["is there a zebra?"], &["zebra"]);
-    trained.refuses(&good, &[question; 5], &["5", "4"]);
+    assert_eq!(trained.ask(&good, &[question; 20]).unwrap(), vec![answers[0].clone(); 20]);
+    let long = vec![question; 100].join(" ");
+    trained.refuses(&good, &[&long], &["there is room for", "shorter"]);
     for blank in ["", "  ", "\t\n"] {
         trained.refuses(&good, &[question, blank], &["blank"]);
     }
@@ -138,8 +153,7 @@ fn a_picture_is_not_shown_to_a_variant_that_cannot_see_it() {
     let image = trained.file("good.png", &trained.picture.to_png().unwrap());
     let blind = trained.recipe.variant("question_only").unwrap();
     let questions = std::slice::from_ref(&trained.question);
-    let asked = generate(&trained.dir, &blind.recipe, &image, questions, Resources::default());
-    let error = asked.unwrap_err().to_string();
+    let error = ask(&trained.dir, &blind.recipe, &image, questions).unwrap_err();
     assert!(error.contains("picture withheld") && error.contains("ask a variant"), "{error}");
 }
 

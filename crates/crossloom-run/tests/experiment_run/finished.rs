@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crossloom_recipe::Split;
-use crossloom_run::Data;
 use crossloom_run::backends::Resources;
+use crossloom_run::{Asked, Data};
 use crossloom_train::checkpoint::Checkpoints;
 use crossloom_train::metrics::read_metrics;
 use crossloom_train::run_dir::{RunDir, RunStatus};
@@ -161,7 +161,7 @@ fn answers_as_it_did(sets: &[&str]) {
     let run = RunDir::open(&copy).unwrap();
     let kept = crossloom_run::resolved::load(&run, &[]).unwrap();
     let cli = &kept.variant("cli").unwrap().recipe;
-    let mut trained =
+    let trained =
         crossloom_run::Trained::load(&run.variant_path("cli").unwrap(), cli, Resources::default()).unwrap();
     let split = data.images(crossloom_recipe::Split::Test).0;
     let records = &finished.variants[0].records;
@@ -169,7 +169,7 @@ fn answers_as_it_did(sets: &[&str]) {
     for (example, record) in split.examples().iter().zip(records) {
         let image = elsewhere.path().join("picture.png");
         std::fs::write(&image, split.images().image(example.image).unwrap().to_png().unwrap()).unwrap();
-        let answers = trained.ask(&image, std::slice::from_ref(&example.question)).unwrap();
+        let answers = trained.ask(&Asked::about(&image, std::slice::from_ref(&example.question))).unwrap();
         assert_eq!(Some(&answers[0].answer), record.answer.as_ref(), "{}", example.question);
     }
     let Err(error) = crossloom_run::resolved::load(&run, &["train.lr=0.5".to_owned()]) else {

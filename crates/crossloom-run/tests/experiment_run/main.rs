@@ -7,6 +7,7 @@ mod bad_input;
 #[path = "../../../crossloom-report/tests/support/browser.rs"]
 mod browser;
 mod conversations;
+mod engine;
 mod events;
 mod export;
 mod finished;

@@ -5,7 +5,8 @@ use std::path::Path;
 use crossloom_data::image::Image;
 use crossloom_recipe::{LoadOptions, Split, load_with};
 use crossloom_run::backends::Resources;
-use crossloom_run::{Data, Entry, generate, settled, start};
+use crossloom_run::engine::Served;
+use crossloom_run::{Asked, Data, Entry, generate, settled, start};
 
 use crate::support::{finish, sets};
 
@@ -36,7 +37,11 @@ fn a_model_that_reads_sentences_is_trained_scored_and_asked() {
     let data = Data::load(own, Path::new("."), &mut |_| ()).unwrap();
     let questions = [data.images(Split::Test).0.examples()[0].question.clone()];
     let dir = &finished.variants[0].dir;
-    let asked = generate(dir, own, &picture, &questions, Resources::default());
+    let asked = generate(
+        Served::trained(dir, own).unwrap(),
+        &Asked::about(&picture, &questions),
+        Resources::default(),
+    );
     let answered = asked.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(answered[0].question, questions[0]);
 

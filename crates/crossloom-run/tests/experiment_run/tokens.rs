@@ -6,7 +6,7 @@ use crossloom_data::tokenizer::{Tokenizer, TokenizerOptions};
 use crossloom_recipe::{LoadedRecipe, Part};
 use crossloom_run::backends::Resources;
 use crossloom_run::stages::Shapes;
-use crossloom_run::{Data, Trained};
+use crossloom_run::{Asked, Data, Trained};
 use crossloom_train::run_dir::RunDir;
 use safetensors::Dtype;
 
@@ -71,8 +71,9 @@ fn a_run_in_a_models_tokens_resumes_and_is_asked_from_a_copied_folder_alone() {
     let (split, _) = data.images(crossloom_recipe::Split::Test);
     let example = &split.examples()[0];
     std::fs::write(&picture, split.images().image(example.image).unwrap().to_png().unwrap()).unwrap();
-    let mut trained = Trained::load(&whole.dir.variant("cli").unwrap(), cli, Resources::default()).unwrap();
-    let answer = trained.ask(&picture, std::slice::from_ref(&example.question)).unwrap().remove(0);
+    let trained = Trained::load(&whole.dir.variant("cli").unwrap(), cli, Resources::default()).unwrap();
+    let asked = Asked::about(&picture, std::slice::from_ref(&example.question));
+    let answer = trained.ask(&asked).unwrap().remove(0);
     let record = &whole.variants[0].records[0];
     assert_eq!(record.question, example.question);
     assert_eq!((Some(&answer.answer), answer.finished), (record.answer.as_ref(), record.finished));

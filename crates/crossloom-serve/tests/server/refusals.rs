@@ -67,6 +67,7 @@ async fn what_is_no_request_is_refused() {
 #[tokio::test]
 async fn a_picture_for_a_model_without_eyes_is_refused() {
     let server = Server::start(false, 8, says(&["red"]), Limits::default(), Access::default()).await;
+    server.chat(question(json!({}))).await.json(200);
     let (param, message) = server.chat(about(&[&picture(2, 2)])).await.error(400);
     assert_eq!(param, "messages[0].content[0].image_url.url");
     assert!(message.contains("sees no pictures"), "{message}");

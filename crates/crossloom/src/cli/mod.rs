@@ -3,6 +3,7 @@
 //! [`Cli`] is the one description of all verbs and options; parsing, help, completions and their tests come from it.
 //! Exit codes are those of [`CliError::exit_code`].
 
+mod answer_options;
 mod choice;
 mod error;
 mod interrupt;
@@ -21,6 +22,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands;
 
+pub use answer_options::{AnswerArgs, ModelArgs, PictureArgs};
 pub use choice::choice;
 pub use error::CliError;
 pub use interrupt::{on_interrupt, stop_on_interrupt};
@@ -93,9 +95,12 @@ pub enum Verb {
     /// Evaluate and compare the trained variants of a recipe.
     #[command(long_about = commands::eval::LONG_ABOUT)]
     Eval(commands::eval::Args),
-    /// Answer questions about a picture with a trained variant.
+    /// Answer questions about pictures with a trained variant.
     #[command(long_about = commands::generate::LONG_ABOUT)]
     Generate(commands::generate::Args),
+    /// Talk with a trained variant about pictures.
+    #[command(long_about = commands::chat::LONG_ABOUT)]
+    Chat(commands::chat::Args),
     /// Answer requests of OpenAI's clients, and of a page in a browser, with a trained variant.
     #[command(long_about = commands::serve::LONG_ABOUT)]
     Serve(commands::serve::Args),
@@ -153,6 +158,7 @@ impl Verb {
             Self::Train(args) => commands::train::run(args, terminal),
             Self::Eval(args) => commands::eval::run(args, terminal),
             Self::Generate(args) => commands::generate::run(args, terminal),
+            Self::Chat(args) => commands::chat::run(args, terminal),
             Self::Serve(args) => commands::serve::run(args, terminal),
             Self::Check(args) => commands::check::run(args, terminal),
             Self::Verify(args) => commands::verify::run(args, terminal),

@@ -1,5 +1,6 @@
 //! The verbs, one file each: a struct of arguments and a function that does what they say.
 
+pub mod chat;
 pub mod check;
 pub mod compile;
 pub mod completions;

@@ -1,4 +1,4 @@
-//! `serve`: a trained variant behind an HTTP interface.
+//! `serve`: a model behind an HTTP interface.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -6,11 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use crossloom_run::engine::{self, Engine, Served};
+use crossloom_run::engine::{self, Engine};
 use crossloom_serve::{Access, Limits, stop};
 
-use super::runs::Runs;
-use crate::cli::{CliError, SubjectArgs, Terminal, on_interrupt};
+use crate::cli::{CliError, ModelArgs, SubjectArgs, Terminal, on_interrupt};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -36,7 +35,7 @@ const KEY: &str = "CROSSLOOM_API_KEY";
 #[command(after_long_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
-    subject: SubjectArgs,
+    model: ModelArgs,
     /// The address to be reached at; 0.0.0.0 is all of this machine's.
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
@@ -175,19 +174,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
             "warning: whoever reaches {address} may ask, as there is no key; --api-key-file names one"
         ));
     }
-    let SubjectArgs { variant, runs, .. } = &args.subject;
-    let (loaded, run) = args.subject.load(terminal)?;
-    let variant = variant.only(&loaded)?;
-    let run = match run {
-        Some(run) => run,
-        None => Runs::below(&runs.out).of_recipe(&loaded)?,
-    };
-    let dir = run.variant_path(&variant.name).map_err(CliError::failed)?;
-    let mut served = Served::trained(&dir, &variant.recipe)?;
+    let (mut served, _) = args.model.served(terminal)?;
     if let Some(name) = &args.name {
         served = served.named(name);
     }
-    let engine = Engine::start(served, args.engine.limits(&args.subject))?;
+    let engine = Engine::start(served, args.engine.limits(&args.model.subject))?;
     let client = engine.client();
     let (stop, stopped) = stop();
     on_interrupt("finishing what is being answered", move || stop.now())?;

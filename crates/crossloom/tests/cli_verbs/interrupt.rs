@@ -1,6 +1,6 @@
 //! Real runs: to the end, refused, interrupted, continued.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -105,6 +105,56 @@ fn a_trained_variant_answers_questions_about_a_picture() {
     let table = verb("generate", folder.path(), &asked).exits(0).out;
     let rows: Vec<&str> = table.lines().collect();
     assert!(rows.len() == 2 && rows[1].starts_with("what color is the shape?"), "{table}");
+    // A question by itself, or through a pipe, is the same question.
+    let asked = ["--variant", "cli", "--image", path, "--json"];
+    let by_itself = verb("generate", folder.path(), &[&asked[..], &["what color is the shape?"]].concat())
+        .exits(0)
+        .json();
+    assert_eq!(by_itself, document);
+    let piped =
+        piped("generate", folder.path(), &[&asked[..], &["-"]].concat(), "what color is the shape?\n");
+    assert_eq!(piped.exits(0).json(), document);
+    verb("generate", folder.path(), &asked).exits(2).complains(&["there is no question"]);
+    let drawn = |seed: &str| {
+        let more = ["--temperature", "1.5", "--seed", seed, "what color is the shape?"];
+        verb("generate", folder.path(), &[&asked[..], &more].concat()).exits(0).json()
+    };
+    assert_eq!(drawn("3"), drawn("3"));
+    let hot = [&asked[..], &["--temperature", "-1", "red?"]].concat();
+    verb("generate", folder.path(), &hot).exits(2);
+    let sum = [&asked[..], &["--top-p", "0", "red?"]].concat();
+    verb("generate", folder.path(), &sum).exits(2).complains(&["`top_p` is 0", "--top-p"]);
+
+    // A conversation: questions one by one about the picture, and how its gates opened.
+    let lines = format!(
+        "/gates\nwhat color is the shape?\n/gates\nis there a xylophone?\n/image {path}\n/dance\nwhat color is the shape?\n/quit\nnever\n"
+    );
+    let said = self::piped("chat", folder.path(), &["--variant", "cli", "--image", path], &lines).exits(0);
+    let answer = document["answers"][0]["answer"].as_str().unwrap();
+    let rows: Vec<&str> = said.out.lines().collect();
+    assert_eq!((rows[0], rows[rows.len() - 1]), (answer, answer), "{}", said.out);
+    assert!(
+        rows[1].starts_with("point") && rows.iter().filter(|row| row.contains("block.1")).count() == 3,
+        "{}",
+        said.out
+    );
+    said.complains(&["nothing was asked yet", "xylophone", "there is no `/dance`"]);
+}
+
+/// The same with a text on standard input.
+fn piped(verb: &str, out: &Path, more: &[&str], text: &str) -> Said {
+    let out = ["--out", out.to_str().unwrap()];
+    let arguments = [&[verb, "recipes/synthetic.toml"], &out[..], &SMALL[..], more].concat();
+    let mut child = (program(&workspace()).args(arguments))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
 #[test]

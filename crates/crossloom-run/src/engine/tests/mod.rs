@@ -1,0 +1,115 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crossloom_data::image::Image;
+use crossloom_ir::Role;
+use crossloom_model::{Init, initial_value};
+use crossloom_recipe::{LoadOptions, Recipe, Split, load_text};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::load::load;
+use super::queue::{Found, Queue};
+use super::slots::{Parts, Slots};
+use super::*;
+use crate::Data;
+use crate::generate::tests::{in_a_models_tokens, recipe};
+
+mod company;
+mod pictures;
+mod requests;
+mod scores;
+mod whole;
+
+/// Limits of a small engine.
+fn limits(slots: usize) -> Limits {
+    Limits { slots, queue: 256, pictures: 3, ..Limits::default() }
+}
+
+/// A recipe's model, whose weights are far from their start, so that answers differ by question and picture.
+fn busy(recipe: &Recipe, data: &Data, limits: &Limits) -> Parts {
+    let served = Served::starting(recipe, data.tokenizer.clone());
+    let mut parts = load(served, limits).unwrap();
+    let store = &parts.model.store;
+    for tensor in store.tensors().into_iter().filter(|tensor| tensor.role == Role::Weight) {
+        let mut values = store.read::<f32>(&tensor.name).unwrap();
+        let noise = initial_value(Init::Uniform { std: 0.25 }, values.len(), 3, &tensor.name);
+        values.iter_mut().zip(noise).for_each(|(value, noise)| *value += noise);
+        store.write(&tensor.name, &values).unwrap();
+    }
+    parts.encoding = parts.model.phases.encoding().unwrap();
+    parts
+}
+
+/// A method of the folder, in small, on drawn pictures.
+fn of_method(method: &str) -> Recipe {
+    let text = format!(
+        "name = 'engine'\n[model.vision]\nfamily = 'vit'\nimage_size = 32\npatch_size = 8\nhidden = 16\nlayers = 4\nheads = 2\nmlp = 32\n\
+         post_norm = true\n[model.language]\nfamily = 'llama'\nhidden = 16\nlayers = 5\nheads = 2\nmlp = 32\nmax_positions = 256\n[train]\n\
+         steps = 1\n[data]\nquestions_per_sequence = 1\n\
+         source = {{ kind = 'synthetic', train_images = 12, test_images = 5, questions_per_image = 6 }}\n\
+         [variants.it]\nextends = ['methods/{method}.toml']\n"
+    );
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/under-test.toml");
+    let loaded = load_text(&path, &text, &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+    loaded.variant("it").unwrap().recipe.clone()
+}
+
+fn data(recipe: &Recipe) -> Data {
+    Data::load(recipe, Path::new("."), &mut |_| ()).unwrap()
+}
+
+/// A question of the test split with its picture.
+fn example(data: &Data, number: usize) -> (String, Image) {
+    let split = data.images(Split::Test).0;
+    let example = &split.examples()[number % split.examples().len()];
+    (example.question.clone(), split.images().image(example.image).unwrap())
+}
+
+/// An engine whose rounds a test runs.
+struct ByHand {
+    slots: Slots,
+    client: Client,
+}
+
+impl ByHand {
+    fn new(parts: Parts, limits: &Limits) -> Self {
+        let card = Arc::clone(&parts.card);
+        let queue = Arc::new(Queue::new(limits.queue, limits.slots));
+        Self { slots: Slots::new(parts, Arc::clone(&queue)), client: Client { card, queue } }
+    }
+
+    fn of(recipe: &Recipe, data: &Data, slots: usize) -> Self {
+        Self::new(busy(recipe, data, &limits(slots)), &limits(slots))
+    }
+
+    /// One round of the engine's thread; whether there is more to do.
+    fn round(&mut self) -> bool {
+        match self.client.queue.take(self.slots.free(), false) {
+            Found::Some(asked) => self.slots.admit(asked),
+            Found::End | Found::Stop => return false,
+        }
+        self.slots.round();
+        !self.slots.is_idle() || self.client.stats().waiting > 0
+    }
+
+    /// All events of a request that has no company.
+    fn alone(&mut self, request: Request) -> Vec<Event> {
+        let running = self.client.submit(request).unwrap();
+        while self.round() {}
+        events(running)
+    }
+
+    fn answer(&mut self, request: Request) -> Answer {
+        let running = self.client.submit(request).unwrap();
+        while self.round() {}
+        running.answer().unwrap()
+    }
+}
+
+/// All events of a request that has ended.
+fn events(mut running: Running) -> Vec<Event> {
+    std::iter::from_fn(|| running.wait()).collect()
+}

@@ -1,0 +1,138 @@
+//! The generation engine on tiny published models: what it reads and predicts is what transformers does.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crossloom_data::chat::Message;
+use crossloom_data::image::{Image, ImageLimits};
+use crossloom_recipe::{LoadOptions, Recipe, load_with};
+use crossloom_run::engine::{Engine, Event, Limits, PromptError, Request, Served, Token};
+use crossloom_run::start::architecture;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Cases {
+    every: usize,
+    checkpoints: BTreeMap<String, Vec<Case>>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    pictures: Vec<String>,
+    messages: Vec<Message>,
+    ids: Vec<i32>,
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llava")
+}
+
+/// A recipe that is a checkpoint and nothing else.
+fn recipe(checkpoint: &str) -> Recipe {
+    let (input, anyres) = match checkpoint {
+        "llava" => ("block.3", ""),
+        _ => ("block.4", "vision.anyres = { side = 3, most_tiles = 2 }"),
+    };
+    let text = format!(
+        "name = '{checkpoint}'\n[model]\nweights = '{}'\n{anyres}\n[topology]\ninput = '{input}'\n\
+         [data]\ntokenizer = 'model'\ntext_positions = 64\n\
+         source = {{ kind = 'files', format = 'llava', train = ['train.json'], test = ['test.json'], pictures = '.' }}\n\
+         [train]\nsteps = 1\n",
+        fixtures().join(checkpoint).display()
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("recipe.toml");
+    std::fs::write(&path, text).unwrap();
+    let loaded = load_with(&path, &LoadOptions::default(), &architecture);
+    loaded.unwrap_or_else(|problems| panic!("{problems}")).variants[0].recipe.clone()
+}
+
+fn pictures(case: &Case) -> Vec<Image> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crossloom-data/tests/processors");
+    let open = |name: &String| Image::open(&folder.join(name), &ImageLimits::default()).unwrap();
+    case.pictures.iter().map(open).collect()
+}
+
+/// The logits of transformers at every few positions of a conversation.
+fn logits() -> BTreeMap<String, Vec<f32>> {
+    let file = std::fs::read(fixtures().join("logits.safetensors")).unwrap();
+    let all = safetensors::SafeTensors::deserialize(&file).unwrap();
+    let of_four = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().unwrap());
+    all.iter()
+        .map(|(name, tensor)| (name.to_owned(), tensor.data().chunks(4).map(of_four).collect()))
+        .collect()
+}
+
+fn log_softmax(row: &[f32]) -> Vec<f64> {
+    let sum: f64 = row.iter().map(|&logit| f64::from(logit).exp()).sum();
+    row.iter().map(|&logit| f64::from(logit) - sum.ln()).collect()
+}
+
+/// Conversations with a picture, one in tiles, two, and none, up to their last answer, which is given token by token: the ids are those
+/// of transformers' processor, and every token is as likely as its model says. All are asked at once.
+#[test]
+fn prompts_and_what_follows_them_are_those_of_transformers() {
+    let Cases { every, mut checkpoints } =
+        serde_json::from_slice(&std::fs::read(fixtures().join("cases.json")).unwrap()).unwrap();
+    let known = logits();
+    for checkpoint in ["llava", "onevision"] {
+        let limits = Limits { slots: 3, pictures: 2, positions: Some(512), ..Limits::default() };
+        let engine = Engine::start(Served::untrained(&recipe(checkpoint)).unwrap(), limits).unwrap();
+        let client = engine.client();
+        let asked = checkpoints.remove(checkpoint).unwrap().into_iter().map(|case| {
+            let asked = &case.messages[..case.messages.len() - 1];
+            let prompt = client.card().chat(asked, pictures(&case)).unwrap();
+            let start = prompt.positions();
+            assert_eq!(prompt.tokens(), &case.ids[..start], "{checkpoint}, {}", case.name);
+            let given = case.ids[start..].to_vec();
+            let request = Request { given, logprobs: Some(100), ..Request::new(prompt, 0) };
+            (case, start, client.submit(request).unwrap())
+        });
+        let (asked, mut compared): (Vec<_>, usize) = (asked.collect(), 0);
+        for (case, start, mut running) in asked {
+            let mut tokens: Vec<Token> = Vec::new();
+            while let Some(event) = running.wait() {
+                match event {
+                    Event::Token(token) => tokens.push(token),
+                    Event::Failed(problem) => panic!("{problem}"),
+                    Event::Started { .. } | Event::Done { .. } => {}
+                }
+            }
+            assert_eq!(tokens.iter().map(|token| token.id).collect::<Vec<_>>(), case.ids[start..]);
+            let rows = &known[&format!("{checkpoint}.{}", case.name)];
+            let vocabulary = client.card().vocabulary();
+            // What is predicted at a position is told with the token behind it.
+            let kept = (0..case.ids.len() - 1).step_by(every).enumerate().filter(|(_, at)| at + 1 >= start);
+            for (row, at) in kept {
+                let wanted = log_softmax(&rows[row * vocabulary..(row + 1) * vocabulary]);
+                let token = &tokens[at + 1 - start];
+                for (id, logprob) in token.top.iter().copied().chain([(token.id, token.logprob.unwrap())]) {
+                    let wanted = wanted[id as usize];
+                    let off = (f64::from(logprob) - wanted).abs();
+                    assert!(off < 5e-4, "{checkpoint}, {}, {at}: {id}: {logprob} {wanted}", case.name);
+                }
+                compared += 1;
+            }
+        }
+        assert!(compared >= 5, "{checkpoint}: {compared} positions");
+        engine.finish().unwrap();
+    }
+}
+
+#[test]
+fn a_model_without_words_cannot_be_served_untrained() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/synthetic.toml");
+    let loaded = crossloom_recipe::load(&path, &LoadOptions::default()).unwrap();
+    let error = Served::untrained(&loaded.variants[0].recipe).unwrap_err().to_string();
+    assert!(error.contains("no pretrained weights"), "{error}");
+}
+
+#[test]
+fn texts_that_name_the_picture_token_are_refused() {
+    let limits = Limits { slots: 1, positions: Some(256), ..Limits::default() };
+    let engine = Engine::start(Served::untrained(&recipe("llava")).unwrap(), limits).unwrap();
+    let error = engine.client().card().question("an <image> of a cat", Vec::new()).unwrap_err();
+    assert!(matches!(error, PromptError::Tokenizer(_)), "{error}");
+    assert!(error.to_string().contains("place"), "{error}");
+}

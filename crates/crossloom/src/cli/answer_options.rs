@@ -1,0 +1,118 @@
+//! Arguments that the verbs share which let a model answer.
+
+use std::path::PathBuf;
+
+use crossloom_run::engine::{Sampling, Served};
+use crossloom_run::unfinished_stage;
+use crossloom_train::run_dir::VariantDir;
+
+use super::{CliError, SubjectArgs, Terminal};
+use crate::commands::runs::Runs;
+
+/// Which model answers: a trained variant, or one that is as its weights were published.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ModelArgs {
+    /// The recipe or the run.
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+    /// Answer with the recipe's pretrained weights as they are, in the chat format of their folder: nothing has to be trained.
+    #[arg(long)]
+    pub untrained: bool,
+}
+
+impl ModelArgs {
+    /// The model, found and checked, and the variant's name. Nothing heavy is done.
+    ///
+    /// # Errors
+    /// A recipe that cannot be used, or was not run; no variant of that name, or several.
+    pub fn served(&self, terminal: &Terminal) -> Result<(Served, String), CliError> {
+        let SubjectArgs { variant, runs, .. } = &self.subject;
+        let (loaded, run) = self.subject.load(terminal)?;
+        let variant = variant.only(&loaded)?;
+        let name = variant.name.clone();
+        if self.untrained {
+            return Ok((Served::untrained(&variant.recipe)?, name));
+        }
+        let run = match run {
+            Some(run) => run,
+            None => Runs::below(&runs.out).of_recipe(&loaded)?,
+        };
+        let dir: VariantDir = run.variant_path(&name).map_err(CliError::failed)?;
+        if let Some(told) = unfinished_stage(&dir, &variant.recipe)? {
+            terminal.note(&format!("`{name}` is {told}"));
+        }
+        Ok((Served::trained(&dir, &variant.recipe)?, name))
+    }
+}
+
+/// How answers are drawn.
+#[derive(Debug, Clone, clap::Args)]
+pub struct AnswerArgs {
+    /// The most tokens of an answer. Default: as many as the variant was evaluated with.
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_tokens: Option<u32>,
+    /// Draw tokens rather than take the best: logits are divided by this. 0 takes the best.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.0)]
+    pub temperature: f32,
+    /// Draw among so many of the best tokens only. 0 is all.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub top_k: usize,
+    /// Draw among the fewest tokens only whose probabilities sum to this.
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+    pub top_p: f32,
+    /// Draw among tokens only that are at least this times as likely as the best.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub min_p: f32,
+    /// Divide the logits of tokens that prompt or answer have by this.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1.0)]
+    pub repetition_penalty: f32,
+    /// Take this from the logits of tokens that the answer has.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub presence_penalty: f32,
+    /// Take this from the logit of a token for each time that the answer has it.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub frequency_penalty: f32,
+    /// The seed of what is drawn.
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub seed: u64,
+    /// A text that ends an answer and is no part of it; may be given several times.
+    #[arg(long = "stop", value_name = "TEXT")]
+    pub stop: Vec<String>,
+}
+
+impl AnswerArgs {
+    /// How tokens are drawn.
+    ///
+    /// # Errors
+    /// A number that cannot be followed.
+    pub fn sampling(&self) -> Result<Sampling, CliError> {
+        let sampling = Sampling {
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            seed: self.seed,
+        };
+        sampling.check().map_err(|bad| {
+            let option = bad.field.replace('_', "-");
+            CliError::usage(bad.to_string(), format!("give another --{option}"))
+        })?;
+        Ok(sampling)
+    }
+
+    /// The most tokens of an answer, where that was said.
+    pub fn max_tokens(&self) -> Option<usize> {
+        self.max_tokens.map(|tokens| tokens as usize)
+    }
+}
+
+/// Files of pictures.
+#[derive(Debug, Clone, clap::Args)]
+pub struct PictureArgs {
+    /// A picture, PNG or JPEG; several where the model reads several, in their order.
+    #[arg(long = "image", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub images: Vec<PathBuf>,
+}
