@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// Bounds on requests and connections. Together with the engine's own they bound what clients can make the process hold.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Most bytes of a body (default 16 MiB).
     pub body: usize,
@@ -42,9 +42,9 @@ impl Default for Limits {
             choices: 16,
             requests: 128,
             connections: 512,
-            request_time: Duration::from_secs(600),
+            request_time: Duration::from_mins(10),
             header_time: Duration::from_secs(10),
-            body_time: Duration::from_secs(60),
+            body_time: Duration::from_mins(1),
             write_time: Duration::from_secs(30),
             stop_time: Duration::from_secs(30),
         }

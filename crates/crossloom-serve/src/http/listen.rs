@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 
 use crate::settings::Limits;
+
+/// A connection that is being answered.
+type Connection = http1::Connection<TokioIo<Pin<Box<TimeoutStream<TcpStream>>>>, TowerToHyperService<Router>>;
 
 /// The most bytes of a request's headers.
 const HEAD_BYTES: usize = 64 << 10;
@@ -75,11 +79,7 @@ async fn accept(
 
 /// A connection with its times: hyper watches how long headers take and how long nothing is asked, the stream how long a client
 /// takes nothing of what is written.
-fn connection(
-    stream: TcpStream,
-    router: Router,
-    limits: &Limits,
-) -> http1::Connection<TokioIo<std::pin::Pin<Box<TimeoutStream<TcpStream>>>>, TowerToHyperService<Router>> {
+fn connection(stream: TcpStream, router: Router, limits: &Limits) -> Connection {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.write_time));
     http1::Builder::new()

@@ -99,7 +99,7 @@ async fn answer(by: Interface, shared: Arc<Shared>, request: Request) -> Result<
     let Asked { wanted, requests } =
         timeout_at(deadline, prepared(by, &shared, held)).await.map_err(late)??;
     let count = requests.len();
-    let events = Events::ask(&shared.client, requests, deadline).map_err(|why| refused(why, by))?;
+    let events = Events::ask(&shared.client, requests, deadline).map_err(|why| refused(&why, by))?;
     let form = Form::new(by, &wanted, shared.client.clone());
     if wanted.stream {
         let held = (admitted, shared.metrics.streaming());

@@ -61,7 +61,7 @@ pub fn run(
     let runtime = runtime.worker_threads(THREADS).thread_name("serve").enable_all().build()?;
     let served = runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let paths = router(client, limits.clone(), access);
+        let paths = router(client, limits, access);
         serve(listener, paths, &limits, stopped.wait()).await;
         Ok(())
     });

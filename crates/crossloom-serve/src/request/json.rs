@@ -227,6 +227,7 @@ mod tests {
     fn a_text_without_escapes_is_not_copied() {
         let body = br#"{"texts":["plain","with \"escapes\""],"other":[{}]}"#;
         let read: Body<'_> = read(body).unwrap();
+        assert_eq!(read.stop, None);
         let texts = read.texts.unwrap().0;
         assert!(matches!(texts[0].0, Cow::Borrowed("plain")));
         assert_eq!(&*texts[1], "with \"escapes\"");

@@ -196,7 +196,7 @@ fn request(
 }
 
 /// Why the engine does not take a request that was read.
-pub(crate) fn refused(refused: Refused, by: Interface) -> ApiError {
+pub(crate) fn refused(refused: &Refused, by: Interface) -> ApiError {
     let field = match by {
         Interface::Chat => "messages",
         Interface::Completion => "prompt",
@@ -206,7 +206,7 @@ pub(crate) fn refused(refused: Refused, by: Interface) -> ApiError {
         Refused::Full { .. } => ApiError::Full("the queue is full"),
         Refused::Closed => ApiError::Stopping,
         Refused::TooLong { .. } => ApiError::TooLong(Problem::new(field, message)),
-        Refused::Sampling(BadSampling { field, .. }) => ApiError::invalid(field, message),
+        Refused::Sampling(BadSampling { field, .. }) => ApiError::invalid(*field, message),
         Refused::Stop(_) => ApiError::invalid("stop", message),
         Refused::Logprobs { .. } => ApiError::invalid("logprobs", message),
         Refused::Pictures { .. } | Refused::Vocabulary { .. } | Refused::Empty(_) => {

@@ -19,6 +19,7 @@ const TOP_LOGPROBS: usize = 20;
 
 /// The fields, as they stand in the body. What OpenAI has and a local model has no use for (`user`, `store`, `metadata`) is
 /// passed over as unknown fields are.
+#[expect(clippy::struct_field_names, reason = "they are as OpenAI names them")]
 #[derive(Debug, Deserialize)]
 pub(crate) struct Options<'a> {
     #[serde(borrow)]

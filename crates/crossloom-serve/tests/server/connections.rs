@@ -87,7 +87,7 @@ async fn a_client_that_does_not_read_is_left() {
         let long = "red ".repeat(1 << 18);
         let mut acts = vec![started(request)];
         acts.extend((0..32).map(|_| Act::Tell(token(1, &long, request))));
-        acts.push(Act::Wait(Duration::from_secs(60)));
+        acts.push(Act::Wait(Duration::from_mins(1)));
         acts
     };
     let limits = Limits { write_time: Duration::from_millis(300), ..Limits::default() };

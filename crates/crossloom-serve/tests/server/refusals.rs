@@ -32,7 +32,7 @@ async fn what_can_never_succeed_names_the_field() {
         (about(&["https://example.org/cat.png"]), "messages[0].content[0].image_url.url"),
         (about(&[&picture(2, 2), "data:image/png;base64,@"]), "messages[0].content[1].image_url.url"),
         (about(&[&picture(2, 2)[..80]]), "messages[0].content[0].image_url.url"),
-        (about(&[&picture(2, 2); 4].map(|url| url.as_str())), "messages[0].content[3].image_url.url"),
+        (about(&[&picture(2, 2); 4].map(String::as_str)), "messages[0].content[3].image_url.url"),
     ];
     for (body, param) in cases {
         let (told, message) = server.chat(body.clone()).await.error(400);

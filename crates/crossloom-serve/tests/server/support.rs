@@ -165,7 +165,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let paths = router(engine.client(), limits.clone(), access);
+        let paths = router(engine.client(), limits, access);
         let running = tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
             serve(listener, paths, &limits, stopped).await;
@@ -251,7 +251,8 @@ pub(crate) fn request(method: Method, path: &str, body: String) -> hyper::Reques
 pub(crate) fn question(more: Value) -> Value {
     let mut body =
         json!({ "model": MODEL, "messages": [{ "role": "user", "content": "what color is the shape" }] });
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let Value::Object(fields) = more else { panic!("{more} has no fields") };
+    body.as_object_mut().unwrap().extend(fields);
     body
 }
 

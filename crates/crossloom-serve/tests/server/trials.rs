@@ -82,7 +82,7 @@ async fn many_clients_with_mixed_lengths_and_disconnects_leave_nothing_behind() 
     // Memory is compared with that of a quarter of the time, when all that is kept for later is there.
     tokio::time::sleep(time / 4).await;
     let early = resident();
-    tokio::time::sleep(time - time / 4).await;
+    tokio::time::sleep(time / 4 * 3).await;
     let late = resident();
     over.store(true, Ordering::Relaxed);
     for client in clients {
