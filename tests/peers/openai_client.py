@@ -3,12 +3,13 @@
     pip install openai==2.8.1 "pillow<14"
     cargo build --release && python tests/peers/openai_client.py
 
-The greedy answer to every test question is that of the run's own evaluation.
+The greedy answer to every question is that of `crossloom generate`.
 """
 
 import base64
 import os
 import time
+from pathlib import Path
 
 import openai
 from served import Served, program
@@ -20,7 +21,7 @@ def data_url(path):
 
 
 def message(served, sample):
-    picture = {"type": "image_url", "image_url": {"url": data_url(served.folder / "pictures" / sample["image"])}}
+    picture = {"type": "image_url", "image_url": {"url": data_url(Path(sample["image"]))}}
     return [{"role": "user", "content": [picture, {"type": "text", "text": sample["question"]}]}]
 
 
@@ -38,12 +39,12 @@ def refused(kind, param, ask):
 
 
 def answers(client, served):
-    """Greedy answers, whole and streamed, are those of the evaluation."""
+    """Greedy answers, whole and streamed, are those of `generate`."""
     known = served.answers()
-    for sample in served.tests():
+    for sample in served.samples:
         asked = dict(model=served.name, messages=message(served, sample), temperature=0, max_tokens=4)
         whole = client.chat.completions.create(**asked)
-        text, expected = whole.choices[0].message.content, known[sample["image"], sample["question"]]["answer"]
+        text, expected = whole.choices[0].message.content, known[sample["image"], sample["question"]]
         assert text == expected, (sample, text, expected)
         usage, pieces, reasons = None, [], []
         options = {"include_usage": True}
@@ -59,7 +60,7 @@ def answers(client, served):
 
 def log_probabilities(client, served):
     """The best token is told first, and is the one of a greedy answer."""
-    asked = dict(model=served.name, messages=message(served, served.tests()[0]), temperature=0, max_tokens=4)
+    asked = dict(model=served.name, messages=message(served, served.samples[0]), temperature=0, max_tokens=4)
     content = client.chat.completions.create(**asked, logprobs=True, top_logprobs=3).choices[0].logprobs.content
     assert content, "an answer has tokens"
     for token in content:
@@ -69,7 +70,7 @@ def log_probabilities(client, served):
 
 def seeds(client, served):
     """The same seed gives the same answers; several answers of one request have seeds of their own."""
-    asked = dict(model=served.name, messages=message(served, served.tests()[1]), temperature=5, max_tokens=4)
+    asked = dict(model=served.name, messages=message(served, served.samples[1]), temperature=5, max_tokens=4)
     several = [choice.message.content for choice in client.chat.completions.create(**asked, n=4, seed=3).choices]
     alone = [client.chat.completions.create(**asked, seed=3 + i).choices[0].message.content for i in range(4)]
     assert several == alone, (several, alone)
@@ -81,14 +82,14 @@ def gates(client, served):
     of = lambda sample: client.chat.completions.create(  # noqa: E731
         model=served.name, messages=message(served, sample), max_tokens=1, extra_body={"crossloom": {"gates": True}}
     ).choices[0].crossloom["gates"]
-    first, second = of(served.tests()[0]), of(served.tests()[1])
-    assert len(first) == 4 and {gate["tap"] for gate in first} == {"block.0", "block.1"}, first
+    first, second = of(served.samples[0]), of(served.samples[1])
+    assert len(first) == 4 and {gate["tap"] for gate in first} == {"block.1", "block.2"}, first
     assert first != second, "gates depend on the picture"
 
 
 def errors(client, served):
     """What can never succeed is an error of its own kind, at once."""
-    said = message(served, served.tests()[0])
+    said = message(served, served.samples[0])
     ask = lambda **more: client.chat.completions.create(**{"model": served.name, "messages": said, **more})  # noqa: E731
     refused(openai.NotFoundError, "model", lambda: ask(model="gpt-4o"))
     refused(openai.BadRequestError, "temperature", lambda: ask(temperature=-1))
@@ -96,7 +97,7 @@ def errors(client, served):
     refused(openai.BadRequestError, "tools", lambda: ask(tools=[{"type": "function", "function": {"name": "f"}}]))
     url = {"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}
     place = "messages[0].content[0].image_url.url"
-    refused(openai.BadRequestError, place, lambda: ask(messages=[{"role": "user", "content": [url, *said[0]["content"]]}]))
+    refused(openai.BadRequestError, place, lambda: ask(messages=[{"role": "user", "content": [url, said[0]["content"][1]]}]))
     url["image_url"]["url"] = said[0]["content"][0]["image_url"]["url"][:120]
     refused(openai.BadRequestError, place, lambda: ask(messages=[{"role": "user", "content": [url]}]))
     stranger = openai.OpenAI(base_url=served.url + "/v1", api_key="wrong")
@@ -113,7 +114,7 @@ def main():
         seeds(client, served)
         gates(client, served)
         errors(client, served)
-        print(f"{count} answers as evaluated, whole and streamed; log-probabilities, seeds, gates and errors as documented")
+        print(f"{count} answers are those of generate, whole and streamed; log-probabilities, seeds, gates and errors as documented")
 
 
 if __name__ == "__main__":

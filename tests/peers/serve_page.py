@@ -3,14 +3,15 @@
     pip install playwright==1.65.2 "pillow<14"
     cargo build --release && python tests/peers/serve_page.py [SCREENSHOT.png]
 
-The browser is `CHROMIUM`, or the first of chromium, chromium-browser and google-chrome on the path. The answer is that of the run's own
-evaluation. Nothing but the server is asked for anything, and the console stays empty.
+The browser is `CHROMIUM`, or the first of chromium, chromium-browser and google-chrome on the path. The answer is that of
+`crossloom generate`. Nothing but the server is asked for anything, and the console stays empty.
 """
 
 import base64
 import os
 import shutil
 import sys
+from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 from served import Served, program
@@ -42,21 +43,25 @@ def main():
         assert page.text_content("h1") == served.name
         assert "sees one picture and has 4 gated edges" in page.text_content("#about"), page.text_content("#about")
 
-        sample = next(sample for sample in served.tests() if sample["image"].endswith(".png"))
-        expected = served.answers()[sample["image"], sample["question"]]["answer"]
-        png = base64.b64encode((served.folder / "pictures" / sample["image"]).read_bytes()).decode()
-        page.evaluate(DROP, [sample["image"], png])
+        sample = next(sample for sample in served.samples if sample["image"].endswith(".png"))
+        expected = served.answers()[sample["image"], sample["question"]]
+        png = base64.b64encode(Path(sample["image"]).read_bytes()).decode()
+        page.evaluate(DROP, [Path(sample["image"]).name, png])
         page.wait_for_selector("#pictures img")
+        # As many tokens as `generate` writes.
+        page.click("summary")
+        page.fill("#tokens", "4")
         # By the keyboard alone.
         page.focus("#question")
         page.keyboard.type(sample["question"])
         page.keyboard.press("Enter")
         page.wait_for_selector("html[data-answered]")
-        assert page.text_content("#answer").replace(" … (cut at its longest length)", "") == expected
+        told = page.text_content("#answer").replace(" … (cut at its longest length)", "")
+        assert told == expected, (told, expected, page.text_content("#problem"))
         assert "tokens read" in page.text_content("#note")
         cells = page.locator("#heat td.shade")
         assert cells.count() == 4 and all(0 <= float(text) <= 1 for text in cells.all_text_contents())
-        assert page.locator("#heat thead th[scope=col]").all_text_contents() == ["block.0", "block.1"]
+        assert page.locator("#heat thead th[scope=col]").all_text_contents() == ["block.1", "block.2"]
         if len(sys.argv) > 1:
             page.screenshot(path=sys.argv[1], full_page=True)
 
@@ -69,7 +74,7 @@ def main():
         assert all("400" in line for line in said), said
         assert all(url.startswith((served.url, "data:", "blob:")) for url in asked), asked
         chromium.close()
-    print("the page answers as the evaluation does, shows four gates, and asks nobody else")
+    print("the page answers as generate does, shows four gates, and asks nobody else")
 
 
 if __name__ == "__main__":

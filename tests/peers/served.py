@@ -1,7 +1,7 @@
-"""A small model that was trained on coloured pictures, and a server that answers for it: what the scripts beside this one ask.
+"""A small model that was trained on generated shapes, and a server that answers for it: what the scripts beside this one ask.
 
 `Served(crossloom)` is a context. Pictures are PNGs of every kind that harnesses send (RGB, palette, RGBA, grey of 8 and 16 bits) and
-JPEGs. The model is trained for a minute; it need not be good, only something that is asked in two ways.
+JPEGs. The model is trained for some seconds; it need not be good, only something that is asked in two ways.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 COLOURS = {"red": (220, 30, 30), "green": (20, 200, 40), "blue": (30, 50, 220), "grey": (128, 128, 128)}
-QUESTIONS = ["what color is it?", "which color does the picture have?"]
+QUESTIONS = ["what color is the shape?", "what shape is present?"]
 RECIPE = """
 name = "served"
 [model.vision]
@@ -23,7 +23,7 @@ family = "vit"
 image_size = 32
 patch_size = 8
 hidden = 32
-layers = 2
+layers = 3
 heads = 2
 mlp = 64
 post_norm = true
@@ -34,17 +34,17 @@ layers = 2
 heads = 2
 kv_heads = 1
 mlp = 64
-max_positions = 64
+max_positions = 256
 [topology]
 input = "post_norm"
-taps = ["block.0", "block.1"]
+taps = ["block.1", "block.2"]
 points = { every = 1 }
 wiring = "dense"
 adapter = { kind = "amp", rank = 4 }
 gate = { kind = "agf", pool = "image" }
 [data]
-source = { kind = "files", format = "questions", train = ["train.jsonl"], test = ["test.jsonl"], pictures = "pictures" }
-questions_per_sequence = 1
+source = { kind = "synthetic", train_images = 200, test_images = 20, questions_per_image = 4 }
+questions_per_sequence = 4
 [train]
 steps = 60
 batch_size = 16
@@ -72,24 +72,21 @@ def picture(colour, kind, shade):
     return image, "png"
 
 
-def write_data(folder):
-    """Samples to train on and to test with: `train.jsonl`, `test.jsonl` and their pictures."""
-    (folder / "pictures").mkdir()
-    for split, count in [("train", 160), ("test", 40)]:
-        rows = []
-        for index in range(count):
-            colour = list(COLOURS)[index % len(COLOURS)]
-            kinds = ["grey", "wide grey"] if colour == "grey" else ["RGB", "P", "RGBA", "JPEG"]
-            image, ending = picture(colour, kinds[index // len(COLOURS) % len(kinds)], index * 7 % 50 - 25)
-            name = f"{split}-{index}.{ending}"
-            image.save(folder / "pictures" / name)
-            rows.append({"image": name, "question": QUESTIONS[index % len(QUESTIONS)], "answer": colour})
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / f"{split}.jsonl").write_text(text)
+def samples(folder):
+    """Pictures of every kind in a folder, each with a question about it."""
+    made = []
+    for index in range(12):
+        colour = list(COLOURS)[index % len(COLOURS)]
+        kinds = ["grey", "wide grey"] if colour == "grey" else ["RGB", "P", "RGBA", "JPEG"]
+        image, ending = picture(colour, kinds[index // len(COLOURS) % len(kinds)], index * 7 % 50 - 25)
+        path = folder / f"{index}.{ending}"
+        image.save(path)
+        made.append({"image": str(path), "question": QUESTIONS[index % len(QUESTIONS)]})
+    return made
 
 
 class Served:
-    """Trains, evaluates and serves; `url`, `name`, `run` (the run's folder) and `folder` (with the samples) say where."""
+    """Trains, evaluates and serves; `url`, `name`, `samples` and `folder` say what there is."""
 
     def __init__(self, crossloom, *options):
         self.crossloom, self.options = str(Path(crossloom).resolve()), options
@@ -97,7 +94,7 @@ class Served:
     def __enter__(self):
         self.temporary = tempfile.TemporaryDirectory()
         self.folder = Path(self.temporary.name)
-        write_data(self.folder)
+        self.samples = samples(self.folder)
         (self.folder / "recipe.toml").write_text(RECIPE)
         runs = self.folder / "runs"
         subprocess.run([self.crossloom, "run", self.folder / "recipe.toml", "--out", runs, "--quiet"], check=True)
@@ -113,14 +110,14 @@ class Served:
         assert self.process.wait(60) == 0, "the server did not end by itself"
         self.temporary.cleanup()
 
-    def tests(self):
-        """The test samples, in their order."""
-        return [json.loads(line) for line in (self.folder / "test.jsonl").read_text().splitlines()]
-
     def answers(self):
-        """What the run's own evaluation has for every test sample, by question and picture."""
-        records = [json.loads(line) for line in next(self.run.glob("cli/**/samples.jsonl")).read_text().splitlines()]
-        return {(record["image"], record["question"]): record for record in records}
+        """What `generate` answers about every sample, greedily, by picture and question."""
+        answers = {}
+        for sample in self.samples:
+            command = [self.crossloom, "generate", self.run, "--variant", "cli", "--image", sample["image"], "--json"]
+            said = subprocess.run([*command, sample["question"]], check=True, capture_output=True, text=True).stdout
+            answers[sample["image"], sample["question"]] = json.loads(said)["answers"][0]["answer"]
+        return answers
 
 
 def program():
