@@ -98,7 +98,7 @@ fn a_variant_is_served_until_a_signal_and_answers_as_generate_does() {
     assert!(status == 200 && models.contains("\"id\":\"tiny/a\""), "{models}");
     let (status, page) = server.ask("GET", "/", "", "");
     assert!(status == 200 && page.contains("Drop a picture"), "{page}");
-    let (status, told) = server.chat(&question(&json!({})));
+    let (status, told) = server.chat(&question(&json!({ "max_tokens": 3 })));
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!(status, 200, "{told}");
     assert_eq!(told["choices"][0]["message"]["content"], expected, "{told}");
@@ -132,7 +132,7 @@ fn what_cannot_be_served_is_refused_before_anything_is_compiled() {
     serve(&["--port", "0", "--api-key-file", "no-such-file"]).exits(1).complains(&["no-such-file"]);
     serve(&["--port", "0", "--api-key-file", "/dev/null"]).exits(2).complains(&["the key is empty"]);
     serve(&["--port", "0", "--slots", "0"]).exits(2).complains(&["--slots", "at least 1"]);
-    serve(&["--port", "0", "--request-time", "-1"]).exits(2).complains(&["--request-time"]);
+    serve(&["--port", "0", "--request-time", "0"]).exits(2).complains(&["--request-time"]);
     serve(&["--port", "0", "--max-body", "much"]).exits(2).complains(&["--max-body"]);
     let nothing = tempfile::tempdir().unwrap();
     let out = nothing.path().to_str().unwrap();
