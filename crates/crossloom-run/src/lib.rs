@@ -102,6 +102,6 @@ pub use states::PictureBudget;
 pub use step::ModelStep;
 pub use stream::TrainingBatch;
 pub use train::{conversation_stream, train};
-pub use trained::{Answered, Asked, Trained, generate};
+pub use trained::{Answered, Asked, Trained, generate, sees_pictures};
 pub use training::Training;
 pub use training_stage::unfinished_stage;

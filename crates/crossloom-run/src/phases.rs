@@ -264,7 +264,7 @@ impl Phases {
         let step = (positions.next_power_of_two() / STEPS).max(POSITIONS);
         let tokens = positions.next_multiple_of(step).min(self.graphs.at_once());
         let questions = bucket(questions, self.graphs.shape.targets);
-        let size = Prompts { tokens, questions, picture, views };
+        let size = Prompts { views, tokens, questions, picture };
         if !self.prefill.contains_key(&size) {
             let session = self.session(&self.graphs.prefill(size)?)?;
             self.prefill.insert(size, session);

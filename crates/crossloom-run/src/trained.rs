@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use crossloom_data::image::{Image, ImageLimits};
-use crossloom_data::packing::PackingPlan;
+use crossloom_data::packing::{ImageMode, PackingPlan};
 use crossloom_recipe::Recipe;
 use crossloom_train::run_dir::VariantDir;
 
 use crate::ExperimentError;
 use crate::backends::Resources;
 use crate::batch::batch_shape;
+use crate::data::image_mode;
 use crate::engine::{Card, Engine, Limits, Prompt, Reason, Request, Sampling, Served};
 use crate::memory::{DataNeed, fits};
 use crate::model::Model;
@@ -69,13 +70,7 @@ impl Asked {
     /// The prompts that a model reads.
     fn prompts(&self, card: &Card) -> Result<Vec<Prompt>, ExperimentError> {
         if !card.has_vision() && !self.pictures.is_empty() {
-            return Err(ExperimentError::request(
-                format!(
-                    "variant `{}` was trained with the picture withheld and cannot see one",
-                    card.variant()
-                ),
-                "ask a variant that is given the picture",
-            ));
+            return Err(blind(card.variant()));
         }
         if self.questions.iter().any(|question| question.trim().is_empty()) {
             return Err(ExperimentError::request(
@@ -191,6 +186,24 @@ pub(crate) fn restored(
     let start = Start::new(recipe, &programs.params)?;
     fits(&dir.name(), &mut programs, held, &*device, resources)?;
     Model::restored(programs, start, &device, &newest)
+}
+
+/// Refuses pictures for a variant that is trained without.
+///
+/// # Errors
+/// It is.
+pub fn sees_pictures(variant: &str, recipe: &Recipe) -> Result<(), ExperimentError> {
+    match image_mode(recipe) {
+        ImageMode::Shown => Ok(()),
+        ImageMode::Withheld => Err(blind(variant)),
+    }
+}
+
+fn blind(variant: &str) -> ExperimentError {
+    ExperimentError::request(
+        format!("variant `{variant}` was trained with the picture withheld and cannot see one"),
+        "ask a variant that is given the picture",
+    )
 }
 
 /// What is wrong where a variant has no checkpoint.

@@ -189,7 +189,9 @@ impl Sizes {
         }
         let of_one = recipe.model.vision.anyres.map_or(1, |anyres| anyres.most_views());
         let most = limits.pictures.max(of_one);
-        let mut views: Vec<usize> = (0..).map(|power| 1 << power).take_while(|&views| views < most).collect();
+        let mut views: Vec<usize> = std::iter::successors(Some(1), |views| Some(2 * views))
+            .take_while(|&views| views < most)
+            .collect();
         views.push(most);
         Ok(Self { positions, views: views.into_iter().map(Some).collect() })
     }

@@ -82,7 +82,9 @@ impl Sampler {
     /// The tokens that may be drawn, by id, with weights in proportion to their probabilities.
     pub(super) fn kept(&self, mut scores: Vec<f32>) -> Vec<(i32, f64)> {
         let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
-        scores.iter_mut().for_each(|score| *score /= temperature);
+        for score in &mut scores {
+            *score /= temperature;
+        }
         let most = scores.iter().copied().filter(|score| !score.is_nan()).fold(f32::NEG_INFINITY, f32::max);
         let mut least = f32::NEG_INFINITY;
         if top_k > 0 && top_k < scores.len() {

@@ -17,7 +17,7 @@ use crate::{ExperimentError, ModelProcessor};
 #[derive(Debug)]
 pub(super) enum Weights {
     /// The newest checkpoint of a training.
-    Checkpoint(TrainingStage),
+    Checkpoint(Box<TrainingStage>),
     /// Those that a training would begin with.
     Start,
 }
@@ -45,7 +45,7 @@ impl Served {
         let (Interface { shapes, processor, .. }, tokenizer) = Interface::read(&stage.dir, &stage.recipe)?;
         let (recipe, mode) = (stage.recipe.clone(), image_mode(&stage.recipe));
         let name = format!("{}/{}", recipe.name, dir.name());
-        let (weights, max_new_tokens) = (Weights::Checkpoint(stage), shapes.max_new_tokens);
+        let (weights, max_new_tokens) = (Weights::Checkpoint(Box::new(stage)), shapes.max_new_tokens);
         Ok(Self { name, recipe, tokenizer, processor, weights, mode, max_new_tokens })
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crossloom_run::engine::{Sampling, Served};
-use crossloom_run::unfinished_stage;
+use crossloom_run::{sees_pictures, unfinished_stage};
 use crossloom_train::run_dir::VariantDir;
 
 use super::{CliError, SubjectArgs, Terminal};
@@ -21,15 +21,18 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// The model, found and checked, and the variant's name. Nothing heavy is done.
+    /// The model, found and checked, and the variant's name; `pictures` says whether it is shown any. Nothing heavy is done.
     ///
     /// # Errors
-    /// A recipe that cannot be used, or was not run; no variant of that name, or several.
-    pub fn served(&self, terminal: &Terminal) -> Result<(Served, String), CliError> {
+    /// A recipe that cannot be used, or was not run; no variant of that name, or several; one that sees no pictures.
+    pub fn served(&self, pictures: bool, terminal: &Terminal) -> Result<(Served, String), CliError> {
         let SubjectArgs { variant, runs, .. } = &self.subject;
         let (loaded, run) = self.subject.load(terminal)?;
         let variant = variant.only(&loaded)?;
         let name = variant.name.clone();
+        if pictures {
+            sees_pictures(&name, &variant.recipe)?;
+        }
         if self.untrained {
             return Ok((Served::untrained(&variant.recipe)?, name));
         }

@@ -19,7 +19,7 @@ model was made for conversations; others are asked one question at a time.";
 const AFTER_HELP: &str = "\
 Examples:
   $ crossloom chat runs/quickstart-1a2b3c4d --variant cli --image shape.png
-  $ crossloom chat pair.toml --untrained --max-tokens 256 --temperature 0.7 < questions.txt
+  $ crossloom chat pair.toml --untrained --max-tokens 256 --temperature 0.7
 
 Lines are questions, but for those that begin with a stroke:
   /image PATH   show a picture with the next question
@@ -50,7 +50,7 @@ pub struct Args {
 /// said, and another may be asked.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     let sampling = args.answers.sampling()?;
-    let (served, _) = args.model.served(terminal)?;
+    let (served, _) = args.model.served(!args.pictures.images.is_empty(), terminal)?;
     let mut limits = Limits { slots: 1, resources: args.model.subject.resources.into(), ..Limits::default() };
     limits.pictures = limits.pictures.max(args.pictures.images.len());
     let engine = Engine::start(served, limits)?;
@@ -94,7 +94,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
                     }
                 }
                 None => {
-                    terminal.problem(&format!("there is no `{command}`: /image PATH, /gates, /reset, /quit"))
+                    terminal.problem(&format!("there is no `{command}`: /image PATH, /gates, /reset, /quit"));
                 }
             },
             question => {

@@ -60,7 +60,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
         stop: args.answers.stop.clone(),
         max_new_tokens: args.answers.max_tokens(),
     };
-    let (served, variant) = args.model.served(terminal)?;
+    let (served, variant) = args.model.served(!args.pictures.images.is_empty(), terminal)?;
     let answers = generate(served, &asked, args.model.subject.resources.into())?;
     if args.json {
         let images: Vec<String> = asked.pictures.iter().map(|path| path.display().to_string()).collect();

@@ -48,7 +48,7 @@ fn of_method(method: &str) -> Recipe {
     let text = format!(
         "name = 'engine'\n[model.vision]\nfamily = 'vit'\nimage_size = 32\npatch_size = 8\nhidden = 16\nlayers = 4\nheads = 2\nmlp = 32\n\
          post_norm = true\n[model.language]\nfamily = 'llama'\nhidden = 16\nlayers = 5\nheads = 2\nmlp = 32\nmax_positions = 256\n[train]\n\
-         steps = 1\n[data]\nquestions_per_sequence = 1\n\
+         steps = 1\nbatch_size = 2\nlr = 1e-3\n[data]\nquestions_per_sequence = 1\n\
          source = {{ kind = 'synthetic', train_images = 12, test_images = 5, questions_per_image = 6 }}\n\
          [variants.it]\nextends = ['methods/{method}.toml']\n"
     );

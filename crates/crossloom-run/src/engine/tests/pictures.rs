@@ -14,7 +14,9 @@ fn message(parts: &[&str]) -> Message {
 }
 
 fn setting(variant: &str) -> (Recipe, Data) {
-    let recipe = recipe(variant, &["data.questions_per_sequence=1", "model.language.max_positions=1024"]);
+    let sets =
+        ["data.questions_per_sequence=1", "model.language.max_positions=1024", "eval.max_new_tokens=14"];
+    let recipe = recipe(variant, &sets);
     let data = in_a_models_tokens(&recipe);
     (recipe, data)
 }
@@ -24,7 +26,9 @@ fn setting(variant: &str) -> (Recipe, Data) {
 fn a_picture_under_the_same_text_is_another_prompt() {
     let (recipe, data) = setting("cli");
     let mut engine = ByHand::of(&recipe, &data, 4);
-    let pictures: Vec<Image> = (0..30).step_by(6).map(|number| example(&data, number).1).collect();
+    let images = data.images(Split::Test).0.images();
+    let pictures: Vec<Image> = (0..images.len()).map(|number| images.image(number).unwrap()).collect();
+    assert_eq!(pictures.len(), 5);
     let card = Arc::clone(&engine.client.card);
     let ask = |picture: &Image| {
         let prompt = card.question("what is it?", vec![picture.clone()]).unwrap();
@@ -49,7 +53,7 @@ fn a_picture_under_the_same_text_is_another_prompt() {
 fn several_pictures_are_read_in_their_order_and_places() {
     let (recipe, data) = setting("cli");
     let mut engine = ByHand::of(&recipe, &data, 2);
-    let [one, two] = [0, 12].map(|number| example(&data, number).1);
+    let [one, two] = [0, 1].map(|number| data.images(Split::Test).0.images().image(number).unwrap());
     let card = Arc::clone(&engine.client.card);
     let mut ask = |message: Message, pictures: Vec<Image>| {
         let prompt = card.chat(&[message], pictures).unwrap();

@@ -145,8 +145,9 @@ fn clients_on_many_threads_each_hear_their_own_answer() {
             });
         }
     });
-    assert_eq!(engine.client().stats().done, 12);
+    let client = engine.client();
     engine.finish().unwrap();
+    assert_eq!(client.stats().done, 12);
 }
 
 /// A request for which no vector was computed fails; those around it are answered.
