@@ -174,7 +174,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
             "warning: whoever reaches {address} may ask, as there is no key; --api-key-file names one"
         ));
     }
-    let (mut served, _) = args.model.served(terminal)?;
+    let (mut served, _) = args.model.served(false, terminal)?;
     if let Some(name) = &args.name {
         served = served.named(name);
     }
