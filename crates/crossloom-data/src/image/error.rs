@@ -35,6 +35,16 @@ pub enum ImageError {
         /// The limit on rows.
         max_height: u32,
     },
+    /// The picture has more pixels than the limit; none was decoded.
+    #[error("picture `{name}`: {pixels} pixels; the limit is {limit}")]
+    TooManyPixels {
+        /// The file.
+        name: String,
+        /// How many its header promises.
+        pixels: u64,
+        /// The most pixels that are decoded.
+        limit: u64,
+    },
     /// Decoding would need more memory than the limit.
     #[error("picture `{name}`: decoding it needs more than the limit of {limit} bytes of memory")]
     TooMuchMemory {

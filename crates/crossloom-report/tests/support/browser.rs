@@ -6,15 +6,25 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// A page on disk and a browser to open it.
+/// A page and a browser to open it.
 pub(crate) struct Session {
     browser: PathBuf,
     folder: tempfile::TempDir,
+    address: String,
 }
 
 impl Session {
     /// Writes the page and finds a browser; none if there is none and none is required.
     pub(crate) fn open(page: &str) -> Option<Self> {
+        let mut session = Self::visit("")?;
+        let file = session.folder.path().join("report.html");
+        std::fs::write(&file, page).expect("the page is written");
+        session.address = format!("file://{}", file.display());
+        Some(session)
+    }
+
+    /// Finds a browser for a page that lies at an address; none if there is none and none is required.
+    pub(crate) fn visit(address: &str) -> Option<Self> {
         let Some(browser) = find_browser() else {
             let required = std::env::var("CROSSLOOM_REQUIRE_BROWSER").is_ok_and(|value| value == "1");
             assert!(!required, "CROSSLOOM_REQUIRE_BROWSER is set, but no Chromium was found");
@@ -22,14 +32,12 @@ impl Session {
             return None;
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::write(folder.path().join("report.html"), page).expect("the page is written");
-        Some(Self { browser, folder })
+        Some(Self { browser, folder, address: address.to_owned() })
     }
 
     /// Opens the page at `#fragment`.
     pub(crate) fn run(&self, fragment: &str, arguments: &[&str]) -> Output {
-        let mut address = format!("file://{}", self.folder.path().join("report.html").display());
-        address.push_str(fragment);
+        let address = format!("{}{fragment}", self.address);
         Command::new(&self.browser)
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])

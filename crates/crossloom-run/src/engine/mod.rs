@@ -21,6 +21,7 @@ mod sampling;
 mod served;
 mod slots;
 mod stops;
+pub mod testing;
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};

@@ -12,23 +12,33 @@ use super::CliError;
 /// A terminal sends INT, QUIT and HUP, a session manager HUP and TERM; batch systems announce an end by USR1, USR2 or XCPU.
 const ENDS: [i32; 7] = [SIGINT, SIGQUIT, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU];
 
-/// A flag that a request to stop sets: Ctrl-C, and every signal by which a terminal, a session manager or a batch
-/// system ends a process or announces that it will. A second Ctrl-C ends the process at once with code 130; nothing else
-/// does. A signal that was ignored when the process began, as `nohup` and shells do for what they put into the background,
-/// stays ignored. To be called once.
+/// A flag that a request to stop a training sets, as [`on_interrupt`] has it. To be called once.
 ///
 /// # Errors
 /// The system does not let requests be handled.
 pub fn stop_on_interrupt() -> Result<Arc<AtomicBool>, CliError> {
     let stop = Arc::new(AtomicBool::new(false));
-    listen(Requests { stop: Arc::clone(&stop), came: false, pressed: false })
-        .map_err(|error| CliError::failed(format!("requests to stop cannot be handled: {error}")))?;
+    let asked = Arc::clone(&stop);
+    on_interrupt("stopping after this step with a checkpoint", move || asked.store(true, Ordering::SeqCst))?;
     Ok(stop)
 }
 
+/// Does something on every request to stop: Ctrl-C, and every signal by which a terminal, a session manager or a batch
+/// system ends a process or announces that it will; the first is answered with what happens now. A second Ctrl-C ends the
+/// process at once with code 130; nothing else does. A signal that was ignored when the process began, as `nohup` and shells
+/// do for what they put into the background, stays ignored. To be called once.
+///
+/// # Errors
+/// The system does not let requests be handled.
+pub fn on_interrupt(stopping: &'static str, act: impl Fn() + Send + 'static) -> Result<(), CliError> {
+    listen(Requests { stopping, act, came: false, pressed: false })
+        .map_err(|error| CliError::failed(format!("requests to stop cannot be handled: {error}")))
+}
+
 /// What came so far.
-struct Requests {
-    stop: Arc<AtomicBool>,
+struct Requests<A> {
+    stopping: &'static str,
+    act: A,
     came: bool,
     pressed: bool,
 }
@@ -41,11 +51,11 @@ enum Answer {
     End,
 }
 
-impl Requests {
+impl<A: Fn()> Requests<A> {
     /// What becomes of a request of that name; none is Ctrl-C.
     fn take(&mut self, signal: Option<&str>) -> Answer {
         let first = !std::mem::replace(&mut self.came, true);
-        let stopping = "stopping after this step with a checkpoint";
+        let stopping = self.stopping;
         let again = "press Ctrl-C again to stop at once";
         match (signal, first) {
             (None, _) if std::mem::replace(&mut self.pressed, true) => Answer::End,
@@ -58,7 +68,7 @@ impl Requests {
 
     fn handle(&mut self, signal: Option<&str>) {
         let answer = self.take(signal);
-        self.stop.store(true, Ordering::SeqCst);
+        (self.act)();
         match answer {
             Answer::End => std::process::exit(130),
             // Where nobody reads there is nobody to tell.
@@ -68,7 +78,7 @@ impl Requests {
     }
 }
 
-fn listen(mut requests: Requests) -> std::io::Result<()> {
+fn listen(mut requests: Requests<impl Fn() + Send + 'static>) -> std::io::Result<()> {
     let heard = ENDS.into_iter().filter(|&signal| !is_ignored(signal));
     let mut signals = signal_hook::iterator::Signals::new(heard)?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -94,7 +104,7 @@ fn is_ignored(signal: libc::c_int) -> bool {
 mod tests {
     use super::*;
 
-    fn said(requests: &mut Requests, signal: Option<&str>) -> String {
+    fn said(requests: &mut Requests<fn()>, signal: Option<&str>) -> String {
         match requests.take(signal) {
             Answer::Say(text) => text,
             other => format!("{other:?}"),
@@ -103,7 +113,8 @@ mod tests {
 
     #[test]
     fn only_a_repeated_ctrl_c_ends_at_once() {
-        let requests = || Requests { stop: Arc::default(), came: false, pressed: false };
+        let stopping = "stopping after this step with a checkpoint";
+        let requests = || Requests { stopping, act: (|| {}) as fn(), came: false, pressed: false };
         let mut pressed = requests();
         assert!(said(&mut pressed, None).contains("with a checkpoint; press Ctrl-C again"));
         assert_eq!(pressed.take(Some("SIGTERM")), Answer::Nothing);

@@ -25,7 +25,7 @@ use crate::commands;
 pub use answer_options::{AnswerArgs, ModelArgs, PictureArgs};
 pub use choice::choice;
 pub use error::CliError;
-pub use interrupt::stop_on_interrupt;
+pub use interrupt::{on_interrupt, stop_on_interrupt};
 pub use options::{BackendArgs, Pick, RecipeArgs, RunsArgs, VariantArgs, VerifyArgs};
 pub use quantity::{bytes, counted, duration, grouped, scaled};
 pub use run_options::{EntryArgs, SubjectArgs, ThreadArgs};
@@ -101,6 +101,9 @@ pub enum Verb {
     /// Talk with a trained variant about pictures.
     #[command(long_about = commands::chat::LONG_ABOUT)]
     Chat(commands::chat::Args),
+    /// Answer requests of OpenAI's clients, and of a page in a browser, with a trained variant.
+    #[command(long_about = commands::serve::LONG_ABOUT)]
+    Serve(commands::serve::Args),
     /// Find every mistake in recipes without running them.
     #[command(long_about = commands::check::LONG_ABOUT)]
     Check(commands::check::Args),
@@ -156,6 +159,7 @@ impl Verb {
             Self::Eval(args) => commands::eval::run(args, terminal),
             Self::Generate(args) => commands::generate::run(args, terminal),
             Self::Chat(args) => commands::chat::run(args, terminal),
+            Self::Serve(args) => commands::serve::run(args, terminal),
             Self::Check(args) => commands::check::run(args, terminal),
             Self::Verify(args) => commands::verify::run(args, terminal),
             Self::Resolve(args) => commands::resolve::run(args, terminal),

@@ -13,7 +13,7 @@ use crate::commands::recipe::built_in;
 /// A recipe and its overrides.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RecipeArgs {
-    /// The recipe, a TOML file; `eval` and `generate` take the folder of a run as well.
+    /// The recipe, a TOML file; `eval`, `generate` and `serve` take the folder of a run as well.
     #[arg(value_name = "RECIPE", value_hint = clap::ValueHint::FilePath)]
     pub recipe: PathBuf,
     /// Override a setting, as in `--set train.steps=100`; may be given several times.

@@ -17,6 +17,7 @@ pub mod resolve;
 pub mod run;
 pub mod runs;
 pub mod schema;
+pub mod serve;
 pub mod snapshot;
 pub mod train;
 pub mod verify;

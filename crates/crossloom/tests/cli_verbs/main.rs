@@ -23,6 +23,7 @@ mod recipes;
 mod resolve;
 mod runs;
 mod samples;
+mod serve;
 mod snapshot;
 mod stages;
 mod stale;

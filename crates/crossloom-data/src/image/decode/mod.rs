@@ -27,6 +27,8 @@ pub struct ImageLimits {
     pub max_width: u32,
     /// Most rows (default 8192).
     pub max_height: u32,
+    /// Most pixels (default 8192 rows of 8192).
+    pub max_pixels: u64,
     /// Most bytes of memory that the decoded samples may take (default 512 MiB).
     pub max_memory: u64,
     /// Most bytes of an encoded file (default 64 MiB).
@@ -35,7 +37,14 @@ pub struct ImageLimits {
 
 impl Default for ImageLimits {
     fn default() -> Self {
-        Self { max_width: 8192, max_height: 8192, max_memory: 512 << 20, max_file_bytes: 64 << 20 }
+        let side: u32 = 8192;
+        Self {
+            max_width: side,
+            max_height: side,
+            max_pixels: u64::from(side) * u64::from(side),
+            max_memory: 512 << 20,
+            max_file_bytes: 64 << 20,
+        }
     }
 }
 
@@ -125,6 +134,10 @@ impl Source<'_> {
         let ImageLimits { max_width, max_height, .. } = *limits;
         if width > max_width || height > max_height {
             return Err(ImageError::TooLarge { name: self.name(), width, height, max_width, max_height });
+        }
+        let pixels = u64::from(width) * u64::from(height);
+        if pixels > limits.max_pixels {
+            return Err(ImageError::TooManyPixels { name: self.name(), pixels, limit: limits.max_pixels });
         }
         Ok(())
     }
