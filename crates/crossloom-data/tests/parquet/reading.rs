@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crossloom_data::image::Image;
+use crossloom_data::image::{Image, ImageLimits};
 use crossloom_data::records::{Record, RecordError, Records, format};
 use serde_json::Value;
 
@@ -61,7 +61,7 @@ fn rows_say_and_show_what_pyarrow_reads() {
             let decoded = records.pictures(number, &record).unwrap();
             let widths: Vec<u32> = decoded.iter().map(Image::width).collect();
             let pyarrows =
-                pictures.iter().map(|file| Image::decode(file, "", &Default::default()).unwrap().width());
+                pictures.iter().map(|file| Image::decode(file, "", &ImageLimits::default()).unwrap().width());
             assert_eq!(widths, pyarrows.collect::<Vec<_>>());
             let (path, row) = records.place(number).unwrap();
             assert!(path.ends_with(format!("{name}.parquet")) && row == number as u64 + 1);
@@ -94,7 +94,8 @@ fn files_that_cannot_be_read_say_why() {
         [(&b"PAR1"[..], "too short"), (b"{\"question\": 1, \"answer\": 2}", "does not end as Parquet")]
     {
         std::fs::write(&file, bytes).unwrap();
-        let message = refused(Records::open(format("parquet").unwrap(), &[file.clone()], other.path()));
+        let message =
+            refused(Records::open(format("parquet").unwrap(), std::slice::from_ref(&file), other.path()));
         assert!(message.contains(part), "{message}");
     }
 }

@@ -39,6 +39,13 @@ pub(super) struct Entries {
     pub(super) taken: (usize, usize),
 }
 
+/// The values of a row: what is said, by the names of columns, and what is shown.
+#[derive(Debug, Default)]
+pub(super) struct Row {
+    pub(super) said: Vec<(String, Value)>,
+    pub(super) shown: Vec<Value>,
+}
+
 /// The columns of a file that make a sample.
 #[derive(Debug)]
 pub(super) struct Columns {
@@ -81,11 +88,8 @@ impl Columns {
     }
 
     /// The values of a row: what is said by name, and what is shown. `entries` are those of the columns by their numbers.
-    pub(super) fn row(
-        &self,
-        entries: &mut dyn FnMut(usize) -> Option<Entries>,
-    ) -> Option<(Vec<(String, Value)>, Vec<Value>)> {
-        let (mut said, mut shown) = (Vec::new(), Vec::new());
+    pub(super) fn row(&self, entries: &mut dyn FnMut(usize) -> Option<Entries>) -> Option<Row> {
+        let mut row = Row::default();
         for (name, root) in &self.roots {
             let mut leaves = Vec::new();
             root.leaves(&mut leaves);
@@ -96,9 +100,13 @@ impl Columns {
             if !of.iter().all(|(_, entries)| entries.taken.0 == entries.levels.len()) {
                 return None;
             }
-            if SHOWN.contains(&name.as_str()) { shown.push(value) } else { said.push((name.clone(), value)) }
+            if SHOWN.contains(&name.as_str()) {
+                row.shown.push(value);
+            } else {
+                row.said.push((name.clone(), value));
+            }
         }
-        Some((said, shown))
+        Some(row)
     }
 }
 

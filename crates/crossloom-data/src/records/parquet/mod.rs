@@ -112,7 +112,7 @@ impl Parquet {
             Some(read.swap_remove(at).1)
         };
         let row = footer.columns.row(&mut take);
-        let (said, shown) = row.ok_or_else(|| {
+        let columns::Row { said, shown } = row.ok_or_else(|| {
             format!("row group {number}: its columns do not agree on how many values it has")
         })?;
         record(said, shown, line)

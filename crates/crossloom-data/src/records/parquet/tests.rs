@@ -51,7 +51,7 @@ fn values_that_are_nested_too_deep_or_longer_than_the_rest_are_not_walked() {
     // A list of a million texts, a text of 2^60 bytes, and structs in structs.
     assert_eq!(told(&[vec![0x19, 0xf8], varint(1_000_000), vec![0]].concat()), None);
     assert_eq!(told(&[vec![0x18], varint(1 << 60)].concat()), None);
-    assert_eq!(told(&[0x1c; 100_000]), None);
+    assert_eq!(told(&vec![0x1c; 100_000]), None);
 }
 
 /// A file of nothing but a footer with these columns: each with the number of those that it holds.
@@ -70,8 +70,8 @@ fn columns_that_a_footer_only_declares_take_no_memory() {
         std::fs::write(file.path(), bytes).unwrap();
         Footer::read(&std::fs::File::open(file.path()).unwrap()).unwrap_err()
     };
-    for columns in [&[i64::from(i32::MAX)][..], &[1; 10_000], &[-1]] {
-        let problem = refused(&of_columns(columns));
+    for columns in [vec![i64::from(i32::MAX)], vec![1; 10_000], vec![-1]] {
+        let problem = refused(&of_columns(&columns));
         assert!(
             problem.starts_with("its columns are nested more than 16 deep, or more than 65536"),
             "{problem}"
