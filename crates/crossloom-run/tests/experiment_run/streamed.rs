@@ -8,8 +8,8 @@ use crossloom_run::backends::Resources;
 use crossloom_run::memory::DataNeed;
 use crossloom_run::start::architecture;
 use crossloom_run::{
-    DataSets, Experiment, ExperimentError, Job, ModelProcessor, PictureBudget, RunOutcome, Trained, Unheard,
-    conversation_stream, located, preview, settled, survey,
+    Asked, DataSets, Experiment, ExperimentError, Job, ModelProcessor, PictureBudget, RunOutcome, Trained,
+    Unheard, conversation_stream, located, preview, settled, survey,
 };
 use crossloom_train::metrics::{DrawnSamples, read_metrics};
 use crossloom_train::run_dir::RunDir;
@@ -133,9 +133,10 @@ fn a_run_on_conversations_goes_on_bit_for_bit_wherever_they_lie_and_is_evaluated
     let asked = crossloom_run::resolved::to_ask(&finished.dir, &[]).unwrap();
     let ask = |loaded: &LoadedRecipe| {
         let dir = finished.dir.variant_path("cli").unwrap();
-        let mut trained =
-            Trained::load(&dir, &loaded.variant("cli").unwrap().recipe, Resources::default()).unwrap();
-        trained.ask(&moved.join("pictures/1.png"), &["what is the color".to_owned()]).unwrap()
+        let recipe = &loaded.variant("cli").unwrap().recipe;
+        let trained = Trained::load(&dir, recipe, Resources::default()).unwrap();
+        let picture = moved.join("pictures/1.png");
+        trained.ask(&Asked::about(&picture, &["what is the color".to_owned()])).unwrap()
     };
     let answered = ask(&asked);
     for path in &away {
