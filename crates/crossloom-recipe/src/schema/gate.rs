@@ -47,6 +47,7 @@ pub struct AgfGate {
     /// A norm on the hidden state that is pooled. The paper mentions none. The residual stream of a pretrained language model has
     /// positions and channels of a hundred to a thousand times the size of others: without a norm these alone are what the gate sees.
     #[serde(default, skip_serializing_if = "GateNorm::is_none")]
+    #[schemars(extend("default" = "none"))]
     pub norm: GateNorm,
     /// Positions over which the hidden state is pooled. Never the answer: that would leak the label.
     #[schemars(extend("default" = "prompt"))]

@@ -304,6 +304,8 @@ mod tests {
 
     use std::path::Path;
 
+    use crossloom_recipe::{LoadOptions, load};
+
     use super::*;
 
     /// Encoders with a class token and without one, whole pictures and tiles: what lies between a state and its tap hides no edge.
@@ -315,7 +317,7 @@ mod tests {
             ("llava-1.5-7b/llava-1.5-7b.toml", "cli"),
             ("llava-onevision/llava-onevision-0.5b.toml", "cli"),
         ] {
-            let loaded = crossloom_recipe::load(&recipes.join(recipe), &Default::default()).unwrap();
+            let loaded = load(&recipes.join(recipe), &LoadOptions::default()).unwrap();
             let recipe = &loaded.variant(variant).unwrap().recipe;
             for (edge, cost) in edge_costs(recipe, Shapes::unmeasured(recipe)).unwrap() {
                 assert!(cost.flops > 0 && cost.bytes > 0, "{}, {edge}: {cost:?}", recipe.name);
