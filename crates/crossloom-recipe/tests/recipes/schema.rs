@@ -145,7 +145,7 @@ fn every_setting_is_described_and_known_to_the_loader() {
 }
 
 /// Keys that are left out of what is written while they have these values.
-const UNWRITTEN: [(&str, &str); 17] = [
+const UNWRITTEN: [(&str, &str); 18] = [
     ("data.tokenizer", "\"words\""),
     ("model.vision.fit", "\"stretch\""),
     ("model.vision.layer_scale", "false"),
@@ -154,6 +154,7 @@ const UNWRITTEN: [(&str, &str); 17] = [
     ("model.projector.merge", "1"),
     ("model.projector.merging", "\"channels\""),
     ("model.projector.norm", "\"none\""),
+    ("topology.gate.norm", "\"none\""),
     ("topology.stream", "\"sequence\""),
     ("topology.sources", "{}"),
     ("topology.injections", "{}"),

@@ -3,7 +3,8 @@
 //! The right operand is packed into panels (in parallel, into the caller's scratch); then tasks own fixed blocks of
 //! rows of `C`, and of columns where there are few rows. A task takes one strip of rows at a time through all
 //! panels, and applies the epilogue to the strip while it is in the first-level cache. With few rows, or where many products
-//! have not many rows each, every panel is used by one task only, which packs it where it is used, so that `B` is streamed once (`few`). Packing widens `bf16`, but for
+//! have not many rows each, every panel is used by one task only, which packs it where it is used, so that `B` is streamed once (`few`);
+//! with tiles the few rows are packed instead, and `B` is read where it lies (`turned`). Packing widens `bf16`, but for
 //! the processors that multiply pairs of it (`form`, `pairs`), and makes numbers of blocks (`blocks`); rows of a left operand in `f32` are
 //! read in place, and columns of one laid side by side.
 //!
