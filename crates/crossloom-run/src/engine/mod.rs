@@ -21,6 +21,7 @@ mod sampling;
 mod served;
 mod slots;
 mod stops;
+#[cfg(feature = "testing")]
 pub mod testing;
 
 use std::sync::Arc;
