@@ -125,10 +125,11 @@ fn kernels_allocate_nothing() {
     });
 
     let targets = vec![3_i32; rows];
+    let mut losses = ones(rows);
     let mut reduce_scratch = ones(sum_rows_scratch_len(rows, cols));
     let (mut p, mut m, mut v) = (ones(n), ones(n), ones(n));
     check("losses, rows, sums, optimizer, copies", &mut || {
-        cross_entropy(rows, cols, &x, &targets, &mut rstd).unwrap();
+        cross_entropy(rows, cols, &x, &targets, &mut rstd, &mut losses).unwrap();
         cross_entropy_grad(rows, cols, 1.0, Some(&x), &targets, &rstd, &mut dx).unwrap();
         embedding(50, cols, &x, &targets, &mut y).unwrap();
         embedding_grad(50, cols, &dy, &targets, &mut dx).unwrap();

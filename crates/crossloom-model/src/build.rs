@@ -21,10 +21,13 @@ pub const GATE_RESULT: &str = "gate.";
 /// Results named `auxiliary.{name}` hold what the loss has beside the mean cross-entropy, each before its factor.
 pub const AUXILIARY_RESULT: &str = "auxiliary.";
 
+/// The result with the cross-entropy of every target in nats, `[B*M]`, 0 where none is trained.
+pub const LOSSES_RESULT: &str = "losses";
+
 /// Which results the graph has, besides the gates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outputs {
-    /// `loss`, a scalar: mean cross-entropy of the targets, and what a connector adds to it.
+    /// `loss`, a scalar: mean cross-entropy of the targets, and what a connector adds to it; [`LOSSES_RESULT`].
     Loss,
     /// `predictions` `[B*M]` i32 and `logits` `[B*M, V]`: the most likely next token at every target position.
     Predictions,
@@ -356,7 +359,9 @@ pub(crate) fn head(
         Outputs::Loss => {
             let wanted = p.graph.param(inputs::TARGETS, Role::Input, TensorType::i32(&shape[..]));
             let wanted = p.graph.reshape(wanted, &[shape.iter().product()])?;
-            let mut loss = p.graph.one(CrossEntropy, &[logits, wanted])?;
+            let of_targets = p.graph.push(CrossEntropy, &[logits, wanted])?;
+            let (mut loss, losses) = (of_targets[0], of_targets[2]);
+            p.graph.result(LOSSES_RESULT, losses);
             for (name, factor, term) in p.take_auxiliary() {
                 p.graph.result(&format!("{AUXILIARY_RESULT}{name}"), term);
                 let term = p.graph.affine(term, factor, 0.0)?;

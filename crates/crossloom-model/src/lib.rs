@@ -24,7 +24,9 @@ mod vision;
 mod window_queries;
 
 pub use batch::{BatchShape, CacheShape, StepShape, ViewShape, caches, inputs};
-pub use build::{AUXILIARY_RESULT, GATE_RESULT, ModelGraph, Outputs, build, build_over_states};
+pub use build::{
+    AUXILIARY_RESULT, GATE_RESULT, LOSSES_RESULT, ModelGraph, Outputs, build, build_over_states,
+};
 pub use chunks::{Chunking, chunking};
 pub use error::ModelError;
 pub use init::{Init, initial_value};

@@ -238,7 +238,8 @@ impl BatchSource for ConversationBatches {
     fn next_batch(&mut self) -> Result<TrainingBatch, BoxError> {
         let drawn = self.stream.next_batch()?;
         self.notes.extend(drawn.notes);
-        Ok(TrainingBatch { batch: Rc::new(drawn.batch), set: None, samples: drawn.samples })
+        let samples = drawn.samples.into_iter().zip(drawn.places).collect();
+        Ok(TrainingBatch { batch: Rc::new(drawn.batch), set: None, samples })
     }
 
     fn state(&self) -> Result<Value, BoxError> {

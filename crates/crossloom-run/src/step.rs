@@ -2,7 +2,7 @@
 
 use crossloom_compiler::training::{ACCUMULATOR, MICRO_WEIGHT, hyper_input};
 use crossloom_data::packing::PackedBatch;
-use crossloom_model::inputs;
+use crossloom_model::{LOSSES_RESULT, inputs};
 use crossloom_recipe::{PointAddress, Tap};
 use crossloom_runtime::{RunError, Session, Store};
 use crossloom_train::step::{
@@ -30,6 +30,8 @@ pub struct ModelStep<'m> {
     beta2: f64,
     /// Gate means are read at steps that are multiples of this.
     gates_every: u64,
+    /// Losses of the targets of the newest batch `[B, M]`.
+    losses_bm: Vec<f32>,
 }
 
 impl<'m> ModelStep<'m> {
@@ -51,7 +53,17 @@ impl<'m> ModelStep<'m> {
         };
         let gates_every = gates_every.max(1);
         let pictures = Pictures { encoder: &mut phases.encoder, encoding: None };
-        Ok(Self { store, training, pictures, gates, pools, beta1: betas[0], beta2: betas[1], gates_every })
+        Ok(Self {
+            store,
+            training,
+            pictures,
+            gates,
+            pools,
+            beta1: betas[0],
+            beta2: betas[1],
+            gates_every,
+            losses_bm: Vec::new(),
+        })
     }
 
     /// Writes a batch into the inputs of the training step, or of its part for one micro-batch, and gives that session to whoever measures
@@ -142,6 +154,9 @@ impl TrainStep for ModelStep<'_> {
         }
         step.run()?;
         let loss = scalar(step, "loss")?;
+        self.losses_bm.resize(batch.batch.targets_bm.len(), 0.0);
+        step.read_into(LOSSES_RESULT, &mut self.losses_bm)?;
+        let sample_losses = batch.sample_losses(&self.losses_bm);
         let wanted = micro.step == 1 || micro.step.is_multiple_of(self.gates_every);
         let gate_means = if wanted && !self.gates.is_empty() {
             let mut gates = GateMoments::default();
@@ -161,7 +176,7 @@ impl TrainStep for ModelStep<'_> {
                 Some(scalar(apply, "grad_norm")?)
             }
         };
-        Ok(MicroOutput { loss, grad_norm, gate_means })
+        Ok(MicroOutput { loss, sample_losses, grad_norm, gate_means })
     }
 
     fn discard_gradients(&mut self) -> Result<(), BoxError> {

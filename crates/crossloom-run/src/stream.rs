@@ -18,14 +18,24 @@ pub struct TrainingBatch {
     pub(crate) batch: Rc<PackedBatch>,
     /// What says where its examples were written.
     pub(crate) set: Option<Arc<dyn VqaDataset>>,
-    /// Its samples by file and line, where they are no examples of a set.
-    pub(crate) samples: Vec<String>,
+    /// Its samples by file and line, each with its row and segment, where they are no examples of a set.
+    pub(crate) samples: Vec<(String, (usize, i32))>,
 }
 
 impl TrainingBatch {
     /// A batch that was packed by the caller.
     pub fn new(batch: PackedBatch) -> Self {
         Self { batch: Rc::new(batch), set: None, samples: Vec::new() }
+    }
+
+    /// What was lost on each sample, of the losses of all targets `[B, M]`; a row is a sample where there are no others.
+    pub(crate) fn sample_losses(&self, losses_bm: &[f32]) -> Vec<Option<f32>> {
+        if self.samples.is_empty() {
+            let rows = (0..self.batch.real_rows()).filter(|&row| self.batch.image_of_row(row).is_some());
+            return rows.map(|row| self.batch.mean_over_targets(losses_bm, row, None)).collect();
+        }
+        let places = self.samples.iter().map(|(_, place)| place);
+        places.map(|&(row, segment)| self.batch.mean_over_targets(losses_bm, row, Some(segment))).collect()
     }
 }
 
@@ -36,7 +46,7 @@ impl TrainBatch for TrainingBatch {
 
     fn sample_ids(&self) -> Vec<String> {
         if !self.samples.is_empty() {
-            return self.samples.clone();
+            return self.samples.iter().map(|(name, _)| name.clone()).collect();
         }
         let named = |row| {
             let image = self.batch.image_of_row(row)?;

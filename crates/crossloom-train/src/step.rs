@@ -4,6 +4,7 @@ use std::fmt;
 
 use indexmap::IndexMap;
 pub use safetensors::Dtype;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::groups::GroupRates;
@@ -126,10 +127,37 @@ pub struct Update {
 pub struct MicroOutput {
     /// Mean cross-entropy over the micro-batch's own target tokens, in nats; unweighted.
     pub loss: f32,
+    /// The same of each of its samples over that sample's own target tokens, in the order of [`TrainBatch::sample_ids`]; `None` of
+    /// one without any.
+    pub sample_losses: Vec<Option<f32>>,
     /// Global L2 norm of the accumulated gradient before clipping; required when an update was asked for.
     pub grad_norm: Option<f32>,
     /// Mean gate weight of every edge over the micro-batch, where the model has gates.
     pub gate_means: Option<GateMeans>,
+}
+
+/// A sample of a step, with what the model lost on it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SampleLoss {
+    /// Its id, as [`TrainBatch::sample_ids`] has it.
+    pub id: String,
+    /// Mean cross-entropy over its target tokens, in nats; none where it has no target, and where it is not finite.
+    pub loss: Option<f64>,
+}
+
+impl SampleLoss {
+    pub(crate) fn new(id: String, loss: Option<f32>) -> Self {
+        Self { id, loss: loss.filter(|loss| loss.is_finite()).map(f64::from) }
+    }
+}
+
+impl fmt::Display for SampleLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.loss {
+            Some(loss) => write!(f, "{} ({loss:.3})", self.id),
+            None => f.write_str(&self.id),
+        }
+    }
 }
 
 /// What one whole optimizer step gave.
@@ -143,8 +171,8 @@ pub struct StepOutput {
     pub tokens: u64,
     /// Gate means, averaged over the micro-batches by their weights.
     pub gate_means: Option<GateMeans>,
-    /// Ids of its samples, where they are written down.
-    pub samples: Vec<String>,
+    /// Its samples, where they are written down.
+    pub samples: Vec<SampleLoss>,
 }
 
 /// Where the first non-finite value appeared.

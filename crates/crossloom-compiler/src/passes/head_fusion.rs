@@ -3,7 +3,7 @@
 //!
 //! Before: any function, differentiated. After: where the target has a kernel for it, a `linear` that only a `cross_entropy` and its gradient
 //! read, and the products that read this gradient, are one `linear_cross_entropy` where the first product stood, provided nothing else
-//! reads what lies between and nothing reads the loss by then.
+//! reads what lies between and nothing reads the loss, or that of a row, by then.
 
 use crossloom_ir::func::InstData;
 use crossloom_ir::op::{CrossEntropy, CrossEntropyGrad, Linear, LinearCrossEntropy, Matmul, Op};
@@ -54,7 +54,7 @@ struct Head {
     op: LinearCrossEntropy,
     /// `dloss`, hidden states of any rank, weight, targets.
     inputs: Vec<Value>,
-    /// Loss, gradient of the hidden states and, if it is trained, of the weight.
+    /// Loss, those of the rows, gradient of the hidden states and, if it is trained, of the weight.
     outputs: Vec<Value>,
     /// The hidden states as rows.
     rows: TensorType,
@@ -118,8 +118,10 @@ impl Head {
         let place = *readers.iter().min()?;
         absorbed.extend(&readers);
         let result = |at: usize| func.insts()[at].outputs[0];
-        let outputs: Vec<Value> = [loss.outputs[0], result(dh?)].into_iter().chain(dw.map(result)).collect();
-        uses.of(loss.outputs[0]).iter().all(|&reader| reader > place).then_some(())?;
+        let [mean, _, losses] = *loss.outputs.first_chunk::<3>()?;
+        let outputs: Vec<Value> = [mean, losses, result(dh?)].into_iter().chain(dw.map(result)).collect();
+        let later = |&value: &Value| uses.of(value).iter().all(|&reader| reader > place);
+        [mean, losses].iter().all(later).then_some(())?;
         let rows = func.ty(h).rows();
         Some(Self {
             op: LinearCrossEntropy { rounded, trained: dw.is_some() },

@@ -180,14 +180,14 @@ fn rows_of_a_loss_and_rotations_stand_alone() {
     let table = RopeTable { head_dim: 12, cos: &cos, sin: &sin };
     on_each_isa(|| {
         check_rows(rows, |first, n| {
-            let mut lse = vec![f32::NAN; n];
+            let (mut lse, mut losses) = (vec![f32::NAN; n], vec![f32::NAN; n]);
             let part = &logits[first * classes..(first + n) * classes];
-            cross_entropy(n, classes, part, &targets[first..first + n], &mut lse).unwrap();
+            cross_entropy(n, classes, part, &targets[first..first + n], &mut lse, &mut losses).unwrap();
             let mut turned = vec![f32::NAN; n * 24];
             let x = Mat::new(&logits[first * 24..(first + n) * 24], n, 24).unwrap();
             let y = MatMut::new(&mut turned, n, 24).unwrap();
             rope(x, &positions[first..first + n], table, false, y).unwrap();
-            vec![lse, turned]
+            vec![lse, losses, turned]
         });
     });
 }

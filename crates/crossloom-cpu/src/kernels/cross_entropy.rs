@@ -17,9 +17,9 @@ fn kept(targets: &[i32]) -> f64 {
     targets.iter().filter(|t| **t >= 0).count().max(1) as f64
 }
 
-/// Cross-entropy of `logits [rows, classes]` against `targets [rows]` (-1 = ignored): returns the mean of
-/// `lse - logit of the target` in nats over the rows kept (0 if there is none), and fills `lse [rows]`, the
-/// log-sum-exp of every row. The mean is accumulated in `f64` in row order.
+/// Cross-entropy of `logits [rows, classes]` against `targets [rows]` (-1 = ignored): fills `lse [rows]`, the log-sum-exp of every
+/// row, and `losses [rows]`, `lse - logit of the target` in nats, 0 in ignored rows; returns the mean over the rows kept (0 if there
+/// is none). The mean is accumulated in `f64` in row order.
 ///
 /// # Errors
 /// Where a buffer is too short or a target is not a class.
@@ -29,10 +29,12 @@ pub fn cross_entropy(
     logits: &[f32],
     targets: &[i32],
     lse: &mut [f32],
+    losses: &mut [f32],
 ) -> Result<f32, KernelError> {
     need("cross_entropy", "logits", logits.len(), rows * classes)?;
     need("cross_entropy", "targets", targets.len(), rows)?;
     need("cross_entropy", "lse", lse.len(), rows)?;
+    need("cross_entropy", "losses", losses.len(), rows)?;
     let targets = &targets[..rows];
     indices("cross_entropy", "targets", targets, classes, true)?;
     let per_task = rows_per_task(classes);
@@ -46,10 +48,13 @@ pub fn cross_entropy(
         });
     }
     let mut sum = 0.0;
-    for (i, target) in targets.iter().enumerate() {
-        if *target >= 0 {
-            sum += f64::from(lse[i]) - f64::from(logits[i * classes + *target as usize]);
-        }
+    for (i, (target, of_row)) in targets.iter().zip(losses).enumerate() {
+        let loss = match usize::try_from(*target) {
+            Ok(class) => f64::from(lse[i]) - f64::from(logits[i * classes + class]),
+            Err(_) => 0.0,
+        };
+        *of_row = loss as f32;
+        sum += loss;
     }
     Ok((sum / kept(targets)) as f32)
 }
@@ -141,16 +146,19 @@ mod tests {
             let logits: Vec<f32> = random(1, rows * classes).iter().map(|x| x * 20.0).collect();
             let targets: Vec<i32> =
                 (0..rows).map(|i| if i % 3 == 1 { -1 } else { (i * 5 % classes) as i32 }).collect();
-            let mut lse = vec![0.0; rows];
-            let loss = cross_entropy(rows, classes, &logits, &targets, &mut lse).unwrap();
+            let (mut lse, mut losses) = (vec![0.0; rows], vec![f32::NAN; rows]);
+            let loss = cross_entropy(rows, classes, &logits, &targets, &mut lse, &mut losses).unwrap();
             let count = targets.iter().filter(|t| **t >= 0).count() as f64;
             let (mut want, mut want_d) = (0.0, vec![0.0; rows * classes]);
             for i in 0..rows {
                 let row = &logits[i * classes..(i + 1) * classes];
                 let exact = row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln();
                 assert!((f64::from(lse[i]) - exact).abs() < 1e-5);
-                if targets[i] >= 0 {
-                    want += exact - f64::from(row[targets[i] as usize]);
+                let known = targets[i] >= 0;
+                let of_row = if known { exact - f64::from(row[targets[i] as usize]) } else { 0.0 };
+                assert!((f64::from(losses[i]) - of_row).abs() < 1e-5);
+                want += of_row;
+                if known {
                     for (j, x) in row.iter().enumerate() {
                         let hit = f64::from(u8::from(j == targets[i] as usize));
                         want_d[i * classes + j] =
@@ -170,9 +178,11 @@ mod tests {
 
     #[test]
     fn nothing_to_learn_is_a_loss_of_zero_and_a_wrong_class_is_reported() {
-        let mut lse = [0.0; 2];
-        assert_eq!(cross_entropy(2, 3, &[1.0; 6], &[-1, -1], &mut lse).unwrap(), 0.0);
-        let error = cross_entropy(2, 3, &[1.0; 6], &[0, 3], &mut lse).unwrap_err();
+        let (mut lse, mut losses) = ([0.0; 2], [1.0; 2]);
+        let logits = [1.0; 6];
+        let loss = cross_entropy(2, 3, &logits, &[-1, -1], &mut lse, &mut losses).unwrap();
+        assert_eq!((loss, losses), (0.0, [0.0; 2]));
+        let error = cross_entropy(2, 3, &logits, &[0, 3], &mut lse, &mut losses).unwrap_err();
         assert!(matches!(error, KernelError::Index { position: 1, index: 3, bound: 3, .. }));
     }
 }

@@ -13,7 +13,6 @@ use Argument::{Input, InputFrom, Output, OutputFrom, Scratch};
 
 /// Where the parts of the working memory begin.
 struct Room {
-    losses: usize,
     logits: usize,
     slopes: usize,
     end: usize,
@@ -39,19 +38,19 @@ pub(super) fn lower(op: LinearCrossEntropy, rules: Rules, types: Types<'_>) -> O
     let (all, classes) = (h.shape[0], w.shape[0]);
     let at_once = (rules.logits / (classes * 4)).clamp(1, all);
     let aligned = |bytes: usize| bytes.next_multiple_of(256);
-    let losses = 256;
-    let logits = losses + aligned(all * 4);
+    // In front is the share of the loss's gradient.
+    let logits = aligned(4);
     let slopes = logits + aligned(at_once * classes * 4);
     // Gradients of logits lie over them unless they are narrower.
     let narrow = op.rounded != DType::F32;
     let end = if narrow { slopes + aligned(op.rounded.bytes_of(at_once * classes)) } else { slopes };
-    let mut room = Room { losses, logits, slopes: if narrow { slopes } else { logits }, end, workspace: 0 };
+    let mut room = Room { logits, slopes: if narrow { slopes } else { logits }, end, workspace: 0 };
     let mut work = vec![Work::Launch(share(types, all, [Input(0), Input(3), Scratch(0)])?)];
     for first in (0..all).step_by(at_once) {
         let rows = Rows { count: at_once.min(all - first), first, classes };
         work.extend(chunk(op, rules, types, &rows, &mut room)?);
     }
-    work.push(Work::Launch(mean(types, all, [Scratch(room.losses), Input(3), Output(0)])?));
+    work.push(Work::Launch(mean(types, all, [Output(1), Input(3), Output(0)])?));
     Some(Lowered::of("linear_cross_entropy", work).with_scratch(room.end + room.workspace))
 }
 
@@ -86,17 +85,17 @@ fn chunk(
         sums: None,
         c,
     };
-    let of_rows = OutputFrom(1, types.outputs[1].dtype.bytes_of(row));
+    let of_rows = OutputFrom(2, types.outputs[2].dtype.bytes_of(row));
     let project =
         product([rows.count, rows.classes, width], states, weight(true), (logits, Some(DType::F32)));
-    let losses = Err((Scratch(0), slopes, op.rounded));
-    let losses = rows.losses(types, [logits, Input(3)], losses, Scratch(room.losses))?;
+    let backwards = Err((Scratch(0), slopes, op.rounded));
+    let losses = rows.losses(types, [logits, Input(3)], backwards, Output(1))?;
     let back = product([rows.count, width, rows.classes], errors(false), weight(false), (of_rows, None));
     let mut work =
         vec![room.product(&project, rules, types)?, Work::Launch(losses), room.product(&back, rules, types)?];
     if op.trained {
         // The first rows' part is written, those of others are added to it.
-        let into = Output(2);
+        let into = Output(3);
         let residual = (rows.first > 0).then_some(into);
         let of_weight = product([rows.classes, width, rows.count], errors(true), states, (into, None));
         work.push(room.product(&KernelProduct { residual, ..of_weight }, rules, types)?);

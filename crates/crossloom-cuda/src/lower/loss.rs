@@ -64,9 +64,9 @@ pub(super) fn lower(op: &Op, types: Types<'_>) -> Option<Lowered> {
         Op::CrossEntropy(_) => {
             let (rows, classes) = (types.inputs[0].rows(), types.inputs[0].last());
             let of_rows = Rows { count: rows, first: 0, classes };
-            let of_rows = of_rows.losses(types, [Input(0), Input(1)], Ok(Output(1)), Scratch(0))?;
-            let mean = mean(types, rows, [Scratch(0), Input(1), Output(0)])?;
-            Some(Lowered::new("cross_entropy", vec![of_rows, mean]).with_scratch(rows * 4))
+            let of_rows = of_rows.losses(types, [Input(0), Input(1)], Ok(Output(1)), Output(2))?;
+            let mean = mean(types, rows, [Output(2), Input(1), Output(0)])?;
+            Some(Lowered::new("cross_entropy", vec![of_rows, mean]))
         }
         Op::CrossEntropyGrad(_) => {
             let (rows, cols) = (types.inputs[1].rows(), types.inputs[1].last());

@@ -75,7 +75,7 @@ fn kernels() -> BTreeMap<String, Launch> {
         let mut operands = types(dtype, &[&[], &[700, width], &[152_064, width]]);
         operands[0].dtype = wide;
         operands.push(TensorType::i32([700]));
-        all.push(lowered(op, &operands, &[wide, dtype, wide]));
+        all.push(lowered(op, &operands, &[wide, wide, dtype, wide]));
         let (inject, norm) = (AgfInject::default(), NormKind::Rms);
         let h = TensorType::f32([1, rows, width]);
         let features = TensorType { dtype, shape: vec![4, 1, 729, width] };

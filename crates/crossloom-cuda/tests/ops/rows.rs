@@ -92,7 +92,7 @@ fn the_output_projection_with_its_loss() {
             let narrow = operands.into_iter().enumerate().map(narrow).collect();
             let op = LinearCrossEntropy { rounded: DType::Bf16, trained };
             let narrow = case(format!("{name} narrow"), op, narrow).within(4e-3);
-            let narrow = narrow.results(&[DType::F32, DType::Bf16, DType::F32]);
+            let narrow = narrow.results(&[DType::F32, DType::F32, DType::Bf16, DType::F32]);
             cases.push(narrow.logits(at_once * classes * 4));
         }
     }

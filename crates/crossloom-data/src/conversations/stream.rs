@@ -70,6 +70,8 @@ pub struct ConversationBatch {
     pub bucket: usize,
     /// The samples in it, each by file and line, row by row.
     pub samples: Vec<String>,
+    /// Row and segment of each of them.
+    pub places: Vec<(usize, i32)>,
     /// What is to be said of samples that were drawn since the batch before: the first that were left out or lost turns.
     pub notes: Vec<String>,
     /// Where the stream stands behind it.
@@ -352,12 +354,15 @@ impl Packing {
             bucket.ok_or_else(|| ConversationError::Views { problem: "no such bucket".to_owned() })?;
         let mut batch = PackedBatch::new(&bucket.plan);
         self.layer.lay(&full.rows, &mut batch)?;
-        let samples = full.rows.iter().flat_map(|row| &row.samples);
-        let samples = samples.map(|sample| name(&self.sources, sample.drawn)).collect();
+        let sources = &self.sources;
+        let placed = full.rows.iter().enumerate().flat_map(|(row, of)| {
+            (1..).zip(&of.samples).map(move |(segment, sample)| (name(sources, sample.drawn), (row, segment)))
+        });
+        let (samples, places) = placed.unzip();
         let state =
             StreamState { mixture: self.position.clone(), waiting: self.rows.waiting(), counts: self.counts };
         let notes = std::mem::take(&mut self.told.new);
-        Ok(ConversationBatch { batch, bucket: full.bucket, samples, notes, state })
+        Ok(ConversationBatch { batch, bucket: full.bucket, samples, places, notes, state })
     }
 }
 

@@ -117,6 +117,24 @@ impl PackedBatch {
         self.targets_bm.iter().filter(|&&target| target != IGNORED_TARGET).count()
     }
 
+    /// The mean of `values_bm [B, M]`, one of each target, over the trained targets of a row, or of one of its segments; `None` where it has
+    /// none. A target belongs to the segment that it is predicted in.
+    pub fn mean_over_targets(&self, values_bm: &[f32], row: usize, segment: Option<i32>) -> Option<f32> {
+        let (length, targets) = (self.plan.sequence_len, self.plan.targets);
+        let of_row = |count: usize| row * count..(row + 1) * count;
+        let (segments, slots) = (self.segments_bt.get(of_row(length))?, of_row(targets));
+        let wanted = self.targets_bm.get(slots.clone())?.iter().zip(self.target_index_bm.get(slots.clone())?);
+        let (mut sum, mut count) = (0.0, 0_u32);
+        for ((&target, &at), &value) in wanted.zip(values_bm.get(slots)?) {
+            let own = segment.is_none_or(|segment| segments.get(at as usize) == Some(&segment));
+            if target != IGNORED_TARGET && own {
+                sum += f64::from(value);
+                count += 1;
+            }
+        }
+        (count > 0).then(|| (sum / f64::from(count)) as f32)
+    }
+
     /// Gives every row the vector of its first question; a row without one, or without that, has zeros. Filling the batch takes
     /// them away. Never allocates.
     ///

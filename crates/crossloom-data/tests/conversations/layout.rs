@@ -112,9 +112,15 @@ fn a_template_without_a_place_for_pictures_has_them_where_the_conversation_shows
 fn samples_that_share_a_row_do_not_see_each_other_and_each_begins_at_zero() {
     let rows: Vec<String> = (0..9).map(|n| row(if n % 2 == 0 { &[1] } else { &[] }, &[("a", "b")])).collect();
     let setting = Setting { samples_per_row: 3, ..Setting::default() };
-    let (_folder, ConversationBatch { batch, samples, .. }) = first(&setting, &rows);
+    let (_folder, ConversationBatch { batch, samples, places: of_samples, .. }) = first(&setting, &rows);
     let length = batch.plan().sequence_len;
     assert!(samples.len() > 2, "some rows hold several");
+    // A value that tells row and segment of every target.
+    let told = |row: usize, segment: i32| (10 * row) as f32 + segment as f32;
+    let values: Vec<f32> = (batch.target_index_bm.iter().enumerate())
+        .map(|(slot, &at)| (slot / batch.plan().targets, at as usize))
+        .map(|(row, at)| told(row, batch.segments_bt[row * length + at]))
+        .collect();
     let mut found = 0;
     for row in 0..2 {
         let segments = &batch.segments_bt[row * length..][..length];
@@ -140,8 +146,13 @@ fn samples_that_share_a_row_do_not_see_each_other_and_each_begins_at_zero() {
             assert!(
                 prompt[..places.len() - 2].iter().all(|&of| of) && prompt[places.len() - 2..] == [false; 2]
             );
+            assert_eq!(of_samples[found], (row, segment));
+            assert_eq!(batch.mean_over_targets(&values, row, Some(segment)), Some(told(row, segment)));
             found += 1;
         }
+        assert_eq!(batch.mean_over_targets(&values, row, Some(most + 1)), None);
+        let of_row = (1..=most).map(|segment| told(row, segment)).sum::<f32>() / most as f32;
+        assert_eq!(batch.mean_over_targets(&values, row, None), Some(of_row), "all have as many targets");
         for at in (0..length).filter(|&at| segments[at] == PADDING_SEGMENT) {
             assert_eq!(batch.prompt_mask_bt[row * length + at], 0.0);
         }

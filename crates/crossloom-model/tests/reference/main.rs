@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use crossloom_compiler::passes::precision;
 use crossloom_compiler::{Policy, Precision, autodiff};
 use crossloom_ir::{DType, Func, Real, Role, Tensor, interp};
-use crossloom_model::{Outputs, inputs};
+use crossloom_model::{LOSSES_RESULT, Outputs, inputs};
 
 use crate::fixture::assert_close;
 use crate::model::{
@@ -154,7 +154,7 @@ fn logits_in_bf16_are_those_of_the_published_model_in_bf16() {
 fn check_gradients<T: Real>(tolerance: f64) {
     each_case(|case| {
         let func = case.build(Outputs::Loss).graph.lift().unwrap();
-        let expected = case.fixture.gradients();
+        let (expected, of_targets) = (case.fixture.gradients(), case.losses());
         let wrt: Vec<_> = func.params().iter().filter(|p| expected.contains_key(&p.name)).collect();
         assert_eq!(wrt.len(), expected.len(), "{case}");
         let wrt: Vec<_> = wrt.into_iter().map(|p| p.value).collect();
@@ -163,11 +163,12 @@ fn check_gradients<T: Real>(tolerance: f64) {
         for (result, given) in func.results().iter().zip(&results) {
             let expected = match result.name.strip_prefix("grad.") {
                 Some(name) => &expected[name],
+                None if result.name == LOSSES_RESULT => &of_targets,
                 None => case.tensor(&result.name),
             };
             assert_close(&format!("{case}: {}", result.name), &number_type(given), expected, tolerance);
         }
-        assert_eq!(results.len(), expected.len() + 1, "{case}");
+        assert_eq!(results.len(), expected.len() + 2, "{case}");
     });
 }
 

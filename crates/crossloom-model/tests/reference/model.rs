@@ -74,6 +74,18 @@ impl Case {
         self.fixture.get(&format!("input.{name}"))
     }
 
+    /// What the published logits lose on every target.
+    pub(crate) fn losses(&self) -> Tensor<f64> {
+        let (logits, targets) = (self.tensor("logits"), self.input(inputs::TARGETS));
+        let classes = logits.last();
+        let loss = |row: usize| {
+            let row_of = &logits.data[row * classes..(row + 1) * classes];
+            let lse = row_of.iter().map(|x| x.exp()).sum::<f64>().ln();
+            if targets.at(row) < 0.0 { 0.0 } else { lse - row_of[targets.at(row) as usize] }
+        };
+        Tensor::from_fn([targets.data.len()], loss)
+    }
+
     /// The model for the case's batch.
     pub(crate) fn build(&self, outputs: Outputs) -> ModelGraph {
         let [batch, tokens] = self.shape(inputs::TOKENS);

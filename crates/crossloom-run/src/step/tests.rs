@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crossloom_data::image::Normalization;
-use crossloom_data::packing::{AnswerMode, EvaluationPacker, ImageMode, PackingPlan, TrainingOptions};
+use crossloom_data::packing::{
+    AnswerMode, EvaluationPacker, IGNORED_TARGET, ImageMode, PackingPlan, TrainingOptions,
+};
 use crossloom_model::BatchShape;
 use crossloom_recipe::{LoadOptions, Part, Recipe, Split, load};
 use crossloom_train::groups::GroupRates;
+use crossloom_train::step::TrainBatch as _;
 
 use std::rc::Rc;
 
@@ -90,6 +93,30 @@ fn a_non_finite_gradient_is_traced_to_the_micro_batch_that_made_it() {
     contaminate(step.store, ACCUMULATOR);
     let found = step.locate_non_finite(&drawn, &update(1)).unwrap();
     assert!(found.scope.starts_with("vision"), "{found}");
+}
+
+#[test]
+fn what_is_lost_on_a_picture_is_what_is_lost_where_only_that_one_is_learned_from() {
+    let recipe = recipe("projector", &[]);
+    let (data, plan) = data(&recipe);
+    let mut model = model(&recipe, &plan);
+    let mut drawn = batches(&data, &plan, 1).remove(0);
+    let mut step = ModelStep::new(&mut model, Pools::of(&recipe), recipe.train.betas, 1).unwrap();
+    let none = Update { step: 1, rates: GroupRates::new(Part::ALL.map(|part| (part.name(), 0.0))) };
+    let micro = MicroStep { step: 1, index: 0, count: 1, weight: 1.0, update: Some(&none) };
+    let both = step.micro_step(&drawn, &micro).unwrap();
+    assert_eq!(both.sample_losses.len(), drawn.sample_ids().len());
+    let targets = drawn.batch.targets_bm.clone();
+    for row in 0..2 {
+        let other = (1 - row) * plan.targets..(2 - row) * plan.targets;
+        let batch = Rc::make_mut(&mut drawn.batch);
+        batch.targets_bm.clone_from(&targets);
+        batch.targets_bm[other].fill(IGNORED_TARGET);
+        let alone = step.micro_step(&drawn, &micro).unwrap();
+        assert!((alone.loss - both.sample_losses[row].unwrap()).abs() < 1e-6, "{alone:?}, {both:?}");
+        assert_eq!(alone.sample_losses[1 - row], None);
+    }
+    assert_ne!(both.sample_losses[0], both.sample_losses[1]);
 }
 
 #[test]

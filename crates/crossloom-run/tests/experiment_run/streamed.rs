@@ -1,5 +1,6 @@
 //! Runs on a stream of conversations.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -112,8 +113,14 @@ fn a_run_on_conversations_goes_on_bit_for_bit_wherever_they_lie_and_is_evaluated
     assert!(
         of_steps
             .iter()
-            .all(|drawn| drawn.samples.len() == 4 && drawn.samples[0].starts_with("talks.jsonl, line "))
+            .all(|drawn| drawn.samples.len() == 4 && drawn.samples[0].id.starts_with("talks.jsonl, line "))
     );
+    for drawn in &of_steps {
+        let losses: Vec<f64> = drawn.samples.iter().map(|sample| sample.loss.unwrap()).collect();
+        let (least, most) =
+            (losses.iter().fold(f64::MAX, |a, &b| a.min(b)), losses.iter().fold(0.0, |a, &b| b.max(a)));
+        assert!(least > 0.0 && (least..=most).contains(&drawn.loss.unwrap()), "{drawn:?}");
+    }
 
     let record = resumed.read_record().unwrap();
     let variant = &record.variants["cli"];
@@ -209,8 +216,8 @@ fn pictures_of_a_stream_are_encoded_once_where_the_encoder_is_frozen() {
         (drawn(&run).into_iter().map(|of| (of.samples, of.loss)).collect::<Vec<_>>(), pictures)
     };
     let (losses, held) = run("held", 7, 1 << 20);
-    let shown: std::collections::BTreeSet<&str> =
-        losses.iter().flat_map(|(samples, _)| samples).map(String::as_str).collect();
+    let shown: BTreeSet<&str> =
+        losses.iter().flat_map(|(samples, _)| samples).map(|sample| sample.id.as_str()).collect();
     assert_eq!(shown.len(), 14, "all samples were drawn");
     // And the blank one of rows without a picture.
     assert_eq!(held.encoded, 4 + 1, "{held:?}");
@@ -253,12 +260,43 @@ fn rows_of_several_lengths_pictures_and_samples_are_trained_and_go_on_bit_for_bi
     assert!(last(&whole) == last(&resumed));
     let of_steps = drawn(&whole);
     assert_eq!(of_steps, drawn(&resumed));
-    let counts: std::collections::BTreeSet<usize> =
-        of_steps.iter().map(|drawn| drawn.samples.len()).collect();
+    let counts: BTreeSet<usize> = of_steps.iter().map(|drawn| drawn.samples.len()).collect();
     assert!(
         counts.iter().any(|&samples| samples > 2) && of_steps.iter().all(|drawn| drawn.loss.is_some()),
         "{counts:?}"
     );
+}
+
+#[test]
+fn what_is_lost_on_a_sample_does_not_depend_on_those_around_it() {
+    let place = tempfile::tempdir().unwrap();
+    let (model, own) = (place.path().join("language"), place.path().join("own"));
+    language(&model);
+    files(&own, &[]);
+    // At such a rate the weights stay as they are.
+    let losses = |name: &str, rows: &str| {
+        let static_gate = "variants.cli.topology.gate={ kind = 'static' }";
+        let sets = ["train.steps=12", "train.batch_size=2", "train.lr=1e-30", static_gate];
+        let run =
+            train(&recipe(&model, &source(&own, rows), &sets), &place.path().join(name), Entry::New, None);
+        let mut losses: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for sample in drawn(&run.unwrap()).into_iter().flat_map(|step| step.samples) {
+            losses.entry(sample.id).or_default().push(sample.loss.unwrap());
+        }
+        losses
+    };
+    let packed = losses("packed", ", lengths = [24], samples_per_row = 2");
+    let alone = losses("alone", "");
+    assert!(packed.values().any(|losses| losses.len() > 1) && alone.len() > 8);
+    let mut seen = BTreeSet::new();
+    for (id, losses) in packed.iter().chain(&alone) {
+        let other = alone.get(id).unwrap_or(losses);
+        for (a, b) in losses.iter().flat_map(|a| other.iter().map(move |b| (a, b))) {
+            assert!((a - b).abs() < 1e-5, "{id}: {a} and {b}");
+            seen.insert((a * 1e3).round() as i64);
+        }
+    }
+    assert!(seen.len() >= 4, "samples of one to four turns differ: {seen:?}");
 }
 
 /// Which is transformers' own, as `conversations.rs` shows.

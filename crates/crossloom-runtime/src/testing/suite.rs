@@ -310,7 +310,7 @@ fn network() -> Func {
     %1, %2 = rms_norm %0, %g {eps = 0.00001} : f32[1, 6, 8], f32[1, 6]
     %3 = linear %1, %w : f32[1, 6, 7]
     %4 = reshape %3 {shape = [6, 7]} : f32[6, 7]
-    %5, %6 = cross_entropy %4, %targets : f32[], f32[6]
+    %5, %6, %7 = cross_entropy %4, %targets : f32[], f32[6], f32[6]
   return "loss" = %5
 }
 "#;

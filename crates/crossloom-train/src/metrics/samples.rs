@@ -1,7 +1,7 @@
-//! `drawn.jsonl`: which samples the newest steps learned from, one JSON object per line.
+//! `drawn.jsonl`: which samples the newest steps learned from and what they lost on each, one JSON object per line.
 //!
 //! ```text
-//! {"step":10,"loss":2.31,"spike":false,"samples":["train.json, line 7","train.json, line 90"]}
+//! {"step":10,"loss":2.31,"spike":false,"samples":[{"id":"train.json, line 7","loss":2.02},{"id":"train.json, line 90","loss":2.6}]}
 //! ```
 
 use std::fs::{File, OpenOptions};
@@ -12,6 +12,7 @@ use crossloom_files::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use super::SinkError;
+use crate::step::SampleLoss;
 
 /// Steps that are kept; the file holds up to twice as many.
 const KEPT: usize = 1024;
@@ -26,7 +27,7 @@ pub struct DrawnSamples {
     /// Whether the loss stood out of those before it.
     pub spike: bool,
     /// The samples, by file and line.
-    pub samples: Vec<String>,
+    pub samples: Vec<SampleLoss>,
 }
 
 /// Appends the samples of every step to a file that keeps those of the newest steps.
@@ -97,7 +98,8 @@ mod tests {
     use super::*;
 
     fn drawn(step: u64) -> DrawnSamples {
-        DrawnSamples { step, loss: Some(1.5), spike: false, samples: vec![format!("a.json, line {step}")] }
+        let sample = SampleLoss { id: format!("a.json, line {step}"), loss: (step % 2 == 0).then_some(1.5) };
+        DrawnSamples { step, loss: Some(1.5), spike: false, samples: vec![sample] }
     }
 
     #[test]

@@ -69,7 +69,8 @@ pub struct NonFiniteReport {
     pub value: f32,
     /// The op that made the first non-finite value, where the model found it.
     pub found: Option<NonFinite>,
-    /// Ids of the samples of the micro-batch, or of all micro-batches where it is the gradient norm.
+    /// Ids of the samples of the micro-batch whose own loss is not finite, of all in it where none is; of all micro-batches where it is the
+    /// gradient norm.
     pub samples: Vec<String>,
     /// Steps of the newest checkpoint, if there is one.
     pub checkpoint: Option<u64>,

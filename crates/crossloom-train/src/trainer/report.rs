@@ -8,7 +8,7 @@ use super::window::Window;
 use super::{Session, Trainer};
 use crate::metrics::{DrawnSamples, MetricPhase, MetricRecord, Scalars};
 use crate::progress::{Phase, ProgressUpdate};
-use crate::step::{StepOutput, TrainStep};
+use crate::step::{SampleLoss, StepOutput, TrainStep};
 
 /// Lines that a summary keeps.
 const NOTES: usize = 32;
@@ -60,7 +60,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// Says what a batch source says, and names the samples of a step whose loss stands out.
+    /// Says what a batch source says, and names the samples of a step whose loss stands out, those that lost most before the others.
     pub(super) fn tell<S>(
         &self,
         output: &StepOutput,
@@ -75,7 +75,7 @@ impl Trainer {
             if let Some(Spike { mean, deviation, steps }) = spike {
                 notes.push(format!(
                     "step {step}: the loss {loss:.3} stands out of the {steps} steps before it ({mean:.3} ± {deviation:.3}){}",
-                    of_samples(&output.samples)
+                    of_samples(&worst_first(&output.samples))
                 ));
             }
             let samples = output.samples.clone();
@@ -102,6 +102,14 @@ impl Trainer {
         let scalars = validate(model, step).map_err(|source| TrainError::Validate { step, source })?;
         emit(io, self.completed, MetricPhase::Validate, scalars)
     }
+}
+
+/// Samples with their losses, the largest in front.
+fn worst_first(samples: &[SampleLoss]) -> Vec<String> {
+    let mut samples: Vec<&SampleLoss> = samples.iter().collect();
+    let loss = |sample: &SampleLoss| sample.loss.unwrap_or(f64::NEG_INFINITY);
+    samples.sort_by(|a, b| loss(b).total_cmp(&loss(a)));
+    samples.into_iter().map(ToString::to_string).collect()
 }
 
 fn emit<S>(

@@ -9,7 +9,8 @@ use super::error::{NonFiniteReport, TrainError};
 use super::io::TrainIo;
 use super::{Session, Trainer};
 use crate::step::{
-    BatchSource, GateMeans, MicroStep, NonFinite, StepOutput, TrainBatch, TrainStep, Update, share_of_targets,
+    BatchSource, GateMeans, MicroStep, NonFinite, SampleLoss, StepOutput, TrainBatch, TrainStep, Update,
+    share_of_targets,
 };
 
 impl Trainer {
@@ -81,18 +82,24 @@ impl Trainer {
             };
             if let Some((quantity, value, blamed)) = culprit {
                 let found = model.locate_non_finite(&batches, &update);
-                return Err(non_finite(blamed, step, quantity, value, found, io));
+                let samples = match blamed {
+                    [only] => to_blame(only.sample_ids(), &micro_output.sample_losses),
+                    all => all.iter().flat_map(TrainBatch::sample_ids).collect(),
+                };
+                return Err(non_finite(samples, step, quantity, value, found, io));
             }
             output.grad_norm = f64::from(grad_norm);
+            if io.samples.is_some() {
+                let losses = micro_output.sample_losses.into_iter().chain(std::iter::repeat(None));
+                let samples = batch.sample_ids().into_iter().zip(losses);
+                output.samples.extend(samples.map(|(id, loss)| SampleLoss::new(id, loss)));
+            }
         }
         let elapsed = begun.elapsed();
         session.speed.add(elapsed);
         session.steps.add(elapsed);
         session.waiting.add(waited, elapsed);
         session.recent.add(waited, elapsed);
-        if io.samples.is_some() {
-            output.samples = batches.iter().flat_map(TrainBatch::sample_ids).collect();
-        }
         Ok(Some(output))
     }
 
@@ -117,8 +124,17 @@ pub(super) fn position<D: BatchSource>(source: &D, step: u64) -> Result<Value, T
     source.state().map_err(|source| TrainError::Data { step, source })
 }
 
+/// The samples whose own loss is not finite; all of them where it is of every one that is known.
+fn to_blame(ids: Vec<String>, losses: &[Option<f32>]) -> Vec<String> {
+    let not_finite = |loss: &Option<f32>| loss.is_some_and(|loss| !loss.is_finite());
+    if !losses.iter().any(not_finite) {
+        return ids;
+    }
+    ids.into_iter().zip(losses).filter(|(_, loss)| not_finite(loss)).map(|(id, _)| id).collect()
+}
+
 fn non_finite<S: TrainStep>(
-    blamed: &[S::Batch],
+    samples: Vec<String>,
     step: u64,
     quantity: &'static str,
     value: f32,
@@ -126,14 +142,7 @@ fn non_finite<S: TrainStep>(
     io: &TrainIo<'_, S>,
 ) -> TrainError {
     let checkpoint = io.checkpoints.and_then(|checkpoints| checkpoints.steps().ok()?.last().copied());
-    TrainError::NonFinite(Box::new(NonFiniteReport {
-        step,
-        quantity,
-        value,
-        found,
-        samples: blamed.iter().flat_map(TrainBatch::sample_ids).collect(),
-        checkpoint,
-    }))
+    TrainError::NonFinite(Box::new(NonFiniteReport { step, quantity, value, found, samples, checkpoint }))
 }
 
 fn add_gate_means(sum: &mut Option<GateMeans>, means: Option<GateMeans>, weight: f32) {

@@ -125,6 +125,8 @@ pub(crate) struct FakeModel {
     pub(crate) noise: f32,
     pub(crate) micro_steps: Vec<(u64, usize, usize, bool)>,
     pub(crate) poison: Option<u64>,
+    /// A step at which the second row of a batch is far off.
+    pub(crate) outlier: Option<u64>,
     pub(crate) raise_stop: Option<(u64, usize, Rc<AtomicBool>)>,
     pub(crate) lrs: Vec<[f32; 2]>,
     pub(crate) discarded: Cell<u32>,
@@ -147,6 +149,7 @@ impl FakeModel {
             noise: 0.05,
             micro_steps: Vec::new(),
             poison: None,
+            outlier: None,
             raise_stop: None,
             lrs: Vec::new(),
             discarded: Cell::new(0),
@@ -221,10 +224,14 @@ impl TrainStep for FakeModel {
             self.gradient = [vec![0.0; WIDTH], vec![0.0; 1]];
         }
         let (mut loss, n) = (0.0, batch.0.len() as f32);
-        for row in &batch.0 {
+        let mut sample_losses = Vec::new();
+        for (index, row) in batch.0.iter().enumerate() {
             let x = row.x.map(|x| x + self.noise * (self.rng.random::<f32>() - 0.5));
             let error = x.iter().zip(&self.weight).map(|(x, w)| x * w).sum::<f32>() + self.bias[0] - row.y;
-            loss += error * error / n;
+            let outlier = self.outlier == Some(micro.step) && index == 1;
+            let of_row = if outlier { 1e3 } else { error * error };
+            sample_losses.push(Some(of_row));
+            loss += of_row / n;
             for (g, x) in self.gradient[0].iter_mut().zip(x) {
                 *g += micro.weight * 2.0 * error * x / n;
             }
@@ -232,6 +239,9 @@ impl TrainStep for FakeModel {
         }
         if self.poison == Some(micro.step) {
             loss = f32::NAN;
+            if let Some(last) = sample_losses.last_mut() {
+                *last = Some(loss);
+            }
         }
         let grad_norm = micro.update.map(|update| {
             let norm = self.gradient.iter().flatten().map(|g| g * g).sum::<f32>().sqrt();
@@ -252,7 +262,7 @@ impl TrainStep for FakeModel {
             norm
         });
         let gate_means = Some(GateMeans::from_iter([(EDGE.to_owned(), n)]));
-        Ok(MicroOutput { loss, grad_norm, gate_means })
+        Ok(MicroOutput { loss, sample_losses, grad_norm, gate_means })
     }
 
     fn discard_gradients(&mut self) -> Result<(), BoxError> {

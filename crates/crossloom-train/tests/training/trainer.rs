@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::fake::*;
 use crossloom_recipe::Schedule;
-use crossloom_train::metrics::{SinkError, read_metrics};
+use crossloom_train::metrics::{DrawnSamples, SampleLog, SinkError, read_metrics};
 use crossloom_train::{
     BatchSource, BoxError, Checkpoints, GroupRates, JsonlSink, MetricPhase, MetricRecord, MetricSink,
     Outcome, Phase, Progress, ProgressUpdate, RateCurve, Scalars, TensorBoardSink, TrainError, TrainIo,
@@ -104,9 +104,9 @@ fn the_first_non_finite_value_stops_the_run_and_is_named() {
     let checkpoints = Checkpoints::new(dir.path(), 0);
     let mut model = FakeModel { poison: Some(8), ..FakeModel::new() };
     let options = TrainOptions { checkpoint_every: Some(3), ..options(20) };
+    let mut source = FakeSource::new(5, &[2]);
     let error =
-        run(&mut trainer(options), &mut model, &mut FakeSource::new(5, &[2]), Some(&checkpoints), &never())
-            .unwrap_err();
+        run(&mut trainer(options), &mut model, &mut source, Some(&checkpoints), &never()).unwrap_err();
     let text = error.to_string();
     for part in
         ["step 8", "the loss is NaN", "`div`", "`language.layer.3.attn`", "`v42`", "row-", "step 6 is intact"]
@@ -114,8 +114,48 @@ fn the_first_non_finite_value_stops_the_run_and_is_named() {
         assert!(text.contains(part), "`{part}` is not in: {text}");
     }
     let TrainError::NonFinite(report) = error else { panic!("{text}") };
-    assert_eq!((report.step, report.samples.len(), report.checkpoint), (8, 2, Some(6)));
+    assert_eq!((report.step, report.checkpoint), (8, Some(6)));
+    assert_eq!(
+        report.samples,
+        [format!("row-{}", source.handed_out[7][1])],
+        "the other one's loss is finite"
+    );
     assert_eq!(checkpoints.steps().unwrap(), [3, 6]);
+}
+
+#[test]
+fn the_loss_of_every_sample_is_kept_and_a_spike_names_the_one_that_made_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("drawn.jsonl");
+    let mut log = SampleLog::open(&path, 0).unwrap();
+    let (mut model, stop) = (FakeModel { outlier: Some(38), ..FakeModel::new() }, never());
+    let mut source = FakeSource::new(5, &[4, 2]);
+    let mut io = TrainIo {
+        progress: &mut crossloom_train::Silent,
+        sinks: &mut [],
+        checkpoints: None,
+        samples: Some(&mut log),
+        stop: &stop,
+        validate: None,
+    };
+    let options = TrainOptions { accumulate: 2, ..options(40) };
+    let summary = trainer(options).run(&mut model, &mut source, &mut io).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let steps: Vec<DrawnSamples> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(steps.len(), 40);
+    for (step, batches) in steps.iter().zip(source.handed_out.chunks(2)) {
+        let names: Vec<String> = batches.iter().flatten().map(|id| format!("row-{id}")).collect();
+        assert!(step.samples.iter().map(|sample| &sample.id).eq(&names));
+        // Every sample has one target, so the step's loss is the mean of theirs.
+        let mean = step.samples.iter().map(|sample| sample.loss.unwrap()).sum::<f64>() / 6.0;
+        assert!((mean - step.loss.unwrap()).abs() < 1e-6 * mean.max(1.0), "{step:?}");
+    }
+    let spikes: Vec<u64> = steps.iter().filter(|step| step.spike).map(|step| step.step).collect();
+    assert_eq!(spikes, [38]);
+    let far_off: Vec<String> =
+        source.handed_out[74..76].iter().map(|batch| format!("row-{} (1000.000)", batch[1])).collect();
+    let [note] = &summary.notes[..] else { panic!("{:?}", summary.notes) };
+    assert!(note.contains(&format!("(samples {}, row-", far_off.join(", "))), "{note}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ const HEAD: &str = r#"func @f {
   head:
     %1 = linear %h, %w : f32[2, 3, 2]
     %2 = reshape %1 {shape = [6, 2]} : f32[6, 2]
-    %3, %4 = cross_entropy %2, %t : f32[], f32[6]
+    %3, %4, %losses = cross_entropy %2, %t : f32[], f32[6], f32[6]
     %5 = cross_entropy_grad %g, %2, %t, %4 : f32[6, 2]
 "#;
 
@@ -31,6 +31,7 @@ fn logits_are_gone_where_only_the_loss_reads_them() {
     %7 = reshape %h {shape = [6, 4]} : f32[6, 4]
     %8 = matmul %5, %7 {transpose_a = true} : f32[2, 4]
   return \"loss\" = %3
+  return \"losses\" = %losses
   return \"dh\" = %6
   return \"dw\" = %8",
     );
@@ -77,6 +78,14 @@ fn what_others_read_stays() {
   return \"dh\" = %7",
             "the loss, before there is a gradient",
         ),
+        (
+            "    %6 = affine %losses {mul = 2.0, add = 0.0} : f32[6]
+    %7 = matmul %5, %w : f32[6, 4]
+  return \"loss\" = %3
+  return \"losses\" = %6
+  return \"dh\" = %7",
+            "those of the rows, before there is a gradient",
+        ),
         ("  return \"loss\" = %3\n  return \"slopes\" = %5", "no product"),
     ] {
         let func = fuse(body);
@@ -96,7 +105,7 @@ fn a_training_step_in_both_precisions_has_no_logits() {
     %0 = linear %x, %v {act = silu} : f32[2, 3, 4], f32[2, 3, 4]
     %1 = linear %0, %w : f32[2, 3, 5]
     %2 = reshape %1 {shape = [6, 5]} : f32[6, 5]
-    %3, %4 = cross_entropy %2, %t : f32[], f32[6]
+    %3, %4, %losses = cross_entropy %2, %t : f32[], f32[6], f32[6]
   return "loss" = %3
 }
 "#

@@ -48,7 +48,7 @@ fn network() -> Func {
     %n2, %r2 = rms_norm %x2, %g {eps = 1e-6} : f32[2, 4, 8], f32[2, 4]
     %logits = linear %n2, %h : f32[2, 4, 5]
     %rows = reshape %logits {shape = [8, 5]} : f32[8, 5]
-    %loss, %ll = cross_entropy %rows, %t : f32[], f32[8]
+    %loss, %ll, %ls = cross_entropy %rows, %t : f32[], f32[8], f32[8]
   return "loss" = %loss
 }
 "#,
@@ -100,7 +100,7 @@ fn the_table_holds_for_a_forward_pass() {
     assert_eq!(types(&func, "mlp", "mul"), [[low]]);
     assert_eq!(types(&func, "mlp", "add"), [[wide]], "the residual stream");
     assert_eq!(types(&func, "head", "linear"), [[wide]], "logits");
-    assert_eq!(types(&func, "head", "cross_entropy"), [[wide, wide]]);
+    assert_eq!(types(&func, "head", "cross_entropy"), [[wide, wide, wide]]);
     // Trained weights are read through their copies, the one that no product reads has none.
     let copies = func.params().iter().filter(|param| param.role == Role::State);
     let names: Vec<&str> = copies.map(|param| param.name.as_str()).collect();
@@ -128,7 +128,7 @@ fn a_step_trains_f32_masters_and_writes_their_copies() {
     // That of the head is made with the loss.
     assert_eq!(gradients.count(), 6);
     let head = only(&func, "linear_cross_entropy");
-    assert_eq!(func.dtypes(&head.outputs), [wide, low, wide]);
+    assert_eq!(func.dtypes(&head.outputs), [wide, wide, low, wide]);
     assert_eq!(head.op, LinearCrossEntropy { rounded: low, trained: true }.into());
     let args = sensible_args(&func);
     let outputs = run(&func, &args).unwrap();

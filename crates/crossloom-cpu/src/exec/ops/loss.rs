@@ -33,9 +33,9 @@ pub(super) fn lower(op: &Op, inputs: &[&TensorType]) -> Option<Lowered> {
 
 impl CpuKernel for Loss {
     fn run(&self, io: Io<'_>) -> Result<(), KernelError> {
-        let (inputs, [loss, lse], _) = io.split()?;
+        let (inputs, [loss, lse, losses], _) = io.split()?;
         let targets = inputs.i32(1)?;
-        loss[0] = cross_entropy(self.rows, self.classes, inputs.f32(0)?, targets, lse)?;
+        loss[0] = cross_entropy(self.rows, self.classes, inputs.f32(0)?, targets, lse, losses)?;
         Ok(())
     }
 }

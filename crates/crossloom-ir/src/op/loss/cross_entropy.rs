@@ -7,8 +7,9 @@ use crate::op::spec::OpSpec;
 use crate::op::{CrossEntropyGrad, UnaryKind, check, emit};
 use crate::{Builder, Cost, IrError, Real, Tensor, TensorType, Value};
 
-/// Operands: `logits [R, V]`, `targets [R]` (i32; -1 = ignored). Outputs: `loss []`, the mean of `lse - logit of the
-/// target` in nats over the rows that are kept (0 if there is none), and `lse [R]`, the log-sum-exp of every row.
+/// Operands: `logits [R, V]`, `targets [R]` (i32; -1 = ignored). Outputs: `loss []`, the mean of `losses` over the rows that are
+/// kept (0 if there is none); `lse [R]`, the log-sum-exp of every row; `losses [R]`, `lse - logit of the target` in nats, 0 in rows
+/// that are ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CrossEntropy;
 
@@ -25,7 +26,8 @@ impl OpSpec for CrossEntropy {
         check::float_axes("logits", logits, 2)?;
         check::float_rows("logits", logits)?;
         check::is("targets", inputs[1], &TensorType::i32([logits.shape[0]]))?;
-        Ok(vec![TensorType::f32([]), TensorType::f32([logits.shape[0]])])
+        let of_rows = TensorType::f32([logits.shape[0]]);
+        Ok(vec![TensorType::f32([]), of_rows.clone(), of_rows])
     }
 
     fn eval<T: Real>(&self, inputs: &[&Tensor<T>]) -> Result<Vec<Tensor<T>>, String> {
@@ -37,18 +39,17 @@ impl OpSpec for CrossEntropy {
             largest + row.iter().map(|x| (x - largest).exp()).sum::<f64>().ln()
         };
         let lse: Vec<f64> = (0..rows).map(log_sum_exp).collect();
-        let (mut sum, mut kept) = (0.0, 0_usize);
-        for (r, class) in classes(targets, v)?.into_iter().enumerate() {
-            if let Some(class) = class {
-                sum += lse[r] - logits.at(r * v + class);
-                kept += 1;
-            }
-        }
-        Ok(vec![Tensor::splat([], sum / kept.max(1) as f64), Tensor::from_fn([rows], |r| lse[r])])
+        let classes = classes(targets, v)?;
+        let loss = |r: usize| classes[r].map_or(0.0, |class| lse[r] - logits.at(r * v + class));
+        let losses: Vec<f64> = (0..rows).map(loss).collect();
+        let kept = classes.iter().flatten().count().max(1);
+        let mean = losses.iter().sum::<f64>() / kept as f64;
+        let of_rows = |values: &[f64]| Tensor::from_fn([rows], |r| values[r]);
+        Ok(vec![Tensor::splat([], mean), of_rows(&lse), of_rows(&losses)])
     }
 
     fn gradient(&self, cx: &mut GradCx<'_>) -> Result<(), IrError> {
-        if cx.out_grad(1).is_some() {
+        if cx.out_grad(1).is_some() || cx.out_grad(2).is_some() {
             cx.expand_first();
             return Ok(());
         }
@@ -70,7 +71,7 @@ impl OpSpec for CrossEntropy {
         let counted = b.mul(lse, kept)?;
         let losses = b.sub(counted, picked)?;
         let total = b.reduce_sum(losses, &[0])?;
-        Ok(Some(vec![b.div(total, divisor)?, lse]))
+        Ok(Some(vec![b.div(total, divisor)?, lse, losses]))
     }
 
     fn cost(&self, inputs: &[&TensorType], outputs: &[&TensorType]) -> Cost {

@@ -7,8 +7,8 @@ use crate::op::spec::{OpSpec, ensure};
 use crate::op::{CrossEntropy, check};
 use crate::{Builder, Cost, DType, IrError, Real, Tensor, TensorType, Value};
 
-/// Operands: `dloss []`, `h [R, D]`, `w [V, D]`, `targets [R]` (i32; -1 = ignored). Outputs: `loss []`, the
-/// [`CrossEntropy`] of the logits `h w^T`, then its gradients `dh [R, D]` and, if `trained`, `dw [V, D]`.
+/// Operands: `dloss []`, `h [R, D]`, `w [V, D]`, `targets [R]` (i32; -1 = ignored). Outputs: `loss []` and `losses [R]`, mean and
+/// rows of the [`CrossEntropy`] of the logits `h w^T`, then the mean's gradients `dh [R, D]` and, if `trained`, `dw [V, D]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LinearCrossEntropy {
     /// The float type to which gradients of logits are rounded before products read them.
@@ -43,7 +43,7 @@ impl OpSpec for LinearCrossEntropy {
         check::float_rows("logits", &TensorType::f32([h.shape[0], w.shape[0]]))?;
         ensure(w.last() == h.last(), || format!("w {w} does not apply to rows of {h}"))?;
         check::is("targets", inputs[3], &TensorType::i32([h.shape[0]]))?;
-        let mut outputs = vec![TensorType::f32([]), h.clone()];
+        let mut outputs = vec![TensorType::f32([]), TensorType::f32([h.shape[0]]), h.clone()];
         outputs.extend(self.trained.then(|| w.clone()));
         Ok(outputs)
     }
@@ -59,12 +59,13 @@ impl OpSpec for LinearCrossEntropy {
             let (r, v) = (i / classes, i % classes);
             (0..d).map(|c| h.at(r * d + c) * w.at(v * d + c)).sum()
         });
-        let [loss, lse] = <[_; 2]>::try_from(CrossEntropy.eval(&[&logits, targets])?)
-            .map_err(|_| "the loss has two results".to_owned())?;
+        let [loss, lse, losses] = <[_; 3]>::try_from(CrossEntropy.eval(&[&logits, targets])?)
+            .map_err(|_| "the loss has three results".to_owned())?;
         let slopes = CrossEntropyGrad.eval(&[dloss, &logits, targets, &lse])?;
         let slope = |r: usize, v: usize| self.rounded.round(slopes[0].at(r * classes + v));
         let mut outputs = vec![
             loss,
+            losses,
             Tensor::from_fn([rows, d], |i| (0..classes).map(|v| slope(i / d, v) * w.at(v * d + i % d)).sum()),
         ];
         if self.trained {
@@ -80,7 +81,7 @@ impl OpSpec for LinearCrossEntropy {
         let loss = b.push(CrossEntropy, &[logits, targets])?;
         let slopes = b.one(CrossEntropyGrad, &[dloss, logits, targets, loss[1]])?;
         let slopes = b.convert(slopes, self.rounded)?;
-        let mut outputs = vec![loss[0], b.matmul(slopes, w, false, false)?];
+        let mut outputs = vec![loss[0], loss[2], b.matmul(slopes, w, false, false)?];
         if self.trained {
             outputs.push(b.matmul(slopes, h, true, false)?);
         }
