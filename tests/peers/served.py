@@ -1,6 +1,7 @@
-"""A small model that was trained on generated shapes, and a server that answers for it: what the scripts beside this one ask.
+"""A small model that was trained on generated shapes, or a run that is there, and a server that answers for it: what the scripts beside this
+one ask.
 
-`Served(crossloom)` is a context. Pictures are PNGs of every kind that harnesses send (RGB, palette, RGBA, grey of 8 and 16 bits) and
+`Served(crossloom)` is a context; `run` and `variant` say what is served instead of a new one. Pictures are PNGs of every kind that harnesses send (RGB, palette, RGBA, grey of 8 and 16 bits) and
 JPEGs. The model is trained for some seconds; it need not be good, only something that is asked in two ways.
 """
 
@@ -86,20 +87,22 @@ def samples(folder):
 
 
 class Served:
-    """Trains, evaluates and serves; `url`, `name`, `samples` and `folder` say what there is."""
+    """Trains, evaluates and serves; `url`, `name`, `samples`, `run` and `folder` say what there is."""
 
-    def __init__(self, crossloom, *options):
+    def __init__(self, crossloom, *options, run=None, variant="cli"):
         self.crossloom, self.options = str(Path(crossloom).resolve()), options
+        self.run, self.variant = run, variant
 
     def __enter__(self):
         self.temporary = tempfile.TemporaryDirectory()
         self.folder = Path(self.temporary.name)
         self.samples = samples(self.folder)
-        (self.folder / "recipe.toml").write_text(RECIPE)
-        runs = self.folder / "runs"
-        subprocess.run([self.crossloom, "run", self.folder / "recipe.toml", "--out", runs, "--quiet"], check=True)
-        (self.run,) = runs.iterdir()
-        command = [self.crossloom, "serve", self.run, "--variant", "cli", "--port", "0", *self.options]
+        if self.run is None:
+            (self.folder / "recipe.toml").write_text(RECIPE)
+            runs = self.folder / "runs"
+            subprocess.run([self.crossloom, "run", self.folder / "recipe.toml", "--out", runs, "--quiet"], check=True)
+            (self.run,) = runs.iterdir()
+        command = [self.crossloom, "serve", self.run, "--variant", self.variant, "--port", "0", *self.options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         said = self.process.stdout.readline()
         self.name, self.url = re.fullmatch(r"(\S+) at (http://\S+)\n", said).groups()
@@ -114,7 +117,7 @@ class Served:
         """What `generate` answers about every sample, greedily, by picture and question."""
         answers = {}
         for sample in self.samples:
-            command = [self.crossloom, "generate", self.run, "--variant", "cli", "--image", sample["image"], "--json"]
+            command = [self.crossloom, "generate", self.run, "--variant", self.variant, "--image", sample["image"], "--json"]
             said = subprocess.run([*command, sample["question"]], check=True, capture_output=True, text=True).stdout
             answers[sample["image"], sample["question"]] = json.loads(said)["answers"][0]["answer"]
         return answers

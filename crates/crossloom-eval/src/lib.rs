@@ -19,6 +19,7 @@
 //! [`samples`] → [`metrics`] → [`results`] → [`stats`] → [`mod@compare`]; [`prior`] stands alone.
 
 pub mod compare;
+mod error_text;
 pub mod metrics;
 pub mod prior;
 pub mod results;
@@ -28,6 +29,7 @@ pub mod stats;
 pub use compare::{
     CompareError, CompareOptions, Comparison, Contender, Cost, Costs, Seed, Standing, TableFormat, compare,
 };
+pub use error_text::is_error_text;
 pub use metrics::Metric;
 pub use prior::{Prior, question_only_prior};
 pub use results::Results;

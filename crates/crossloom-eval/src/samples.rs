@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::error_text::is_error_text;
 use crate::metrics::{self, Metric};
 
 /// A question as the data set has it.
@@ -91,6 +92,15 @@ impl SampleRecord {
         }
     }
 
+    /// The same; one whose answer says that a request failed is failed.
+    fn without_error_text(self) -> Self {
+        if self.answer.as_deref().is_some_and(is_error_text) {
+            let error = self.answer;
+            return Self { answer: None, score: 0.0, correct: false, finished: false, error, ..self };
+        }
+        self
+    }
+
     fn without_error(self) -> Self {
         Self { error: None, ..self }
     }
@@ -138,7 +148,8 @@ pub fn write_samples(path: &Path, records: &[SampleRecord]) -> Result<(), Sample
     .map_err(|source| SamplesError::Io { doing: "write", path: path.to_owned(), source })
 }
 
-/// Read all records; a damaged line or an id that appears twice is an error that names the line.
+/// Read all records; a damaged line or an id that appears twice is an error that names the line. A record whose answer is the failure of a
+/// client ([`is_error_text`]) is one of a sample that failed: it is in no mean, and makes its run incomplete.
 pub fn read_samples(path: &Path) -> Result<Vec<SampleRecord>, SamplesError> {
     let text = fs::read_to_string(path).map_err(|source| SamplesError::Io {
         doing: "read",
@@ -151,6 +162,7 @@ pub fn read_samples(path: &Path) -> Result<Vec<SampleRecord>, SamplesError> {
         let line = index + 1;
         let fail = |problem| SamplesError::Line { path: path.to_owned(), line, problem };
         let record: SampleRecord = serde_json::from_str(text).map_err(|error| fail(error.to_string()))?;
+        let record = record.without_error_text();
         if let Some(first) = line_of.insert(record.id.clone(), line) {
             return Err(fail(format!("the id `{}` is already on line {first}", record.id)));
         }
@@ -198,6 +210,26 @@ mod tests {
         assert_eq!(text.lines().count(), 3);
         assert!(text.contains(r#""type":"color""#) && text.contains(r#""error":"the picture is truncated""#));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_error_text_of_a_client_is_read_as_a_failure_and_not_as_a_wrong_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("samples.jsonl");
+        let failure = "[LMMS_EVAL_REQUEST_FAILED after 5 retries] Error code: 503 - full";
+        // A metric that rewards the text makes it no answer either.
+        let mut records = ["red", failure, "blue"].map(|text| {
+            SampleRecord::answered(&question(text), answer(text), Metric::ExactMatch)
+        });
+        records[1].score = 1.0;
+        records[1].correct = true;
+        write_samples(&path, &records).unwrap();
+        let read = read_samples(&path).unwrap();
+        assert_eq!((&read[0], &read[2]), (&records[0], &records[2]));
+        assert_eq!(read[1], SampleRecord::failed(&question(failure), failure));
+        let resampling = crate::stats::Resampling { draws: 100, confidence: 0.95, seed: 0 };
+        let results = crate::Results::from_records(&read, Metric::ExactMatch, &resampling).unwrap();
+        assert_eq!((results.failed, results.complete, results.overall.mean), (1, false, 0.5));
     }
 
     #[test]

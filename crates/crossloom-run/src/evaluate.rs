@@ -1,23 +1,30 @@
-//! Greedy answers to every question of a split.
+//! Greedy answers to the questions of a split, by an engine in place. Questions about a picture share a slot, so that it is read once for
+//! all of them.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crossloom_data::conversations::{Conversation, Room, Shown};
 use crossloom_data::datasets::VqaSplit;
-use crossloom_data::packing::{AnswerMode, EncodedSplit, EvaluationPacker, PackedBatch, PackingPlan};
+use crossloom_data::image::VisualLayout;
+use crossloom_data::packing::{EncodedSplit, ImageMode, PackingPlan, QuestionRow};
 use crossloom_eval::metrics::{self, Metric};
 use crossloom_eval::samples::{Answer, Question, SampleRecord};
 use crossloom_eval::stats::Resampling;
-use crossloom_recipe::{Eval, Recipe};
+use crossloom_recipe::{Eval, PointAddress, Recipe, Tap};
 use crossloom_train::run_dir::GateRecord;
 use indexmap::IndexMap;
 
-use crate::batch::Pools;
 use crate::data::image_mode;
+use crate::engine::{self, InPlace, Intake, Prompt, Reason, Request, Running};
 use crate::gates::GateMoments;
-use crate::generate::answer;
 use crate::model::Model;
-use crate::processor::Processor;
+use crate::phases::Phases;
 use crate::{Data, ExperimentError};
+
+/// Rows of questions that wait for each slot, so that whatever is free finds some.
+const WAITING: usize = 2;
 
 /// Answers of a model, and the gates over all sequences with a question that was asked.
 pub struct Evaluation {
@@ -40,59 +47,129 @@ pub fn evaluate(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Option<Evaluation>, ExperimentError> {
-    let (split, encoded) = data.images(recipe.eval.split);
-    let packer = EvaluationPacker::new(
-        plan,
-        encoded,
-        split.images(),
-        &Processor::of(recipe).normalization(),
-        image_mode(recipe),
-    )?;
-    let (pools, vectors) = (Pools::of(recipe), data.question_vectors(recipe)?);
-    let mut batch = PackedBatch::new(plan);
-    let wanted = wanted(recipe, encoded);
-    let mut answers: Vec<Option<Answer>> = vec![None; wanted.len()];
-    let mut open = wanted.len();
-    let mut gates = GateMoments::default();
-    let encoding = model.phases.encoding()?;
-    for index in 0..packer.batches() {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        packer.fill(index, AnswerMode::Awaited, &mut batch)?;
-        if let Some(vectors) = &vectors {
-            vectors.lay(recipe.eval.split, &mut batch)?;
-        }
-        let places: Vec<(usize, usize)> = (batch.questions().iter().enumerate())
-            .filter_map(|(place, question)| Some((place, wanted.binary_search(&question.example?).ok()?)))
-            .collect();
-        // Questions beyond the limit are not answered; what is left out is not run.
-        if !places.is_empty() {
-            let mut rows: Vec<usize> =
-                places.iter().map(|&(place, _)| batch.questions()[place].row).collect();
-            rows.sort_unstable();
-            rows.dedup();
-            answer(model, &mut batch, &pools, encoding, &mut gates, &rows)?;
-        }
-        for (place, number) in places {
-            let text = data.tokenizer.decode(batch.generated(place))?;
-            let finished = batch.questions()[place].ended_by_eos;
-            open -= usize::from(answers[number].is_none());
-            answers[number] = Some(Answer { text, finished });
-        }
-        progress(wanted.len() - open, wanted.len());
-        if open == 0 {
-            break;
-        }
+    let questions = Questions::all(recipe, data, plan);
+    questions.ask(&mut model.phases, &model.gates, stop, progress)
+}
+
+/// Questions of a split that are asked together.
+pub(crate) struct Questions<'d> {
+    recipe: &'d Recipe,
+    data: &'d Data,
+    plan: &'d PackingPlan,
+    /// Their numbers in the split, ascending.
+    pub(crate) numbers: Vec<usize>,
+}
+
+impl<'d> Questions<'d> {
+    /// Those that a recipe is evaluated on.
+    pub(crate) fn all(recipe: &'d Recipe, data: &'d Data, plan: &'d PackingPlan) -> Self {
+        let numbers = wanted(recipe, data.images(recipe.eval.split).1);
+        Self { recipe, data, plan, numbers }
     }
-    let records = wanted.iter().zip(answers).map(|(&number, answer)| {
-        let asked = question(split, number);
-        match answer {
-            Some(answer) => SampleRecord::answered(&asked, answer, recipe.eval.metric),
-            None => SampleRecord::failed(&asked, "the question was in no batch"),
+
+    /// Asks a model that has these phases and gated points, as [`evaluate`] does.
+    pub(crate) fn ask(
+        &self,
+        phases: &mut Phases,
+        gated: &[(PointAddress, Vec<Tap>)],
+        stop: &AtomicBool,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Option<Evaluation>, ExperimentError> {
+        let Self { recipe, data, plan, numbers } = self;
+        let split = data.images(recipe.eval.split).0;
+        let mut waiting = VecDeque::from(self.rows()?);
+        let queue = WAITING * phases.slots() * plan.questions_per_sequence;
+        let intake = Intake::of_rows(recipe, &data.tokenizer, plan, phases)?;
+        let mut engine = InPlace::new(phases, gated, intake, queue);
+        let mut answers: Vec<Option<Answer>> = vec![None; numbers.len()];
+        let (mut open, mut answered): (Vec<(usize, Running)>, usize) = (Vec::new(), 0);
+        let mut gates = GateMoments::default();
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            while let Some(row) = waiting.front()
+                && engine.client().stats().waiting + row.examples.len() <= queue
+            {
+                let asked = engine.client().submit_together(self.requests(row)?)?;
+                let places = row.examples.iter().filter_map(|example| numbers.binary_search(example).ok());
+                open.extend(places.zip(asked));
+                waiting.pop_front();
+            }
+            let more = engine.round();
+            let mut failed = None;
+            open.retain_mut(|(place, running)| {
+                let Some(answer) = running.try_answer() else { return true };
+                match answer {
+                    Ok(engine::Answer { text, reason, gates: told, .. }) => {
+                        if let Some(told) = told {
+                            gates.add_told(&told);
+                        }
+                        answers[*place] = Some(Answer { text, finished: reason == Reason::Stop });
+                        answered += 1;
+                    }
+                    Err(problem) => failed = Some((numbers[*place], problem)),
+                }
+                false
+            });
+            if let Some((number, problem)) = failed {
+                return Err(ExperimentError::request(
+                    format!("question {number} of {} was not answered: {problem}", recipe.eval.split.name()),
+                    "ask it again: crossloom eval",
+                ));
+            }
+            progress(answered, numbers.len());
+            if !more && waiting.is_empty() && open.is_empty() {
+                break;
+            }
         }
-    });
-    Ok(Some(Evaluation { records: records.collect(), gates: gates.records() }))
+        let records = numbers.iter().zip(answers).map(|(&number, answer)| {
+            let asked = question(split, number);
+            match answer {
+                Some(answer) => SampleRecord::answered(&asked, answer, recipe.eval.metric),
+                None => SampleRecord::failed(&asked, "the question was in no row"),
+            }
+        });
+        Ok(Some(Evaluation { records: records.collect(), gates: gates.records() }))
+    }
+
+    /// Rows of those that are asked.
+    fn rows(&self) -> Result<Vec<QuestionRow>, ExperimentError> {
+        let (split, encoded) = self.data.images(self.recipe.eval.split);
+        let mut rows = QuestionRow::all(self.plan, encoded, split.images())?;
+        for row in &mut rows {
+            row.examples.retain(|example| self.numbers.binary_search(example).is_ok());
+        }
+        rows.retain(|row| !row.examples.is_empty());
+        Ok(rows)
+    }
+
+    /// The requests of a row; its gates are told once.
+    fn requests(&self, row: &QuestionRow) -> Result<Vec<Request>, ExperimentError> {
+        let Self { recipe, data, plan, .. } = *self;
+        let (split, encoded) = data.images(recipe.eval.split);
+        let vectors = data.question_vectors(recipe)?;
+        let shown = match image_mode(recipe) {
+            ImageMode::Shown => split.images().image(row.image).into_iter().collect(),
+            ImageMode::Withheld => Vec::new(),
+        };
+        let picture =
+            Shown { start: plan.lead.len(), layout: VisualLayout::whole(plan.visual_tokens), views: shown };
+        let request = |(place, &example): (usize, &usize)| {
+            let visual = std::iter::repeat_n(plan.special.image, plan.visual_tokens);
+            let asked = encoded.question(example).iter().copied().chain([plan.special.answer]);
+            let tokens: Vec<i32> = plan.lead.iter().copied().chain(visual).chain(asked).collect();
+            let text = tokens.len() - plan.visual_tokens;
+            let needs = Room { text, visual: plan.visual_tokens, views: 1 };
+            let pictures = vec![picture.clone()];
+            let conversation = Conversation { tokens, learned: Vec::new(), pictures, needs, dropped: 0 };
+            let vector = vectors.as_ref().and_then(|known| known.of(recipe.eval.split, example));
+            let vector = vector.map(|vector| engine::Question::Vector(Arc::from(vector)));
+            let prompt = Prompt::of(conversation, vector);
+            Request { gates: place == 0, ..Request::new(prompt, plan.max_new_tokens) }
+        };
+        Ok(row.examples.iter().enumerate().map(request).collect())
+    }
 }
 
 /// Refuses a metric that the questions of the evaluation split cannot be scored with.

@@ -7,6 +7,8 @@ use crossloom_train::run_dir::GateRecord;
 use crossloom_train::step::GateMeans;
 use indexmap::IndexMap;
 
+use crate::engine::GateValue;
+
 /// Sums over sequences of every edge's gate, which is a mean over channels.
 #[derive(Debug, Default)]
 pub(crate) struct GateMoments {
@@ -30,6 +32,36 @@ impl GateMoments {
         }
         self.rows += rows.len();
         Ok(())
+    }
+
+    /// The gates of each of some sequences of a batch that was just run.
+    pub(crate) fn of_rows(
+        session: &Session,
+        gates: &[(PointAddress, Vec<Tap>)],
+        rows: &[usize],
+    ) -> Result<Vec<Self>, RunError> {
+        let mut of_rows: Vec<Self> = rows.iter().map(|_| Self { rows: 1, ..Self::default() }).collect();
+        if rows.is_empty() {
+            return Ok(of_rows);
+        }
+        for (point, taps) in gates {
+            let result = format!("{GATE_RESULT}{}", point.name());
+            let (values, shape) = (session.read::<f32>(&result)?, &session.result_type(&result)?.shape);
+            for (of_row, &row) in of_rows.iter_mut().zip(rows) {
+                of_row.add_point(*point, taps, &values, shape, &[row]);
+            }
+        }
+        Ok(of_rows)
+    }
+
+    /// Adds the gates of a sequence, as an engine tells them.
+    pub(crate) fn add_told(&mut self, gates: &[GateValue]) {
+        for GateValue { tap, point, value } in gates {
+            let (sums, value) = (self.sums.entry(format!("{tap}->{point}")).or_default(), f64::from(*value));
+            sums.0 += value;
+            sums.1 += value * value;
+        }
+        self.rows += 1;
     }
 
     /// Adds the gates of one point, `[B, K]` or, for every channel, `[B, K, D]`, in the order of its taps.

@@ -1,8 +1,5 @@
-//! Greedy answers to the questions of a batch: prompts are read once, then one token per question and call.
-//!
-//! This is how splits are evaluated: several questions of a picture share a row, so that it is read once for all of them. The engine would
-//! read it for each, average gates over questions in place of rows, and change the last bits of a row's later questions, whose keys
-//! would stand at other places. Both read prompts by [`Reading`].
+//! Greedy answers to the questions of a batch, one batch after the other: prompts are read once, then one token per question and call. It is
+//! the plain loop that an engine's answers are held against, and it runs batches that no request can be laid into.
 
 use crossloom_data::packing::{PADDING_SEGMENT, PackedBatch};
 use crossloom_model::inputs;

@@ -33,6 +33,7 @@ mod error;
 mod evaluate;
 mod fitting;
 mod gates;
+#[cfg(test)]
 mod generate;
 mod git;
 mod held_out;
@@ -48,6 +49,7 @@ mod processor;
 mod progress;
 mod question_vectors;
 mod record;
+mod sampled;
 mod sentences;
 mod states;
 mod step;

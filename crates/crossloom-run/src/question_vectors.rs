@@ -52,11 +52,6 @@ impl Vectors {
         Ok(Some(Self { width, from }))
     }
 
-    /// Width of a vector.
-    pub(crate) fn width(&self) -> usize {
-        self.width
-    }
-
     /// The vectors of texts, one after the other.
     ///
     /// # Errors

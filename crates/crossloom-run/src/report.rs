@@ -18,6 +18,7 @@ use self::topology::topology;
 use crate::cells::{Cell, Repeated, repeated};
 use crate::date::utc;
 use crate::held_out::HELD_OUT_LOSS;
+use crate::sampled::SAMPLE_SCORE;
 use crate::training_stage::stages;
 use crate::{Data, ExperimentError, VariantOutcome, resolved};
 
@@ -166,8 +167,11 @@ fn variant(column: &Column<'_>, record: Option<&RunRecord>) -> Result<report::Va
             metrics.extend(own.map(|m| MetricRecord { step: stage.before + m.step, ..m }));
         }
     }
-    let (metrics, held_out): (Vec<MetricRecord>, Vec<MetricRecord>) =
+    let (metrics, measured): (Vec<MetricRecord>, Vec<MetricRecord>) =
         metrics.into_iter().partition(|m| m.phase == MetricPhase::Train);
+    let measured = |name: &str| -> report::Series {
+        measured.iter().filter_map(|m| Some((m.step, *m.scalars.get(name)?))).collect()
+    };
     let series = |name: &str| -> report::Series {
         metrics.iter().filter_map(|m| Some((m.step, *m.scalars.get(name)?))).collect()
     };
@@ -181,10 +185,8 @@ fn variant(column: &Column<'_>, record: Option<&RunRecord>) -> Result<report::Va
         gate_note: outcome.gate_note.clone(),
         curves: report::Curves {
             loss: series("loss"),
-            held_out_loss: held_out
-                .iter()
-                .filter_map(|m| Some((m.step, *m.scalars.get(HELD_OUT_LOSS)?)))
-                .collect(),
+            held_out_loss: measured(HELD_OUT_LOSS),
+            sampled_score: measured(SAMPLE_SCORE),
             learning_rate: metrics.iter().filter_map(|m| Some((m.step, rate(m)?))).collect(),
             gradient_norm: series("grad_norm"),
         },

@@ -12,9 +12,9 @@ use crossloom_train::step::{
 
 use crate::ExperimentError;
 use crate::batch::{Pools, batch_shape, load_batch, load_questions};
-use crate::encoder::Encoder;
 use crate::gates::GateMoments;
 use crate::model::{Model, load_state, visit_state};
+use crate::phases::Phases;
 use crate::states::Encoding;
 use crate::stream::TrainingBatch;
 use crate::training::Training;
@@ -52,7 +52,7 @@ impl<'m> ModelStep<'m> {
             ));
         };
         let gates_every = gates_every.max(1);
-        let pictures = Pictures { encoder: &mut phases.encoder, encoding: None };
+        let pictures = Pictures { phases, encoding: None };
         Ok(Self {
             store,
             training,
@@ -85,6 +85,11 @@ impl<'m> ModelStep<'m> {
         Ok(Some(scalar(session, "loss")?))
     }
 
+    /// What its model answers with, between two steps.
+    pub(crate) fn answering(&mut self) -> (&mut Phases, &[(PointAddress, Vec<Tap>)]) {
+        (self.pictures.phases, self.gates)
+    }
+
     fn set_rates(session: &mut Session, update: &Update, betas: [f64; 2]) -> Result<(), BoxError> {
         let t = update.step as i32;
         let corrections = betas.map(|beta| (1.0 - beta.powi(t)).recip() as f32);
@@ -100,7 +105,7 @@ impl<'m> ModelStep<'m> {
 
 /// What the sessions of a step see.
 struct Pictures<'m> {
-    encoder: &'m mut Encoder,
+    phases: &'m mut Phases,
     /// How an encoder that is not trained encodes; it is asked once all weights are there.
     encoding: Option<Encoding>,
 }
@@ -119,12 +124,12 @@ impl Pictures<'_> {
         }
         let encoding = match self.encoding {
             Some(encoding) => encoding,
-            None => *self.encoding.insert(self.encoder.encoding()?),
+            None => *self.encoding.insert(self.phases.encoding()?),
         };
         // A row that only fills the batch shows no view that is counted.
         let filled = batch.plan().views.map_or(batch.real_rows(), |_| batch.plan().batch_size);
         let rows: Vec<usize> = (0..filled).collect();
-        self.encoder.load(session, batch, &rows, encoding)?;
+        self.phases.encoder.load(session, batch, &rows, encoding)?;
         Ok(load_questions(session, batch, pools)?)
     }
 }

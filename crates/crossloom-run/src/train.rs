@@ -20,6 +20,7 @@ use crate::data::image_mode;
 use crate::held_out::HeldOut;
 use crate::model::Model;
 use crate::processor::Processor;
+use crate::sampled::Sample;
 use crate::step::ModelStep;
 use crate::stream::{Batches, TrainingStream};
 use crate::training_stage::{TrainingStage, stages};
@@ -72,6 +73,8 @@ pub fn train(
     let mut held_out = HeldOut::new(recipe, data, plan)?;
     let mut options = train_options(settings, &hash);
     options.validate_every = held_out.as_ref().map(|_| HeldOut::every(recipe));
+    let sample = Sample::of(recipe, data, plan);
+    options.evaluate_every = recipe.eval.every.filter(|_| sample.is_some());
     let mut trainer = Trainer::new(options, peak_rates(settings), rate_curve(settings))?;
     if let Some(newest) = newest {
         // Runs of other recipes have other folders, so only a checkpoint that was put here by hand is of another recipe.
@@ -85,6 +88,9 @@ pub fn train(
     ];
     let mut validate = |step: &mut ModelStep<'_>, _: u64| -> Result<Scalars, BoxError> {
         held_out.as_mut().map_or_else(|| Ok(Scalars::new()), |held_out| held_out.measure(step))
+    };
+    let mut evaluate = |step: &mut ModelStep<'_>, _: u64| -> Result<Scalars, BoxError> {
+        sample.as_ref().map_or_else(|| Ok(Scalars::new()), |sample| sample.measure(step))
     };
     // Samples of a data set in memory are told by their numbers; those of a stream went by.
     let mut log = match &source {
@@ -102,6 +108,7 @@ pub fn train(
         samples: log.as_mut(),
         stop,
         validate: Some(&mut validate),
+        evaluate: Some(&mut evaluate),
     };
     let mut summary = trainer.run(&mut step, &mut source, &mut io)?;
     if let Batches::Conversations(of) = &source {
@@ -170,6 +177,7 @@ fn train_options(settings: &recipe::Train, hash: &str) -> TrainOptions {
         log_every: settings.log_every,
         checkpoint_every: (settings.checkpoint_every > 0).then_some(settings.checkpoint_every),
         validate_every: None,
+        evaluate_every: None,
         recipe_hash: hash.to_owned(),
     }
 }

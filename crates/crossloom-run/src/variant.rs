@@ -23,6 +23,7 @@ use crate::outcome::{self, VariantOutcome};
 use crate::programs::Programs;
 use crate::progress::{Activity, RunProgress};
 use crate::record::{data_manifest, describe};
+use crate::sampled::{Sample, sampled};
 use crate::start::Start;
 use crate::states::{Counts, States};
 use crate::train::train;
@@ -160,6 +161,9 @@ impl<'v> VariantRun<'v> {
         entry.final_loss = summary.last.as_ref().map(|step| step.loss).or(entry.final_loss);
         entry.step_ms = summary.median_step.map(|seconds| 1e3 * seconds).or(entry.step_ms);
         entry.data_wait = summary.data_wait.or(entry.data_wait);
+        if let Some(sample) = Sample::of(recipe, data, &self.plan) {
+            entry.sampled = sampled(&self.dir, recipe, sample.ids())?;
+        }
         let newest = summary.checkpoint.as_ref().and_then(|path| below(&self.run, path));
         entry.checkpoint = newest.or(entry.checkpoint.take());
         if let Some(stage) = recipe.stage() {

@@ -9,7 +9,7 @@ pub enum Phase {
     Compile,
     /// Training steps.
     Train,
-    /// Measuring on validation data in between.
+    /// Measuring in between, on validation data or by answers.
     Validate,
     /// Writing a checkpoint.
     Checkpoint,

@@ -23,7 +23,8 @@ pub(super) struct Layer {
     pub(super) tokens: usize,
 }
 
-/// Writes prompts into batches: conversations up to where their answers begin, each in a row of its own.
+/// Writes prompts into batches: conversations up to where their answers begin. Those of a row begin alike, which the row holds once; behind
+/// that each is a segment of its own, so that none sees another.
 #[derive(Debug)]
 pub struct PromptLayer(Layer);
 
@@ -33,21 +34,23 @@ impl PromptLayer {
         Self(Layer { table, mode, tokens })
     }
 
-    /// Fills a batch. Where its views are not counted, each prompt is about one whole picture, and what stands up to the picture's end is
-    /// no question, as in rows of questions about a picture.
+    /// Fills a batch with the prompts of every row. Where its views are not counted, each prompt is about one whole picture, and what stands
+    /// up to the picture's end is no question, as in rows of questions about a picture.
     ///
     /// # Errors
-    /// More prompts than rows; a prompt that is longer than a row, or has more views or visual tokens.
-    pub fn lay(&self, prompts: &[&Conversation], batch: &mut PackedBatch) -> Result<(), ConversationError> {
+    /// More rows than the batch has; a row without prompts, or of prompts that do not begin alike ([`Conversation::beginning`]); prompts that
+    /// are longer than a row, or have more views or visual tokens.
+    pub fn lay(&self, rows: &[Vec<&Conversation>], batch: &mut PackedBatch) -> Result<(), ConversationError> {
         let plan = batch.plan();
-        let (rows, length, visual) = (plan.batch_size, plan.sequence_len, plan.visual_tokens);
+        let (most_rows, length, visual) = (plan.batch_size, plan.sequence_len, plan.visual_tokens);
         let (counted, most) = (plan.views.is_some(), plan.views.unwrap_or(1));
-        if prompts.len() > rows {
-            return Err(PackingError::TooManyRows { given: prompts.len(), limit: rows }.into());
+        if rows.len() > most_rows {
+            return Err(PackingError::TooManyRows { given: rows.len(), limit: most_rows }.into());
         }
-        let views: usize = prompts.iter().map(|prompt| prompt.needs.views).sum();
-        let most_of_row = prompts.iter().map(|prompt| prompt.needs.views).max().unwrap_or_default();
-        let tokens = prompts.iter().map(|prompt| prompt.needs.visual).max().unwrap_or_default();
+        let first = |row: &Vec<&Conversation>| row.first().map(|prompt| prompt.needs).unwrap_or_default();
+        let views: usize = rows.iter().map(|row| first(row).views).sum();
+        let most_of_row = rows.iter().map(|row| first(row).views).max().unwrap_or_default();
+        let tokens = rows.iter().map(|row| first(row).visual).max().unwrap_or_default();
         for (array, elements, limit) in [
             ("pixels_bchw", if counted { views } else { most_of_row }, most),
             ("image_index_bn", tokens, visual),
@@ -60,19 +63,60 @@ impl PromptLayer {
         batch.clear(true);
         batch.pixels_bchw.fill(0.0);
         let mut views = 0;
-        for (row, prompt) in prompts.iter().enumerate() {
+        for (row, prompts) in rows.iter().enumerate() {
+            let (Some((prompt, others)), Some(shared)) =
+                (prompts.split_first(), Conversation::beginning(prompts))
+            else {
+                let problem = format!("the {} prompts of row {row} do not begin alike", prompts.len());
+                return Err(ConversationError::Views { problem });
+            };
             let mut next = Next::default();
             self.0.sample(prompt, row, if counted { views } else { row }, &mut next, batch)?;
             views += prompt.needs.views;
-            if let Some(picture) = prompt.pictures.first().filter(|_| !counted) {
-                let end = row * length + picture.start + picture.layout.tokens();
-                batch.segments_bt[row * length..end].fill(IMAGE_SEGMENT);
+            let no_question = match prompt.pictures.first().filter(|_| !counted) {
+                _ if !others.is_empty() => shared,
+                Some(picture) => picture.end(),
+                None => 0,
+            };
+            batch.segments_bt[row * length..row * length + no_question].fill(IMAGE_SEGMENT);
+            batch.ask(row, next.segment, 0..prompt.tokens.len());
+            for prompt in others {
+                branch(&prompt.tokens, shared, row, &mut next, batch)?;
             }
-            batch.ask(row, next.segment, prompt.tokens.len());
         }
-        batch.real_rows = prompts.len();
+        batch.real_rows = rows.len();
         Ok(())
     }
+}
+
+/// Writes what a prompt has behind the `shared` positions that its row holds already.
+fn branch(
+    tokens: &[i32],
+    shared: usize,
+    row: usize,
+    next: &mut Next,
+    batch: &mut PackedBatch,
+) -> Result<(), ConversationError> {
+    let length = batch.plan().sequence_len;
+    let own = tokens.get(shared..).unwrap_or_default();
+    let (start, end) = (next.position, next.position + own.len());
+    if end > length {
+        let (elements, limit) = (end as u128, length as u128);
+        return Err(PackingError::TooLarge { array: "tokens_bt", elements, limit }.into());
+    }
+    next.segment += 1;
+    next.position = end;
+    // Its first token stands where that of the row's first prompt does.
+    let turn = batch.positions_bt[row * length..][..length].get(shared).copied().unwrap_or_default();
+    let at = row * length + start..row * length + end;
+    batch.tokens_bt[at.clone()].copy_from_slice(own);
+    batch.segments_bt[at.clone()].fill(next.segment);
+    batch.prompt_mask_bt[at.clone()].fill(1.0);
+    batch.positions_bt[at].iter_mut().zip(turn..).for_each(|(position, turn)| *position = turn);
+    // A prompt that is all shared ends where that does.
+    let place = if own.is_empty() { 0..shared } else { start..end };
+    batch.ask(row, next.segment, place);
+    Ok(())
 }
 
 impl Layer {
@@ -123,7 +167,7 @@ impl Layer {
         batch.segments_bt[at.clone()].fill(next.segment);
         batch.prompt_mask_bt[at.start..at.start + asked].fill(1.0);
 
-        let mut places = pictures.iter().map(|shown| shown.start..shown.start + shown.layout.tokens());
+        let mut places = pictures.iter().map(|shown| shown.start..shown.end());
         let mut place = places.next();
         let mut turn = 0;
         for (offset, position) in batch.positions_bt[at].iter_mut().enumerate() {

@@ -19,6 +19,13 @@ pub struct Shown {
     pub views: Vec<Image>,
 }
 
+impl Shown {
+    /// The position behind its last visual token.
+    pub fn end(&self) -> usize {
+        self.start + self.layout.tokens()
+    }
+}
+
 /// A conversation that can be laid into a row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conversation {
@@ -35,6 +42,23 @@ pub struct Conversation {
 }
 
 impl Conversation {
+    /// How many positions these prompts begin with that one row holds for all of them: up to the end of their last picture, or all where they
+    /// are the same. None where there is no prompt, or pictures or what stands up to their ends differ.
+    pub fn beginning(prompts: &[&Self]) -> Option<usize> {
+        let (first, others) = prompts.split_first()?;
+        let same = |other: &&&Self| first.tokens == other.tokens && first.pictures == other.pictures;
+        if others.iter().all(|other| same(&other)) {
+            return Some(first.tokens.len());
+        }
+        let end = first.pictures.last().map_or(0, Shown::end);
+        let begins = |other: &&Self| {
+            other.pictures == first.pictures
+                && other.tokens.len() > end
+                && other.tokens.get(..end) == first.tokens.get(..end)
+        };
+        (first.tokens.len() > end && others.iter().all(begins)).then_some(end)
+    }
+
     /// What is said of one that lost turns, by its name.
     pub(super) fn cut(&self, name: &str) -> String {
         format!("{name} loses {} of {} answers", self.dropped, self.dropped + self.learned.len())

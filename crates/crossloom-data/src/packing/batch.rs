@@ -1,5 +1,7 @@
 //! The arrays that a step reads.
 
+use std::ops::Range;
+
 use super::{IGNORED_TARGET, PADDING_SEGMENT, PackingError, PackingPlan};
 
 /// Where one question lies in a batch.
@@ -158,14 +160,14 @@ impl PackedBatch {
         Ok(())
     }
 
-    /// Notes that a row is one prompt of so many positions, whose answer is awaited.
-    pub(crate) fn ask(&mut self, row: usize, segment: i32, prompt_len: usize) {
+    /// Notes that a prompt ends with these positions of a row, and that its answer is awaited.
+    pub(crate) fn ask(&mut self, row: usize, segment: i32, place: Range<usize>) {
         self.questions.push(PackedQuestion {
             row,
             segment,
             example: None,
-            start: 0,
-            prompt_len,
+            start: place.start,
+            prompt_len: place.len(),
             answer_len: 0,
             first_slot: 0,
             slots: 1,

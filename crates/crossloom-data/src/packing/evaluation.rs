@@ -18,6 +18,35 @@ pub enum AnswerMode {
     Awaited,
 }
 
+/// Questions about one picture that share a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuestionRow {
+    /// The picture's place in its store.
+    pub image: usize,
+    /// The numbers of the questions in their split.
+    pub examples: Vec<usize>,
+}
+
+impl QuestionRow {
+    /// The rows of a plan that ask every question of a split once: pictures in order, their questions in order, as many rows per picture as
+    /// its questions need.
+    ///
+    /// # Errors
+    /// When pictures, questions and plan do not belong together, or a question does not fit the plan.
+    pub fn all(
+        plan: &PackingPlan,
+        encoded: &EncodedSplit,
+        images: &ImageStore,
+    ) -> Result<Vec<Self>, PackingError> {
+        check_source(plan, encoded, images)?;
+        let row = |(image, range): (usize, Range<usize>)| {
+            let examples = encoded.examples_of(image).get(range).unwrap_or_default();
+            Self { image, examples: examples.iter().map(|&example| example as usize).collect() }
+        };
+        Ok(lay_out(plan, encoded)?.into_iter().map(row).collect())
+    }
+}
+
 /// Fills evaluation batches: pictures in order, their questions in order, as many rows per picture as its questions
 /// need. The last batch is filled up with rows that hold no question ([`PackedBatch::real_rows`]).
 #[derive(Debug)]

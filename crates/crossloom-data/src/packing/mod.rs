@@ -10,7 +10,7 @@
 //!
 //! - [`EncodedSplit`]: a split as token ids, which can hold pictures out. [`PackingPlan`]: the static shapes. [`PackedBatch`]: the arrays.
 //! - [`TrainingPacker`]: seeded, endless, resumable; per picture a seeded draw of its questions.
-//! - [`EvaluationPacker`]: every question exactly once, with its answer or as a prompt.
+//! - [`EvaluationPacker`]: every question exactly once, with its answer or as a prompt; [`QuestionRow`]: which of them share a row.
 //! - [`PackedBatch::append_generated`]: takes the next token of every question of a batch; who computes them is not its concern.
 
 mod attention;
@@ -31,7 +31,7 @@ pub use attention::may_attend;
 pub use batch::{PackedBatch, PackedQuestion};
 pub use encode::EncodedSplit;
 pub use error::PackingError;
-pub use evaluation::{AnswerMode, EvaluationPacker};
+pub use evaluation::{AnswerMode, EvaluationPacker, QuestionRow};
 pub use pixels::ImageMode;
 pub(crate) use plan::LENGTH_MULTIPLE;
 pub use plan::{PackingOptions, PackingPlan, PromptSizes, VISUAL_PARTS};

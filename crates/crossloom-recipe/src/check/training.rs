@@ -3,7 +3,7 @@
 use super::Sections;
 use crate::decode::Cx;
 use crate::diagnostic::Finding;
-use crate::schema::{KeptIn, Part, Schedule, Split, TopologySpec, Train};
+use crate::schema::{Data, Eval, KeptIn, Part, Schedule, Source, Split, TopologySpec, Train};
 use crate::tree::Node;
 
 /// Checks training and evaluation, as far as they could be read.
@@ -15,6 +15,9 @@ pub(super) fn training(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
         files(root, train, sections, cx);
         frozen(root, train, sections.topology, cx);
     }
+    if let Some(eval) = eval {
+        in_between(root, eval, sections, cx);
+    }
     if let (Some(data), Some(eval)) = (data, eval)
         && eval.split == Split::Validation
         && data.validation == 0.0
@@ -22,6 +25,37 @@ pub(super) fn training(root: &Node, sections: &Sections<'_>, cx: &mut Cx) {
         cx.report(
             Finding::error(root.place("eval.split"), "no pictures are held out for validation")
                 .help("set `data.validation`, for example to 0.1, or use `split = \"test\"`"),
+        );
+    }
+}
+
+/// A sample of the questions that is answered in the course of a training.
+fn in_between(root: &Node, eval: &Eval, sections: &Sections<'_>, cx: &mut Cx) {
+    let Some(every) = eval.every else {
+        if eval.sample.is_some() {
+            cx.report(
+                Finding::warning(root.place("eval.sample"), "`sample` has no effect without `every`")
+                    .help("set `eval.every` to the steps between two evaluations, or remove `sample`"),
+            );
+        }
+        return;
+    };
+    let place = || root.place("eval.every");
+    if let Some(steps) = sections.train.map(|train| train.steps).filter(|&steps| every > steps) {
+        let message = format!("a sample is answered every {every} steps, but training has only {steps}");
+        cx.report(Finding::error(place(), message).help("make `every` at most `train.steps`, or remove it"));
+    }
+    let Some(Data { source: Source::Conversations { test, .. }, .. }) = sections.data else { return };
+    if test.is_none() {
+        cx.report(
+            Finding::error(place(), "there are no test samples to answer")
+                .help("name them as `data.source.test`, or remove `every`"),
+        );
+    }
+    if sections.vision.is_some_and(|vision| vision.anyres.is_some()) {
+        cx.report(
+            Finding::error(place(), "a model of pictures in tiles is not asked about whole ones")
+                .help("remove `every`, or `model.vision.anyres`"),
         );
     }
 }

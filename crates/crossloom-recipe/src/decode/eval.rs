@@ -17,6 +17,8 @@ pub(super) fn eval(root: &Node, cx: &mut Cx) -> Option<Eval> {
     let confidence = f.or_in("confidence", (Excluded(0.0), Excluded(1.0)), 0.95);
     let seed = f.or_in("seed", 0..=MAX_SEED, 0);
     let limit = f.optional_in("limit", 1..);
+    let every = f.optional_in("every", 1..);
+    let sample = f.optional_in("sample", 1..);
     f.finish();
     Some(Eval {
         split: split?,
@@ -26,5 +28,7 @@ pub(super) fn eval(root: &Node, cx: &mut Cx) -> Option<Eval> {
         confidence: confidence?,
         seed: seed?,
         limit: limit?,
+        every: every?,
+        sample: sample?,
     })
 }

@@ -29,6 +29,15 @@ pub struct Eval {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub limit: Option<usize>,
+    /// Answer a fixed sample of the questions every so many steps of a training, and after its last one. Nothing that is trained depends on
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub every: Option<u64>,
+    /// How many questions that sample has (default 100), drawn with `seed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub sample: Option<usize>,
 }
 
 /// What an answer scores against the reference answers of its question, as the benchmark of that metric computes it.

@@ -95,6 +95,8 @@ pub struct Curves {
     pub loss: Series,
     /// Loss on held-out data, if it was measured; drawn as markers.
     pub held_out_loss: Series,
+    /// Score of a fixed sample of the questions, from 0 to 1, if it was asked in between.
+    pub sampled_score: Series,
     /// Learning rate of the first parameter group.
     pub learning_rate: Series,
     /// Norm of the whole gradient before clipping.

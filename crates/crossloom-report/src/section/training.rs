@@ -1,4 +1,4 @@
-//! Training curves of all variants: loss, learning rate and gradient norm.
+//! Training curves of all variants: loss, score of a sample of the questions, learning rate and gradient norm.
 
 use std::collections::BTreeMap;
 
@@ -47,6 +47,17 @@ pub(crate) fn write(out: &mut Markup, context: &Context<'_>) {
             dots: Some(|curves| &curves.held_out_loss),
         };
         loss.draw(out, context, &trained, x);
+        if trained.iter().any(|variant| !variant.curves.sampled_score.points.is_empty()) {
+            let score = Plot {
+                title: "Score of a sample of the questions",
+                y_title: "mean score, 0 to 1",
+                size: (960.0, 250.0),
+                smooth: false,
+                pick: |curves| &curves.sampled_score,
+                dots: None,
+            };
+            score.draw(out, context, &trained, x);
+        }
         out.element("div", &[("class", "pair")], |out| {
             for (title, y_title, smooth, pick) in [
                 (
@@ -124,8 +135,8 @@ fn stages(out: &mut Markup, variants: &[Variant]) {
 }
 
 fn last_step(curves: &Curves) -> Option<u64> {
-    let Curves { loss, held_out_loss, learning_rate, gradient_norm } = curves;
-    let series = [loss, held_out_loss, learning_rate, gradient_norm];
+    let Curves { loss, held_out_loss, sampled_score, learning_rate, gradient_norm } = curves;
+    let series = [loss, held_out_loss, sampled_score, learning_rate, gradient_norm];
     series.into_iter().filter_map(|series| series.points.last()).map(|point| point.0).max()
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn curves(seed: u64, floor: f64) -> Curves {
         })
         .collect();
     let held_out_loss = (1..=5).map(|index| (index * 560, trend(index * 560) * 1.03)).collect();
-    Curves { loss, held_out_loss, learning_rate, gradient_norm }
+    Curves { loss, held_out_loss, sampled_score: Series::default(), learning_rate, gradient_norm }
 }
 
 /// The course of a gate that starts near closed and ends near `end`.

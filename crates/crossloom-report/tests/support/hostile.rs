@@ -88,6 +88,7 @@ pub(crate) fn hostile() -> ReportData {
             curves: Curves {
                 loss: series(),
                 held_out_loss: series(),
+                sampled_score: series(),
                 learning_rate: series(),
                 gradient_norm: series(),
             },

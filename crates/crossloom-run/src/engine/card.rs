@@ -53,17 +53,33 @@ pub struct Card {
     pub(super) edges: Vec<(String, String)>,
     /// Whether something is computed of a question's text alone.
     pub(super) conditioned: bool,
+    /// How many requests may share a slot.
+    pub(super) together: usize,
+}
+
+/// What something is computed of besides the prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Question {
+    /// The question's text.
+    Text(String),
+    /// Its vector, which is known already.
+    Vector(Arc<[f32]>),
 }
 
 /// A prompt in a model's own tokens, with its pictures as its encoder sees them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompt {
     pub(super) conversation: Arc<Conversation>,
-    /// The question's text, where something is computed of it.
-    pub(super) question: Option<String>,
+    /// The question, where something is computed of it.
+    pub(super) question: Option<Question>,
 }
 
 impl Prompt {
+    /// One that is laid out already.
+    pub(crate) fn of(conversation: Conversation, question: Option<Question>) -> Self {
+        Self { conversation: Arc::new(conversation), question }
+    }
+
     /// Positions that it takes, pictures included.
     pub fn positions(&self) -> usize {
         self.conversation.tokens.len()
@@ -298,8 +314,31 @@ impl Card {
         let pictures = shown.map(|((place, (layout, _)), views)| Shown { start: place.start, layout, views });
         let conversation =
             Conversation { tokens, learned: Vec::new(), pictures: pictures.collect(), needs, dropped: 0 };
-        let question = self.conditioned.then(|| question.trim().to_owned());
-        Ok(Prompt { conversation: Arc::new(conversation), question })
+        let question = self.conditioned.then(|| Question::Text(question.trim().to_owned()));
+        Ok(Prompt::of(conversation, question))
+    }
+
+    /// Refuses requests that cannot share a slot, as [`Client::submit_together`](super::Client::submit_together) does.
+    ///
+    /// # Errors
+    /// As [`Card::admits`], of any of them; [`Refused::Apart`].
+    pub fn admits_together(&self, requests: &[Request]) -> Result<(), Refused> {
+        for request in requests {
+            self.admits(request)?;
+        }
+        let prompts: Vec<&Conversation> =
+            requests.iter().map(|request| &*request.prompt.conversation).collect();
+        let apart = Refused::Apart { given: requests.len(), most: self.together };
+        let Some(shared) = Conversation::beginning(&prompts).filter(|_| requests.len() <= self.together) else {
+            return Err(apart);
+        };
+        let own: usize = prompts.iter().map(|prompt| prompt.tokens.len() - shared).sum();
+        let answers: usize = requests.iter().map(|request| request.max_new_tokens + request.given.len()).sum();
+        // The last token of an answer is never read.
+        if shared + own + answers - requests.len() > self.positions {
+            return Err(Refused::TooLong { prompt: shared + own, answer: answers, room: self.positions });
+        }
+        Ok(())
     }
 
     /// Refuses what can never be answered, as [`Client::submit`](super::Client::submit) does.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::error::TryRecvError;
 
 use super::queue::Queue;
-use super::{BadSampling, Card, Event, Reason, Request, Usage};
+use super::{BadSampling, Card, Event, GateValue, Reason, Request, Usage};
 use crate::ExperimentError;
 
 /// What an engine was asked and did since it began.
@@ -80,6 +81,14 @@ pub enum Refused {
         /// How many there are.
         size: usize,
     },
+    /// Requests that are to share a slot, and cannot: they do not begin alike, or they are too many.
+    #[error("{given} requests are to share a slot, which at most {most} may that begin with the same pictures")]
+    Apart {
+        /// How many.
+        given: usize,
+        /// The most.
+        most: usize,
+    },
     /// There is nothing to read, or to answer.
     #[error("{0}")]
     Empty(&'static str),
@@ -129,8 +138,18 @@ impl Client {
     /// # Errors
     /// What can never be answered, a full queue, or an engine that stops. [`Refused::Full`] alone may be tried again.
     pub fn submit(&self, request: Request) -> Result<Running, Refused> {
-        self.card.admits(&request)?;
-        self.queue.put(request)
+        let running = self.submit_together(vec![request])?;
+        running.into_iter().next().ok_or(Refused::Empty("nothing is asked"))
+    }
+
+    /// Asks several questions about the same pictures, which share a slot: what their prompts begin with is read once, and none sees another.
+    /// Their answers are those of questions that are asked alone, but for the rounding of sums, whose terms lie at other places.
+    ///
+    /// # Errors
+    /// As [`Client::submit`], of any of them; prompts that do not begin alike up to the end of their last picture.
+    pub fn submit_together(&self, requests: Vec<Request>) -> Result<Vec<Running>, Refused> {
+        self.card.admits_together(&requests)?;
+        self.queue.put(requests)
     }
 
     /// What the engine did.
@@ -142,7 +161,9 @@ impl Client {
 /// A request that was taken. Dropping it cancels it.
 #[derive(Debug)]
 pub struct Running {
-    pub(super) events: UnboundedReceiver<Event>,
+    events: UnboundedReceiver<Event>,
+    /// What [`Running::try_answer`] has heard so far.
+    heard: Heard,
 }
 
 /// An answer as a whole.
@@ -155,14 +176,51 @@ pub struct Answer {
     /// The log-probability of every token, where they were asked for.
     pub logprobs: Vec<f32>,
     /// The gates, where they were asked for.
-    pub gates: Option<Vec<super::GateValue>>,
+    pub gates: Option<Vec<GateValue>>,
     /// Why it ended.
     pub reason: Reason,
     /// What it took.
     pub usage: Usage,
 }
 
+/// What was told of an answer so far.
+#[derive(Debug, Default)]
+struct Heard {
+    ids: Vec<i32>,
+    text: String,
+    logprobs: Vec<f32>,
+    gates: Option<Vec<GateValue>>,
+}
+
+impl Heard {
+    /// Takes one more event; the answer, where it was the last.
+    fn add(&mut self, event: Event) -> Option<Result<Answer, String>> {
+        match event {
+            Event::Started { gates, .. } => self.gates = gates,
+            Event::Token(token) => {
+                self.ids.push(token.id);
+                self.text.push_str(&token.text);
+                self.logprobs.extend(token.logprob);
+            }
+            Event::Done { text: rest, reason, usage } => {
+                let Self { ids, mut text, logprobs, gates } = std::mem::take(self);
+                text.push_str(&rest);
+                return Some(Ok(Answer { ids, text, logprobs, gates, reason, usage }));
+            }
+            Event::Failed(problem) => return Some(Err(problem)),
+        }
+        None
+    }
+}
+
+/// What is said where no more events come.
+const GONE: &str = "the engine stopped before the answer was there";
+
 impl Running {
+    pub(super) fn new(events: UnboundedReceiver<Event>) -> Self {
+        Self { events, heard: Heard::default() }
+    }
+
     /// The next event; none behind the last, or where the engine is gone.
     pub async fn next(&mut self) -> Option<Event> {
         self.events.recv().await
@@ -183,22 +241,26 @@ impl Running {
     /// # Errors
     /// What failed.
     pub fn answer(mut self) -> Result<Answer, String> {
-        let (mut ids, mut text, mut logprobs, mut told) = (Vec::new(), String::new(), Vec::new(), None);
         while let Some(event) = self.wait() {
-            match event {
-                Event::Started { gates, .. } => told = gates,
-                Event::Token(token) => {
-                    ids.push(token.id);
-                    text.push_str(&token.text);
-                    logprobs.extend(token.logprob);
-                }
-                Event::Done { text: rest, reason, usage } => {
-                    text.push_str(&rest);
-                    return Ok(Answer { ids, text, logprobs, gates: told, reason, usage });
-                }
-                Event::Failed(problem) => return Err(problem),
+            if let Some(answer) = self.heard.add(event) {
+                return answer;
             }
         }
-        Err("the engine stopped before the answer was there".to_owned())
+        Err(GONE.to_owned())
+    }
+
+    /// The whole answer, or what failed, where it is there by now; never waits.
+    pub fn try_answer(&mut self) -> Option<Result<Answer, String>> {
+        loop {
+            match self.events.try_recv() {
+                Ok(event) => {
+                    if let Some(answer) = self.heard.add(event) {
+                        return Some(answer);
+                    }
+                }
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => return Some(Err(GONE.to_owned())),
+            }
+        }
     }
 }

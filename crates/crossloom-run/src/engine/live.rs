@@ -1,4 +1,4 @@
-//! A request in its slot.
+//! Requests in their slots.
 
 use crossloom_data::tokenizer::{TextStream, TokenizerError};
 use tokio::sync::mpsc::UnboundedSender;
@@ -8,15 +8,28 @@ use super::sampler::{Sampler, log_probabilities};
 use super::stops::{Stops, Told};
 use super::{Card, Event, GateValue, Reason, Request, Token, Usage};
 
-/// A request that has a slot.
+/// A slot in use: a sequence of the cache.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    /// Which.
+    pub(super) slot: usize,
+    /// Positions that it holds.
+    pub(super) held: usize,
+    /// The requests that share it and are not answered yet.
+    pub(super) open: Vec<Live>,
+}
+
+impl Sequence {
+    pub(super) fn new(asked: Vec<Asked>, slot: usize) -> Self {
+        Self { slot, held: 0, open: asked.into_iter().map(Live::new).collect() }
+    }
+}
+
+/// A request that has a slot, or a share of one.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) request: Request,
     events: UnboundedSender<Event>,
-    /// Its sequence of the cache.
-    pub(super) slot: usize,
-    /// Positions that it holds there.
-    pub(super) held: usize,
     /// The token that is read next, its rotary position and its segment.
     pub(super) next: (i32, i32, i32),
     sampler: Sampler,
@@ -27,12 +40,12 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(asked: Asked, slot: usize) -> Self {
+    fn new(asked: Asked) -> Self {
         let Asked { request, events } = asked;
         let sampler = Sampler::new(request.sampling, request.prompt.tokens());
         let stops = Stops::new(&request.stop);
         let text = TextStream::default();
-        Self { request, events, slot, held: 0, next: (0, 0, 0), sampler, text, stops, written: 0 }
+        Self { request, events, next: (0, 0, 0), sampler, text, stops, written: 0 }
     }
 
     /// Whether nobody listens any more.

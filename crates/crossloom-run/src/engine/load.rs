@@ -9,8 +9,8 @@ use crossloom_model::{BatchShape, ViewShape};
 use crossloom_recipe::Recipe;
 
 use super::card::Eyes;
+use super::intake::Intake;
 use super::served::{Served, Weights};
-use super::slots::Parts;
 use super::{Card, Limits};
 use crate::ExperimentError;
 use crate::batch::Pools;
@@ -27,6 +27,12 @@ use crate::trained::no_checkpoint;
 const POSITIONS: usize = 2048;
 /// More pictures than a budget holds: that of their features is taken whole.
 const MANY: usize = 1 << 20;
+
+/// A model with slots, and what it is asked through.
+pub(super) struct Parts {
+    pub(super) model: Model,
+    pub(super) intake: Intake,
+}
 
 /// Compiles a model and lays its weights. Memory is counted before any is taken.
 ///
@@ -75,7 +81,8 @@ pub(super) fn load(served: Served, limits: &Limits) -> Result<Parts, ExperimentE
     }
     let encoding = model.phases.encoding()?;
     let (pools, vectors) = (Pools::of(&recipe), Vectors::open(&recipe)?);
-    Ok(Parts { model, card: Arc::new(card), pools, encoding, layer, plans, vectors })
+    let intake = Intake { card: Arc::new(card), pools, encoding, layer, plans, vectors };
+    Ok(Parts { model, intake })
 }
 
 impl Served {
@@ -112,6 +119,7 @@ impl Served {
             vocabulary: recipe.model.language.vocab_size.unwrap_or(tokenizer.vocab_size()),
             edges: Vec::new(),
             conditioned: recipe.topology.conditioning.given_width().is_some(),
+            together: 1,
             tokenizer: tokenizer.clone(),
         })
     }

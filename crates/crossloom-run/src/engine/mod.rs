@@ -7,11 +7,14 @@
 //!
 //! A request has a *slot*: keys and values of all positions that prompt and answer may take, and those of its picture where layers
 //! read it by cross-attention. It is taken only where that fits, so nothing is ever thrown out. Each round reads at most one call of
-//! prompts, then decodes one token of every slot that is read, then draws (*continuous batching*). A request's numbers have the
-//! same bits whoever shares its rounds.
+//! prompts, then decodes one token of every request that is read, then draws (*continuous batching*). A request's numbers have the
+//! same bits whoever shares its rounds. Questions about the same pictures may share a slot, as an evaluation's do: these are read once.
+//! An engine has a thread of its own, or runs in place (`InPlace`) where its model belongs to a training.
 
 mod card;
 mod client;
+mod in_place;
+mod intake;
 mod live;
 mod load;
 mod queue;
@@ -33,8 +36,13 @@ pub use request::{Event, GateValue, Reason, Request, Token, Usage};
 pub use sampling::{BadSampling, Sampling};
 pub use served::Served;
 
+pub(crate) use card::Question;
+pub(crate) use in_place::InPlace;
+pub(crate) use intake::Intake;
+
 use crate::ExperimentError;
 use crate::backends::Resources;
+use load::Parts;
 use queue::{Found, Queue};
 use slots::Slots;
 
@@ -76,11 +84,15 @@ impl Engine {
     }
 
     /// Over a model that is loaded.
-    fn over(parts: slots::Parts, queue: usize) -> Result<Self, ExperimentError> {
-        let (card, slots) = (Arc::clone(&parts.card), parts.model.phases.slots());
-        let client = Client { card, queue: Arc::new(Queue::new(queue, slots)) };
-        let slots = Slots::new(parts, Arc::clone(&client.queue));
-        let thread = Builder::new().name("engine".to_owned()).spawn(move || answer(slots));
+    fn over(parts: Parts, queue: usize) -> Result<Self, ExperimentError> {
+        let Parts { model, intake } = parts;
+        let queue = Arc::new(Queue::new(queue, model.phases.slots()));
+        let client = Client { card: Arc::clone(&intake.card), queue: Arc::clone(&queue) };
+        let work = move || {
+            let mut model = model;
+            answer(Slots::new(&mut model.phases, &model.gates, intake, queue));
+        };
+        let thread = Builder::new().name("engine".to_owned()).spawn(work);
         let thread = thread.map_err(|error| {
             ExperimentError::request(format!("no thread can be started: {error}"), "end other programs")
         })?;
@@ -122,7 +134,7 @@ impl Drop for Engine {
 }
 
 /// What the engine's thread does until nothing more is asked.
-fn answer(mut slots: Slots) {
+fn answer(mut slots: Slots<'_>) {
     let queue = Leaving(slots.queue());
     loop {
         match queue.0.take(slots.free(), slots.is_idle()) {

@@ -16,7 +16,8 @@ pub(super) struct Asked {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<Asked>,
+    /// Requests that share a slot together.
+    waiting: VecDeque<Vec<Asked>>,
     /// No more are taken; what waits is answered.
     closed: bool,
     /// Nothing more is answered.
@@ -35,8 +36,8 @@ pub(super) struct Queue {
 /// What the engine's thread finds.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// Requests that are taken, in their order; perhaps none.
-    Some(Vec<Asked>),
+    /// Requests that are taken, in their order, those of a slot together; perhaps none.
+    Some(Vec<Vec<Asked>>),
     /// There is nothing, and there will be nothing.
     End,
     /// Whatever runs ends now.
@@ -53,26 +54,31 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn put(&self, request: Request) -> Result<Running, Refused> {
+    /// Takes requests that share a slot; all of them, or none.
+    pub(super) fn put(&self, requests: Vec<Request>) -> Result<Vec<Running>, Refused> {
         let mut state = self.lock();
         if state.closed {
             return Err(Refused::Closed);
         }
-        if state.waiting.len() >= self.most {
+        let full = |state: &State| state.waiting() + requests.len() > self.most;
+        if full(&state) {
             state.forget_cancelled();
         }
-        let waiting = state.waiting.len();
-        if waiting >= self.most {
-            return Err(Refused::Full { waiting });
+        if full(&state) {
+            return Err(Refused::Full { waiting: state.waiting() });
         }
-        let (sender, events) = unbounded_channel();
-        state.waiting.push_back(Asked { request, events: sender });
+        let asked = requests.into_iter().map(|request| {
+            let (events, heard) = unbounded_channel();
+            (Asked { request, events }, Running::new(heard))
+        });
+        let (asked, running): (Vec<Asked>, Vec<Running>) = asked.unzip();
+        state.waiting.push_back(asked);
         drop(state);
         self.changed.notify_one();
-        Ok(Running { events })
+        Ok(running)
     }
 
-    /// At most so many requests that still have a client. Waits for one where `idle` says that nothing else is to be done.
+    /// What shares at most so many slots and still has a client. Waits for one where `idle` says that nothing else is to be done.
     pub(super) fn take(&self, most: usize, idle: bool) -> Found {
         let mut state = self.lock();
         loop {
@@ -109,7 +115,7 @@ impl Queue {
 
     pub(super) fn stats(&self) -> Stats {
         let state = self.lock();
-        Stats { waiting: state.waiting.len(), ..state.stats }
+        Stats { waiting: state.waiting(), ..state.stats }
     }
 
     /// Adds to what is known.
@@ -119,9 +125,16 @@ impl Queue {
 }
 
 impl State {
+    fn waiting(&self) -> usize {
+        self.waiting.iter().map(Vec::len).sum()
+    }
+
     fn forget_cancelled(&mut self) {
-        let before = self.waiting.len();
-        self.waiting.retain(|asked| !asked.events.is_closed());
-        self.stats.cancelled += (before - self.waiting.len()) as u64;
+        let before = self.waiting();
+        for asked in &mut self.waiting {
+            asked.retain(|asked| !asked.events.is_closed());
+        }
+        self.waiting.retain(|asked| !asked.is_empty());
+        self.stats.cancelled += (before - self.waiting()) as u64;
     }
 }

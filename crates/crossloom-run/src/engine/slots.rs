@@ -1,67 +1,61 @@
-//! What the engine's thread does: prompts into slots, one token of every slot, and again.
+//! What an engine does: prompts into slots, one token of every request, and again.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossloom_data::conversations::{Conversation, PromptLayer};
-use crossloom_data::packing::{PADDING_SEGMENT, PackedBatch, PackingPlan};
+use crossloom_data::packing::{PADDING_SEGMENT, PackedBatch};
 use crossloom_model::inputs;
+use crossloom_recipe::{PointAddress, Tap};
 use crossloom_runtime::{RunError, Session};
 
-use super::live::Live;
+use super::GateValue;
+use super::intake::Intake;
+use super::live::{Live, Sequence};
 use super::queue::{Asked, Queue};
-use super::{Card, GateValue};
 use crate::ExperimentError;
-use crate::batch::{Laid, Pools, load_text_segments};
+use crate::batch::{Laid, load_text_segments};
 use crate::gates::GateMoments;
-use crate::model::Model;
+use crate::phases::Phases;
 use crate::prefill::{Reading, place};
-use crate::question_vectors::Vectors;
-use crate::states::Encoding;
 
 /// A model with its slots.
-pub(super) struct Slots {
-    of: Parts,
+pub(super) struct Slots<'m> {
+    phases: &'m mut Phases,
+    /// Its gated points with their taps.
+    gates: &'m [(PointAddress, Vec<Tap>)],
+    of: Intake,
     queue: Arc<Queue>,
     /// Slots that nobody has, the next one last.
     free: Vec<usize>,
-    /// Requests that have a slot, and whose prompts are not read yet.
-    admitted: VecDeque<Live>,
+    /// Slots in use whose prompts are not read yet.
+    admitted: VecDeque<Sequence>,
     reading: Option<Group>,
-    live: Vec<Live>,
+    live: Vec<Sequence>,
 }
 
-/// Requests whose prompts are read in the same calls.
+/// Slots whose prompts are read in the same calls.
 struct Group {
-    rows: Vec<Live>,
+    rows: Vec<Sequence>,
     /// Once their pictures have been looked at.
     laid: Option<(PackedBatch, Reading)>,
-    /// By row: its gates, where it asked for them.
+    /// By row: its gates, where a request of it asked for them.
     gates: Vec<Option<Vec<GateValue>>>,
-    /// By row: its first token and the logits of it, once its prompt was read to its end.
+    /// By request, row after row: its first token and the logits of it, once its prompt was read to its end.
     first: Vec<Option<(i32, Option<Vec<f32>>)>>,
 }
 
-/// What a model with slots is made of.
-pub(super) struct Parts {
-    pub(super) model: Model,
-    pub(super) card: Arc<Card>,
-    pub(super) pools: Pools,
-    pub(super) encoding: Encoding,
-    pub(super) layer: PromptLayer,
-    /// Shapes of batches of prompts, from those of the fewest views.
-    pub(super) plans: Vec<PackingPlan>,
-    /// What makes vectors of questions, where something depends on them.
-    pub(super) vectors: Option<Vectors>,
-}
-
-impl Slots {
-    pub(super) fn new(of: Parts, queue: Arc<Queue>) -> Self {
-        let free = (0..of.model.phases.slots()).rev().collect();
+impl<'m> Slots<'m> {
+    pub(super) fn new(
+        phases: &'m mut Phases,
+        gates: &'m [(PointAddress, Vec<Tap>)],
+        of: Intake,
+        queue: Arc<Queue>,
+    ) -> Self {
+        let free = (0..phases.slots()).rev().collect();
         let (admitted, live) = (VecDeque::new(), Vec::new());
-        Self { of, queue, free, admitted, reading: None, live }
+        Self { phases, gates, of, queue, free, admitted, reading: None, live }
     }
 
     /// Where its requests come from.
@@ -69,7 +63,7 @@ impl Slots {
         Arc::clone(&self.queue)
     }
 
-    /// How many requests may be admitted.
+    /// How many slots are free.
     pub(super) fn free(&self) -> usize {
         self.free.len()
     }
@@ -79,36 +73,39 @@ impl Slots {
         self.admitted.is_empty() && self.reading.is_none() && self.live.is_empty()
     }
 
-    /// Gives requests a slot each. What finds none is told so.
-    pub(super) fn admit(&mut self, asked: Vec<Asked>) {
+    /// Gives requests a slot, those that share one together. What finds none is told so.
+    pub(super) fn admit(&mut self, asked: Vec<Vec<Asked>>) {
         for asked in asked {
             match self.free.pop() {
-                Some(slot) => self.admitted.push_back(Live::new(asked, slot)),
+                Some(slot) => self.admitted.push_back(Sequence::new(asked, slot)),
                 // Never asked for: the thread takes as many as there are free slots.
-                None => _ = asked.events.send(super::Event::Failed("no slot is free".to_owned())),
+                None => asked.into_iter().for_each(|asked| {
+                    _ = asked.events.send(super::Event::Failed("no slot is free".to_owned()));
+                }),
             }
         }
     }
 
-    /// One call of prompts, one token of every slot whose prompt is read.
+    /// One call of prompts, one token of every request whose prompt is read.
     pub(super) fn round(&mut self) {
         let begun = Instant::now();
         self.leave_cancelled();
         self.guarded(Self::read, |slots, problem| {
-            for live in slots.reading.take().map(|group| group.rows).unwrap_or_default() {
-                slots.fail(&live, problem);
+            for sequence in slots.reading.take().map(|group| group.rows).unwrap_or_default() {
+                slots.fail(sequence, problem);
             }
         });
         if !self.live.is_empty() {
             self.guarded(Self::decode, |slots, problem| {
-                for live in std::mem::take(&mut slots.live) {
-                    slots.fail(&live, problem);
+                for sequence in std::mem::take(&mut slots.live) {
+                    slots.fail(sequence, problem);
                 }
             });
         }
-        let counts = self.of.model.phases.encoder.counts();
-        let live = self.live.len() + self.admitted.len();
-        let live = live + self.reading.as_ref().map_or(0, |group| group.rows.len());
+        let counts = self.phases.encoder.counts();
+        let reading = self.reading.iter().flat_map(|group| &group.rows);
+        let used = self.live.iter().chain(&self.admitted).chain(reading);
+        let live = used.map(|sequence| sequence.open.len()).sum();
         self.queue.count(|stats| {
             stats.live = live;
             (stats.pictures_encoded, stats.pictures_held) = (counts.encoded, counts.from_memory);
@@ -120,8 +117,8 @@ impl Slots {
     pub(super) fn abandon(&mut self, problem: &str) {
         let reading = self.reading.take().map(|group| group.rows).unwrap_or_default();
         let live = std::mem::take(&mut self.live);
-        for live in reading.into_iter().chain(live).chain(std::mem::take(&mut self.admitted)) {
-            self.fail(&live, problem);
+        for sequence in reading.into_iter().chain(live).chain(std::mem::take(&mut self.admitted)) {
+            self.fail(sequence, problem);
         }
     }
 
@@ -136,30 +133,39 @@ impl Slots {
         failed(self, &problem);
     }
 
-    fn fail(&mut self, live: &Live, problem: &str) {
+    /// Tells all requests of a slot what failed, and takes it back.
+    fn fail(&mut self, sequence: Sequence, problem: &str) {
+        for live in &sequence.open {
+            self.fail_one(live, problem);
+        }
+        self.free.push(sequence.slot);
+    }
+
+    fn fail_one(&self, live: &Live, problem: &str) {
         live.failed(problem);
-        self.free.push(live.slot);
         self.queue.count(|stats| stats.failed += 1);
     }
 
-    /// Gives the slots of those back whose client left.
+    /// Forgets requests whose client left, and takes back slots that have none any more.
     fn leave_cancelled(&mut self) {
         let mut left = 0;
         let free = &mut self.free;
-        let mut stays = |live: &Live| {
-            let stays = !live.is_cancelled();
+        let mut stays = |sequence: &mut Sequence| {
+            let before = sequence.open.len();
+            sequence.open.retain(|live| !live.is_cancelled());
+            left += (before - sequence.open.len()) as u64;
+            let stays = !sequence.open.is_empty();
             if !stays {
-                free.push(live.slot);
-                left += 1;
+                free.push(sequence.slot);
             }
             stays
         };
-        self.live.retain(&mut stays);
-        self.admitted.retain(&mut stays);
-        if let Some(group) = &self.reading
-            && group.rows.iter().all(Live::is_cancelled)
+        self.live.retain_mut(&mut stays);
+        self.admitted.retain_mut(&mut stays);
+        if let Some(group) = &mut self.reading
+            && group.rows.iter().flat_map(|row| &row.open).all(Live::is_cancelled)
         {
-            group.rows.iter().for_each(|live| _ = stays(live));
+            group.rows.iter_mut().for_each(|row| _ = stays(row));
             self.reading = None;
         }
         if left > 0 {
@@ -172,33 +178,39 @@ impl Slots {
         let group = match &mut self.reading {
             Some(group) => group,
             none => {
-                let count = self.admitted.len().min(self.of.model.phases.rows());
-                if count == 0 {
+                let rows = self.phases.rows();
+                // A call costs as much for few prompts as for many: it waits for as many as it reads, unless nothing else is to be done.
+                let waits = self.admitted.len() < rows && !self.live.is_empty();
+                if self.admitted.is_empty() || waits {
                     return Ok(());
                 }
+                let count = self.admitted.len().min(rows);
                 none.insert(Group::of(self.admitted.drain(..count).collect()))
             }
         };
         let (batch, reading) = match &mut group.laid {
             Some(laid) => laid,
-            none => none.insert(self.of.laid(&group.rows)?),
+            none => none.insert(self.of.laid(self.phases, &group.rows)?),
         };
-        if let Some(read) = reading.read(&mut self.of.model.phases, batch, &self.of.pools)? {
+        if let Some(read) = reading.read(self.phases, batch, &self.of.pools)? {
             if read.gates {
-                let wanted = (0..group.rows.len()).filter(|&row| group.rows[row].request.gates);
-                for row in wanted {
-                    let mut gates = GateMoments::default();
-                    gates.add(read.session, &self.of.model.gates, &[row])?;
+                let asks = |row: &Sequence| row.open.iter().any(|live| live.request.gates);
+                let asked: Vec<usize> =
+                    group.rows.iter().enumerate().filter(|(_, row)| asks(row)).map(|(row, _)| row).collect();
+                let of_rows = GateMoments::of_rows(read.session, self.gates, &asked)?;
+                for (row, gates) in asked.into_iter().zip(of_rows) {
                     group.gates[row] = Some(told(&gates));
                 }
             }
-            let ended = group.rows.iter().zip(&read.ended).enumerate();
-            let ended = ended.filter_map(|(row, (live, at))| Some((row, live, (*at)?)));
+            let open = group.rows.iter().flat_map(|row| &row.open);
+            let ended = open.zip(&read.ended).enumerate();
+            let ended = ended.filter_map(|(number, (live, at))| Some((number, live, (*at)?)));
             let ended: Vec<(usize, &Live, usize)> = ended.collect();
             let wanted = ended.iter().any(|(_, live, _)| live.reads_logits());
             let next = Predicted::read(read.session, wanted)?;
-            for (row, _, at) in ended {
-                group.first[row] = next.of(at).map(|(best, logits)| (best, logits.map(<[f32]>::to_vec)));
+            for (number, live, at) in ended {
+                let logits = |logits: &[f32]| live.reads_logits().then(|| logits.to_vec());
+                group.first[number] = next.of(at).map(|(best, of)| (best, of.and_then(logits)));
             }
         }
         if reading.is_done()
@@ -213,24 +225,42 @@ impl Slots {
     fn start(&mut self, group: Group) {
         let Group { rows, laid: Some((batch, reading)), gates, first } = group else { return };
         let lengths = reading.lengths();
-        for (((row, mut live), gates), first) in rows.into_iter().enumerate().zip(gates).zip(first) {
-            let (held, segment) = (lengths[row], batch.questions()[row].segment);
-            let position = batch.positions_bt[row * batch.plan().sequence_len + held - 1];
-            (live.held, live.next) = (held, (live.next.0, position, segment));
-            live.started(gates);
+        let mut asked = batch.questions().iter().zip(first);
+        for (((row, sequence), gates), held) in rows.into_iter().enumerate().zip(gates).zip(lengths) {
+            let Sequence { slot, open, .. } = sequence;
+            let mut goes_on = Vec::with_capacity(open.len());
+            for (mut live, (question, first)) in open.into_iter().zip(asked.by_ref()) {
+                let last = question.start + question.prompt_len - 1;
+                let position = batch.positions_bt[row * batch.plan().sequence_len + last];
+                live.next = (live.next.0, position, question.segment);
+                live.started(gates.clone().filter(|_| live.request.gates));
+                let first = first.as_ref().map(|(best, logits)| (*best, logits.as_deref()));
+                goes_on.extend(self.take(live, first));
+            }
             self.queue.count(|stats| stats.tokens_in += held as u64);
-            let first = first.as_ref().map(|(best, logits)| (*best, logits.as_deref()));
-            self.take(live, first);
+            self.go_on(Sequence { slot, held, open: goes_on });
+        }
+    }
+
+    /// A slot goes on, or is free where all its requests have ended.
+    fn go_on(&mut self, sequence: Sequence) {
+        if sequence.open.is_empty() {
+            self.free.push(sequence.slot);
+        } else {
+            self.live.push(sequence);
         }
     }
 
     /// Reads the last token of every live request, and takes the next one.
     fn decode(&mut self) -> Result<(), ExperimentError> {
         let pad = self.of.card.tokenizer.special().pad;
-        let ((rows, _), session) = self.of.model.phases.decode(self.live.len(), 1)?;
+        let most = self.live.iter().map(|sequence| sequence.open.len()).max().unwrap_or_default();
+        let ((rows, width), session) = self.phases.decode(self.live.len(), most)?;
         let filled = |of: fn(&Live) -> i32, rest: i32| {
-            let mut values: Vec<i32> = self.live.iter().map(of).collect();
-            values.resize(rows, rest);
+            let mut values = vec![rest; rows * width];
+            for (row, sequence) in values.chunks_mut(width).zip(&self.live) {
+                row.iter_mut().zip(&sequence.open).for_each(|(value, live)| *value = of(live));
+            }
             values
         };
         let segments = filled(|live| live.next.2, PADDING_SEGMENT);
@@ -242,75 +272,56 @@ impl Slots {
         if session.has_input(inputs::TEXT_MASK) {
             session.write(inputs::TEXT_MASK, &laid.text_mask())?;
         }
-        let count = |of: fn(&Live) -> usize| {
+        let count = |of: fn(&Sequence) -> usize| {
             let mut counts: Vec<usize> = self.live.iter().map(of).collect();
             counts.resize(rows, 0);
             counts
         };
-        place(session, &count(|live| live.slot), &count(|live| live.held), &count(|_| 1))?;
+        let added = count(|sequence| sequence.open.len());
+        place(session, &count(|sequence| sequence.slot), &count(|sequence| sequence.held), &added)?;
         session.run()?;
-        let next = Predicted::read(session, self.live.iter().any(Live::reads_logits))?;
+        let mut open = self.live.iter().flat_map(|sequence| &sequence.open);
+        let next = Predicted::read(session, open.any(Live::reads_logits))?;
         self.queue.count(|stats| stats.rounds += 1);
-        for (row, mut live) in std::mem::take(&mut self.live).into_iter().enumerate() {
-            live.held += 1;
-            self.take(live, next.of(row));
+        for (row, sequence) in std::mem::take(&mut self.live).into_iter().enumerate() {
+            let Sequence { slot, held, open } = sequence;
+            let held = held + open.len();
+            let mut goes_on = Vec::with_capacity(open.len());
+            for (column, live) in open.into_iter().enumerate() {
+                goes_on.extend(self.take(live, next.of(row * width + column)));
+            }
+            self.go_on(Sequence { slot, held, open: goes_on });
         }
         Ok(())
     }
 
-    /// A request takes what its slot predicts. It goes on, or gives its slot back where it has ended or where this fails: that is
-    /// nobody else's matter.
-    fn take(&mut self, mut live: Live, predicted: Option<(i32, Option<&[f32]>)>) {
+    /// A request takes what is predicted for it. It goes on, unless it has ended or this fails: that is nobody else's matter.
+    fn take(&self, mut live: Live, predicted: Option<(i32, Option<&[f32]>)>) -> Option<Live> {
         let card = &self.of.card;
         let taken = caught(|| {
             let (best, logits) = predicted.ok_or("nothing is predicted behind its prompt")?;
             live.take(best, logits, card).map_err(|error| error.to_string())
         });
         match taken {
-            Ok(false) => self.live.push(live),
+            Ok(false) => return Some(live),
             Ok(true) => {
-                self.free.push(live.slot);
                 let written = live.written();
                 self.queue.count(|stats| {
                     stats.done += 1;
                     stats.tokens_out += written;
                 });
             }
-            Err(problem) => self.fail(&live, &problem),
+            Err(problem) => self.fail_one(&live, &problem),
         }
+        None
     }
 }
 
 impl Group {
-    fn of(rows: Vec<Live>) -> Self {
-        let (gates, first) = (vec![None; rows.len()], vec![None; rows.len()]);
+    fn of(rows: Vec<Sequence>) -> Self {
+        let requests = rows.iter().map(|row| row.open.len()).sum();
+        let (gates, first) = (vec![None; rows.len()], vec![None; requests]);
         Self { rows, laid: None, gates, first }
-    }
-}
-
-impl Parts {
-    /// The prompts of requests as a batch whose pictures have been looked at.
-    fn laid(&mut self, rows: &[Live]) -> Result<(PackedBatch, Reading), ExperimentError> {
-        let prompts: Vec<&Conversation> =
-            rows.iter().map(|live| &*live.request.prompt.conversation).collect();
-        let views: usize = prompts.iter().map(|prompt| prompt.needs.views).sum();
-        let visual = prompts.iter().map(|prompt| prompt.needs.visual).max().unwrap_or_default();
-        let holds =
-            |plan: &&PackingPlan| plan.views.is_none_or(|most| views <= most && visual <= plan.visual_tokens);
-        let plan = self.plans.iter().find(holds).or(self.plans.last());
-        let plan = plan.ok_or_else(|| ExperimentError::request("there are no prompts", "this is a bug"))?;
-        let mut batch = PackedBatch::new(plan);
-        self.layer.lay(&prompts, &mut batch)?;
-        if let Some(vectors) = &mut self.vectors {
-            let asked: Vec<&str> =
-                rows.iter().map(|live| live.request.prompt.question.as_deref().unwrap_or_default()).collect();
-            let (made, width) = (vectors.of(&asked)?, vectors.width());
-            batch.lay_vectors(|question| made.chunks(width).nth(question.row))?;
-        }
-        let mut slots: Vec<usize> = rows.iter().map(|live| live.slot).collect();
-        slots.resize(self.model.phases.rows(), 0);
-        let reading = Reading::begin(&mut self.model.phases, &batch, self.encoding, slots)?;
-        Ok((batch, reading))
     }
 }
 

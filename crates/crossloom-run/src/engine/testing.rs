@@ -75,6 +75,7 @@ impl Scripted {
             tokenizer: model.tokenizer,
             edges: model.edges,
             conditioned: false,
+            together: 1,
         };
         let client = Client { card: Arc::new(card), queue: Arc::new(Queue::new(queue, 1)) };
         let requests = Arc::clone(&client.queue);
@@ -106,7 +107,7 @@ fn follow(requests: &Queue, over: &AtomicBool, script: impl Fn(&Request) -> Vec<
     loop {
         match requests.take(1, true) {
             Found::Some(all) => {
-                for asked in all {
+                for asked in all.into_iter().flatten() {
                     let acts = script(&asked.request);
                     requests.count(|stats| stats.live = 1);
                     let ended = answer(&asked, acts, over);

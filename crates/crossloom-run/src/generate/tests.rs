@@ -258,6 +258,50 @@ fn a_gate_that_pools_the_prompt_pools_it_whole() {
     assert!(answers > 1);
 }
 
+/// Answers, how they end, and gates of an evaluation, which an engine gives, are those of one batch after the other.
+#[test]
+fn an_evaluation_answers_as_the_plain_loop_does() {
+    for variant in ["cli", "projector", "question_only"] {
+        let recipe = recipe(variant, &[]);
+        let data = Data::load(&recipe, Path::new("."), &mut |_| ()).unwrap();
+        let plan = data.plan(&recipe).unwrap();
+        assert!(plan.questions_per_sequence > 1 && plan.batch_size > 1);
+        let mut model = busy(&recipe, &plan);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let told =
+            crate::evaluate(&recipe, &data, &plan, &mut model, &stop, &mut |_, _| ()).unwrap().unwrap();
+        let (split, encoded) = data.images(Split::Test);
+        let mode = crate::data::image_mode(&recipe);
+        let packer =
+            EvaluationPacker::new(&plan, encoded, split.images(), &Normalization::HALF, mode).unwrap();
+        let encoding = model.phases.encoding().unwrap();
+        let (mut batch, mut gates) = (PackedBatch::new(&plan), GateMoments::default());
+        let mut answers = std::collections::BTreeMap::new();
+        for index in 0..packer.batches() {
+            packer.fill(index, AnswerMode::Awaited, &mut batch).unwrap();
+            let rows: Vec<usize> = (0..batch.real_rows()).collect();
+            answer(&mut model, &mut batch, &Pools::of(&recipe), encoding, &mut gates, &rows).unwrap();
+            for (place, question) in batch.questions().iter().enumerate() {
+                let text = data.tokenizer.decode(batch.generated(place)).unwrap();
+                answers.insert(question.example.unwrap(), (text, question.ended_by_eos));
+            }
+        }
+        let different: std::collections::BTreeSet<_> = answers.values().collect();
+        assert!(different.len() > 3 || variant == "question_only", "{variant}: {different:?}");
+        assert_eq!(told.records.len(), answers.len());
+        for (record, (number, (text, ended))) in told.records.iter().zip(&answers) {
+            assert_eq!(record.id, number.to_string());
+            assert_eq!((record.answer.as_ref(), record.finished), (Some(text), *ended), "{variant}: {number}");
+        }
+        let wanted = gates.records();
+        assert_eq!(told.gates.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>());
+        for (edge, gate) in &told.gates {
+            let apart = (gate.mean - wanted[edge].mean).abs() + (gate.deviation - wanted[edge].deviation).abs();
+            assert!(apart < 1e-6, "{variant}, {edge}: {gate:?}, {:?}", wanted[edge]);
+        }
+    }
+}
+
 #[test]
 fn a_picture_is_encoded_once_until_a_weight_changes() {
     let recipe = recipe("cli", &["data.questions_per_sequence=2"]);

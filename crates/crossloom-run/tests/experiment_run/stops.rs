@@ -51,6 +51,35 @@ fn stopped_and_continued_is_bitwise_the_same_as_never_stopped() {
     }
 }
 
+/// Nothing that is trained depends on what is asked in between, and the curve of a run that was stopped is whole.
+#[test]
+fn a_training_that_is_asked_in_between_is_bitwise_the_same() {
+    let plain = recipe(&[]);
+    let asked = recipe(&["eval.every=2", "eval.sample=1000"]);
+    let [without, whole, parts] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let without = finish(&plain, &["cli"], without.path(), Entry::New);
+    let whole = finish(&asked, &["cli"], whole.path(), Entry::New);
+    let run = interrupt(&asked, &["cli"], parts.path(), Entry::New, 3);
+    finish(&asked, &["cli"], parts.path(), Entry::Resume);
+    let last = weights(without.dir.path(), "cli", 6);
+    assert_eq!(weights(whole.dir.path(), "cli", 6), last);
+    assert_eq!(weights(&run, "cli", 6), last);
+    let [first, second] = [whole.dir.path(), &run].map(|run| {
+        let record = RunDir::open(run).unwrap().read_record().unwrap();
+        record.variants["cli"].sampled.clone().unwrap()
+    });
+    assert_eq!(first, second);
+    assert_eq!(first.scores.keys().copied().collect::<Vec<_>>(), [2, 4, 6]);
+    let answered = &whole.variants[0];
+    let ids: Vec<&str> = answered.records.iter().map(|record| record.id.as_str()).collect();
+    assert_eq!(first.questions, ids, "a sample of more questions than there are is all of them");
+    assert!((first.scores[&6] - answered.results.overall.mean).abs() < 1e-12);
+    let metrics = read_metrics(&run.join("cli/metrics.jsonl")).unwrap();
+    let scores = metrics.iter().filter_map(|m| Some((m.step, *m.scalars.get("sample_score")?)));
+    assert_eq!(scores.collect::<std::collections::BTreeMap<_, _>>(), first.scores);
+    assert!(metrics.iter().any(|m| m.scalars.keys().any(|name| name.starts_with("sample_score/"))));
+}
+
 #[test]
 fn a_stop_leaves_a_whole_checkpoint_of_all_completed_steps_and_nothing_half_written() {
     let folder = tempfile::tempdir().unwrap();

@@ -100,6 +100,7 @@ fn parse_line(line: &[u8]) -> Option<MetricRecord> {
     let phase = match object.get("phase")?.as_str()? {
         "train" => MetricPhase::Train,
         "validate" => MetricPhase::Validate,
+        "evaluate" => MetricPhase::Evaluate,
         _ => return None,
     };
     let time = object.get("time")?.as_f64()?;

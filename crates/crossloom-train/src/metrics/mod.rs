@@ -28,14 +28,17 @@ pub enum MetricPhase {
     Train,
     /// Measured on validation data.
     Validate,
+    /// Answers to a sample of the questions.
+    Evaluate,
 }
 
 impl MetricPhase {
-    /// `train` or `validate`.
+    /// `train`, `validate` or `evaluate`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
             Self::Validate => "validate",
+            Self::Evaluate => "evaluate",
         }
     }
 }
@@ -51,7 +54,7 @@ pub struct MetricRecord {
     pub step: u64,
     /// Seconds since 1970 when the record was made.
     pub time: f64,
-    /// Training or validation.
+    /// Which part of the work.
     pub phase: MetricPhase,
     /// The numbers.
     pub scalars: Scalars,

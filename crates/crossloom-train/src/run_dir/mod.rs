@@ -21,7 +21,9 @@ mod variant;
 
 pub use list::{ListProblem, RunSummary, list_runs};
 pub use name::check_variant_name;
-pub use record::{DataManifest, GateRecord, PictureRecord, RunRecord, RunStatus, StageRecord, VariantRecord};
+pub use record::{
+    DataManifest, GateRecord, PictureRecord, RunRecord, RunStatus, SampledRecord, StageRecord, VariantRecord,
+};
 pub use stage::StageDir;
 pub use variant::VariantDir;
 

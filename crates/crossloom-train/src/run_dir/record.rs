@@ -81,6 +81,16 @@ pub struct PictureRecord {
     pub disk_bytes: u64,
 }
 
+/// How a fixed sample of questions was answered in the course of a training.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SampledRecord {
+    /// The ids of the questions, as in a file of answers.
+    pub questions: Vec<String>,
+    /// Their mean score by completed optimizer steps, of all stages together.
+    pub scores: BTreeMap<u64, f64>,
+}
+
 /// One stage of a variant.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -144,6 +154,9 @@ pub struct VariantRecord {
     /// Floating-point operations of a training step; `None` where it was not trained since they are noted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_flops: Option<u64>,
+    /// How a sample of the questions was answered in the course of its training, where the recipe asks for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<SampledRecord>,
     /// Seconds by phase (`compile`, `train`, `evaluate`), summed over all processes.
     pub seconds: IndexMap<String, f64>,
     /// Peak bytes by purpose (`weights`, `activations` …).

@@ -8,7 +8,7 @@ use crate::metrics::{MetricSink, SampleLog, Scalars};
 use crate::progress::Progress;
 use crate::step::{BoxError, StepOutput};
 
-/// Measures the model on validation data after so many steps; must leave its training state alone.
+/// Measures the model after so many steps; must leave its training state alone.
 pub type Validate<'a, S> = dyn FnMut(&mut S, u64) -> Result<Scalars, BoxError> + 'a;
 
 /// Where a training reports to, saves to, and hears to stop.
@@ -25,6 +25,8 @@ pub struct TrainIo<'a, S> {
     pub stop: &'a AtomicBool,
     /// Called every [`validate_every`](super::TrainOptions::validate_every) steps.
     pub validate: Option<&'a mut Validate<'a, S>>,
+    /// Called every [`evaluate_every`](super::TrainOptions::evaluate_every) steps, as `validate` is.
+    pub evaluate: Option<&'a mut Validate<'a, S>>,
 }
 
 /// How a training ended.

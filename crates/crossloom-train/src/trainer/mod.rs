@@ -1,7 +1,7 @@
 //! The training loop.
 //!
 //! One optimizer step: fetch `accumulate` batches, weight each by its share of the target tokens, run them, update on
-//! the last. Between steps, as often as asked: metric records, validation, checkpoints. The stop flag is looked at between
+//! the last. Between steps, as often as asked: metric records, validation, evaluation, checkpoints. The stop flag is looked at between
 //! micro-batches; a step that is abandoned gives its batches back to the source, so that a resume sees them again.
 
 mod error;
@@ -24,6 +24,7 @@ use crate::checkpoint::{
     TrainState,
 };
 use crate::groups::GroupRates;
+use crate::metrics::MetricPhase;
 use crate::progress::Phase;
 use crate::schedule::RateCurve;
 use crate::step::{BatchSource, StepOutput, TrainStep};
@@ -41,6 +42,8 @@ pub struct TrainOptions {
     pub checkpoint_every: Option<u64>,
     /// A validation every so many steps and at the last one; `None` never.
     pub validate_every: Option<u64>,
+    /// An evaluation every so many steps and at the last one; `None` never.
+    pub evaluate_every: Option<u64>,
     /// Hash of what the resolved recipe trains, kept in checkpoints.
     pub recipe_hash: String,
 }
@@ -66,6 +69,7 @@ impl Trainer {
             ("log_every", Some(options.log_every)),
             ("checkpoint_every", options.checkpoint_every),
             ("validate_every", options.validate_every),
+            ("evaluate_every", options.evaluate_every),
         ];
         for (name, count) in counts {
             if count == Some(0) {
@@ -172,9 +176,12 @@ impl Trainer {
             if last || self.completed.is_multiple_of(self.options.log_every) {
                 self.log(io, session, source.counts())?;
             }
-            let validates = self.options.validate_every.is_some();
-            if validates && last || is_due(self.options.validate_every, self.completed) {
-                self.validate(model, io, session)?;
+            let due = |every: Option<u64>| every.is_some() && last || is_due(every, self.completed);
+            if due(self.options.validate_every) {
+                self.measure(MetricPhase::Validate, model, io, session)?;
+            }
+            if due(self.options.evaluate_every) {
+                self.measure(MetricPhase::Evaluate, model, io, session)?;
             }
             if is_due(self.options.checkpoint_every, self.completed) && !last {
                 self.save(model, source, io, session)?;

@@ -90,17 +90,23 @@ impl Trainer {
         Ok(())
     }
 
-    pub(super) fn validate<S: TrainStep>(
+    /// Measures the model, on validation data or by its answers, and tells the result.
+    pub(super) fn measure<S: TrainStep>(
         &self,
+        phase: MetricPhase,
         model: &mut S,
         io: &mut TrainIo<'_, S>,
         session: &Session,
     ) -> Result<(), TrainError> {
-        self.show(io, session, Phase::Validate);
         let step = self.completed;
-        let Some(validate) = &mut io.validate else { return Ok(()) };
-        let scalars = validate(model, step).map_err(|source| TrainError::Validate { step, source })?;
-        emit(io, self.completed, MetricPhase::Validate, scalars)
+        self.show(io, session, Phase::Validate);
+        let measure = if phase == MetricPhase::Evaluate { &mut io.evaluate } else { &mut io.validate };
+        let Some(measure) = measure else { return Ok(()) };
+        let scalars = measure(model, step).map_err(|source| TrainError::Validate { step, source })?;
+        if let Some((name, value)) = scalars.first().filter(|_| phase == MetricPhase::Evaluate) {
+            io.progress.note(&format!("step {step}: {name} {value:.3}"));
+        }
+        emit(io, step, phase, scalars)
     }
 }
 

@@ -293,6 +293,7 @@ pub(crate) fn options(steps: u64) -> TrainOptions {
         log_every: 2,
         checkpoint_every: None,
         validate_every: None,
+        evaluate_every: None,
         recipe_hash: "recipe-a".into(),
     }
 }
@@ -326,7 +327,15 @@ pub(crate) fn run_with(
     stop: &AtomicBool,
     sinks: &mut [Box<dyn MetricSink>],
 ) -> Result<Summary, TrainError> {
-    let mut io = TrainIo { progress: &mut Silent, sinks, checkpoints, samples: None, stop, validate: None };
+    let mut io = TrainIo {
+        progress: &mut Silent,
+        sinks,
+        checkpoints,
+        samples: None,
+        stop,
+        validate: None,
+        evaluate: None,
+    };
     trainer.run(model, source, &mut io)
 }
 

@@ -205,6 +205,7 @@ fn an_empty_data_set_is_an_error_that_says_so() {
         samples: None,
         stop: &stop,
         validate: None,
+        evaluate: None,
     };
     let error = trainer(options(3)).run(&mut FakeModel::new(), &mut Empty, &mut io).unwrap_err();
     assert_eq!(error.to_string(), "step 1: no batch: the data set `easy-vqa` has no samples");
@@ -254,9 +255,13 @@ fn progress_metrics_and_validation_come_at_their_intervals() {
         validated.push(step);
         Ok(Scalars::from_iter([("accuracy".to_owned(), 0.5)]))
     };
+    let mut evaluate = |_: &mut FakeModel, step: u64| -> Result<Scalars, BoxError> {
+        Ok(Scalars::from_iter([("score".to_owned(), step as f64)]))
+    };
     let stop = never();
     let options =
         TrainOptions { log_every: 3, checkpoint_every: Some(4), validate_every: Some(4), ..options(10) };
+    let options = TrainOptions { evaluate_every: Some(6), ..options };
     let mut io = TrainIo {
         progress: &mut recorder,
         sinks: &mut sinks,
@@ -264,16 +269,18 @@ fn progress_metrics_and_validation_come_at_their_intervals() {
         samples: None,
         stop: &stop,
         validate: Some(&mut validate),
+        evaluate: Some(&mut evaluate),
     };
     let (mut model, mut source) = (FakeModel::new(), FakeSource::new(5, &[4]));
     let summary = trainer(options).run(&mut model, &mut source, &mut io).unwrap();
 
     let records = read_metrics(&jsonl).unwrap();
     let steps: Vec<(u64, MetricPhase)> = records.iter().map(|record| (record.step, record.phase)).collect();
-    let (train, val) = (MetricPhase::Train, MetricPhase::Validate);
-    assert_eq!(steps, [(3, train), (4, val), (6, train), (8, val), (9, train), (10, train), (10, val)]);
+    let (train, val, eval) = (MetricPhase::Train, MetricPhase::Validate, MetricPhase::Evaluate);
+    assert_eq!(steps[..6], [(3, train), (4, val), (6, train), (6, eval), (8, val), (9, train)]);
+    assert_eq!(steps[6..], [(10, train), (10, val), (10, eval)]);
     assert_eq!(records[0].scalars["tokens"], 12.0);
-    assert_eq!(records[4].scalars["gate/block.1->layer.0"], 4.0);
+    assert_eq!(records[5].scalars["gate/block.1->layer.0"], 4.0);
     assert_eq!(records[0].scalars["lr/language"], f64::from((0.05 * 0.75) as f32));
     assert_eq!(validated, [4, 8, 10], "also after the last step");
     assert!(summary.median_step.is_some_and(|median| median > 0.0));
@@ -335,6 +342,7 @@ fn the_time_of_a_step_holds_the_drawing_of_its_batch() {
         samples: None,
         stop: &never(),
         validate: None,
+        evaluate: None,
     };
     let (mut model, mut source) = (FakeModel::new(), Slow(FakeSource::new(5, &[4])));
     let summary = trainer(options(3)).run(&mut model, &mut source, &mut io).unwrap();

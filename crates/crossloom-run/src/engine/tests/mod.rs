@@ -11,8 +11,6 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::load::load;
-use super::queue::{Found, Queue};
-use super::slots::{Parts, Slots};
 use super::*;
 use crate::Data;
 use crate::generate::tests::{in_a_models_tokens, recipe};
@@ -21,6 +19,7 @@ mod company;
 mod pictures;
 mod requests;
 mod scores;
+mod together;
 mod whole;
 
 /// Limits of a small engine.
@@ -39,7 +38,7 @@ fn busy(recipe: &Recipe, data: &Data, limits: &Limits) -> Parts {
         values.iter_mut().zip(noise).for_each(|(value, noise)| *value += noise);
         store.write(&tensor.name, &values).unwrap();
     }
-    parts.encoding = parts.model.phases.encoding().unwrap();
+    parts.intake.encoding = parts.model.phases.encoding().unwrap();
     parts
 }
 
@@ -68,17 +67,18 @@ fn example(data: &Data, number: usize) -> (String, Image) {
     (example.question.clone(), split.images().image(example.image).unwrap())
 }
 
-/// An engine whose rounds a test runs.
+/// An engine whose rounds a test runs. Its model lives as long as the tests.
 struct ByHand {
-    slots: Slots,
+    engine: InPlace<'static>,
     client: Client,
 }
 
 impl ByHand {
     fn new(parts: Parts, limits: &Limits) -> Self {
-        let card = Arc::clone(&parts.card);
-        let queue = Arc::new(Queue::new(limits.queue, limits.slots));
-        Self { slots: Slots::new(parts, Arc::clone(&queue)), client: Client { card, queue } }
+        let Parts { model, intake } = parts;
+        let model = Box::leak(Box::new(model));
+        let engine = InPlace::new(&mut model.phases, &model.gates, intake, limits.queue);
+        Self { client: engine.client().clone(), engine }
     }
 
     fn of(recipe: &Recipe, data: &Data, slots: usize) -> Self {
@@ -87,12 +87,7 @@ impl ByHand {
 
     /// One round of the engine's thread; whether there is more to do.
     fn round(&mut self) -> bool {
-        match self.client.queue.take(self.slots.free(), false) {
-            Found::Some(asked) => self.slots.admit(asked),
-            Found::End | Found::Stop => return false,
-        }
-        self.slots.round();
-        !self.slots.is_idle() || self.client.stats().waiting > 0
+        self.engine.round()
     }
 
     /// All events of a request that has no company.

@@ -39,7 +39,7 @@ fn a_request_that_is_dropped_frees_its_slot_and_place() {
     assert_eq!((stats.live, stats.waiting, stats.done, stats.cancelled), (0, 0, 1, 2));
     assert!(stats.rounds < 20, "the rest of a long answer was computed: {stats:?}");
     assert!(waiting.answer().is_ok());
-    assert_eq!(engine.slots.free(), 1);
+    assert_eq!(engine.engine.slots.free(), 1);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn a_request_that_fails_leaves_others_alone() {
     let [first, bad, last] = running.map(Running::answer);
     assert_eq!((first.as_ref(), last.as_ref()), (Ok(&alone), Ok(&alone)));
     assert!(bad.unwrap_err().contains("no vector of \"red?\""));
-    assert_eq!((client.stats().failed, engine.slots.free()), (1, 3));
+    assert_eq!((client.stats().failed, engine.engine.slots.free()), (1, 3));
 }
 
 #[test]
