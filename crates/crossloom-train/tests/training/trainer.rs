@@ -137,6 +137,7 @@ fn the_loss_of_every_sample_is_kept_and_a_spike_names_the_one_that_made_it() {
         samples: Some(&mut log),
         stop: &stop,
         validate: None,
+        evaluate: None,
     };
     let options = TrainOptions { accumulate: 2, ..options(40) };
     let summary = trainer(options).run(&mut model, &mut source, &mut io).unwrap();
