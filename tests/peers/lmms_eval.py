@@ -86,16 +86,16 @@ def evaluated(served, pictures, limit):
     ]
 
 
-def asked(served, samples, tokens):
-    """What the harness has for every question, in their order, and its score."""
-    folder, out = served.folder / "task", served.folder / "out"
+def asked(served, samples, tokens, name, place):
+    """What the harness has for every question, in their order, and its score, of a model of that name."""
+    folder, out = served.folder / place, served.folder / place / "out"
     folder.mkdir()
     rows = [{"question": question, "picture": picture, "truth": truth} for question, picture, truth, _ in samples]
     kinds = Features({"question": Value("string"), "truth": Value("string"), "picture": Image()})
     Dataset.from_list(rows, features=kinds).to_parquet(folder / "samples.parquet")
     (folder / "served.yaml").write_text(TASK.format(samples=folder / "samples.parquet", tokens=tokens))
     (folder / "how.py").write_text(HOW)
-    model = f"model_version={served.name},base_url={served.url}/v1,api_key=none"
+    model = f"model_version={name},base_url={served.url}/v1,api_key=none,max_retries=2,retry_backoff_s=0.1"
     command = [sys.executable, "-m", "lmms_eval", "--model", "openai", "--model_args", model, "--tasks", "served"]
     command += ["--include_path", folder, "--batch_size", "1", "--log_samples", "--output_path", out]
     alone = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(served.folder / "cache")}
@@ -127,7 +127,11 @@ def main():
     with Served(program(), "--name", "served", run=run, variant=given.variant) as served:
         samples = evaluated(served, given.pictures, given.limit) if run else own_samples(served)
         tokens = json.loads((served.run / given.variant / "interface.json").read_text())["shapes"]["max_new_tokens"]
-        answers, score = asked(served, samples, tokens)
+        answers, score = asked(served, samples, tokens, served.name, "task")
+        failed, nothing = asked(served, samples[:2], tokens, "another", "refused")
+    # What `runs compare` takes for no answer.
+    assert all(text.startswith("[LMMS_EVAL_REQUEST_FAILED after 2 retries] Error code: 404") for text in failed), failed
+    assert nothing == 0, nothing
     known = [answer for *_, answer in samples]
     differ = [(at, one, other) for at, (one, other) in enumerate(zip(known, answers, strict=True)) if one.strip() != other.strip()]
     assert not differ, f"{len(differ)} of {len(known)} answers differ: {differ[:5]}"

@@ -17,7 +17,9 @@ const OPENAI: &str = "Error code: ";
 /// Whether a text says that a request failed, and is no answer.
 pub fn is_error_text(text: &str) -> bool {
     let text = text.trim_start();
-    LMMS_EVAL.iter().any(|own| text.starts_with(own)) || text.strip_prefix(OPENAI).is_some_and(begins_with_status) || is_refusal(text)
+    LMMS_EVAL.iter().any(|own| text.starts_with(own))
+        || text.strip_prefix(OPENAI).is_some_and(begins_with_status)
+        || is_refusal(text)
 }
 
 /// Whether a text begins with the status of an error and ends there, or goes on behind ` - `.

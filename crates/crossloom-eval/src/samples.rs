@@ -218,9 +218,8 @@ mod tests {
         let path = dir.path().join("samples.jsonl");
         let failure = "[LMMS_EVAL_REQUEST_FAILED after 5 retries] Error code: 503 - full";
         // A metric that rewards the text makes it no answer either.
-        let mut records = ["red", failure, "blue"].map(|text| {
-            SampleRecord::answered(&question(text), answer(text), Metric::ExactMatch)
-        });
+        let mut records = ["red", failure, "blue"]
+            .map(|text| SampleRecord::answered(&question(text), answer(text), Metric::ExactMatch));
         records[1].score = 1.0;
         records[1].correct = true;
         write_samples(&path, &records).unwrap();

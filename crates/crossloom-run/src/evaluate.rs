@@ -23,9 +23,6 @@ use crate::model::Model;
 use crate::phases::Phases;
 use crate::{Data, ExperimentError};
 
-/// Rows of questions that wait for each slot, so that whatever is free finds some.
-const WAITING: usize = 2;
-
 /// Answers of a model, and the gates over all sequences with a question that was asked.
 pub struct Evaluation {
     /// One record per question, in the data set's order.
@@ -78,7 +75,8 @@ impl<'d> Questions<'d> {
         let Self { recipe, data, plan, numbers } = self;
         let split = data.images(recipe.eval.split).0;
         let mut waiting = VecDeque::from(self.rows()?);
-        let queue = WAITING * phases.slots() * plan.questions_per_sequence;
+        // A row for every slot waits, so that whatever is free finds one.
+        let queue = phases.slots() * plan.questions_per_sequence;
         let intake = Intake::of_rows(recipe, &data.tokenizer, plan, phases)?;
         let mut engine = InPlace::new(phases, gated, intake, queue);
         let mut answers: Vec<Option<Answer>> = vec![None; numbers.len()];

@@ -100,7 +100,7 @@ impl DataNeed {
         // Where views are counted, every visual token has four parts, each a row and a weight.
         let visual = views.map_or(recipe.visual_positions(), |of| 9 * of.tokens) as u64;
         let row = 4 * tokens + visual + 2 * targets + vector;
-        let batches = 1 + u64::from(*validation > 0.0);
+        let batches = 1 + u64::from(*validation > 0.0) + u64::from(recipe.eval.every.is_some());
         let numbers = shape.images() as u64 * pixels + batch as u64 * row;
         Self {
             content: sets.into_iter().map(content).sum(),
@@ -112,9 +112,11 @@ impl DataNeed {
         }
     }
 
-    /// That of data that was read. Training packs one batch, and one more where pictures are held out; evaluation one.
+    /// That of data that was read. Training packs one batch, one more where pictures are held out, and one where a sample is answered in between;
+    /// evaluation one.
     pub fn of(recipe: &Recipe, data: &Data, plan: &PackingPlan) -> Self {
-        let batches = 1 + u64::from(recipe.data.validation > 0.0);
+        let between = u64::from(recipe.data.validation > 0.0) + u64::from(recipe.eval.every.is_some());
+        let batches = 1 + between;
         let setting = Setting::of(recipe, &data.tokenizer).ok().flatten();
         let streamed = setting.as_ref().map(Setting::host_bytes);
         let again = setting.zip(data.conversations()).map(|(setting, of)| setting.seen_again(recipe, of));

@@ -55,7 +55,8 @@ impl<'d> Sample<'d> {
         let (phases, gates) = step.answering();
         let asked = self.questions.ask(phases, gates, &AtomicBool::new(false), &mut |_, _| ())?;
         let records = asked.map(|asked| asked.records).unwrap_or_default();
-        let results = Results::from_records(&records, self.recipe.eval.metric, &resampling(&self.recipe.eval))?;
+        let results =
+            Results::from_records(&records, self.recipe.eval.metric, &resampling(&self.recipe.eval))?;
         let of_types = results.by_type.iter().map(|(kind, of)| (format!("{SAMPLE_SCORE}/{kind}"), of.mean));
         Ok(std::iter::once((SAMPLE_SCORE.to_owned(), results.overall.mean)).chain(of_types).collect())
     }
@@ -75,9 +76,8 @@ pub(crate) fn sampled(
         let of_sample = read_metrics(&stage.dir.metrics_path())?.into_iter();
         let of_sample = of_sample.filter(|record| record.phase == MetricPhase::Evaluate);
         scores.extend(
-            of_sample.filter_map(|record| {
-                Some((stage.before + record.step, *record.scalars.get(SAMPLE_SCORE)?))
-            }),
+            of_sample
+                .filter_map(|record| Some((stage.before + record.step, *record.scalars.get(SAMPLE_SCORE)?))),
         );
     }
     Ok((!scores.is_empty()).then_some(SampledRecord { questions, scores }))

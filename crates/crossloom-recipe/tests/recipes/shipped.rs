@@ -211,7 +211,7 @@ fn sweeps_that_can_be_run_obey_the_schema() {
 }
 
 /// What of `tests/bad` a schema of one file cannot see, and why.
-const BEYOND: [(&str, &str); 25] = [
+const BEYOND: [(&str, &str); 26] = [
     ("capital-letters", "whether two keys are alike but for capital letters"),
     ("capital-letters-swept", "the names that a sweep makes"),
     ("circle-b", "other files"),
@@ -226,6 +226,7 @@ const BEYOND: [(&str, &str); 25] = [
     ("missing-some", "what is missing may be in a file that is extended"),
     ("pictures", "one key against another"),
     ("prompt-pooling", "one key against another"),
+    ("sampled-untested", "one key against another"),
     ("set-forms", "the command line"),
     ("set-unknown", "the command line"),
     ("set-values", "the command line"),

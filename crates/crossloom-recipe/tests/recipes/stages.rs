@@ -157,6 +157,8 @@ fn a_stage_is_known_by_itself_and_those_before_it() {
         ("stage.align.train.log_every=7", [true, true]),
         ("train.checkpoint_every=7", [true, true]),
         ("eval.limit=7", [true, true]),
+        ("eval.every=1", [true, true]),
+        ("eval.sample=7", [true, true]),
     ] {
         let after = hashes(&[set]);
         assert_eq!([after[0] == before[0], after[1] == before[1]], same, "{set}");

@@ -329,11 +329,13 @@ impl Card {
         let prompts: Vec<&Conversation> =
             requests.iter().map(|request| &*request.prompt.conversation).collect();
         let apart = Refused::Apart { given: requests.len(), most: self.together };
-        let Some(shared) = Conversation::beginning(&prompts).filter(|_| requests.len() <= self.together) else {
+        let Some(shared) = Conversation::beginning(&prompts).filter(|_| requests.len() <= self.together)
+        else {
             return Err(apart);
         };
         let own: usize = prompts.iter().map(|prompt| prompt.tokens.len() - shared).sum();
-        let answers: usize = requests.iter().map(|request| request.max_new_tokens + request.given.len()).sum();
+        let answers: usize =
+            requests.iter().map(|request| request.max_new_tokens + request.given.len()).sum();
         // The last token of an answer is never read.
         if shared + own + answers - requests.len() > self.positions {
             return Err(Refused::TooLong { prompt: shared + own, answer: answers, room: self.positions });

@@ -82,7 +82,9 @@ pub enum Refused {
         size: usize,
     },
     /// Requests that are to share a slot, and cannot: they do not begin alike, or they are too many.
-    #[error("{given} requests are to share a slot, which at most {most} may that begin with the same pictures")]
+    #[error(
+        "{given} requests are to share a slot, which at most {most} may that begin with the same pictures"
+    )]
     Apart {
         /// How many.
         given: usize,

@@ -255,7 +255,10 @@ impl<'m> Slots<'m> {
     fn decode(&mut self) -> Result<(), ExperimentError> {
         let pad = self.of.card.tokenizer.special().pad;
         let most = self.live.iter().map(|sequence| sequence.open.len()).max().unwrap_or_default();
-        let ((rows, width), session) = self.phases.decode(self.live.len(), most)?;
+        // Where prompts are read in rows of a batch, all slots end about together, and a call for each number of them would be compiled for
+        // little.
+        let rows = if self.phases.rows() > 1 { self.phases.slots() } else { self.live.len() };
+        let ((rows, width), session) = self.phases.decode(rows, most)?;
         let filled = |of: fn(&Live) -> i32, rest: i32| {
             let mut values = vec![rest; rows * width];
             for (row, sequence) in values.chunks_mut(width).zip(&self.live) {

@@ -291,12 +291,17 @@ fn an_evaluation_answers_as_the_plain_loop_does() {
         assert_eq!(told.records.len(), answers.len());
         for (record, (number, (text, ended))) in told.records.iter().zip(&answers) {
             assert_eq!(record.id, number.to_string());
-            assert_eq!((record.answer.as_ref(), record.finished), (Some(text), *ended), "{variant}: {number}");
+            assert_eq!(
+                (record.answer.as_ref(), record.finished),
+                (Some(text), *ended),
+                "{variant}: {number}"
+            );
         }
         let wanted = gates.records();
         assert_eq!(told.gates.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>());
         for (edge, gate) in &told.gates {
-            let apart = (gate.mean - wanted[edge].mean).abs() + (gate.deviation - wanted[edge].deviation).abs();
+            let apart =
+                (gate.mean - wanted[edge].mean).abs() + (gate.deviation - wanted[edge].deviation).abs();
             assert!(apart < 1e-6, "{variant}, {edge}: {gate:?}, {:?}", wanted[edge]);
         }
     }

@@ -209,9 +209,8 @@ pub(crate) fn refused(refused: &Refused, by: Interface) -> ApiError {
         Refused::Sampling(BadSampling { field, .. }) => ApiError::invalid(*field, message),
         Refused::Stop(_) => ApiError::invalid("stop", message),
         Refused::Logprobs { .. } => ApiError::invalid("logprobs", message),
-        Refused::Pictures { .. }
-        | Refused::Vocabulary { .. }
-        | Refused::Apart { .. }
-        | Refused::Empty(_) => ApiError::invalid(field, message),
+        Refused::Pictures { .. } | Refused::Vocabulary { .. } | Refused::Apart { .. } | Refused::Empty(_) => {
+            ApiError::invalid(field, message)
+        }
     }
 }

@@ -41,9 +41,16 @@ fn answers_in_a_shared_slot_are_those_of_questions_alone() {
         let alone: Vec<Vec<Request>> = asked.iter().flatten().map(|request| vec![request.clone()]).collect();
         let (together, alone) = (answers(&mut engine, asked), answers(&mut engine, alone));
         for (one, other) in together.iter().zip(&alone) {
-            assert_eq!((&one.ids, &one.text, one.reason), (&other.ids, &other.text, other.reason), "{variant}");
+            assert_eq!(
+                (&one.ids, &one.text, one.reason),
+                (&other.ids, &other.text, other.reason),
+                "{variant}"
+            );
             let [one, other] = [one, other].map(|answer| answer.gates.as_ref().unwrap());
-            assert!(one.iter().zip(other).all(|(a, b)| (a.value - b.value).abs() < 1e-5), "{one:?} {other:?}");
+            assert!(
+                one.iter().zip(other).all(|(a, b)| (a.value - b.value).abs() < 1e-5),
+                "{one:?} {other:?}"
+            );
         }
         let different: std::collections::BTreeSet<_> = together.iter().map(|answer| &answer.ids).collect();
         assert!(different.len() > 3, "{variant}: {different:?}");
