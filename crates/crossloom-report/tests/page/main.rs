@@ -127,6 +127,17 @@ fn stages_are_marked_where_they_begin_and_listed_with_what_they_trained() {
 }
 
 #[test]
+fn answers_in_the_course_of_a_training_are_a_chart_of_their_own() {
+    let mut data = example();
+    assert!(!render(&data).contains("Score of a sample"));
+    data.variants[0].curves.sampled_score = [(100, 0.25), (200, 0.5)].into_iter().collect();
+    let (text, page) = check(&data);
+    assert_eq!(page.problems(), Vec::<String>::new());
+    assert_eq!(page.with_class("plot").len(), 4);
+    assert!(text.contains("Score of a sample of the questions") && text.contains("mean score, 0 to 1"));
+}
+
+#[test]
 fn a_prior_is_no_model_and_names_in_the_verdict_are_code() {
     let mut data = example();
     data.verdict = Some("`cli` is better than `projector`.".into());

@@ -92,13 +92,13 @@ impl<'m> Slots<'m> {
         self.leave_cancelled();
         self.guarded(Self::read, |slots, problem| {
             for sequence in slots.reading.take().map(|group| group.rows).unwrap_or_default() {
-                slots.fail(sequence, problem);
+                slots.fail(&sequence, problem);
             }
         });
         if !self.live.is_empty() {
             self.guarded(Self::decode, |slots, problem| {
                 for sequence in std::mem::take(&mut slots.live) {
-                    slots.fail(sequence, problem);
+                    slots.fail(&sequence, problem);
                 }
             });
         }
@@ -118,7 +118,7 @@ impl<'m> Slots<'m> {
         let reading = self.reading.take().map(|group| group.rows).unwrap_or_default();
         let live = std::mem::take(&mut self.live);
         for sequence in reading.into_iter().chain(live).chain(std::mem::take(&mut self.admitted)) {
-            self.fail(sequence, problem);
+            self.fail(&sequence, problem);
         }
     }
 
@@ -134,7 +134,7 @@ impl<'m> Slots<'m> {
     }
 
     /// Tells all requests of a slot what failed, and takes it back.
-    fn fail(&mut self, sequence: Sequence, problem: &str) {
+    fn fail(&mut self, sequence: &Sequence, problem: &str) {
         for live in &sequence.open {
             self.fail_one(live, problem);
         }
