@@ -24,6 +24,7 @@ mod element;
 mod isa;
 mod math;
 mod parallel;
+mod prefetch;
 mod simd;
 
 pub use element::{Element, Floats, FloatsMut};

@@ -8,7 +8,7 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 pub(crate) use pulp::Simd;
 
-use crate::element::Element;
+use crate::element::{Element, MAX_LANES, is};
 
 /// What to dispatch on, see [`crate::isa`].
 #[inline]
@@ -74,6 +74,35 @@ impl<S: Simd> Vf<S> {
             // SAFETY: the caller promises `n` readable values from `p`.
             Self::load(s, unsafe { std::slice::from_raw_parts(p, n) })
         }
+    }
+
+    /// Loads one whole register of whole numbers of 8 bits.
+    ///
+    /// # Safety
+    /// `p` is valid for reads of `S::F32_LANES` numbers.
+    #[inline(always)]
+    pub(crate) unsafe fn whole(s: S, p: *const i8) -> Self {
+        // SAFETY: as many numbers are readable as a register has lanes: 16 in AVX-512 and 8 in AVX2; with the token of a set in hand, the
+        // machine has it; both register types are the token's own.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            #[allow(clippy::wildcard_imports, reason = "intrinsics name themselves")]
+            use std::arch::x86_64::*;
+            if is::<S, pulp::x86::V4>() {
+                let x = _mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()));
+                return Self { s, v: std::mem::transmute_copy(&_mm512_cvtepi32_ps(x)) };
+            }
+            if is::<S, pulp::x86::V3>() {
+                let x = _mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()));
+                return Self { s, v: std::mem::transmute_copy(&_mm256_cvtepi32_ps(x)) };
+            }
+        }
+        let mut wide = [0.0; MAX_LANES];
+        for (i, x) in wide.iter_mut().enumerate().take(S::F32_LANES) {
+            // SAFETY: number `i` is readable by the caller's promise.
+            *x = f32::from(unsafe { *p.add(i) });
+        }
+        Self::load(s, &wide)
     }
 
     /// Stores one whole register.

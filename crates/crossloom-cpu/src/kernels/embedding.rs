@@ -1,6 +1,6 @@
 //! Rows of a table by id, and the gradient of the table.
 
-use crossloom_ir::quantized::{GROUP, dequantize_group};
+use crossloom_ir::quantized::{GROUP, Group};
 
 use super::convert::{convert_body, convert_slice};
 use super::error::{KernelError, indices, need};
@@ -43,7 +43,7 @@ pub fn embedding_blocks<Y: Element>(
     rows(vocab, cols, ids, y, |id, y| {
         let mut numbers = [0.0; GROUP];
         for (group, y) in y.chunks_mut(GROUP).enumerate() {
-            dequantize_group(table.dtype, &table.bytes[id * bytes..(id + 1) * bytes], group, &mut numbers);
+            Group::of(table.dtype, &table.bytes[id * bytes..(id + 1) * bytes], group).numbers(&mut numbers);
             convert_slice(&numbers[..y.len()], y);
         }
     })

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crossloom_ir::DType;
-use crossloom_ir::quantized::{GROUP, dequantize, dequantize_group};
+use crossloom_ir::quantized::{GROUP, Group, dequantize};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 
@@ -31,7 +31,7 @@ proptest! {
     #[test]
     fn no_bytes_and_no_group_are_out_of_bounds(bytes in prop::collection::vec(any::<u8>(), 0..500), group in 0_usize..40) {
         for dtype in DType::ALL {
-            dequantize_group(dtype, &bytes, group, &mut [0.0; GROUP]);
+            Group::of(dtype, &bytes, group).numbers(&mut [0.0; GROUP]);
             if dtype.is_quantized() {
                 let (elements, size) = dtype.block();
                 prop_assert_eq!(dequantize(dtype, &bytes).len(), bytes.len() / size * elements);

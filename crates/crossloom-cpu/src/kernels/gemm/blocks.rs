@@ -1,15 +1,15 @@
-//! A right operand in quantized blocks. They are made numbers where panels are packed, so that the tile multiplies what it always
-//! multiplies: a product with blocks has the bits of the product with their numbers in `f32`.
-
-mod words;
+//! A right operand in quantized blocks, and the numbers that they stand for: rows of them for inner products (`inner`), else panels, so
+//! that the tile multiplies what it always multiplies.
 
 use crossloom_ir::DType;
-use crossloom_ir::quantized::{GROUP, dequantize_group};
+use crossloom_ir::quantized::{GROUP, Group};
 
 use super::pack::{PANEL, pack_columns};
 use super::shape::Gemm;
+use crate::element::MAX_LANES;
 use crate::kernels::error::KernelError;
-use crate::simd::{Simd, dispatch};
+use crate::prefetch::prefetch;
+use crate::simd::{Simd, Vf, dispatch};
 
 /// Quantized numbers, row-major; every row is a whole number of blocks.
 #[derive(Debug, Clone, Copy)]
@@ -56,29 +56,112 @@ dispatch!(
 #[inline(always)]
 fn pack_body<S: Simd>(
     s: S,
-    Blocks { dtype, bytes }: Blocks<'_>,
+    blocks: Blocks<'_>,
     p: &Gemm,
     [first_k, depth]: [usize; 2],
     [first_n, cols]: [usize; 2],
     dst: &mut [f32],
 ) {
-    let row_bytes = dtype.bytes_of(p.ldb);
-    let row = |at: usize| &bytes[at * row_bytes..];
-    if p.trans_b && words::suits(dtype) {
-        words::pack(s, dtype, row, [first_k, depth], [first_n, cols], dst);
-    } else if p.trans_b {
+    if p.trans_b {
         // Columns of the product are rows here: a square of numbers at a time is turned.
         let mut square = [[0.0_f32; GROUP]; GROUP];
         for (at, panel) in dst.chunks_exact_mut(GROUP * PANEL).take(depth / GROUP).enumerate() {
             for (j, numbers) in square.iter_mut().enumerate().take(cols) {
-                dequantize_group(dtype, row(first_n + j), first_k / GROUP + at, numbers);
+                let group = first_k / GROUP + at;
+                blocks.numbers(blocks.row(p.ldb, first_n + j), group, 0, std::slice::from_mut(numbers));
             }
             // SAFETY: the square has `GROUP` rows of as many numbers, and the panel as many rows.
             unsafe { pack_columns(s, square.as_ptr().cast::<f32>(), GROUP, GROUP, cols, panel) };
         }
     } else {
         for (at, panel) in dst.as_chunks_mut::<PANEL>().0.iter_mut().take(depth).enumerate() {
-            dequantize_group(dtype, row(first_k + at), first_n / GROUP, panel);
+            let row = blocks.row(p.ldb, first_k + at);
+            blocks.numbers(row, first_n / GROUP, 0, std::slice::from_mut(panel));
         }
+    }
+}
+
+/// `of_format!(dtype, D => …)`: with `D` known where the code is compiled, so that of blocks whose layout is known registers are made.
+macro_rules! of_format {
+    ($dtype:expr, $known:ident => $body:expr) => {
+        of_format!(@ $dtype, $known => $body, Q8_0 Q4_0 Q4_1 Q4K Q6K)
+    };
+    (@ $dtype:expr, $known:ident => $body:expr, $($format:ident)+) => {
+        match $dtype {
+            $(crossloom_ir::DType::$format => {
+                const $known: crossloom_ir::DType = crossloom_ir::DType::$format;
+                $body
+            })+
+            _ => {}
+        }
+    };
+}
+pub(super) use of_format;
+
+impl<'a> Blocks<'a> {
+    /// The blocks of row `row`, of rows of `ld` numbers, and what follows.
+    #[inline(always)]
+    pub(super) fn row(self, ld: usize, row: usize) -> &'a [u8] {
+        &self.bytes[row * self.dtype.bytes_of(ld)..]
+    }
+
+    /// The numbers of a row from group `first` on. What lies `ahead` bytes behind is brought near meanwhile.
+    pub(super) fn numbers(self, row: &[u8], first: usize, ahead: usize, to: &mut [[f32; GROUP]]) {
+        numbers(self.dtype, row, first, ahead, to);
+    }
+}
+
+dispatch!(fn numbers(dtype: DType, row: &[u8], first: usize, ahead: usize, to: &mut [[f32; GROUP]]) = numbers_body);
+
+#[inline(always)]
+fn numbers_body<S: Simd>(
+    s: S,
+    dtype: DType,
+    row: &[u8],
+    first: usize,
+    ahead: usize,
+    to: &mut [[f32; GROUP]],
+) {
+    of_format!(dtype, D => {
+        for (at, to) in to.iter_mut().enumerate() {
+            let group = group_of(D, row, first + at, ahead);
+            let mut lane = 0;
+            while lane < GROUP {
+                // SAFETY: registers divide a group.
+                unsafe { register(s, &group, lane).store_ptr(to.as_mut_ptr().add(lane)) };
+                lane += S::F32_LANES;
+            }
+        }
+    });
+}
+
+/// A group of a row that has it. What lies `ahead` bytes behind its block is brought near.
+#[inline(always)]
+pub(super) fn group_of(dtype: DType, row: &[u8], group: usize, ahead: usize) -> Group {
+    let (elements, bytes) = dtype.block();
+    let per_block = elements / GROUP;
+    let block = &row[group / per_block * bytes..][..bytes];
+    // Of a long block every group asks for its part.
+    let part = group % per_block * (bytes / per_block);
+    prefetch(block.as_ptr().wrapping_add(ahead + part));
+    Group::of_block(dtype, block, group % per_block)
+}
+
+// The factor of a register is one: none is wider than what shares it.
+const _: () = assert!(MAX_LANES <= GROUP / 2);
+
+/// The numbers of a group from `lane` on.
+///
+/// # Safety
+/// It has a register's numbers there.
+#[inline(always)]
+pub(super) unsafe fn register<S: Simd>(s: S, group: &Group, lane: usize) -> Vf<S> {
+    // SAFETY: by the contract of this function.
+    let codes = unsafe { Vf::whole(s, group.codes.as_ptr().add(lane)) };
+    let factor = if lane < GROUP / 2 { group.factors[0] } else { group.factors[1] };
+    let product = Vf::splat(s, factor) * codes;
+    match group.offset {
+        Some(offset) => product + Vf::splat(s, offset),
+        None => product,
     }
 }

@@ -125,7 +125,7 @@ unsafe fn pieces<S: Simd, A: Element, B: Element, C: Element>(
     [k, depth]: [usize; 2],
     sums: Sums,
 ) {
-    let (m, old) = (call.p.m, call.update_at(k).kept());
+    let (m, update) = (call.p.m, call.update_at(k));
     let mut packed = [0.0; PIECE * PANEL];
     let mut own = [0.0; STRIP * PANEL];
     // SAFETY: `A` has these rows and columns.
@@ -134,21 +134,18 @@ unsafe fn pieces<S: Simd, A: Element, B: Element, C: Element>(
         let n = PANEL.min(cols - j);
         for q in (0..depth).step_by(PIECE) {
             let piece = PIECE.min(depth - q);
-            let update = if q == 0 { Update::Set } else { Update::Continue };
+            let of_piece = if q == 0 { Update::Set } else { Update::Continue };
             pack_panel(s, call, k + q, piece, first + j, n, &mut packed[..piece * PANEL]);
             // SAFETY: the strip has these columns, the panel as many rows, and `own` room for a strip of one panel.
             unsafe {
                 let (a, b, c) = (strip.behind(q), packed.as_ptr(), own.as_mut_ptr());
-                gemm_serial::<S, true>(s, m, n, piece, a, b, PANEL, c, PANEL, 1.0, update);
+                gemm_serial::<S, true>(s, m, n, piece, a, b, PANEL, c, PANEL, 1.0, of_piece);
             }
         }
         for (i, own) in own.as_chunks::<PANEL>().0.iter().enumerate().take(m) {
             for (j, sum) in (j..).zip(&own[..n]) {
                 // SAFETY: row and column are of the sums.
-                unsafe {
-                    let (to, sum) = (sums.ptr.add(i * sums.stride + j), call.p.alpha * sum);
-                    *to = old.map_or(sum, |beta| (*to).mul_add(beta, sum));
-                }
+                unsafe { update.put(call.p.alpha * sum, sums.ptr.add(i * sums.stride + j)) };
             }
         }
     }

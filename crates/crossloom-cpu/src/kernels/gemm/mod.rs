@@ -6,15 +6,17 @@
 //! have not many rows each, every panel is used by one task only, which packs it where it is used, so that `B` is streamed once (`few`);
 //! with tiles the few rows are packed instead, and `B` is read where it lies (`turned`). Packing widens `bf16`, but for
 //! the processors that multiply pairs of it (`form`, `pairs`), and makes numbers of blocks (`blocks`); rows of a left operand in `f32` are
-//! read in place, and columns of one laid side by side.
+//! read in place, and columns of one laid side by side. Where sums are long and both operands lie along them, neither is packed (`inner`).
 //!
-//! An element of `C` is the same sum in both forms, whatever the number of threads, of rows and of columns: over `k` in
-//! order, one addition per step, in blocks of [`DEPTH`] whose sums are added in order.
+//! An element of `C` is the same sum, whatever the number of threads, of rows and of columns: over `k` in order, one addition per
+//! step, in blocks of [`DEPTH`] whose sums are added in order. In long sums every lane of a register has one of its own, and lanes are added at the end of
+//! a block. Which of both it is follows from depth, transpositions and form alone.
 
 mod blocks;
 mod epilogue;
 mod few;
 mod form;
+mod inner;
 mod left;
 mod pack;
 mod pairs;
@@ -68,7 +70,7 @@ pub fn gemm<A: Element, B: Element, C: Element>(
     run(p, a, Right::Floats(b), c, epilogue, scratch, Form::of::<A, B>())
 }
 
-/// As [`gemm`], of a right operand in blocks: the product with the numbers that they stand for.
+/// As [`gemm`], of a right operand in blocks: the product with the numbers that they stand for, bit for bit.
 ///
 /// # Errors
 /// As [`gemm`]; where stored rows of the right operand are no whole number of blocks.
@@ -134,7 +136,9 @@ fn run<A: Element, B: Element, C: Element>(
         epilogue: &epilogue,
         form,
     };
-    if turned::suits(p, form) {
+    if inner::suits(p, form) {
+        inner::all(p, call);
+    } else if turned::suits(p, form) {
         turned::all(p, call);
     } else if few::suits(p) {
         few::all(p, call);

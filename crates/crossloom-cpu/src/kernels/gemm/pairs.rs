@@ -185,10 +185,7 @@ pub(super) unsafe fn product(
                 sum = low(x).mul_add(low(y), sum);
             }
             // SAFETY: the value is in the tile.
-            unsafe {
-                let to = c.add(i * ldc + j);
-                *to = update.kept().map_or(alpha * sum, |beta| (*to).mul_add(beta, alpha * sum));
-            }
+            unsafe { update.put(alpha * sum, c.add(i * ldc + j)) };
         }
     }
 }

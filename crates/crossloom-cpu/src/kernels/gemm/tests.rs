@@ -249,11 +249,11 @@ fn a_row_does_not_depend_on_the_others() {
 }
 
 /// A product with blocks is, bit for bit, the product with the numbers that they stand for: with one row and many, with both
-/// orders of the right operand, on every instruction set and any number of threads.
+/// orders of the right operand, with short sums and long ones, on every instruction set.
 #[test]
 fn blocks_are_multiplied_as_the_numbers_they_stand_for() {
     for dtype in DType::ALL.into_iter().filter(|dtype| dtype.is_quantized()) {
-        for (m, n, k) in [(1, 70, 512), (12, 33, 256), (29, 70, 768), (3, 5, 2304)] {
+        for (m, n, k) in [(1, 70, 512), (12, 33, 256), (29, 70, 768), (3, 5, 2304), (131, 37, 768)] {
             let block = dtype.block().0;
             let last = |extent: usize| extent.next_multiple_of(block);
             // An odd number of groups.
@@ -271,18 +271,27 @@ fn blocks_are_multiplied_as_the_numbers_they_stand_for() {
                     let (mut given, mut wanted) = (old.clone(), old.clone());
                     gemm(&p, &a, &numbers, &mut wanted, Epilogue::None, &mut scratch).unwrap();
                     gemm_blocks(&p, &a, blocks, &mut given, Epilogue::None, &mut scratch).unwrap();
-                    assert!(
-                        given.iter().zip(&wanted).all(|(x, y)| x.to_bits() == y.to_bits()),
-                        "{dtype} {p:?}"
-                    );
-                    // A row alone has the bits that it has among others.
-                    let one = Gemm { m: 1, ..p };
-                    let row = p.m - 1;
-                    let mut alone = old[row * p.n..].to_vec();
-                    gemm_blocks(&one, &a[row * p.k..], blocks, &mut alone, Epilogue::None, &mut scratch)
+                    let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+                    assert_eq!(bits(&given), bits(&wanted), "{dtype} {p:?}");
+                    // Rows have the bits that they have among others.
+                    for (first, count) in
+                        [(p.m - 1, 1), (0, 1), (0, 2), (p.m / 2, p.m - p.m / 2), (0, p.m.min(7))]
+                    {
+                        let some = Gemm { m: count.min(p.m - first), ..p };
+                        let rows = first * p.n..(first + some.m) * p.n;
+                        let mut alone = old[rows.clone()].to_vec();
+                        gemm_blocks(
+                            &some,
+                            &a[first * p.k..],
+                            blocks,
+                            &mut alone,
+                            Epilogue::None,
+                            &mut scratch,
+                        )
                         .unwrap();
-                    assert!(alone.iter().zip(&given[row * p.n..]).all(|(x, y)| x.to_bits() == y.to_bits()));
-                    // Narrow rows and narrow results.
+                        assert_eq!(bits(&alone), bits(&given[rows]), "{dtype} {p:?}: {count} from {first}");
+                    }
+                    // Narrow rows and narrow results: what rows and sums hold is rounded, nothing else.
                     let a = narrow(&a);
                     let mut rounded = vec![bf16::ZERO; p.m * p.n];
                     if p.beta == 0.0 {
@@ -294,6 +303,26 @@ fn blocks_are_multiplied_as_the_numbers_they_stand_for() {
                 });
             }
         }
+    }
+}
+
+/// Registers hold the numbers by which blocks are defined, on every instruction set.
+#[test]
+fn numbers_of_registers_are_those_of_the_definition() {
+    for dtype in DType::ALL.into_iter().filter(|dtype| dtype.is_quantized()) {
+        let bytes = random_blocks(dtype, 3, 1024, 8);
+        let defined = crossloom_ir::quantized::dequantize(dtype, &bytes);
+        on_each_isa(|| {
+            let p = Gemm::nn(1, 1024, 3);
+            for row in 0..p.k {
+                // A row of the right operand, picked by a one.
+                let a: Vec<f32> = (0..p.k).map(|k| f32::from(u8::from(k == row))).collect();
+                let (mut c, mut scratch) = (vec![f32::NAN; p.n], vec![0.0; p.scratch_len()]);
+                gemm_blocks(&p, &a, Blocks { dtype, bytes: &bytes }, &mut c, Epilogue::None, &mut scratch)
+                    .unwrap();
+                assert_eq!(c, defined[row * p.n..(row + 1) * p.n], "{dtype}");
+            }
+        });
     }
 }
 

@@ -45,6 +45,16 @@ impl Update {
             Self::Scale(beta) => Some(beta),
         }
     }
+
+    /// Brings a sum to its place.
+    ///
+    /// # Safety
+    /// The place can be written, and read where an old value is kept; nobody else touches it.
+    #[inline(always)]
+    pub(super) unsafe fn put(self, sum: f32, to: *mut f32) {
+        // SAFETY: by the contract of this function.
+        unsafe { *to = self.kept().map_or(sum, |beta| (*to).mul_add(beta, sum)) }
+    }
 }
 
 /// Defines a function that accumulates a tile of so many rows and `NV` (1 or 2) registers, and writes its first `cols`

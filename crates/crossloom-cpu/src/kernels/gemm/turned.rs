@@ -102,14 +102,10 @@ unsafe fn lay(
     alpha: f32,
     update: Update,
 ) {
-    let old = update.kept();
     for i in 0..m {
         for (j, sums) in block.as_chunks::<SIDE>().0.iter().take(cols).enumerate() {
             // SAFETY: the value is in the tile.
-            unsafe {
-                let (to, sum) = (c.add(i * ldc + j), alpha * sums[i]);
-                *to = old.map_or(sum, |beta| (*to).mul_add(beta, sum));
-            }
+            unsafe { update.put(alpha * sums[i], c.add(i * ldc + j)) };
         }
     }
 }
