@@ -83,6 +83,57 @@ mod roofline {
     }
 }
 
+/// All products of a token of SmolLM2-135M, as in decoding: every weight is read once, and comes from memory.
+mod token {
+    use super::*;
+    use crossloom_ir::DType;
+
+    const LAYERS: usize = 30;
+    /// Columns and depth: query, key, value, output, gate, up, down.
+    const LAYER: [(usize, usize); 7] =
+        [(576, 576), (192, 576), (192, 576), (576, 576), (1536, 576), (1536, 576), (576, 1536)];
+    const LOGITS: (usize, usize) = (49152, 576);
+    const TYPES: [DType; 5] = [DType::F32, DType::Bf16, DType::Q8_0, DType::Q4_0, DType::Q4_1];
+
+    /// Bytes of weights of that type, none of which is a number that is not finite.
+    fn weights(dtype: DType) -> Vec<u32> {
+        let numbers: usize = (0..LAYERS).flat_map(|_| LAYER).chain([LOGITS]).map(|(n, k)| n * k).sum();
+        (0..dtype.bytes_of(numbers) / 4)
+            .map(|i| 0x3c00_3c00 | (i as u32).wrapping_mul(0x9e37_79b1) & 0xff_00ff)
+            .collect()
+    }
+
+    #[divan::bench(args = TYPES, consts = [1, 8])]
+    fn products<const ROWS: usize>(bencher: Bencher<'_, '_>, dtype: DType) {
+        let weights = weights(dtype);
+        let bytes: &[u8] = bytemuck::cast_slice(&weights);
+        let x = data(ROWS * 1536);
+        let narrow_x = narrow(&x);
+        let (mut y, mut scratch) = (vec![0.0_f32; ROWS * LOGITS.0], vec![0.0; 3 << 20]);
+        bencher.counter(BytesCount::new(bytes.len())).bench_local(|| {
+            let mut rest = bytes;
+            for (n, k) in (0..LAYERS).flat_map(|_| LAYER).chain([LOGITS]) {
+                let (w, behind) = rest.split_at(dtype.bytes_of(n * k));
+                rest = behind;
+                let p = Gemm::nt(ROWS, n, k);
+                run(match dtype {
+                    DType::F32 => {
+                        let w: &[f32] = bytemuck::cast_slice(w);
+                        gemm(&p, &x, w, &mut y, Epilogue::None, &mut scratch)
+                    }
+                    DType::Bf16 => {
+                        let w: &[half::bf16] = bytemuck::cast_slice(w);
+                        gemm(&p, &narrow_x, w, &mut y, Epilogue::None, &mut scratch)
+                    }
+                    _ => {
+                        gemm_blocks(&p, &x, Blocks { dtype, bytes: w }, &mut y, Epilogue::None, &mut scratch)
+                    }
+                });
+            }
+        });
+    }
+}
+
 mod products {
     use super::*;
 
