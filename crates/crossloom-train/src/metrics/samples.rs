@@ -98,7 +98,8 @@ mod tests {
     use super::*;
 
     fn drawn(step: u64) -> DrawnSamples {
-        let sample = SampleLoss { id: format!("a.json, line {step}"), loss: (step % 2 == 0).then_some(1.5) };
+        let sample =
+            SampleLoss { id: format!("a.json, line {step}"), loss: step.is_multiple_of(2).then_some(1.5) };
         DrawnSamples { step, loss: Some(1.5), spike: false, samples: vec![sample] }
     }
 
