@@ -91,10 +91,18 @@ def told(prefill, token, alone=None, together=None):
     print(json.dumps({"prefill_ms": prefill, "token_ms": token, "alone_tokens_per_s": alone, "together_tokens_per_s": together}))
 
 
-def llama(precision):
-    from llama_cpp import Llama
+def llama(path):
+    import llama_cpp
 
-    model = Llama(str(file_of(precision)), n_ctx=PROMPT + TOKENS, n_batch=PROMPT, n_ubatch=PROMPT, n_threads=THREADS,
+    # Its tiles of 8-bit products end the process on some virtual machines; one token does not use them.
+    defaults = llama_cpp.llama_model_default_params
+    def plain():
+        params = defaults()
+        params.use_extra_bufts = False
+        return params
+    llama_cpp.llama_cpp.llama_model_default_params = plain
+
+    model = llama_cpp.Llama(path, n_ctx=PROMPT + TOKENS, n_batch=PROMPT, n_ubatch=PROMPT, n_threads=THREADS,
                   n_threads_batch=THREADS, n_gpu_layers=0, verbose=False)
     prompt = (model.tokenize(WORD.encode(), add_bos=False) * PROMPT)[:PROMPT]
     prefill, times = [], []
@@ -170,14 +178,14 @@ def main():
     program, sides = built(), {}
     for precision in asked.precisions:
         sides["crossloom", precision] = crossloom(program, precision)
-        file_of(precision)
-        sides["llama.cpp", precision] = [asked.llama, __file__, "llama.cpp", precision]
+        sides["llama.cpp", precision] = [asked.llama, __file__, "llama.cpp", file_of(precision)]
         if precision in ("f32", "bf16"):
             sides["PyTorch", precision] = [sys.executable, __file__, "PyTorch", precision]
     seen = {side: [] for side in sides}
     for _ in range(asked.rounds):
         for side, command in sides.items():
             seen[side].append(measured(command))
+            print(*side, seen[side][-1], file=sys.stderr, flush=True)
     of = lambda side, key: statistics.median(run[key] for run in seen[side])
     read = bandwidth()
     print(f"memory: {read / 1e9:.1f} GB/s read by {THREADS} threads")
@@ -204,8 +212,8 @@ def main():
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["llama.cpp", precision]:
-            llama(precision)
+        case ["llama.cpp", path]:
+            llama(path)
         case ["PyTorch", precision]:
             eager(precision)
         case _:
