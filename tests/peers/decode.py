@@ -94,7 +94,7 @@ def told(prefill, token, alone=None, together=None):
 def llama(path):
     import llama_cpp
 
-    # Its tiles of 8-bit products end the process on some virtual machines; one token does not use them.
+    # With its extra kinds of buffers (weights that are packed anew, tiles of 8-bit products) it ends by a signal on some virtual machines.
     defaults = llama_cpp.llama_model_default_params
     def plain():
         params = defaults()

@@ -1,6 +1,6 @@
 """lmms-eval asks a server, through its `openai` model, a task of pictures on disk: every answer, and the score, are the model's own.
 
-    pip install lmms_eval==0.7.3 "datasets<4"
+    pip install lmms_eval==0.7.3 "datasets<4" "filelock<3.19"
     cargo build --release && python tests/peers/lmms_eval.py
 
 A small model is trained, and asked about PNG files of every kind: RGB, palette, RGBA, grey of 8 and of 16 bits. They reach the server as they
