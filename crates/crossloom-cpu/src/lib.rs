@@ -22,6 +22,7 @@ pub mod kernels;
 mod amx;
 mod element;
 mod isa;
+mod lane_sums;
 mod math;
 mod parallel;
 mod prefetch;

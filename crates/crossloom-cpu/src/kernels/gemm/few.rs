@@ -25,6 +25,13 @@ pub(super) fn suits(p: &Gemm) -> bool {
     p.m <= if p.batch == 1 && !p.is_blocked() { STRIP } else { ROWS }
 }
 
+/// Columns of a task that takes `values` values of `B` or a little less, a multiple of `step`. Tasks are as many as a power of two where that can
+/// be, so that two threads and four have the same to do.
+pub(super) fn columns_of_task(p: &Gemm, values: usize, step: usize) -> usize {
+    let tasks = (p.n * p.k).div_ceil(values).next_power_of_two();
+    p.n.div_ceil(tasks).next_multiple_of(step).clamp(step, WIDTH)
+}
+
 /// All products of the batch at once; `call` gives each. Tasks own columns of one.
 pub(super) fn all<'a, A: Element, B: Element, C: Element>(
     p: &Gemm,
@@ -33,7 +40,7 @@ pub(super) fn all<'a, A: Element, B: Element, C: Element>(
     let values = TASK_VALUES * STRIP / p.m.max(STRIP);
     // A panel alone would take a cache line of every row of `B`, each from another page.
     let least = if p.trans_b { PANEL } else { 3 * PANEL };
-    let cols = (values / p.k.max(1)).next_multiple_of(PANEL).clamp(least, WIDTH);
+    let cols = columns_of_task(p, values, PANEL).max(least);
     let tasks = p.n.div_ceil(cols);
     parallel::for_each(p.batch * tasks, |task| {
         let r = chunk_range(p.n, cols, task % tasks);

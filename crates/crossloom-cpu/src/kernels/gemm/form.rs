@@ -2,7 +2,7 @@
 
 use half::bf16;
 
-use super::{DEPTH, STRIP};
+use super::{DEPTH, LONG, STRIP};
 use crate::amx;
 use crate::element::{Element, is};
 use crate::isa::{self, Isa};
@@ -18,9 +18,9 @@ pub(super) enum Form {
     Tiles,
 }
 
-/// Values of the memory for a strip of `A`, of either form: [`STRIP`] rows of [`DEPTH`] numbers, or [`amx::SIDE`] rows of half as many pairs.
+/// Values of the memory for a strip of `A`, of either form: [`STRIP`] rows of [`LONG`] numbers, or [`amx::SIDE`] rows of pairs of [`DEPTH`].
 pub(super) const STRIP_MEMORY: usize = {
-    let (numbers, pairs) = (STRIP * DEPTH, amx::SIDE * DEPTH / 2);
+    let (numbers, pairs) = (STRIP * LONG, amx::SIDE * DEPTH / 2);
     if numbers > pairs { numbers } else { pairs }
 };
 

@@ -2,7 +2,7 @@
 //! numbers are read where they lie. Weights in blocks, and narrow ones for several rows, are made numbers some columns at a time.
 //!
 //! An element of `C` is the same sum whatever rows and columns stand beside it: of the numbers of a lane in order, lanes in the order of
-//! the register's sum, in blocks of [`DEPTH`] whose sums are added in order.
+//! the register's sum, in blocks of equal depth, at most [`LONG`], whose sums are added in order.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -10,35 +10,44 @@ use std::ops::Range;
 use crossloom_ir::quantized::GROUP;
 
 use super::blocks::{group_of, of_format, register};
-use super::few::TASK_VALUES;
+use super::few::{TASK_VALUES, columns_of_task};
 use super::form::Form;
 use super::left::Strip;
 use super::shape::Gemm;
 use super::tile::Update;
-use super::{Blocks, Call, DEPTH, ROWS, Right, STRIP, Sums, WIDTH};
+use super::{Blocks, Call, DEPTH, LONG, ROWS, Right, STRIP, Sums, WIDTH};
 use crate::element::Element;
 use crate::kernels::convert::convert_body;
+use crate::lane_sums::lane_sums;
 use crate::parallel::{self, chunk_range};
+use crate::prefetch::prefetch;
 use crate::simd::{Simd, Vf, dispatch};
 
-/// Columns of one depth that are taken through all rows: they take two thirds of a first-level cache.
-const COLUMNS: usize = 16;
 /// Columns of a tile.
 const TILE: usize = 4;
-/// How many columns ahead of the ones that one row is multiplied by memory is asked for: it takes longer to come than a tile.
+/// Columns of one depth that are taken through all rows, where these are more than a strip: they take half of a first-level cache.
+const COLUMNS: usize = 2 * TILE;
+/// How many columns of blocks ahead of those that one row is multiplied by memory is asked for: it takes longer to come than a tile.
 const AHEAD: usize = 4 * TILE;
+/// Numbers of the largest block of all formats.
+const BLOCK: usize = 256;
 
-// Depths are whole groups.
+// Depths are whole blocks, and these whole groups.
 const _: () =
-    assert!(DEPTH.is_multiple_of(GROUP) && WIDTH.is_multiple_of(COLUMNS) && COLUMNS.is_multiple_of(TILE));
+    assert!(LONG.is_multiple_of(BLOCK) && BLOCK.is_multiple_of(GROUP) && WIDTH.is_multiple_of(COLUMNS));
 
 /// The numbers of a column. They begin where cache lines do, so that no register is read from two.
 #[repr(C, align(64))]
-struct Column([[f32; GROUP]; DEPTH / GROUP]);
+struct Column([[f32; GROUP]; LONG / GROUP]);
 
 /// Whether a product is computed so: by its form, never by its rows. In short sums, adding the lanes would be much of the work.
 pub(super) fn suits(p: &Gemm, form: Form) -> bool {
     form == Form::Numbers && p.trans_b && !p.trans_a && p.k >= DEPTH
+}
+
+/// The depth of a block of sums of that length, which are cut into as few as can be, of equal depth but for whole blocks.
+fn depth_of(k: usize) -> usize {
+    k.div_ceil(k.div_ceil(LONG)).next_multiple_of(BLOCK)
 }
 
 /// All products of the batch at once; `call` gives each. Tasks own rows and columns of one.
@@ -47,7 +56,7 @@ pub(super) fn all<'a, A: Element, B: Element, C: Element>(
     call: impl Fn(usize) -> Call<'a, A, B, C> + Sync,
 ) {
     let values = TASK_VALUES * STRIP / p.m.clamp(STRIP, ROWS);
-    let cols = (values / p.k).next_multiple_of(COLUMNS).clamp(COLUMNS, WIDTH);
+    let cols = columns_of_task(p, values, COLUMNS);
     let (row_tasks, col_tasks) = (p.m.div_ceil(ROWS), p.n.div_ceil(cols));
     let of_one = row_tasks * col_tasks;
     parallel::for_each(p.batch * of_one, |task| {
@@ -75,10 +84,17 @@ fn inner_body<S: Simd, A: Element, B: Element, C: Element>(
     let at = call.c_offset + rows.start * p.ldc + cols.start;
     // SAFETY: tasks own disjoint tiles of `C`, which `check` saw to exist; there are at most `ROWS` rows and `WIDTH` columns.
     let sums = unsafe { Sums::of(s, call, at, rows.len(), cols.len(), sums.as_mut_ptr().cast()) };
-    for k in (0..p.k).step_by(DEPTH) {
-        let (depth, update) = (DEPTH.min(p.k - k), call.update_at(k));
-        for j in (0..cols.len()).step_by(COLUMNS) {
-            let (first, n) = (cols.start + j, COLUMNS.min(cols.len() - j));
+    let deep = depth_of(p.k);
+    for k in (0..p.k).step_by(deep) {
+        let (depth, update) = (deep.min(p.k - k), call.update_at(k));
+        // One row makes no numbers, and reads columns as they come. Of few rows tiles wait for the numbers of theirs.
+        let columns = match rows.len() {
+            1 => WIDTH,
+            2..=STRIP => TILE,
+            _ => COLUMNS,
+        };
+        for j in (0..cols.len()).step_by(columns) {
+            let (first, n) = (cols.start + j, columns.min(cols.len() - j));
             for i in (0..rows.len()).step_by(STRIP) {
                 let height = STRIP.min(rows.len() - i);
                 // SAFETY: the strip of `A`, the columns of `B` and the tile of the sums exist; the memory has room for that many columns.
@@ -86,23 +102,25 @@ fn inner_body<S: Simd, A: Element, B: Element, C: Element>(
                     strip.fill(s, call, rows.start + i, height, k, depth);
                     let (a, c) = (strip.behind(0), sums.ptr.add(i * sums.stride + j));
                     let to = To { c, ldc: sums.stride, alpha: p.alpha, update };
+                    let rows = Lines { ptr: a.ptr, ld: a.row, ahead: 0 };
                     match call.b {
-                        Right::Blocks(b) if rows.len() == 1 => {
+                        Right::Blocks(b) if columns == WIDTH => {
                             let a = std::slice::from_raw_parts(a.ptr, depth);
                             let sums = std::slice::from_raw_parts_mut(c, n);
                             one_row(b, p.ldb, a, k, first, (p.alpha, update), sums);
                         }
-                        Right::Floats(b) if B::WIDE || rows.len() == 1 => {
-                            let b = Lines { ptr: b.as_ptr().add(first * p.ldb + k), ld: p.ldb };
-                            tiles(s, depth, Lines { ptr: a.ptr, ld: a.row }, height, b, n, to);
+                        Right::Floats(b) if B::WIDE || columns == WIDTH => {
+                            let ahead = if i == 0 { TILE } else { 0 };
+                            let b = Lines { ptr: b.as_ptr().add(first * p.ldb + k), ld: p.ldb, ahead };
+                            tiles(s, depth, rows, height, b, n, to);
                         }
                         b => {
                             let numbers = memory.as_mut_ptr().cast::<Column>();
                             if i == 0 {
-                                widen(s, b, p.ldb, [first, n], [k, depth], numbers);
+                                widen(s, b, p.ldb, [first, n], columns, [k, depth], numbers);
                             }
-                            let b = Lines { ptr: numbers.cast::<f32>(), ld: DEPTH };
-                            tiles(s, depth, Lines { ptr: a.ptr, ld: a.row }, height, b, n, to);
+                            let b = Lines { ptr: numbers.cast::<f32>(), ld: LONG, ahead: 0 };
+                            tiles(s, depth, rows, height, b, n, to);
                         }
                     }
                 }
@@ -115,7 +133,7 @@ fn inner_body<S: Simd, A: Element, B: Element, C: Element>(
     }
 }
 
-/// Makes numbers of `n` columns from `first` on, of the depth from `k` on.
+/// Makes numbers of `n` columns from `first` on, of the depth from `k` on. Memory is asked for so many columns `ahead`.
 ///
 /// # Safety
 /// `B` has these; there is memory for as many columns.
@@ -125,6 +143,7 @@ unsafe fn widen<S: Simd, B: Element>(
     b: Right<'_, B>,
     ld: usize,
     [first, n]: [usize; 2],
+    ahead: usize,
     [k, depth]: [usize; 2],
     to: *mut Column,
 ) {
@@ -139,7 +158,7 @@ unsafe fn widen<S: Simd, B: Element>(
                 }
                 Right::Blocks(b) => {
                     let groups = std::slice::from_raw_parts_mut(to.cast(), depth / GROUP);
-                    b.numbers(b.row(ld, first + column), k / GROUP, COLUMNS * b.dtype.bytes_of(ld), groups);
+                    b.numbers(b.row(ld, first + column), k / GROUP, ahead * b.dtype.bytes_of(ld), groups);
                 }
             }
         }
@@ -151,6 +170,8 @@ unsafe fn widen<S: Simd, B: Element>(
 struct Lines<E> {
     ptr: *const E,
     ld: usize,
+    /// How many rows on memory is asked for; none where they are near.
+    ahead: usize,
 }
 
 /// Where sums go, and how.
@@ -213,9 +234,9 @@ fn one_row_body<S: Simd>(
                 }
                 columns!(0 1 2 3);
             }
-            for (sum, acc) in sums.iter_mut().zip(acc) {
+            for (sum, acc) in sums.iter_mut().zip(lane_sums(acc)) {
                 // SAFETY: a place of its own.
-                unsafe { scale.1.put(scale.0 * acc.sum(), sum) };
+                unsafe { scale.1.put(scale.0 * acc, sum) };
             }
         }
     });
@@ -244,7 +265,8 @@ unsafe fn tiles<S: Simd, B: Element>(
                     let columns = [0, 1, 2, 3].map(|column| b.ptr.add((j + column).min(n - 1) * b.ld));
                     let a = Lines { ptr: a.ptr.add(i * a.ld), ..a };
                     let to = To { c: to.c.add(i * to.ldc + j), ..to };
-                    $tile(s, depth, a, columns, TILE.min(n - j), to);
+                    let ahead = if i == 0 { b.ahead * b.ld } else { 0 };
+                    $tile(s, depth, a, columns, ahead, TILE.min(n - j), to);
                 }
             }
             i += $height;
@@ -277,13 +299,14 @@ unsafe fn load<S: Simd, E: Element, const MASKED: bool>(s: S, from: *const E, n:
 macro_rules! define_tile {
     ($name:ident, [$($i:literal)+]) => {
         /// # Safety
-        /// As [`tiles`], of the tile's rows, and of the first `n` columns.
+        /// As [`tiles`], of the tile's rows, and of the first `n` columns. What is `ahead` numbers behind is brought near, if anything.
         #[inline(always)]
         unsafe fn $name<S: Simd, B: Element>(
             s: S,
             depth: usize,
             a: Lines<f32>,
             b: [*const B; TILE],
+            ahead: usize,
             n: usize,
             to: To,
         ) {
@@ -292,6 +315,12 @@ macro_rules! define_tile {
             let whole = depth / S::F32_LANES * S::F32_LANES;
             macro_rules! step {
                 ($masked:literal, $q:expr) => {
+                    if ahead > 0 {
+                        prefetch(b[0].wrapping_add($q + ahead).cast());
+                        prefetch(b[1].wrapping_add($q + ahead).cast());
+                        prefetch(b[2].wrapping_add($q + ahead).cast());
+                        prefetch(b[3].wrapping_add($q + ahead).cast());
+                    }
                     let y0 = load::<S, B, $masked>(s, b[0].add($q), depth - $q);
                     let y1 = load::<S, B, $masked>(s, b[1].add($q), depth - $q);
                     let y2 = load::<S, B, $masked>(s, b[2].add($q), depth - $q);
@@ -316,9 +345,13 @@ macro_rules! define_tile {
                     step!(true, whole);
                 }
                 $(
-                    let sums = [acc[$i][0].sum(), acc[$i][1].sum(), acc[$i][2].sum(), acc[$i][3].sum()];
-                    for (j, sum) in sums.into_iter().enumerate().take(n) {
-                        to.update.put(to.alpha * sum, to.c.add($i * to.ldc + j));
+                    let (sums, at) = (lane_sums(acc[$i]), to.c.add($i * to.ldc));
+                    if n == TILE {
+                        to.update.put_all(sums.map(|sum| to.alpha * sum), at);
+                    } else {
+                        for (j, sum) in sums.into_iter().enumerate().take(n) {
+                            to.update.put(to.alpha * sum, at.add(j));
+                        }
                     }
                 )+
             }

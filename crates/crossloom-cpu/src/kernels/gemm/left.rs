@@ -4,13 +4,13 @@ use std::mem::MaybeUninit;
 
 use super::form::{Form, STRIP_MEMORY};
 use super::tile::{Left, Update, gemm_serial};
-use super::{Call, DEPTH, PANEL, STRIP, pairs};
+use super::{Call, LONG, PANEL, STRIP, pairs};
 use crate::amx::{self, Tiles};
 use crate::element::Element;
 use crate::kernels::convert::convert_body;
 use crate::simd::{Simd, Vf};
 
-/// Rows of `A`, as many as a strip of its form has, and at most [`DEPTH`] columns: where they lie (rows of `f32`, and of pairs for whole
+/// Rows of `A`, as many as a strip of its form has, and at most [`LONG`] columns (of pairs [`DEPTH`](super::DEPTH)): where they lie (rows of `f32`, and of pairs for whole
 /// tiles), turned, widened, or in pairs.
 pub(super) struct Strip {
     memory: MaybeUninit<[f32; STRIP_MEMORY]>,
@@ -33,7 +33,7 @@ impl Strip {
     /// Takes rows `first .. first + rows` and columns `k .. k + depth` of `A`.
     ///
     /// # Safety
-    /// They exist (or `depth` is 0), `rows` is at most a strip's and `depth <= DEPTH`.
+    /// They exist (or `depth` is 0), `rows` is at most a strip's, `depth` at most [`LONG`], and of pairs [`DEPTH`](super::DEPTH).
     #[inline(always)]
     pub(super) unsafe fn fill<S: Simd, A: Element, B: Element, C: Element>(
         &mut self,
@@ -65,9 +65,9 @@ impl Strip {
             } else {
                 for i in 0..rows {
                     let from = std::slice::from_raw_parts(src.add(i * p.lda), depth);
-                    convert_body(s, from, std::slice::from_raw_parts_mut(memory.add(i * DEPTH), depth));
+                    convert_body(s, from, std::slice::from_raw_parts_mut(memory.add(i * LONG), depth));
                 }
-                self.left = Left { ptr: memory, row: DEPTH, col: 1 };
+                self.left = Left { ptr: memory, row: LONG, col: 1 };
             }
         }
     }

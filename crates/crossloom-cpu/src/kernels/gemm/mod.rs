@@ -10,7 +10,7 @@
 //!
 //! An element of `C` is the same sum, whatever the number of threads, of rows and of columns: over `k` in order, one addition per
 //! step, in blocks of [`DEPTH`] whose sums are added in order. In long sums every lane of a register has one of its own, and lanes are added at the end of
-//! a block. Which of both it is follows from depth, transpositions and form alone.
+//! a block of at most [`LONG`]. Which of both it is follows from depth, transpositions and form alone.
 
 mod blocks;
 mod epilogue;
@@ -44,6 +44,8 @@ use pack::{PANEL, pack_rows};
 
 /// Depth of the inner blocks: two panels of this depth and a strip of `A` fit the first-level cache. Even, as pairs are.
 const DEPTH: usize = 512;
+/// Depth of a block of an inner product at most: eight columns of it and four rows fit a first-level cache, and lanes are rarely added.
+const LONG: usize = 768;
 /// Columns of an inner block: with [`DEPTH`] it fits half of a second-level cache.
 const WIDTH: usize = 256;
 /// Rows that are taken through a panel at once: those of the largest tile of all instruction sets. Where tiles are half as tall, the
@@ -139,7 +141,7 @@ fn run<A: Element, B: Element, C: Element>(
     if inner::suits(p, form) {
         inner::all(p, call);
     } else if turned::suits(p, form) {
-        turned::all(p, call);
+        turned::all(&call(0), scratch);
     } else if few::suits(p) {
         few::all(p, call);
     } else {

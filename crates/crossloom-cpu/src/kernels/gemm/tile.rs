@@ -55,6 +55,25 @@ impl Update {
         // SAFETY: by the contract of this function.
         unsafe { *to = self.kept().map_or(sum, |beta| (*to).mul_add(beta, sum)) }
     }
+
+    /// Brings sums to places that follow each other.
+    ///
+    /// # Safety
+    /// As [`Update::put`], for every place.
+    #[inline(always)]
+    pub(super) unsafe fn put_all<const N: usize>(self, sums: [f32; N], to: *mut f32) {
+        // SAFETY: by the contract of this function; an array is aligned as its numbers are.
+        unsafe {
+            let to = to.cast::<[f32; N]>();
+            match self.kept() {
+                None => *to = sums,
+                Some(beta) => {
+                    let old = *to;
+                    *to = std::array::from_fn(|i| old[i].mul_add(beta, sums[i]));
+                }
+            }
+        }
+    }
 }
 
 /// Defines a function that accumulates a tile of so many rows and `NV` (1 or 2) registers, and writes its first `cols`
