@@ -1,4 +1,4 @@
-"""OpenAI's own client asks a server: conversations, streams, pictures of every kind, log-probabilities, errors.
+"""OpenAI's own client asks a server: conversations, streams, pictures of every kind, completions, log-probabilities, errors.
 
     pip install openai==2.8.1 "pillow<14"
     cargo build --release && python tests/peers/openai_client.py
@@ -104,6 +104,47 @@ def errors(client, served):
     refused(openai.AuthenticationError, None, lambda: stranger.models.list())
 
 
+def completions(client, name):
+    """Texts and tokens are gone on from, several at once, whole and streamed; a prompt that is told has the log-probabilities of its tokens."""
+    ask = lambda **more: client.completions.create(**{"model": name, "temperature": 0, "seed": 7, **more})  # noqa: E731
+    lists = [[5, 6, 7, 8, 9], [9, 8], [7]]
+    scored = ask(prompt=lists, echo=True, logprobs=1, max_tokens=0)
+    texts = [choice.text for choice in scored.choices]
+    assert [choice.index for choice in scored.choices] == [0, 1, 2] and scored.usage.completion_tokens == 0
+    assert scored.usage.prompt_tokens == ask(prompt=texts, max_tokens=1).usage.prompt_tokens
+    by_text = ask(prompt=texts, echo=True, logprobs=1, max_tokens=0)
+    with_answer = ask(prompt=lists, echo=True, logprobs=1, max_tokens=1)
+    for ids, choice, of_text, answered in zip(lists, scored.choices, by_text.choices, with_answer.choices, strict=True):
+        logprobs = choice.logprobs
+        assert len(logprobs.tokens) == len(ids) and choice.finish_reason == "length"
+        assert all(logprob <= 0 for logprob in logprobs.token_logprobs[1:])
+        places = zip(logprobs.text_offset, logprobs.tokens, strict=True)
+        assert all(choice.text[at:].lstrip().startswith(token) for at, token in places), logprobs
+        assert (of_text.text, of_text.logprobs) == (choice.text, logprobs), "a text is its tokens"
+        assert answered.logprobs.token_logprobs[:-1] == logprobs.token_logprobs, "one token more"
+        assert answered.text.startswith(choice.text)
+    one = ask(prompt=lists[0], max_tokens=4, logprobs=2).choices[0]
+    told = ask(prompt=lists[0], max_tokens=4, logprobs=2, echo=True).choices[0]
+    assert told.text == texts[0] + one.text
+    assert told.logprobs.token_logprobs[len(lists[0]):] == one.logprobs.token_logprobs
+    streamed = list(ask(prompt=lists[0], max_tokens=4, logprobs=2, echo=True, stream=True))
+    assert "".join(chunk.choices[0].text for chunk in streamed) == told.text
+    pieces = [chunk.choices[0].logprobs for chunk in streamed if chunk.choices[0].logprobs]
+    assert sum((piece.token_logprobs for piece in pieces), []) == told.logprobs.token_logprobs
+    several = ask(prompt=lists[:2], n=2, best_of=2, temperature=4, max_tokens=4).choices
+    alone = [ask(prompt=prompt, seed=7 + n, temperature=4, max_tokens=4).choices[0].text for prompt in lists[:2] for n in range(2)]
+    assert [choice.text for choice in several] == alone, "prompts first, then answers"
+    for param, more in {
+        "suffix": {"suffix": "x"},
+        "best_of": {"best_of": 2},
+        "max_tokens": {"max_tokens": 0},
+        "logprobs": {"logprobs": 21},
+        "prompt": {"prompt": [1 << 20]},
+        "prompt[0][1]": {"prompt": [[5, -5]]},
+    }.items():
+        refused(openai.BadRequestError, param, lambda more=more: ask(**{"prompt": "what", **more}))
+
+
 def main():
     os.environ["CROSSLOOM_API_KEY"] = "right"
     with Served(program()) as served:
@@ -114,7 +155,9 @@ def main():
         seeds(client, served)
         gates(client, served)
         errors(client, served)
-        print(f"{count} answers are those of generate, whole and streamed; log-probabilities, seeds, gates and errors as documented")
+        with Served(program(), run=served.run, variant="blind") as blind:
+            completions(openai.OpenAI(base_url=blind.url + "/v1", api_key="right"), blind.name)
+        print(f"{count} answers are those of generate, whole and streamed; completions, log-probabilities, seeds, gates and errors as documented")
 
 
 if __name__ == "__main__":

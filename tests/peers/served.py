@@ -53,6 +53,9 @@ lr = 3e-3
 [eval]
 max_new_tokens = 4
 [variants.cli]
+[variants.blind]
+data.image = "withheld"
+topology = { input = "post_norm" }
 """
 
 

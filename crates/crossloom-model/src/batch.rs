@@ -129,6 +129,9 @@ pub mod inputs {
     pub const VISUAL: &str = "visual";
     /// `[K, B, N, D]`: the features of the taps, a result of `connect`. An injection with a name has its own, see [`of_injection`].
     pub const FEATURES: &str = "features";
+    /// `[B, T, D]`: the states behind the last layer, in front of the last norm: a result of a prefill without a head, and what the head is
+    /// given.
+    pub const HIDDEN: &str = "hidden";
     /// `[B, M]` i32: the tokens to predict, -1 ignored.
     pub const TARGETS: &str = "targets";
 

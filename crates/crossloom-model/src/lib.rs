@@ -31,6 +31,6 @@ pub use chunks::{Chunking, chunking};
 pub use error::ModelError;
 pub use init::{Init, initial_value};
 pub use params::ParamSpec;
-pub use phases::{Span, connect, decode, encode, encode_and_connect, prefill};
+pub use phases::{Span, connect, decode, encode, encode_and_connect, predict_next, prefill, prefill_hidden};
 pub use text_encoder::{SENTENCE, encode_texts};
 pub use vision::{VisionState, states_of, tapped};

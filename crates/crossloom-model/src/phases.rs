@@ -100,12 +100,53 @@ pub fn prefill(
     vocab: usize,
     span: Span,
 ) -> Result<ModelGraph, ModelError> {
+    read(recipe, edges, step, vocab, span, Ends::Targets(targets))
+}
+
+/// The same without the head: it ends in the result [`inputs::HIDDEN`] `[B, T, D]`, the states behind the last layer, of which
+/// [`predict_next`] reads as many as there is room for. So the logits of many positions never lie in memory at once.
+///
+/// # Errors
+/// As [`prefill`].
+pub fn prefill_hidden(
+    recipe: &Recipe,
+    edges: Edges<'_>,
+    step: StepShape,
+    vocab: usize,
+    span: Span,
+) -> Result<ModelGraph, ModelError> {
+    read(recipe, edges, step, vocab, span, Ends::Hidden)
+}
+
+/// The head alone: from [`inputs::HIDDEN`] `[1, M, D]`, states behind the last layer, to `predictions` `[M]` and `logits` `[M, V]`.
+///
+/// # Errors
+/// As [`build`](crate::build).
+pub fn predict_next(recipe: &Recipe, positions: usize, vocab: usize) -> Result<ModelGraph, ModelError> {
+    let vocab = vocabulary(recipe, vocab)?;
+    let language = &recipe.model.language;
+    let mut p = start(recipe);
+    let states = TensorType::f32([1, positions, language.hidden]);
+    let h = p.graph.param(inputs::HIDDEN, Role::Input, states);
+    head(&mut p, h, None, language, vocab, Outputs::Predictions)?;
+    Ok(finish(p, Vec::new()))
+}
+
+/// Prompts, or chunks of them, up to an end.
+fn read(
+    recipe: &Recipe,
+    edges: Edges<'_>,
+    step: StepShape,
+    vocab: usize,
+    span: Span,
+    ends: Ends,
+) -> Result<ModelGraph, ModelError> {
     if span != Span::Whole && chunking(recipe) == Chunking::Never {
         return Err(never(recipe));
     }
     match span {
-        Span::Whole | Span::Chunk => language(recipe, edges, step, vocab, Pictures::Read, Some(targets)),
-        Span::Text => language(recipe, &acting(recipe, edges), step, vocab, Pictures::Kept, Some(targets)),
+        Span::Whole | Span::Chunk => language(recipe, edges, step, vocab, Pictures::Read, ends),
+        Span::Text => language(recipe, &acting(recipe, edges), step, vocab, Pictures::Kept, ends),
     }
 }
 
@@ -121,7 +162,18 @@ pub fn decode(
     step: StepShape,
     vocab: usize,
 ) -> Result<ModelGraph, ModelError> {
-    language(recipe, &acting(recipe, edges), step, vocab, Pictures::Kept, None)
+    language(recipe, &acting(recipe, edges), step, vocab, Pictures::Kept, Ends::All)
+}
+
+/// What a call over the cache ends in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// Logits of so many positions of a row.
+    Targets(usize),
+    /// Logits of all positions.
+    All,
+    /// The states of all positions, in front of the head.
+    Hidden,
 }
 
 /// What a call has of its pictures.
@@ -162,14 +214,14 @@ fn connected(
     Ok(finish(p, Vec::new()))
 }
 
-/// The language model over a cache; `targets` positions of a row are read, or all.
+/// The language model over a cache.
 fn language(
     recipe: &Recipe,
     edges: Edges<'_>,
     step: StepShape,
     vocab: usize,
     pictures: Pictures,
-    targets: Option<usize>,
+    ends: Ends,
 ) -> Result<ModelGraph, ModelError> {
     let vocab = vocabulary(recipe, vocab)?;
     let language = &recipe.model.language;
@@ -189,7 +241,10 @@ fn language(
     let picture = places
         .image_index
         .map(|index| (input(inputs::VISUAL, TensorType::f32([rows, visual_tokens, language.hidden])), index));
-    let target_index = targets.map(|targets| input(inputs::TARGET_INDEX, TensorType::i32([rows, targets])));
+    let target_index = match ends {
+        Ends::Targets(targets) => Some(input(inputs::TARGET_INDEX, TensorType::i32([rows, targets]))),
+        Ends::All | Ends::Hidden => None,
+    };
     let memory = Cache::declare(&mut p, step, segments)?;
     let (picture, entering) = Entering::parted(recipe, picture);
     let h = embed(&mut p, ids, picture, language, vocab)?;
@@ -220,6 +275,11 @@ fn language(
     };
     let sequence = Sequence { positions, memory: Memory::Cache(memory), elsewhere };
     let (h, gates) = layers(&mut p, h, entering.as_ref(), sequence, recipe, &injectors)?;
-    head(&mut p, h, target_index, language, vocab, Outputs::Predictions)?;
+    match ends {
+        Ends::Hidden => p.graph.result(inputs::HIDDEN, h),
+        Ends::Targets(_) | Ends::All => {
+            head(&mut p, h, target_index, language, vocab, Outputs::Predictions)?;
+        }
+    }
     Ok(finish(p, gates))
 }

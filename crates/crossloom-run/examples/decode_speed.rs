@@ -5,7 +5,7 @@
 //!     [--requests N] [KEY=VALUE …]
 //! ```
 //!
-//! The model is not trained, and its prompts are words alone. What is said is given, so that no answer ends early. Prints one line of JSON:
+//! The model is as it was published, and its prompts are one word again and again, which it repeats, so that no answer ends early. Prints one line of JSON:
 //! medians in milliseconds of reading a prompt of N tokens and of one token behind it, and tokens a second of one short request and of N at once,
 //! from asking to the last token.
 
@@ -46,14 +46,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let engine = Engine::start(Served::untrained(recipe)?, limits)?;
     let client = engine.client();
     let asked = |length: usize| -> Result<Request, Box<dyn Error>> {
-        let prompt = prompt(&client, length)?;
-        let given = prompt.tokens().iter().copied().cycle().take(tokens - 1).collect();
-        Ok(Request { given, ..Request::new(prompt, 1) })
+        Ok(Request::new(prompt(&client, length)?, tokens))
     };
     let (long, short) = (asked(length)?, asked(SHORT)?);
     let (mut prefill, mut decode, mut alone, mut together) = (vec![], vec![], vec![], vec![]);
     for round in 0..=ROUNDS {
         let (read, times) = heard(client.submit(long.clone())?)?;
+        if times.len() + 1 < tokens {
+            return Err(format!("the answer ended after {} tokens", times.len() + 1).into());
+        }
         let one = rate(&client, &short, 1)?;
         let all = rate(&client, &short, requests)?;
         // The first round compiles what it needs.

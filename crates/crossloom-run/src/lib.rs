@@ -33,8 +33,6 @@ mod error;
 mod evaluate;
 mod fitting;
 mod gates;
-#[cfg(test)]
-mod generate;
 mod git;
 mod held_out;
 mod interface;

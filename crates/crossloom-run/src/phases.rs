@@ -7,7 +7,7 @@ use crossloom_compiler::{Plan, Target};
 use crossloom_data::packing::PackedBatch;
 use crossloom_model::{
     BatchShape, CacheShape, ModelGraph, ParamSpec, Span, StepShape, ViewShape, chunking, connect, decode,
-    inputs, prefill,
+    inputs, predict_next, prefill, prefill_hidden,
 };
 use crossloom_recipe::{PointAddress, Recipe, Tap};
 use crossloom_runtime::{Arena, Executable, RunError, Session};
@@ -24,11 +24,17 @@ const POSITIONS: usize = 16;
 /// Positions of longer prompts are rounded up to a multiple of this part of the power of two above them.
 const STEPS: usize = 8;
 
+/// Bytes of the logits that are read at once where many positions are.
+const LOGITS: usize = 16 << 20;
+/// Positions whose logits are read at once, at the most.
+const PREDICTED: usize = 64;
+
 /// Views that are encoded at once, at the most: a batch may have a hundred and more.
 const VIEWS_AT_ONCE: usize = 16;
 
 /// `encode` and `connect` for pictures, `prefill` for prompts, `decode` for what follows them; one cache of keys and values
-/// of which every sequence has a slot.
+/// of which every sequence has a slot. Where the logits of many positions are wanted, `prefill` ends in their states, and `predict` makes
+/// logits of as many at once as there is room for.
 #[derive(Debug)]
 pub struct Phases {
     graphs: Graphs,
@@ -39,6 +45,8 @@ pub struct Phases {
     prefill: BTreeMap<Prompts, Session>,
     /// By rows, and tokens of a row.
     decode: BTreeMap<(usize, usize), Session>,
+    /// By positions.
+    predict: BTreeMap<usize, Session>,
 }
 
 /// What prompts a prefill session reads.
@@ -48,10 +56,25 @@ struct Prompts {
     views: Option<ViewShape>,
     /// Positions of a row.
     tokens: usize,
-    /// Of a row.
-    questions: usize,
+    /// Of a row, each with the logits of one position; none where the states of all positions are the result.
+    questions: Option<usize>,
     /// Whether a picture is among the positions.
     picture: bool,
+}
+
+/// The most that the phases of a model have room for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PhaseSizes {
+    /// The largest batch that is read; its targets are the most questions of a row.
+    pub(crate) shape: BatchShape,
+    /// What is decoded at once.
+    pub(crate) decoding: Decoding,
+    /// Tokens of the tokenizer's vocabulary.
+    pub(crate) vocab: usize,
+    /// Positions of a prompt that are read at once, where that is less than all.
+    pub(crate) chunk: Option<usize>,
+    /// Whether prompts and continuations are scored, so that the memory of it is counted before any is taken.
+    pub(crate) scores: bool,
 }
 
 /// How many tokens are decoded at once, at the most.
@@ -75,12 +98,7 @@ impl Decoding {
 pub(crate) struct Graphs {
     recipe: Recipe,
     edges: Vec<(Tap, PointAddress)>,
-    /// The largest batch that is read; its targets are the most questions of a row.
-    shape: BatchShape,
-    decoding: Decoding,
-    vocab: usize,
-    /// Positions of a prompt that are read at once, where that is less than all.
-    chunk: Option<usize>,
+    sizes: PhaseSizes,
 }
 
 /// The largest bucket of every phase, compiled.
@@ -90,37 +108,63 @@ pub struct PhasePrograms {
     connect: Plan,
     prefill: Plan,
     decode: Plan,
+    scoring: Option<Scoring>,
+}
+
+/// What scores prompts and continuations.
+struct Scoring {
+    prefill: Plan,
+    predict: Plan,
 }
 
 impl PhasePrograms {
-    /// The phases of a recipe for batches of at most that shape, with what the model has besides. Prompts are read `chunk`
-    /// positions at a time, or at once.
+    /// The phases of a recipe, with what the model has besides.
     pub(crate) fn new(
         recipe: &Recipe,
-        shape: BatchShape,
-        decoding: Decoding,
-        vocab: usize,
-        chunk: Option<usize>,
+        sizes: PhaseSizes,
         target: &dyn Target,
     ) -> Result<(Self, Described), ExperimentError> {
-        let graphs = Graphs { decoding, ..Graphs::new(recipe, shape, vocab)? }.in_chunks(chunk)?;
+        let PhaseSizes { shape, decoding, .. } = sizes;
+        let graphs = Graphs { recipe: recipe.clone(), edges: edges(recipe)?, sizes };
+        graphs.check_chunks()?;
         let at_once = shape.views.map_or(shape.batch, |of| of.views.min(VIEWS_AT_ONCE));
         let (encoder, mut params) = EncoderProgram::new(recipe, at_once, target)?;
         let (seen, read) = (graphs.connect(shape.views)?, graphs.prefill(graphs.largest())?);
         let (connect, prefill) = (graphs.plan(&seen, target)?, graphs.plan(&read, target)?);
         let encoder = encoder.read_by(&connect);
         let decode = graphs.plan(&graphs.decode(decoding.slots, decoding.tokens)?, target)?;
+        let scoring = sizes.scores.then(|| {
+            let prefill = graphs.plan(&graphs.prefill(graphs.largest_scored())?, target)?;
+            let predict = graphs.plan(&graphs.predict(graphs.predicted())?, target)?;
+            Ok::<_, ExperimentError>(Scoring { prefill, predict })
+        });
+        let scoring = scoring.transpose()?;
         for param in seen.params.into_iter().chain(read.params) {
             if !params.iter().any(|known| known.name == param.name) {
                 params.push(param);
             }
         }
-        Ok((Self { graphs, encoder, connect, prefill, decode }, Described { params, gates: read.gates }))
+        let programs = Self { graphs, encoder, connect, prefill, decode, scoring };
+        Ok((programs, Described { params, gates: read.gates }))
     }
 
     /// All plans.
     pub(crate) fn plans(&self) -> impl Iterator<Item = &Plan> {
-        self.reading().into_iter().chain([self.decoding()])
+        let scoring = self.scoring.iter().flat_map(|scoring| [&scoring.prefill, &scoring.predict]);
+        self.reading().into_iter().chain([self.decoding()]).chain(scoring)
+    }
+
+    /// Bytes that scoring holds beside its sessions: the states of a call's positions, and logits that are looked at.
+    pub(crate) fn scored_bytes(&self) -> u64 {
+        let results = self
+            .scoring
+            .iter()
+            .flat_map(|Scoring { prefill, predict }| [(prefill, inputs::HIDDEN), (predict, "logits")]);
+        let bytes = results.filter_map(|(plan, name)| {
+            let result = plan.func.results().iter().find(|result| result.name == name)?;
+            Some(4 * plan.func.ty(result.value).elements() as u64)
+        });
+        bytes.sum()
     }
 
     /// Those that read a batch of prompts with their pictures, in the order in which they run.
@@ -154,14 +198,21 @@ pub(crate) struct Seen {
 impl Phases {
     /// The compiled phases as sessions; the store then has all weights and the arena its size.
     pub(crate) fn new(programs: PhasePrograms, arena: &Arena) -> Result<Self, ExperimentError> {
-        let PhasePrograms { graphs, encoder, connect, prefill, decode } = programs;
-        let Decoding { slots, tokens } = graphs.decoding;
+        let PhasePrograms { graphs, encoder, connect, prefill, decode, scoring } = programs;
+        let Decoding { slots, tokens } = graphs.sizes.decoding;
         let session = |plan| session(plan, arena);
+        let mut prompts = BTreeMap::from([(graphs.largest(), session(prefill)?)]);
+        let mut predict = BTreeMap::new();
+        if let Some(scoring) = scoring {
+            prompts.insert(graphs.largest_scored(), session(scoring.prefill)?);
+            predict.insert(graphs.predicted(), session(scoring.predict)?);
+        }
         Ok(Self {
             encoder: Encoder::new(encoder, arena, States::new(PictureBudget::default().memory(false), None))?,
-            connect: BTreeMap::from([(graphs.shape.views, session(connect)?)]),
-            prefill: BTreeMap::from([(graphs.largest(), session(prefill)?)]),
+            connect: BTreeMap::from([(graphs.sizes.shape.views, session(connect)?)]),
+            prefill: prompts,
             decode: BTreeMap::from([((slots, tokens), session(decode)?)]),
+            predict,
             graphs,
             arena: arena.clone(),
         })
@@ -169,12 +220,12 @@ impl Phases {
 
     /// Rows of a batch that is read.
     pub(crate) fn rows(&self) -> usize {
-        self.graphs.shape.batch
+        self.graphs.sizes.shape.batch
     }
 
     /// Sequences that live between calls.
     pub(crate) fn slots(&self) -> usize {
-        self.graphs.decoding.slots
+        self.graphs.sizes.decoding.slots
     }
 
     /// How many pictures were encoded since the model was built.
@@ -252,19 +303,20 @@ impl Phases {
         Ok((0..calls).map(of_call).collect())
     }
 
-    /// The session that reads so many positions and questions of prompts, with its own sizes; `picture` says whether any of
-    /// the positions shows one, and `views` what pictures these rows have room for, where that is counted.
+    /// The session that reads so many positions and questions of prompts, or the states of all positions, with its own sizes; `picture` says
+    /// whether any of the positions shows one, and `views` what pictures these rows have room for, where that is counted.
     pub(crate) fn prefill(
         &mut self,
         positions: usize,
-        questions: usize,
+        questions: Option<usize>,
         picture: bool,
         views: Option<ViewShape>,
-    ) -> Result<((usize, usize), &mut Session), ExperimentError> {
+    ) -> Result<((usize, Option<usize>), &mut Session), ExperimentError> {
         let step = (positions.next_power_of_two() / STEPS).max(POSITIONS);
         let tokens = positions.next_multiple_of(step).min(self.graphs.at_once());
-        let questions = bucket(questions, self.graphs.shape.targets);
-        let size = Prompts { views, tokens, questions, picture };
+        let questions = questions.map(|questions| bucket(questions, self.graphs.sizes.shape.targets));
+        // A chunk without a picture is the same whatever room there is for them.
+        let size = Prompts { views: views.filter(|_| picture), tokens, questions, picture };
         if !self.prefill.contains_key(&size) {
             let session = self.session(&self.graphs.prefill(size)?)?;
             self.prefill.insert(size, session);
@@ -278,13 +330,35 @@ impl Phases {
         rows: usize,
         tokens: usize,
     ) -> Result<((usize, usize), &mut Session), ExperimentError> {
-        let Decoding { slots, tokens: most } = self.graphs.decoding;
+        let Decoding { slots, tokens: most } = self.graphs.sizes.decoding;
         let size = (bucket(rows, slots), bucket(tokens, most));
         if !self.decode.contains_key(&size) {
             let session = self.session(&self.graphs.decode(size.0, size.1)?)?;
             self.decode.insert(size, session);
         }
         Ok((size, found(&mut self.decode, &size)?))
+    }
+
+    /// How many positions have their logits read at once, at the most.
+    pub(crate) fn predicted(&self) -> usize {
+        self.graphs.predicted()
+    }
+
+    /// What follows positions with these states `[n, D]`, of which there are at most [`Phases::predicted`]: the session that has predicted
+    /// it, in its first rows.
+    pub(crate) fn predict(&mut self, states: &[f32]) -> Result<&mut Session, ExperimentError> {
+        let width = self.graphs.recipe.model.language.hidden;
+        let positions = bucket(states.len() / width, self.graphs.predicted());
+        if !self.predict.contains_key(&positions) {
+            let session = self.session(&self.graphs.predict(positions)?)?;
+            self.predict.insert(positions, session);
+        }
+        let session = found(&mut self.predict, &positions)?;
+        let mut rows = vec![0.0; positions * width];
+        rows.iter_mut().zip(states).for_each(|(row, state)| *row = *state);
+        session.write(inputs::HIDDEN, &rows)?;
+        session.run()?;
+        Ok(session)
     }
 
     /// A bucket that was not used yet.
@@ -299,54 +373,70 @@ pub(crate) fn session(plan: Plan, arena: &Arena) -> Result<Session, RunError> {
 }
 
 impl Graphs {
-    /// Those of a recipe, for batches of at most that shape.
+    /// Those of a recipe, for batches of at most that shape, whose questions all have a token in every call.
     pub(crate) fn new(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
         let decoding = Decoding::packed(shape);
-        Ok(Self { recipe: recipe.clone(), edges: edges(recipe)?, shape, decoding, vocab, chunk: None })
+        let sizes = PhaseSizes { shape, decoding, vocab, chunk: None, scores: false };
+        Ok(Self { recipe: recipe.clone(), edges: edges(recipe)?, sizes })
     }
 
-    /// The same, with prompts that are read in chunks of so many positions.
-    fn in_chunks(self, chunk: Option<usize>) -> Result<Self, ExperimentError> {
-        let chunk = chunk.filter(|&chunk| chunk < self.shape.tokens);
-        if chunk.is_some() && self.shape.views.is_some() {
-            return Err(ExperimentError::request(
-                "prompts with several pictures, or none, are read at once",
-                "leave out the size of chunks",
-            ));
+    /// Refuses chunks in which the longest prompt with the largest picture could not be read, before there is one.
+    fn check_chunks(&self) -> Result<(), ExperimentError> {
+        let PhaseSizes { shape, chunk, .. } = self.sizes;
+        if let Some(chunk) = chunk.filter(|&chunk| chunk < shape.tokens) {
+            let visual = shape.views.map_or(self.recipe.visual_positions(), |of| of.tokens);
+            chunking(&self.recipe).cut(&self.recipe, shape.tokens, 0..visual, chunk)?;
         }
-        if let Some(chunk) = chunk {
-            // What would be refused for the longest prompt is refused before there is one.
-            let picture = 0..self.recipe.visual_positions();
-            chunking(&self.recipe).cut(&self.recipe, self.shape.tokens, picture, chunk)?;
-        }
-        Ok(Self { chunk, ..self })
+        Ok(())
     }
 
     /// The most positions of a prompt that are read at once.
     fn at_once(&self) -> usize {
-        self.chunk.unwrap_or(self.shape.tokens)
+        let PhaseSizes { shape, chunk, .. } = self.sizes;
+        chunk.map_or(shape.tokens, |chunk| chunk.min(shape.tokens))
+    }
+
+    /// Whether prompts are read in chunks.
+    fn is_cut(&self) -> bool {
+        self.at_once() < self.sizes.shape.tokens
     }
 
     /// The most of prompts that is read at once.
     fn largest(&self) -> Prompts {
-        let (tokens, questions) = (self.at_once(), self.shape.targets);
-        Prompts { views: self.shape.views, tokens, questions, picture: true }
+        let PhaseSizes { shape, .. } = self.sizes;
+        Prompts { views: shape.views, tokens: self.at_once(), questions: Some(shape.targets), picture: true }
+    }
+
+    /// The most of prompts that is scored at once.
+    fn largest_scored(&self) -> Prompts {
+        Prompts { questions: None, ..self.largest() }
+    }
+
+    /// How many positions have their logits read at once, at the most.
+    fn predicted(&self) -> usize {
+        let vocab = self.recipe.model.language.vocab_size.unwrap_or(self.sizes.vocab);
+        (LOGITS / (4 * vocab.max(1))).clamp(1, PREDICTED)
     }
 
     /// Vision states of a whole batch to what the language model reads.
     pub(crate) fn connect(&self, views: Option<ViewShape>) -> Result<ModelGraph, ExperimentError> {
-        Ok(connect(&self.recipe, &self.edges, BatchShape { views, ..self.shape }, self.vocab)?)
+        let PhaseSizes { shape, vocab, .. } = self.sizes;
+        Ok(connect(&self.recipe, &self.edges, BatchShape { views, ..shape }, vocab)?)
     }
 
     fn prefill(&self, prompts: Prompts) -> Result<ModelGraph, ExperimentError> {
         let Prompts { views, tokens, questions, picture } = prompts;
-        let span = match (self.chunk, picture) {
-            (None, _) => Span::Whole,
-            (Some(_), true) => Span::Chunk,
-            (Some(_), false) => Span::Text,
+        let span = match (self.is_cut(), picture) {
+            (false, _) => Span::Whole,
+            (true, true) => Span::Chunk,
+            (true, false) => Span::Text,
         };
-        let step = self.step(self.shape.batch, tokens, views);
-        Ok(prefill(&self.recipe, &self.edges, step, questions, self.vocab, span)?)
+        let PhaseSizes { shape, vocab, .. } = self.sizes;
+        let (recipe, edges, step) = (&self.recipe, &self.edges, self.step(shape.batch, tokens, views));
+        Ok(match questions {
+            Some(questions) => prefill(recipe, edges, step, questions, vocab, span)?,
+            None => prefill_hidden(recipe, edges, step, vocab, span)?,
+        })
     }
 
     /// Reads the longest prompts, all questions of a row.
@@ -356,7 +446,13 @@ impl Graphs {
 
     /// Reads so many tokens of every one of so many rows.
     pub(crate) fn decode(&self, rows: usize, tokens: usize) -> Result<ModelGraph, ExperimentError> {
-        Ok(decode(&self.recipe, &self.edges, self.step(rows, tokens, self.shape.views), self.vocab)?)
+        let PhaseSizes { shape, vocab, .. } = self.sizes;
+        Ok(decode(&self.recipe, &self.edges, self.step(rows, tokens, shape.views), vocab)?)
+    }
+
+    /// Reads the logits of so many positions out of their states.
+    fn predict(&self, positions: usize) -> Result<ModelGraph, ExperimentError> {
+        Ok(predict_next(&self.recipe, positions, self.sizes.vocab)?)
     }
 
     fn plan(&self, graph: &ModelGraph, target: &dyn Target) -> Result<Plan, ExperimentError> {
@@ -364,7 +460,8 @@ impl Graphs {
     }
 
     fn step(&self, rows: usize, tokens: usize, views: Option<ViewShape>) -> StepShape {
-        let cache = CacheShape { slots: self.decoding.slots, capacity: self.shape.tokens };
+        let PhaseSizes { shape, decoding, .. } = self.sizes;
+        let cache = CacheShape { slots: decoding.slots, capacity: shape.tokens };
         StepShape { rows, tokens, cache, visual: views.map(|of| of.tokens) }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crossloom_data::packing::{PADDING_SEGMENT, PackedBatch};
+use crossloom_data::packing::{PADDING_SEGMENT, PackedBatch, PackedQuestion};
 use crossloom_model::{ViewShape, inputs};
 use crossloom_runtime::{RunError, Session};
 
@@ -17,8 +17,11 @@ pub(crate) struct Reading {
     seen: Seen,
     /// The positions of every row that are read.
     kept: Vec<Vec<usize>>,
-    /// Where every question's prompt ends among those of its row.
-    ends: Vec<usize>,
+    /// By question: the places among those of its row whose next tokens are predicted, ascending; without scoring, that where its prompt
+    /// ends.
+    targets: Vec<Vec<usize>>,
+    /// Whether the states of all positions are read, rather than the logits of one of each question.
+    scores: bool,
     /// Where visual tokens stand among them.
     pictures: Vec<Range<usize>>,
     /// What of every row each call reads.
@@ -39,6 +42,26 @@ pub(crate) struct Read<'r> {
     pub(crate) gates: bool,
     /// By question of the batch: which row of the results is its next token, where its prompt was read to its end.
     pub(crate) ended: Vec<Option<usize>>,
+    /// Where prompts are scored: the states of what was read of the positions whose next tokens are predicted. There are no other results
+    /// then but gates.
+    pub(crate) scored: Option<Scored>,
+}
+
+/// States of positions whose next tokens are predicted.
+pub(crate) struct Scored {
+    /// `[n, D]`.
+    states: Vec<f32>,
+    /// D.
+    width: usize,
+    /// The question of each, and which of its targets it is.
+    of: Vec<(usize, usize)>,
+}
+
+impl Scored {
+    /// At most so many of them at once, with their states.
+    pub(crate) fn pieces(&self, most: usize) -> impl Iterator<Item = (&[(usize, usize)], &[f32])> {
+        self.of.chunks(most).zip(self.states.chunks(most * self.width))
+    }
 }
 
 impl Reading {
@@ -55,7 +78,22 @@ impl Reading {
         let pictures = pictures(batch, &kept);
         let calls = phases.calls(&lengths, &pictures)?;
         let questions = batch.questions().iter().map(number).max().unwrap_or_default() + 1;
-        Ok(Self { seen, ends: ends(batch, &kept), kept, pictures, calls, next: 0, slots, questions })
+        let end = |question: &PackedQuestion| {
+            let behind = question.start + question.prompt_len;
+            vec![kept[question.row].partition_point(|&position| position < behind).saturating_sub(1)]
+        };
+        let targets = batch.questions().iter().map(end).collect();
+        Ok(Self { seen, targets, scores: false, kept, pictures, calls, next: 0, slots, questions })
+    }
+
+    /// The same, where by question the next tokens of these positions of its row are predicted.
+    pub(crate) fn scoring(self, batch: &PackedBatch, positions: &[Vec<usize>]) -> Self {
+        let of = |(question, positions): (&PackedQuestion, &Vec<usize>)| {
+            let kept = &self.kept[question.row];
+            positions.iter().filter_map(|position| kept.binary_search(position).ok()).collect()
+        };
+        let targets = batch.questions().iter().zip(positions).map(of).collect();
+        Self { targets, scores: true, ..self }
     }
 
     /// Positions of every row.
@@ -82,33 +120,76 @@ impl Reading {
         let picture = self.next == 0 || spans.iter().zip(&self.pictures).any(shows);
         let plan = batch.plan();
         let views = plan.views.map(|views| ViewShape { views, tokens: plan.visual_tokens });
-        let ((tokens, questions), session) = phases.prefill(longest, self.questions, picture, views)?;
-        let part = Part { kept: &self.kept, spans, tokens, questions, slots: &self.slots };
-        load_prompts(session, batch, pools, &part, &self.ends, &self.seen)?;
+        let questions = (!self.scores).then_some(self.questions);
+        let ((tokens, questions), session) = phases.prefill(longest, questions, picture, views)?;
+        let part = Part { kept: &self.kept, spans, tokens, slots: &self.slots };
+        load_prompts(session, batch, pools, &part, &self.seen)?;
+        if let Some(questions) = questions {
+            session.write(inputs::TARGET_INDEX, &self.last(batch, spans, questions))?;
+        }
         session.run()?;
+        let scored = if self.scores { Some(self.states(batch, spans, tokens, session)?) } else { None };
         // A chunk with a picture holds all of what its gates pool; others have no gates.
         let gates = spans.iter().zip(&self.pictures).any(|(span, of)| span.contains(&of.start));
-        let ended = batch.questions().iter().zip(&self.ends).map(|(question, &end)| {
-            let here = spans.get(question.row).is_some_and(|span| span.contains(&(end - 1)));
-            here.then(|| question.row * questions + number(question))
+        let ended = batch.questions().iter().zip(&self.targets).map(|(question, targets)| {
+            let here = targets.last().is_some_and(|last| spans[question.row].contains(last));
+            Some(question.row * questions.filter(|_| here)? + number(question))
         });
         let ended = ended.collect();
         self.next += 1;
-        Ok(Some(Read { session, gates, ended }))
+        Ok(Some(Read { session, gates, ended, scored }))
+    }
+
+    /// Of every question its last target among the positions of a call, `[B, M]`; 0 where that is in another call.
+    fn last(&self, batch: &PackedBatch, spans: &[Range<usize>], questions: usize) -> Vec<i32> {
+        let mut last = vec![0; spans.len() * questions];
+        for (question, targets) in batch.questions().iter().zip(&self.targets) {
+            let span = &spans[question.row];
+            if let Some(at) = targets.last().filter(|at| span.contains(at)) {
+                last[question.row * questions + number(question)] = (at - span.start) as i32;
+            }
+        }
+        last
+    }
+
+    /// The states of the targets among the `tokens` positions of every row of a call.
+    fn states(
+        &self,
+        batch: &PackedBatch,
+        spans: &[Range<usize>],
+        tokens: usize,
+        session: &Session,
+    ) -> Result<Scored, RunError> {
+        let (width, all) =
+            (session.result_type(inputs::HIDDEN)?.last(), session.read::<f32>(inputs::HIDDEN)?);
+        let (mut states, mut of) = (Vec::new(), Vec::new());
+        for (number, (question, targets)) in batch.questions().iter().zip(&self.targets).enumerate() {
+            let span = &spans[question.row];
+            for (target, at) in targets.iter().enumerate().filter(|(_, at)| span.contains(at)) {
+                let row = question.row * tokens + at - span.start;
+                states.extend_from_slice(&all[row * width..(row + 1) * width]);
+                of.push((number, target));
+            }
+        }
+        Ok(Scored { states, width, of })
     }
 }
 
 /// Which of its row's questions it is.
-fn number(question: &crossloom_data::packing::PackedQuestion) -> usize {
+fn number(question: &PackedQuestion) -> usize {
     question.segment.max(1) as usize - 1
 }
 
-/// The positions of a row that are read before anything is generated: pictures, what is before them, and questions, without the room that
-/// is kept for answers.
+/// The positions of a row that are read before anything is generated: pictures, what is before them, questions, and what is given of answers,
+/// without the room that is kept for the rest of these.
 fn prompt(batch: &PackedBatch, row: usize) -> Vec<usize> {
     let length = batch.plan().sequence_len;
-    let mask = &batch.prompt_mask_bt[row * length..(row + 1) * length];
-    (0..length).filter(|&position| mask[position] != 0.0).collect()
+    let mut read: Vec<bool> =
+        batch.prompt_mask_bt[row * length..(row + 1) * length].iter().map(|&mask| mask != 0.0).collect();
+    for question in batch.questions().iter().filter(|question| question.row == row) {
+        read[question.start..question.start + question.prompt_len].fill(true);
+    }
+    (0..length).filter(|&position| read[position]).collect()
 }
 
 /// Where the visual tokens of every row stand among its positions that are read, from the first to the last. Where there are none, the
@@ -129,24 +210,14 @@ fn among(kept: &[usize], position: i32) -> Option<usize> {
     kept.binary_search(&usize::try_from(position).ok()?).ok()
 }
 
-/// Where every question's prompt ends among the positions of its row that are read.
-fn ends(batch: &PackedBatch, kept: &[Vec<usize>]) -> Vec<usize> {
-    let end = |question: &crossloom_data::packing::PackedQuestion| {
-        let behind = question.start + question.prompt_len;
-        kept[question.row].partition_point(|&position| position < behind)
-    };
-    batch.questions().iter().map(end).collect()
-}
-
 /// What a call reads of prompts.
 struct Part<'p> {
     /// The positions of every row that are prompt.
     kept: &'p [Vec<usize>],
     /// Which of these are read now.
     spans: &'p [Range<usize>],
-    /// The room that there is for positions of a row, and for questions.
+    /// The room that there is for positions of a row.
     tokens: usize,
-    questions: usize,
     /// The sequence of the cache that every row goes on with.
     slots: &'p [usize],
 }
@@ -164,16 +235,15 @@ impl Part<'_> {
     }
 }
 
-/// Writes a part of the prompts of a batch; `ends` are those of its questions.
+/// Writes a part of the prompts of a batch.
 fn load_prompts(
     session: &mut Session,
     batch: &PackedBatch,
     pools: &Pools,
     part: &Part<'_>,
-    ends: &[usize],
     seen: &Seen,
 ) -> Result<(), RunError> {
-    let Part { spans, questions, slots, .. } = *part;
+    let Part { spans, slots, .. } = *part;
     let (length, visual) = (batch.plan().sequence_len, batch.plan().visual_tokens);
     session.write(inputs::TOKENS, &part.gathered(&batch.tokens_bt, length, batch.plan().special.pad))?;
     session.write(inputs::POSITIONS, &part.gathered(&batch.positions_bt, length, 0))?;
@@ -208,14 +278,6 @@ fn load_prompts(
         let slots: Vec<i32> = slots.iter().zip(spans).map(kept).collect();
         session.write(inputs::PICTURE_SLOT, &slots)?;
     }
-    let mut last = vec![0; spans.len() * questions];
-    for (question, end) in batch.questions().iter().zip(ends) {
-        let span = &spans[question.row];
-        if span.contains(&(end - 1)) {
-            last[question.row * questions + number(question)] = (end - 1 - span.start) as i32;
-        }
-    }
-    session.write(inputs::TARGET_INDEX, &last)?;
     let [starts, counts] = [|span: &Range<usize>| span.start, |span: &Range<usize>| span.len()]
         .map(|of| spans.iter().map(of).collect::<Vec<usize>>());
     place(session, slots, &starts, &counts)

@@ -14,7 +14,7 @@ use crossloom_runtime::limits::release_freed;
 
 use crate::ExperimentError;
 use crate::graph::{encodes_before, policy, training_func, training_spec};
-use crate::phases::{Decoding, Described, PhasePrograms};
+use crate::phases::{Decoding, Described, PhasePrograms, PhaseSizes};
 
 /// The plans of a variant for one batch shape.
 pub struct Programs {
@@ -122,10 +122,11 @@ impl Programs {
         chunk: Option<usize>,
         target: &dyn Target,
     ) -> Result<Self, ExperimentError> {
-        Self::phases(recipe, shape, Decoding::packed(shape), vocab, chunk, target)
+        let decoding = Decoding::packed(shape);
+        Self::phases(recipe, PhaseSizes { shape, decoding, vocab, chunk, scores: false }, target)
     }
 
-    /// What is needed to read batches of that shape, one prompt a row, and to answer so many prompts at once.
+    /// What is needed to read batches of that shape, one prompt a row, to answer so many prompts at once, and to score continuations.
     ///
     /// # Errors
     /// As [`Programs::to_predict`].
@@ -137,20 +138,13 @@ impl Programs {
         chunk: Option<usize>,
         target: &dyn Target,
     ) -> Result<Self, ExperimentError> {
-        Self::phases(recipe, shape, Decoding { slots, tokens: 1 }, vocab, chunk, target)
+        let decoding = Decoding { slots, tokens: 1 };
+        Self::phases(recipe, PhaseSizes { shape, decoding, vocab, chunk, scores: true }, target)
     }
 
-    fn phases(
-        recipe: &Recipe,
-        shape: BatchShape,
-        decoding: Decoding,
-        vocab: usize,
-        chunk: Option<usize>,
-        target: &dyn Target,
-    ) -> Result<Self, ExperimentError> {
+    fn phases(recipe: &Recipe, sizes: PhaseSizes, target: &dyn Target) -> Result<Self, ExperimentError> {
         let start = Instant::now();
-        let (phases, Described { params, gates }) =
-            PhasePrograms::new(recipe, shape, decoding, vocab, chunk, target)?;
+        let (phases, Described { params, gates }) = PhasePrograms::new(recipe, sizes, target)?;
         let encodes_before = encodes_before(recipe)?;
         release_freed();
         Ok(Self { params, gates, phases, encodes_before, training: None, time: start.elapsed() })

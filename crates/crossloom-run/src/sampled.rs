@@ -90,7 +90,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::generate::tests::recipe;
+    use crate::engine::tests::plain::compared::recipe;
 
     #[test]
     fn a_sample_is_of_the_questions_that_are_asked_and_depends_on_its_seed_alone() {

@@ -12,6 +12,17 @@ struct Next {
     visual: usize,
     target: usize,
     segment: i32,
+    /// The rotary position behind the sample that was written last.
+    turn: usize,
+}
+
+/// A prompt with what is given of its answer, which is read with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Begun<'p> {
+    /// Up to where the answer begins.
+    pub prompt: &'p Conversation,
+    /// The first tokens of the answer; none where it is to begin.
+    pub given: &'p [i32],
 }
 
 /// Writes samples into batches.
@@ -23,8 +34,8 @@ pub(super) struct Layer {
     pub(super) tokens: usize,
 }
 
-/// Writes prompts into batches: conversations up to where their answers begin. Those of a row begin alike, which the row holds once; behind
-/// that each is a segment of its own, so that none sees another.
+/// Writes prompts into batches: conversations up to where their answers begin, or to where what is given of these ends. Those of a row begin
+/// alike, which the row holds once; behind that each is a segment of its own, so that none sees another.
 #[derive(Debug)]
 pub struct PromptLayer(Layer);
 
@@ -40,14 +51,14 @@ impl PromptLayer {
     /// # Errors
     /// More rows than the batch has; a row without prompts, or of prompts that do not begin alike ([`Conversation::beginning`]); prompts that
     /// are longer than a row, or have more views or visual tokens.
-    pub fn lay(&self, rows: &[Vec<&Conversation>], batch: &mut PackedBatch) -> Result<(), ConversationError> {
+    pub fn lay(&self, rows: &[Vec<Begun<'_>>], batch: &mut PackedBatch) -> Result<(), ConversationError> {
         let plan = batch.plan();
         let (most_rows, length, visual) = (plan.batch_size, plan.sequence_len, plan.visual_tokens);
         let (counted, most) = (plan.views.is_some(), plan.views.unwrap_or(1));
         if rows.len() > most_rows {
             return Err(PackingError::TooManyRows { given: rows.len(), limit: most_rows }.into());
         }
-        let first = |row: &Vec<&Conversation>| row.first().map(|prompt| prompt.needs).unwrap_or_default();
+        let first = |row: &Vec<Begun<'_>>| row.first().map(|begun| begun.prompt.needs).unwrap_or_default();
         let views: usize = rows.iter().map(|row| first(row).views).sum();
         let most_of_row = rows.iter().map(|row| first(row).views).max().unwrap_or_default();
         let tokens = rows.iter().map(|row| first(row).visual).max().unwrap_or_default();
@@ -63,9 +74,10 @@ impl PromptLayer {
         batch.clear(true);
         batch.pixels_bchw.fill(0.0);
         let mut views = 0;
-        for (row, prompts) in rows.iter().enumerate() {
-            let (Some((prompt, others)), Some(shared)) =
-                (prompts.split_first(), Conversation::beginning(prompts))
+        for (row, begun) in rows.iter().enumerate() {
+            let prompts: Vec<&Conversation> = begun.iter().map(|begun| begun.prompt).collect();
+            let (Some((Begun { prompt, given }, others)), Some(shared)) =
+                (begun.split_first(), Conversation::beginning(&prompts))
             else {
                 let problem = format!("the {} prompts of row {row} do not begin alike", prompts.len());
                 return Err(ConversationError::Views { problem });
@@ -73,15 +85,19 @@ impl PromptLayer {
             let mut next = Next::default();
             self.0.sample(prompt, row, if counted { views } else { row }, &mut next, batch)?;
             views += prompt.needs.views;
+            // Where they have nothing of their own, what is given of all answers stands behind the first prompt.
+            let positions = &batch.positions_bt[row * length..][..prompt.tokens.len()];
+            let turn = positions.get(shared).map_or(next.turn, |&turn| turn as usize);
+            append(given, row, &mut next, batch)?;
             let no_question = match prompt.pictures.first().filter(|_| !counted) {
                 _ if !others.is_empty() => shared,
                 Some(picture) => picture.end(),
                 None => 0,
             };
             batch.segments_bt[row * length..row * length + no_question].fill(IMAGE_SEGMENT);
-            batch.ask(row, next.segment, 0..prompt.tokens.len());
-            for prompt in others {
-                branch(&prompt.tokens, shared, row, &mut next, batch)?;
+            batch.ask(row, next.segment, 0..next.position);
+            for begun in others {
+                branch(*begun, (shared, turn), row, &mut next, batch)?;
             }
         }
         batch.real_rows = rows.len();
@@ -89,33 +105,46 @@ impl PromptLayer {
     }
 }
 
-/// Writes what a prompt has behind the `shared` positions that its row holds already.
+/// Writes what a prompt and its answer have behind the `shared` positions that its row holds already; the first of it has the rotary position
+/// `turn`.
 fn branch(
+    Begun { prompt, given }: Begun<'_>,
+    (shared, turn): (usize, usize),
+    row: usize,
+    next: &mut Next,
+    batch: &mut PackedBatch,
+) -> Result<(), ConversationError> {
+    let own = prompt.tokens.get(shared..).unwrap_or_default();
+    (next.segment, next.turn) = (next.segment + 1, turn);
+    let start = next.position;
+    append(own, row, next, batch)?;
+    let at = row * batch.plan().sequence_len;
+    batch.prompt_mask_bt[at + start..at + next.position].fill(1.0);
+    append(given, row, next, batch)?;
+    // A prompt that is all shared ends where that does.
+    let place = if next.position == start { 0..shared } else { start..next.position };
+    batch.ask(row, next.segment, place);
+    Ok(())
+}
+
+/// Writes tokens behind a sample's last position.
+fn append(
     tokens: &[i32],
-    shared: usize,
     row: usize,
     next: &mut Next,
     batch: &mut PackedBatch,
 ) -> Result<(), ConversationError> {
     let length = batch.plan().sequence_len;
-    let own = tokens.get(shared..).unwrap_or_default();
-    let (start, end) = (next.position, next.position + own.len());
+    let end = next.position + tokens.len();
     if end > length {
         let (elements, limit) = (end as u128, length as u128);
         return Err(PackingError::TooLarge { array: "tokens_bt", elements, limit }.into());
     }
-    next.segment += 1;
-    next.position = end;
-    // Its first token stands where that of the row's first prompt does.
-    let turn = batch.positions_bt[row * length..][..length].get(shared).copied().unwrap_or_default();
-    let at = row * length + start..row * length + end;
-    batch.tokens_bt[at.clone()].copy_from_slice(own);
+    let at = row * length + next.position..row * length + end;
+    batch.tokens_bt[at.clone()].copy_from_slice(tokens);
     batch.segments_bt[at.clone()].fill(next.segment);
-    batch.prompt_mask_bt[at.clone()].fill(1.0);
-    batch.positions_bt[at].iter_mut().zip(turn..).for_each(|(position, turn)| *position = turn);
-    // A prompt that is all shared ends where that does.
-    let place = if own.is_empty() { 0..shared } else { start..end };
-    batch.ask(row, next.segment, place);
+    batch.positions_bt[at].iter_mut().zip(next.turn..).for_each(|(position, turn)| *position = turn as i32);
+    (next.position, next.turn) = (end, next.turn + tokens.len());
     Ok(())
 }
 
@@ -224,7 +253,7 @@ impl Layer {
             batch.targets_bm[slot] = tokens[position];
             next.target += 1;
         }
-        next.position += tokens.len();
+        (next.position, next.turn) = (next.position + tokens.len(), turn);
         Ok(())
     }
 }

@@ -30,7 +30,7 @@ mod survey;
 
 pub use bucket::{Bucket, Room};
 pub use error::ConversationError;
-pub use lay::PromptLayer;
+pub use lay::{Begun, PromptLayer};
 pub use mixture::{Drawn, MixtureSampler, MixtureState, Source};
 pub use pictures::PictureReader;
 pub use reader::{Conversation, ConversationReader, Shown};

@@ -24,15 +24,17 @@ pub use normalize::{Normalization, PixelTable};
 pub use processor::{ImageProcessor, PixelSettings, Processed, ProcessorFamily, ResizeTo};
 pub use resize::ResizeFilter;
 
+use std::sync::Arc;
+
 /// How many colour channels every picture has.
 pub const CHANNELS: usize = 3;
 
-/// An 8-bit RGB picture, rows from top to bottom, channels innermost (`[height, width, 3]`).
+/// An 8-bit RGB picture, rows from top to bottom, channels innermost (`[height, width, 3]`). Clones share their samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     width: u32,
     height: u32,
-    rgb: Vec<u8>,
+    rgb: Arc<Vec<u8>>,
 }
 
 impl Image {
@@ -45,7 +47,7 @@ impl Image {
         if expected == 0 || rgb.len() != expected {
             return Err(ImageError::WrongLength { width, height, expected, found: rgb.len() });
         }
-        Ok(Self { width, height, rgb })
+        Ok(Self { width, height, rgb: Arc::new(rgb) })
     }
 
     /// Pixels per row.

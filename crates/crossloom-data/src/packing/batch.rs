@@ -15,7 +15,8 @@ pub struct PackedQuestion {
     pub example: Option<usize>,
     /// Its first position.
     pub start: usize,
-    /// How many positions the question and `<answer>` take; the answer begins behind them.
+    /// How many positions the question and `<answer>` take, and what is given of an answer that is read with them; what is generated
+    /// begins behind them.
     pub prompt_len: usize,
     /// How many answer tokens were given or generated so far, `<eos>` not counted.
     pub answer_len: usize,
@@ -160,7 +161,7 @@ impl PackedBatch {
         Ok(())
     }
 
-    /// Notes that a prompt ends with these positions of a row, and that its answer is awaited.
+    /// Notes that a prompt, with what is given of its answer, ends with these positions of a row, and that what follows is awaited.
     pub(crate) fn ask(&mut self, row: usize, segment: i32, place: Range<usize>) {
         self.questions.push(PackedQuestion {
             row,

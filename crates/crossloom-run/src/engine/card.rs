@@ -55,6 +55,8 @@ pub struct Card {
     pub(super) conditioned: bool,
     /// How many requests may share a slot.
     pub(super) together: usize,
+    /// The most positions from the first visual token of a prompt to its last, where all are read at once since a gate pools them.
+    pub(super) stretch: Option<usize>,
 }
 
 /// What something is computed of besides the prompt.
@@ -126,6 +128,14 @@ pub enum PromptError {
     /// A conversation that the model cannot read.
     #[error("{0}")]
     Conversation(&'static str),
+    /// A token that no row of the embedding has.
+    #[error("token {id} is outside the vocabulary of {size}")]
+    Vocabulary {
+        /// The token.
+        id: i32,
+        /// How many there are.
+        size: usize,
+    },
     /// There is no question.
     #[error("a question is blank, and has no answer")]
     Blank,
@@ -155,6 +165,7 @@ impl From<PromptError> for ExperimentError {
                 error.to_string(),
                 "give as many pictures as the model and the messages have places for",
             ),
+            PromptError::Vocabulary { .. } => Self::request(error.to_string(), "give tokens of this model"),
             PromptError::Conversation(_) | PromptError::Blank => {
                 Self::request(error.to_string(), "ask one question")
             }
@@ -260,12 +271,30 @@ impl Card {
     /// # Errors
     /// As [`Card::chat`].
     pub fn text(&self, text: &str, pictures: Vec<Image>) -> Result<Prompt, PromptError> {
+        self.continued(&self.tokens(text)?, pictures, text)
+    }
+
+    /// Tokens as they are, with pictures in front of them.
+    ///
+    /// # Errors
+    /// As [`Card::text`]; an id that is none of a token.
+    pub fn ids(&self, ids: &[i32], pictures: Vec<Image>) -> Result<Prompt, PromptError> {
+        let outside = |id: &&i32| !usize::try_from(**id).is_ok_and(|id| id < self.vocabulary);
+        if let Some(&id) = ids.iter().find(outside) {
+            return Err(PromptError::Vocabulary { id, size: self.vocabulary });
+        }
+        let text = if self.conditioned { self.tokenizer.decode(ids)? } else { String::new() };
+        self.continued(ids, pictures, &text)
+    }
+
+    /// Tokens that are gone on from, with pictures in front of them; `text` is theirs, where something is computed of it.
+    fn continued(&self, tokens: &[i32], pictures: Vec<Image>, text: &str) -> Result<Prompt, PromptError> {
         self.counts(pictures.len())?;
         let places = if self.has_vision() { pictures.len() } else { 1 };
-        let ids: Vec<i32> = std::iter::repeat_n(PICTURE, places).chain(self.tokens(text)?).collect();
-        if ids.len() == places {
+        if tokens.is_empty() {
             return Err(PromptError::Blank);
         }
+        let ids: Vec<i32> = std::iter::repeat_n(PICTURE, places).chain(tokens.iter().copied()).collect();
         self.prompt(&ids, pictures, text)
     }
 
@@ -334,10 +363,11 @@ impl Card {
             return Err(apart);
         };
         let own: usize = prompts.iter().map(|prompt| prompt.tokens.len() - shared).sum();
-        let answers: usize =
-            requests.iter().map(|request| request.max_new_tokens + request.given.len()).sum();
         // The last token of an answer is never read.
-        if shared + own + answers - requests.len() > self.positions {
+        let answer = |request: &Request| request.max_new_tokens + request.given.len();
+        let answers: usize = requests.iter().map(answer).sum();
+        let read: usize = requests.iter().map(|request| answer(request).saturating_sub(1)).sum();
+        if shared + own + read > self.positions {
             return Err(Refused::TooLong { prompt: shared + own, answer: answers, room: self.positions });
         }
         Ok(())
@@ -348,17 +378,17 @@ impl Card {
     /// # Errors
     /// All that [`Refused`] names but a full queue and an engine that stops.
     pub fn admits(&self, request: &Request) -> Result<(), Refused> {
-        let Request { prompt, sampling, stop, max_new_tokens, logprobs, given, .. } = request;
+        let Request { prompt, sampling, stop, max_new_tokens, logprobs, given, echo, .. } = request;
         sampling.check()?;
         if prompt.positions() == 0 {
             return Err(Refused::Empty("the prompt has no tokens"));
         }
         let answer = max_new_tokens.saturating_add(given.len());
-        if answer == 0 {
+        if answer == 0 && !echo {
             return Err(Refused::Empty("the answer may have no tokens"));
         }
         // The last token of an answer is never read.
-        if prompt.positions().saturating_add(answer - 1) > self.positions {
+        if prompt.positions().saturating_add(answer.saturating_sub(1)) > self.positions {
             return Err(Refused::TooLong { prompt: prompt.positions(), answer, room: self.positions });
         }
         let (least, most) = self.pictures();
@@ -370,6 +400,12 @@ impl Card {
         let Room { visual, views, .. } = prompt.conversation.needs;
         if visual > self.room.visual || views > self.room.views {
             return Err(Refused::Pictures { given: views, least, most: self.room.views });
+        }
+        let shown = &prompt.conversation.pictures;
+        if let (Some(most), Some(first), Some(last)) = (self.stretch, shown.first(), shown.last())
+            && last.end() - first.start > most
+        {
+            return Err(Refused::Stretch { positions: last.end() - first.start, most });
         }
         let outside = |id: &&i32| !usize::try_from(**id).is_ok_and(|id| id < self.vocabulary);
         if let Some(&id) = prompt.tokens().iter().chain(given).find(outside) {

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use super::queue::Queue;
-use super::{BadSampling, Card, Event, GateValue, Reason, Request, Usage};
+use super::{BadSampling, Card, Event, GateValue, Reason, Request, Token, Usage};
 use crate::ExperimentError;
 
 /// What an engine was asked and did since it began.
@@ -31,6 +31,8 @@ pub struct Stats {
     pub tokens_in: u64,
     /// Tokens that were told.
     pub tokens_out: u64,
+    /// Calls that read prompts, or chunks of them.
+    pub prefills: u64,
     /// Decodes of all live requests.
     pub rounds: u64,
     /// Pictures that the vision encoder saw.
@@ -71,6 +73,17 @@ pub enum Refused {
         /// The fewest.
         least: usize,
         /// The most.
+        most: usize,
+    },
+    /// Pictures that lie too far apart for the chunks in which prompts are read: a gate pools the hidden state over all of them.
+    #[error(
+        "the pictures take {positions} positions with what stands between them; {most} are read at once, and a gate pools all of \
+         them"
+    )]
+    Stretch {
+        /// From the first visual token to the last.
+        positions: usize,
+        /// Positions of a chunk.
         most: usize,
     },
     /// A token that no row of the embedding has.
@@ -173,6 +186,8 @@ pub struct Running {
 pub struct Answer {
     /// Its tokens, without its end.
     pub ids: Vec<i32>,
+    /// The prompt's own tokens, where these were asked for.
+    pub prompt: Vec<Token>,
     /// Its text, without a text that ended it.
     pub text: String,
     /// The log-probability of every token, where they were asked for.
@@ -189,6 +204,7 @@ pub struct Answer {
 #[derive(Debug, Default)]
 struct Heard {
     ids: Vec<i32>,
+    prompt: Vec<Token>,
     text: String,
     logprobs: Vec<f32>,
     gates: Option<Vec<GateValue>>,
@@ -198,16 +214,16 @@ impl Heard {
     /// Takes one more event; the answer, where it was the last.
     fn add(&mut self, event: Event) -> Option<Result<Answer, String>> {
         match event {
-            Event::Started { gates, .. } => self.gates = gates,
+            Event::Started { prompt, gates, .. } => (self.prompt, self.gates) = (prompt, gates),
             Event::Token(token) => {
                 self.ids.push(token.id);
                 self.text.push_str(&token.text);
                 self.logprobs.extend(token.logprob);
             }
-            Event::Done { text: rest, reason, usage } => {
-                let Self { ids, mut text, logprobs, gates } = std::mem::take(self);
+            Event::Done { text: rest, reason, usage, .. } => {
+                let Self { ids, prompt, mut text, logprobs, gates } = std::mem::take(self);
                 text.push_str(&rest);
-                return Some(Ok(Answer { ids, text, logprobs, gates, reason, usage }));
+                return Some(Ok(Answer { ids, prompt, text, logprobs, gates, reason, usage }));
             }
             Event::Failed(problem) => return Some(Err(problem)),
         }

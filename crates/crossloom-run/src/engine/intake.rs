@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use crossloom_data::conversations::{Conversation, PromptLayer, Room};
-use crossloom_data::packing::{ImageMode, PackedBatch, PackingPlan};
+use crossloom_data::conversations::{Begun, PromptLayer, Room};
+use crossloom_data::packing::{ImageMode, PackedBatch, PackedQuestion, PackingPlan};
 use crossloom_data::tokenizer::QuestionTokenizer;
 use crossloom_recipe::Recipe;
 
 use super::Card;
 use super::card::{Eyes, Question};
-use super::live::Sequence;
+use super::live::{Live, Sequence};
 use crate::ExperimentError;
 use crate::batch::Pools;
 use crate::conversations::picture_reader;
@@ -62,6 +62,7 @@ impl Intake {
             edges: Vec::new(),
             conditioned: recipe.topology.conditioning.given_width().is_some(),
             together: plan.questions_per_sequence,
+            stretch: None,
         };
         let table = processor.normalization().table()?;
         Ok(Self {
@@ -80,11 +81,10 @@ impl Intake {
         phases: &mut Phases,
         rows: &[Sequence],
     ) -> Result<(PackedBatch, Reading), ExperimentError> {
-        let prompts: Vec<Vec<&Conversation>> = (rows.iter())
-            .map(|row| row.open.iter().map(|live| &*live.request.prompt.conversation).collect())
-            .collect();
+        let prompts: Vec<Vec<Begun<'_>>> =
+            rows.iter().map(|row| row.open.iter().map(Live::begun).collect()).collect();
         // Prompts of a row show the same pictures.
-        let needs = || prompts.iter().filter_map(|row| Some(row.first()?.needs));
+        let needs = || prompts.iter().filter_map(|row| Some(row.first()?.prompt.needs));
         let views: usize = needs().map(|needs| needs.views).sum();
         let visual = needs().map(|needs| needs.visual).max().unwrap_or_default();
         let holds =
@@ -97,6 +97,12 @@ impl Intake {
         let mut slots: Vec<usize> = rows.iter().map(|row| row.slot).collect();
         slots.resize(phases.rows(), 0);
         let reading = Reading::begin(phases, &batch, self.encoding, slots)?;
+        if !rows.iter().any(Sequence::is_scored) {
+            return Ok((batch, reading));
+        }
+        let asked = rows.iter().flat_map(|row| &row.open).zip(batch.questions());
+        let positions: Vec<Vec<usize>> = asked.map(|(live, question)| targets(live, question)).collect();
+        let reading = reading.scoring(&batch, &positions);
         Ok((batch, reading))
     }
 
@@ -113,4 +119,14 @@ impl Intake {
         }
         Ok(batch.lay_vectors(|question| vectors.get(question.row).map(|vector| &vector[..]))?)
     }
+}
+
+/// The positions of a row at which something is predicted for a request that is asked there.
+fn targets(live: &Live, question: &PackedQuestion) -> Vec<usize> {
+    let Begun { prompt, given } = live.begun();
+    let (all, end) = (prompt.tokens.len() + given.len(), question.start + question.prompt_len);
+    // What it shares with others stands at the beginning of the row.
+    let shared = all - question.prompt_len;
+    let position = |(place, _)| if place < shared { place } else { end - (all - place) };
+    live.targets().into_iter().map(position).collect()
 }

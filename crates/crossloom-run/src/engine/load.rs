@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossloom_data::conversations::{PromptLayer, Room};
 use crossloom_data::packing::{ImageMode, PackingPlan, PromptSizes};
 use crossloom_data::tokenizer::QuestionTokenizer;
-use crossloom_model::{BatchShape, ViewShape};
+use crossloom_model::{BatchShape, Chunking, ViewShape, chunking};
 use crossloom_recipe::Recipe;
 
 use super::card::Eyes;
@@ -56,7 +56,7 @@ pub(super) fn load(served: Served, limits: &Limits) -> Result<Parts, ExperimentE
     let mut programs = Programs::to_serve(&recipe, shape, slots, vocab, resources.chunk, device.target())?;
     let start = Start::new(&recipe, &programs.params)?;
     let held = DataNeed {
-        batches: largest.batch_bytes(),
+        batches: largest.batch_bytes() + programs.phases.scored_bytes(),
         pictures: MANY,
         budget: resources.pictures,
         ..DataNeed::default()
@@ -120,6 +120,8 @@ impl Served {
             edges: Vec::new(),
             conditioned: recipe.topology.conditioning.given_width().is_some(),
             together: 1,
+            stretch: (limits.resources.chunk)
+                .filter(|&chunk| chunk < sizes.positions && chunking(recipe) == Chunking::AroundPictures),
             tokenizer: tokenizer.clone(),
         })
     }

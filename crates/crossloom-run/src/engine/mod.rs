@@ -160,4 +160,4 @@ impl Drop for Leaving {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

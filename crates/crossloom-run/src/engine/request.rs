@@ -18,9 +18,11 @@ pub struct Request {
     /// With every token its log-probability, and those of so many of the likeliest. They are of the model's own distribution, before
     /// penalties, temperature and what is left out.
     pub logprobs: Option<usize>,
-    /// Tokens that the answer begins with, whatever the model would say: a continuation to be scored, or a prompt that is
-    /// scored token by token. They are told as others are.
+    /// Tokens that the answer begins with, whatever the model would say: a continuation to be scored. They are read with the prompt, and
+    /// told as others are.
     pub given: Vec<i32>,
+    /// Whether the prompt's own tokens are told when it was read, visual ones left out; with log-probabilities where these are asked for.
+    pub echo: bool,
     /// Whether the gates of this prompt are told.
     pub gates: bool,
 }
@@ -35,6 +37,7 @@ impl Request {
             max_new_tokens,
             logprobs: None,
             given: Vec::new(),
+            echo: false,
             gates: false,
         }
     }
@@ -47,6 +50,8 @@ pub enum Event {
     Started {
         /// Its positions, pictures included.
         prompt_tokens: usize,
+        /// The prompt's own tokens, where [`Request::echo`] asks for them. One that nothing stands in front of has no log-probability.
+        prompt: Vec<Token>,
         /// The gate of every edge for this prompt, where that was asked for and the model has gates.
         gates: Option<Vec<GateValue>>,
     },
@@ -58,6 +63,8 @@ pub enum Event {
         text: String,
         /// Why it ended.
         reason: Reason,
+        /// The model's own end, where that ended it and log-probabilities are asked for.
+        end: Option<Token>,
         /// What it took.
         usage: Usage,
     },
@@ -65,7 +72,7 @@ pub enum Event {
     Failed(String),
 }
 
-/// A token of an answer.
+/// A token of an answer, or of a prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
     /// Its id.

@@ -10,15 +10,15 @@ use crossloom_model::inputs;
 use crossloom_recipe::{PointAddress, Tap};
 use crossloom_runtime::{RunError, Session};
 
-use super::GateValue;
 use super::intake::Intake;
-use super::live::{Live, Sequence};
+use super::live::{Live, Score, Sequence};
 use super::queue::{Asked, Queue};
+use super::{Card, GateValue};
 use crate::ExperimentError;
 use crate::batch::{Laid, load_text_segments};
 use crate::gates::GateMoments;
 use crate::phases::Phases;
-use crate::prefill::{Reading, place};
+use crate::prefill::{Reading, Scored, place};
 
 /// A model with its slots.
 pub(super) struct Slots<'m> {
@@ -42,8 +42,17 @@ struct Group {
     laid: Option<(PackedBatch, Reading)>,
     /// By row: its gates, where a request of it asked for them.
     gates: Vec<Option<Vec<GateValue>>>,
-    /// By request, row after row: its first token and the logits of it, once its prompt was read to its end.
-    first: Vec<Option<(i32, Option<Vec<f32>>)>>,
+    /// By request, row after row.
+    known: Vec<Known>,
+}
+
+/// What was read for a request.
+#[derive(Default)]
+struct Known {
+    /// Of each token of the prompt and of what is given of the answer that is scored.
+    scores: Vec<Score>,
+    /// Its first token that is drawn and the logits of it, once its prompt was read to its end.
+    first: Option<(i32, Option<Vec<f32>>)>,
 }
 
 impl<'m> Slots<'m> {
@@ -184,7 +193,10 @@ impl<'m> Slots<'m> {
                 if self.admitted.is_empty() || waits {
                     return Ok(());
                 }
-                let count = self.admitted.len().min(rows);
+                // Those that are scored are read in calls of their own, whose results are others.
+                let scored = self.admitted.front().is_some_and(Sequence::is_scored);
+                let alike = self.admitted.iter().take_while(|sequence| sequence.is_scored() == scored);
+                let count = alike.take(rows).count();
                 none.insert(Group::of(self.admitted.drain(..count).collect()))
             }
         };
@@ -202,16 +214,12 @@ impl<'m> Slots<'m> {
                     group.gates[row] = Some(told(&gates));
                 }
             }
-            let open = group.rows.iter().flat_map(|row| &row.open);
-            let ended = open.zip(&read.ended).enumerate();
-            let ended = ended.filter_map(|(number, (live, at))| Some((number, live, (*at)?)));
-            let ended: Vec<(usize, &Live, usize)> = ended.collect();
-            let wanted = ended.iter().any(|(_, live, _)| live.reads_logits());
-            let next = Predicted::read(read.session, wanted)?;
-            for (number, live, at) in ended {
-                let logits = |logits: &[f32]| live.reads_logits().then(|| logits.to_vec());
-                group.first[number] = next.of(at).map(|(best, of)| (best, of.and_then(logits)));
+            let open: Vec<&Live> = group.rows.iter().flat_map(|row| &row.open).collect();
+            match read.scored {
+                None => first_tokens(read.session, &read.ended, &open, &mut group.known)?,
+                Some(scored) => scores(self.phases, &scored, &open, &mut group.known)?,
             }
+            self.queue.count(|stats| stats.prefills += 1);
         }
         if reading.is_done()
             && let Some(group) = self.reading.take()
@@ -223,19 +231,25 @@ impl<'m> Slots<'m> {
 
     /// Requests whose prompts are read take their first tokens.
     fn start(&mut self, group: Group) {
-        let Group { rows, laid: Some((batch, reading)), gates, first } = group else { return };
+        let Group { rows, laid: Some((batch, reading)), gates, known } = group else { return };
         let lengths = reading.lengths();
-        let mut asked = batch.questions().iter().zip(first);
+        let mut asked = batch.questions().iter().zip(known);
         for (((row, sequence), gates), held) in rows.into_iter().enumerate().zip(gates).zip(lengths) {
             let Sequence { slot, open, .. } = sequence;
             let mut goes_on = Vec::with_capacity(open.len());
-            for (mut live, (question, first)) in open.into_iter().zip(asked.by_ref()) {
+            for (mut live, (question, Known { scores, first })) in open.into_iter().zip(asked.by_ref()) {
                 let last = question.start + question.prompt_len - 1;
                 let position = batch.positions_bt[row * batch.plan().sequence_len + last];
-                live.next = (live.next.0, position, question.segment);
-                live.started(gates.clone().filter(|_| live.request.gates));
-                let first = first.as_ref().map(|(best, logits)| (*best, logits.as_deref()));
-                goes_on.extend(self.take(live, first));
+                // What is given is written first, each token one position further.
+                let given = live.begun().given.len() as i32;
+                live.next = (live.next.0, position - given, question.segment);
+                let gates = gates.clone().filter(|_| live.request.gates);
+                goes_on.extend(self.going(live, |live, card| {
+                    if live.begin(gates, scores, card)? {
+                        return Ok(true);
+                    }
+                    take(live, first.as_ref().map(|(best, logits)| (*best, logits.as_deref())), card)
+                }));
             }
             self.queue.count(|stats| stats.tokens_in += held as u64);
             self.go_on(Sequence { slot, held, open: goes_on });
@@ -291,21 +305,21 @@ impl<'m> Slots<'m> {
             let held = held + open.len();
             let mut goes_on = Vec::with_capacity(open.len());
             for (column, live) in open.into_iter().enumerate() {
-                goes_on.extend(self.take(live, next.of(row * width + column)));
+                let next = next.of(row * width + column);
+                goes_on.extend(self.going(live, |live, card| take(live, next, card)));
             }
             self.go_on(Sequence { slot, held, open: goes_on });
         }
         Ok(())
     }
 
-    /// A request takes what is predicted for it. It goes on, unless it has ended or this fails: that is nobody else's matter.
-    fn take(&self, mut live: Live, predicted: Option<(i32, Option<&[f32]>)>) -> Option<Live> {
-        let card = &self.of.card;
-        let taken = caught(|| {
-            let (best, logits) = predicted.ok_or("nothing is predicted behind its prompt")?;
-            live.take(best, logits, card).map_err(|error| error.to_string())
-        });
-        match taken {
+    /// A request does something, and goes on unless it says that it has ended, or this fails: that is nobody else's matter.
+    fn going(
+        &self,
+        mut live: Live,
+        does: impl FnOnce(&mut Live, &Card) -> Result<bool, ExperimentError>,
+    ) -> Option<Live> {
+        match caught(|| does(&mut live, &self.of.card).map_err(|error| error.to_string())) {
             Ok(false) => return Some(live),
             Ok(true) => {
                 let written = live.written();
@@ -323,9 +337,64 @@ impl<'m> Slots<'m> {
 impl Group {
     fn of(rows: Vec<Sequence>) -> Self {
         let requests = rows.iter().map(|row| row.open.len()).sum();
-        let (gates, first) = (vec![None; rows.len()], vec![None; requests]);
-        Self { rows, laid: None, gates, first }
+        let known = std::iter::repeat_with(Known::default).take(requests).collect();
+        Self { gates: vec![None; rows.len()], rows, laid: None, known }
     }
+}
+
+/// Notes the first tokens of the requests whose prompts a call has read to their ends, of which `ended` says the rows of its results.
+fn first_tokens(
+    session: &Session,
+    ended: &[Option<usize>],
+    open: &[&Live],
+    known: &mut [Known],
+) -> Result<(), RunError> {
+    let wanted = open.iter().zip(ended).any(|(live, at)| at.is_some() && live.reads_logits());
+    let next = Predicted::read(session, wanted)?;
+    for ((live, known), at) in open.iter().zip(known).zip(ended) {
+        if let Some(at) = *at {
+            known.first = next.of(at).map(|predicted| kept(live, predicted));
+        }
+    }
+    Ok(())
+}
+
+/// Notes what is predicted at the positions that a call has read the states of: scores of tokens that are known, and first tokens.
+fn scores(
+    phases: &mut Phases,
+    scored: &Scored,
+    open: &[&Live],
+    known: &mut [Known],
+) -> Result<(), ExperimentError> {
+    let targets: Vec<Vec<(usize, Option<i32>)>> = open.iter().map(|live| live.targets()).collect();
+    for (of, states) in scored.pieces(phases.predicted()) {
+        let next = Predicted::read(phases.predict(states)?, true)?;
+        for (row, &(request, target)) in of.iter().enumerate() {
+            let (live, known) = (open[request], &mut known[request]);
+            let (Some(predicted), (_, token)) = (next.of(row), targets[request][target]) else { continue };
+            match (token, predicted.1) {
+                (Some(token), Some(logits)) => known.scores.extend(live.score(token, logits)),
+                _ => known.first = Some(kept(live, predicted)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A request takes what is predicted for it. Says whether it has ended.
+fn take(
+    live: &mut Live,
+    predicted: Option<(i32, Option<&[f32]>)>,
+    card: &Card,
+) -> Result<bool, ExperimentError> {
+    let (best, logits) = predicted
+        .ok_or_else(|| ExperimentError::request("nothing is predicted behind a prompt", "this is a bug"))?;
+    Ok(live.take(best, logits, card)?)
+}
+
+/// What is predicted for a request, with logits where it looks at them.
+fn kept(live: &Live, (best, logits): (i32, Option<&[f32]>)) -> (i32, Option<Vec<f32>>) {
+    (best, logits.filter(|_| live.reads_logits()).map(<[f32]>::to_vec))
 }
 
 /// Does a piece of work; a panic is an error like any other.

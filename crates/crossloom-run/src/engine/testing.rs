@@ -76,6 +76,7 @@ impl Scripted {
             edges: model.edges,
             conditioned: false,
             together: 1,
+            stretch: None,
         };
         let client = Client { card: Arc::new(card), queue: Arc::new(Queue::new(queue, 1)) };
         let requests = Arc::clone(&client.queue);

@@ -69,8 +69,8 @@ fn log_softmax(row: &[f32]) -> Vec<f64> {
     row.iter().map(|&logit| f64::from(logit) - sum.ln()).collect()
 }
 
-/// Conversations with a picture, one in tiles, two, and none, up to their last picture; what follows is given token by token. The ids are those
-/// of transformers' processor, and every token is as likely as its model says. All are asked at once.
+/// Conversations with a picture, one in tiles, two, and none, up to their last picture; what follows is given, and the prompt's own words are told.
+/// The ids are those of transformers' processor, and every token is as likely as its model says. All are asked at once.
 #[test]
 fn prompts_and_what_follows_them_are_those_of_transformers() {
     let Cases { every, mut checkpoints } =
@@ -88,36 +88,46 @@ fn prompts_and_what_follows_them_are_those_of_transformers() {
             let start = prompt.positions();
             assert_eq!(prompt.tokens(), &case.ids[..start], "{checkpoint}, {}", case.name);
             let given = case.ids[start..].to_vec();
-            let request = Request { given, logprobs: Some(100), ..Request::new(prompt, 0) };
+            let request = Request { given, logprobs: Some(100), echo: true, ..Request::new(prompt, 0) };
             (case, start, client.submit(request).unwrap())
         });
-        let (asked, mut compared): (Vec<_>, usize) = (asked.collect(), 0);
+        let (asked, mut compared, mut of_prompts): (Vec<_>, usize, usize) = (asked.collect(), 0, 0);
+        let image = client.card().tokenizer().special().image;
         for (case, start, mut running) in asked {
-            let mut tokens: Vec<Token> = Vec::new();
+            let (mut tokens, mut told): (Vec<Token>, Vec<Token>) = Default::default();
             while let Some(event) = running.wait() {
                 match event {
                     Event::Token(token) => tokens.push(token),
                     Event::Failed(problem) => panic!("{problem}"),
-                    Event::Started { .. } | Event::Done { .. } => {}
+                    Event::Started { prompt, .. } => told = prompt,
+                    Event::Done { .. } => {}
                 }
             }
+            // Every position has its token, but for those of pictures.
+            let words = told.into_iter().chain(tokens.iter().cloned());
+            let places = (0..case.ids.len()).filter(|&at| at >= start || case.ids[at] != image);
+            let all: BTreeMap<usize, Token> = places.zip(words).collect();
+            assert!(all.iter().all(|(&at, token)| token.id == case.ids[at]));
             assert_eq!(tokens.iter().map(|token| token.id).collect::<Vec<_>>(), case.ids[start..]);
             let rows = &known[&format!("{checkpoint}.{}", case.name)];
             let vocabulary = client.card().vocabulary();
             // What is predicted at a position is told with the token behind it.
-            let kept = (0..case.ids.len() - 1).step_by(every).enumerate().filter(|(_, at)| at + 1 >= start);
-            for (row, at) in kept {
+            for (row, at) in (0..case.ids.len() - 1).step_by(every).enumerate() {
+                let Some(token) = all.get(&(at + 1)) else { continue };
                 let wanted = log_softmax(&rows[row * vocabulary..(row + 1) * vocabulary]);
-                let token = &tokens[at + 1 - start];
                 for (id, logprob) in token.top.iter().copied().chain([(token.id, token.logprob.unwrap())]) {
                     let wanted = wanted[id as usize];
                     let off = (f64::from(logprob) - wanted).abs();
                     assert!(off < 5e-4, "{checkpoint}, {}, {at}: {id}: {logprob} {wanted}", case.name);
                 }
                 compared += 1;
+                of_prompts += usize::from(at + 1 < start);
             }
         }
-        assert!(compared > 3, "{checkpoint}: {compared} positions");
+        assert!(
+            compared - of_prompts > 3 && of_prompts > 3,
+            "{checkpoint}: {compared} positions, {of_prompts} of prompts"
+        );
         engine.finish().unwrap();
     }
 }

@@ -37,6 +37,16 @@ pub(crate) struct Piece {
     pub(crate) reason: Option<Reason>,
 }
 
+impl Piece {
+    /// Adds tokens with their texts.
+    pub(crate) fn add(&mut self, tokens: impl IntoIterator<Item = Token>) {
+        for token in tokens {
+            self.text.push_str(&token.text);
+            self.tokens.push(token);
+        }
+    }
+}
+
 /// What all answers of a request took. A prompt is counted once, however many answers it has.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Spent {
@@ -74,6 +84,11 @@ impl Form {
     /// Whether every token is told, also one without a text of its own.
     pub(crate) fn tells_tokens(&self) -> bool {
         self.logprobs
+    }
+
+    /// The model's own end, where it is told as a token: among those of a completion, whose number is that of its log-probabilities.
+    pub(crate) fn told_end(&self, end: Option<Token>) -> Option<Token> {
+        end.filter(|_| self.by == Interface::Completion)
     }
 
     /// Adds what an answer took.
@@ -204,9 +219,11 @@ impl Form {
         let mut offset = piece.offset;
         for token in &piece.tokens {
             tokens.push(self.spelled(token.id).0);
-            logprobs.push(finite(token.logprob.unwrap_or(NO_LOGPROB)));
             let top = token.top.iter().map(|&(id, logprob)| (self.spelled(id).0, finite(logprob).into()));
-            tops.push(top.collect::<Map<String, Value>>());
+            let top = top.collect::<Map<String, Value>>();
+            // A token that nothing stands in front of has none.
+            logprobs.push(token.logprob.map_or(Value::Null, |logprob| finite(logprob).into()));
+            tops.push(token.logprob.map_or(Value::Null, |_| top.into()));
             offsets.push(offset);
             offset += token.text.chars().count();
         }

@@ -33,13 +33,14 @@ pub(crate) async fn whole(mut events: Events, form: &Form, count: usize) -> Resu
     while let Some((index, event)) = events.next().await? {
         let Some(answer) = answers.get_mut(index) else { continue };
         match event {
-            Event::Started { gates, .. } => answer.gates = gates,
-            Event::Token(token) => {
-                answer.text.push_str(&token.text);
-                answer.tokens.push(token);
+            Event::Started { prompt, gates, .. } => {
+                answer.gates = gates;
+                answer.add(prompt);
             }
-            Event::Done { text, reason, usage } => {
+            Event::Token(token) => answer.add([token]),
+            Event::Done { text, reason, end, usage } => {
                 answer.text.push_str(&text);
+                answer.add(form.told_end(end));
                 answer.reason = Some(reason);
                 form.spend(&mut spent, index, usage);
             }
@@ -121,16 +122,15 @@ impl<H> Telling<H> {
         let mut piece = Piece { offset: *length, ..Piece::default() };
         let mut first = false;
         match event {
-            Event::Started { gates, .. } => {
+            Event::Started { prompt, gates, .. } => {
                 first = true;
                 piece.gates = gates;
+                piece.add(prompt);
             }
-            Event::Token(token) => {
-                piece.text.clone_from(&token.text);
-                piece.tokens.push(token);
-            }
-            Event::Done { text, reason, usage } => {
+            Event::Token(token) => piece.add([token]),
+            Event::Done { text, reason, end, usage } => {
                 piece.text = text;
+                piece.add(self.form.told_end(end));
                 piece.reason = Some(reason);
                 self.form.spend(&mut self.spent, index, usage);
             }

@@ -131,6 +131,7 @@ impl Collector for OfEngine {
             ("failed_requests", "Requests that failed", stats.failed),
             ("prompt_tokens", "Positions of prompts that were read", stats.tokens_in),
             ("answer_tokens", "Tokens of answers", stats.tokens_out),
+            ("prompt_calls", "Calls that read prompts, or chunks of them", stats.prefills),
             ("rounds", "Decodes of all live requests", stats.rounds),
             ("encoded_pictures", "Pictures that the vision encoder saw", stats.pictures_encoded),
             ("held_pictures", "Pictures whose features were still held", stats.pictures_held),

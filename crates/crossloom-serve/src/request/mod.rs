@@ -4,6 +4,7 @@ mod content;
 mod json;
 mod options;
 mod picture;
+mod prompt;
 
 use crossloom_data::chat::Message;
 use crossloom_data::image::Image;
@@ -15,12 +16,10 @@ pub(crate) use options::{Interface, Wanted};
 use crate::error::{ApiError, Problem};
 use crate::settings::Limits;
 use content::Conversation;
-use json::{OneOrMore, read};
+use json::read;
 use options::Options;
 use picture::PictureUrl;
-
-/// The most prompts of a completion.
-const PROMPTS: usize = 64;
+use prompt::{Prompts, Written};
 
 /// A request that was read.
 #[derive(Debug)]
@@ -35,13 +34,13 @@ pub(crate) struct Asked {
 #[derive(Debug, Deserialize)]
 struct Completion<'a> {
     #[serde(borrow, default)]
-    prompt: OneOrMore<'a, PROMPTS>,
+    prompt: Prompts<'a>,
 }
 
 /// What is to be answered.
 enum Said<'a> {
     Conversation(Vec<Message>, Vec<PictureUrl<'a>>),
-    Texts(Vec<String>),
+    Prompts(Vec<Written<'a>>),
 }
 
 impl Said<'_> {
@@ -49,14 +48,14 @@ impl Said<'_> {
     fn field(&self) -> &'static str {
         match self {
             Self::Conversation(..) => "messages",
-            Self::Texts(_) => "prompt",
+            Self::Prompts(_) => "prompt",
         }
     }
 
     fn prompts(&self) -> usize {
         match self {
             Self::Conversation(..) => 1,
-            Self::Texts(texts) => texts.len(),
+            Self::Prompts(prompts) => prompts.len(),
         }
     }
 }
@@ -117,7 +116,7 @@ fn said<'a>(by: Interface, body: &'a [u8], problems: &mut Vec<Problem>) -> Optio
             if completion.prompt.0.is_empty() {
                 problems.push(Problem::new("prompt", "missing or empty; there is nothing to go on from"));
             }
-            Some(Said::Texts(completion.prompt.0.into_iter().map(|text| text.0.into_owned()).collect()))
+            Some(Said::Prompts(completion.prompt.0))
         }
     }
 }
@@ -127,7 +126,13 @@ fn read_by(card: &Card, said: Said<'_>, limits: &Limits) -> Result<Vec<Prompt>, 
     let field = said.field();
     let refused = |error: PromptError| ApiError::invalid(field, error.to_string());
     match said {
-        Said::Texts(texts) => texts.iter().map(|text| card.text(text, Vec::new()).map_err(refused)).collect(),
+        Said::Prompts(prompts) => {
+            let read = prompts.iter().map(|prompt| match prompt {
+                Written::Text(text) => card.text(text, Vec::new()),
+                Written::Tokens(ids) => card.ids(ids, Vec::new()),
+            });
+            read.map(|prompt| prompt.map_err(refused)).collect()
+        }
         Said::Conversation(messages, urls) => {
             let pictures = pictures(&urls, card, limits)?;
             let refused = |error: PromptError| {
@@ -192,6 +197,7 @@ fn request(
     request.stop.clone_from(&wanted.stop);
     request.logprobs = wanted.logprobs;
     request.gates = wanted.gates;
+    request.echo = wanted.echo;
     Ok(request)
 }
 
@@ -209,8 +215,10 @@ pub(crate) fn refused(refused: &Refused, by: Interface) -> ApiError {
         Refused::Sampling(BadSampling { field, .. }) => ApiError::invalid(*field, message),
         Refused::Stop(_) => ApiError::invalid("stop", message),
         Refused::Logprobs { .. } => ApiError::invalid("logprobs", message),
-        Refused::Pictures { .. } | Refused::Vocabulary { .. } | Refused::Apart { .. } | Refused::Empty(_) => {
-            ApiError::invalid(field, message)
-        }
+        Refused::Pictures { .. }
+        | Refused::Stretch { .. }
+        | Refused::Vocabulary { .. }
+        | Refused::Apart { .. }
+        | Refused::Empty(_) => ApiError::invalid(field, message),
     }
 }

@@ -43,8 +43,7 @@ pub(crate) struct Options<'a> {
     response_format: Option<Format<'a>>,
     modalities: Option<AtMost<Text<'a>, 8>>,
     best_of: Option<usize>,
-    #[serde(default)]
-    echo: Asks,
+    echo: Option<bool>,
     #[serde(default)]
     suffix: Asks,
     #[serde(default)]
@@ -138,6 +137,8 @@ pub(crate) struct Wanted {
     pub(crate) include_usage: bool,
     /// Whether the gates are told.
     pub(crate) gates: bool,
+    /// Whether an answer begins with its prompt.
+    pub(crate) echo: bool,
 }
 
 impl Options<'_> {
@@ -156,12 +157,15 @@ impl Options<'_> {
             (Some(tokens), _) => ("max_completion_tokens", Some(tokens)),
             (None, tokens) => ("max_tokens", tokens),
         };
+        let echo = by == Interface::Completion && self.echo == Some(true);
+        // A prompt that is told may be all of an answer.
+        let least = usize::from(!echo);
         if let Some(tokens) = tokens
-            && (tokens == 0 || tokens > limits.tokens)
+            && (tokens < least || tokens > limits.tokens)
         {
             wrong(
                 tokens_field,
-                format!("{tokens} tokens are asked for; an answer has from 1 to {}", limits.tokens),
+                format!("{tokens} tokens are asked for; an answer has from {least} to {}", limits.tokens),
             );
         }
         let stop: Vec<String> = self
@@ -193,6 +197,7 @@ impl Options<'_> {
             stream,
             include_usage: self.stream_options.and_then(|options| options.include_usage).unwrap_or(false),
             gates: self.crossloom.and_then(|extension| extension.gates).unwrap_or(false),
+            echo,
         }
     }
 
@@ -207,7 +212,8 @@ impl Options<'_> {
         refuse("logit_bias", self.logit_bias.0, "logits are not changed by hand here");
         refuse("audio", self.audio.0, "answers are texts");
         refuse("suffix", self.suffix.0, "nothing is written in front of a suffix here");
-        refuse("echo", self.echo.0, "the prompt is not part of the answer here");
+        let echo = by == Interface::Chat && self.echo == Some(true);
+        refuse("echo", echo, "a conversation is not part of its answer; /v1/completions tells a prompt");
         let format = self.response_format.as_ref().is_some_and(|format| &*format.r#type != "text");
         refuse("response_format", format, "answers are plain text; the type `text` is known");
         let other =
@@ -330,6 +336,7 @@ mod tests {
             stream: true,
             include_usage: true,
             gates: true,
+            echo: false,
         };
         assert_eq!(wanted, expected);
     }
@@ -342,6 +349,14 @@ mod tests {
         assert_eq!((first.choices, first.tokens, first.logprobs), (1, None, None));
         assert_eq!((first.sampling.temperature, first.sampling.top_p, first.stream), (1.0, 1.0, false));
         assert_ne!(first.sampling.seed, wanted(Interface::Completion, "").0.sampling.seed);
+    }
+
+    #[test]
+    fn a_prompt_that_is_told_may_be_all_of_an_answer() {
+        let (told, problems) =
+            wanted(Interface::Completion, r#","echo":true,"max_tokens":0,"best_of":1,"suffix":null"#);
+        assert_eq!((told.echo, told.tokens, problems), (true, Some(0), Vec::new()));
+        assert!(!wanted(Interface::Completion, r#","echo":null"#).0.echo);
     }
 
     #[test]
@@ -366,7 +381,9 @@ mod tests {
             (Completion, r#""logprobs":21"#, "logprobs"),
             (Completion, r#""best_of":2"#, "best_of"),
             (Completion, r#""suffix":"a""#, "suffix"),
-            (Completion, r#""echo":true"#, "echo"),
+            (Completion, r#""max_tokens":0"#, "max_tokens"),
+            (Chat, r#""echo":true"#, "echo"),
+            (Chat, r#""max_tokens":0,"echo":false"#, "max_tokens"),
             (Chat, r#""tools":[{}]"#, "tools"),
             (Chat, r#""functions":[{}]"#, "functions"),
             (Chat, r#""logit_bias":{"1":2}"#, "logit_bias"),
@@ -390,6 +407,7 @@ mod tests {
             (r#""max_tokens":-1"#, "max_tokens"),
             (r#""stream":"yes""#, "stream"),
             (r#""stop":7"#, "stop"),
+            (r#""echo":1"#, "echo"),
             (r#""logprobs":[]"#, "logprobs"),
             (r#""crossloom":{"gates":1}"#, "crossloom.gates"),
         ];

@@ -1,7 +1,7 @@
 use crossloom_run::engine::testing::Act;
 use crossloom_run::engine::{Event, Reason, Usage};
 use crossloom_serve::{Access, Limits};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{MODEL, QUESTION_TOKENS, Server, about, done, picture, question, started, token};
 
@@ -106,6 +106,83 @@ async fn log_probabilities_are_those_of_the_engine_in_both_forms() {
 }
 
 #[tokio::test]
+async fn prompts_are_texts_or_tokens_and_several_are_several_choices() {
+    let script = |request: &crossloom_run::engine::Request| {
+        let told = format!("{:?} seed {}", request.prompt.tokens(), request.sampling.seed);
+        vec![started(request), Act::Tell(token(1, &told, request)), done(request, 1, Reason::Stop)]
+    };
+    let server = Server::start(true, 8, script, Limits::default(), Access::default()).await;
+    for (prompt, wanted) in [
+        (json!([5, 6, 7]), vec!["[5, 6, 7] seed 1", "[5, 6, 7] seed 2"]),
+        (json!([[5, 6], [7]]), vec!["[5, 6] seed 1", "[5, 6] seed 2", "[7] seed 1", "[7] seed 2"]),
+    ] {
+        let body = json!({ "model": MODEL, "prompt": prompt, "n": 2, "best_of": 2, "seed": 1 });
+        let body = server.post("/v1/completions", body).await.json(200);
+        let choices = body["choices"].as_array().unwrap();
+        let told: Vec<&str> = choices.iter().map(|choice| choice["text"].as_str().unwrap()).collect();
+        assert_eq!(told, wanted);
+        let places: Vec<u64> = choices.iter().map(|choice| choice["index"].as_u64().unwrap()).collect();
+        assert_eq!(places, (0..wanted.len() as u64).collect::<Vec<_>>());
+    }
+    let of = |prompt: Value| json!({ "model": MODEL, "prompt": prompt });
+    let text =
+        server.post("/v1/completions", of(json!("red blue"))).await.json(200)["choices"][0]["text"].clone();
+    let ids: Value = serde_json::from_str(text.as_str().unwrap().split(" seed").next().unwrap()).unwrap();
+    let tokens = server.post("/v1/completions", of(ids)).await.json(200)["choices"][0]["text"].clone();
+    let head = |text: &Value| text.as_str().unwrap().split(" seed").next().unwrap().to_owned();
+    assert_eq!(head(&tokens), head(&text), "a text is its tokens");
+}
+
+/// As evaluation harnesses ask for the log-probabilities of a text: nothing, or one token, is written behind it.
+#[tokio::test]
+async fn a_prompt_is_told_with_its_log_probabilities() {
+    let server = Server::simple(&["red"]).await;
+    let ask = async |more: Value| {
+        let mut body = json!({ "model": MODEL, "prompt": [[5, 6, 7], [8]], "echo": true });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.post("/v1/completions", body).await.json(200)
+    };
+    let alone = ask(json!({ "logprobs": 1, "max_tokens": 0, "temperature": 0, "seed": 1234 })).await;
+    let first = &alone["choices"][0];
+    assert_eq!((&first["text"], &first["finish_reason"]), (&json!("[5][6][7]"), &json!("length")));
+    let logprobs = &first["logprobs"];
+    assert_eq!(logprobs["token_logprobs"], json!([null, -0.25, -0.25]));
+    assert_eq!(logprobs["text_offset"], json!([0, 3, 6]));
+    let tops = logprobs["top_logprobs"].as_array().unwrap();
+    assert!(tops[0].is_null() && tops[1].as_object().unwrap().len() == 1, "{tops:?}");
+    assert_eq!(alone["choices"][1]["logprobs"]["token_logprobs"], json!([null]));
+    assert_eq!(alone["usage"], json!({ "prompt_tokens": 4, "completion_tokens": 0, "total_tokens": 4 }));
+    let one = ask(json!({ "logprobs": 0, "max_tokens": 1 })).await;
+    assert_eq!(one["choices"][0]["text"], "[5][6][7]red");
+    assert_eq!(one["choices"][0]["logprobs"]["token_logprobs"], json!([null, -0.25, -0.25, -0.5]));
+    assert_eq!(one["choices"][0]["logprobs"]["text_offset"], json!([0, 3, 6, 9]));
+    let plain = ask(json!({ "max_tokens": 1 })).await;
+    assert_eq!(
+        (&plain["choices"][1]["text"], &plain["choices"][1]["logprobs"]),
+        (&json!("[8]red"), &Value::Null)
+    );
+}
+
+/// A completion that the model ends has its end among the log-probabilities, so that these are as many as its tokens.
+#[tokio::test]
+async fn the_end_of_a_completion_is_one_of_its_tokens() {
+    let script = |request: &crossloom_run::engine::Request| {
+        let Event::Token(end) = token(2, "", request) else { unreachable!() };
+        let usage = Usage { prompt_tokens: 1, completion_tokens: 1 };
+        let end = request.logprobs.map(|_| end);
+        let end = Event::Done { text: String::new(), reason: Reason::Stop, end, usage };
+        vec![started(request), Act::Tell(end)]
+    };
+    let server = Server::start(true, 8, script, Limits::default(), Access::default()).await;
+    let body = json!({ "model": MODEL, "prompt": [5], "echo": true, "logprobs": 1, "max_tokens": 1 });
+    let body = server.post("/v1/completions", body).await.json(200);
+    assert_eq!(body["choices"][0]["logprobs"]["token_logprobs"], json!([null, -0.5]));
+    assert_eq!(body["choices"][0]["logprobs"]["text_offset"], json!([0, 3]));
+    let said = server.chat(question(json!({ "logprobs": true }))).await.json(200);
+    assert_eq!(said["choices"][0]["logprobs"], Value::Null, "no token of a conversation's answer is told");
+}
+
+#[tokio::test]
 async fn what_json_cannot_say_is_a_number_all_the_same() {
     let script = |request: &crossloom_run::engine::Request| {
         let Event::Token(mut token) = token(1, "red", request) else { unreachable!() };
@@ -121,7 +198,7 @@ async fn what_json_cannot_say_is_a_number_all_the_same() {
 async fn text_that_was_withheld_ends_the_answer() {
     let script = |request: &crossloom_run::engine::Request| {
         let usage = Usage { prompt_tokens: 6, completion_tokens: 2 };
-        let end = Event::Done { text: " st".to_owned(), reason: Reason::Length, usage };
+        let end = Event::Done { text: " st".to_owned(), reason: Reason::Length, end: None, usage };
         vec![started(request), Act::Tell(token(1, "red", request)), Act::Tell(end)]
     };
     let server = Server::start(true, 8, script, Limits::default(), Access::default()).await;

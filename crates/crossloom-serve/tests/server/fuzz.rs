@@ -38,6 +38,10 @@ fn whole() -> Vec<(&'static str, Value)> {
         (completion, json!({ "model": MODEL, "prompt": "a b c" })),
         (
             completion,
+            json!({ "model": MODEL, "prompt": [[5, 6], [7]], "logprobs": 1, "echo": true, "max_tokens": 0 }),
+        ),
+        (
+            completion,
             json!({ "model": MODEL, "prompt": ["a", "b"], "logprobs": 2, "best_of": 1, "stream": true }),
         ),
     ]

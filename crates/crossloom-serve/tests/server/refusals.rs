@@ -45,6 +45,39 @@ async fn what_can_never_succeed_names_the_field() {
 }
 
 #[tokio::test]
+async fn a_completion_that_cannot_be_names_its_field() {
+    let server = Server::simple(&["red"]).await;
+    let body = |more: Value| {
+        let mut body = json!({ "model": MODEL, "prompt": "a" });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    for (more, param) in [
+        (json!({ "prompt": [] }), "prompt"),
+        (json!({ "prompt": [[]] }), "prompt"),
+        (json!({ "prompt": "" }), "prompt"),
+        (json!({ "prompt": [1, "a"] }), "prompt"),
+        (json!({ "prompt": [[1, -1]] }), "prompt[0][1]"),
+        (json!({ "prompt": [4096] }), "prompt"),
+        (json!({ "prompt": [1.5] }), "prompt[0]"),
+        (json!({ "prompt": vec![1; POSITIONS + 1] }), "prompt"),
+        (json!({ "prompt": vec!["a"; 65] }), "prompt"),
+        (json!({ "prompt": vec!["a"; 17] }), "n"),
+        (json!({ "echo": "yes" }), "echo"),
+        (json!({ "max_tokens": 0 }), "max_tokens"),
+        (json!({ "max_tokens": 0, "echo": false }), "max_tokens"),
+        (json!({ "suffix": "b" }), "suffix"),
+        (json!({ "best_of": 2 }), "best_of"),
+        (json!({ "echo": true, "logprobs": 21 }), "logprobs"),
+    ] {
+        let (told, message) = server.post("/v1/completions", body(more.clone())).await.error(400);
+        assert_eq!(told, param, "{more}: {message}");
+    }
+    let neutral = json!({ "suffix": null, "best_of": 1, "echo": null, "logprobs": null });
+    server.post("/v1/completions", body(neutral)).await.json(200);
+}
+
+#[tokio::test]
 async fn what_is_no_request_is_refused() {
     let server = Server::simple(&["red"]).await;
     for body in ["", "{", "not json", "{\"temperature\": NaN}", &"[".repeat(1 << 20)] {

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use crossloom_run::engine::testing::Act;
-use crossloom_run::engine::{Event, Request};
+use crossloom_run::engine::{Event, Reason, Request};
 use crossloom_serve::{Access, Limits};
 use serde_json::{Value, json};
 
-use crate::support::{MODEL, QUESTION_TOKENS, Server, question, slowly, started, token};
+use crate::support::{MODEL, QUESTION_TOKENS, Server, done, question, slowly, started, token};
 
 fn content(events: &[Value]) -> String {
     events.iter().filter_map(|event| event["choices"][0]["delta"]["content"].as_str()).collect()
@@ -62,7 +62,9 @@ async fn completions_are_streamed_with_log_probabilities_and_gates() {
 async fn a_failure_in_the_middle_is_the_last_event() {
     let script = |request: &Request| {
         let failed = Event::Failed("a kernel met NaN".to_owned());
-        vec![started(request), Act::Tell(token(1, "red", request)), Act::Tell(failed)]
+        let end =
+            if request.max_new_tokens == 1 { done(request, 1, Reason::Length) } else { Act::Tell(failed) };
+        vec![started(request), Act::Tell(token(1, "red", request)), end]
     };
     let server = Server::start(true, 8, script, Limits::default(), Access::default()).await;
     let data = server.chat(question(json!({ "stream": true }))).await.data();
@@ -71,6 +73,25 @@ async fn a_failure_in_the_middle_is_the_last_event() {
     assert_eq!(data.len(), 3, "{data:?}");
     // As a whole it is a status.
     server.chat(question(json!({}))).await.error(500);
+    // It is that request's matter alone.
+    server.chat(question(json!({ "max_tokens": 1 }))).await.json(200);
+}
+
+#[tokio::test]
+async fn a_prompt_is_streamed_in_front_of_its_completion() {
+    let server = Server::simple(&["red", " blue"]).await;
+    let body = json!({ "model": MODEL, "prompt": [5, 6], "stream": true, "logprobs": 1, "echo": true });
+    let events = server.post("/v1/completions", body).await.events();
+    let first = &events[0]["choices"][0];
+    assert_eq!(
+        (&first["text"], &first["logprobs"]["token_logprobs"]),
+        (&json!("[5][6]"), &json!([null, -0.25]))
+    );
+    let texts: String = events.iter().filter_map(|event| event["choices"][0]["text"].as_str()).collect();
+    assert_eq!(texts, "[5][6]red blue");
+    let offsets: Vec<&Value> =
+        events[..3].iter().map(|event| &event["choices"][0]["logprobs"]["text_offset"]).collect();
+    assert_eq!(offsets, [&json!([0, 3]), &json!([6]), &json!([9])]);
 }
 
 #[tokio::test]

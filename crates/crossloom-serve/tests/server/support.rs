@@ -61,21 +61,33 @@ pub(crate) fn model(sees: bool) -> Model {
 /// A token with its text.
 pub(crate) fn token(id: i32, text: &str, request: &Request) -> Event {
     let logprob = request.logprobs.map(|_| -0.5);
-    let top = (0..request.logprobs.unwrap_or(0)).map(|rank| (rank as i32, -0.5 - rank as f32)).collect();
-    Event::Token(Token { id, text: text.to_owned(), logprob, top })
+    Event::Token(Token { id, text: text.to_owned(), logprob, top: likeliest(request) })
+}
+
+/// As many of the likeliest tokens as a request asks for.
+fn likeliest(request: &Request) -> Vec<(i32, f32)> {
+    (0..request.logprobs.unwrap_or(0)).map(|rank| (rank as i32, -0.5 - rank as f32)).collect()
 }
 
 /// The start of an answer.
 pub(crate) fn started(request: &Request) -> Act {
     let gate = |tap: &str, value| GateValue { tap: tap.to_owned(), point: "layer.0".to_owned(), value };
     let gates = request.gates.then(|| vec![gate("block.0", 0.25), gate("block.1", 0.75)]);
-    Act::Tell(Event::Started { prompt_tokens: request.prompt.positions(), gates })
+    let told = |(place, &id): (usize, &i32)| Token {
+        id,
+        text: format!("[{id}]"),
+        logprob: request.logprobs.filter(|_| place > 0).map(|_| -0.25),
+        top: if place > 0 { likeliest(request) } else { Vec::new() },
+    };
+    let prompt: Vec<Token> = request.prompt.tokens().iter().enumerate().map(told).collect();
+    let prompt = if request.echo { prompt } else { Vec::new() };
+    Act::Tell(Event::Started { prompt_tokens: request.prompt.positions(), prompt, gates })
 }
 
 /// The end of an answer of so many tokens.
 pub(crate) fn done(request: &Request, tokens: usize, reason: Reason) -> Act {
     let usage = Usage { prompt_tokens: request.prompt.positions(), completion_tokens: tokens };
-    Act::Tell(Event::Done { text: String::new(), reason, usage })
+    Act::Tell(Event::Done { text: String::new(), reason, end: None, usage })
 }
 
 /// A script that says some words, as many as the request has room for.

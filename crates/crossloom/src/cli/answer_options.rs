@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crossloom_run::backends::Resources;
 use crossloom_run::engine::{Sampling, Served};
 use crossloom_run::{sees_pictures, unfinished_stage};
 use crossloom_train::run_dir::VariantDir;
@@ -120,4 +121,33 @@ pub struct PictureArgs {
     /// A picture, PNG or JPEG; several where the model reads several, in their order.
     #[arg(long = "image", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub images: Vec<PathBuf>,
+}
+
+/// Which model is asked about which pictures, and how its answers are drawn.
+#[derive(Debug, Clone, clap::Args)]
+pub struct AskArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// What it is shown.
+    #[command(flatten)]
+    pub pictures: PictureArgs,
+    /// How it answers.
+    #[command(flatten)]
+    pub answers: AnswerArgs,
+}
+
+impl AskArgs {
+    /// The model, found and checked, and the variant's name.
+    ///
+    /// # Errors
+    /// As [`ModelArgs::served`].
+    pub fn served(&self, terminal: &Terminal) -> Result<(Served, String), CliError> {
+        self.model.served(!self.pictures.images.is_empty(), terminal)
+    }
+
+    /// Where it runs.
+    pub fn resources(&self) -> Resources {
+        self.model.subject.resources.into()
+    }
 }

@@ -22,7 +22,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands;
 
-pub use answer_options::{AnswerArgs, ModelArgs, PictureArgs};
+pub use answer_options::{AskArgs, ModelArgs};
 pub use choice::choice;
 pub use error::CliError;
 pub use interrupt::{on_interrupt, stop_on_interrupt};

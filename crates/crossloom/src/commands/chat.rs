@@ -9,7 +9,7 @@ use crossloom_data::image::{Image, ImageLimits};
 use crossloom_run::ExperimentError;
 use crossloom_run::engine::{Client, Engine, Event, GateValue, Limits, Reason, Request};
 
-use crate::cli::{AnswerArgs, CliError, ModelArgs, PictureArgs, Table, Terminal};
+use crate::cli::{AskArgs, CliError, Table, Terminal};
 
 /// What the verb is for.
 pub(crate) const LONG_ABOUT: &str = "\
@@ -36,11 +36,7 @@ const LONGEST: u64 = 1 << 20;
 #[command(after_long_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    pictures: PictureArgs,
-    #[command(flatten)]
-    answers: AnswerArgs,
+    ask: AskArgs,
 }
 
 /// Talks until the input ends.
@@ -48,10 +44,10 @@ pub struct Args {
 /// # Errors
 /// The recipe cannot be used or was not run, or the model cannot be loaded; input that cannot be read. What is wrong with a question is
 /// said, and another may be asked.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
+pub fn run(Args { ask: args }: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
     let sampling = args.answers.sampling()?;
-    let (served, _) = args.model.served(!args.pictures.images.is_empty(), terminal)?;
-    let mut limits = Limits { slots: 1, resources: args.model.subject.resources.into(), ..Limits::default() };
+    let (served, _) = args.served(terminal)?;
+    let mut limits = Limits { slots: 1, resources: args.resources(), ..Limits::default() };
     limits.pictures = limits.pictures.max(args.pictures.images.len());
     let engine = Engine::start(served, limits)?;
     let client = engine.client();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::cli::{AnswerArgs, CliError, ModelArgs, PictureArgs, Table, Terminal};
+use crate::cli::{AskArgs, CliError, Table, Terminal};
 use crossloom_run::{Asked, generate};
 
 /// What the verb is for.
@@ -32,17 +32,13 @@ const LONGEST: u64 = 1 << 20;
 #[command(after_long_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    pictures: PictureArgs,
+    ask: AskArgs,
     /// Questions about them; `-` is read from standard input.
     #[arg(value_name = "QUESTION")]
     asked: Vec<String>,
     /// A question about them; may be given several times.
     #[arg(long = "question", value_name = "TEXT")]
     questions: Vec<String>,
-    #[command(flatten)]
-    answers: AnswerArgs,
     /// Write one JSON document: every question with its answer, and whether that ended by itself.
     #[arg(long)]
     json: bool,
@@ -53,15 +49,16 @@ pub struct Args {
 /// # Errors
 /// The recipe cannot be used or was not run; a picture that cannot be read; a word that the model does not know.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
+    let AskArgs { pictures, answers, .. } = &args.ask;
     let asked = Asked {
-        pictures: args.pictures.images.clone(),
+        pictures: pictures.images.clone(),
         questions: args.questions()?,
-        sampling: args.answers.sampling()?,
-        stop: args.answers.stop.clone(),
-        max_new_tokens: args.answers.max_tokens(),
+        sampling: answers.sampling()?,
+        stop: answers.stop.clone(),
+        max_new_tokens: answers.max_tokens(),
     };
-    let (served, variant) = args.model.served(!args.pictures.images.is_empty(), terminal)?;
-    let answers = generate(served, &asked, args.model.subject.resources.into())?;
+    let (served, variant) = args.ask.served(terminal)?;
+    let answers = generate(served, &asked, args.ask.resources())?;
     if args.json {
         let images: Vec<String> = asked.pictures.iter().map(|path| path.display().to_string()).collect();
         terminal.json(&json!({ "images": images, "variant": variant, "answers": answers }))?;

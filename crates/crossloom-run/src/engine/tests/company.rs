@@ -82,21 +82,3 @@ fn nor_where_views_are_counted() {
         same_in_company(variant, &recipe, &in_a_models_tokens(&recipe));
     }
 }
-
-#[test]
-fn nor_on_the_chunks_in_which_prompts_are_read() {
-    let recipe = recipe("cli", &["data.questions_per_sequence=1"]);
-    let data = data(&recipe);
-    let ask = |chunk: Option<usize>| {
-        let mut limits = limits(4);
-        limits.resources.chunk = chunk;
-        let mut engine = ByHand::new(busy(&recipe, &data, &limits), &limits);
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let asked = requests(&engine.client.card.clone(), &data, 8, &mut rng);
-        let running: Vec<Running> =
-            asked.into_iter().map(|request| engine.client.submit(request).unwrap()).collect();
-        while engine.round() {}
-        running.into_iter().map(|running| running.answer().unwrap().ids).collect::<Vec<_>>()
-    };
-    assert_eq!(ask(Some(20)), ask(None));
-}

@@ -13,14 +13,26 @@ use rand_chacha::ChaCha8Rng;
 use super::load::load;
 use super::*;
 use crate::Data;
-use crate::generate::tests::{in_a_models_tokens, recipe};
+use plain::compared::{in_a_models_tokens, recipe};
 
+mod chunks;
 mod company;
+mod panics;
 mod pictures;
+pub(crate) mod plain;
 mod requests;
 mod scores;
+mod scoring;
 mod together;
 mod whole;
+
+/// A text that no answer has. A request that would end by it panics when it takes a token.
+const PANICS: &str = "\u{10FFFF} panics";
+
+/// Panics in the middle of a request's work, if that is asked for.
+pub(super) fn may_panic(request: &Request) {
+    assert!(!request.stop.iter().any(|stop| stop == PANICS), "as it was asked to");
+}
 
 /// Limits of a small engine.
 fn limits(slots: usize) -> Limits {

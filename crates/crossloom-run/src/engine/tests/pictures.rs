@@ -89,7 +89,7 @@ fn one_picture_of_several_is_the_one_picture() {
         assert_eq!(counted.client.card().pictures(), (0, 3));
         let mut plan = data.plan(&recipe).unwrap();
         plan.batch_size = 1;
-        let mut model = crate::generate::tests::busy(&recipe, &plan);
+        let mut model = super::plain::compared::busy(&recipe, &plan);
         let encoding = model.phases.encoding().unwrap();
         let mut batch = crossloom_data::packing::PackedBatch::new(&plan);
         let pools = crate::batch::Pools::of(&recipe);
@@ -101,7 +101,7 @@ fn one_picture_of_several_is_the_one_picture() {
             let normalization = crate::processor::Processor::of(&recipe).normalization();
             batch.fill_prompts(&[(&picture, tokens)], &normalization).unwrap();
             let mut gates = crate::gates::GateMoments::default();
-            crate::generate::answer(&mut model, &mut batch, &pools, encoding, &mut gates, &[0]).unwrap();
+            super::plain::answer(&mut model, &mut batch, &pools, encoding, &mut gates, &[0]).unwrap();
             assert_eq!(answered.ids, batch.generated(0), "{variant}: {question}");
         }
     }

@@ -15,9 +15,15 @@ fn request(client: &Client, data: &Data, number: usize, tokens: usize) -> Reques
     Request::new(client.card().question(&question, vec![picture]).unwrap(), tokens)
 }
 
-/// One whose answer does not end by itself.
-fn endless(client: &Client, data: &Data, tokens: usize) -> Request {
-    Request { given: vec![5; tokens], ..request(client, data, 0, 0) }
+/// One whose answer has so many tokens.
+fn long(recipe: &Recipe, data: &Data, tokens: usize) -> Request {
+    let mut engine = ByHand::of(recipe, data, 1);
+    let client = engine.client.clone();
+    let mut asked = (0..100).map(|seed| {
+        let sampling = Sampling { temperature: 1.5, seed, ..Sampling::default() };
+        Request { sampling, ..request(&client, data, seed as usize, tokens) }
+    });
+    asked.find(|request| engine.answer(request.clone()).reason == Reason::Length).unwrap()
 }
 
 #[test]
@@ -25,7 +31,7 @@ fn a_request_that_is_dropped_frees_its_slot_and_place() {
     let (recipe, data) = setting();
     let mut engine = ByHand::of(&recipe, &data, 1);
     let client = engine.client.clone();
-    let running = client.submit(endless(&client, &data, 100)).unwrap();
+    let running = client.submit(long(&recipe, &data, 30)).unwrap();
     let waiting = client.submit(request(&client, &data, 1, 4)).unwrap();
     let left = client.submit(request(&client, &data, 2, 4)).unwrap();
     for _ in 0..5 {
@@ -119,10 +125,10 @@ fn an_engine_that_finishes_answers_what_it_has_and_one_that_is_dropped_tells_its
         running.answer().unwrap();
     }
     assert!(matches!(client.submit(request(&client, &data, 0, 5)), Err(Refused::Closed)));
+    let long = long(&recipe, &data, 30);
     let engine = Engine::over(busy(&recipe, &data, &limits(1)), 64).unwrap();
     let client = engine.client();
-    let running: Vec<Running> =
-        (0..3).map(|_| client.submit(endless(&client, &data, 150)).unwrap()).collect();
+    let running: Vec<Running> = (0..30).map(|_| client.submit(long.clone()).unwrap()).collect();
     drop(engine);
     let told: Vec<Result<Answer, String>> = running.into_iter().map(Running::answer).collect();
     assert!(told.iter().any(Result::is_err), "{told:?}");

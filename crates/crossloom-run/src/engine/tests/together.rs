@@ -5,7 +5,7 @@ use super::*;
 /// An engine over rows of questions, as an evaluation has it. Its model lives as long as the tests.
 fn of_rows(recipe: &Recipe, data: &Data) -> InPlace<'static> {
     let plan = data.plan(recipe).unwrap();
-    let model = Box::leak(Box::new(crate::generate::tests::busy(recipe, &plan)));
+    let model = Box::leak(Box::new(super::plain::compared::busy(recipe, &plan)));
     let intake = Intake::of_rows(recipe, &data.tokenizer, &plan, &mut model.phases).unwrap();
     InPlace::new(&mut model.phases, &model.gates, intake, 64)
 }
@@ -95,7 +95,11 @@ fn continuations_of_one_prompt_are_scored_together() {
     };
     let choices: Vec<Request> = [&[5, 7, 6][..], &[8], &[11, 5]].map(scored).into();
     let alone = choices.iter().map(|request| vec![request.clone()]).collect();
-    let (together, alone) = (answers(&mut engine, vec![choices]), answers(&mut engine, alone));
+    let together = answers(&mut engine, vec![choices]);
+    let stats = client.stats();
+    assert_eq!((stats.prefills, stats.rounds), (1, 0), "all are scored by the call that reads their prompt");
+    assert_eq!(stats.tokens_in, first.prompt.positions() as u64 + 2 + 1, "which it reads once");
+    let alone = answers(&mut engine, alone);
     assert_eq!(together.iter().map(|answer| answer.logprobs.len()).collect::<Vec<_>>(), [3, 1, 2]);
     for (one, other) in together.iter().zip(&alone) {
         assert_eq!(one.ids, other.ids);

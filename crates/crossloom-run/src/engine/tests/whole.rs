@@ -2,10 +2,10 @@
 
 use crossloom_data::packing::PackedBatch;
 
+use super::plain::answer;
 use super::*;
 use crate::batch::{Pools, batch_shape, load_batch};
 use crate::gates::GateMoments;
-use crate::generate::answer;
 use crate::processor::Processor;
 
 /// Greedy answers of the engine are those of rows of packed questions with one question each.
@@ -17,7 +17,7 @@ fn greedy_answers_are_those_of_packed_rows() {
         let mut engine = ByHand::of(&recipe, &data, 4);
         let mut plan = data.plan(&recipe).unwrap();
         plan.batch_size = 1;
-        let mut model = crate::generate::tests::busy(&recipe, &plan);
+        let mut model = super::plain::compared::busy(&recipe, &plan);
         let encoding = model.phases.encoding().unwrap();
         let mut batch = PackedBatch::new(&plan);
         let mut different = std::collections::BTreeSet::new();
@@ -57,7 +57,7 @@ fn scores_of_continuations_are_those_of_the_whole_model() {
         let mut engine = ByHand::of(&recipe, &data, 2);
         let mut plan = data.plan(&recipe).unwrap();
         plan.batch_size = 1;
-        let model = crate::generate::tests::busy(&recipe, &plan);
+        let model = super::plain::compared::busy(&recipe, &plan);
         let mut whole = model.whole(&recipe, batch_shape(&plan), plan.vocab_size).unwrap();
         let mut batch = PackedBatch::new(&plan);
         for (number, given) in [vec![5, 7, 6, 9], vec![8], vec![11, 11, 5]].into_iter().enumerate() {

@@ -9,7 +9,7 @@ use crossloom_data::packing::{TrainingOptions, TrainingPacker};
 use crossloom_recipe::{Gate, Recipe, Split, Topology};
 use crossloom_train::step::BatchSource as _;
 
-use super::tests::{busy, recipe, shape};
+use super::compared::{busy, recipe, shape};
 use super::*;
 use crate::batch::{Pools, load_batch};
 use crate::data::image_mode;

@@ -92,9 +92,6 @@ fn decode(model: &mut Model, batch: &mut PackedBatch, held: &mut [usize]) -> Res
     Ok(())
 }
 
-#[cfg(test)]
 mod asked;
-#[cfg(test)]
-pub(crate) mod tests;
-#[cfg(test)]
+pub(crate) mod compared;
 mod whose;

@@ -12,7 +12,7 @@ use crossloom_data::packing::{
 use crossloom_recipe::{Recipe, Split};
 use crossloom_train::step::BatchSource;
 
-use super::tests::{busy, compare, recipe};
+use super::compared::{busy, compare, recipe};
 use super::*;
 use crate::stream::TrainingStream;
 use crate::{Data, SentenceEncoder};
