@@ -40,8 +40,8 @@ pub struct Phases {
     graphs: Graphs,
     arena: Arena,
     pub(crate) encoder: Encoder,
-    /// Of a whole batch, by its views.
-    connect: BTreeMap<Option<ViewShape>, Session>,
+    /// Of a whole batch, by its rows and views.
+    connect: BTreeMap<(usize, Option<ViewShape>), Session>,
     prefill: BTreeMap<Prompts, Session>,
     /// By rows, and tokens of a row.
     decode: BTreeMap<(usize, usize), Session>,
@@ -56,6 +56,7 @@ struct Prompts {
     views: Option<ViewShape>,
     /// Positions of a row.
     tokens: usize,
+    rows: usize,
     /// Of a row, each with the logits of one position; none where the states of all positions are the result.
     questions: Option<usize>,
     /// Whether a picture is among the positions.
@@ -67,6 +68,8 @@ struct Prompts {
 pub(crate) struct PhaseSizes {
     /// The largest batch that is read; its targets are the most questions of a row.
     pub(crate) shape: BatchShape,
+    /// The most short prompts that are read instead of one: rows are a power of two. None where all batches have the same rows.
+    pub(crate) short: Option<BatchShape>,
     /// What is decoded at once.
     pub(crate) decoding: Decoding,
     /// Tokens of the tokenizer's vocabulary.
@@ -109,6 +112,13 @@ pub struct PhasePrograms {
     prefill: Plan,
     decode: Plan,
     scoring: Option<Scoring>,
+    short: Option<Short>,
+}
+
+/// What reads several short prompts at once.
+struct Short {
+    connect: Plan,
+    prefill: Plan,
 }
 
 /// What scores prompts and continuations.
@@ -129,7 +139,7 @@ impl PhasePrograms {
         graphs.check_chunks()?;
         let at_once = shape.views.map_or(shape.batch, |of| of.views.min(VIEWS_AT_ONCE));
         let (encoder, mut params) = EncoderProgram::new(recipe, at_once, target)?;
-        let (seen, read) = (graphs.connect(shape.views)?, graphs.prefill(graphs.largest())?);
+        let (seen, read) = (graphs.connect(shape.batch, shape.views)?, graphs.prefill(graphs.largest())?);
         let (connect, prefill) = (graphs.plan(&seen, target)?, graphs.plan(&read, target)?);
         let encoder = encoder.read_by(&connect);
         let decode = graphs.plan(&graphs.decode(decoding.slots, decoding.tokens)?, target)?;
@@ -139,19 +149,26 @@ impl PhasePrograms {
             Ok::<_, ExperimentError>(Scoring { prefill, predict })
         });
         let scoring = scoring.transpose()?;
+        let short = graphs.short().map(|prompts| {
+            let connect = graphs.plan(&graphs.connect(prompts.rows, prompts.views)?, target)?;
+            let prefill = graphs.plan(&graphs.prefill(prompts)?, target)?;
+            Ok::<_, ExperimentError>(Short { connect, prefill })
+        });
+        let short = short.transpose()?;
         for param in seen.params.into_iter().chain(read.params) {
             if !params.iter().any(|known| known.name == param.name) {
                 params.push(param);
             }
         }
-        let programs = Self { graphs, encoder, connect, prefill, decode, scoring };
+        let programs = Self { graphs, encoder, connect, prefill, decode, scoring, short };
         Ok((programs, Described { params, gates: read.gates }))
     }
 
     /// All plans.
     pub(crate) fn plans(&self) -> impl Iterator<Item = &Plan> {
         let scoring = self.scoring.iter().flat_map(|scoring| [&scoring.prefill, &scoring.predict]);
-        self.reading().into_iter().chain([self.decoding()]).chain(scoring)
+        let short = self.short.iter().flat_map(|short| [&short.connect, &short.prefill]);
+        self.reading().into_iter().chain([self.decoding()]).chain(scoring).chain(short)
     }
 
     /// Bytes that scoring holds beside its sessions: the states of a call's positions, and logits that are looked at.
@@ -198,18 +215,24 @@ pub(crate) struct Seen {
 impl Phases {
     /// The compiled phases as sessions; the store then has all weights and the arena its size.
     pub(crate) fn new(programs: PhasePrograms, arena: &Arena) -> Result<Self, ExperimentError> {
-        let PhasePrograms { graphs, encoder, connect, prefill, decode, scoring } = programs;
+        let PhasePrograms { graphs, encoder, connect, prefill, decode, scoring, short } = programs;
         let Decoding { slots, tokens } = graphs.sizes.decoding;
         let session = |plan| session(plan, arena);
+        let shape = graphs.sizes.shape;
+        let mut connect = BTreeMap::from([((shape.batch, shape.views), session(connect)?)]);
         let mut prompts = BTreeMap::from([(graphs.largest(), session(prefill)?)]);
         let mut predict = BTreeMap::new();
         if let Some(scoring) = scoring {
             prompts.insert(graphs.largest_scored(), session(scoring.prefill)?);
             predict.insert(graphs.predicted(), session(scoring.predict)?);
         }
+        if let Some((prompts_of, short)) = graphs.short().zip(short) {
+            connect.insert((prompts_of.rows, prompts_of.views), session(short.connect)?);
+            prompts.insert(prompts_of, session(short.prefill)?);
+        }
         Ok(Self {
             encoder: Encoder::new(encoder, arena, States::new(PictureBudget::default().memory(false), None))?,
-            connect: BTreeMap::from([(graphs.sizes.shape.views, session(connect)?)]),
+            connect,
             prefill: prompts,
             decode: BTreeMap::from([((slots, tokens), session(decode)?)]),
             predict,
@@ -218,9 +241,23 @@ impl Phases {
         })
     }
 
-    /// Rows of a batch that is read.
+    /// Rows of a batch that is read, where all batches have as many.
     pub(crate) fn rows(&self) -> usize {
         self.graphs.sizes.shape.batch
+    }
+
+    /// How many prompts of these lengths, from the first one on, are read by one call: a power of two, so that no row is read for nothing.
+    pub(crate) fn rows_at_once(&self, lengths: &[usize]) -> usize {
+        let mut rows = 1;
+        let fit = |rows: usize| {
+            let longest = lengths[..rows].iter().copied().max().unwrap_or_default();
+            rows * padded(longest) <= self.graphs.at_once()
+        };
+        let most = self.graphs.sizes.short.map_or(1, |of| of.batch);
+        while 2 * rows <= lengths.len().min(most) && fit(2 * rows) {
+            rows *= 2;
+        }
+        rows
     }
 
     /// Sequences that live between calls.
@@ -255,11 +292,12 @@ impl Phases {
         let mut asked: Vec<usize> = batch.questions().iter().map(|question| question.row).collect();
         asked.dedup();
         let views = batch.plan().views.map(|views| ViewShape { views, tokens: batch.plan().visual_tokens });
-        if !self.connect.contains_key(&views) {
-            let session = self.session(&self.graphs.connect(views)?)?;
-            self.connect.insert(views, session);
+        let size = (batch.plan().batch_size, views);
+        if !self.connect.contains_key(&size) {
+            let session = self.session(&self.graphs.connect(size.0, views)?)?;
+            self.connect.insert(size, session);
         }
-        let session = found(&mut self.connect, &views)?;
+        let session = found(&mut self.connect, &size)?;
         self.encoder.load(session, batch, &asked, encoding)?;
         load_layout(session, batch)?;
         if session.has_input(inputs::QUESTION_MASK) {
@@ -303,20 +341,20 @@ impl Phases {
         Ok((0..calls).map(of_call).collect())
     }
 
-    /// The session that reads so many positions and questions of prompts, or the states of all positions, with its own sizes; `picture` says
+    /// The session that reads so many positions and questions of so many prompts, or the states of all positions, with its own sizes; `picture` says
     /// whether any of the positions shows one, and `views` what pictures these rows have room for, where that is counted.
     pub(crate) fn prefill(
         &mut self,
+        rows: usize,
         positions: usize,
         questions: Option<usize>,
         picture: bool,
         views: Option<ViewShape>,
     ) -> Result<((usize, Option<usize>), &mut Session), ExperimentError> {
-        let step = (positions.next_power_of_two() / STEPS).max(POSITIONS);
-        let tokens = positions.next_multiple_of(step).min(self.graphs.at_once());
+        let tokens = padded(positions).min(self.graphs.at_once());
         let questions = questions.map(|questions| bucket(questions, self.graphs.sizes.shape.targets));
         // A chunk without a picture is the same whatever room there is for them.
-        let size = Prompts { views: views.filter(|_| picture), tokens, questions, picture };
+        let size = Prompts { views: views.filter(|_| picture), tokens, rows, questions, picture };
         if !self.prefill.contains_key(&size) {
             let session = self.session(&self.graphs.prefill(size)?)?;
             self.prefill.insert(size, session);
@@ -376,7 +414,7 @@ impl Graphs {
     /// Those of a recipe, for batches of at most that shape, whose questions all have a token in every call.
     pub(crate) fn new(recipe: &Recipe, shape: BatchShape, vocab: usize) -> Result<Self, ExperimentError> {
         let decoding = Decoding::packed(shape);
-        let sizes = PhaseSizes { shape, decoding, vocab, chunk: None, scores: false };
+        let sizes = PhaseSizes { shape, short: None, decoding, vocab, chunk: None, scores: false };
         Ok(Self { recipe: recipe.clone(), edges: edges(recipe)?, sizes })
     }
 
@@ -404,7 +442,14 @@ impl Graphs {
     /// The most of prompts that is read at once.
     fn largest(&self) -> Prompts {
         let PhaseSizes { shape, .. } = self.sizes;
-        Prompts { views: shape.views, tokens: self.at_once(), questions: Some(shape.targets), picture: true }
+        let (tokens, questions) = (self.at_once(), Some(shape.targets));
+        Prompts { views: shape.views, tokens, rows: shape.batch, questions, picture: true }
+    }
+
+    /// The most short prompts that are read at once.
+    fn short(&self) -> Option<Prompts> {
+        let BatchShape { batch: rows, tokens, views, .. } = self.sizes.short?;
+        Some(Prompts { views, tokens, rows, ..self.largest() })
     }
 
     /// The most of prompts that is scored at once.
@@ -419,20 +464,24 @@ impl Graphs {
     }
 
     /// Vision states of a whole batch to what the language model reads.
-    pub(crate) fn connect(&self, views: Option<ViewShape>) -> Result<ModelGraph, ExperimentError> {
+    pub(crate) fn connect(
+        &self,
+        rows: usize,
+        views: Option<ViewShape>,
+    ) -> Result<ModelGraph, ExperimentError> {
         let PhaseSizes { shape, vocab, .. } = self.sizes;
-        Ok(connect(&self.recipe, &self.edges, BatchShape { views, ..shape }, vocab)?)
+        Ok(connect(&self.recipe, &self.edges, BatchShape { batch: rows, views, ..shape }, vocab)?)
     }
 
     fn prefill(&self, prompts: Prompts) -> Result<ModelGraph, ExperimentError> {
-        let Prompts { views, tokens, questions, picture } = prompts;
+        let Prompts { views, tokens, rows, questions, picture } = prompts;
         let span = match (self.is_cut(), picture) {
             (false, _) => Span::Whole,
             (true, true) => Span::Chunk,
             (true, false) => Span::Text,
         };
-        let PhaseSizes { shape, vocab, .. } = self.sizes;
-        let (recipe, edges, step) = (&self.recipe, &self.edges, self.step(shape.batch, tokens, views));
+        let (recipe, edges, vocab) = (&self.recipe, &self.edges, self.sizes.vocab);
+        let step = self.step(rows, tokens, views);
         Ok(match questions {
             Some(questions) => prefill(recipe, edges, step, questions, vocab, span)?,
             None => prefill_hidden(recipe, edges, step, vocab, span)?,
@@ -464,6 +513,12 @@ impl Graphs {
         let cache = CacheShape { slots: decoding.slots, capacity: shape.tokens };
         StepShape { rows, tokens, cache, visual: views.map(|of| of.tokens) }
     }
+}
+
+/// The positions of a prompt with those that are read for nothing, so that there are not too many sizes.
+fn padded(positions: usize) -> usize {
+    let step = (positions.next_power_of_two() / STEPS).max(POSITIONS);
+    positions.next_multiple_of(step)
 }
 
 /// The smallest power of two that holds so many, or the most there can be.

@@ -73,7 +73,7 @@ impl Reading {
         slots: Vec<usize>,
     ) -> Result<Self, ExperimentError> {
         let seen = phases.see(batch, encoding)?;
-        let kept: Vec<Vec<usize>> = (0..phases.rows()).map(|row| prompt(batch, row)).collect();
+        let kept: Vec<Vec<usize>> = (0..batch.plan().batch_size).map(|row| prompt(batch, row)).collect();
         let lengths: Vec<usize> = kept.iter().map(Vec::len).collect();
         let pictures = pictures(batch, &kept);
         let calls = phases.calls(&lengths, &pictures)?;
@@ -121,7 +121,8 @@ impl Reading {
         let plan = batch.plan();
         let views = plan.views.map(|views| ViewShape { views, tokens: plan.visual_tokens });
         let questions = (!self.scores).then_some(self.questions);
-        let ((tokens, questions), session) = phases.prefill(longest, questions, picture, views)?;
+        let ((tokens, questions), session) =
+            phases.prefill(plan.batch_size, longest, questions, picture, views)?;
         let part = Part { kept: &self.kept, spans, tokens, slots: &self.slots };
         load_prompts(session, batch, pools, &part, &self.seen)?;
         if let Some(questions) = questions {

@@ -123,23 +123,25 @@ impl Programs {
         target: &dyn Target,
     ) -> Result<Self, ExperimentError> {
         let decoding = Decoding::packed(shape);
-        Self::phases(recipe, PhaseSizes { shape, decoding, vocab, chunk, scores: false }, target)
+        Self::phases(recipe, PhaseSizes { shape, short: None, decoding, vocab, chunk, scores: false }, target)
     }
 
-    /// What is needed to read batches of that shape, one prompt a row, to answer so many prompts at once, and to score continuations.
+    /// What is needed to read batches of that shape, one prompt a row, or `short` prompts in its place, to answer so many prompts at once, and
+    /// to score continuations.
     ///
     /// # Errors
     /// As [`Programs::to_predict`].
     pub fn to_serve(
         recipe: &Recipe,
         shape: BatchShape,
+        short: Option<BatchShape>,
         slots: usize,
         vocab: usize,
         chunk: Option<usize>,
         target: &dyn Target,
     ) -> Result<Self, ExperimentError> {
         let decoding = Decoding { slots, tokens: 1 };
-        Self::phases(recipe, PhaseSizes { shape, decoding, vocab, chunk, scores: true }, target)
+        Self::phases(recipe, PhaseSizes { shape, short, decoding, vocab, chunk, scores: true }, target)
     }
 
     fn phases(recipe: &Recipe, sizes: PhaseSizes, target: &dyn Target) -> Result<Self, ExperimentError> {

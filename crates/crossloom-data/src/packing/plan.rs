@@ -153,6 +153,13 @@ impl PackingPlan {
         Ok(plan)
     }
 
+    /// The same shapes for so many rows, each with as many views.
+    #[must_use]
+    pub fn of_rows(&self, rows: usize) -> Self {
+        let views = self.views.map(|views| views / self.batch_size.max(1) * rows);
+        Self { batch_size: rows, views, ..self.clone() }
+    }
+
     /// Shapes in which every question of `splits` fits a sequence, alone at least.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! From requests to the batches that a model reads.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crossloom_data::conversations::{Begun, PromptLayer, Room};
@@ -75,6 +76,27 @@ impl Intake {
         })
     }
 
+    /// How many of these slots, from the first one on, have their prompts read by one call. Those that are scored are read in calls of their
+    /// own, whose results are others.
+    pub(super) fn at_once(&self, phases: &Phases, admitted: &VecDeque<Sequence>) -> usize {
+        let Some(first) = admitted.front().filter(|first| !first.apart) else { return 1 };
+        let scored = first.is_scored();
+        let alike = admitted.iter().take_while(|next| !next.apart && next.is_scored() == scored);
+        if phases.rows() > 1 {
+            return alike.take(phases.rows()).count();
+        }
+        let length = |sequence: &Sequence| {
+            let Begun { prompt, given } = sequence.open.first()?.begun();
+            let of = self.plans.first()?;
+            let small = of
+                .views
+                .is_none_or(|views| prompt.needs.views <= views && prompt.needs.visual <= of.visual_tokens);
+            small.then_some(prompt.tokens.len() + given.len())
+        };
+        let lengths: Vec<usize> = alike.map_while(length).collect();
+        phases.rows_at_once(&lengths)
+    }
+
     /// The prompts of slots as a batch whose pictures have been looked at.
     pub(super) fn laid(
         &mut self,
@@ -91,11 +113,14 @@ impl Intake {
             |plan: &&PackingPlan| plan.views.is_none_or(|most| views <= most && visual <= plan.visual_tokens);
         let plan = self.plans.iter().find(holds).or(self.plans.last());
         let plan = plan.ok_or_else(|| ExperimentError::request("there are no prompts", "this is a bug"))?;
-        let mut batch = PackedBatch::new(plan);
+        let mut batch = match &self.plans[..] {
+            [least, ..] if rows.len() > least.batch_size => PackedBatch::new(&least.of_rows(rows.len())),
+            _ => PackedBatch::new(plan),
+        };
         self.layer.lay(&prompts, &mut batch)?;
         self.lay_vectors(rows, &mut batch)?;
         let mut slots: Vec<usize> = rows.iter().map(|row| row.slot).collect();
-        slots.resize(phases.rows(), 0);
+        slots.resize(batch.plan().batch_size, 0);
         let reading = Reading::begin(phases, &batch, self.encoding, slots)?;
         if !rows.iter().any(Sequence::is_scored) {
             return Ok((batch, reading));

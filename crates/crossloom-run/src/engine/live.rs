@@ -18,11 +18,13 @@ pub(super) struct Sequence {
     pub(super) held: usize,
     /// The requests that share it and are not answered yet.
     pub(super) open: Vec<Live>,
+    /// Whether its prompt is read by calls of its own, as reading it with others failed.
+    pub(super) apart: bool,
 }
 
 impl Sequence {
     pub(super) fn new(asked: Vec<Asked>, slot: usize) -> Self {
-        Self { slot, held: 0, open: asked.into_iter().map(Live::new).collect() }
+        Self { slot, held: 0, open: asked.into_iter().map(Live::new).collect(), apart: false }
     }
 
     /// Whether known tokens of a request of it have their log-probabilities told.

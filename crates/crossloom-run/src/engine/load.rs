@@ -25,6 +25,8 @@ use crate::trained::no_checkpoint;
 
 /// Positions of a slot, where nothing else is said.
 const POSITIONS: usize = 2048;
+/// The most short prompts that are read at once: more would make those wait that are being answered.
+const SHORT: usize = 8;
 /// More pictures than a budget holds: that of their features is taken whole.
 const MANY: usize = 1 << 20;
 
@@ -45,18 +47,24 @@ pub(super) fn load(served: Served, limits: &Limits) -> Result<Parts, ExperimentE
     let Limits { slots, resources, .. } = *limits;
     let largest =
         plans.last().ok_or_else(|| ExperimentError::request("there are no views", "this is a bug"))?;
-    let shape = BatchShape {
-        batch: 1,
-        tokens: card.positions,
+    let at_once = resources.chunk.map_or(card.positions, |chunk| chunk.min(card.positions));
+    let several = several(&plans, slots, at_once);
+    let shape_of = |plan: &PackingPlan, tokens: usize| BatchShape {
+        batch: plan.batch_size,
+        tokens,
         targets: 1,
-        views: largest.views.map(|views| ViewShape { views, tokens: largest.visual_tokens }),
+        views: plan.views.map(|views| ViewShape { views, tokens: plan.visual_tokens }),
     };
+    let shape = shape_of(largest, card.positions);
+    let short = several.as_ref().map(|plan| shape_of(plan, at_once / plan.batch_size));
     let device = resources.backend.running()?;
     let vocab = tokenizer.vocab_size();
-    let mut programs = Programs::to_serve(&recipe, shape, slots, vocab, resources.chunk, device.target())?;
+    let mut programs =
+        Programs::to_serve(&recipe, shape, short, slots, vocab, resources.chunk, device.target())?;
     let start = Start::new(&recipe, &programs.params)?;
     let held = DataNeed {
-        batches: largest.batch_bytes() + programs.phases.scored_bytes(),
+        batches: several.iter().chain([largest]).map(PackingPlan::batch_bytes).max().unwrap_or_default()
+            + programs.phases.scored_bytes(),
         pictures: MANY,
         budget: resources.pictures,
         ..DataNeed::default()
@@ -148,6 +156,18 @@ fn plans(served: &Served, card: &Card) -> Result<Vec<PackingPlan>, ExperimentErr
         })?)
     };
     card.views.iter().map(plan).collect()
+}
+
+/// The shape of the most short prompts that are read at once, each with as much to see as prompts of the fewest views. They have no more
+/// positions together than one prompt may have, and no more visual tokens than that or the largest one.
+fn several(plans: &[PackingPlan], slots: usize, at_once: usize) -> Option<PackingPlan> {
+    let (least, largest) = (plans.first()?, plans.last()?);
+    let fits = |rows: usize| {
+        rows <= slots.min(SHORT).min(at_once)
+            && rows * least.visual_tokens <= largest.visual_tokens.max(at_once)
+    };
+    let rows = std::iter::successors(Some(2), |rows| Some(2 * rows)).take_while(|&rows| fits(rows)).last()?;
+    Some(least.of_rows(rows))
 }
 
 /// What prompts there is room for.

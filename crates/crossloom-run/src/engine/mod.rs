@@ -7,7 +7,7 @@
 //!
 //! A request has a *slot*: keys and values of all positions that prompt and answer may take, and those of its picture where layers
 //! read it by cross-attention. It is taken only where that fits, so nothing is ever thrown out. Each round reads at most one call of
-//! prompts, then decodes one token of every request that is read, then draws (*continuous batching*). A request's numbers have the
+//! prompts, of one or of several short ones, then decodes one token of every request that is read, then draws (*continuous batching*). A request's numbers have the
 //! same bits whoever shares its rounds. Questions about the same pictures may share a slot, as an evaluation's do: these are read once.
 //! An engine has a thread of its own, or runs in place (`InPlace`) where its model belongs to a training.
 

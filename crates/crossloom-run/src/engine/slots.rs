@@ -100,8 +100,14 @@ impl<'m> Slots<'m> {
         let begun = Instant::now();
         self.leave_cancelled();
         self.guarded(Self::read, |slots, problem| {
-            for sequence in slots.reading.take().map(|group| group.rows).unwrap_or_default() {
-                slots.fail(&sequence, problem);
+            let rows = slots.reading.take().map(|group| group.rows).unwrap_or_default();
+            if let [sequence] = &rows[..] {
+                slots.fail(sequence, problem);
+            }
+            // Whose fault it was shows when each is read by itself; nothing was told of any.
+            if rows.len() > 1 {
+                let apart = rows.into_iter().map(|sequence| Sequence { apart: true, ..sequence });
+                apart.rev().for_each(|sequence| slots.admitted.push_front(sequence));
             }
         });
         if !self.live.is_empty() {
@@ -193,10 +199,7 @@ impl<'m> Slots<'m> {
                 if self.admitted.is_empty() || waits {
                     return Ok(());
                 }
-                // Those that are scored are read in calls of their own, whose results are others.
-                let scored = self.admitted.front().is_some_and(Sequence::is_scored);
-                let alike = self.admitted.iter().take_while(|sequence| sequence.is_scored() == scored);
-                let count = alike.take(rows).count();
+                let count = self.of.at_once(self.phases, &self.admitted);
                 none.insert(Group::of(self.admitted.drain(..count).collect()))
             }
         };
@@ -252,7 +255,7 @@ impl<'m> Slots<'m> {
                 }));
             }
             self.queue.count(|stats| stats.tokens_in += held as u64);
-            self.go_on(Sequence { slot, held, open: goes_on });
+            self.go_on(Sequence { slot, held, open: goes_on, apart: false });
         }
     }
 
@@ -301,14 +304,14 @@ impl<'m> Slots<'m> {
         let next = Predicted::read(session, open.any(Live::reads_logits))?;
         self.queue.count(|stats| stats.rounds += 1);
         for (row, sequence) in std::mem::take(&mut self.live).into_iter().enumerate() {
-            let Sequence { slot, held, open } = sequence;
+            let Sequence { slot, held, open, .. } = sequence;
             let held = held + open.len();
             let mut goes_on = Vec::with_capacity(open.len());
             for (column, live) in open.into_iter().enumerate() {
                 let next = next.of(row * width + column);
                 goes_on.extend(self.going(live, |live, card| take(live, next, card)));
             }
-            self.go_on(Sequence { slot, held, open: goes_on });
+            self.go_on(Sequence { slot, held, open: goes_on, apart: false });
         }
         Ok(())
     }

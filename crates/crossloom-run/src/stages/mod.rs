@@ -206,7 +206,7 @@ impl Subject<'_> {
             Mode::Forward => return forward_func(recipe, shape, vocab, Outputs::Predictions),
             Mode::Train => return training_func(recipe, shape, vocab),
             Mode::Encode => encode(recipe, shape.batch)?,
-            Mode::Connect => phases()?.connect(shape.views)?,
+            Mode::Connect => phases()?.connect(shape.batch, shape.views)?,
             Mode::Prefill => phases()?.largest_prefill()?,
             Mode::Decode => phases()?.decode(shape.batch, shape.targets)?,
         };

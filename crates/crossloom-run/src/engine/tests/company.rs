@@ -40,6 +40,7 @@ fn same_in_company(what: &str, recipe: &Recipe, data: &Data) {
             order.swap(at, rng.random_range(0..=at));
         }
         let (mut running, mut waiting, mut most) = (Vec::new(), order.into_iter(), 0);
+        let before = engine.client.stats().prefills;
         loop {
             let arrive = rng.random_range(0..4);
             for number in waiting.by_ref().take(arrive) {
@@ -52,6 +53,8 @@ fn same_in_company(what: &str, recipe: &Recipe, data: &Data) {
             }
         }
         assert!(most > 3, "{what}: they had no company: {most}");
+        let prefills = (engine.client.stats().prefills - before) as usize;
+        assert!(prefills < asked.len(), "{what}: none was read together with another");
         assert_eq!(running.len(), asked.len());
         for (number, running) in running {
             assert_eq!(events(running), alone[number], "{what}: request {number} in mix {mix}");
