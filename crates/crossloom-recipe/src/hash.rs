@@ -17,7 +17,10 @@ const TRAINING_DOMAIN: &str = "crossloom training 1\n";
 /// the trained model. `eval.max_new_tokens` is not one of them, because it sizes the sequences that are trained.
 const HARMLESS: [(&str, &[&str]); 2] = [
     ("/train", &["log_every", "checkpoint_every", "keep_checkpoints"]),
-    ("/eval", &["split", "metric", "permutations", "confidence", "seed", "limit", "every", "sample"]),
+    (
+        "/eval",
+        &["split", "metric", "cache", "permutations", "confidence", "seed", "limit", "every", "sample"],
+    ),
 ];
 
 impl Recipe {

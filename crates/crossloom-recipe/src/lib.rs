@@ -31,7 +31,9 @@ mod tree;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Location, Severity};
 pub use json_schema::json_schema;
-pub use load::{LoadOptions, LoadedRecipe, ReadArchitecture, Variant, load, load_text, load_with};
+pub use load::{
+    LoadOptions, LoadedRecipe, ReadArchitecture, Variant, load, load_text, load_text_with, load_with,
+};
 pub use provenance::{Origin, Provenance};
 pub use schema::*;
 pub use selection::{Selection, TensorGroup};

@@ -30,6 +30,7 @@ fn what_does_not_change_the_experiment_does_not_change_the_hash() {
         "topology.adapter.alpha=8",
         "topology.fusion=gated_add",
         "model.vision.activation=gelu_tanh",
+        "eval.cache=f32",
     ];
     for set in same {
         assert_eq!(hash(&[set]), hash(&[]), "{set}");
@@ -93,6 +94,7 @@ fn what_changes_the_experiment_changes_the_hash() {
         "model.vision.post_norm=true",
         "eval.limit=10",
         "eval.metric=anls",
+        "eval.cache=bf16",
     ];
     let hashes: BTreeSet<String> = other.iter().map(|set| hash(&[set])).chain([hash(&[])]).collect();
     assert_eq!(hashes.len(), other.len() + 1);
@@ -115,6 +117,7 @@ fn logging_checkpoints_and_scoring_do_not_change_what_is_trained() {
         "eval.confidence=0.9",
         "eval.split=train",
         "eval.metric=anls",
+        "eval.cache=bf16",
     ];
     for set in same {
         assert_eq!(trained(set), trained(""), "{set}");

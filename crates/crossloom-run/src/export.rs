@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crossloom_data::tokenizer::QuestionTokenizer;
 use crossloom_ir::DType;
 use crossloom_model::{BatchShape, Outputs, ParamSpec};
 use crossloom_recipe::{
@@ -13,11 +14,10 @@ use crossloom_recipe::{
 use crossloom_train::checkpoint::{Checkpoint, RestorePart};
 use crossloom_train::run_dir::VariantDir;
 use crossloom_train::step::{BoxError, ModelState, StateTensor, Visit};
-use crossloom_weights::export::{self, Scope, Tensors, TokenIds, Values};
+use crossloom_weights::export::{self, Beside, Scope, Tensors, TokenIds, Values};
 use crossloom_weights::pretrained::part_of;
 use crossloom_weights::{peft, values};
 
-use crate::ExperimentError;
 use crate::graph::{forward_func, policy};
 use crate::interface::Interface;
 use crate::model::dtype_in_file;
@@ -26,6 +26,7 @@ use crate::stages::Shapes;
 use crate::start::{Start, trained};
 use crate::trained::no_checkpoint;
 use crate::training_stage::newest;
+use crate::{ExperimentError, bundle};
 
 /// What of a trained variant is given away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,9 @@ pub enum Export {
     /// AMP's branches beside each linear layer of the projector, in PEFT's form: one adapter per tap, each in a folder of the
     /// tap's name.
     Branches,
+    /// All that answering needs, whatever the topology, in crossloom's own form: every tensor under our names with recipe, tokenizer, chat
+    /// format and image processor.
+    Bundle,
     /// A scope as a model in the layout of Hugging Face, low-rank pairs merged into its weights, in that type.
     Merged(Scope, KeptIn),
 }
@@ -67,6 +71,7 @@ pub fn export(
     let recipe = &held.recipe;
     match what {
         Export::Trained => held.trained(recipe, folder),
+        Export::Bundle => held.bundle(&dir.name(), folder),
         Export::Adapter(scope) => held.adapter(recipe, scope, folder),
         Export::Branches => held.branches(recipe, folder),
         Export::Merged(scope, kept) => held.merged(recipe, scope, kept, folder),
@@ -80,6 +85,8 @@ struct Held {
     params: Vec<ParamSpec>,
     tensors: Tensors,
     tokens: TokenIds,
+    interface: Interface,
+    tokenizer: QuestionTokenizer,
     steps: u64,
 }
 
@@ -87,7 +94,8 @@ impl Held {
     fn read(dir: &VariantDir, recipe: &Recipe) -> Result<Self, ExperimentError> {
         let stage = newest(dir, recipe)?;
         let recipe = &stage.recipe;
-        let (Interface { shapes, .. }, _) = Interface::read(&stage.dir, recipe)?;
+        let (interface, tokenizer) = Interface::read(&stage.dir, recipe)?;
+        let shapes = &interface.shapes;
         let checkpoints = stage.checkpoints();
         let newest = checkpoints.newest()?.ok_or_else(|| no_checkpoint(dir.path().display()))?;
         // Where pictures are cut into tiles a weight ends their rows, which no answer about a whole picture reads.
@@ -108,7 +116,7 @@ impl Held {
         let special = shapes.special;
         let tokens = TokenIds { eos: id(special.eos), pad: id(special.pad), image: id(special.image) };
         let steps = stage.before + newest.state().step;
-        Ok(Self { recipe: recipe.clone(), params, tensors, tokens, steps })
+        Ok(Self { recipe: recipe.clone(), params, tensors, tokens, interface, tokenizer, steps })
     }
 
     fn wrote<'p>(&self, params: impl Iterator<Item = &'p ParamSpec>) -> Exported {
@@ -130,8 +138,37 @@ impl Held {
         let trained = |param: &&ParamSpec| names.contains(&param.name);
         let tensors: Tensors =
             self.tensors.iter().filter(|(name, _)| names.contains(*name)).map(owned).collect();
-        export::tensors(folder, &tensors)?;
+        export::tensors(folder, &tensors, &|_| DType::F32, &Beside::new())?;
         Ok(self.wrote(self.params.iter().filter(trained)))
+    }
+
+    fn bundle(&self, name: &str, folder: &Path) -> Result<Exported, ExperimentError> {
+        let recipe = bundle::recipe_of(&self.recipe, &self.params)?;
+        let kept = policy(&recipe, &self.params)?.frozen;
+        let type_of = |name: &str| kept.get(name).copied().unwrap_or(DType::F32);
+        let beside = bundle::beside(name, recipe, &self.interface, &self.tokenizer)?;
+        export::tensors(folder, &self.tensors, &type_of, &beside)?;
+        Ok(self.wrote(self.params.iter()))
+    }
+
+    /// How conversations are written and cut, as a publisher's files say it: what a scope with words needs to be asked. A whole model says
+    /// where its pictures stand; one whose template has no place for them is asked as a bundle alone.
+    fn words(&self, scope: Scope) -> Result<Beside, ExperimentError> {
+        let format = match (scope, self.tokenizer.format()) {
+            (Scope::Language, Some(format)) => format,
+            (Scope::Whole, Some(format)) if format.image_token.is_some() => format,
+            _ => return Ok(Beside::new()),
+        };
+        let mut config = serde_json::Map::from_iter([(
+            "tokenizer_class".to_owned(),
+            serde_json::Value::from("PreTrainedTokenizerFast"),
+        )]);
+        config.extend(format.tokens.iter().map(|(name, token)| (name.clone(), token.as_str().into())));
+        Ok(vec![
+            ("tokenizer.json", self.tokenizer.to_json()?.into_bytes()),
+            ("tokenizer_config.json", serde_json::to_vec_pretty(&config)?),
+            ("chat_template.jinja", format.template.clone().into_bytes()),
+        ])
     }
 
     /// The low-rank pairs of a scope.
@@ -237,7 +274,8 @@ impl Held {
             param.map_or_else(|| part_of(name), |param| param.part)
         };
         let type_of = |name: &str| export::written_in(kept, files.dtype(part(name), name));
-        export::model(folder, scope, &architecture, self.tokens, &tensors, &type_of)?;
+        let words = self.words(scope)?;
+        export::model(folder, scope, &architecture, self.tokens, &tensors, &type_of, &words)?;
         Ok(self.wrote(self.params.iter().filter(own)))
     }
 }
@@ -261,7 +299,8 @@ fn architecture(recipe: &Recipe, scope: Scope) -> Result<Architecture, Experimen
     let refused = |why: &str| {
         ExperimentError::request(
             format!("the variant {why}, which no family of published models does"),
-            "give away its language model or its encoder (--merge language, --merge vision), or its trained tensors",
+            "give it away as a bundle, which crossloom asks (--bundle), or its language model or its encoder (--merge language, --merge \
+             vision), or its trained tensors",
         )
     };
     let adds = |injection: NamedInjection<'_>| {

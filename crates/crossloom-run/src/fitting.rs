@@ -33,7 +33,7 @@ impl<'p> Comparison<'_, 'p> {
                 [&named.missing, &named.unexpected],
                 format!("names that may be missing or unexpected are listed in {key}"),
             ),
-            None => ("", [&[], &[]], "its configuration says which tensors there are".to_owned()),
+            None => ("", [&[], &[]], "what lies beside them says which tensors there are".to_owned()),
         };
         let mut missing = Allowed::new(key, "missing", lists[0])?;
         let mut unexpected = Allowed::new(key, "unexpected", lists[1])?;

@@ -6,7 +6,7 @@ use crossloom_compiler::training::{Group, Training};
 use crossloom_compiler::{Policy, Precision as Compute};
 use crossloom_ir::{DType, Func};
 use crossloom_model::{
-    BatchShape, ModelGraph, Outputs, ParamSpec, VisionState, build, build_over_states, encode, tapped,
+    BatchShape, ModelGraph, Outputs, ParamSpec, VisionState, build, build_over_states, caches, encode, tapped,
 };
 use crossloom_recipe::{KeptIn, Part, PointAddress, Precision, Recipe, Selection, Tap, Topology};
 
@@ -98,7 +98,11 @@ pub fn policy(recipe: &Recipe, params: &[ParamSpec]) -> Result<Policy, Experimen
         Precision::Bf16 => Compute::Bf16,
     };
     let given = tapped(recipe).into_iter().map(VisionState::name).collect();
-    Ok(Policy { compute, frozen, given })
+    let states = match recipe.eval.cache {
+        Precision::F32 => BTreeMap::new(),
+        Precision::Bf16 => BTreeMap::from([(caches::PREFIX.to_owned(), DType::Bf16)]),
+    };
+    Ok(Policy { compute, frozen, given, states })
 }
 
 /// In which types a recipe computes and keeps frozen parts: `bf16`, or `f32, vision kept in bf16`.

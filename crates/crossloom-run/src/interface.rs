@@ -15,8 +15,8 @@ use crate::ExperimentError;
 use crate::processor::Processor;
 
 /// The file, and that of the tokenizer.
-const FILE: &str = "interface.json";
-const TOKENIZER: &str = "tokenizer.json";
+pub(crate) const FILE: &str = "interface.json";
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
 /// Changes whenever the meaning of the file changes.
 const VERSION: u64 = 1;
 
@@ -47,7 +47,15 @@ impl Interface {
     /// The folder cannot be written.
     pub fn write(&self, dir: &StageDir, tokenizer: &QuestionTokenizer) -> Result<(), ExperimentError> {
         dir.write(TOKENIZER, tokenizer.to_json()?.as_bytes())?;
-        Ok(dir.write(FILE, &serde_json::to_vec_pretty(self)?)?)
+        Ok(dir.write(FILE, &self.to_json()?)?)
+    }
+
+    /// The content of its file.
+    ///
+    /// # Errors
+    /// It cannot be serialised.
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>, ExperimentError> {
+        Ok(serde_json::to_vec_pretty(self)?)
     }
 
     /// Reads it and the tokenizer from the folder of a training, and checks that they fit one another and the recipe.
@@ -55,12 +63,20 @@ impl Interface {
     /// # Errors
     /// A folder without the file, as runs of earlier versions are; a file of another version, or a damaged one.
     pub fn read(dir: &StageDir, recipe: &Recipe) -> Result<(Self, QuestionTokenizer), ExperimentError> {
-        let path = dir.path().join(FILE);
+        Self::in_folder(dir.path(), recipe)
+    }
+
+    /// The same from any folder that holds both files.
+    pub(crate) fn in_folder(
+        folder: &Path,
+        recipe: &Recipe,
+    ) -> Result<(Self, QuestionTokenizer), ExperimentError> {
+        let path = folder.join(FILE);
         let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => ExperimentError::request(
                 format!(
                     "{} holds no {FILE}: it was not trained, or by an earlier crossloom",
-                    dir.path().display()
+                    folder.display()
                 ),
                 "run its recipe again with this version",
             ),
@@ -75,8 +91,9 @@ impl Interface {
         }
         let interface: Self =
             serde_json::from_value(found).map_err(|error| file(&path, format!("is damaged: {error}")))?;
-        let json = read_json(&dir.path().join(TOKENIZER))?;
-        let tokenizer = QuestionTokenizer::from_json(&json, interface.chat.clone())?;
+        let json = read_json(&folder.join(TOKENIZER))?;
+        let tokenizer = QuestionTokenizer::from_json(&json, interface.chat.clone())
+            .map_err(|error| file(&folder.join(TOKENIZER), format!("is damaged: {error}")))?;
         interface.check(recipe, &tokenizer).map_err(|problem| file(&path, problem))?;
         Ok((interface, tokenizer))
     }

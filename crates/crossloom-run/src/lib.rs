@@ -24,6 +24,7 @@
 //! - [`stages`]: a recipe as topology, luminal graph, IR, fused IR and plan, and what it costs. Nothing runs.
 
 mod batch;
+mod bundle;
 mod changes;
 mod compare;
 mod conversations;
@@ -45,6 +46,7 @@ mod prefill;
 mod preview;
 mod processor;
 mod progress;
+mod published;
 mod question_vectors;
 mod record;
 mod sampled;

@@ -119,15 +119,12 @@ impl DataNeed {
         let batches = 1 + between;
         let setting = Setting::of(recipe, &data.tokenizer).ok().flatten();
         let streamed = setting.as_ref().map(Setting::host_bytes);
-        // Of the questions of an evaluation a row for every slot is answered, and as many wait, each with its picture.
-        let pixels: usize = plan.pixel_shape()[1..].iter().product();
-        let waiting = 2 * (plan.batch_size * pixels) as u64;
         let again = setting.zip(data.conversations()).map(|(setting, of)| setting.seen_again(recipe, of));
         let trained = again.unwrap_or_else(|| data.images(Split::Train).0.images().len());
         Self {
             content: data.bytes(),
             read: true,
-            batches: streamed.unwrap_or_default() + batches * plan.batch_bytes() + waiting,
+            batches: streamed.unwrap_or_default() + batches * plan.batch_bytes(),
             pictures: asked(recipe, data.images(recipe.eval.split).0.images().len()),
             trained: seen(recipe, trained),
             budget: PictureBudget::default(),

@@ -10,7 +10,7 @@ use crossloom_ir::{DType, Func, Role};
 use crossloom_model::{BatchShape, Outputs, ParamSpec, caches, initial_value};
 use crossloom_recipe::{PointAddress, Recipe, Tap};
 use crossloom_runtime::limits::release_freed;
-use crossloom_runtime::{Arena, Device, Executable, Home, RunError, Session, Store, TensorInfo};
+use crossloom_runtime::{Arena, Device, Executable, Home, MappedFile, RunError, Session, Store, TensorInfo};
 use crossloom_train::checkpoint::{Checkpoint, RestorePart};
 use crossloom_train::step::{BoxError, Dtype, ModelState, StateTensor, Visit};
 use crossloom_weights::values;
@@ -18,6 +18,7 @@ use half::bf16;
 
 use crate::ExperimentError;
 use crate::backends::Backend;
+use crate::fitting::Comparison;
 use crate::graph::{forward_func, policy};
 use crate::phases::Phases;
 use crate::programs::{Programs, compiled};
@@ -160,6 +161,30 @@ impl Model {
             misfits,
             help: "a stage has all weights that the one before it trained".to_owned(),
         })
+    }
+
+    /// Puts the weights of a file that has all of them, under our names, where there are none yet.
+    ///
+    /// # Errors
+    /// Tensors that are missing, unexpected, or of another shape, all of them; a file that has changed; a value that is not finite.
+    pub(crate) fn fill(&mut self, file: &Arc<MappedFile>) -> Result<(), ExperimentError> {
+        let there = file.header().iter().map(|(name, located)| (name.as_str(), &located.shape[..]));
+        let wanted = self.params.iter().collect();
+        let comparison = Comparison { path: file.path(), allowed: None, wanted, there: there.collect() };
+        for name in comparison.fitting()? {
+            let damaged = |problem: &str| ExperimentError::File {
+                path: file.path().to_owned(),
+                message: format!("the tensor `{name}` {problem}"),
+            };
+            let (ty, bytes) = file.tensor(name)?;
+            if let Some(place) = values::first_non_finite(ty.dtype, bytes.as_ref()) {
+                return Err(damaged(&format!("has no finite value at {place}")));
+            }
+            let values = values::to_f32(ty.dtype, bytes.as_ref()).map_err(|problem| damaged(&problem))?;
+            write_weight(&self.store, name, &values)?;
+        }
+        self.blank = false;
+        Ok(())
     }
 
     /// The whole model over these weights as the one graph that training differentiates, with predictions as results: what

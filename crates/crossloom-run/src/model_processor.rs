@@ -77,6 +77,11 @@ impl ModelProcessor {
         self.pictures.as_ref().map(|pictures| &pictures.processor)
     }
 
+    /// The tiles that pictures are cut into; none where they are read whole, or where the grids are not all up to a square one.
+    pub(crate) fn tiles(&self) -> Option<AnyRes> {
+        self.pictures.as_ref()?.anyres()
+    }
+
     /// Its tokenizer and its chat template as what cuts a data set's questions and answers; `path` is where it was read.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crossloom_eval::Results;
 use crossloom_eval::compare::{Costs, Standing};
 use crossloom_eval::samples::{SampleRecord, read_samples};
-use crossloom_recipe::{ImageUse, Recipe, Variant};
+use crossloom_recipe::{ImageUse, Precision, Recipe, Variant};
 use crossloom_train::run_dir::{GateRecord, RunDir, RunRecord, VariantDir, VariantRecord};
 use indexmap::IndexMap;
 
@@ -164,13 +164,14 @@ pub(crate) fn evaluated_as(recipe: &Recipe, step: u64) -> BTreeMap<String, Strin
     let split = eval.split.name();
     let limit = eval.limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string());
     let (tokens, step) = (eval.max_new_tokens.to_string(), step.to_string());
-    [
+    // Left out where nothing is rounded, as it is of runs from before it could be.
+    let rounded = (eval.cache != Precision::F32).then(|| ("cache", eval.cache.name()));
+    let settings = [
         ("split", split),
         ("metric", eval.metric.name()),
         ("limit", &limit),
         ("max_new_tokens", &tokens),
         ("step", &step),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .into()
+    ];
+    settings.into_iter().chain(rounded).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }

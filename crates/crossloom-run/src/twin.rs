@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crossloom_recipe::{Eval, Recipe};
 use crossloom_train::checkpoint::{Checkpoint, Checkpoints};
+use crossloom_train::metrics::MetricPhase;
 use crossloom_train::run_dir::{
     RunDir, RunRecord, RunStatus, StageDir, StageRecord, VariantRecord, list_runs,
 };
@@ -14,10 +16,12 @@ use crate::ExperimentError;
 use crate::datasets::DataSets;
 use crate::progress::RunProgress;
 use crate::record::{WENT_ON, data_manifest};
+use crate::resolved;
 use crate::training_stage::TrainingStage;
 
 /// The files of a training besides its checkpoints that a reader of the run looks for.
-const FILES: [&str; 3] = ["metrics.jsonl", "interface.json", "tokenizer.json"];
+const FILES: [&str; 3] = [METRICS, "interface.json", "tokenizer.json"];
+const METRICS: &str = "metrics.jsonl";
 
 /// Takes over what another variant or run trained for this very variant, or this stage of it, where there is such and nothing was trained
 /// here yet; says whether it was. `out` is the folder of other runs, if theirs are wanted.
@@ -60,6 +64,16 @@ pub(crate) fn take_over(
         }
         None => (entry.taken_from, entry.step_ms) = (taken_from, twin.record.step_ms),
     }
+    if stage.recipe.eval.every.is_some() && !twin.asked {
+        let note = format!(
+            "`{variant}`: {what} has no curve of answers, as {} was not asked in between as `eval` says here",
+            twin.place
+        );
+        progress.note(&note);
+        if !record.notes.contains(&note) {
+            record.notes.push(note);
+        }
+    }
     run.write_record(record)?;
     twin.copy_to(stage)?;
     Ok(true)
@@ -71,6 +85,8 @@ struct Twin {
     dir: StageDir,
     /// What is written down of it.
     record: StageRecord,
+    /// Whether it was asked in between as this one would be.
+    asked: bool,
     /// Where it is, for a reader.
     place: String,
 }
@@ -107,7 +123,8 @@ fn find(
                 } else {
                     format!("{variant} of {}", dir.path().display())
                 };
-                return Ok(Some(Twin { dir: found, record: known, place }));
+                let asked = asked_alike(dir, variant, &stage.recipe);
+                return Ok(Some(Twin { dir: found, record: known, asked, place }));
             }
         }
     }
@@ -166,6 +183,27 @@ impl Wanted {
     }
 }
 
+/// Whether a variant of a run was asked in between as a recipe says: the same questions, as often, answered and scored in the same way.
+fn asked_alike(run: &RunDir, variant: &str, recipe: &Recipe) -> bool {
+    let Ok(kept) = resolved::kept(run) else { return false };
+    let Some(other) = kept.variant(variant).map(|of| &of.recipe.eval) else { return false };
+    let Eval { permutations, confidence, .. } = recipe.eval;
+    Eval { permutations, confidence, ..other.clone() } == recipe.eval
+}
+
+/// Metrics without what was measured of a sample of the questions.
+fn without_answers(metrics: &[u8]) -> Vec<u8> {
+    let of_sample = |line: &[u8]| {
+        let record = serde_json::from_slice::<serde_json::Value>(line);
+        record.is_ok_and(|record| record["phase"] == MetricPhase::Evaluate.name())
+    };
+    metrics
+        .split_inclusive(|&byte| byte == b'\n')
+        .filter(|line| !of_sample(line))
+        .collect::<Vec<_>>()
+        .concat()
+}
+
 /// Whether another run computed where the last bits are the same.
 fn alike(other: &RunRecord, record: &RunRecord) -> bool {
     let place = |record: &RunRecord| {
@@ -186,6 +224,7 @@ impl Twin {
         for file in FILES {
             let path = self.dir.path().join(file);
             let bytes = std::fs::read(&path).map_err(failed(&path))?;
+            let bytes = if file == METRICS && !self.asked { without_answers(&bytes) } else { bytes };
             stage.dir.write(file, &bytes)?;
         }
         let steps = stage.recipe.train.steps;

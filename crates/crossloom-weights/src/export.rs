@@ -99,8 +99,15 @@ pub struct TokenIds {
     pub image: u32,
 }
 
-/// Writes a model as a folder in the layout of Hugging Face: `config.json`, `model.safetensors` and, with an encoder,
-/// `preprocessor_config.json`. `tensors` are all of the scope by our names, each of which is written in the type that `type_of`
+/// Files that lie beside the weights, by their names.
+pub type Beside = Vec<(&'static str, Vec<u8>)>;
+
+fn write_beside(folder: &Path, beside: &Beside) -> io::Result<()> {
+    beside.iter().try_for_each(|(name, bytes)| write_atomic(&folder.join(name), bytes))
+}
+
+/// Writes a model as a folder in the layout of Hugging Face: `config.json`, `model.safetensors`, with an encoder
+/// `preprocessor_config.json`, and what else lies `beside` them. `tensors` are all of the scope by our names, each of which is written in the type that `type_of`
 /// says, see [`written_in`]; `architecture` is the model's.
 ///
 /// # Errors
@@ -113,6 +120,7 @@ pub fn model(
     tokens: TokenIds,
     tensors: &Tensors,
     type_of: &dyn Fn(&str) -> DType,
+    beside: &Beside,
 ) -> Result<(), WeightsError> {
     let refused = |problems| WeightsError::new(folder, problems);
     let mut config = config::of(scope, architecture, tokens, tensors).map_err(refused)?;
@@ -131,6 +139,7 @@ pub fn model(
         if let Some(processor) = &processor {
             write_atomic(&folder.join(PROCESSOR), &text(processor)?)?;
         }
+        write_beside(folder, beside)?;
         save(&folder.join(MODEL), &named)
     })
     .map_err(|error| WeightsError::one(folder, error))
@@ -186,13 +195,28 @@ pub fn merged(folder: &Path, base: &Pretrained, adapter: &Path, kept: KeptIn) ->
     Ok(pairs.len())
 }
 
-/// Writes tensors under our own names as a folder with `model.safetensors`.
+/// Writes tensors under our own names as a folder with `model.safetensors`, each in the type that `type_of` says, and what else lies
+/// `beside` it.
 ///
 /// # Errors
-/// The folder is there already, or cannot be written. Nothing is left then.
-pub fn tensors(folder: &Path, tensors: &Tensors) -> Result<(), WeightsError> {
-    create_folder_with(folder, |folder| save(&folder.join(MODEL), &as_they_are(tensors)))
-        .map_err(|error| WeightsError::one(folder, error))
+/// A type that is no float's; the folder is there already, or cannot be written. Nothing is left then.
+pub fn tensors(
+    folder: &Path,
+    tensors: &Tensors,
+    type_of: &dyn Fn(&str) -> DType,
+    beside: &Beside,
+) -> Result<(), WeightsError> {
+    let written = |(name, values): (&String, &Values)| {
+        let tensor = tensor(values, type_of(name)).map_err(|problem| format!("`{name}`: {problem}"))?;
+        Ok((name.clone(), tensor))
+    };
+    let named = tensors.iter().map(written).collect::<Result<InFile<'_>, String>>();
+    let named = named.map_err(|problem| WeightsError::one(folder, problem))?;
+    create_folder_with(folder, |folder| {
+        write_beside(folder, beside)?;
+        save(&folder.join(MODEL), &named)
+    })
+    .map_err(|error| WeightsError::one(folder, error))
 }
 
 /// Tensors as a file has them, by their names there.

@@ -2,7 +2,7 @@
 //!
 //! Before: a function in `f32` (and whole numbers), differentiated where it is to be. After: the same function with
 //! 16-bit values where the table says so, read and computed as every op reads and computes them: widened, in `f32`, the
-//! result rounded once. With [`Precision::F32`] and no frozen weight of another type nothing changes.
+//! result rounded once. With [`Precision::F32`] and no frozen weight and no state of another type nothing changes.
 //!
 //! | instruction | its operands | its results |
 //! |---|---|---|
@@ -27,6 +27,8 @@
 //! is `f32` too: in eight bits it would be another matrix, and none of a model's large products is like that.
 //!
 //! An *input* that the policy names and that products alone read is `bf16` itself: it is given in the type in which it is read.
+//! *State* that the policy names has the type that it names: what is put into it is made in that type, or converted, and what is read of it
+//! is read as it is, whatever products are computed from. So all calls read the same numbers, those that wrote them too.
 //! A *frozen* weight has the type that the policy names for it. A *trained* weight `w` stays `f32` under its own name;
 //! products read the state parameter `bf16.w`, and the step that updates `w` updates that with the new content,
 //! converted. One sweep from the end and one from the start: linear in the number of instructions.
@@ -67,12 +69,24 @@ pub struct Policy {
     /// Inputs that can be given in 16 bits. Those of them become so that nothing but products reads, which would round
     /// them anyway.
     pub given: BTreeSet<String>,
+    /// Float types of state that calls share, such as caches, by what its names begin with. Whole numbers stay what they are.
+    pub states: BTreeMap<String, DType>,
 }
 
 impl Policy {
     /// Whether every function stays as it is.
     pub fn is_f32(&self) -> bool {
-        self.compute == Precision::F32 && self.frozen.values().all(|&dtype| dtype == DType::F32)
+        let mut named = self.frozen.values().chain(self.states.values());
+        self.compute == Precision::F32 && named.all(|&dtype| dtype == DType::F32)
+    }
+
+    /// The type that is named for a parameter which is float state.
+    fn state(&self, func: &Func, param: &Param) -> Option<DType> {
+        if param.role != Role::State || !func.dtype(param.value).is_float() {
+            return None;
+        }
+        let mut named = self.states.iter().filter(|(prefix, _)| param.name.starts_with(prefix.as_str()));
+        named.next().map(|(_, &dtype)| dtype)
     }
 }
 
@@ -100,12 +114,12 @@ pub fn apply(func: &Func, policy: &Policy) -> Result<Func, IrErrors> {
         return Ok(func.clone());
     }
     check(func, policy)?;
-    let marks = Marks::of(func);
+    let marks = Marks::of(func, policy);
     let low = (policy.compute == Precision::Bf16).then_some(DType::Bf16);
     let narrow = low.map(|_| given::read_by_products(func, &marks)).unwrap_or_default();
     let asked = |param: &Param| match low {
         Some(low) if policy.given.contains(&param.name) && narrow[param.value.index()] => Some(low),
-        _ => policy.frozen.get(&param.name).copied(),
+        _ => policy.state(func, param).or_else(|| policy.frozen.get(&param.name).copied()),
     };
     let mut typing = Typing {
         rewriter: Rewriter::retyped(func, |param| {
@@ -139,7 +153,24 @@ fn check(func: &Func, policy: &Policy) -> Result<(), IrErrors> {
         };
         errors.push(IrError::new(message).with_value(param.value));
     }
+    for (prefix, dtype) in policy.states.iter().filter(|(_, dtype)| !is_held(**dtype)) {
+        errors.push(IrError::new(format!("state `{prefix}…` cannot be {dtype}; it may be f32 or bf16")));
+    }
     if errors.is_empty() { Ok(()) } else { Err(IrErrors(errors)) }
+}
+
+/// Whether kernels write state of that type.
+fn is_held(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::Bf16)
+}
+
+/// Which operand of an op are rows that are put into the first, whose type the result has.
+fn put_rows(op: &Op) -> Option<usize> {
+    match op {
+        Op::CacheWrite(_) => Some(1),
+        Op::ScatterRows(ScatterRows { mode: ScatterMode::Set }) => Some(2),
+        _ => None,
+    }
 }
 
 /// The weights whose copies a function reads.
@@ -239,15 +270,25 @@ struct Mark {
     gate: bool,
     /// No parameter has part in it.
     constant: bool,
+    /// It is state of a type that the policy names, or such state with rows put into it.
+    state: Option<DType>,
+    /// It is put into such state, as it is or in another shape.
+    kept: Option<DType>,
 }
 
 struct Marks(Vec<Mark>);
 
 impl Marks {
     /// Goes from readers to what they read.
-    fn of(func: &Func) -> Self {
+    fn of(func: &Func, policy: &Policy) -> Self {
         let mut marks = Self::gates(func);
+        for param in func.params() {
+            marks[param.value.index()].state = policy.state(func, param);
+        }
         for inst in func.insts() {
+            if put_rows(&inst.op).is_some() || matches!(inst.op, Op::Reshape(_)) {
+                marks[inst.outputs[0].index()].state = marks[inst.inputs[0].index()].state;
+            }
             if inst.inputs.iter().all(|v| marks[v.index()].constant) {
                 for output in &inst.outputs {
                     marks[output.index()].constant = true;
@@ -262,6 +303,11 @@ impl Marks {
             let wide_product = Self::is_wide_product(&marks, inst);
             for (i, input) in inst.inputs.iter().enumerate() {
                 let mark = &mut marks[input.index()];
+                match &inst.op {
+                    op if put_rows(op) == Some(i) => mark.kept = mark.kept.or(out.state),
+                    Op::Reshape(_) => mark.kept = mark.kept.or(out.kept),
+                    _ => {}
+                }
                 match &inst.op {
                     op if op.moves() => {
                         mark.product |= out.product;
@@ -283,6 +329,9 @@ impl Marks {
                     op => mark.product |= !wide_product && is_low_operand(op, i),
                 }
             }
+        }
+        for result in func.results() {
+            marks[result.value.index()].kept = None;
         }
         Self(marks)
     }
@@ -358,9 +407,12 @@ impl Typing<'_> {
     fn result_type(&self, row: Row, inst: &InstData, inputs: &[Value], output: usize) -> DType {
         let value = inst.outputs[output];
         let old = self.rewriter.old().dtype(value);
+        let mark = self.marks.of_value(value);
+        if let (Some(kept), DType::F32) = (mark.kept, old) {
+            return kept;
+        }
         let (Some(low), DType::F32) = (self.low, old) else { return old };
         let new = self.rewriter.new_func();
-        let mark = self.marks.of_value(value);
         let all_low = || {
             let mut floats = inputs.iter().filter(|&&v| !new.dtype(v).is_integer());
             floats.all(|&v| new.dtype(v) == low)
@@ -389,6 +441,13 @@ impl Typing<'_> {
     /// Makes the operands of a movement one float type: 16 bits where a product reads the result.
     fn make_one_type(&mut self, inst: &InstData, inputs: &mut [Value]) -> Result<(), IrError> {
         let mark = self.marks.of_value(inst.outputs[0]);
+        if let (Some(rows), Some(state)) = (put_rows(&inst.op), mark.state) {
+            inputs[rows] = match state {
+                DType::F32 => self.rewriter.builder(&inst.scope).convert(inputs[rows], state)?,
+                narrow => self.as_low(inputs[rows], narrow, inst)?,
+            };
+            return Ok(());
+        }
         let new = self.rewriter.new_func();
         let floats: Vec<DType> = new.dtypes(inputs).into_iter().filter(|dtype| dtype.is_float()).collect();
         let Some(&first) = floats.first() else { return Ok(()) };

@@ -24,17 +24,15 @@ pub use normalize::{Normalization, PixelTable};
 pub use processor::{ImageProcessor, PixelSettings, Processed, ProcessorFamily, ResizeTo};
 pub use resize::ResizeFilter;
 
-use std::sync::Arc;
-
 /// How many colour channels every picture has.
 pub const CHANNELS: usize = 3;
 
-/// An 8-bit RGB picture, rows from top to bottom, channels innermost (`[height, width, 3]`). Clones share their samples.
+/// An 8-bit RGB picture, rows from top to bottom, channels innermost (`[height, width, 3]`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     width: u32,
     height: u32,
-    rgb: Arc<Vec<u8>>,
+    rgb: Vec<u8>,
 }
 
 impl Image {
@@ -47,7 +45,7 @@ impl Image {
         if expected == 0 || rgb.len() != expected {
             return Err(ImageError::WrongLength { width, height, expected, found: rgb.len() });
         }
-        Ok(Self { width, height, rgb: Arc::new(rgb) })
+        Ok(Self { width, height, rgb })
     }
 
     /// Pixels per row.

@@ -2,8 +2,6 @@
 //! rounded to 22 bits after the point, first along rows and then along columns, each pass rounded and clipped to 8 bits.
 //! The result is that of Pillow 11 and 12, bit for bit; Pillow 13 turns the two passes around where that is less work.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 use super::frame::Size;
@@ -121,13 +119,13 @@ impl Image {
         // A side that stays is not touched: a pass with its weights, 1 and 0, would change nothing.
         if self.width != width {
             let mixes = mixes(filter, self.width as usize, width as usize);
-            self.rgb = Arc::new(along_rows(&self.rgb, self.width as usize, &mixes));
+            self.rgb = along_rows(&self.rgb, self.width as usize, &mixes);
         }
         if self.height != height {
             let mixes = mixes(filter, self.height as usize, height as usize);
-            self.rgb = Arc::new(along_columns(&self.rgb, width as usize, &mixes));
+            self.rgb = along_columns(&self.rgb, width as usize, &mixes);
         }
-        Ok(Self { width, height, rgb: self.rgb })
+        Self::new(width, height, self.rgb)
     }
 }
 

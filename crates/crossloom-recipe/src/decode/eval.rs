@@ -4,7 +4,7 @@ use std::ops::Bound::Excluded;
 
 use super::data::MAX_SEED;
 use super::fields::{Cx, Fields};
-use crate::schema::{Eval, Metric, Split};
+use crate::schema::{Eval, Metric, Precision, Split};
 use crate::tree::Node;
 
 pub(super) fn eval(root: &Node, cx: &mut Cx) -> Option<Eval> {
@@ -12,6 +12,7 @@ pub(super) fn eval(root: &Node, cx: &mut Cx) -> Option<Eval> {
     let split = f.or("split", Split::Test);
     let metric = f.or("metric", Metric::ExactMatch);
     let max_new_tokens = f.or_in("max_new_tokens", 1..=65_536, 3);
+    let cache = f.or("cache", Precision::F32);
     // A test of the binary holds this against the statistics.
     let permutations = f.or_in("permutations", 100..=10_000_000, 1000);
     let confidence = f.or_in("confidence", (Excluded(0.0), Excluded(1.0)), 0.95);
@@ -24,6 +25,7 @@ pub(super) fn eval(root: &Node, cx: &mut Cx) -> Option<Eval> {
         split: split?,
         metric: metric?,
         max_new_tokens: max_new_tokens?,
+        cache: cache?,
         permutations: permutations?,
         confidence: confidence?,
         seed: seed?,

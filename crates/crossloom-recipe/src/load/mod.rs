@@ -107,6 +107,21 @@ pub fn load_text(path: &Path, text: &str, options: &LoadOptions) -> Result<Loade
     loader.finish(text, options)
 }
 
+/// Like [`load_text`], with dimensions of pretrained weights as in [`load_with`].
+///
+/// # Errors
+/// As [`load_with`].
+pub fn load_text_with(
+    path: &Path,
+    text: &str,
+    options: &LoadOptions,
+    weights: &ReadArchitecture<'_>,
+) -> Result<LoadedRecipe, Diagnostics> {
+    let mut loader = files::Loader::new(path, Some(weights));
+    let text = loader.check_size(text.to_owned());
+    loader.finish(text, options)
+}
+
 /// Whether a relative path has a `..` that leads out of the folder it starts in.
 pub(crate) fn leaves_folder(path: &Path) -> bool {
     let mut depth = 0_i64;

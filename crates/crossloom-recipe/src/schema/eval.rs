@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Precision;
+
 /// Greedy decoding, a metric, intervals and p-values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -16,6 +18,11 @@ pub struct Eval {
     /// Most tokens that are generated per answer, the one that ends it included. A longer answer is cut.
     #[schemars(range(min = 1, max = 65536), extend("default" = 3))]
     pub max_new_tokens: usize,
+    /// In which type keys and values of earlier positions, and those of pictures, are kept between calls. In `bf16` they are rounded
+    /// once, to nearest even, and take half the memory.
+    #[serde(default, skip_serializing_if = "Precision::is_default")]
+    #[schemars(extend("default" = "f32"))]
+    pub cache: Precision,
     /// Least number of sign patterns that are drawn for a p-value where they cannot be counted.
     #[schemars(range(min = 100, max = 10_000_000), extend("default" = 1000))]
     pub permutations: usize,

@@ -102,10 +102,11 @@ pub enum Schedule {
 }
 
 /// A float type that is computed from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// 32 bits.
+    #[default]
     F32,
     /// 16 bits: the upper half of an `f32`.
     Bf16,
@@ -118,6 +119,12 @@ impl Precision {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
         }
+    }
+
+    /// Whether it is what a recipe has that says nothing.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -159,6 +159,7 @@ fn a_stage_is_known_by_itself_and_those_before_it() {
         ("eval.limit=7", [true, true]),
         ("eval.every=1", [true, true]),
         ("eval.sample=7", [true, true]),
+        ("eval.cache=bf16", [true, true]),
     ] {
         let after = hashes(&[set]);
         assert_eq!([after[0] == before[0], after[1] == before[1]], same, "{set}");

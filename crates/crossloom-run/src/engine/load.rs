@@ -61,7 +61,10 @@ pub(super) fn load(served: Served, limits: &Limits) -> Result<Parts, ExperimentE
     let vocab = tokenizer.vocab_size();
     let mut programs =
         Programs::to_serve(&recipe, shape, short, slots, vocab, resources.chunk, device.target())?;
-    let start = Start::new(&recipe, &programs.params)?;
+    let start = match weights {
+        Weights::File(_) => Start::default(),
+        Weights::Checkpoint(_) | Weights::Start => Start::new(&recipe, &programs.params)?,
+    };
     let held = DataNeed {
         batches: several.iter().chain([largest]).map(PackingPlan::batch_bytes).max().unwrap_or_default()
             + programs.phases.scored_bytes(),
@@ -79,6 +82,11 @@ pub(super) fn load(served: Served, limits: &Limits) -> Result<Parts, ExperimentE
         Weights::Start => {
             let mut model = Model::blank(programs, start, &device)?;
             model.start(recipe.train.seed)?;
+            model
+        }
+        Weights::File(file) => {
+            let mut model = Model::blank(programs, start, &device)?;
+            model.fill(file)?;
             model
         }
     };

@@ -1,17 +1,20 @@
 //! What an engine serves: a model with what it reads.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crossloom_data::packing::ImageMode;
 use crossloom_data::tokenizer::QuestionTokenizer;
-use crossloom_recipe::Recipe;
+use crossloom_recipe::{Precision, Recipe};
+use crossloom_runtime::MappedFile;
 use crossloom_train::run_dir::VariantDir;
 
+use crate::bundle::Bundle;
 use crate::data::{image_mode, language_weights};
 use crate::interface::Interface;
 use crate::processor::Processor;
 use crate::training_stage::{TrainingStage, newest};
-use crate::{ExperimentError, ModelProcessor};
+use crate::{ExperimentError, ModelProcessor, published};
 
 /// Where weights come from.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(super) enum Weights {
     Checkpoint(Box<TrainingStage>),
     /// Those that a training would begin with.
     Start,
+    /// All of them, under their own names.
+    File(Arc<MappedFile>),
 }
 
 /// A model that can be served, found and checked; nothing heavy is done yet.
@@ -69,6 +74,35 @@ impl Served {
         Ok(Self::starting(recipe, tokenizer.into()))
     }
 
+    /// What lies in a folder that is no run: a bundle, as `model export --bundle` writes it, or a whole model as its publisher lays it out.
+    /// Settings of its recipe are overridden by `sets`, as `--set` does.
+    ///
+    /// # Errors
+    /// A folder that is neither; one that lacks a file, or holds one that is damaged; a model that a recipe has to say more about.
+    pub fn in_folder(folder: &Path, sets: &[String]) -> Result<Self, ExperimentError> {
+        let name = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let name =
+            name.file_name().map_or_else(|| folder.to_string_lossy(), std::ffi::OsStr::to_string_lossy);
+        if folder.join("config.json").is_file() {
+            return Ok(Self::untrained(&published::recipe(folder, sets)?)?.named(name));
+        }
+        if Bundle::is_at(folder) {
+            let Bundle { recipe, interface, tokenizer, weights } = Bundle::open(folder, sets)?;
+            let Interface { shapes, processor, .. } = interface;
+            let (weights, mode) = (Weights::File(weights), image_mode(&recipe));
+            let (name, max_new_tokens) = (name.into_owned(), shapes.max_new_tokens);
+            return Ok(Self { name, recipe, tokenizer, processor, weights, mode, max_new_tokens });
+        }
+        Err(ExperimentError::request(
+            format!(
+                "{} is no run, which holds a run.json; no model, which holds a config.json; and no bundle, which holds a recipe.toml and \
+                 an interface.json",
+                folder.display()
+            ),
+            "give a recipe, or the folder of a run, a model or a bundle; `crossloom runs ls` lists runs",
+        ))
+    }
+
     /// A recipe's model with its start values, and a tokenizer that it was made for.
     pub fn starting(recipe: &Recipe, tokenizer: QuestionTokenizer) -> Self {
         Self {
@@ -86,6 +120,13 @@ impl Served {
     #[must_use]
     pub fn named(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
+    }
+
+    /// The same with keys and values that are kept between calls in that type, whatever its recipe says of evaluations.
+    #[must_use]
+    pub fn with_cache(mut self, cache: Precision) -> Self {
+        self.recipe.eval.cache = cache;
+        self
     }
 
     /// What it is called.

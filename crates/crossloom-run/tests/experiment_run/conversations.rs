@@ -14,7 +14,7 @@ use crossloom_run::start::architecture;
 use crossloom_run::{Model, ModelProcessor, ModelStep, Pools, Prepared, TrainingBatch, load_batch};
 use crossloom_train::groups::GroupRates;
 use crossloom_train::step::{Dtype, MicroStep, ModelState, StateTensor, TrainStep, Update};
-use crossloom_weights::export::{self, Scope, Tensors, TokenIds, Values};
+use crossloom_weights::export::{self, Beside, Scope, Tensors, TokenIds, Values};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -305,7 +305,16 @@ fn what_was_trained_on_conversations_is_given_away_and_read_back_bit_for_bit() {
         let tokens = TokenIds { eos: 2, pad: 0, image: 3 };
         let folder = out.join(name);
         let type_of = |_: &str| DType::F32;
-        export::model(&folder, Scope::Whole, &architecture, tokens, &held(&model, false), &type_of).unwrap();
+        export::model(
+            &folder,
+            Scope::Whole,
+            &architecture,
+            tokens,
+            &held(&model, false),
+            &type_of,
+            &Beside::new(),
+        )
+        .unwrap();
         let again = recipe_on(&folder, checkpoint, topology, &[]);
         let read = asked.model(&again);
         for (name, values) in held(&model, true) {
@@ -315,7 +324,7 @@ fn what_was_trained_on_conversations_is_given_away_and_read_back_bit_for_bit() {
         assert!(asked.logits(&read, &again) == trained, "{name}");
         asked.add(name, trained, &mut found);
     }
-    export::tensors(&out.join("found"), &found).unwrap();
+    export::tensors(&out.join("found"), &found, &|_| DType::F32, &Beside::new()).unwrap();
 }
 
 /// A step of micro-batches, each with the positions behind which its conversations go on.

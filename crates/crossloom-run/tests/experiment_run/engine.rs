@@ -70,21 +70,29 @@ fn log_softmax(row: &[f32]) -> Vec<f64> {
 }
 
 /// Conversations with a picture, one in tiles, two, and none, up to their last picture; what follows is given, and the prompt's own words are told.
-/// The ids are those of transformers' processor, and every token is as likely as its model says. All are asked at once.
+/// The ids are those of transformers' processor, and every token is as likely as its model says. All are asked at once; of a recipe, and of the
+/// folder alone.
 #[test]
 fn prompts_and_what_follows_them_are_those_of_transformers() {
-    let Cases { every, mut checkpoints } =
+    let Cases { every, checkpoints } =
         serde_json::from_slice(&std::fs::read(fixtures().join("cases.json")).unwrap()).unwrap();
     let known = logits();
-    for checkpoint in ["llava", "onevision"] {
+    for (checkpoint, alone) in [("llava", false), ("llava", true), ("onevision", false), ("onevision", true)]
+    {
+        let served = if alone {
+            Served::in_folder(&fixtures().join(checkpoint), &[]).unwrap()
+        } else {
+            Served::untrained(&recipe(checkpoint)).unwrap()
+        };
+        assert_eq!(served.name(), checkpoint);
         let limits = Limits { slots: 3, pictures: 2, positions: Some(512), ..Limits::default() };
-        let engine = Engine::start(Served::untrained(&recipe(checkpoint)).unwrap(), limits).unwrap();
+        let engine = Engine::start(served, limits).unwrap();
         let client = engine.client();
-        let asked = checkpoints.remove(checkpoint).unwrap().into_iter().map(|case| {
+        let asked = checkpoints[checkpoint].iter().map(|case| {
             // Up to the last message with a picture; all behind it is given.
             let shown = case.messages.iter().rposition(|message| message.pictures() > 0).unwrap_or(0);
             let asked = &case.messages[..=shown];
-            let prompt = client.card().chat(asked, pictures(&case)).unwrap();
+            let prompt = client.card().chat(asked, pictures(case)).unwrap();
             let start = prompt.positions();
             assert_eq!(prompt.tokens(), &case.ids[..start], "{checkpoint}, {}", case.name);
             let given = case.ids[start..].to_vec();
@@ -130,6 +138,44 @@ fn prompts_and_what_follows_them_are_those_of_transformers() {
         );
         engine.finish().unwrap();
     }
+}
+
+#[test]
+fn a_folder_that_cannot_be_asked_is_refused_with_what_to_do() {
+    let place = tempfile::tempdir().unwrap();
+    let refused = |folder: &Path, sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        Served::in_folder(folder, &sets).unwrap_err().to_string()
+    };
+    let error = refused(place.path(), &[]);
+    assert!(error.contains("no config.json") || error.contains("holds a config.json"), "{error}");
+    for (file, part) in [
+        ("tokenizer.json", "the model has no tokenizer"),
+        ("chat_template.jinja", "the model has no chat template"),
+        ("preprocessor_config.json", "has no image processor"),
+        ("model.safetensors", "safetensors"),
+    ] {
+        let folder = place.path().join(file);
+        std::fs::create_dir(&folder).unwrap();
+        for entry in std::fs::read_dir(fixtures().join("onevision")).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_name() != file {
+                std::fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+            }
+        }
+        let error = refused(&folder, &[]);
+        assert!(error.contains(part), "without {file}: {error}");
+    }
+    let error = refused(&fixtures().join("llava"), &["model.vision.fitting=pad"]);
+    assert!(error.contains("fitting"), "{error}");
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crossloom-model/tests/reference/fixtures");
+    let error = refused(&reference.join("qwen3_vl"), &[]);
+    assert!(
+        error.contains("adds vision states to layers of its decoder") && error.contains("inspect"),
+        "{error}"
+    );
+    let error = refused(&fixtures().with_file_name("sentences"), &[]);
+    assert!(error.contains("is a part of a model"), "{error}");
 }
 
 #[test]

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
+use crossloom_data::image::Image;
 use crossloom_data::packing::{PackedBatch, TrainingOptions, TrainingPacker};
 use crossloom_model::BatchShape;
 use crossloom_recipe::{KeptIn, LoadOptions, LoadedRecipe, Part, Recipe, Split, Topology, load_with};
+use crossloom_run::engine::{Engine, Event, Limits, Request, Served};
 use crossloom_run::export::{Export, export};
 use crossloom_run::start::architecture;
 use crossloom_run::{Model, Pools, load_batch, settled};
@@ -78,6 +80,72 @@ pub(crate) fn logits(model: &Model, recipe: &Recipe) -> Vec<f32> {
 
 pub(crate) fn quoted(folder: &Path) -> String {
     format!("'{}'", folder.display())
+}
+
+/// What a model says of pictures: tokens, log-probabilities of all words, and gates.
+fn said(served: Served, pictures: &[Image]) -> Vec<Event> {
+    let engine = Engine::start(served, Limits::default()).unwrap();
+    let client = engine.client();
+    let ask = |picture: &Image| {
+        let prompt = client.card().question("what color is the shape?", vec![picture.clone()]).unwrap();
+        let given = vec![5, 6, 7];
+        let request = Request { gates: true, given, logprobs: Some(100), ..Request::new(prompt, 4) };
+        let mut running = client.submit(request).unwrap();
+        std::iter::from_fn(move || running.wait()).collect::<Vec<_>>()
+    };
+    pictures.iter().flat_map(ask).collect()
+}
+
+#[test]
+fn a_bundle_says_what_its_run_says_whatever_the_topology() {
+    let place = tempfile::tempdir().unwrap();
+    for (variant, sets) in [("cli", &[][..]), ("projector", &ADAPTED[..])] {
+        let run = trained(variant, sets);
+        let (data, _) = data(&run.recipe);
+        let pictures = [0, 1].map(|picture| data.images(Split::Test).0.images().image(picture).unwrap());
+        let folder = place.path().join(variant);
+        let exported = export(&run.dir, &run.recipe, Export::Bundle, &folder).unwrap();
+        assert_eq!(exported.tensors, run.model.params.len());
+        let expected = said(Served::trained(&run.dir, &run.recipe).unwrap(), &pictures);
+        assert!(expected.iter().any(|event| matches!(event, Event::Token(_))));
+        // It stands by itself.
+        drop(run);
+        assert_eq!(said(Served::in_folder(&folder, &[]).unwrap(), &pictures), expected, "{variant}");
+    }
+    let folder = place.path().join("cli");
+    let refused = |folder: &Path, sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        match Served::in_folder(folder, &sets) {
+            Ok(served) => Engine::start(served, Limits::default()).unwrap_err().to_string(),
+            Err(error) => error.to_string(),
+        }
+    };
+    for sets in [["train.lr=0.5"], ["topology.gate.bias_init=2"]] {
+        assert!(refused(&folder, &sets).contains("another model"), "{sets:?}");
+    }
+    // A bundle without one of its files, or with one that is damaged or of another model, is refused, and told.
+    for file in ["recipe.toml", "interface.json", "tokenizer.json", "model.safetensors"] {
+        let other = place.path().join(file);
+        std::fs::create_dir(&other).unwrap();
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), other.join(entry.file_name())).unwrap();
+        }
+        let whole = std::fs::read(other.join(file)).unwrap();
+        std::fs::remove_file(other.join(file)).unwrap();
+        let error = refused(&other, &[]);
+        assert!(error.contains(&format!("holds no {file}")) && error.contains("--bundle"), "{error}");
+        std::fs::write(other.join(file), &whole[..whole.len() / 2]).unwrap();
+        let error = refused(&other, &[]);
+        assert!(error.contains(file), "{error}");
+    }
+    let mixed = place.path().join("model.safetensors");
+    for file in ["recipe.toml", "interface.json", "tokenizer.json"] {
+        std::fs::copy(folder.join(file), mixed.join(file)).unwrap();
+    }
+    std::fs::copy(place.path().join("projector/model.safetensors"), mixed.join("model.safetensors")).unwrap();
+    let error = refused(&mixed, &[]);
+    assert!(error.contains("missing     injection.") && error.contains("unexpected  "), "{error}");
 }
 
 #[test]

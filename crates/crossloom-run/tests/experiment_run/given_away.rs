@@ -3,16 +3,33 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use crossloom_data::image::{Image, ImageLimits};
+use crossloom_ir::DType;
 use crossloom_recipe::{KeptIn, LoadOptions, load_with};
+use crossloom_run::engine::{Engine, Event, Limits, Request, Served};
 use crossloom_run::export::{Export, export};
 use crossloom_run::start::architecture;
 use crossloom_run::{Experiment, Job, RunOutcome, Unheard, located, settled};
 use crossloom_train::run_dir::RunDir;
-use crossloom_weights::export::{Scope, Tensors, tensors as write};
+use crossloom_weights::export::{Beside, Scope, Tensors, tensors as write};
 use serde_json::json;
 
 use crate::conversations::{Asked, fixtures, given_to, recipe, recipe_on, tensors};
 use crate::support::{Entry, request};
+
+/// What is said to a picture in tiles, to two of it, and to none: tokens with all log-probabilities.
+fn said(served: Served, picture: &Image) -> Vec<Event> {
+    let limits = Limits { slots: 2, pictures: 2, positions: Some(1024), ..Limits::default() };
+    let engine = Engine::start(served, limits).unwrap();
+    let client = engine.client();
+    let ask = |pictures: usize| {
+        let prompt = client.card().question("What is this?", vec![picture.clone(); pictures]).unwrap();
+        let request = Request { logprobs: Some(100), ..Request::new(prompt, 4) };
+        let mut running = client.submit(request).unwrap();
+        std::iter::from_fn(move || running.wait()).collect::<Vec<_>>()
+    };
+    [1, 2, 0].into_iter().flat_map(ask).collect()
+}
 
 /// `tests/peers/llava.py` loads it in transformers.
 #[test]
@@ -51,6 +68,14 @@ fn what_a_run_trained_on_conversations_is_given_away_and_read_back_bit_for_bit()
     let folder = out.join("run-given-away");
     let exported = export(&dir, &variant.recipe, Export::Merged(Scope::Whole, KeptIn::F32), &folder).unwrap();
     assert_eq!(exported.steps, 6);
+    let bundle = place.path().join("bundle");
+    export(&dir, &variant.recipe, Export::Bundle, &bundle).unwrap();
+    let shown = Image::open(&pictures.join("coffee.png"), &ImageLimits::default()).unwrap();
+    let expected = said(Served::trained(&dir, &variant.recipe).unwrap(), &shown);
+    for given in [&folder, &bundle] {
+        let served = Served::in_folder(given, &[]).unwrap();
+        assert_eq!(said(served, &shown), expected, "{}", given.display());
+    }
 
     let plain = recipe("onevision", "", &[]);
     let asked = Asked::new(&plain, "onevision");
@@ -65,5 +90,5 @@ fn what_a_run_trained_on_conversations_is_given_away_and_read_back_bit_for_bit()
     assert!(asked.logits(&asked.model(&again), &again) == trained);
     let mut found = Tensors::new();
     asked.add("run-given-away", trained, &mut found);
-    write(&out.join("found-of-run"), &found).unwrap();
+    write(&out.join("found-of-run"), &found, &|_| DType::F32, &Beside::new()).unwrap();
 }

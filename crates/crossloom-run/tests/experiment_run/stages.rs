@@ -414,6 +414,49 @@ fn a_variant_that_another_run_has_trained_is_taken_over_and_evaluated() {
 }
 
 #[test]
+fn the_curve_of_a_sample_goes_over_with_a_training_that_was_asked_in_the_same_way() {
+    let out = tempfile::tempdir().unwrap();
+    let asked = ["eval.every=2", "eval.sample=5"];
+    let in_two = |sets: &[&str]| {
+        let sets: Vec<&str> = asked.iter().chain(sets).copied().collect();
+        let run = finish(&recipe(&sets), &["in_two"], out.path(), Entry::New);
+        run.dir.read_record().unwrap().variants["in_two"].clone()
+    };
+    let first = in_two(&[]);
+    let curve = first.sampled.clone().unwrap();
+    let [early, late] = [1..=4, 5..=9].map(|steps| {
+        let of_stage = curve.scores.iter().filter(|(step, _)| steps.contains(*step));
+        of_stage.map(|(step, score)| (*step, *score)).collect::<Vec<_>>()
+    });
+    assert!(!early.is_empty() && !late.is_empty(), "{curve:?}");
+    // The first stage is taken over with its part of the curve; the second is trained.
+    let second = in_two(&["stage.tune.train.lr=0.01"]);
+    assert!(second.stages["align"].taken_from.is_some() && second.stages["tune"].taken_from.is_none());
+    let of_second = second.sampled.unwrap();
+    assert_eq!(of_second.questions, curve.questions);
+    assert!(early.iter().all(|(step, score)| of_second.scores.get(step) == Some(score)), "{of_second:?}");
+    assert_eq!(of_second.scores.keys().collect::<Vec<_>>(), curve.scores.keys().collect::<Vec<_>>());
+
+    // A whole training too; but no curve of another sample.
+    let again = |name: &str, sets: &[&str]| {
+        let text = format!("extends = [\"two-stages.toml\"]\nname = \"{name}\"\n[variants.at_once]\n");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes").join(format!("{name}.toml"));
+        let sets = SMALL.iter().chain(&["train.steps=6"]).chain(&asked).chain(sets);
+        let sets = sets.map(|set| (*set).to_owned()).collect();
+        let loaded = crossloom_recipe::load_text(&path, &text, &LoadOptions { sets });
+        let run = finish(&loaded.unwrap_or_else(|e| panic!("{e}")), &["at_once"], out.path(), Entry::New);
+        run.dir.read_record().unwrap().variants["at_once"].clone()
+    };
+    let of_whole = again("first", &[]);
+    assert!(of_whole.taken_from.is_none() && of_whole.sampled.is_some());
+    let same = again("same", &[]);
+    assert!(same.taken_from.is_some());
+    assert_eq!(same.sampled, of_whole.sampled);
+    let other = again("other", &["eval.seed=3"]);
+    assert!(other.taken_from.is_some() && other.sampled.is_none(), "{:?}", other.sampled);
+}
+
+#[test]
 fn pairs_of_a_stage_stay_in_the_model_and_are_given_away_with_it() {
     let out = tempfile::tempdir().unwrap();
     let lora = "stage.align.train.parts.language={ trainable = false, lora = { rank = 2, targets = ['q_proj', 'down_proj'] } }";

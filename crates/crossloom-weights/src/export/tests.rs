@@ -90,7 +90,7 @@ fn what_is_written_is_read_back_with_the_same_dimensions_and_values() {
         let tensors = of(scope, &tensors(&architecture));
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("out");
-        model(&folder, scope, &architecture, TOKENS, &tensors, &in_f32).unwrap();
+        model(&folder, scope, &architecture, TOKENS, &tensors, &in_f32, &Beside::new()).unwrap();
         assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1, "nothing is left beside it");
         let read = Pretrained::open(&folder).unwrap_or_else(|e| panic!("{family:?} {scope:?}: {e}"));
         let (wanted, found) = (&architecture, read.architecture());
@@ -119,19 +119,21 @@ fn a_model_that_no_family_computes_is_refused_with_every_reason_and_nothing_is_w
     odd.taps = vec![VisionAddress::PostNorm];
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("out");
-    let error = model(&folder, Scope::Whole, &odd, TOKENS, &tensors(&odd), &in_f32).unwrap_err();
+    let error =
+        model(&folder, Scope::Whole, &odd, TOKENS, &tensors(&odd), &in_f32, &Beside::new()).unwrap_err();
     assert_eq!(error.problems.len(), 3, "{error}");
     let mut stray = Tensors::new();
     stray.insert("injection.gate.controller.bias".to_owned(), Values { shape: vec![1], values: vec![0.0] });
-    let error = model(&folder, Scope::Whole, &architecture(CLIP_LLAMA), TOKENS, &stray, &in_f32)
-        .unwrap_err()
-        .to_string();
+    let error =
+        model(&folder, Scope::Whole, &architecture(CLIP_LLAMA), TOKENS, &stray, &in_f32, &Beside::new())
+            .unwrap_err()
+            .to_string();
     assert!(error.contains("`injection.gate.controller.bias` has no name"), "{error}");
     assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
     std::fs::create_dir(&folder).unwrap();
     let fine = architecture(CLIP_LLAMA);
     assert!(
-        model(&folder, Scope::Whole, &fine, TOKENS, &tensors(&fine), &in_f32).is_err(),
+        model(&folder, Scope::Whole, &fine, TOKENS, &tensors(&fine), &in_f32, &Beside::new()).is_err(),
         "it is there already"
     );
 }
@@ -146,7 +148,7 @@ fn an_adapter_is_merged_into_its_base_and_into_no_other() {
     let half = |shape: [usize; 2]| Values { shape: shape.to_vec(), values: vec![0.5; shape[0] * shape[1]] };
     let pair = Pair { linear: linear.to_owned(), a: half([2, 8]), b: half([12, 2]), alpha: 4.0 };
     let base_tensors = of(Scope::Language, &all);
-    model(&base, Scope::Language, &architecture, TOKENS, &base_tensors, &in_f32).unwrap();
+    model(&base, Scope::Language, &architecture, TOKENS, &base_tensors, &in_f32, &Beside::new()).unwrap();
     peft::write(&adapter, BASE, &[pair]).unwrap();
     assert_eq!(merged(&out, &Pretrained::open(&base).unwrap(), &adapter, KeptIn::F32).unwrap(), 1);
     let read = Pretrained::open(&out).unwrap();
@@ -157,7 +159,8 @@ fn an_adapter_is_merged_into_its_base_and_into_no_other() {
         assert!(values.iter().zip(&before.values).all(|(after, before)| *after == before + added), "{name}");
     }
     let encoder = place.path().join("encoder");
-    model(&encoder, Scope::Vision, &architecture, TOKENS, &of(Scope::Vision, &all), &in_f32).unwrap();
+    model(&encoder, Scope::Vision, &architecture, TOKENS, &of(Scope::Vision, &all), &in_f32, &Beside::new())
+        .unwrap();
     let elsewhere = place.path().join("elsewhere");
     let error = merged(&elsewhere, &Pretrained::open(&encoder).unwrap(), &adapter, KeptIn::F32)
         .unwrap_err()
@@ -173,7 +176,7 @@ fn a_base_in_16_bits_is_given_back_in_them_where_that_is_asked_for() {
     let place = tempfile::tempdir().unwrap();
     let [base, adapter, same, wide] = ["base", "adapter", "same", "wide"].map(|name| place.path().join(name));
     let dtype = |folder: &Path| table(&folder.join(CONFIG)).unwrap()["dtype"].as_str().unwrap().to_owned();
-    model(&base, Scope::Language, &architecture, TOKENS, &tensors, &|_| DType::Bf16).unwrap();
+    model(&base, Scope::Language, &architecture, TOKENS, &tensors, &|_| DType::Bf16, &Beside::new()).unwrap();
     assert_eq!(dtype(&base), "bfloat16");
     let linear = "language_model.model.layers.0.self_attn.k_proj";
     let half = |shape: [usize; 2]| Values { shape: shape.to_vec(), values: vec![0.25; shape[0] * shape[1]] };
@@ -195,7 +198,7 @@ fn a_base_in_16_bits_is_given_back_in_them_where_that_is_asked_for() {
     // One tensor in f32 among others in 16 bits: loaded as the one type that holds both.
     let mixed = place.path().join("mixed");
     let type_of = |name: &str| if name.contains("norm") { DType::F32 } else { DType::F16 };
-    model(&mixed, Scope::Language, &architecture, TOKENS, &tensors, &type_of).unwrap();
+    model(&mixed, Scope::Language, &architecture, TOKENS, &tensors, &type_of, &Beside::new()).unwrap();
     assert_eq!(dtype(&mixed), "float32");
     assert_eq!(written_in(KeptIn::File, Some(DType::Q4K)), DType::F32);
 }

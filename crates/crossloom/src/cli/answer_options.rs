@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
+use crossloom_recipe::Precision;
 use crossloom_run::backends::Resources;
 use crossloom_run::engine::{Sampling, Served};
-use crossloom_run::{sees_pictures, unfinished_stage};
-use crossloom_train::run_dir::VariantDir;
+use crossloom_run::{found, sees_pictures, unfinished_stage};
+use crossloom_train::run_dir::{RunDir, VariantDir};
 
-use super::{CliError, SubjectArgs, Terminal};
+use super::{CliError, SubjectArgs, Terminal, choice};
 use crate::commands::runs::Runs;
 
-/// Which model answers: a trained variant, or one that is as its weights were published.
+/// Which model answers: a trained variant, what was given away of one, or a model as it was published.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ModelArgs {
     /// The recipe or the run.
@@ -19,14 +20,56 @@ pub struct ModelArgs {
     /// Answer with the recipe's pretrained weights as they are, in the chat format of their folder: nothing has to be trained.
     #[arg(long)]
     pub untrained: bool,
+    /// In which type keys and values are kept between tokens: half the memory in bf16. Default: what the recipe says, eval.cache.
+    #[arg(long, value_name = "TYPE",
+          value_parser = choice(&[Precision::F32, Precision::Bf16], Precision::name, about_cache))]
+    pub cache: Option<Precision>,
+}
+
+fn about_cache(cache: Precision) -> &'static str {
+    match cache {
+        Precision::F32 => "nothing is rounded",
+        Precision::Bf16 => "rounded once, to nearest even",
+    }
 }
 
 impl ModelArgs {
     /// The model, found and checked, and the variant's name; `pictures` says whether it is shown any. Nothing heavy is done.
     ///
     /// # Errors
-    /// A recipe that cannot be used, or was not run; no variant of that name, or several; one that sees no pictures.
+    /// A recipe that cannot be used, or was not run; no variant of that name, or several; one that sees no pictures; a folder that holds
+    /// nothing to ask.
     pub fn served(&self, pictures: bool, terminal: &Terminal) -> Result<(Served, String), CliError> {
+        let (served, variant) = self.found(pictures, terminal)?;
+        Ok((self.cache.into_iter().fold(served, Served::with_cache), variant))
+    }
+
+    /// What lies in a folder of a model or of a bundle; none where a recipe or a run is given.
+    fn in_folder(&self) -> Result<Option<Served>, CliError> {
+        let SubjectArgs { recipe, variant, threads, .. } = &self.subject;
+        let folder = found(&recipe.recipe)?;
+        if !folder.is_dir() || RunDir::open(&folder).is_ok() {
+            return Ok(None);
+        }
+        threads.apply()?;
+        let served = Served::in_folder(&folder, &recipe.sets)?;
+        match &variant.variant {
+            None => Ok(Some(served)),
+            Some(name) => Err(CliError::usage(
+                format!("{} is one model, and has no variant `{name}`", folder.display()),
+                "leave --variant out",
+            )),
+        }
+    }
+
+    fn found(&self, pictures: bool, terminal: &Terminal) -> Result<(Served, String), CliError> {
+        if let Some(served) = self.in_folder()? {
+            let name = served.name().to_owned();
+            if pictures {
+                sees_pictures(&name, served.recipe())?;
+            }
+            return Ok((served, name));
+        }
         let SubjectArgs { variant, runs, .. } = &self.subject;
         // A run keeps what it is asked with; weights as published are read with what lies beside them.
         let (loaded, run) =

@@ -13,7 +13,8 @@ use crate::commands::recipe::built_in;
 /// A recipe and its overrides.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RecipeArgs {
-    /// The recipe, a TOML file; `eval`, `generate` and `serve` take the folder of a run as well.
+    /// The recipe, a TOML file; `eval`, `generate`, `chat` and `serve` take the folder of a run as well, and the last three that of a model
+    /// as it was published, or as `model export --bundle` wrote it.
     #[arg(value_name = "RECIPE", value_hint = clap::ValueHint::FilePath)]
     pub recipe: PathBuf,
     /// Override a setting, as in `--set train.steps=100`; may be given several times.

@@ -152,7 +152,7 @@ impl ThreadArgs {
     ///
     /// # Errors
     /// The system does not give so many threads.
-    fn apply(self) -> Result<(), CliError> {
+    pub(super) fn apply(self) -> Result<(), CliError> {
         let Some(threads) = self.threads else { return Ok(()) };
         rayon::ThreadPoolBuilder::new()
             .num_threads(usize::from(threads))

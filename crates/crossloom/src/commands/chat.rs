@@ -19,6 +19,7 @@ model was made for conversations; others are asked one question at a time.";
 const AFTER_HELP: &str = "\
 Examples:
   $ crossloom chat runs/quickstart-1a2b3c4d --variant cli --image shape.png
+  $ crossloom chat ~/models/llava-1.5-7b-hf --image a.png
   $ crossloom chat pair.toml --untrained --max-tokens 256 --temperature 0.7
 
 Lines are questions, but for those that begin with a stroke:

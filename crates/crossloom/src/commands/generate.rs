@@ -18,10 +18,12 @@ Examples:
   $ crossloom generate recipes/quickstart.toml --variant cli --image shape.png \"is there a red shape?\"
   $ crossloom generate runs/quickstart-1a2b3c4d --variant cli --image shape.png --question \"is there a red shape?\"
   $ crossloom generate recipes/synthetic.toml --variant cli --image a.png --question red? --question blue? --json
+  $ crossloom generate ~/models/llava-1.5-7b-hf --image a.png \"what is this?\"
   $ crossloom generate pair.toml --untrained --image a.png --image b.png --max-tokens 64 - < question.txt
 
 In place of a recipe stands the folder of a run, which is all that is needed: neither the data set nor the network, also \
-where it was copied to another machine. A recipe and its overrides must be those that were run; they find the folder. The \
+where it was copied to another machine; or the folder of a model: LLaVA-1.5 or LLaVA-OneVision as it was published, or what \
+`model export --bundle` wrote. A recipe and its overrides must be those that were run; they find the folder. The \
 variant's newest checkpoint answers; of one with stages that is the newest stage that has one. `-` reads a question from standard input.";
 
 /// The longest question that is read from standard input, in bytes.

@@ -45,9 +45,10 @@ const EXPORT_HELP: &str = "\
 Examples:
   $ crossloom model export runs/tune-1a2b3c4d --variant lora --adapter language --out adapter
   $ crossloom model export runs/tune-1a2b3c4d --variant lora --merge language --dtype file --out merged
+  $ crossloom model export runs/tune-1a2b3c4d --variant lora --bundle --out bundle
   $ crossloom model export runs/tune-1a2b3c4d --variant lora --out trained
 
-Without --adapter and --merge every tensor that was trained is written under its own name. The weights are those of the \
+Without --adapter, --merge and --bundle every tensor that was trained is written under its own name. The weights are those of the \
 newest checkpoint, in f32; a model that is merged is written in the type that --dtype says. The folder is written whole or not at all.";
 
 /// Arguments of `model`.
@@ -132,6 +133,9 @@ struct ExportArgs {
     #[arg(long, value_name = "PART", num_args = 0..=1, default_missing_value = "whole",
           value_parser = choice(&Scope::ALL, Scope::name, about))]
     merge: Option<Scope>,
+    /// All that answering needs, whatever the topology: `generate`, `chat` and `serve` take the folder, on any machine.
+    #[arg(long, conflicts_with_all = ["adapter", "merge"])]
+    bundle: bool,
     #[command(flatten)]
     written: Written,
     /// Write one JSON document.
@@ -205,6 +209,7 @@ fn give(args: &ExportArgs, terminal: &Terminal) -> Result<(), CliError> {
     let what = match (&args.adapter, args.merge) {
         (Some(AdapterOf::Scope(scope)), _) => Export::Adapter(*scope),
         (Some(AdapterOf::Amp), _) => Export::Branches,
+        _ if args.bundle => Export::Bundle,
         (None, Some(scope)) => Export::Merged(scope, args.written.dtype),
         (None, None) => Export::Trained,
     };

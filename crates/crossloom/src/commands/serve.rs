@@ -20,6 +20,7 @@ does not depend on the others.";
 const AFTER_HELP: &str = "\
 Examples:
   $ crossloom serve recipes/quickstart.toml --variant cli
+  $ crossloom serve ~/models/llava-1.5-7b-hf --cache bf16
   $ crossloom serve runs/quickstart-1a2b3c4d --variant cli --port 0 --slots 8
   $ crossloom serve runs/llava-1a2b3c4d --variant cli --host 0.0.0.0 --api-key-file key.txt --allow-host box.lan
 

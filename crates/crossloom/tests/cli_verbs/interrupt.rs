@@ -125,6 +125,30 @@ fn a_trained_variant_answers_questions_about_a_picture() {
     let sum = [&asked[..], &["--top-p", "0", "red?"]].concat();
     verb("generate", folder.path(), &sum).exits(2).complains(&["`top_p` is 0", "--top-p"]);
 
+    // In half the memory, and as a folder that stands by itself.
+    let rounded = verb(
+        "generate",
+        folder.path(),
+        &[&asked[..], &["--cache", "bf16", "what color is the shape?"]].concat(),
+    );
+    assert!(rounded.exits(0).json()["answers"][0]["answer"].is_string());
+    verb("generate", folder.path(), &[&asked[..], &["--cache", "f16", "red?"]].concat())
+        .exits(2)
+        .complains(&["f16", "bf16"]);
+    let runs = std::fs::read_dir(folder.path()).unwrap();
+    let run = runs.map(|entry| entry.unwrap().path()).find(|path| path.join("run.json").exists()).unwrap();
+    let bundle = folder.path().join("bundle");
+    let bundle = bundle.to_str().unwrap();
+    let export = ["model", "export", run.to_str().unwrap(), "--variant", "cli", "--bundle", "--out", bundle];
+    crossloom(&export).exits(0);
+    let of_bundle = ["generate", bundle, "--image", path, "--json", "what color is the shape?"];
+    assert_eq!(crossloom(&of_bundle).exits(0).json()["answers"], document["answers"]);
+    crossloom(&[&of_bundle[..], &["--variant", "cli"]].concat())
+        .exits(2)
+        .complains(&["has no variant `cli`", "leave --variant out"]);
+    let nothing = folder.path().to_str().unwrap();
+    crossloom(&["generate", nothing, "red?"]).exits(2).complains(&["is no run", "no model", "no bundle"]);
+
     // A conversation: questions one by one about the picture, and how its gates opened.
     let lines = format!(
         "/gates\nwhat color is the shape?\n/gates\nis there a xylophone?\n/image {path}\n/dance\nwhat color is the shape?\n/quit\nnever\n"

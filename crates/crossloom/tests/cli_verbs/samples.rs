@@ -59,6 +59,10 @@ fn the_form_of_lines_is_asked_for() {
     let folder = folder_with(&[("rows.jsonl", "{}")]);
     let said = crossloom_in(folder.path(), &["data", "inspect", "rows.jsonl"]);
     said.exits(2).complains(&["lines may have several forms", "--format llava, messages or questions"]);
+    crossloom_in(&workspace(), &["data", "inspect", "recipes/quickstart.toml"]).exits(2).complains(&[
+        "is a recipe, and no file of samples",
+        "crossloom check recipes/quickstart.toml --data",
+    ]);
 }
 
 #[test]

@@ -311,3 +311,103 @@ fn an_input_that_products_alone_read_is_given_in_16_bits_and_changes_no_number()
     let policy = Policy { compute: Precision::F32, ..policy };
     assert_eq!(dtype(&apply(&network(), &policy).unwrap(), "pixels"), DType::F32);
 }
+
+/// A call on a cache, and keys of a picture that it reads and keeps.
+fn call_on_a_cache() -> Func {
+    parse(
+        r#"func @call {
+  input  %x "x": f32[2, 1, 8]
+  input  %picture "picture": f32[2, 3, 8]
+  input  %segments "segments": i32[2, 1]
+  input  %slot "slot": i32[2]
+  input  %start "start": i32[2]
+  input  %count "count": i32[2]
+  weight %w "w": f32[8, 8]
+  state  %k "cache.key": f32[3, 4, 8]
+  state  %v "cache.value": f32[3, 4, 8]
+  state  %s "cache.segments": i32[3, 4]
+  state  %p "cache.picture": f32[3, 24]
+  state  %m "mean": f32[3, 24]
+  attn:
+    %h = linear %x, %w : f32[2, 1, 8]
+    %k1 = cache_write %k, %h, %slot, %start, %count : f32[3, 4, 8]
+    %v1 = cache_write %v, %h, %slot, %start, %count : f32[3, 4, 8]
+    %s1 = cache_write %s, %segments, %slot, %start, %count : i32[3, 4]
+    %a = cached_attention %x, %k1, %v1, %s1, %slot, %start, %count {heads = 2, kv_heads = 2, segments = true, scale = 0.5} : f32[2, 1, 8]
+  cross:
+    %seen = linear %picture, %w : f32[2, 3, 8]
+    %row = reshape %seen {shape = [1, 2, 24]} : f32[1, 2, 24]
+    %before = reshape %p {shape = [1, 3, 24]} : f32[1, 3, 24]
+    %to = reshape %slot {shape = [1, 2]} : i32[1, 2]
+    %after = scatter_rows %before, %to, %row {mode = set} : f32[1, 3, 24]
+    %p1 = reshape %after {shape = [3, 24]} : f32[3, 24]
+    %c, %lse = attention %a, %seen, %seen {heads = 2, kv_heads = 2, scale = 0.5} : f32[2, 1, 8], f32[2, 2, 1]
+    %same = affine %m {mul = 1, add = 0} : f32[3, 24]
+  return "y" = %c
+  update %k = %k1
+  update %v = %v1
+  update %s = %s1
+  update %p = %p1
+  update %m = %same
+}
+"#,
+    )
+}
+
+#[test]
+fn state_that_is_kept_in_16_bits_is_rounded_once_and_read_as_it_is_kept() {
+    let wide = call_on_a_cache();
+    let states = BTreeMap::from([("cache.".to_owned(), DType::Bf16)]);
+    let policy = Policy { states, ..Policy::default() };
+    let low = apply(&wide, &policy).unwrap();
+    verify::verify(&low).unwrap();
+    let dtype = |name: &str| low.dtype(low.param(name).unwrap().value);
+    for name in ["cache.key", "cache.value", "cache.picture"] {
+        assert_eq!(dtype(name), DType::Bf16, "{name}");
+    }
+    assert_eq!((dtype("cache.segments"), dtype("mean")), (DType::I32, DType::F32));
+    // What is kept is made in 16 bits, so that nothing is converted; what is not, is not.
+    assert_eq!(types(&low, "attn", "linear"), [[DType::Bf16]]);
+    assert_eq!(types(&low, "cross", "linear"), [[DType::Bf16]]);
+    assert_eq!(types(&low, "attn", "cached_attention"), [[DType::F32]]);
+    assert!(low.insts().iter().all(|inst| !matches!(inst.op, Op::Convert(_))));
+    let of = |of: fn(&Op) -> bool| {
+        let inst = low.insts().iter().find(|inst| of(&inst.op)).unwrap();
+        low.dtypes(&inst.inputs[..3])
+    };
+    let read = [DType::F32, DType::Bf16, DType::Bf16];
+    assert_eq!(of(|op| matches!(op, Op::CachedAttention(_))), read);
+    assert_eq!(of(|op| matches!(op, Op::Attention(_))), read, "the call that keeps keys reads what it keeps");
+
+    // The numbers that are kept are the exact ones, rounded to nearest even.
+    let (mut numbers, rows) = (crate::support::random_args(&wide, 5), [[2.0, 0.0], [1.0, 3.0], [1.0, 1.0]]);
+    for (name, values) in ["slot", "start", "count"].into_iter().zip(rows) {
+        let at = wide.params().iter().position(|param| param.name == name).unwrap();
+        numbers[at] = Tensor::new([2], values.to_vec()).unwrap();
+    }
+    for (arg, param) in numbers.iter_mut().zip(low.params()) {
+        let dtype = low.dtype(param.value);
+        *arg = Tensor::from_fn(arg.shape.clone(), |i| dtype.round(arg.data[i]));
+    }
+    let [exact, kept] = [&wide, &low].map(|func| run(func, &numbers).unwrap());
+    let mut off = 0;
+    for ((exact, kept), result) in exact.iter().zip(&kept).zip(low.results()).skip(1) {
+        let dtype = low.dtype(result.value);
+        for (exact, kept) in exact.data.iter().zip(&kept.data) {
+            assert_eq!(dtype.round(*exact), *kept);
+            off += usize::from(exact != kept);
+        }
+    }
+    assert!(off > 0, "nothing was rounded");
+    assert_ne!(exact[0].data, kept[0].data, "what was rounded is read");
+
+    // The same where products are computed in 16 bits.
+    let policy = Policy { compute: Precision::Bf16, ..policy };
+    let narrow = apply(&wide, &policy).unwrap();
+    verify::verify(&narrow).unwrap();
+    assert_eq!(narrow.dtype(narrow.param("cache.key").unwrap().value), DType::Bf16);
+    // A type that no kernel writes is refused.
+    let states = BTreeMap::from([("cache.".to_owned(), DType::Q8_0)]);
+    let error = apply(&wide, &Policy { states, ..Policy::default() }).unwrap_err().to_string();
+    assert!(error.contains("`cache.…` cannot be q8_0"), "{error}");
+}

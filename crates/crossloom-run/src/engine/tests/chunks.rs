@@ -47,6 +47,30 @@ fn one_picture_in_chunks_is_read_as_at_once() {
     assert!(at_once == 8 && calls > 12, "{calls} calls, {at_once} at once");
 }
 
+/// The first chunk keeps the picture's keys and values, and the next ones read what was kept, in as many bits.
+#[test]
+fn chunks_read_a_kept_picture_as_prompts_do_at_once() {
+    for cache in [Precision::F32, Precision::Bf16] {
+        let mut recipe = of_method("cross-attention");
+        recipe.eval.cache = cache;
+        let data = data(&recipe);
+        let [mut cut, mut whole] = [Some(4), None].map(|chunk| in_chunks(&recipe, &data, chunk));
+        let card = Arc::clone(&whole.client.card);
+        let ask = |number: usize| {
+            let (question, picture) = example(&data, number);
+            Request {
+                logprobs: Some(3),
+                gates: true,
+                ..Request::new(card.question(&question, vec![picture]).unwrap(), 6)
+            }
+        };
+        let asked: Vec<Request> = (0..8).map(ask).collect();
+        let ((one, calls), (other, at_once)) = (answers(&mut cut, &asked), answers(&mut whole, &asked));
+        assert_alike(cache.name(), &one, &other);
+        assert!(at_once == 8 && calls > 12, "{calls} calls, {at_once} at once");
+    }
+}
+
 /// Several pictures with words between them, one, or none; a continuation of each is scored.
 #[test]
 fn counted_pictures_in_chunks_are_read_as_at_once() {

@@ -85,3 +85,16 @@ fn nor_where_views_are_counted() {
         same_in_company(variant, &recipe, &in_a_models_tokens(&recipe));
     }
 }
+
+#[test]
+fn nor_where_keys_and_values_are_kept_in_16_bits() {
+    let cached = "eval.cache=bf16";
+    let counted =
+        recipe("cli", &["data.questions_per_sequence=1", "model.language.max_positions=1024", cached]);
+    same_in_company("counted views", &counted, &in_a_models_tokens(&counted));
+    for method in ["cross-attention", "llama-3-2-vision", "igva"] {
+        let mut recipe = of_method(method);
+        recipe.eval.cache = Precision::Bf16;
+        same_in_company(method, &recipe, &data(&recipe));
+    }
+}

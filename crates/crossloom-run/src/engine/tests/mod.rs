@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossloom_data::image::Image;
 use crossloom_ir::Role;
 use crossloom_model::{Init, initial_value};
-use crossloom_recipe::{LoadOptions, Recipe, Split, load_text};
+use crossloom_recipe::{LoadOptions, Precision, Recipe, Split, load_text};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -15,6 +15,7 @@ use super::*;
 use crate::Data;
 use plain::compared::{in_a_models_tokens, recipe};
 
+mod cache;
 mod chunks;
 mod company;
 mod panics;

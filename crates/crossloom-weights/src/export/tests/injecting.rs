@@ -25,7 +25,7 @@ fn a_qwen3_vl_is_given_back_byte_for_byte_and_with_the_same_configuration() {
     let place = tempfile::tempdir().unwrap();
     let out = place.path().join("out");
     let vocab = TokenIds { eos: 3, pad: 0, image: 28 };
-    model(&out, Scope::Whole, base.architecture(), vocab, &all_of(&base), &in_f32).unwrap();
+    model(&out, Scope::Whole, base.architecture(), vocab, &all_of(&base), &in_f32, &Beside::new()).unwrap();
     let [before, after] = [base.path(), &out].map(|folder| MappedFile::open(&folder.join(MODEL)).unwrap());
     assert!(before.header().keys().eq(after.header().keys()));
     for name in before.header().keys() {
@@ -99,7 +99,7 @@ fn a_granite_vision_keeps_which_projector_belongs_to_which_edge() {
     }
     let place = tempfile::tempdir().unwrap();
     let out = place.path().join("out");
-    model(&out, Scope::Whole, &granite, TOKENS, &tensors, &in_f32).unwrap();
+    model(&out, Scope::Whole, &granite, TOKENS, &tensors, &in_f32, &Beside::new()).unwrap();
     let read = Pretrained::open(&out).unwrap();
     assert_eq!(read.architecture(), &granite);
     let newline = Values { shape: vec![8], values: vec![0.0; 8] };
@@ -119,7 +119,7 @@ fn a_granite_vision_keeps_which_projector_belongs_to_which_edge() {
     let mut turned = granite.clone();
     turned.wiring.reverse();
     let again = place.path().join("again");
-    model(&again, Scope::Whole, &turned, TOKENS, &tensors, &in_f32).unwrap();
+    model(&again, Scope::Whole, &turned, TOKENS, &tensors, &in_f32, &Beside::new()).unwrap();
     let corner = all_of(&Pretrained::open(&again).unwrap());
     let name = "injection.adapter.layer.0.block.1.projector.query";
     assert_eq!(corner[name], tensors[name]);
@@ -131,7 +131,8 @@ fn an_injection_that_no_family_has_is_refused_with_every_reason() {
     let place = tempfile::tempdir().unwrap();
     let refused = |architecture: &Architecture| {
         let out = place.path().join("out");
-        let error = model(&out, Scope::Whole, architecture, TOKENS, &all_of(&qwen), &in_f32).unwrap_err();
+        let error = model(&out, Scope::Whole, architecture, TOKENS, &all_of(&qwen), &in_f32, &Beside::new())
+            .unwrap_err();
         assert!(!out.exists());
         error.to_string()
     };

@@ -55,6 +55,7 @@ pub(super) struct Args {
 /// # Errors
 /// No format is told and the file's name tells none; files or a model that cannot be read.
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError> {
+    no_recipe(&args.files)?;
     let name = format_of(args)?;
     let format = format(name).map_err(|expected| {
         CliError::failed(format!("samples of format `{name}`: {expected} is expected"))
@@ -91,6 +92,20 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<ExitCode, CliError
         }
     }
     Ok(if found.with_problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Refuses recipes, which name files of samples and are none.
+fn no_recipe(files: &[PathBuf]) -> Result<(), CliError> {
+    let is_toml = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "toml");
+    match files.iter().find(is_toml).map(|path| path.display()) {
+        None => Ok(()),
+        Some(path) => Err(CliError::usage(
+            format!("`{path}` is a recipe, and no file of samples"),
+            format!(
+                "`crossloom check {path} --data` reads its data as it would be trained on; or name files of samples"
+            ),
+        )),
+    }
 }
 
 fn format_of(args: &Args) -> Result<&str, CliError> {
