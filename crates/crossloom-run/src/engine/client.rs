@@ -129,6 +129,7 @@ impl From<Refused> for ExperimentError {
             Refused::Full { .. } => "ask again when others have their answers",
             Refused::Closed => "start the engine again",
             Refused::TooLong { .. } => "ask for a shorter answer, or with a shorter prompt",
+            Refused::Stretch { .. } => "read prompts at once, or in longer chunks (--prefill-chunk)",
             _ => "change the request",
         };
         Self::request(refused.to_string(), help)

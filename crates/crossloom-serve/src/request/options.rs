@@ -115,6 +115,7 @@ pub(crate) enum Interface {
 }
 
 /// How a request is answered.
+#[expect(clippy::struct_excessive_bools, reason = "independent fields of a request")]
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Wanted {
     /// The model that it names; none where that is missing, which is a problem.

@@ -100,7 +100,7 @@ fn a_trained_variant_answers_questions_about_a_picture() {
     let cut =
         |positions| verb("generate", folder.path(), &[&asked[..], &["--prefill-chunk", positions]].concat());
     assert_eq!(cut("17").exits(0).json(), document);
-    cut("15").exits(1).complains(&["16 positions need one chunk", "a chunk has 15"]);
+    cut("15").exits(2).complains(&["take 16 positions", "15 are read at once", "--prefill-chunk"]);
     let asked = ["--variant", "cli", "--image", path, "--question", "what color\nis the shape?"];
     let table = verb("generate", folder.path(), &asked).exits(0).out;
     let rows: Vec<&str> = table.lines().collect();
