@@ -5,7 +5,7 @@
 
 RUN is a run over a pretrained language model that it keeps frozen, and whose prompts may be words alone (`crossloom run recipes/smol/smol.toml`, variant
 `projector_last`); the file has the weights of that model. Texts are asked for as evaluation harnesses do, as lists of tokens with `echo`, and the sum of
-their log-probabilities is held against transformers', computed in f32 from the same weights.
+their log-probabilities is held against transformers', computed in f32 from the same weights; a run may compute in bf16, so tokens are only near on the average.
 """
 
 import json
